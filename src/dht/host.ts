@@ -1,0 +1,45 @@
+// Everything the core may do to the world, and everything it tells.
+
+import type { Endpoint } from "../krpc/endpoint.ts";
+import type { Id } from "../krpc/id.ts";
+import type { Contact, Health } from "./contact.ts";
+import type { Item, ItemCrypto } from "./item.ts";
+import type { ItemStore } from "./item_store.ts";
+
+/** What a node runs on: real sockets and clocks, or simulated ones. All calls return at once. */
+export interface Host extends ItemCrypto {
+  /** Sends a datagram, or loses it, like UDP. The bytes are valid during the call only. */
+  send(datagram: Uint8Array, to: Endpoint): void;
+  emit(event: NodeEvent): void;
+  /** Unpredictable bytes, in a new array. */
+  randomBytes(length: number): Uint8Array;
+  /** Where items of the network are kept. */
+  readonly items: ItemStore;
+}
+
+/** What happened inside the node, for those who watch it. */
+export type NodeEvent =
+  | { readonly type: "peer.join"; readonly contact: Contact }
+  | { readonly type: "peer.leave"; readonly contact: Contact; readonly reason: string }
+  | {
+    readonly type: "peer.health";
+    readonly contact: Contact;
+    readonly from: Health;
+    readonly to: Health;
+    readonly reason: string;
+  }
+  | { readonly type: "data.store"; readonly item: Item; readonly from: Endpoint }
+  | { readonly type: "data.expire"; readonly target: Id }
+  | { readonly type: "lookup"; readonly lookup: LookupEvent }
+  | { readonly type: "bootstrap"; readonly state: "joined" | "failed"; readonly contacts: number };
+
+/** A lookup that ended. */
+export interface LookupEvent {
+  readonly target: Id;
+  readonly method: "find_node" | "get_peers" | "get";
+  readonly hops: number;
+  readonly queries: number;
+  readonly elapsed: number;
+  /** Whether any node answered. */
+  readonly success: boolean;
+}

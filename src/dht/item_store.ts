@@ -1,0 +1,94 @@
+// Items held for the network, in memory: bounded, expiring, the farthest given up first.
+
+import { compareDistance, type Id, IdMap } from "../krpc/id.ts";
+import type { Millis } from "./deadlines.ts";
+import { type Item, ITEM_LIFE_MS, type StoredItem } from "./item.ts";
+
+/** What a node needs of the place where it keeps items. */
+export interface ItemStore {
+  readonly count: number;
+  /** Bytes of the values held. */
+  readonly bytes: number;
+  /** The item, unless it has expired. */
+  get(target: Id, now: Millis): StoredItem | undefined;
+  /**
+   * Keeps an item, in place of one of the same target. Calls `committed` once, now or later: with true when the
+   * item will survive the end of the process as far as this store promises that, with false when it was not kept.
+   */
+  put(item: Item, now: Millis, committed: (kept: boolean) => void): void;
+  /** Drops what has expired and returns it. */
+  expire(now: Millis): StoredItem[];
+  entries(): Iterable<StoredItem>;
+}
+
+/** Share of the limit that is freed at once when it is reached, so that sorting is rare. */
+const EVICTED_SHARE = 0.05;
+
+/** Bytes counted for an item beyond its value: keys, signature and bookkeeping. */
+const ITEM_OVERHEAD_BYTES = 200;
+
+export class MemoryItemStore implements ItemStore {
+  readonly #items: IdMap<StoredItem>;
+  #bytes = 0;
+  /** Hears of each item that expired or was given up for lack of room. */
+  onDrop: ((item: StoredItem) => void) | undefined;
+
+  /** `own` is the node's id: items far from it go first. */
+  constructor(readonly own: Id, readonly limitBytes: number, seed: number) {
+    this.#items = new IdMap(seed);
+  }
+
+  get count(): number {
+    return this.#items.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(target: Id, now: Millis): StoredItem | undefined {
+    const item = this.#items.get(target);
+    return item !== undefined && item.expiresAt > now ? item : undefined;
+  }
+
+  put(item: Item, now: Millis, committed: (kept: boolean) => void): void {
+    const { target, value, signed } = item;
+    this.restore({ target, value, signed, storedAt: now, expiresAt: now + ITEM_LIFE_MS });
+    committed(this.#items.has(target));
+  }
+
+  /** Takes in an item with the times that it has, as one from an earlier run. */
+  restore(item: StoredItem): void {
+    const held = this.#items.get(item.target);
+    if (held !== undefined) this.#bytes -= held.value.length + ITEM_OVERHEAD_BYTES;
+    this.#bytes += item.value.length + ITEM_OVERHEAD_BYTES;
+    this.#items.set(item.target, item);
+    if (this.#bytes > this.limitBytes) this.#evict();
+  }
+
+  expire(now: Millis): StoredItem[] {
+    const expired = [...this.entries()].filter((item) => item.expiresAt <= now);
+    for (const item of expired) this.#drop(item);
+    return expired;
+  }
+
+  *entries(): Generator<StoredItem> {
+    for (const [, item] of this.#items.entries()) yield item;
+  }
+
+  #evict(): void {
+    const farthestFirst = [...this.entries()]
+      .sort((x, y) => compareDistance(y.target, x.target, this.own));
+    const goal = this.limitBytes * (1 - EVICTED_SHARE);
+    for (const item of farthestFirst) {
+      if (this.#bytes <= goal) break;
+      this.#drop(item);
+    }
+  }
+
+  #drop(item: StoredItem): void {
+    if (!this.#items.delete(item.target)) return;
+    this.#bytes -= item.value.length + ITEM_OVERHEAD_BYTES;
+    this.onDrop?.(item);
+  }
+}

@@ -1,0 +1,271 @@
+// One iterative lookup (Kademlia, section 2.3): asks ever closer nodes until the k closest have answered.
+
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { mayRefer } from "../krpc/endpoint.ts";
+import { compareDistance, type Id } from "../krpc/id.ts";
+import { type Message, readCompactNodes } from "../krpc/message.ts";
+import type { Contact } from "./contact.ts";
+import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+
+/** Lookups that find nodes, and what else their answers carry. */
+export type LookupMethod = "find_node" | "get_peers" | "get";
+
+/** heard: not asked yet; waiting: asked; late: asked, and overdue, so that it holds up nobody. */
+export type CandidateState = "heard" | "waiting" | "late" | "responded" | "failed";
+
+/** A node on the shortlist. */
+export interface Candidate {
+  /** Undefined for a bootstrap node that has not answered yet. */
+  id: Id | undefined;
+  readonly endpoint: Endpoint;
+  /** 1 where it was known at the start, one more than its teller's otherwise. */
+  readonly hop: number;
+  state: CandidateState;
+  sentAt: Millis;
+  /** NaN until it answered. */
+  rtt: number;
+  /** Its write token, where it gave one; the lookup's own copy. */
+  token: Uint8Array | undefined;
+  /** What makes it late. */
+  deadline: Deadline | undefined;
+}
+
+/** How one query ended. */
+export type QueryOutcome =
+  | { readonly kind: "response"; readonly message: Message; readonly rtt: number }
+  | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
+  | { readonly kind: "timeout" };
+
+export interface LookupOptions {
+  readonly target: Id;
+  readonly method: LookupMethod;
+  readonly family: Family;
+  /** How many of the closest must have answered. */
+  readonly k: number;
+  /** Queries in flight, late ones not counted. */
+  readonly alpha: number;
+  /** Contacts to begin with. */
+  readonly seeds: readonly Contact[];
+  /** Endpoints to begin with whose ids are not known. */
+  readonly bootstrap: readonly Endpoint[];
+  readonly now: Millis;
+  readonly deadlines: Deadlines;
+  /** Never asked and never listed. */
+  readonly own: Id;
+  /** Sends the lookup's query to a candidate. */
+  readonly ask: (
+    candidate: Candidate,
+    now: Millis,
+    done: (outcome: QueryOutcome, now: Millis) => void,
+  ) => void;
+  /** How long a candidate may take before the next is asked beside it. */
+  readonly lateAfter: (candidate: Candidate) => number;
+  /** Sees each response; true ends the lookup with what there is. */
+  readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
+  readonly onEnd: (result: LookupResult, now: Millis) => void;
+}
+
+export interface LookupResult {
+  readonly target: Id;
+  readonly method: LookupMethod;
+  readonly family: Family;
+  /** Those that answered, nearest first: at least the k closest where so many are alive. */
+  readonly closest: readonly (Candidate & { id: Id })[];
+  /** Every candidate that was asked, in the order of asking. */
+  readonly asked: readonly Candidate[];
+  /** The hop at which the closest answering node was learned, or of the answer that ended the lookup. */
+  readonly hops: number;
+  readonly startedAt: Millis;
+  readonly elapsed: number;
+}
+
+/** Candidates kept beyond the k closest, to fall back on when close ones fail. */
+const SPARE_CANDIDATES = 80;
+
+export class Lookup {
+  readonly #options: LookupOptions;
+  /** Sorted by distance. */
+  readonly #shortlist: (Candidate & { id: Id })[] = [];
+  /** Bootstrap nodes: asked first, placed once they have told their id. */
+  readonly #anonymous: Candidate[] = [];
+  readonly #asked: Candidate[] = [];
+  #inFlight = 0;
+  #ended = false;
+
+  constructor(options: LookupOptions) {
+    this.#options = options;
+    for (const contact of options.seeds) this.#hear(contact.id, contact.endpoint, 1);
+    for (const endpoint of options.bootstrap) {
+      this.#anonymous.push(newCandidate(undefined, endpoint, 1));
+    }
+  }
+
+  /** Sends the first queries. A lookup that knows nobody ends at once. */
+  start(): void {
+    this.#step(this.#options.now);
+  }
+
+  /** Ends it early, with what there is. */
+  stop(now: Millis): void {
+    if (!this.#ended) this.#end(now, undefined);
+  }
+
+  #hear(id: Id, endpoint: Endpoint, hop: number): void {
+    const list = this.#shortlist;
+    const { target, own, k } = this.#options;
+    if (id.equals(own)) return;
+    let at = list.length;
+    while (at > 0) {
+      const order = compareDistance(list[at - 1].id, id, target);
+      if (order === 0) return;
+      if (order < 0) break;
+      at--;
+    }
+    if (at >= k + SPARE_CANDIDATES) return;
+    // One endpoint counts once: an address can't fill the shortlist with invented ids.
+    for (let i = 0; i < list.length; i++) if (list[i].endpoint.equals(endpoint)) return;
+    list.splice(at, 0, newCandidate(id, endpoint, hop) as Candidate & { id: Id });
+    if (list.length <= k + SPARE_CANDIDATES) return;
+    const dropped = list.pop()!;
+    if (dropped.state === "waiting") {
+      dropped.state = "late";
+      this.#inFlight--;
+    }
+  }
+
+  #step(now: Millis): void {
+    while (!this.#ended && this.#inFlight < this.#options.alpha) {
+      const next = this.#next();
+      if (next === undefined) break;
+      this.#query(next, now);
+    }
+    if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
+  }
+
+  /** The candidate to ask next: bootstrap nodes first, then the closest among those that can still matter. */
+  #next(): Candidate | undefined {
+    const anonymous = this.#anonymous.find((c) => c.state === "heard");
+    if (anonymous !== undefined) return anonymous;
+    let alive = 0;
+    for (const candidate of this.#shortlist) {
+      if (candidate.state === "heard") return candidate;
+      // A late one may be dead: who comes after it must be tried as well.
+      if (candidate.state !== "failed" && candidate.state !== "late") alive++;
+      if (alive >= this.#options.k) return undefined;
+    }
+    return undefined;
+  }
+
+  /** True once the k closest that are not known to be dead have answered, and nobody is waited for. */
+  #isComplete(): boolean {
+    if (this.#anonymous.some((c) => c.state === "waiting" || c.state === "late")) {
+      if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
+    }
+    let responded = 0;
+    for (const { state } of this.#shortlist) {
+      if (state === "responded") responded++;
+      else if (state !== "failed") return false;
+      if (responded >= this.#options.k) return true;
+    }
+    return true;
+  }
+
+  #query(candidate: Candidate, now: Millis): void {
+    const { deadlines, ask, lateAfter } = this.#options;
+    candidate.state = "waiting";
+    candidate.sentAt = now;
+    this.#asked.push(candidate);
+    this.#inFlight++;
+    candidate.deadline = deadlines.schedule(now + lateAfter(candidate), (at) => {
+      if (this.#ended || candidate.state !== "waiting") return;
+      candidate.state = "late";
+      this.#inFlight--;
+      this.#step(at);
+    });
+    ask(candidate, now, (outcome, at) => this.#settle(candidate, outcome, at));
+  }
+
+  #settle(candidate: Candidate, outcome: QueryOutcome, now: Millis): void {
+    const { deadlines } = this.#options;
+    deadlines.cancel(candidate.deadline);
+    candidate.deadline = undefined;
+    if (this.#ended) return;
+    if (candidate.state === "waiting") this.#inFlight--;
+    const ended = outcome.kind === "response"
+      ? this.#respond(candidate, outcome.message, outcome.rtt, now)
+      : this.#fail(candidate, outcome.kind === "error" ? outcome.rtt : NaN);
+    if (ended) this.#end(now, candidate);
+    else this.#step(now);
+  }
+
+  #respond(candidate: Candidate, message: Message, rtt: number, now: Millis): boolean {
+    const { id } = message;
+    if (id === undefined || (candidate.id !== undefined && !candidate.id.equals(id))) {
+      return this.#fail(candidate, rtt);
+    }
+    candidate.rtt = rtt;
+    candidate.state = "responded";
+    candidate.token = message.token?.slice();
+    if (candidate.id === undefined) this.#place(candidate, id);
+    const { onResponse, family } = this.#options;
+    const ended = onResponse?.(message, candidate, now) ?? false;
+    const nodes = family === 4 ? message.nodes : message.nodes6;
+    if (nodes !== undefined) {
+      readCompactNodes(nodes, family, (id, endpoint) => {
+        if (mayRefer(candidate.endpoint, endpoint)) this.#hear(id, endpoint, candidate.hop + 1);
+      });
+    }
+    return ended;
+  }
+
+  #fail(candidate: Candidate, rtt: number): false {
+    candidate.state = "failed";
+    candidate.rtt = rtt;
+    return false;
+  }
+
+  /** Puts a bootstrap node that has told its id onto the shortlist, in place of an entry that was not asked yet. */
+  #place(candidate: Candidate, id: Id): void {
+    candidate.id = id;
+    this.#anonymous.splice(this.#anonymous.indexOf(candidate), 1);
+    const list = this.#shortlist;
+    const same = list.findIndex((c) => c.id.equals(id) || c.endpoint.equals(candidate.endpoint));
+    if (id.equals(this.#options.own) || (same >= 0 && list[same].state !== "heard")) return;
+    if (same >= 0) list.splice(same, 1);
+    const at = list.findIndex((c) => compareDistance(id, c.id, this.#options.target) < 0);
+    list.splice(at < 0 ? list.length : at, 0, candidate as Candidate & { id: Id });
+  }
+
+  #end(now: Millis, last: Candidate | undefined): void {
+    this.#ended = true;
+    const { target, method, family, now: startedAt, deadlines, onEnd } = this.#options;
+    for (const candidate of this.#asked) {
+      deadlines.cancel(candidate.deadline);
+      candidate.deadline = undefined;
+    }
+    const closest = this.#shortlist.filter((c) => c.state === "responded");
+    onEnd({
+      target,
+      method,
+      family,
+      closest,
+      asked: this.#asked,
+      hops: (last ?? closest[0])?.hop ?? 0,
+      startedAt,
+      elapsed: now - startedAt,
+    }, now);
+  }
+}
+
+function newCandidate(id: Id | undefined, endpoint: Endpoint, hop: number): Candidate {
+  return {
+    id,
+    endpoint,
+    hop,
+    state: "heard",
+    sentAt: NaN,
+    rtt: NaN,
+    token: undefined,
+    deadline: undefined,
+  };
+}

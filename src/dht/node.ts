@@ -1,0 +1,803 @@
+// A DHT node: packets and times in, packets and events out. Owns the tables, the open queries and the operations.
+
+import { Writer } from "../krpc/bencode.ts";
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { compareDistance, type Id } from "../krpc/id.ts";
+import {
+  decode,
+  type Echo,
+  type Message,
+  type Method,
+  type QueryArguments,
+  readCompactNodes,
+  WANT_N4,
+  WANT_N6,
+  writeQuery,
+} from "../krpc/message.ts";
+import { AddressVotes } from "./address_votes.ts";
+import { Contact, MISSES_TO_DROP } from "./contact.ts";
+import { Deadlines, type Millis } from "./deadlines.ts";
+import type { Host } from "./host.ts";
+import { isItemError, type Item, type ItemError, itemOf } from "./item.ts";
+import {
+  type Candidate,
+  Lookup,
+  type LookupMethod,
+  type LookupResult,
+  type QueryOutcome,
+} from "./lookup.ts";
+import { PeerStore } from "./peer_store.ts";
+import { Random } from "./random.ts";
+import { RateLimiter } from "./rate_limit.ts";
+import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
+import { RoutingTable } from "./routing_table.ts";
+import { LookupStatistics } from "./statistics.ts";
+import { Tokens } from "./tokens.ts";
+import { type Drop, Traffic } from "./traffic.ts";
+import { Transactions } from "./transactions.ts";
+
+/** After this a query counts as unanswered: longer than nearly all round trips, even over congested links. */
+export const QUERY_TIMEOUT_MS = 3_000;
+
+/** A query to a node of unknown round-trip time is late after this: most of the world answers within. */
+const LATE_UNKNOWN_MS = 500;
+
+/** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
+const LATE_MIN_MS = 60, LATE_MAX_MS = 1_000;
+
+/** An unanswered check is repeated after this, then after twice as long. */
+const RECHECK_MS = 5_000;
+
+/** Misses closer together than this are one: several lookups may ask a node during one outage of its link. */
+const MISS_SPACING_MS = 1_000;
+
+/** Kademlia, section 2.3, refreshes hourly; BEP 5 after 15 minutes without a change. */
+const REFRESH_AFTER_MS = 15 * 60_000;
+
+/** How often housekeeping looks for stale buckets and expired data. */
+const HOUSEKEEPING_MS = 60_000;
+
+/** A join that reached nobody is tried again after this, doubling up to the maximum. */
+const REJOIN_MS = 1_000, REJOIN_MAX_MS = 60_000;
+
+/** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
+const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
+
+/** Large enough for any message that we write. */
+const WRITER_BYTES = 4_096;
+
+export interface NodeOptions {
+  readonly id: Id;
+  /** Contacts in a bucket, and nodes that a value is stored on. */
+  readonly k: number;
+  /** Queries of one lookup in flight. */
+  readonly alpha: number;
+  readonly healthCheckIntervalMs: number;
+  /** The families that the host can send to. */
+  readonly families: readonly Family[];
+  /** Answers nothing and says so (BEP 43). */
+  readonly readOnly: boolean;
+  /** The wire's `v`, as a word. */
+  readonly client: number;
+}
+
+/** A contact to begin with, such as one remembered from the last run. */
+export interface Seed {
+  readonly id: Id;
+  readonly endpoint: Endpoint;
+}
+
+/** A lookup over all families. */
+export interface FindResult {
+  /** The k closest that answered, nearest first. */
+  readonly closest: readonly (Candidate & { id: Id })[];
+  readonly asked: readonly Candidate[];
+  readonly startedAt: Millis;
+  readonly hops: number;
+  readonly elapsed: number;
+}
+
+export interface GetResult extends FindResult {
+  /** The item found: for a mutable one that of the highest seq. */
+  readonly item: Item | undefined;
+  /** A mutable item was there whose salt nobody told, so that it could not be verified. */
+  readonly saltUnknown: boolean;
+}
+
+export interface PeersResult extends FindResult {
+  readonly peers: readonly Endpoint[];
+}
+
+export interface PutResult extends FindResult {
+  /** Undefined where `make` refused. */
+  readonly item: Item | undefined;
+  /** Ids of the nodes that acknowledged, ours where we hold it too. */
+  readonly stored: readonly Id[];
+  /** What `make` or the nodes refused it with. */
+  readonly refusals: readonly ItemError[];
+}
+
+export interface AnnounceResult extends PeersResult {
+  readonly announced: readonly Id[];
+}
+
+export type PingResult =
+  | { readonly kind: "pong"; readonly id: Id; readonly rtt: number }
+  | { readonly kind: "timeout" };
+
+export class DhtNode {
+  readonly id: Id;
+  readonly traffic = new Traffic();
+  readonly lookups = new LookupStatistics();
+  readonly peers: PeerStore;
+  readonly votes = new AddressVotes();
+  /** Read by the responder. */
+  readonly client: number;
+  readonly tokens: Tokens;
+  readonly tables: { readonly [F in Family]?: RoutingTable };
+
+  readonly #options: NodeOptions;
+  readonly #deadlines = new Deadlines();
+  readonly #transactions = new Transactions();
+  readonly #writer = new Writer(WRITER_BYTES);
+  readonly #responder: Responder;
+  readonly #limiter: RateLimiter;
+  readonly #random: Random;
+  #bootstrap: readonly Endpoint[] = [];
+  #rejoinAfter = REJOIN_MS;
+  #verifyAllowance = VERIFY_BURST;
+  #verifiedAt: Millis;
+
+  constructor(readonly host: Host, options: NodeOptions, now: Millis) {
+    this.#options = options;
+    this.id = options.id;
+    this.client = options.client;
+    this.#random = new Random((length) => host.randomBytes(length));
+    this.tokens = new Tokens((length) => host.randomBytes(length), now);
+    this.peers = new PeerStore(this.#random);
+    this.#limiter = new RateLimiter(this.#random.word());
+    this.tables = Object.fromEntries(
+      options.families.map((family) => [family, new RoutingTable(this.id, options.k, now)]),
+    );
+    this.#responder = new Responder(
+      this,
+      this.#writer,
+      (to, reply, kind) => this.#sendReply(to, reply, kind),
+    );
+    this.#verifiedAt = now;
+    this.#scheduleHousekeeping(now);
+  }
+
+  /** When `tick` is to be called next. */
+  get nextDeadline(): Millis {
+    return this.#deadlines.next;
+  }
+
+  /** Does what is due. */
+  tick(now: Millis): void {
+    this.#deadlines.run(now);
+  }
+
+  /** Takes in one datagram. It may be overwritten once this returns. */
+  receive(datagram: Uint8Array, from: Endpoint, now: Millis): void {
+    const message = decode(datagram);
+    if (typeof message === "string") {
+      this.#drop(message, datagram);
+    } else if (message.type === "q") {
+      this.#receiveQuery(message, from, now);
+    } else this.#receiveReply(message, from, now);
+  }
+
+  // ---- joining
+
+  /**
+   * Joins through `endpoints`, and through `seeds` remembered from an earlier run; tries again, ever more slowly,
+   * until somebody answers, and whenever the table is empty.
+   */
+  join(endpoints: readonly Endpoint[], seeds: readonly Seed[], now: Millis): void {
+    this.#bootstrap = endpoints;
+    // An old contact is worth a ping, not a place: it enters the table when it answers.
+    for (const { id, endpoint } of seeds) {
+      if (this.tables[endpoint.family] === undefined || id.equals(this.id)) continue;
+      this.#query("ping", endpoint, {}, id, now, () => {});
+    }
+    if (endpoints.length > 0 || seeds.length > 0) this.#bootstrapAll(now);
+  }
+
+  #bootstrapAll(now: Millis): void {
+    const others: Seed[] = [];
+    const families = this.#families();
+    let open = families.length;
+    const onEnd = (at: Millis) => {
+      if (--open > 0) return;
+      // A node found through the other family's answers: it tells of its own network when asked.
+      for (const { id, endpoint } of others.slice(0, REPLY_NODES)) {
+        this.#query("find_node", endpoint, { target: this.id }, id, at, () => {});
+      }
+      const contacts = this.contactCount;
+      this.host.emit({ type: "bootstrap", state: contacts > 0 ? "joined" : "failed", contacts });
+      if (contacts > 0) {
+        this.#rejoinAfter = REJOIN_MS;
+        this.#refreshAll(at);
+      } else {
+        this.#deadlines.schedule(at + this.#rejoinAfter, (due) => this.#bootstrapAll(due));
+        this.#rejoinAfter = Math.min(2 * this.#rejoinAfter, REJOIN_MAX_MS);
+      }
+    };
+    for (const family of families) {
+      const endpoints = this.#bootstrap.filter((endpoint) => endpoint.family === family);
+      this.#lookup(family, this.id, "find_node", endpoints, now, (message) => {
+        const foreign = family === 4 ? message.nodes6 : message.nodes;
+        const otherFamily = family === 4 ? 6 : 4;
+        if (foreign === undefined || this.tables[otherFamily] === undefined) return false;
+        readCompactNodes(foreign, otherFamily, (id, endpoint) => {
+          if (endpoint.scope !== "none" && others.length < REPLY_NODES) {
+            others.push({ id, endpoint });
+          }
+        });
+        return false;
+      }, (_, at) => onEnd(at));
+    }
+  }
+
+  /** Fills the buckets beyond that of the closest neighbour (Kademlia, section 2.3). */
+  #refreshAll(now: Millis): void {
+    for (const family of this.#families()) {
+      const table = this.tables[family]!;
+      for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#refresh(family, bucket, now);
+    }
+  }
+
+  #refresh(family: Family, bucket: number, now: Millis): void {
+    const random = this.#random.id();
+    // An id in bucket i shares i bits with ours and differs in the next; the last bucket holds ours as well.
+    const isLast = bucket === this.tables[family]!.bucketCount - 1;
+    const target = isLast
+      ? this.id.withSuffix(bucket, random)
+      : this.id.flip(bucket).withSuffix(bucket + 1, random);
+    this.#lookup(family, target, "find_node", [], now, undefined, () => {});
+  }
+
+  #scheduleHousekeeping(now: Millis): void {
+    const jitter = this.#random.fraction() * HOUSEKEEPING_MS / 4;
+    this.#deadlines.schedule(now + HOUSEKEEPING_MS + jitter, (at) => {
+      this.#scheduleHousekeeping(at);
+      this.peers.expire(at);
+      for (const { target } of this.host.items.expire(at)) {
+        this.host.emit({ type: "data.expire", target });
+      }
+      for (const family of this.#families()) {
+        const table = this.tables[family]!;
+        // One at a time: a network of nodes started together must not refresh in bursts.
+        const stale = table.staleBuckets(at - REFRESH_AFTER_MS);
+        if (table.size > 0 && stale.length > 0) {
+          this.#refresh(family, stale[Math.floor(this.#random.fraction() * stale.length)], at);
+        }
+      }
+      if (this.contactCount === 0 && this.#bootstrap.length > 0 && this.lookups.active === 0) {
+        this.#bootstrapAll(at);
+      }
+    });
+  }
+
+  // ---- operations
+
+  /** Contacts of all families. */
+  *contacts(): Generator<Contact> {
+    for (const family of this.#families()) yield* this.tables[family]!.contacts();
+  }
+
+  get contactCount(): number {
+    return (this.tables[4]?.size ?? 0) + (this.tables[6]?.size ?? 0);
+  }
+
+  /** The contact with this id, of either family. */
+  contact(id: Id): Contact | undefined {
+    return this.tables[4]?.find(id) ?? this.tables[6]?.find(id);
+  }
+
+  /** Asks whoever is at `endpoint` for a sign of life. */
+  ping(endpoint: Endpoint, now: Millis, done: (result: PingResult, now: Millis) => void): void {
+    this.#query("ping", endpoint, {}, undefined, now, (outcome, at) => {
+      if (outcome.kind !== "response" || outcome.message.id === undefined) {
+        return done({ kind: "timeout" }, at);
+      }
+      done({ kind: "pong", id: outcome.message.id, rtt: outcome.rtt }, at);
+    });
+  }
+
+  /** Finds the k nodes closest to `target`. */
+  find(target: Id, now: Millis, done: (result: FindResult, now: Millis) => void): void {
+    this.#lookupAll(target, "find_node", now, undefined, done);
+  }
+
+  /** Finds the peers of a swarm. */
+  getPeers(infoHash: Id, now: Millis, done: (result: PeersResult, now: Millis) => void): void {
+    const found = new Map<string, Endpoint>();
+    for (const family of this.#families()) {
+      for (const peer of this.peers.peers(infoHash, family, now) ?? []) found.set(`${peer}`, peer);
+    }
+    this.#lookupAll(infoHash, "get_peers", now, (message) => {
+      for (const peer of message.values ?? []) {
+        if (peer.port > 0 && found.size < MAX_PEERS_FOUND) found.set(`${peer}`, peer);
+      }
+      return false;
+    }, (result, at) => done({ ...result, peers: [...found.values()] }, at));
+  }
+
+  /** Announces that this host serves a swarm at `port`, or at the port that its packets come from. */
+  announce(
+    infoHash: Id,
+    port: number | undefined,
+    now: Millis,
+    done: (result: AnnounceResult, now: Millis) => void,
+  ): void {
+    this.getPeers(infoHash, now, (result, at) => {
+      const args = (token: Uint8Array): [Method, QueryArguments] => [
+        "announce_peer",
+        { infoHash, token, port: port ?? 0, impliedPort: port === undefined },
+      ];
+      this.#write(result, args, [], at, (announced, _, end) => {
+        done({ ...result, announced, elapsed: end - now }, end);
+      });
+    });
+  }
+
+  /**
+   * Fetches an item. An immutable one is delivered at the first copy that fits its hash; for a mutable one all the
+   * closest nodes are asked, and the highest seq wins. Its `salt` is needed to verify it; where it is not given,
+   * nodes of this project are asked for it.
+   */
+  get(
+    target: Id,
+    salt: Uint8Array | undefined,
+    now: Millis,
+    done: (result: GetResult, now: Millis) => void,
+  ): void {
+    const held = this.host.items.get(target, now);
+    if (held !== undefined && held.signed === undefined) {
+      const nothing = { closest: [], asked: [], startedAt: now, hops: 0, elapsed: 0 };
+      return done({ ...nothing, item: held, saltUnknown: false }, now);
+    }
+    const reader = new ItemReader(this.host, target, salt, held);
+    this.#lookupAll(target, "get", now, (message) => reader.read(message), (result, at) => {
+      done({ ...result, item: reader.newest, saltUnknown: reader.saltUnknown }, at);
+    });
+  }
+
+  /**
+   * Stores an item on the k nodes closest to its target, and here where we are one of them. `make` is called when
+   * the newest version on the network is known; it yields what to store, or why not to.
+   */
+  put(
+    target: Id,
+    salt: Uint8Array | undefined,
+    cas: number | undefined,
+    make: (newest: Item | undefined) => Item | ItemError,
+    now: Millis,
+    done: (result: PutResult, now: Millis) => void,
+  ): void {
+    const reader = new ItemReader(this.host, target, salt, this.host.items.get(target, now));
+    // Unlike a get, this wants the tokens of all the closest nodes: it never ends early.
+    const read = (message: Message) => (reader.read(message), false);
+    this.#lookupAll(target, "get", now, read, (result, at) => {
+      const item = make(reader.newest);
+      if (isItemError(item)) {
+        return done({ ...result, item: undefined, stored: [], refusals: [item] }, at);
+      }
+      const { signed, value } = item;
+      const args = (token: Uint8Array): [Method, QueryArguments] => [
+        "put",
+        { token, value, cas, ...signed },
+      ];
+      const here: Id[] = [];
+      const elsewhere = () =>
+        this.#write(result, args, here, at, (stored, refusals, end) => {
+          done({ ...result, item, stored, refusals, elapsed: end - now }, end);
+        });
+      if (!this.#isAmongClosest(target, result)) return elsewhere();
+      this.host.items.put(item, at, (kept) => {
+        if (kept) here.push(this.id);
+        elsewhere();
+      });
+    });
+  }
+
+  #isAmongClosest(target: Id, { closest }: FindResult): boolean {
+    const { k, readOnly } = this.#options;
+    if (readOnly) return false;
+    return closest.length < k || compareDistance(this.id, closest[k - 1].id, target) < 0;
+  }
+
+  /**
+   * Sends a write to the k closest that gave a token; one that fails is made up for by the next further one. `here`
+   * holds ids that have stored it already.
+   */
+  #write(
+    { closest }: FindResult,
+    args: (token: Uint8Array) => [Method, QueryArguments],
+    here: readonly Id[],
+    now: Millis,
+    done: (stored: Id[], refusals: ItemError[], now: Millis) => void,
+  ): void {
+    const { k } = this.#options;
+    const waiting = closest.filter((c) => c.token !== undefined);
+    const stored = [...here];
+    const refusals: ItemError[] = [];
+    let open = 0;
+    const step = (at: Millis) => {
+      while (stored.length + open < k && waiting.length > 0) {
+        const { id, endpoint, token } = waiting.shift()!;
+        const [method, values] = args(token!);
+        open++;
+        this.#query(method, endpoint, values, id, at, (outcome, end) => {
+          open--;
+          if (outcome.kind === "response") stored.push(id);
+          else if (outcome.kind === "error") refusals.push(outcome);
+          step(end);
+        });
+      }
+      if (open === 0) done(stored, refusals, at);
+    };
+    step(now);
+  }
+
+  // ---- lookups
+
+  #families(): Family[] {
+    return ([4, 6] as const).filter((family) => this.tables[family] !== undefined);
+  }
+
+  /** Runs one lookup in each family that has contacts, and merges what they found. */
+  #lookupAll(
+    target: Id,
+    method: LookupMethod,
+    now: Millis,
+    onResponse: ((message: Message) => boolean) | undefined,
+    done: (result: FindResult, now: Millis) => void,
+  ): void {
+    const all = this.#families();
+    const populated = all.filter((family) => this.tables[family]!.size > 0);
+    const families = populated.length > 0 ? populated : all.slice(0, 1);
+    const results: LookupResult[] = [];
+    const running: Lookup[] = [];
+    const onEnd = (result: LookupResult, at: Millis) => {
+      results.push(result);
+      if (results.length < families.length) return;
+      const closest = results.flatMap((r) => r.closest)
+        .sort((x, y) => compareDistance(x.id, y.id, target))
+        .filter((c, i, sorted) => i === 0 || !c.id.equals(sorted[i - 1].id));
+      done({
+        closest,
+        asked: results.flatMap((r) => r.asked),
+        startedAt: now,
+        hops: results.find((r) => r.closest[0] === closest[0])?.hops ?? result.hops,
+        elapsed: at - now,
+      }, at);
+    };
+    const watch = onResponse && ((message: Message, _: Candidate, at: Millis) => {
+      if (!onResponse(message)) return false;
+      for (const lookup of running) lookup.stop(at); // one family has it: the other need not go on
+      return true;
+    });
+    const endpoints = populated.length > 0 ? [] : this.#bootstrap;
+    for (const family of families) {
+      const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
+      running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd));
+    }
+    for (const lookup of running) lookup.start();
+  }
+
+  #lookup(
+    family: Family,
+    target: Id,
+    method: LookupMethod,
+    bootstrap: readonly Endpoint[],
+    now: Millis,
+    onResponse: ((message: Message) => boolean) | undefined,
+    onEnd: (result: LookupResult, now: Millis) => void,
+  ): void {
+    this.#prepare(family, target, method, bootstrap, now, onResponse, onEnd).start();
+  }
+
+  #prepare(
+    family: Family,
+    target: Id,
+    method: LookupMethod,
+    bootstrap: readonly Endpoint[],
+    now: Millis,
+    onResponse: ((message: Message, candidate: Candidate, now: Millis) => boolean) | undefined,
+    onEnd: (result: LookupResult, now: Millis) => void,
+  ): Lookup {
+    const { k, alpha } = this.#options;
+    const table = this.tables[family]!;
+    const wanted = Math.min(k, MAX_REPLY_NODES);
+    const args: QueryArguments = {
+      ...(method === "get_peers" ? { infoHash: target } : { target }),
+      want: this.#families().length > 1 ? WANT_N4 | WANT_N6 : undefined,
+      wantCount: wanted > REPLY_NODES ? wanted : undefined,
+      wantSalt: method === "get",
+    };
+    this.lookups.active++;
+    table.touch(target, now);
+    return new Lookup({
+      target,
+      method,
+      family,
+      k,
+      alpha,
+      seeds: table.closest(target, k, (contact) => contact.misses < 2),
+      bootstrap,
+      now,
+      deadlines: this.#deadlines,
+      own: this.id,
+      ask: (candidate, at, done) =>
+        this.#query(method, candidate.endpoint, args, candidate.id, at, done),
+      lateAfter: (candidate) => this.#lateAfter(table, candidate.id),
+      onResponse,
+      onEnd: (result, at) => {
+        this.lookups.active--;
+        this.lookups.record(result, k);
+        this.host.emit({
+          type: "lookup",
+          lookup: {
+            target,
+            method,
+            hops: result.hops,
+            queries: result.asked.length,
+            elapsed: result.elapsed,
+            success: result.closest.length > 0,
+          },
+        });
+        onEnd(result, at);
+      },
+    });
+  }
+
+  /** The mean and four variations, as TCP's retransmission timer has it (RFC 6298). */
+  #lateAfter(table: RoutingTable, id: Id | undefined): number {
+    const contact = id && table.find(id);
+    if (contact === undefined || Number.isNaN(contact.rtt)) return LATE_UNKNOWN_MS;
+    const expected = contact.rtt + 4 * contact.rttVariation;
+    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, expected));
+  }
+
+  // ---- queries in and out
+
+  #drop(reason: Drop, datagram: Uint8Array): void {
+    this.traffic.drop(reason);
+    this.traffic.in.count("unknown", "error", datagram.length);
+  }
+
+  #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
+    this.traffic.in.count(query.method!, "query", query.packet.length);
+    if (this.#options.readOnly) return this.traffic.drop("read_only");
+    if (!this.#limiter.allow(from, now)) return this.traffic.drop("rate_limited");
+    this.#responder.answer(query, from, now);
+    if (query.id !== undefined && !query.readOnly) this.#considerAsker(query.id, from, now);
+  }
+
+  /** Notes a sign of life; a stranger for whom there is room is pinged, and enters the table if it answers. */
+  #considerAsker(id: Id, from: Endpoint, now: Millis): void {
+    const table = this.tables[from.family];
+    if (table === undefined) return;
+    const known = table.find(id);
+    if (known !== undefined) {
+      if (known.endpoint.equals(from)) known.lastQuery = now;
+      return;
+    }
+    if (id.equals(this.id) || !table.hasRoom(id)) return;
+    const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
+    this.#verifyAllowance = Math.min(VERIFY_BURST, this.#verifyAllowance + regained);
+    this.#verifiedAt = now;
+    if (this.#verifyAllowance < 1) return;
+    this.#verifyAllowance--;
+    this.#query("ping", from, {}, id, now, () => {});
+  }
+
+  #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
+    const transaction = this.#transactions.settle(reply, from);
+    if (transaction === undefined) return this.#drop("unmatched", reply.packet);
+    const kind = reply.type === "r" ? "response" : "error";
+    this.traffic.in.count(transaction.method, kind, reply.packet.length);
+    this.#deadlines.cancel(transaction.deadline);
+    transaction.onReply(reply, now);
+  }
+
+  #sendReply(to: Endpoint, { method }: Echo, kind: "response" | "error"): void {
+    const datagram = this.#writer.done();
+    this.traffic.out.count(method ?? "unknown", kind, datagram.length);
+    this.host.send(datagram, to);
+  }
+
+  /**
+   * Sends a query and keeps the books on who answered. `expected` is the id that the node at `to` should have;
+   * undefined where it is not known.
+   */
+  #query(
+    method: Method,
+    to: Endpoint,
+    args: QueryArguments,
+    expected: Id | undefined,
+    now: Millis,
+    done: (outcome: QueryOutcome, now: Millis) => void,
+  ): void {
+    let tid = this.#random.word();
+    while (this.#transactions.has(tid)) tid = this.#random.word();
+    const transaction = {
+      tid,
+      method,
+      to,
+      sentAt: now,
+      deadline: this.#deadlines.schedule(now + QUERY_TIMEOUT_MS, (at) => {
+        this.#transactions.remove(transaction);
+        if (expected !== undefined) this.#noteMiss(expected, to, `no answer to ${method}`, at);
+        done({ kind: "timeout" }, at);
+      }),
+      onReply: (reply: Message, at: Millis) => {
+        const rtt = at - now;
+        if (reply.ip !== undefined) this.votes.add(to, reply.ip);
+        if (reply.type === "e") {
+          done({ kind: "error", code: reply.errorCode, text: reply.errorText, rtt }, at);
+          return;
+        }
+        if (reply.id !== undefined) this.#noteAnswer(reply.id, expected, to, reply.client, rtt, at);
+        done({ kind: "response", message: reply, rtt }, at);
+      },
+    };
+    this.#transactions.add(transaction);
+    const { readOnly } = this.#options;
+    writeQuery(this.#writer, method, tid, this.id, this.client, readOnly, args);
+    const datagram = this.#writer.done();
+    this.traffic.out.count(method, "query", datagram.length);
+    this.host.send(datagram, to);
+  }
+
+  // ---- contacts
+
+  #noteAnswer(
+    id: Id,
+    expected: Id | undefined,
+    from: Endpoint,
+    client: number,
+    rtt: number,
+    now: Millis,
+  ): void {
+    const table = this.tables[from.family];
+    if (table === undefined || id.equals(this.id)) return;
+    if (expected !== undefined && !expected.equals(id)) {
+      const former = table.find(expected);
+      if (former?.endpoint.equals(from)) this.#remove(former, "answers under another id", now);
+    }
+    let contact = table.find(id);
+    if (contact !== undefined && !contact.endpoint.equals(from)) {
+      // A healthy contact keeps its id: nobody takes it over by answering from elsewhere.
+      if (contact.health === "healthy") return;
+      this.#remove(contact, "moved to another address", now);
+      contact = table.find(id);
+    }
+    if (contact !== undefined) {
+      const before = contact.health;
+      contact.answered(now, rtt);
+      if (client !== 0) contact.client = client;
+      if (before === "healthy") return;
+      this.#emitHealth(contact, before, "answered again");
+      this.#scheduleCheck(contact, now + this.#options.healthCheckIntervalMs);
+      return;
+    }
+    const newcomer = new Contact(id, from, now);
+    newcomer.client = client;
+    newcomer.answered(now, rtt);
+    const { admission, replaced } = table.admit(newcomer, now);
+    if (replaced !== undefined) this.#left(replaced, "replaced by a contact that answers");
+    if (admission === "added") this.#joined(newcomer, now);
+  }
+
+  #noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void {
+    const contact = this.tables[to.family]?.find(id);
+    if (contact === undefined || !contact.endpoint.equals(to)) return;
+    if (now - contact.lastMiss < MISS_SPACING_MS) return;
+    const before = contact.health;
+    contact.missed(now);
+    if (contact.misses >= MISSES_TO_DROP) return this.#remove(contact, reason, now);
+    if (contact.health !== before) this.#emitHealth(contact, before, reason);
+    const { healthCheckIntervalMs } = this.#options;
+    const wait = Math.min(RECHECK_MS, healthCheckIntervalMs / 6) * 2 ** (contact.misses - 1);
+    this.#scheduleCheck(contact, now + wait);
+  }
+
+  #emitHealth(contact: Contact, from: Contact["health"], reason: string): void {
+    this.host.emit({ type: "peer.health", contact, from, to: contact.health, reason });
+  }
+
+  #joined(contact: Contact, now: Millis): void {
+    this.host.emit({ type: "peer.join", contact });
+    // Spread from the start: contacts that joined together must not be checked together.
+    this.#scheduleCheck(
+      contact,
+      now + this.#options.healthCheckIntervalMs * (0.5 + this.#random.fraction() / 2),
+    );
+  }
+
+  #left(contact: Contact, reason: string): void {
+    this.#deadlines.cancel(contact.check);
+    contact.check = undefined;
+    this.host.emit({ type: "peer.leave", contact, reason });
+  }
+
+  #remove(contact: Contact, reason: string, now: Millis): void {
+    const replacement = this.tables[contact.endpoint.family]!.remove(contact, now);
+    this.#left(contact, reason);
+    if (replacement !== undefined) this.#joined(replacement, now);
+  }
+
+  #scheduleCheck(contact: Contact, at: Millis): void {
+    this.#deadlines.cancel(contact.check);
+    contact.check = this.#deadlines.schedule(at, (now) => this.#check(contact, now));
+  }
+
+  /** Pings a contact unless its own traffic has shown lately that it lives. */
+  #check(contact: Contact, now: Millis): void {
+    const { healthCheckIntervalMs } = this.#options;
+    const next = Math.max(contact.lastResponse, contact.lastQuery) + healthCheckIntervalMs;
+    if (contact.misses === 0 && next > now) return this.#scheduleCheck(contact, next);
+    this.#scheduleCheck(contact, now + healthCheckIntervalMs);
+    this.#query("ping", contact.endpoint, {}, contact.id, now, () => {});
+  }
+}
+
+/** Peers of a swarm that one search collects. */
+const MAX_PEERS_FOUND = 1_000;
+
+/** Collects the versions of one item that the answers to a `get` carry, and keeps the newest that is genuine. */
+class ItemReader {
+  newest: Item | undefined;
+  /** Answers that wait for somebody to tell the salt. */
+  readonly #unverified: { message: Message; packet: Uint8Array }[] = [];
+
+  constructor(
+    readonly host: Host,
+    readonly target: Id,
+    public salt: Uint8Array | undefined,
+    held: Item | undefined,
+  ) {
+    this.newest = held;
+    this.salt ??= held?.signed?.salt;
+  }
+
+  get saltUnknown(): boolean {
+    return this.newest === undefined && this.#unverified.length > 0;
+  }
+
+  /** Reads one answer; true where nothing better can follow, because the item is immutable. */
+  read(message: Message): boolean {
+    if (message.value === undefined) return false;
+    const salt = this.salt ?? message.salt ?? EMPTY;
+    const item = itemOf(this.host, message, salt);
+    if (!isItemError(item) && item.target.equals(this.target)) {
+      if (item.signed === undefined) {
+        this.newest = item;
+        return true;
+      }
+      if (this.newest?.signed === undefined || item.signed.seq > this.newest.signed.seq) {
+        this.newest = item;
+      }
+      if (this.salt === undefined) {
+        this.salt = salt.slice();
+        for (const kept of this.#unverified.splice(0)) this.read(kept.message);
+      }
+    } else if (
+      this.salt === undefined && message.publicKey !== undefined &&
+      this.#unverified.length < MAX_UNVERIFIED
+    ) {
+      const packet = message.packet.slice();
+      const again = decode(packet);
+      if (typeof again !== "string") this.#unverified.push({ message: again, packet });
+    }
+    return false;
+  }
+}
+
+/** Unverified answers kept: as many as nodes are asked at least. */
+const MAX_UNVERIFIED = 32;
+const EMPTY = new Uint8Array(0);

@@ -1,0 +1,42 @@
+// How many queries one address may have answered: no stranger is served at the cost of all others.
+
+import type { Endpoint } from "../krpc/endpoint.ts";
+import type { Millis } from "./deadlines.ts";
+
+/** Queries a second that one address (IPv6: one /64) may send for good: far over any honest node's. */
+export const QUERIES_PER_SECOND = 100;
+
+/** Queries at once that are still answered: a node that joins, or many behind one NAT. */
+export const QUERY_BURST = 500;
+
+/** Addresses told apart at a time; more share a slot. A power of two; bounds the memory. */
+const SLOTS = 4096;
+
+/** A leaky bucket for each slot of a table that addresses are hashed into under a secret seed. */
+export class RateLimiter {
+  readonly #level = new Float32Array(SLOTS);
+  readonly #drained = new Float64Array(SLOTS);
+  readonly #seed: number;
+
+  constructor(seed: number) {
+    this.#seed = seed | 0;
+  }
+
+  /** Counts a query from this address; false where it is over the limit. Loopback is not limited. */
+  allow(from: Endpoint, now: Millis): boolean {
+    if (from.family === 4 ? from.a >>> 24 === 127 : from.scope === "loopback") return true;
+    const slot = this.#slot(from);
+    const drained = (now - this.#drained[slot]) * (QUERIES_PER_SECOND / 1000);
+    const level = Math.max(0, this.#level[slot] - drained) + 1;
+    this.#drained[slot] = now;
+    this.#level[slot] = Math.min(level, QUERY_BURST);
+    return level <= QUERY_BURST;
+  }
+
+  #slot({ a, b, family }: Endpoint): number {
+    let h = Math.imul(a ^ this.#seed, 0x9e3779b1);
+    if (family === 6) h = Math.imul(h ^ (h >>> 15) ^ b, 0x85ebca77);
+    h ^= h >>> 16;
+    return Math.imul(h, 0xc2b2ae3d) >>> (32 - 12);
+  }
+}

@@ -1,0 +1,223 @@
+// Answers strangers' queries. Decides from the node's state and writes the reply; sends nothing itself.
+
+import type { Writer } from "../krpc/bencode.ts";
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import type { Id } from "../krpc/id.ts";
+import {
+  COMPACT_NODE_BYTES,
+  type Echo,
+  ErrorCode,
+  keepEcho,
+  type Message,
+  type ResponseValues,
+  WANT_N4,
+  WANT_N6,
+  writeError,
+  writeResponse,
+} from "../krpc/message.ts";
+import type { Contact } from "./contact.ts";
+import type { Millis } from "./deadlines.ts";
+import type { Host } from "./host.ts";
+import { isItemError, itemOf, refusal } from "./item.ts";
+import type { PeerStore } from "./peer_store.ts";
+import { SAMPLE_INTERVAL_MS } from "./peer_store.ts";
+import type { RoutingTable } from "./routing_table.ts";
+import { TOKEN_BYTES, type Tokens } from "./tokens.ts";
+
+/** Nodes in a reply: the norm of the public network. */
+export const REPLY_NODES = 8;
+
+/** Nodes in a reply to an asker that says it takes more (`nn`): a bucket of the default size. */
+export const MAX_REPLY_NODES = 20;
+
+/** Replies stay under this many bytes, so that they cross any path in one packet. */
+export const MAX_REPLY_BYTES = 1400;
+
+/** Bytes of a `get` reply besides value and nodes: keys, ids, token, signature, address, transaction. */
+const GET_OVERHEAD_BYTES = 340;
+
+/** What the responder reads and writes of the node. */
+export interface ResponderState {
+  readonly id: Id;
+  readonly client: number;
+  readonly host: Host;
+  readonly tables: { readonly [F in Family]?: RoutingTable };
+  readonly tokens: Tokens;
+  readonly peers: PeerStore;
+}
+
+export class Responder {
+  readonly #node: ResponderState;
+  readonly #writer: Writer;
+  readonly #send: (to: Endpoint, reply: Echo, kind: "response" | "error") => void;
+  /** The time of the query in hand; a field, so that the filter below is made once and not per query. */
+  #now: Millis = 0;
+  readonly #isGood = (contact: Contact) => contact.isGood(this.#now);
+
+  /** `send` is called when `writer` holds a reply. */
+  constructor(
+    node: ResponderState,
+    writer: Writer,
+    send: (to: Endpoint, reply: Echo, kind: "response" | "error") => void,
+  ) {
+    this.#node = node;
+    this.#writer = writer;
+    this.#send = send;
+  }
+
+  /** Replies to a query: before it returns, except to a `put`, whose reply waits until the item is committed. */
+  answer(query: Message, from: Endpoint, now: Millis): void {
+    this.#now = now;
+    if (query.id === undefined) return this.#refuse(query, from, "id is not 20 bytes");
+    switch (query.method) {
+      case "ping":
+        return this.#reply(query, from, {});
+      case "find_node":
+        return this.#findNode(query, from);
+      case "get_peers":
+        return this.#getPeers(query, from);
+      case "announce_peer":
+        return this.#announcePeer(query, from);
+      case "get":
+        return this.#get(query, from);
+      case "put":
+        return this.#put(query, from);
+      case "sample_infohashes":
+        return this.#sampleInfohashes(query, from);
+      default:
+        return this.#unknown(query, from);
+    }
+  }
+
+  #findNode(query: Message, from: Endpoint): void {
+    const { target } = query;
+    if (target === undefined) return this.#refuse(query, from, "target is not 20 bytes");
+    this.#reply(query, from, this.#nodes(query, from, target));
+  }
+
+  #getPeers(query: Message, from: Endpoint): void {
+    const { infoHash } = query;
+    if (infoHash === undefined) return this.#refuse(query, from, "info_hash is not 20 bytes");
+    const { peers, tokens } = this.#node;
+    return this.#reply(query, from, {
+      ...this.#nodes(query, from, infoHash),
+      values: peers.peers(infoHash, from.family, this.#now),
+      token: tokens.issue(from, this.#now),
+    });
+  }
+
+  #announcePeer(query: Message, from: Endpoint): void {
+    const { infoHash, token, impliedPort, port } = query;
+    if (infoHash === undefined) return this.#refuse(query, from, "info_hash is not 20 bytes");
+    if (!this.#mayWrite(token, from)) return this.#refuse(query, from, "bad token");
+    if (!impliedPort && !(port >= 1 && port <= 65535)) {
+      return this.#refuse(query, from, "port is not 1 to 65535");
+    }
+    const endpoint = impliedPort ? from : from.withPort(port);
+    if (!this.#node.peers.announce(infoHash, endpoint, this.#now)) {
+      return this.#error(query, from, ErrorCode.server, "no room for another info_hash");
+    }
+    return this.#reply(query, from, {});
+  }
+
+  #get(query: Message, from: Endpoint): void {
+    const { target, seq } = query;
+    if (target === undefined) return this.#refuse(query, from, "target is not 20 bytes");
+    if (query.hasSeq && Number.isNaN(seq)) {
+      return this.#refuse(query, from, "seq is not an integer");
+    }
+    const token = this.#node.tokens.issue(from, this.#now);
+    const item = this.#node.host.items.get(target, this.#now);
+    if (item === undefined) {
+      return this.#reply(query, from, { ...this.#nodes(query, from, target), token });
+    }
+    const { signed, value } = item;
+    const isCurrent = signed !== undefined && query.hasSeq && seq >= signed.seq;
+    const room = isCurrent ? Infinity : MAX_REPLY_BYTES - GET_OVERHEAD_BYTES - value.length;
+    return this.#reply(query, from, {
+      ...this.#nodes(query, from, target, room),
+      token,
+      seq: signed?.seq,
+      publicKey: isCurrent ? undefined : signed?.publicKey,
+      signature: isCurrent ? undefined : signed?.signature,
+      salt: query.wantSalt && !isCurrent && signed?.salt.length ? signed.salt : undefined,
+      value: isCurrent ? undefined : value,
+    });
+  }
+
+  #put(query: Message, from: Endpoint): void {
+    const { host } = this.#node;
+    if (!this.#mayWrite(query.token, from)) return this.#refuse(query, from, "bad token");
+    if (query.hasCas && Number.isNaN(query.cas)) {
+      return this.#refuse(query, from, "cas is not an integer");
+    }
+    const item = itemOf(host, query);
+    if (isItemError(item)) return this.#error(query, from, item.code, item.text);
+    const held = host.items.get(item.target, this.#now);
+    const refused = refusal(held, item, query.hasCas ? query.cas : undefined);
+    if (refused !== undefined) return this.#error(query, from, refused.code, refused.text);
+    const kept = keepEcho(query);
+    host.items.put(item, this.#now, (isKept) => {
+      if (!isKept) return this.#error(kept, from, ErrorCode.server, "could not store");
+      this.#reply(kept, from, {});
+      host.emit({ type: "data.store", item, from });
+    });
+  }
+
+  #sampleInfohashes(query: Message, from: Endpoint): void {
+    if (query.target === undefined) return this.#refuse(query, from, "target is not 20 bytes");
+    const { peers } = this.#node;
+    return this.#reply(query, from, {
+      ...this.#nodes(query, from, query.target),
+      samples: peers.sample(this.#now),
+      num: peers.hashes,
+      interval: SAMPLE_INTERVAL_MS / 1000,
+    });
+  }
+
+  #mayWrite(token: Uint8Array | undefined, from: Endpoint): boolean {
+    return token?.length === TOKEN_BYTES && this.#node.tokens.verify(token, from, this.#now);
+  }
+
+  /** The good contacts closest to `target`, of the families that the asker wants, in at most `room` bytes. */
+  #nodes(query: Message, from: Endpoint, target: Id, room = Infinity): ResponseValues {
+    const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
+    const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
+    const { tables } = this.#node;
+    let nodes: Contact[] | undefined, nodes6: Contact[] | undefined;
+    if (want & WANT_N4) {
+      const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[4]));
+      nodes = tables[4]?.closest(target, count, this.#isGood) ?? [];
+      room -= nodes.length * COMPACT_NODE_BYTES[4];
+    }
+    if (want & WANT_N6) {
+      const count = Math.max(0, Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[6])));
+      nodes6 = tables[6]?.closest(target, count, this.#isGood) ?? [];
+    }
+    return { nodes, nodes6 };
+  }
+
+  /** Later proposals add queries; one that has a target can be answered with nodes. */
+  #unknown(query: Message, from: Endpoint): void {
+    const target = query.target ?? query.infoHash;
+    if (target === undefined) {
+      return this.#error(query, from, ErrorCode.unknownMethod, "method unknown");
+    }
+    this.#reply(query, from, this.#nodes(query, from, target));
+  }
+
+  #reply(query: Echo, from: Endpoint, values: ResponseValues): void {
+    const { id, client } = this.#node;
+    writeResponse(this.#writer, query, from, id, client, values);
+    this.#send(from, query, "response");
+  }
+
+  #refuse(query: Echo, from: Endpoint, text: string): void {
+    this.#error(query, from, ErrorCode.protocol, text);
+  }
+
+  #error(query: Echo, from: Endpoint, code: number, text: string): void {
+    writeError(this.#writer, query, from, this.#node.client, code, text);
+    this.#send(from, query, "error");
+  }
+}

@@ -1,0 +1,89 @@
+// Figures over the latest lookups, and the size of the network that they suggest.
+
+import { type Id, ID_BITS } from "../krpc/id.ts";
+import type { LookupResult } from "./lookup.ts";
+
+/** Lookups over which percentiles are taken. */
+const RECENT = 512;
+
+/** Lookups over which the size of the network is estimated: its error falls with their square root. */
+const ESTIMATED_OVER = 64;
+
+/** Below this many answers a lookup tells nothing of the density of ids. */
+const ESTIMATE_FROM = 8;
+
+export class LookupStatistics {
+  /** Lookups that ended, and those of them in which anybody answered. */
+  count = 0;
+  success = 0;
+  active = 0;
+  #hops = 0;
+  readonly #latencies: number[] = [];
+  readonly #densities: { weighted: number; squares: number }[] = [];
+
+  record(result: LookupResult, k: number): void {
+    this.count++;
+    if (result.closest.length === 0) return;
+    this.success++;
+    this.#hops += result.hops;
+    this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
+    if (result.method !== "find_node" || result.closest.length < ESTIMATE_FROM) return;
+    this.#densities[(this.success - 1) % ESTIMATED_OVER] = density(
+      result.target,
+      result.closest.slice(0, k).map((c) => c.id),
+    );
+  }
+
+  /** Mean hops of the lookups that succeeded; null before the first. */
+  get hopsMean(): number | null {
+    return this.success === 0 ? null : this.#hops / this.success;
+  }
+
+  /** Milliseconds, over the latest lookups that succeeded. */
+  latency(): { mean: number | null; p50: number | null; p95: number | null } {
+    const sorted = this.#latencies.slice().sort((x, y) => x - y);
+    if (sorted.length === 0) return { mean: null, p50: null, p95: null };
+    const at = (share: number) =>
+      sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+    const mean = sorted.reduce((sum, ms) => sum + ms, 0) / sorted.length;
+    return { mean, p50: at(0.5), p95: at(0.95) };
+  }
+
+  /** How many nodes the network has, by how near those found are to their targets; null before any lookup. */
+  networkSize(): number | null {
+    let weighted = 0, squares = 0;
+    for (const d of this.#densities) {
+      if (d === undefined) continue;
+      weighted += d.weighted;
+      squares += d.squares;
+    }
+    return weighted === 0 ? null : Math.round(squares / weighted - 1);
+  }
+}
+
+/**
+ * With n nodes spread evenly, the i-th closest is at a distance of i / (n + 1) of the id space on average: these are
+ * the sums of a least-squares fit of that line.
+ */
+function density(target: Id, closest: readonly Id[]): { weighted: number; squares: number } {
+  let weighted = 0, squares = 0;
+  closest.forEach((id, index) => {
+    const rank = index + 1;
+    weighted += rank * distanceShare(id, target);
+    squares += rank * rank;
+  });
+  return { weighted, squares };
+}
+
+/** The distance of two ids as a share of the largest there is. */
+function distanceShare(x: Id, y: Id): number {
+  const high = (x.a ^ y.a) >>> 0, low = (x.b ^ y.b) >>> 0;
+  return (high * 2 ** 32 + low) / 2 ** 64;
+}
+
+/** Contacts by the bit length of their distance to `own`: 161 counts. */
+export function distanceHistogram(distances: Iterable<number>): number[] {
+  const histogram = new Array<number>(ID_BITS + 1).fill(0);
+  for (const bits of distances) histogram[bits]++;
+  return histogram;
+}

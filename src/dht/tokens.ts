@@ -1,0 +1,72 @@
+// Write tokens (BEP 5): proof that whoever stores at this node receives packets at the address it sends from.
+
+import { putWord, word } from "../krpc/id.ts";
+import type { Endpoint } from "../krpc/endpoint.ts";
+import type { Millis } from "./deadlines.ts";
+import { sipHash, type SipKey } from "./siphash.ts";
+
+/** Bytes of a token: too many to guess within its life. */
+export const TOKEN_BYTES = 8;
+
+/** How often the secret changes. With three secrets kept, a token passes for 10 to 15 minutes (BEP 5 asks for 10). */
+export const TOKEN_ROTATION_MS = 5 * 60_000;
+
+const SECRETS_KEPT = 3;
+
+/**
+ * Makes and checks tokens without remembering any: a keyed hash of the address under a secret that rotates. Not a
+ * CRC, which is linear and thus forgeable.
+ */
+export class Tokens {
+  readonly #secrets: SipKey[] = [];
+  readonly #randomBytes: (length: number) => Uint8Array;
+  readonly #token = new Uint8Array(TOKEN_BYTES);
+  readonly #address = [0, 0, 0, 0];
+  #rotated: Millis;
+
+  constructor(randomBytes: (length: number) => Uint8Array, now: Millis) {
+    this.#randomBytes = randomBytes;
+    this.#rotated = now;
+    this.#rotate();
+  }
+
+  /** The token for an address: a view, valid until the next call. */
+  issue(to: Endpoint, now: Millis): Uint8Array {
+    this.#keepFresh(now);
+    return this.#compute(this.#secrets[0], to);
+  }
+
+  /** Whether `token` was issued to this address within the last 10 to 15 minutes. */
+  verify(token: Uint8Array, from: Endpoint, now: Millis): boolean {
+    if (token.length !== TOKEN_BYTES) return false;
+    this.#keepFresh(now);
+    return this.#secrets.some((secret) => {
+      const expected = this.#compute(secret, from);
+      let difference = 0;
+      for (let i = 0; i < TOKEN_BYTES; i++) difference |= expected[i] ^ token[i];
+      return difference === 0;
+    });
+  }
+
+  #keepFresh(now: Millis): void {
+    if (now - this.#rotated < TOKEN_ROTATION_MS) return;
+    const missed = Math.floor((now - this.#rotated) / TOKEN_ROTATION_MS);
+    for (let i = 0; i < Math.min(missed, SECRETS_KEPT); i++) this.#rotate();
+    this.#rotated += missed * TOKEN_ROTATION_MS;
+  }
+
+  #rotate(): void {
+    const bytes = this.#randomBytes(16);
+    this.#secrets.unshift([word(bytes, 0), word(bytes, 4), word(bytes, 8), word(bytes, 12)]);
+    if (this.#secrets.length > SECRETS_KEPT) this.#secrets.pop();
+  }
+
+  #compute(secret: SipKey, { a, b, c, d }: Endpoint): Uint8Array {
+    const address = this.#address;
+    address[0] = a, address[1] = b, address[2] = c, address[3] = d;
+    const [low, high] = sipHash(secret, address);
+    putWord(this.#token, 0, low);
+    putWord(this.#token, 4, high);
+    return this.#token;
+  }
+}

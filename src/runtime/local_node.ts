@@ -1,0 +1,723 @@
+// A node of this process: the core on real sockets, clock and disk, behind the NodeService interface.
+
+import { getLogger } from "logtape";
+import { join } from "node:path";
+import type { Config, HostPort } from "../config.ts";
+import { type Contact } from "../dht/contact.ts";
+import type { Millis } from "../dht/deadlines.ts";
+import type { Host, NodeEvent } from "../dht/host.ts";
+import {
+  immutableItem,
+  isItemError,
+  type Item,
+  type ItemError,
+  MAX_SALT_BYTES,
+  MAX_VALUE_BYTES,
+  mutableItem,
+  mutableTarget,
+  refusal,
+  signedBytes,
+} from "../dht/item.ts";
+import { type ItemStore, MemoryItemStore } from "../dht/item_store.ts";
+import type { Candidate } from "../dht/lookup.ts";
+import {
+  DhtNode,
+  type FindResult,
+  type GetResult,
+  type PingResult,
+  type PutResult,
+} from "../dht/node.ts";
+import { distanceHistogram } from "../dht/statistics.ts";
+import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
+import type { Endpoint } from "../krpc/endpoint.ts";
+import { distanceBits, Id, ID_BYTES, word } from "../krpc/id.ts";
+import { ErrorCode } from "../krpc/message.ts";
+import { Database, StorageError } from "../storage/database.ts";
+import { openIdentity } from "../storage/identity.ts";
+import { DurableItemStore } from "../storage/item_store.ts";
+import { CLIENT, clientName, VERSION } from "../version.ts";
+import { Identity, itemCrypto } from "./crypto.ts";
+import { NetFilter, resolveAll } from "./net_scope.ts";
+import type {
+  FetchOutcome,
+  LookupReport,
+  NodeService,
+  PeerReport,
+  PingReport,
+  Readiness,
+  SignedItem,
+  StatsReport,
+  StoreOutcome,
+  TraceStep,
+} from "./service.ts";
+import { UdpSocket } from "./udp.ts";
+
+/** The part of the configuration that a node itself needs. */
+export type NodeConfig = Pick<
+  Config,
+  | "p2pHost"
+  | "p2pPort"
+  | "bootstrapNodes"
+  | "bucketSize"
+  | "alpha"
+  | "healthCheckIntervalMs"
+  | "dataDir"
+  | "storageLimit"
+  | "nat"
+  | "allowNet"
+>;
+
+export interface LocalNodeOptions {
+  /** False: nothing is read from or written to disk, and node id and identity are new. */
+  readonly persistent: boolean;
+}
+
+/** Names of bootstrap nodes and of `--allow-net` are looked up again this often: their addresses change. */
+const RESOLVE_EVERY_MS = 5 * 60_000;
+
+/** How often the contacts are saved, so that a crash costs few of them. */
+const SAVE_EVERY_MS = 5 * 60_000;
+
+/** Rates are over this many seconds: long enough to read, short enough to see a change. */
+const RATE_SECONDS = 5;
+
+/** The longest delay that setTimeout takes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+interface Storage {
+  readonly id: Id;
+  readonly identity: Identity;
+  readonly items: (onFailure: (error: unknown) => void) => ItemStore & { flush?(): void };
+  readonly database: Database | undefined;
+}
+
+export class LocalNode implements NodeService {
+  readonly #log = getLogger(["dmnode", "node"]);
+  readonly #config: NodeConfig;
+  readonly #socket: UdpSocket;
+  readonly #filter: NetFilter;
+  readonly #identity: Identity;
+  readonly #database: Database | undefined;
+  readonly #items: ItemStore & { flush?(): void };
+  readonly #node: DhtNode;
+  readonly #startedAt = now();
+  readonly #intervals: ReturnType<typeof setInterval>[] = [];
+  readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
+  /** Highest seq that was signed here, by target: two stores under one key at once must not share a seq. */
+  readonly #signedSeq = new Map<string, number>();
+  /** Puts under one key run one after the other. */
+  readonly #putting = new Map<string, Promise<unknown>>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Infinity;
+  #joined: "no bootstrap" | "joining" | "joined" | "failed" = "joining";
+  #closed = false;
+
+  /**
+   * Binds the socket, opens DATA_DIR and starts to join. It resolves when packets are served; joining goes on.
+   *
+   * @throws {BindError} where the UDP port can't be had
+   * @throws {StorageError} where DATA_DIR can't be used
+   */
+  static async start(config: NodeConfig, options: LocalNodeOptions): Promise<LocalNode> {
+    const storage = options.persistent ? openStorage(config) : newStorage(config);
+    try {
+      const node = new LocalNode(config, storage);
+      await node.#start(storage);
+      return node;
+    } catch (error) {
+      storage.database?.close();
+      throw error;
+    }
+  }
+
+  private constructor(config: NodeConfig, storage: Storage) {
+    this.#config = config;
+    this.#filter = new NetFilter(config.allowNet);
+    this.#identity = storage.identity;
+    this.#database = storage.database;
+    this.#items = storage.items((error) =>
+      this.#log.error("Could not store values: {error}. They were refused.", { error })
+    );
+    this.#socket = UdpSocket.bind({
+      host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
+      port: config.p2pPort,
+      receive: (datagram, from) => this.#receive(datagram, from),
+      onOverflow: () => this.#node.traffic.drop("send_queue_full"),
+    });
+    this.#node = new DhtNode(this.#host(), {
+      id: storage.id,
+      k: config.bucketSize,
+      alpha: config.alpha,
+      healthCheckIntervalMs: config.healthCheckIntervalMs,
+      families: this.#socket.families,
+      readOnly: false,
+      client: CLIENT,
+    }, this.#startedAt);
+  }
+
+  #host(): Host {
+    return {
+      ...itemCrypto,
+      items: this.#items,
+      randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
+      send: (datagram, to) => {
+        if (this.#filter.allows(to)) this.#socket.send(datagram, to);
+        else this.#node.traffic.drop("not_allowed");
+      },
+      emit: (event) => this.#onEvent(event),
+    };
+  }
+
+  async #start({ database }: Storage): Promise<void> {
+    await this.#resolveScope();
+    this.#socket.start();
+    const seeds = database?.contacts() ?? [];
+    const endpoints = await this.#resolveBootstrap();
+    if (endpoints.length === 0 && seeds.length === 0) this.#joined = "no bootstrap";
+    this.#do((at) => this.#node.join(endpoints, seeds, at));
+    this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
+    if (database !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
+    this.#every(1000, () => this.#sample());
+    this.#sample();
+  }
+
+  /** Saves what is to be kept and lets go of socket and files. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const interval of this.#intervals) clearInterval(interval);
+    clearTimeout(this.#timer);
+    await this.#socket.close();
+    this.#items.flush?.();
+    this.#save();
+    this.#database?.close();
+  }
+
+  get nodeId(): string {
+    return this.#node.id.toString();
+  }
+
+  /** The bound UDP address, with the real port. */
+  get address(): string {
+    return this.#socket.address;
+  }
+
+  get port(): number {
+    return this.#socket.port;
+  }
+
+  // ---- time and packets
+
+  #receive(datagram: Uint8Array, from: Endpoint): void {
+    if (!this.#filter.allows(from)) return this.#node.traffic.drop("not_allowed");
+    try {
+      this.#node.receive(datagram, from, now());
+    } catch (error) {
+      // No packet should ever lead here: it is a defect of ours, and not worth the other peers' service.
+      this.#log.error("Failed on a packet from {from}: {error}", { from: `${from}`, error });
+    }
+    this.#arm();
+  }
+
+  /** Runs something on the core, which may have set a deadline. */
+  #do<T>(run: (at: Millis) => T): T {
+    const result = run(now());
+    this.#arm();
+    return result;
+  }
+
+  #arm(): void {
+    const next = this.#node.nextDeadline;
+    if (next >= this.#timerAt || this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = next;
+    this.#timer = setTimeout(() => {
+      this.#timerAt = Infinity;
+      try {
+        this.#node.tick(now());
+      } catch (error) {
+        this.#log.error("Failed in a timer: {error}", { error });
+      }
+      this.#arm();
+    }, Math.min(MAX_TIMER_MS, Math.max(0, next - now())));
+  }
+
+  #every(ms: number, run: () => void): void {
+    this.#intervals.push(setInterval(run, ms));
+  }
+
+  #onEvent(event: NodeEvent): void {
+    switch (event.type) {
+      case "bootstrap":
+        return this.#onBootstrap(event.state, event.contacts);
+      case "peer.join":
+        return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
+      case "peer.leave":
+        return this.#log.debug("Peer {id} at {address} left: {reason}", {
+          ...describe(event.contact),
+          reason: event.reason,
+        });
+      case "peer.health":
+        return this.#log.debug("Peer {id} at {address} is {to}: {reason}", {
+          ...describe(event.contact),
+          to: event.to,
+          reason: event.reason,
+        });
+      case "data.store":
+        return this.#log.debug("Stored {hash} for {from}", {
+          hash: event.item.target.toString(),
+          from: event.from.toString(),
+        });
+    }
+  }
+
+  #onBootstrap(state: "joined" | "failed", contacts: number): void {
+    const before = this.#joined;
+    this.#joined = state;
+    if (state === "joined") {
+      if (before !== "joined") {
+        this.#log.info("Joined the network: {contacts} contacts", { contacts });
+      }
+    } else if (before !== "failed") {
+      this.#log.warning(
+        "No bootstrap node answered ({nodes}): trying again, ever more slowly, up to once a minute",
+        { nodes: this.#config.bootstrapNodes.map(hostPortText).join(", ") || "none configured" },
+      );
+    }
+  }
+
+  // ---- names
+
+  async #resolveScope(): Promise<void> {
+    for (const name of await this.#filter.resolve()) {
+      this.#log.warning("--allow-net: {name} has no address: nobody is allowed by it", { name });
+    }
+  }
+
+  async #resolveBootstrap(): Promise<Endpoint[]> {
+    const { endpoints, unresolved } = await resolveAll(
+      this.#config.bootstrapNodes,
+      this.#socket.families,
+    );
+    for (const node of unresolved) {
+      this.#log.warning("Bootstrap node {node} has no address that this node can use", {
+        node: hostPortText(node),
+      });
+    }
+    for (const endpoint of endpoints) {
+      if (!this.#filter.allows(endpoint)) {
+        this.#log.warning(
+          "Bootstrap node {node} is outside of what --allow-net permits: it can't be reached",
+          { node: endpoint.toString() },
+        );
+      }
+    }
+    return endpoints;
+  }
+
+  async #resolveAgain(): Promise<void> {
+    await this.#resolveScope();
+    if (this.#node.contactCount > 0 || this.#config.bootstrapNodes.length === 0) return;
+    const endpoints = await this.#resolveBootstrap();
+    if (!this.#closed) this.#do((at) => this.#node.join(endpoints, [], at));
+  }
+
+  // ---- what it tells
+
+  peers(): PeerReport[] {
+    return Array.from(this.#node.contacts(), (contact) => ({
+      nodeId: contact.id.toString(),
+      address: contact.endpoint.toString(),
+      distance: distanceBits(contact.id, this.#node.id),
+      firstSeen: contact.firstSeen,
+      lastSeen: contact.lastSeen,
+      health: contact.health,
+      rttMs: Number.isNaN(contact.rtt) ? null : contact.rtt,
+      score: contact.score,
+      client: clientName(contact.client),
+    }));
+  }
+
+  distanceHistogram(): number[] {
+    const distances = Array.from(this.#node.contacts(), (c) => distanceBits(c.id, this.#node.id));
+    return distanceHistogram(distances);
+  }
+
+  stats(): StatsReport {
+    const { traffic, lookups, tables, votes, peers: announced } = this.#node;
+    const at = now();
+    const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
+    for (const contact of this.#node.contacts()) peers[contact.health]++;
+    let expiring = 0, ours = 0;
+    for (const item of this.#items.entries()) {
+      if (item.expiresAt - at < 3_600_000) expiring++;
+      if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
+    }
+    const latency = lookups.latency();
+    const leader = votes.leader();
+    const rates = this.#rates();
+    return {
+      nodeId: this.nodeId,
+      version: VERSION,
+      startedAt: this.#startedAt,
+      uptimeS: (at - this.#startedAt) / 1000,
+      publicKey: hex(this.#identity.publicKey),
+      addresses: [this.address],
+      peers,
+      routingTableSize: this.#node.contactCount,
+      buckets: (tables[4]?.bucketCount ?? 0) + (tables[6]?.bucketCount ?? 0),
+      networkSizeEstimate: lookups.networkSize(),
+      traffic: {
+        in: {
+          messages: traffic.in.messages,
+          bytes: traffic.in.bytes,
+          ...rates.in,
+          byType: traffic.in.byType(),
+        },
+        out: {
+          messages: traffic.out.messages,
+          bytes: traffic.out.bytes,
+          ...rates.out,
+          byType: traffic.out.byType(),
+        },
+        dropped: { ...traffic.dropped } as Record<string, number>,
+      },
+      lookups: {
+        count: lookups.count,
+        success: lookups.success,
+        active: lookups.active,
+        hopsMean: lookups.hopsMean,
+        latencyMs: latency,
+      },
+      storage: {
+        items: this.#items.count,
+        bytes: this.#items.bytes,
+        limitBytes: this.#config.storageLimit,
+        expiringWithinHour: expiring,
+        replicated: this.#items.count - ours,
+        announcedPeers: announced.count,
+      },
+      nat: {
+        mode: this.#config.nat,
+        externalAddress: leader?.endpoint.toString() ?? null,
+        votes: leader?.votes ?? 0,
+        type: "unknown",
+        reachable: null,
+        mapping: null,
+      },
+    };
+  }
+
+  readiness(): Readiness {
+    const healthy = Array.from(this.#node.contacts()).filter((c) => c.health === "healthy").length;
+    if (healthy > 0) return { ready: true, reason: `${healthy} peers answer` };
+    if (this.#joined === "no bootstrap") {
+      return {
+        ready: true,
+        reason:
+          "first node of its network: no bootstrap nodes are configured, values are held here alone",
+      };
+    }
+    const nodes = this.#config.bootstrapNodes.map(hostPortText).join(", ") || "none configured";
+    return {
+      ready: false,
+      reason: this.#joined === "joining"
+        ? "still joining the network"
+        : `no peer answers; bootstrap nodes: ${nodes}`,
+    };
+  }
+
+  #sample(): void {
+    const { in: inward, out } = this.#node.traffic;
+    this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
+    if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
+  }
+
+  #rates() {
+    const first = this.#samples[0], last = this.#samples.at(-1)!;
+    const seconds = Math.max(1, this.#samples.length - 1);
+    const rate = (direction: "in" | "out") => ({
+      perSecond: (last[direction][0] - first[direction][0]) / seconds,
+      bytesPerSecond: (last[direction][1] - first[direction][1]) / seconds,
+    });
+    return { in: rate("in"), out: rate("out") };
+  }
+
+  #save(): void {
+    const at = now();
+    try {
+      const good = Array.from(this.#node.contacts()).filter((contact) => contact.isGood(at));
+      // An outage must not cost the contacts of better days.
+      if (good.length > 0) this.#database?.saveContacts(good);
+    } catch (error) {
+      this.#log.error("Could not save the contacts: {error}", { error });
+    }
+  }
+
+  // ---- what it does
+
+  async ping(id: string): Promise<PingReport> {
+    const wanted = parseId(id);
+    if (wanted.equals(this.#node.id)) {
+      return { outcome: "pong", nodeId: id, address: this.address, rttMs: 0, health: "healthy" };
+    }
+    const endpoint = this.#node.contact(wanted)?.endpoint ?? await this.#locate(wanted);
+    if (endpoint === undefined) return { outcome: "unknown" };
+    const address = endpoint.toString();
+    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
+    if (result.kind === "timeout" || !result.id.equals(wanted)) {
+      return { outcome: "timeout", address };
+    }
+    const health = this.#node.contact(wanted)?.health ?? "healthy";
+    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health };
+  }
+
+  async #locate(id: Id): Promise<Endpoint | undefined> {
+    const { closest } = await this.#ask<FindResult>((at, done) => this.#node.find(id, at, done));
+    return closest.find((candidate) => candidate.id.equals(id))?.endpoint;
+  }
+
+  async find(id: string): Promise<LookupReport> {
+    const target = parseId(id);
+    const result = await this.#ask<FindResult>((at, done) => this.#node.find(target, at, done));
+    const nodes = result.closest.slice(0, this.#config.bucketSize).map((candidate) => ({
+      nodeId: candidate.id.toString(),
+      address: candidate.endpoint.toString(),
+      distance: distanceBits(candidate.id, target),
+    }));
+    return {
+      target: id,
+      found: target.equals(this.#node.id) || nodes[0]?.nodeId === id,
+      nodes,
+      hops: result.hops,
+      queries: result.asked.length,
+      elapsedMs: result.elapsed,
+      trace: result.asked.map((candidate) => traceStep(candidate, result.startedAt)),
+    };
+  }
+
+  async store(value: Uint8Array, key: string | null): Promise<StoreOutcome> {
+    const bencoded = bencodeBytes(value);
+    if (bencoded.length > MAX_VALUE_BYTES) {
+      return { outcome: "too_large", size: bencoded.length, limit: MAX_VALUE_BYTES };
+    }
+    if (key === null) {
+      const item = immutableItem(itemCrypto, bencoded);
+      const result = await this.#put(item.target, undefined, undefined, () => item);
+      return this.#stored(result, item, null, value.length);
+    }
+    const salt = new TextEncoder().encode(key);
+    if (salt.length > MAX_SALT_BYTES) {
+      return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
+    }
+    const { publicKey } = this.#identity;
+    const target = mutableTarget(itemCrypto, publicKey, salt);
+    const hash = target.toString();
+    return await this.#inTurn(hash, async () => {
+      const result = await this.#put(target, salt, undefined, (newest) => {
+        const seq = Math.max(newest?.signed?.seq ?? 0, this.#signedSeq.get(hash) ?? 0) + 1;
+        this.#signedSeq.set(hash, seq);
+        const signature = this.#identity.sign(signedBytes(salt, seq, bencoded));
+        return { target, value: bencoded, signed: { publicKey, signature, salt, seq } };
+      });
+      return this.#stored(result, result.item!, key, value.length);
+    });
+  }
+
+  async storeSigned(hash: string, given: SignedItem): Promise<StoreOutcome> {
+    const salt = given.salt ?? new Uint8Array(0);
+    if (salt.length > MAX_SALT_BYTES) {
+      return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
+    }
+    const bencoded = bencodeBytes(given.value);
+    if (bencoded.length > MAX_VALUE_BYTES) {
+      return { outcome: "too_large", size: bencoded.length, limit: MAX_VALUE_BYTES };
+    }
+    const { publicKey, signature, seq } = given;
+    const signed = { publicKey, signature, salt, seq };
+    let item = mutableItem(itemCrypto, bencoded, signed);
+    // Owners may store lists and the like: then their value is bencode already, and the signature says so.
+    if (isItemError(item) && isCanonical(given.value)) {
+      item = mutableItem(itemCrypto, given.value, signed);
+    }
+    if (isItemError(item)) return { outcome: "bad_signature" };
+    if (item.target.toString() !== hash) {
+      return { outcome: "wrong_target", hash: item.target.toString() };
+    }
+    const checked = item, cas = given.cas ?? undefined;
+    return await this.#inTurn(hash, async () => {
+      let newestSeq = seq;
+      const result = await this.#put(checked.target, salt, cas, (newest) => {
+        newestSeq = newest?.signed?.seq ?? seq;
+        return refusal(newest, checked, cas) ?? checked;
+      });
+      const refused = result.stored.length === 0 ? result.refusals : [];
+      if (refused.some(({ code }) => code === ErrorCode.casMismatch)) {
+        return { outcome: "cas_mismatch", seq: newestSeq };
+      }
+      if (refused.some(({ code }) => code === ErrorCode.seqTooLow)) {
+        return { outcome: "seq_too_old", seq: newestSeq };
+      }
+      return this.#stored(result, checked, null, given.value.length);
+    });
+  }
+
+  async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    const target = parseId(hash);
+    const salt = key === null ? undefined : new TextEncoder().encode(key);
+    const { item, saltUnknown } = await this.#ask<GetResult>((at, done) =>
+      this.#node.get(target, salt, at, done)
+    );
+    if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
+    return {
+      outcome: "found",
+      value: {
+        hash,
+        kind: item.signed === undefined ? "immutable" : "mutable",
+        bytes: byteStringContent(item.value) ?? item.value,
+        seq: item.signed?.seq ?? null,
+        publicKey: item.signed?.publicKey ?? null,
+      },
+    };
+  }
+
+  #put(
+    target: Id,
+    salt: Uint8Array | undefined,
+    cas: number | undefined,
+    make: (newest: Item | undefined) => Item | ItemError,
+  ): Promise<PutResult> {
+    return this.#ask((at, done) => this.#node.put(target, salt, cas, make, at, done));
+  }
+
+  #stored(result: PutResult, item: Item, key: string | null, size: number): StoreOutcome {
+    if (result.stored.length === 0) {
+      const { closest, refusals } = result;
+      return {
+        outcome: "unreachable",
+        detail: refusals.length > 0
+          ? `All nodes asked refused it, the first with: ${refusals[0].text}.`
+          : closest.length > 0
+          ? `${closest.length} nodes were found, none of them acknowledged the value.`
+          : "No node answered; see /network/peers and /readyz.",
+      };
+    }
+    return {
+      outcome: "stored",
+      report: {
+        hash: item.target.toString(),
+        kind: item.signed === undefined ? "immutable" : "mutable",
+        key,
+        seq: item.signed?.seq ?? null,
+        size,
+        replicas: result.stored.length,
+        nodes: result.stored.map(String),
+        elapsedMs: result.elapsed,
+      },
+    };
+  }
+
+  /** Starts an operation of the core and waits for its result. */
+  #ask<T>(start: (at: Millis, done: (result: T) => void) => void): Promise<T> {
+    return new Promise((resolve) => this.#do((at) => start(at, resolve)));
+  }
+
+  async #inTurn<T>(key: string, run: () => Promise<T>): Promise<T> {
+    const before = this.#putting.get(key);
+    const mine = (async () => {
+      await before;
+      return await run();
+    })();
+    this.#putting.set(key, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#putting.get(key) === mine) this.#putting.delete(key);
+    }
+  }
+}
+
+/** Milliseconds since 1970 at the start, counted on by the monotonic clock: it never jumps. */
+function now(): Millis {
+  return performance.timeOrigin + performance.now();
+}
+
+function openStorage({ dataDir, storageLimit }: NodeConfig): Storage {
+  try {
+    Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const text = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new StorageError(`DATA_DIR ${dataDir} can't be made: ${text}`, { cause: error });
+  }
+  const database = new Database(join(dataDir, "dmnode.sqlite"));
+  try {
+    const saved = database.meta("node_id");
+    const id = saved === undefined ? randomId() : Id.read(saved);
+    if (saved === undefined) database.setMeta("node_id", id.toBytes());
+    const memory = new MemoryItemStore(id, storageLimit, randomId().a);
+    return {
+      id,
+      identity: openIdentity(dataDir),
+      items: (onFailure) => new DurableItemStore(memory, database, now(), onFailure),
+      database,
+    };
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+function newStorage({ storageLimit }: NodeConfig): Storage {
+  const id = randomId();
+  return {
+    id,
+    identity: new Identity(crypto.getRandomValues(new Uint8Array(32))),
+    items: () => new MemoryItemStore(id, storageLimit, randomId().a),
+    database: undefined,
+  };
+}
+
+function randomId(): Id {
+  return Id.read(crypto.getRandomValues(new Uint8Array(ID_BYTES)));
+}
+
+function parseId(hex: string): Id {
+  const id = Id.parse(hex);
+  if (id === undefined) throw new TypeError(`not an id: ${hex}`);
+  return id;
+}
+
+function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
+  const { state } = candidate;
+  return {
+    nodeId: candidate.id?.toString() ?? null,
+    address: candidate.endpoint.toString(),
+    hop: candidate.hop,
+    startedMs: candidate.sentAt - startedAt,
+    rttMs: Number.isNaN(candidate.rtt) ? null : candidate.rtt,
+    outcome: state === "responded"
+      ? "responded"
+      : state !== "failed"
+      ? "pending"
+      : Number.isNaN(candidate.rtt)
+      ? "timeout"
+      : "error",
+  };
+}
+
+function describe(contact: Contact): Record<string, string> {
+  return { id: contact.id.toString(), address: contact.endpoint.toString() };
+}
+
+function hostPortText({ host, port }: HostPort): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function sameKey(x: Uint8Array, y: Uint8Array): boolean {
+  for (let i = 0; i < x.length; i += 4) if (word(x, i) !== word(y, i)) return false;
+  return true;
+}

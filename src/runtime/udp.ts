@@ -1,0 +1,154 @@
+// The node's UDP sockets: datagrams in, one at a time, and out, never more at once than can be held.
+
+import { Endpoint, type Family } from "../krpc/endpoint.ts";
+
+/** A UDP socket can't be opened. The message is one line for the user. */
+export class BindError extends Error {
+  override readonly name = "BindError";
+}
+
+/** The largest datagram taken in whole; KRPC's stay far below. Longer ones arrive cut and fail to decode. */
+const RECEIVE_BYTES = 2048;
+
+/** Datagrams handed to the system and not gone yet; beyond these, new ones are lost, as on a full link. */
+const MAX_SENDING = 1024;
+
+/** Bytes of a send slot: more than any message that the core writes. */
+const SLOT_BYTES = 1536;
+
+/** A pause after a failed receive, lest a socket that fails for good occupies the processor. */
+const RECEIVE_PAUSE_MS = 100;
+
+export interface UdpOptions {
+  /** The address to bind. `0.0.0.0` and `::` both bind all addresses, of IPv6 too where the machine has it. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** Sees each datagram, which is overwritten once it returns. Must not throw. */
+  readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
+  /** A datagram was lost because too many wait to be sent. */
+  readonly onOverflow: () => void;
+}
+
+interface Slot {
+  readonly buffer: Uint8Array;
+  readonly release: () => void;
+}
+
+/** One bound socket, which serves IPv4, IPv6 or both. */
+export class UdpSocket {
+  readonly families: readonly Family[];
+  readonly port: number;
+  readonly #conn: Deno.DatagramConn;
+  readonly #options: UdpOptions;
+  readonly #isDual: boolean;
+  readonly #free: Slot[] = [];
+  #slots = 0;
+  #closed = false;
+  #done: Promise<void> | undefined;
+
+  private constructor(conn: Deno.DatagramConn, options: UdpOptions) {
+    const { hostname, port } = conn.addr as Deno.NetAddr;
+    this.#conn = conn;
+    this.#options = options;
+    this.port = port;
+    this.#isDual = hostname === "::";
+    this.families = this.#isDual ? [4, 6] : hostname.includes(":") ? [6] : [4];
+  }
+
+  /**
+   * Opens a socket and binds it.
+   *
+   * @throws {BindError} where the port is taken, or the address not this machine's
+   */
+  static bind(options: UdpOptions): UdpSocket {
+    const { host, port } = options;
+    // A socket on :: takes IPv4 too; one on 0.0.0.0 beside it would collide.
+    const hosts = host === "0.0.0.0" ? ["::", host] : [host];
+    let failure: unknown;
+    for (const hostname of hosts) {
+      try {
+        return new UdpSocket(Deno.listenDatagram({ transport: "udp", hostname, port }), options);
+      } catch (error) {
+        failure = error;
+        if (error instanceof Deno.errors.AddrInUse) break; // it is taken for IPv4 as well
+      }
+    }
+    throw new BindError(reason(failure, host, port), { cause: failure });
+  }
+
+  /** Where the socket is bound, as a user would write it. */
+  get address(): string {
+    const { hostname, port } = this.#conn.addr as Deno.NetAddr;
+    return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+  }
+
+  /** Starts to deliver datagrams. */
+  start(): void {
+    this.#done = this.#pump();
+  }
+
+  /** Copies a datagram and sends it, without waiting; what can't be sent is lost. */
+  send(datagram: Uint8Array, to: Endpoint): void {
+    const slot = this.#free.pop() ?? this.#newSlot();
+    if (slot === undefined || datagram.length > SLOT_BYTES) return this.#options.onOverflow();
+    slot.buffer.set(datagram);
+    const hostname = this.#isDual && to.family === 4 ? `::ffff:${to.host}` : to.host;
+    this.#conn.send(slot.buffer.subarray(0, datagram.length), {
+      transport: "udp",
+      hostname,
+      port: to.port,
+    }).then(slot.release, slot.release);
+  }
+
+  /** Stops; resolves when no more datagrams are delivered. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+    await this.#done;
+  }
+
+  #newSlot(): Slot | undefined {
+    if (this.#slots >= MAX_SENDING) return undefined;
+    this.#slots++;
+    const slot: Slot = {
+      buffer: new Uint8Array(SLOT_BYTES),
+      release: () => void this.#free.push(slot),
+    };
+    return slot;
+  }
+
+  async #pump(): Promise<void> {
+    const buffer = new Uint8Array(RECEIVE_BYTES);
+    while (!this.#closed) {
+      let received: [Uint8Array, Deno.Addr];
+      try {
+        // The next receive waits until this datagram is handled: the buffer is one, and two at once are slower.
+        received = await this.#conn.receive(buffer);
+      } catch {
+        // On some systems a datagram that bounced shows up here; the socket itself still works.
+        if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RECEIVE_PAUSE_MS));
+        continue;
+      }
+      const { hostname, port } = received[1] as Deno.NetAddr;
+      const from = Endpoint.parse(hostname, port);
+      if (from !== undefined) this.#options.receive(received[0], from);
+    }
+  }
+}
+
+function reason(error: unknown, host: string, port: number): string {
+  const where = `P2P_HOST ${host}, P2P_PORT ${port}`;
+  if (error instanceof Deno.errors.AddrInUse) {
+    return `${where}: the port is in use; stop the other program or choose another with --p2p-port`;
+  }
+  if (error instanceof Deno.errors.AddrNotAvailable) {
+    return `${where}: this machine has no such address; choose another with --p2p-host`;
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return `${where}: not permitted; ports below 1024 need privileges, choose another with --p2p-port`;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return `${where}: can't open the UDP socket: ${message.split("\n")[0]}`;
+}

@@ -1,0 +1,71 @@
+// A network of real nodes over UDP on loopback: what one stores the others find, and lookups find the truth.
+
+import assert from "node:assert/strict";
+import { loadConfig } from "../../src/config.ts";
+import { compareDistance, Id } from "../../src/krpc/id.ts";
+import { LocalNode } from "../../src/runtime/local_node.ts";
+
+const NODES = 100, VALUES = 200, K = 20;
+
+/** Nodes on loopback, each joined through the first. */
+export async function startNetwork(count: number): Promise<LocalNode[]> {
+  const nodes: LocalNode[] = [];
+  const start = async (bootstrap: string) => {
+    const config = loadConfig({ flags: { p2pPort: "0", bootstrap }, env: {} });
+    const node = await LocalNode.start(config, { persistent: false });
+    nodes.push(node);
+  };
+  await start("");
+  const first = `127.0.0.1:${nodes[0].port}`;
+  for (let i = 1; i < count; i++) {
+    await start(first);
+    await until(() => nodes[i].readiness().ready, `node ${i} joins`);
+  }
+  return nodes;
+}
+
+/** Waits until something holds; fails after a while that a loaded machine does not need. */
+export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!await holds()) {
+    assert.ok(Date.now() < deadline, `waited in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+Deno.test("100 nodes: 200 values stored from anywhere are read from anywhere, lookups are exact", async () => {
+  const nodes = await startNetwork(NODES);
+  try {
+    await until(() => nodes.every((node) => node.stats().lookups.active === 0), "joining ends");
+    const pick = () => nodes[Math.floor(Math.random() * nodes.length)];
+    const texts = Array.from({ length: VALUES }, (_, i) => `value ${i} ${crypto.randomUUID()}`);
+    const hashes: string[] = [];
+    for (const text of texts) {
+      const outcome = await pick().store(new TextEncoder().encode(text), null);
+      assert.equal(outcome.outcome, "stored");
+      if (outcome.outcome !== "stored") continue;
+      assert.equal(outcome.report.replicas, K);
+      hashes.push(outcome.report.hash);
+    }
+    for (const [i, hash] of hashes.entries()) {
+      const found = await pick().fetch(hash, null);
+      assert.equal(found.outcome, "found");
+      if (found.outcome === "found") {
+        assert.equal(new TextDecoder().decode(found.value.bytes), texts[i]);
+      }
+    }
+
+    const ids = nodes.map((node) => Id.parse(node.nodeId)!);
+    let exact = 0;
+    for (const [i, node] of nodes.entries()) {
+      const target = Id.read(crypto.getRandomValues(new Uint8Array(20)));
+      const truth = ids.filter((_, j) => j !== i)
+        .sort((x, y) => compareDistance(x, y, target)).slice(0, K).map(String);
+      const { nodes: found } = await node.find(target.toString());
+      if (found.map((f) => f.nodeId).join() === truth.join()) exact++;
+    }
+    assert.ok(exact >= 99, `${exact} of 100 lookups returned the true ${K} closest`);
+  } finally {
+    await Promise.all(nodes.map((node) => node.close()));
+  }
+});
