@@ -1,0 +1,51 @@
+# Every target works right after a clone, on a machine that has Deno 2.4 or newer, or npm.
+# DENO_VERSION=x.y.z on the command line uses that version from npm; ARGS="..." is passed on.
+
+DENO_PINNED := 2.9.6
+# Where certificates come from: the system's too, as behind a company's proxy.
+export DENO_TLS_CA_STORE ?= system,mozilla
+export DENO_NO_UPDATE_CHECK := 1
+
+ifneq ($(origin DENO_VERSION),command line)
+  DENO := $(shell deno eval --no-lock 'const [a, b] = Deno.version.deno.split(".").map(Number); if (a > 2 || (a == 2 && b >= 4)) console.log("deno")' 2>/dev/null)
+  DENO_VERSION := $(DENO_PINNED)
+endif
+ifeq ($(DENO),)
+  DENO_DIRECTORY := .tools/deno-$(DENO_VERSION)
+  DENO := $(CURDIR)/$(DENO_DIRECTORY)/deno
+  DENO_INSTALLED := $(DENO_DIRECTORY)/deno
+endif
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help start test check bench sim compile compile-all clean
+
+help: ## show the targets
+	@echo "make start         run a node that keeps to this machine; ARGS=\"--allow-net ...\" for more"
+	@echo "make test          run the tests"
+	@echo "make check         formatting, lint and types"
+	@echo "make bench         measure this node against echo, stub and npm's bencode"
+	@echo "make clean         remove what was built"
+	@echo "DENO_VERSION=x.y.z with any of them uses that version of Deno, from npm"
+
+start: $(DENO_INSTALLED)
+	@exec $(DENO) task -q start $(ARGS)
+
+test: $(DENO_INSTALLED)
+	@$(DENO) task -q test $(ARGS)
+
+check: $(DENO_INSTALLED)
+	@$(DENO) task -q check
+
+bench: $(DENO_INSTALLED)
+	@$(DENO) task -q bench $(ARGS)
+
+clean:
+	rm -rf dist coverage artifacts
+
+.tools/deno-%/deno:
+	@command -v npm >/dev/null || { echo "make: neither Deno 2.4 or newer nor npm was found: install one of them" >&2; exit 1; }
+	@echo "Installing Deno $* from npm into .tools" >&2
+	@npm install --prefix .tools/deno-$* --no-audit --no-fund --no-save --loglevel=error deno@$* >&2
+	@ln -sf "$$(cd .tools/deno-$* && ls -d node_modules/@deno/*/deno)" $@
+	@$@ --version >/dev/null

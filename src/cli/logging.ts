@@ -1,0 +1,65 @@
+// Where log records go: one line each on standard output, for people or for machines.
+
+import { configure, type LogRecord } from "logtape";
+import type { Config } from "../config.ts";
+
+export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
+  const isTerminal = Deno.stdout.isTerminal();
+  const hasColor = isTerminal && !Deno.noColor;
+  const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
+    ? jsonLine
+    : (record: LogRecord) => prettyLine(record, hasColor);
+  const encoder = new TextEncoder();
+  const stdout = (record: LogRecord) => {
+    try {
+      Deno.stdout.writeSync(encoder.encode(`${format(record)}\n`));
+    } catch {
+      // Whoever read the log has gone; the node has not.
+    }
+  };
+  await configure({
+    sinks: { stdout },
+    loggers: [
+      { category: "dmnode", lowestLevel: logLevel, sinks: ["stdout"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stdout"] },
+    ],
+  });
+}
+
+/** One JSON object: time, level, logger and message, then the message's parts under their names. */
+export function jsonLine({ timestamp, level, category, message, properties }: LogRecord): string {
+  return JSON.stringify({
+    time: new Date(timestamp).toISOString(),
+    level,
+    logger: category.join("."),
+    message: render(message),
+    ...Object.fromEntries(Object.entries(properties).map(([name, value]) => [name, plain(value)])),
+  });
+}
+
+const COLORS: Record<LogRecord["level"], number> = {
+  trace: 90,
+  debug: 90,
+  info: 32,
+  warning: 33,
+  error: 31,
+  fatal: 31,
+};
+
+/** Local time, level and message. */
+export function prettyLine({ timestamp, level, message }: LogRecord, hasColor: boolean): string {
+  const time = new Date(timestamp).toTimeString().slice(0, 8);
+  const label = level.toUpperCase().padEnd(7);
+  return `${time} ${hasColor ? `\x1b[${COLORS[level]}m${label}\x1b[0m` : label} ${render(message)}`;
+}
+
+/** The message as one line: control characters, which a stranger's bytes may hold, are shown and not obeyed. */
+function render(message: readonly unknown[]): string {
+  return message.map((part) => String(plain(part))).join("")
+    // deno-lint-ignore no-control-regex
+    .replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
+function plain(value: unknown): unknown {
+  return value instanceof Error ? value.stack ?? value.message : value;
+}

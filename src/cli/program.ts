@@ -1,0 +1,161 @@
+// The command line: which command, with which options, and how its failures are told.
+
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { ConfigError, SETTINGS } from "../config.ts";
+import { VERSION } from "../version.ts";
+import * as client from "./client.ts";
+import { UserError } from "./errors.ts";
+import { start } from "./start.ts";
+
+/** Exit statuses of the contract. */
+const DONE = 0, FAILED = 1, WRONG_USAGE = 2;
+
+/** Runs the program with these arguments; resolves to its exit status. Never rejects for a user's error. */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  try {
+    const { allowNet, rest } = takeAllowNet(args);
+    const dmnode = program(allowNet);
+    // With a default command, commander would take an unknown one for that command's argument.
+    const [first] = rest;
+    const isCommand = (name: string) =>
+      name === "help" || dmnode.commands.some((c) => c.name() === name);
+    if (first !== undefined && !first.startsWith("-") && !isCommand(first)) {
+      throw new UserError(`there is no command ${JSON.stringify(first)} (see dmnode --help)`, true);
+    }
+    await dmnode.parseAsync(rest, { from: "user" });
+    return DONE;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return DONE; // help or version, already printed
+      tell(error.message.replace(/^error: /, ""), "see dmnode --help");
+      return WRONG_USAGE;
+    }
+    if (error instanceof ConfigError) {
+      tell(error.message);
+      return WRONG_USAGE;
+    }
+    if (error instanceof UserError) {
+      tell(error.message);
+      return error.isUsage ? WRONG_USAGE : FAILED;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Takes `--allow-net` and `--allow-net=LIST` out of the arguments, wherever they stand: as an option whose value is
+ * optional it would swallow the word after it.
+ */
+function takeAllowNet(
+  args: readonly string[],
+): { allowNet: true | string | undefined; rest: string[] } {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  let allowNet: true | string | undefined;
+  const rest = args.filter((arg, index) => {
+    if (index >= end || !/^--allow-net(=|$)/.test(arg)) return true;
+    const list = arg.slice("--allow-net=".length);
+    if (arg === "--allow-net") allowNet ??= true;
+    else allowNet = typeof allowNet === "string" ? `${allowNet},${list}` : list;
+    return false;
+  });
+  return { allowNet, rest };
+}
+
+function program(allowNet: true | string | undefined): Command {
+  const dmnode = new Command("dmnode")
+    .description("DataMgmt Node: a Kademlia DHT node that speaks BitTorrent Mainline's protocol.")
+    .version(
+      `dmnode ${VERSION} (Deno ${Deno.version.deno}, ${Deno.build.target})`,
+      "-V, --version",
+      "print version, Deno and target",
+    )
+    .helpOption("-h, --help", "show this help")
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .showHelpAfterError(false)
+    .enablePositionalOptions()
+    .addHelpText(
+      "after",
+      "\nWithout a command, dmnode runs a node; dmnode start --help lists its options.",
+    );
+
+  const run = dmnode.command("start", { isDefault: true })
+    .description("run a node (the default command)")
+    .option("--env-file <file>", "read variables from this file instead of ./.env")
+    // Parsed before commander sees the arguments; named here for the help.
+    .option(
+      "--allow-net[=LIST]",
+      "talk to anyone, or to these addresses, CIDRs and hosts alone (default: loopback)",
+    )
+    .addHelpText("after", START_HELP)
+    .action((flags) => start({ ...flags, allowNet }));
+  for (const { flag, name, default: byDefault, meaning } of SETTINGS) {
+    if (flag === null) continue;
+    const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;
+    run.option(`${flag} <value>`, `${meaning} (${shown})`);
+  }
+
+  const command = (name: string, description: string) =>
+    dmnode.command(name).description(description)
+      .option(
+        "--api <url>",
+        "the node's API (default: DMNODE_API or http://127.0.0.1:8080)",
+        apiUrl,
+      )
+      .option("--json", "print JSON");
+
+  command("put", "store a value through a running node; prints its hash")
+    .argument("[file]", "the file, or - for standard input", "-")
+    .option("--key <key>", "store it under a key: it can be changed later")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  echo hello | dmnode put\n  dmnode put --key config settings.json",
+    )
+    .action(client.put);
+  command("get", "fetch a value through a running node")
+    .argument("<hash>", "40 hex digits")
+    .option("-o, --output <file>", "write it to this file instead of standard output")
+    .option("--key <key>", "the key of a value that another node signed")
+    .addHelpText(
+      "after",
+      "\nExample:\n  dmnode get e5f96f6f38320f0f33959cb4d3d656452117aadb -o value.bin",
+    )
+    .action(client.get);
+  command("find", "find the nodes closest to an id")
+    .argument("<id>", "40 hex digits")
+    .action(client.find);
+  command("ping", "ping a node by its id")
+    .argument("<id>", "40 hex digits")
+    .action(client.ping);
+  command("peers", "list the contacts of the routing table")
+    .option("--health <health>", "only the healthy, degraded or unhealthy ones")
+    .option("--sort <field>", "score, distance, rtt, last_seen or first_seen")
+    .option("--limit <n>", "at most so many")
+    .action(client.peers);
+  command("stats", "show what the node is doing").action(client.stats);
+  return dmnode;
+}
+
+const START_HELP = `
+Examples:
+  dmnode                                        a node that this machine alone can reach
+  dmnode --allow-net                            a node that talks to anyone
+  dmnode --allow-net --bootstrap dht.example.org:8000
+  dmnode --allow-net=10.0.0.0/8 --bootstrap 10.0.0.5:8000
+
+Every option can also be given as a variable, in the environment or in .env.`;
+
+function apiUrl(text: string): string {
+  try {
+    const { protocol } = new URL(text);
+    if (protocol === "http:" || protocol === "https:") return text.replace(/\/+$/, "");
+  } catch {
+    // told below, like another protocol
+  }
+  throw new InvalidArgumentError("It has to be a URL such as http://127.0.0.1:8080.");
+}
+
+function tell(message: string, hint?: string): void {
+  const line = message.trim().split("\n").join(" ");
+  console.error(`dmnode: ${line}${hint === undefined ? "" : ` (${hint})`}`);
+}

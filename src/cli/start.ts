@@ -1,0 +1,107 @@
+// `dmnode start`: wires configuration, node and API together, and runs until a signal.
+
+import { getLogger } from "logtape";
+import { createApi } from "../api/app.ts";
+import { ListenError, serveApi } from "../api/server.ts";
+import { type Config, ConfigError, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
+import { LocalNode } from "../runtime/local_node.ts";
+import { BindError } from "../runtime/udp.ts";
+import { StorageError } from "../storage/database.ts";
+import { VERSION } from "../version.ts";
+import { UserError } from "./errors.ts";
+import { configureLogging } from "./logging.ts";
+
+/** A stop that takes longer than this is cut short, so that it ends within the contract's 5 s. */
+const STOP_WITHIN_MS = 4_500;
+
+/** What commander parsed, by option name. */
+export type StartFlags = Readonly<Record<string, unknown>> & { readonly envFile?: string };
+
+/** Runs a node until SIGINT or SIGTERM. */
+export async function start(flags: StartFlags): Promise<void> {
+  const config = readConfig(flags);
+  await configureLogging(config);
+  const log = getLogger(["dmnode"]);
+  for (const warning of config.warnings) log.warning("{warning}", { warning });
+  log.info("dmnode {version} starts. It talks to: {scope}", {
+    version: VERSION,
+    scope: describeScope(config.allowNet),
+  });
+  const node = await startNode(config);
+  let server;
+  try {
+    const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]) });
+    server = serveApi(api, { hostname: config.apiHost, port: config.apiPort });
+  } catch (error) {
+    await node.close();
+    if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
+    throw error;
+  }
+  log.info("Ready: node {node_id}, UDP {udp}, API {api}", {
+    node_id: node.nodeId,
+    udp: node.address,
+    api: server.url,
+  });
+
+  // A rejection that nobody awaited is a defect, but not worth the service of all peers.
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    log.error("Unexpected: {error}", { error: event.reason });
+  });
+
+  const signal = await stopSignal();
+  log.info("Stopping: {signal}", { signal });
+  const deadline = setTimeout(() => {
+    log.error("Stopping took too long; what was not saved is lost");
+    Deno.exit(1);
+  }, STOP_WITHIN_MS);
+  await server.close();
+  await node.close();
+  clearTimeout(deadline);
+  log.info("Stopped");
+}
+
+/** Settings from flags, environment and .env. */
+export function readConfig({ envFile, ...flags }: StartFlags): Config {
+  const env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
+  return loadConfig({ flags, env, envFile: readEnvFile(envFile), envFileName: envFile });
+}
+
+/** The text of .env in the working directory, or of a file that was named and then has to be there. */
+export function readEnvFile(named: string | undefined): string | undefined {
+  try {
+    return Deno.readTextFileSync(named ?? ".env");
+  } catch (error) {
+    if (named === undefined && error instanceof Deno.errors.NotFound) return undefined;
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new ConfigError(`${named ?? ".env"} can't be read: ${reason}`);
+  }
+}
+
+async function startNode(config: Config): Promise<LocalNode> {
+  try {
+    return await LocalNode.start(config, { persistent: true });
+  } catch (error) {
+    if (error instanceof BindError || error instanceof StorageError) {
+      throw new UserError(error.message, false, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** The first of the signals that ask a process to end. A second one ends it at once, as without this. */
+function stopSignal(): Promise<Deno.Signal> {
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK"]
+    : ["SIGINT", "SIGTERM"];
+  return new Promise((resolve) => {
+    const handlers = signals.map((signal) => {
+      const handler = () => {
+        for (const [other, registered] of handlers) Deno.removeSignalListener(other, registered);
+        resolve(signal);
+      };
+      Deno.addSignalListener(signal, handler);
+      return [signal, handler] as const;
+    });
+  });
+}

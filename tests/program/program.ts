@@ -1,0 +1,187 @@
+// Runs the program as its users do: as a process, from source or, where DMNODE names one, as an executable.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+const PERMISSIONS = ["net", "env", "read", "write"].map((name) => `--allow-${name}`);
+
+/** A log record of the program in JSON form. */
+export type LogLine = Record<string, unknown> & { level: string; message: string };
+
+/** How a process ended. */
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly env?: Record<string, string>;
+  readonly cwd?: string;
+  readonly stdin?: Uint8Array<ArrayBuffer>;
+}
+
+function command(args: readonly string[], { env = {}, cwd }: RunOptions, stdin: "piped" | "null") {
+  const executable = Deno.env.get("DMNODE");
+  const [program, before] = executable
+    ? [executable, []]
+    : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
+  return new Deno.Command(program, {
+    args: [...before, ...args],
+    // Variables of the developer's shell must not reach the node.
+    clearEnv: true,
+    env: {
+      PATH: Deno.env.get("PATH") ?? "",
+      HOME: Deno.env.get("HOME") ?? "",
+      ...denoVariables(),
+      ...env,
+    },
+    cwd,
+    stdin,
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+function denoVariables(): Record<string, string> {
+  const names = ["DENO_DIR", "DENO_TLS_CA_STORE", "DENO_NO_UPDATE_CHECK"];
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+}
+
+/** Runs the program to its end. */
+export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  const child = command(args, options, options.stdin ? "piped" : "null").spawn();
+  if (options.stdin !== undefined) {
+    const writer = child.stdin.getWriter();
+    await writer.write(options.stdin);
+    await writer.close();
+  }
+  const { code, stdout, stderr } = await child.output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** A node that runs as a process of its own. */
+export class NodeProcess {
+  readonly lines: LogLine[] = [];
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+  #stderr: Promise<string>;
+  #waiting: (() => void)[] = [];
+
+  constructor(args: readonly string[], options: RunOptions = {}) {
+    const env = { LOG_FORMAT: "json", ...options.env };
+    this.#child = command(args, { ...options, env }, "null").spawn();
+    this.#reading = this.#read();
+    this.#stderr = new Response(this.#child.stderr).text();
+  }
+
+  /** A node on free ports with a data directory of its own, once it is ready. */
+  static async start(
+    dataDir: string,
+    args: readonly string[] = [],
+    options: RunOptions = {},
+  ): Promise<NodeProcess> {
+    const node = new NodeProcess(
+      ["--p2p-port", "0", "--api-port", "0", "--data-dir", dataDir, ...args],
+      options,
+    );
+    await node.line((line) => line.message.startsWith("Ready"));
+    return node;
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop()!;
+      this.lines.push(...parts.map((part) => JSON.parse(part) as LogLine));
+      for (const wake of this.#waiting.splice(0)) wake();
+    }
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+
+  /** The first log line for which `matches` holds, now or later. */
+  async line(matches: (line: LogLine) => boolean, withinMs = 30_000): Promise<LogLine> {
+    const deadline = Date.now() + withinMs;
+    for (;;) {
+      const found = this.lines.find(matches);
+      if (found !== undefined) return found;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await Promise.race([
+        new Promise<void>((resolve) => this.#waiting.push(resolve)),
+        new Promise<void>((resolve) => timer = setTimeout(resolve, 200)),
+        this.#child.status,
+      ]);
+      clearTimeout(timer);
+      if (this.lines.some(matches)) continue;
+      assert.ok(
+        Date.now() < deadline,
+        `no such log line among ${JSON.stringify(this.lines, null, 1)}`,
+      );
+      const ended = await Promise.race([this.#child.status, Promise.resolve(undefined)]);
+      if (ended !== undefined) {
+        await this.#reading;
+        if (this.lines.some(matches)) continue;
+        assert.fail(`the node ended with ${ended.code}: ${await this.#stderr}`);
+      }
+    }
+  }
+
+  #ready(): LogLine {
+    return this.lines.find((line) => line.message.startsWith("Ready"))!;
+  }
+
+  /** Its API's URL. */
+  get api(): string {
+    return this.#ready().api as string;
+  }
+
+  /** Its UDP address. */
+  get udp(): string {
+    return this.#ready().udp as string;
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus & { stderr: string }> {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended already.
+    }
+    const status = await this.#child.status;
+    await this.#reading;
+    return { ...status, stderr: await this.#stderr };
+  }
+}
+
+/** Runs a test in a directory of its own, and stops its nodes at the end. */
+export function withNodes(
+  body: (
+    start: (name: string, args?: readonly string[], options?: RunOptions) => Promise<NodeProcess>,
+    directory: string,
+  ) => Promise<void>,
+): () => Promise<void> {
+  return async () => {
+    const directory = await Deno.makeTempDir({ prefix: "dmnode-test-" });
+    const nodes: NodeProcess[] = [];
+    try {
+      await body(async (name, args, options) => {
+        const node = await NodeProcess.start(join(directory, name), args, {
+          cwd: directory,
+          ...options,
+        });
+        nodes.push(node);
+        return node;
+      }, directory);
+    } finally {
+      await Promise.all(nodes.map((node) => node.stop("SIGKILL")));
+      await Deno.remove(directory, { recursive: true });
+    }
+  };
+}
