@@ -18,7 +18,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help start test check bench sim compile compile-all clean
+.PHONY: deno-path help start test check bench sim compile compile-all clean
 
 help: ## show the targets
 	@echo "make start         run a node that keeps to this machine; ARGS=\"--allow-net ...\" for more"
@@ -39,6 +39,10 @@ check: $(DENO_INSTALLED)
 
 bench: $(DENO_INSTALLED)
 	@$(DENO) task -q bench $(ARGS)
+
+# The Deno that these targets use, for scripts.
+deno-path: $(DENO_INSTALLED)
+	@echo $(DENO)
 
 clean:
 	rm -rf dist coverage artifacts
