@@ -27,6 +27,8 @@ export async function start(flags: StartFlags): Promise<void> {
     version: VERSION,
     scope: describeScope(config.allowNet),
   });
+  // Listened to from here on: a signal that comes while the node starts must stop it as cleanly as a later one.
+  const stopping = stopSignal();
   const node = await startNode(config);
   let server;
   try {
@@ -49,7 +51,7 @@ export async function start(flags: StartFlags): Promise<void> {
     log.error("Unexpected: {error}", { error: event.reason });
   });
 
-  const signal = await stopSignal();
+  const signal = await stopping;
   log.info("Stopping: {signal}", { signal });
   const deadline = setTimeout(() => {
     log.error("Stopping took too long; what was not saved is lost");

@@ -32,7 +32,7 @@ import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts
 import type { Endpoint } from "../krpc/endpoint.ts";
 import { distanceBits, Id, ID_BYTES, word } from "../krpc/id.ts";
 import { ErrorCode } from "../krpc/message.ts";
-import { Database, StorageError } from "../storage/database.ts";
+import { Database, type SavedContact, StorageError } from "../storage/database.ts";
 import { openIdentity } from "../storage/identity.ts";
 import { DurableItemStore } from "../storage/item_store.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
@@ -171,14 +171,19 @@ export class LocalNode implements NodeService {
   async #start({ database }: Storage): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
-    const seeds = database?.contacts() ?? [];
-    const endpoints = await this.#resolveBootstrap();
-    if (endpoints.length === 0 && seeds.length === 0) this.#joined = "no bootstrap";
-    this.#do((at) => this.#node.join(endpoints, seeds, at));
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (database !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(1000, () => this.#sample());
     this.#sample();
+    const seeds = database?.contacts() ?? [];
+    if (this.#config.bootstrapNodes.length === 0 && seeds.length === 0) this.#joined = "no bootstrap";
+    void this.#join(seeds);
+  }
+
+  /** Names take their time to resolve: the node serves meanwhile. */
+  async #join(seeds: readonly SavedContact[]): Promise<void> {
+    const endpoints = await this.#resolveBootstrap();
+    if (!this.#closed) this.#do((at) => this.#node.join(endpoints, seeds, at));
   }
 
   /** Saves what is to be kept and lets go of socket and files. */
@@ -318,8 +323,7 @@ export class LocalNode implements NodeService {
   async #resolveAgain(): Promise<void> {
     await this.#resolveScope();
     if (this.#node.contactCount > 0 || this.#config.bootstrapNodes.length === 0) return;
-    const endpoints = await this.#resolveBootstrap();
-    if (!this.#closed) this.#do((at) => this.#node.join(endpoints, [], at));
+    await this.#join([]);
   }
 
   // ---- what it tells
