@@ -1,7 +1,7 @@
 // The commands that talk to a running node through its API.
 
-import { readEnvFile } from "./start.ts";
 import { parse as parseDotenv } from "dotenv";
+import { readEnvFile } from "./env_file.ts";
 import { UserError } from "./errors.ts";
 
 interface ApiFlags {

@@ -5,7 +5,6 @@ import { ConfigError, SETTINGS } from "../config.ts";
 import { VERSION } from "../version.ts";
 import * as client from "./client.ts";
 import { UserError } from "./errors.ts";
-import { start } from "./start.ts";
 
 /** Exit statuses of the contract. */
 const DONE = 0, FAILED = 1, WRONG_USAGE = 2;
@@ -88,7 +87,8 @@ function program(allowNet: true | string | undefined): Command {
       "talk to anyone, or to these addresses, CIDRs and hosts alone (default: loopback)",
     )
     .addHelpText("after", START_HELP)
-    .action((flags) => start({ ...flags, allowNet }));
+    // Loaded only here: the client commands need neither the node nor the API.
+    .action(async (flags) => (await import("./start.ts")).start({ ...flags, allowNet }));
   for (const { flag, name, default: byDefault, meaning } of SETTINGS) {
     if (flag === null) continue;
     const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;

@@ -3,11 +3,12 @@
 import { getLogger } from "logtape";
 import { createApi } from "../api/app.ts";
 import { ListenError, serveApi } from "../api/server.ts";
-import { type Config, ConfigError, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
+import { type Config, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import { BindError } from "../runtime/udp.ts";
 import { StorageError } from "../storage/database.ts";
 import { VERSION } from "../version.ts";
+import { readEnvFile } from "./env_file.ts";
 import { UserError } from "./errors.ts";
 import { configureLogging } from "./logging.ts";
 
@@ -67,17 +68,6 @@ export async function start(flags: StartFlags): Promise<void> {
 export function readConfig({ envFile, ...flags }: StartFlags): Config {
   const env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
   return loadConfig({ flags, env, envFile: readEnvFile(envFile), envFileName: envFile });
-}
-
-/** The text of .env in the working directory, or of a file that was named and then has to be there. */
-export function readEnvFile(named: string | undefined): string | undefined {
-  try {
-    return Deno.readTextFileSync(named ?? ".env");
-  } catch (error) {
-    if (named === undefined && error instanceof Deno.errors.NotFound) return undefined;
-    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new ConfigError(`${named ?? ".env"} can't be read: ${reason}`);
-  }
 }
 
 async function startNode(config: Config): Promise<LocalNode> {

@@ -1,0 +1,380 @@
+// The REST API: routes between HTTP and the NodeService, documented by the schemas that check them.
+
+import { createRoute, OpenAPIHono, type z } from "@hono/zod-openapi";
+import { HTTPException } from "hono/http-exception";
+import { methodNotAllowed } from "hono/method-not-allowed";
+import type { Config } from "../config.ts";
+import type { NodeService, StoreOutcome, StoreReport } from "../runtime/service.ts";
+import { checkCaller, checkHost } from "./access.ts";
+import { Problem, type ProblemStatus } from "./problems.ts";
+import {
+  BodyReader,
+  checkKey,
+  decodeSigned,
+  decodeStore,
+  invalid,
+  isJson,
+  jsonBodyLimit,
+  keyOfQuery,
+  keyTooLong,
+  SIGNED_BODY_LIMIT,
+} from "./requests.ts";
+import * as schemas from "./schemas.ts";
+import { valueResponse } from "./value_response.ts";
+import { bucketDistribution, lookupView, selectPeers, statsView, storeView } from "./views.ts";
+
+/** Where unexpected errors go; a logtape logger fits. */
+export interface ApiLog {
+  error(message: string, properties: Record<string, unknown>): void;
+}
+
+/** What the API works on. */
+export interface ApiOptions {
+  readonly service: NodeService;
+  readonly config: Config;
+  readonly log?: ApiLog;
+  /** How long a client may send nothing of a body. */
+  readonly stallMs?: number;
+}
+
+/** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
+const STALL_MS = 30_000;
+/** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
+const LARGEST_BODIES = 4;
+
+/** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
+export function createApi(options: ApiOptions): OpenAPIHono {
+  const { service, config, log, stallMs = STALL_MS } = options;
+  const jsonLimit = jsonBodyLimit(config.maxValueSize);
+  const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
+  const app = new OpenAPIHono({
+    defaultHook: (result) => {
+      if (!result.success) {
+        throw invalid(result.target === "query" ? "query" : "path", result.error);
+      }
+    },
+  });
+
+  app.onError((error, c) => {
+    if (error instanceof Problem) return error.toResponse();
+    if (error instanceof HTTPException && error.status === 400) {
+      return new Problem(400, error.message || "The request is malformed.").toResponse();
+    }
+    log?.error("{method} {path} failed: {error}", {
+      method: c.req.method,
+      path: c.req.path,
+      error,
+    });
+    return new Problem(500, "The node failed to handle this request; its log says more.")
+      .toResponse();
+  });
+  app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
+
+  app.use(async (c, next) => {
+    await next();
+    const { headers } = c.res;
+    headers.set("x-content-type-options", "nosniff");
+    headers.set("cross-origin-resource-policy", "same-origin");
+    if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
+  });
+  app.use(checkHost(config));
+  app.use(methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) => {
+      const allow = methods.join(", ");
+      return new Problem(405, `${c.req.method} is not possible here; allowed: ${allow}.`, {}, {
+        allow,
+      }).toResponse();
+    },
+  }));
+
+  const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
+  const guarded = { middleware: checkCaller(config), security };
+  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
+    type: "http",
+    scheme: "bearer",
+    description: "API_TOKEN, where the node has one.",
+  });
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/network/peers",
+      summary: "Peers of the routing table",
+      request: { query: schemas.PeersQuery },
+      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400) },
+    }),
+    (c) => {
+      const distribution = bucketDistribution(service.distanceHistogram());
+      return c.json({
+        node_id: service.nodeId,
+        peers: selectPeers(service.peers(), c.req.valid("query")),
+        routing_table_size: Object.values(distribution).reduce((sum, n) => sum + n, 0),
+        bucket_distribution: distribution,
+      }, 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/network/ping/{node_id}",
+      summary: "Ping a node",
+      request: { params: schemas.NodeIdParams },
+      responses: {
+        200: answer("It answered", schemas.PingResponse),
+        ...problems(400, 401, 403, 404, 504),
+      },
+    }),
+    async (c) => {
+      const id = c.req.valid("param").node_id;
+      const report = await service.ping(id);
+      switch (report.outcome) {
+        case "pong":
+          return c.json({
+            node_id: report.nodeId,
+            address: report.address,
+            rtt_ms: report.rttMs,
+            health: report.health,
+          }, 200);
+        case "unknown":
+          throw new Problem(404, `No node ${id} was found.`);
+        case "timeout":
+          throw new Problem(504, `Node ${id} at ${report.address} did not answer.`);
+      }
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/network/find/{node_id}",
+      summary: "Look up the nodes closest to an id",
+      request: { params: schemas.NodeIdParams, query: schemas.FindQuery },
+      responses: {
+        200: answer("What the lookup found", schemas.FindResponse),
+        ...problems(400, 401, 403),
+      },
+    }),
+    async (c) => {
+      const report = await service.find(c.req.valid("param").node_id);
+      return c.json(lookupView(report, c.req.valid("query").trace), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/network/stats",
+      summary: "What the node has done, holds and is told",
+      responses: { 200: answer("Statistics", schemas.StatsResponse) },
+    }),
+    (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
+  );
+
+  // The bodies are documented here and read below: the router's own validator would read them without a limit.
+  app.openAPIRegistry.registerPath({
+    method: "post",
+    path: "/network/store",
+    summary: "Store a value",
+    security,
+    request: {
+      query: schemas.StoreQuery,
+      body: {
+        required: true,
+        content: {
+          "application/json": { schema: schemas.StoreRequest },
+          "*/*": { schema: { type: "string", description: "Any other type: the value's bytes." } },
+        },
+      },
+    },
+    responses: {
+      201: answer("Stored", schemas.StoreResponse),
+      ...problems(400, 401, 403, 408, 409, 413, 415, 503),
+    },
+  });
+  app.post("/network/store", guarded.middleware, async (c) => {
+    const queryKey = keyOfQuery(c.req.url);
+    const json = isJson(c.req.header("content-type"));
+    const limit = json ? jsonLimit : config.maxValueSize;
+    const report = await bodies.read(c.req.raw, limit, async (body) => {
+      const { value, key } = json
+        ? decodeStore(body, queryKey)
+        : { value: body, key: checkKey(queryKey) };
+      if (value.length > config.maxValueSize) throw tooLarge(value.length, config.maxValueSize);
+      return stored(await service.store(value, key));
+    });
+    return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
+  });
+
+  app.openAPIRegistry.registerPath({
+    method: "put",
+    path: "/data/{hash}",
+    summary: "Store an item that its owner signed (BEP 44)",
+    security,
+    request: {
+      params: schemas.HashParams,
+      body: { required: true, content: { "application/json": { schema: schemas.SignedRequest } } },
+    },
+    responses: {
+      200: answer("Stored", schemas.StoreResponse),
+      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+    },
+  });
+  app.put("/data/:hash", guarded.middleware, async (c) => {
+    const params = schemas.HashParams.safeParse(c.req.param());
+    if (!params.success) throw invalid("path", params.error);
+    if (!isJson(c.req.header("content-type"))) {
+      throw new Problem(415, "A signed item has to be sent as application/json.");
+    }
+    const report = await bodies.read(
+      c.req.raw,
+      SIGNED_BODY_LIMIT,
+      async (body) => stored(await service.storeSigned(params.data.hash, decodeSigned(body))),
+    );
+    return c.json(storeView(report), 200);
+  });
+
+  const value = { schema: { type: "string", format: "binary" } } as const;
+  const getData = createRoute({
+    ...guarded,
+    method: "get",
+    path: "/data/{hash}",
+    summary: "Fetch a value",
+    request: { params: schemas.HashParams, query: schemas.FetchQuery },
+    responses: {
+      200: {
+        description: "The value's bytes",
+        content: {
+          "application/json": value,
+          "text/plain": value,
+          "application/octet-stream": value,
+        },
+      },
+      206: { description: "The range of an immutable value" },
+      304: { description: "Unchanged" },
+      ...problems(400, 401, 403, 404, 416),
+    },
+  });
+  app.openAPIRegistry.registerPath(getData);
+  app.get("/data/:hash", guarded.middleware, async (c) => {
+    const params = schemas.HashParams.safeParse(c.req.param());
+    if (!params.success) throw invalid("path", params.error);
+    const { hash } = params.data;
+    const result = await service.fetch(hash, checkKey(keyOfQuery(c.req.url)));
+    switch (result.outcome) {
+      case "found":
+        return valueResponse(c.req.raw, result.value);
+      case "not_found":
+        throw new Problem(404, `No value ${hash} was found on the network.`);
+      case "key_needed":
+        throw new Problem(
+          404,
+          `Value ${hash} can't be verified without the key it was stored under; add ?key=.`,
+          { key_needed: true },
+        );
+    }
+  });
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/healthz",
+      summary: "Whether the process lives",
+      responses: { 200: answer("It does", schemas.HealthResponse) },
+    }),
+    (c) => c.json({ status: "ok" as const }, 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/readyz",
+      summary: "Whether the node can store and fetch",
+      responses: { 200: answer("It can", schemas.ReadyResponse), ...problems(503) },
+    }),
+    (c) => {
+      const { ready, reason } = service.readiness();
+      if (!ready) throw new Problem(503, reason, { ready, reason });
+      return c.json({ ready, reason }, 200);
+    },
+  );
+
+  app.get("/openapi.json", (c) =>
+    c.json(app.getOpenAPI31Document({
+      openapi: "3.1.0",
+      info: {
+        title: "DataMgmt Node",
+        version: service.stats().version,
+        license: { name: "MIT", url: "https://opensource.org/license/mit" },
+      },
+      servers: [{ url: "/" }],
+    })));
+
+  return app;
+}
+
+/** The report of a store that went well; every other outcome is a problem. */
+function stored(result: StoreOutcome): StoreReport {
+  switch (result.outcome) {
+    case "stored":
+      return result.report;
+    case "too_large":
+      throw tooLarge(result.size, result.limit);
+    case "key_too_long":
+      throw keyTooLong(result.size, result.limit);
+    case "seq_too_old":
+      throw new Problem(409, `The network holds seq ${result.seq}; a newer one is needed.`, {
+        seq: result.seq,
+      });
+    case "cas_mismatch":
+      throw new Problem(412, `The stored seq is ${result.seq}, which is not cas.`, {
+        seq: result.seq,
+      });
+    case "bad_signature":
+      throw new Problem(400, "The signature does not fit k, salt, seq and v.");
+    case "wrong_target":
+      throw new Problem(400, `This item belongs at ${result.hash}: the hash of k and salt.`, {
+        hash: result.hash,
+      });
+    case "unreachable":
+      throw new Problem(503, result.detail);
+  }
+}
+
+function tooLarge(size: number, limit: number): Problem {
+  return new Problem(413, `The value has ${size} bytes; at most ${limit} can be stored.`, {
+    size,
+    limit,
+  });
+}
+
+function answer<T extends z.ZodType>(description: string, schema: T) {
+  return { description, content: { "application/json": { schema } } };
+}
+
+const PROBLEM_CONTENT = { "application/problem+json": { schema: schemas.ProblemDocument } };
+
+const WHEN: Partial<Record<ProblemStatus, string>> = {
+  400: "Malformed: path, query, body or signature",
+  401: "The token is missing or wrong",
+  403: "Sent by a foreign web page, or for another host",
+  404: "Not found on the network",
+  408: "The body stalled",
+  409: "A newer seq is on the network",
+  412: "cas is not the stored seq",
+  413: "Over the limit",
+  415: "Wrong content type or encoding",
+  416: "The range is outside the value",
+  503: "Not now: no node acknowledged, or not ready",
+  504: "It did not answer",
+};
+
+/** The documentation of the problems that a route can answer with. */
+function problems<S extends ProblemStatus>(...statuses: S[]) {
+  return Object.fromEntries(
+    statuses.map((status) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
+  ) as Record<S, { description: string; content: typeof PROBLEM_CONTENT }>;
+}

@@ -1,0 +1,50 @@
+// Errors of the API as RFC 9457 problem documents.
+
+/** Titles of the statuses the API answers with (RFC 9110, section 15). */
+const TITLES = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  409: "Conflict",
+  412: "Precondition Failed",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  416: "Range Not Satisfiable",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+} as const;
+
+/** A status that a problem may have. */
+export type ProblemStatus = keyof typeof TITLES;
+
+/** A refusal to be thrown by a handler; it becomes the response. */
+export class Problem extends Error {
+  override readonly name = "Problem";
+
+  /**
+   * @param detail what was wrong with this request, as one sentence
+   * @param extension further members of the document
+   */
+  constructor(
+    readonly status: ProblemStatus,
+    readonly detail: string,
+    readonly extension: Readonly<Record<string, unknown>> = {},
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {
+    super(detail);
+  }
+
+  /** The response; `about:blank` because the status says all there is to the type. */
+  toResponse(): Response {
+    const { status, detail } = this;
+    const document = { type: "about:blank", title: TITLES[status], status, detail };
+    return new Response(JSON.stringify({ ...document, ...this.extension }), {
+      status,
+      headers: { "content-type": "application/problem+json", ...this.headers },
+    });
+  }
+}

@@ -1,0 +1,240 @@
+// Request bodies: read within bounds of size, time and memory, then decoded into what is to be stored.
+
+import type { z } from "@hono/zod-openapi";
+import { Problem } from "./problems.ts";
+import { decodeBase64, MAX_KEY_BYTES, SignedRequest, StoreRequest } from "./schemas.ts";
+import type { SignedItem } from "../runtime/service.ts";
+
+/** Base64 grows a value by a third and escapes can double text; the rest is the object around it. */
+export function jsonBodyLimit(maxValueSize: number): number {
+  return 2 * maxValueSize + 4096;
+}
+
+/** A key, a signature, a salt and an item's value are under 2 KB of base64 together. */
+export const SIGNED_BODY_LIMIT = 8192;
+
+/** Reads request bodies, and counts the memory that all of them hold at a time. */
+export class BodyReader {
+  #held = 0;
+
+  /**
+   * @param budget bytes of all bodies in hand together
+   * @param stallMs how long a client may send nothing
+   */
+  constructor(readonly budget: number, readonly stallMs: number) {}
+
+  /** Reads the body of `request`, hands it to `use`, and lets go of it once that has settled. */
+  async read<T>(
+    request: Request,
+    limit: number,
+    use: (body: Uint8Array) => T | Promise<T>,
+  ): Promise<T> {
+    const encoding = request.headers.get("content-encoding") ?? "identity";
+    if (encoding !== "identity") {
+      throw new Problem(415, "A Content-Encoding is not supported; send the body as it is.");
+    }
+    const tooLarge = () => new Problem(413, `The body is over ${limit} bytes.`, { limit });
+    if (Number(request.headers.get("content-length")) > limit) throw tooLarge();
+
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    const reader = request.body?.getReader();
+    try {
+      for (;;) {
+        const chunk = reader && await this.#next(reader);
+        if (chunk === undefined) break;
+        length += chunk.length;
+        this.#held += chunk.length;
+        if (length > limit) throw tooLarge();
+        if (this.#held > this.budget) {
+          throw new Problem(503, "Too many large requests at a time; try again.", {}, {
+            "retry-after": "1",
+          });
+        }
+        chunks.push(chunk);
+      }
+      const body = new Uint8Array(length);
+      let at = 0;
+      for (const chunk of chunks.splice(0)) {
+        body.set(chunk, at);
+        at += chunk.length;
+      }
+      return await use(body);
+    } finally {
+      this.#held -= length;
+      reader?.cancel().catch(() => {});
+    }
+  }
+
+  async #next(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<Uint8Array | undefined> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const stalled = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new Problem(408, `No more of the body came for ${this.stallMs} ms.`)),
+        this.stallMs,
+      );
+    });
+    try {
+      return (await Promise.race([reader.read(), stalled])).value;
+    } catch (error) {
+      if (error instanceof Problem) throw error;
+      throw new Problem(400, "The body ended early.");
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Whether the body is declared as JSON, which is UTF-8 by definition (RFC 8259). */
+export function isJson(contentType: string | undefined): boolean {
+  const [type, ...parameters] = (contentType ?? "").toLowerCase().split(";").map((s) => s.trim());
+  if (type !== "application/json") return false;
+  const charset = parameters.find((parameter) => parameter.startsWith("charset="));
+  if (charset !== undefined && !/^charset="?utf-?8"?$/.test(charset)) {
+    throw new Problem(415, "JSON has to be UTF-8.");
+  }
+  return true;
+}
+
+/** The `?key=` of a store, or undefined. */
+export function keyOfQuery(url: string): string | undefined {
+  const { search, searchParams } = new URL(url);
+  try {
+    decodeURIComponent(search);
+  } catch {
+    // Else it would be stored under a key that nobody wrote.
+    throw new Problem(400, "The query is not percent-encoded UTF-8.");
+  }
+  const keys = searchParams.getAll("key");
+  if (keys.length > 1) throw new Problem(400, "query parameter key: given twice.");
+  return keys[0];
+}
+
+/** What a JSON body of `POST /network/store` asks to store. */
+export function decodeStore(
+  body: Uint8Array,
+  queryKey: string | undefined,
+): { value: Uint8Array; key: string | null } {
+  const { value, key, encoding } = validate(StoreRequest, parseJson(body));
+  if (key !== undefined && queryKey !== undefined) {
+    throw new Problem(400, "The key is both in the body and in the query; give one.");
+  }
+  const checkedKey = checkKey(key ?? queryKey);
+  if (encoding === "base64") {
+    const bytes = typeof value === "string" ? decodeBase64(value) : undefined;
+    if (bytes === undefined) throw new Problem(400, "body member value: expected base64.");
+    return { value: bytes, key: checkedKey };
+  }
+  if (typeof value !== "string") return { value: memberText(body, "value"), key: checkedKey };
+  if (!value.isWellFormed()) throw new Problem(400, "body member value: a lone surrogate.");
+  return { value: new TextEncoder().encode(value), key: checkedKey };
+}
+
+/** A key that can be a salt; null for none. */
+export function checkKey(key: string | undefined): string | null {
+  if (key === undefined) return null;
+  if (key === "") throw new Problem(400, "The key is empty; leave it out for an immutable value.");
+  if (!key.isWellFormed()) throw new Problem(400, "The key has a lone surrogate.");
+  const size = new TextEncoder().encode(key).length;
+  if (size > MAX_KEY_BYTES) throw keyTooLong(size, MAX_KEY_BYTES);
+  return key;
+}
+
+/** The refusal of a key that is no salt. */
+export function keyTooLong(size: number, limit: number): Problem {
+  return new Problem(400, `The key has ${size} bytes of UTF-8; at most ${limit} are allowed.`, {
+    size,
+    limit,
+  });
+}
+
+/** The item in a JSON body of `PUT /data/{hash}`. */
+export function decodeSigned(body: Uint8Array): SignedItem {
+  const { k, sig, seq, salt, v, cas } = validate(SignedRequest, parseJson(body));
+  return {
+    publicKey: k,
+    signature: sig,
+    seq,
+    // BEP 44 signs an absent salt and an empty one alike.
+    salt: salt?.length ? salt : null,
+    value: v,
+    cas: cas ?? null,
+  };
+}
+
+function parseJson(body: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    throw new Problem(400, "The body is not UTF-8.");
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const reason = error instanceof SyntaxError ? error.message : "too deep or too long";
+    throw new Problem(400, `The body is not JSON: ${reason.slice(0, 200)}.`);
+  }
+}
+
+function validate<T extends z.ZodType>(schema: T, document: unknown): z.output<T> {
+  const parsed = schema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  throw invalid("body", parsed.error);
+}
+
+/** The refusal of a part of the request that its schema does not take. */
+export function invalid(part: "body" | "query" | "path", error: z.ZodError): Problem {
+  const { path, message } = error.issues[0];
+  const noun = { body: "body member", query: "query parameter", path: "path parameter" }[part];
+  const where = path.length === 0 ? part : `${noun} ${path.join(".")}`;
+  return new Problem(400, `${where}: ${message}.`);
+}
+
+const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c, COLON = 0x3a;
+const OPEN_BRACE = 0x7b, CLOSE_BRACE = 0x7d, OPEN_BRACKET = 0x5b, CLOSE_BRACKET = 0x5d;
+
+/**
+ * The text of one member of the object that `json` holds, without white space between its tokens.
+ *
+ * Cut out instead of printed anew, because parsing would round long numbers and printing recurses: the nesting of
+ * a stranger's JSON has no bound. The caller has checked that `json` is a valid object with such a member.
+ */
+export function memberText(json: Uint8Array, name: string): Uint8Array {
+  const out = new Uint8Array(json.length);
+  let length = 0, depth = 0, key: string | undefined, inside = false;
+  for (let at = startOfText(json); at < json.length; at++) {
+    const byte = json[at];
+    if (byte <= 0x20) continue;
+    if (byte === QUOTE) {
+      const end = endOfString(json, at);
+      const string = json.subarray(at, end + 1);
+      if (inside) {
+        out.set(string, length);
+        length += string.length;
+      } else if (depth === 1) key = JSON.parse(new TextDecoder().decode(string));
+      at = end;
+      continue;
+    }
+    if (depth === 1 && byte === COLON) {
+      inside = key === name;
+      if (inside) length = 0; // of two members with one name the last counts, as in JSON.parse
+      continue;
+    }
+    if (depth === 1 && (byte === COMMA || byte === CLOSE_BRACE)) inside = false;
+    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
+    if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--;
+    if (inside) out[length++] = byte;
+  }
+  return out.slice(0, length);
+}
+
+function startOfText(json: Uint8Array): number {
+  return json[0] === 0xef && json[1] === 0xbb && json[2] === 0xbf ? 3 : 0;
+}
+
+function endOfString(json: Uint8Array, start: number): number {
+  let at = start + 1;
+  while (json[at] !== QUOTE && at < json.length) at += json[at] === BACKSLASH ? 2 : 1;
+  return at;
+}

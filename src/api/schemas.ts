@@ -1,0 +1,299 @@
+// The shapes of the API's requests and responses: what validates them also documents them.
+
+import { z } from "@hono/zod-openapi";
+import { Buffer } from "node:buffer";
+
+/** BEP 44: the salt of a mutable item holds at most 64 bytes. */
+export const MAX_KEY_BYTES = 64;
+/** More peers than a routing table of the largest buckets lists in one answer anyway. */
+export const MAX_PEERS_LIMIT = 10_000;
+
+/** The keys of `bucket_distribution`, nearest first. */
+export const BUCKET_RANGES = [
+  "0-20",
+  "21-40",
+  "41-60",
+  "61-80",
+  "81-100",
+  "101-120",
+  "121-140",
+  "141-160",
+] as const;
+
+const id = z.string().regex(/^[0-9a-f]{40}$/).openapi({
+  description: "40 lower-case hex digits",
+  example: "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+});
+const time = z.iso.datetime().openapi({ description: "RFC 3339, UTC" });
+const count = z.int().min(0);
+const amount = z.number().min(0);
+const distance = z.int().min(0).max(160).openapi({
+  description: "bit length of the XOR of both ids",
+});
+const address = z.string().openapi({
+  description: "host:port, IPv6 hosts in brackets",
+  example: "192.168.1.10:8000",
+});
+const health = z.enum(["healthy", "degraded", "unhealthy"]);
+const kind = z.enum(["immutable", "mutable", "chunked"]);
+
+/** An id or hash in a path, of either case. */
+function idParameter(name: string) {
+  return z.string()
+    .regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
+    .transform((hex) => hex.toLowerCase())
+    .openapi({
+      param: { name, in: "path" },
+      type: "string",
+      pattern: "^[0-9a-fA-F]{40}$",
+      example: "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+    });
+}
+
+/** `{node_id}` of a path. */
+export const NodeIdParams = z.object({ node_id: idParameter("node_id") });
+/** `{hash}` of a path. */
+export const HashParams = z.object({ hash: idParameter("hash") });
+
+/** `GET /network/peers?…` */
+export const PeersQuery = z.object({
+  health: health.optional(),
+  sort: z.enum(["score", "distance", "rtt", "last_seen", "first_seen"]).default("score").openapi({
+    description: "score and last_seen: highest first; the others: lowest first, unknown last",
+  }),
+  limit: z.string()
+    .regex(/^\d{1,5}$/, `expected a whole number from 1 to ${MAX_PEERS_LIMIT}`)
+    .transform(Number)
+    .refine((n) => n >= 1 && n <= MAX_PEERS_LIMIT, {
+      error: `expected a whole number from 1 to ${MAX_PEERS_LIMIT}`,
+    })
+    .optional()
+    .openapi({ type: "integer", minimum: 1, maximum: MAX_PEERS_LIMIT }),
+});
+
+/** `GET /network/find/{node_id}?trace=1` */
+export const FindQuery = z.object({
+  trace: z.enum(["1", "true", "0", "false"]).default("0")
+    .transform((text) => text === "1" || text === "true")
+    .openapi({ type: "string", enum: ["1", "true", "0", "false"] }),
+});
+
+/** `?key=` of a store. */
+export const StoreQuery = z.object({
+  key: z.string().optional().openapi({
+    description: `Makes the value mutable; 1 to ${MAX_KEY_BYTES} UTF-8 bytes.`,
+  }),
+});
+
+/** `?key=` of a fetch. */
+export const FetchQuery = z.object({
+  key: z.string().optional().openapi({
+    description: "The key of a mutable value, where the nodes that hold it may not tell it.",
+  }),
+});
+
+/** The JSON body of `POST /network/store`. */
+export const StoreRequest = z.strictObject({
+  value: z.unknown().refine((value) => value !== undefined, { error: "is missing" }).openapi({
+    description: "A string is stored as its bytes, anything else as its JSON text.",
+  }),
+  key: z.string().optional(),
+  encoding: z.enum(["utf8", "base64"]).optional().openapi({
+    description: "How a string `value` is to be read; utf8 unless told.",
+  }),
+}).openapi("StoreRequest");
+
+/** Standard base64 (RFC 4648, section 4) of `min` to `max` bytes; the padding may be left out. */
+function base64(min: number, max: number) {
+  return z.string().transform((text, context): Uint8Array => {
+    const bytes = decodeBase64(text);
+    const length = bytes?.length ?? -1;
+    if (bytes !== undefined && length >= min && length <= max) return bytes;
+    const size = min === max ? `${min} bytes` : `${min} to ${max} bytes`;
+    context.addIssue({
+      code: "custom",
+      message: max === Infinity ? "expected base64" : `expected the base64 of ${size}`,
+    });
+    return z.NEVER;
+  }).openapi({ type: "string", format: "byte" });
+}
+
+/** The bytes of standard base64, or undefined where `text` has anything else in it. */
+export function decodeBase64(text: string): Uint8Array | undefined {
+  // Looked at first: of bad input Buffer skips what it can't read, or throws, as the Deno version will have it.
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return undefined;
+  const digits = text.replace(/=+$/, "");
+  if (digits.length % 4 === 1 || (digits !== text && text.length % 4 !== 0)) return undefined;
+  const bytes = Buffer.from(text, "base64");
+  // The last digit may have bits that belong to no byte; two texts for one value are one too many.
+  const tail = bytes.toString("base64", bytes.length - bytes.length % 3).replace(/=+$/, "");
+  if (!digits.endsWith(tail)) return undefined;
+  return new Uint8Array(bytes); // out of the pool that Buffer keeps for small ones
+}
+
+const seq = z.int().min(0);
+
+/** The JSON body of `PUT /data/{hash}`: an item as BEP 44 signs it. */
+export const SignedRequest = z.strictObject({
+  k: base64(32, 32).openapi({ description: "Ed25519 public key" }),
+  sig: base64(64, 64).openapi({ description: "signature over salt, seq and v, as in BEP 44" }),
+  seq,
+  salt: base64(0, MAX_KEY_BYTES).optional(),
+  v: base64(0, Infinity).openapi({ description: "the value's bytes, not bencoded" }),
+  cas: seq.optional().openapi({ description: "the seq that must be the stored one" }),
+}).openapi("SignedRequest");
+
+/** One peer of the routing table. */
+export const Peer = z.object({
+  node_id: id,
+  address,
+  distance,
+  last_seen: time,
+  health,
+  rtt_ms: amount.nullable(),
+  score: z.number().min(0).max(1),
+  first_seen: time,
+  client: z.string().nullable(),
+}).openapi("Peer");
+
+const BucketDistribution = z.object({
+  "0-20": count,
+  "21-40": count,
+  "41-60": count,
+  "61-80": count,
+  "81-100": count,
+  "101-120": count,
+  "121-140": count,
+  "141-160": count,
+}).openapi("BucketDistribution");
+
+/** Answer of `GET /network/peers`. */
+export const PeersResponse = z.object({
+  node_id: id,
+  peers: z.array(Peer),
+  routing_table_size: count,
+  bucket_distribution: BucketDistribution,
+}).openapi("Peers");
+
+/** Answer of `GET /network/ping/{node_id}`. */
+export const PingResponse = z.object({ node_id: id, address, rtt_ms: amount, health })
+  .openapi("Ping");
+
+/** Answer of a store. */
+export const StoreResponse = z.object({
+  hash: id,
+  kind,
+  key: z.string().nullable(),
+  seq: seq.nullable(),
+  size: count.openapi({ description: "bytes of the value" }),
+  replicas: count.openapi({ description: "nodes that acknowledged durable storage" }),
+  nodes: z.array(id),
+  elapsed_ms: amount,
+}).openapi("Stored");
+
+/** Answer of `GET /network/find/{node_id}`. */
+export const FindResponse = z.object({
+  target: id,
+  found: z.boolean(),
+  nodes: z.array(z.object({ node_id: id, address, distance })),
+  hops: count,
+  queries: count,
+  elapsed_ms: amount,
+  trace: z.array(z.object({
+    node_id: id.nullable(),
+    address,
+    hop: count,
+    started_ms: amount,
+    rtt_ms: amount.nullable(),
+    outcome: z.enum(["responded", "timeout", "error", "pending"]),
+  })).optional(),
+}).openapi("Lookup");
+
+const TrafficCount = z.object({ messages: count, bytes: count });
+const Traffic = z.object({
+  messages: count,
+  bytes: count,
+  messages_per_second: amount,
+  bytes_per_second: amount,
+  by_type: z.record(z.string(), TrafficCount),
+}).openapi("Traffic");
+
+/** Answer of `GET /network/stats`. */
+export const StatsResponse = z.object({
+  node_id: id,
+  public_key: z.string().openapi({ description: "Ed25519, hex" }),
+  version: z.string(),
+  started_at: time,
+  uptime_s: amount,
+  addresses: z.array(address),
+  peers: z.object({ healthy: count, degraded: count, unhealthy: count }),
+  routing_table_size: count,
+  buckets: count,
+  bucket_distribution: BucketDistribution,
+  network_size_estimate: amount.nullable(),
+  traffic: z.object({
+    in: Traffic,
+    out: Traffic,
+    dropped: z.record(z.string(), count).openapi({ description: "refused packets by reason" }),
+  }),
+  lookups: z.object({
+    count,
+    success: count,
+    active: count,
+    hops_mean: amount.nullable(),
+    latency_ms: z.object({
+      mean: amount.nullable(),
+      p50: amount.nullable(),
+      p95: amount.nullable(),
+    }),
+  }),
+  storage: z.object({
+    items: count,
+    bytes: count,
+    limit_bytes: count,
+    expiring_within_hour: count,
+    replicated: count,
+    announced_peers: count,
+  }),
+  nat: z.object({
+    mode: z.enum(["auto", "off"]),
+    external_address: z.string().nullable(),
+    votes: count,
+    type: z.string(),
+    reachable: z.boolean().nullable(),
+    mapping: z.unknown().openapi({ type: ["object", "null"] }),
+  }),
+  config: z.object({
+    p2p_port: count,
+    p2p_host: z.string(),
+    bootstrap_nodes: z.array(z.string()),
+    k_bucket_size: count,
+    alpha: count,
+    health_check_interval: count.openapi({ description: "seconds" }),
+    api_host: z.string(),
+    api_port: count,
+    api_token: z.boolean().openapi({ description: "whether one is asked for" }),
+    data_dir: z.string(),
+    log_level: z.string(),
+    log_format: z.string().nullable(),
+    max_value_size: count,
+    storage_limit: count,
+    nat: z.string(),
+    allow_net: z.union([z.boolean(), z.array(z.string())]),
+  }),
+}).openapi("Stats");
+
+/** Answer of `GET /healthz`. */
+export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Health");
+
+/** Answer of `GET /readyz` once the node can store and fetch. */
+export const ReadyResponse = z.object({ ready: z.literal(true), reason: z.string() })
+  .openapi("Ready");
+
+/** Every error (RFC 9457). Further members say more, such as the limit of a 413. */
+export const ProblemDocument = z.looseObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+}).openapi("Problem");

@@ -1,0 +1,186 @@
+// What the node reports, in the API's spelling: snake_case names and RFC 3339 times.
+
+import type { z } from "@hono/zod-openapi";
+import { type Config, describeEntry } from "../config.ts";
+import type { LookupReport, PeerReport, StatsReport, StoreReport } from "../runtime/service.ts";
+import {
+  BUCKET_RANGES,
+  type FindResponse,
+  type Peer,
+  type PeersQuery,
+  type PeersResponse,
+  type StatsResponse,
+  type StoreResponse,
+} from "./schemas.ts";
+
+/** RFC 3339 in UTC, to the second. */
+export function timeText(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 19) + "Z";
+}
+
+type BucketDistribution = z.output<typeof PeersResponse>["bucket_distribution"];
+
+/** Sums a histogram by distance (0 to 160) into the eight ranges; our own distance of 0 is in the first. */
+export function bucketDistribution(histogram: readonly number[]): BucketDistribution {
+  const distribution = Object.fromEntries(
+    BUCKET_RANGES.map((range) => [range, 0]),
+  ) as BucketDistribution;
+  histogram.forEach((contacts, distance) => {
+    distribution[BUCKET_RANGES[Math.max(0, Math.ceil(distance / 20) - 1)]] += contacts;
+  });
+  return distribution;
+}
+
+const UNKNOWN_LAST = Infinity;
+const SORT_KEYS: Record<z.output<typeof PeersQuery>["sort"], (peer: PeerReport) => number> = {
+  score: (peer) => -peer.score,
+  last_seen: (peer) => -peer.lastSeen,
+  first_seen: (peer) => peer.firstSeen,
+  distance: (peer) => peer.distance,
+  rtt: (peer) => peer.rttMs ?? UNKNOWN_LAST,
+};
+
+/** The peers that `query` asks for; those that sort alike are in the order of their ids. */
+export function selectPeers(
+  peers: readonly PeerReport[],
+  { health, sort, limit }: z.output<typeof PeersQuery>,
+): z.output<typeof Peer>[] {
+  const key = SORT_KEYS[sort];
+  return peers
+    .filter((peer) => health === undefined || peer.health === health)
+    .map((peer) => ({ peer, rank: key(peer) }))
+    .sort((a, b) =>
+      a.rank < b.rank || (a.rank === b.rank && a.peer.nodeId < b.peer.nodeId) ? -1 : 1
+    )
+    .slice(0, limit)
+    .map(({ peer }) => ({
+      node_id: peer.nodeId,
+      address: peer.address,
+      distance: peer.distance,
+      last_seen: timeText(peer.lastSeen),
+      health: peer.health,
+      rtt_ms: peer.rttMs,
+      score: peer.score,
+      first_seen: timeText(peer.firstSeen),
+      client: peer.client,
+    }));
+}
+
+/** Answer to a store. */
+export function storeView(report: StoreReport): z.output<typeof StoreResponse> {
+  const { hash, kind, key, seq, size, replicas, nodes, elapsedMs } = report;
+  return { hash, kind, key, seq, size, replicas, nodes, elapsed_ms: elapsedMs };
+}
+
+/** Answer to a lookup, with its queries where they are asked for. */
+export function lookupView(report: LookupReport, trace: boolean): z.output<typeof FindResponse> {
+  const { target, found, hops, queries, elapsedMs } = report;
+  const nodes = report.nodes.map(({ nodeId, address, distance }) => ({
+    node_id: nodeId,
+    address,
+    distance,
+  }));
+  const view = { target, found, nodes, hops, queries, elapsed_ms: elapsedMs };
+  if (!trace) return view;
+  return {
+    ...view,
+    trace: report.trace.map(({ nodeId, address, hop, startedMs, rttMs, outcome }) => ({
+      node_id: nodeId,
+      address,
+      hop,
+      started_ms: startedMs,
+      rtt_ms: rttMs,
+      outcome,
+    })),
+  };
+}
+
+/** Statistics with the configuration in force; the token itself is left out. */
+export function statsView(
+  report: StatsReport,
+  histogram: readonly number[],
+  config: Config,
+): z.output<typeof StatsResponse> {
+  const { traffic, lookups, storage, nat } = report;
+  return {
+    node_id: report.nodeId,
+    public_key: report.publicKey,
+    version: report.version,
+    started_at: timeText(report.startedAt),
+    uptime_s: report.uptimeS,
+    addresses: report.addresses,
+    peers: report.peers,
+    routing_table_size: report.routingTableSize,
+    buckets: report.buckets,
+    bucket_distribution: bucketDistribution(histogram),
+    network_size_estimate: report.networkSizeEstimate,
+    traffic: {
+      in: trafficView(traffic.in),
+      out: trafficView(traffic.out),
+      dropped: traffic.dropped,
+    },
+    lookups: {
+      count: lookups.count,
+      success: lookups.success,
+      active: lookups.active,
+      hops_mean: lookups.hopsMean,
+      latency_ms: lookups.latencyMs,
+    },
+    storage: {
+      items: storage.items,
+      bytes: storage.bytes,
+      limit_bytes: storage.limitBytes,
+      expiring_within_hour: storage.expiringWithinHour,
+      replicated: storage.replicated,
+      announced_peers: storage.announcedPeers,
+    },
+    nat: {
+      mode: nat.mode,
+      external_address: nat.externalAddress,
+      votes: nat.votes,
+      type: nat.type,
+      reachable: nat.reachable,
+      mapping: nat.mapping,
+    },
+    config: configView(config),
+  };
+}
+
+type TrafficReport = StatsReport["traffic"]["in"];
+type StatsView = z.output<typeof StatsResponse>;
+
+function trafficView(report: TrafficReport): StatsView["traffic"]["in"] {
+  return {
+    messages: report.messages,
+    bytes: report.bytes,
+    messages_per_second: report.perSecond,
+    bytes_per_second: report.bytesPerSecond,
+    by_type: report.byType,
+  };
+}
+
+function configView(config: Config): StatsView["config"] {
+  const { allowNet } = config;
+  return {
+    p2p_port: config.p2pPort,
+    p2p_host: config.p2pHost,
+    bootstrap_nodes: config.bootstrapNodes.map(({ host, port }) =>
+      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+    ),
+    k_bucket_size: config.bucketSize,
+    alpha: config.alpha,
+    health_check_interval: config.healthCheckIntervalMs / 1000,
+    api_host: config.apiHost,
+    api_port: config.apiPort,
+    api_token: config.apiToken !== null,
+    data_dir: config.dataDir,
+    log_level: config.logLevel,
+    log_format: config.logFormat,
+    max_value_size: config.maxValueSize,
+    storage_limit: config.storageLimit,
+    nat: config.nat,
+    allow_net: allowNet.mode === "list"
+      ? allowNet.entries.map(describeEntry)
+      : allowNet.mode === "any",
+  };
+}

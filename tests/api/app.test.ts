@@ -1,0 +1,749 @@
+// Every route of the API through app.request(): shapes, statuses, and every wrong request.
+
+import assert from "node:assert/strict";
+import { z } from "@hono/zod-openapi";
+import { createApi } from "../../src/api/app.ts";
+import * as schemas from "../../src/api/schemas.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { StoreOutcome } from "../../src/runtime/service.ts";
+import { FakeService, NODE_ID, PEER_A, PEER_B, PEER_C, STRANGER } from "./fake_service.ts";
+
+function setup(env: Record<string, string> = {}) {
+  const service = new FakeService();
+  const logged: unknown[][] = [];
+  const log = { error: (...entry: unknown[]) => void logged.push(entry) };
+  const app = createApi({ service, config: loadConfig({ env }), log, stallMs: 50 });
+  // Not app.request(): Deno versions disagree on the type of its RequestInit.
+  const request = async (path: string, init?: RequestInit): Promise<Response> =>
+    await app.fetch(new Request(`http://localhost${path}`, init));
+  return { service, logged, request };
+}
+
+/** The JSON body, which has to be of the schema and have no member beyond it. */
+async function jsonOf<T extends z.ZodType>(
+  response: Response | Promise<Response>,
+  status: number,
+  schema: T,
+): Promise<z.output<T>> {
+  response = await response;
+  const text = await response.text();
+  assert.equal(response.status, status, text);
+  assert.equal(response.headers.get("content-type"), "application/json");
+  const body = JSON.parse(text);
+  assert.deepEqual(schema.parse(body), body);
+  return body as z.output<T>;
+}
+
+/** The problem document, whose status has to be the response's own. */
+async function problemOf(response: Response | Promise<Response>, status: number) {
+  response = await response;
+  const text = await response.text();
+  assert.equal(response.status, status, text);
+  assert.equal(response.headers.get("content-type"), "application/problem+json");
+  assert.equal(response.headers.get("x-content-type-options"), "nosniff");
+  const document = schemas.ProblemDocument.parse(JSON.parse(text));
+  assert.equal(document.status, status);
+  assert.ok(document.title !== "" && document.detail !== "");
+  const members: Record<string, unknown> = document;
+  return { detail: document.detail, members, headers: response.headers };
+}
+
+const post = (body: BodyInit | null, contentType?: string): RequestInit => ({
+  method: "POST",
+  body,
+  headers: contentType === undefined ? {} : { "content-type": contentType },
+});
+const postJson = (body: unknown) =>
+  post(typeof body === "string" ? body : JSON.stringify(body), "application/json");
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+const base64 = (length: number, fill = 1) => btoa(String.fromCharCode(fill).repeat(length));
+const SIGNED = { k: base64(32, 0xab), sig: base64(64), seq: 3, v: btoa("mine") };
+const putJson = (body: unknown): RequestInit => ({ ...postJson(body), method: "PUT" });
+
+Deno.test("GET /network/peers lists peers, table size and distribution", async () => {
+  const { request } = setup();
+  const body = await jsonOf(request("/network/peers"), 200, schemas.PeersResponse);
+  assert.equal(body.node_id, NODE_ID);
+  assert.deepEqual(body.peers[0], {
+    node_id: PEER_A,
+    address: "192.168.1.10:8000",
+    distance: 155,
+    last_seen: "2026-04-14T10:29:55Z",
+    health: "healthy",
+    rtt_ms: 12.4,
+    score: 0.97,
+    first_seen: "2026-04-14T09:00:00Z",
+    client: "dmnode/0.1.0",
+  });
+  assert.deepEqual(Object.entries(body.bucket_distribution), [
+    ["0-20", 2],
+    ["21-40", 1],
+    ["41-60", 0],
+    ["61-80", 0],
+    ["81-100", 0],
+    ["101-120", 0],
+    ["121-140", 2],
+    ["141-160", 7],
+  ]);
+  assert.equal(body.routing_table_size, 12);
+});
+
+Deno.test("GET /network/peers sorts, filters and limits", async () => {
+  const { request } = setup();
+  const ids = async (query: string) => {
+    const body = await jsonOf(request(`/network/peers${query}`), 200, schemas.PeersResponse);
+    return body.peers.map((peer) => peer.node_id);
+  };
+  assert.deepEqual(await ids(""), [PEER_A, PEER_B, PEER_C]);
+  assert.deepEqual(await ids("?sort=score"), [PEER_A, PEER_B, PEER_C]);
+  assert.deepEqual(await ids("?sort=distance"), [PEER_C, PEER_A, PEER_B]);
+  assert.deepEqual(await ids("?sort=rtt"), [PEER_C, PEER_A, PEER_B], "unmeasured peers are last");
+  assert.deepEqual(await ids("?sort=last_seen"), [PEER_B, PEER_A, PEER_C]);
+  assert.deepEqual(await ids("?sort=first_seen"), [PEER_B, PEER_A, PEER_C]);
+  assert.deepEqual(await ids("?health=degraded"), [PEER_B]);
+  assert.deepEqual(await ids("?limit=2&sort=distance"), [PEER_C, PEER_A]);
+  assert.deepEqual(await ids("?health=healthy&sort=score&limit=50"), [PEER_A]);
+  assert.deepEqual(await ids("?limit=10000&unknown=1"), [PEER_A, PEER_B, PEER_C]);
+});
+
+Deno.test("GET /network/peers refuses bad parameters", async () => {
+  const { request } = setup();
+  for (
+    const query of [
+      "health=well",
+      "health=",
+      "health=healthy&health=degraded",
+      "sort=name",
+      "sort=__proto__",
+      "limit=0",
+      "limit=-1",
+      "limit=10001",
+      "limit=1.5",
+      "limit=1e2",
+      "limit=",
+      "limit=1&limit=2",
+    ]
+  ) {
+    const { detail } = await problemOf(request(`/network/peers?${query}`), 400);
+    assert.ok(detail.startsWith(`query parameter ${query.split("=")[0]}: `), detail);
+  }
+});
+
+Deno.test("an empty routing table is a valid answer", async () => {
+  const { service, request } = setup();
+  service.peerList = [];
+  service.histogram = Array(161).fill(0);
+  const body = await jsonOf(request("/network/peers"), 200, schemas.PeersResponse);
+  assert.deepEqual([body.peers, body.routing_table_size], [[], 0]);
+});
+
+Deno.test("GET /network/ping/{node_id}: pong, unknown, timeout", async () => {
+  const { service, request } = setup();
+  assert.deepEqual(await jsonOf(request(`/network/ping/${PEER_A}`), 200, schemas.PingResponse), {
+    node_id: PEER_A,
+    address: "192.168.1.10:8000",
+    rtt_ms: 12.4,
+    health: "healthy",
+  });
+  await jsonOf(request(`/network/ping/${PEER_A.toUpperCase()}`), 200, schemas.PingResponse);
+  assert.deepEqual(service.calls.at(-1), ["ping", PEER_A], "ids are passed on in lower case");
+  assert.match((await problemOf(request(`/network/ping/${STRANGER}`), 404)).detail, /eeee/);
+  assert.match((await problemOf(request(`/network/ping/${PEER_B}`), 504)).detail, /192\.168/);
+});
+
+Deno.test("GET /network/find/{node_id} gives the lookup, and its queries with ?trace=1", async () => {
+  const { request } = setup();
+  const path = `/network/find/${PEER_A}`;
+  const plain = await jsonOf(request(path), 200, schemas.FindResponse);
+  assert.deepEqual(Object.keys(plain), [
+    "target",
+    "found",
+    "nodes",
+    "hops",
+    "queries",
+    "elapsed_ms",
+  ]);
+  assert.deepEqual([plain.target, plain.found, plain.nodes.length], [PEER_A, true, 3]);
+  const traced = await jsonOf(request(`${path}?trace=1`), 200, schemas.FindResponse);
+  assert.deepEqual(traced.trace?.[1], {
+    node_id: null,
+    address: "boot.example.org:8000",
+    hop: 2,
+    started_ms: 13,
+    rtt_ms: null,
+    outcome: "timeout",
+  });
+  assert.deepEqual(await jsonOf(request(`${path}?trace=0`), 200, schemas.FindResponse), plain);
+  for (const trace of ["2", "", "yes", "1&trace=1"]) {
+    await problemOf(request(`${path}?trace=${trace}`), 400);
+  }
+});
+
+Deno.test("an id or hash that is not 40 hex digits is 400 everywhere", async () => {
+  const { service, request } = setup();
+  const bad = ["abc", "g".repeat(40), "a".repeat(39), "a".repeat(41), "%00".repeat(40), "%ff%zz"];
+  for (const id of bad) {
+    for (const path of ["/network/ping/", "/network/find/", "/data/"]) {
+      assert.match((await problemOf(request(path + id), 400)).detail, /40 hex digits/);
+    }
+    await problemOf(request(`/data/${id}`, putJson(SIGNED)), 400);
+    assert.equal((await request(`/data/${id}`, { method: "HEAD" })).status, 400);
+  }
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("GET /network/stats has every group, and no token", async () => {
+  const { request } = setup({ API_TOKEN: "hunter2", BOOTSTRAP_NODES: "a:1,[::1]:2" });
+  const response = await request("/network/stats");
+  assert.doesNotMatch(await response.clone().text(), /hunter2/);
+  const body = await jsonOf(response, 200, schemas.StatsResponse);
+  assert.deepEqual(body.config, {
+    p2p_port: 8000,
+    p2p_host: "0.0.0.0",
+    bootstrap_nodes: ["a:1", "[::1]:2"],
+    k_bucket_size: 20,
+    alpha: 3,
+    health_check_interval: 60,
+    api_host: "127.0.0.1",
+    api_port: 8080,
+    api_token: true,
+    data_dir: "./data",
+    log_level: "info",
+    log_format: null,
+    max_value_size: 16777216,
+    storage_limit: 1073741824,
+    nat: "auto",
+    allow_net: false,
+  });
+  assert.deepEqual(body.traffic.in.by_type.ping, { messages: 4, bytes: 300 });
+  assert.deepEqual(body.lookups.latency_ms, { mean: 40, p50: 38, p95: null });
+  assert.equal(body.started_at, "2026-04-14T08:00:00Z");
+});
+
+Deno.test("GET /healthz and /readyz", async () => {
+  const { service, request } = setup();
+  assert.deepEqual(await jsonOf(request("/healthz"), 200, schemas.HealthResponse), {
+    status: "ok",
+  });
+  await jsonOf(request("/readyz"), 200, schemas.ReadyResponse);
+  service.ready = { ready: false, reason: "No peer has answered yet." };
+  const problem = await problemOf(request("/readyz"), 503);
+  assert.deepEqual([problem.members.ready, problem.detail], [false, "No peer has answered yet."]);
+  await jsonOf(request("/healthz"), 200, schemas.HealthResponse);
+});
+
+Deno.test("POST /network/store: a JSON string is stored as its bytes", async () => {
+  const { service, request } = setup();
+  const response = await request("/network/store", postJson({ value: "grüße" }));
+  const location = response.headers.get("location");
+  const body = await jsonOf(response, 201, schemas.StoreResponse);
+  assert.deepEqual(body, {
+    hash: body.hash,
+    kind: "immutable",
+    key: null,
+    seq: null,
+    size: 7,
+    replicas: 2,
+    nodes: [NODE_ID, PEER_A],
+    elapsed_ms: 80.25,
+  });
+  assert.equal(location, `/data/${body.hash}`);
+  assert.deepEqual(service.calls, [["store", bytes("grüße"), null]]);
+});
+
+Deno.test("POST /network/store: any other JSON value is stored as its text", async () => {
+  const { service, request } = setup();
+  const texts: [string, string][] = [
+    ['{"value": {"b": [1, 2], "a": null}}', '{"b":[1,2],"a":null}'],
+    ['{"value":12345678901234567890.10}', "12345678901234567890.10"],
+    ['{"value":true}', "true"],
+    ['{"value":null}', "null"],
+    ['{"value":{"__proto__":{"x":1}}}', '{"__proto__":{"x":1}}'],
+    ['\n{"encoding":"utf8" ,"value" :[ "a b\\"] " ] }', '["a b\\"] "]'],
+    [
+      '{"value":' + "[".repeat(50_000) + "]".repeat(50_000) + "}",
+      "[".repeat(50_000) + "]".repeat(50_000),
+    ],
+  ];
+  for (const [body, stored] of texts) {
+    await jsonOf(request("/network/store", postJson(body)), 201, schemas.StoreResponse);
+    assert.deepEqual(service.calls.pop(), ["store", bytes(stored), null]);
+  }
+});
+
+Deno.test("POST /network/store: base64, with and without padding", async () => {
+  const { service, request } = setup();
+  for (const value of ["/+8=", "/+8"]) {
+    const body = postJson({ value, encoding: "base64" });
+    await jsonOf(request("/network/store", body), 201, schemas.StoreResponse);
+    assert.deepEqual(service.calls.pop(), ["store", new Uint8Array([0xff, 0xef]), null]);
+  }
+});
+
+Deno.test("POST /network/store: any other content type is the raw bytes, with ?key=", async () => {
+  const { service, request } = setup();
+  const raw = new Uint8Array([0, 255, 10]);
+  const types = [undefined, "application/octet-stream", "text/plain", "garbage", "application/xml"];
+  for (const type of types) {
+    await jsonOf(request("/network/store", post(raw, type)), 201, schemas.StoreResponse);
+    assert.deepEqual(service.calls.pop(), ["store", raw, null]);
+  }
+  const body = await jsonOf(
+    request("/network/store?key=a%20b%2F%C3%BC+", post('{"value":1}', "text/plain")),
+    201,
+    schemas.StoreResponse,
+  );
+  assert.deepEqual(service.calls.pop(), ["store", bytes('{"value":1}'), "a b/ü "]);
+  assert.deepEqual([body.kind, body.key, body.seq], ["mutable", "a b/ü ", 1]);
+  await jsonOf(request("/network/store", post(null)), 201, schemas.StoreResponse);
+  assert.deepEqual(service.calls.pop(), ["store", new Uint8Array(), null]);
+});
+
+Deno.test("POST /network/store: the same key again raises seq", async () => {
+  const { request } = setup();
+  for (const seq of [1, 2]) {
+    const body = await jsonOf(
+      request("/network/store", postJson({ value: "v", key: "k" })),
+      201,
+      schemas.StoreResponse,
+    );
+    assert.deepEqual([body.seq, body.key, body.kind], [seq, "k", "mutable"]);
+  }
+  const { seq } = await jsonOf(
+    request("/network/store?key=k", postJson({ value: "v" })),
+    201,
+    schemas.StoreResponse,
+  );
+  assert.equal(seq, 3, "?key= goes with JSON as well");
+});
+
+Deno.test("POST /network/store: bodies of the wrong shape are 400", async () => {
+  const { service, request } = setup();
+  const wrong: [unknown, RegExp][] = [
+    ["", /not JSON/],
+    ["{", /not JSON/],
+    ["{'value':1}", /not JSON/],
+    ['{"value":1}x', /not JSON/],
+    ['{"value":NaN}', /not JSON/],
+    ["null", /^body: /],
+    ["[]", /^body: /],
+    ['"text"', /^body: /],
+    [{}, /^body member value: is missing/],
+    [{ key: "k" }, /^body member value: is missing/],
+    [{ value: 1, keys: "k" }, /^body: .*keys/],
+    ['{"value":1,"__proto__":{"key":"k"}}', /^body: .*__proto__/],
+    [{ value: 1, key: 5 }, /^body member key: /],
+    [{ value: 1, key: null }, /^body member key: /],
+    [{ value: 1, key: "" }, /key is empty/],
+    [{ value: 1, key: "ü".repeat(33) }, /66 bytes/],
+    ['{"value":1,"key":"\\ud800"}', /surrogate/],
+    [{ value: "a", encoding: "hex" }, /^body member encoding: /],
+    [{ value: 5, encoding: "base64" }, /expected base64/],
+    [{ value: "a b", encoding: "base64" }, /expected base64/],
+    [{ value: "a", encoding: "base64" }, /expected base64/],
+    [{ value: "YQ==YQ==", encoding: "base64" }, /expected base64/],
+    [{ value: "YR==", encoding: "base64" }, /expected base64/],
+    [{ value: "_-8=", encoding: "base64" }, /expected base64/],
+    ['{"value":"\\udc00"}', /surrogate/],
+  ];
+  for (const [body, detail] of wrong) {
+    assert.match((await problemOf(request("/network/store", postJson(body)), 400)).detail, detail);
+  }
+  const latin1 = post(new Uint8Array([...bytes('{"value":"'), 0xe9, ...bytes('"}')]));
+  latin1.headers = { "content-type": "application/json" };
+  assert.match((await problemOf(request("/network/store", latin1), 400)).detail, /UTF-8/);
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("POST /network/store: a key in body and query, twice, empty, long or garbled is 400", async () => {
+  const { service, request } = setup();
+  const both = request("/network/store?key=a", postJson({ value: 1, key: "a" }));
+  assert.match((await problemOf(both, 400)).detail, /both/);
+  const queries = [
+    "key=",
+    "key=a&key=b",
+    `key=${"a".repeat(65)}`,
+    "key=%ff",
+    "key=%e0%a4",
+    "key=%",
+  ];
+  for (const query of queries) {
+    await problemOf(request(`/network/store?${query}`, post("raw")), 400);
+  }
+  assert.deepEqual(service.calls, []);
+  const longest = "k".repeat(64);
+  await jsonOf(request(`/network/store?key=${longest}`, post("raw")), 201, schemas.StoreResponse);
+});
+
+Deno.test("POST /network/store: JSON in another charset, and compressed bodies, are 415", async () => {
+  const { request } = setup();
+  for (const type of ["application/json; charset=latin1", "application/json;charset=utf-16"]) {
+    await problemOf(request("/network/store", post('{"value":1}', type)), 415);
+  }
+  for (
+    const type of ["Application/JSON", 'application/json; charset="UTF-8"', "application/json;"]
+  ) {
+    await jsonOf(request("/network/store", post('{"value":1}', type)), 201, schemas.StoreResponse);
+  }
+  const headers = { "content-encoding": "gzip" };
+  await problemOf(request("/network/store", { method: "POST", body: "x", headers }), 415);
+});
+
+/** A body that never ends, of which `taken` counts the bytes that were asked for. */
+function endless() {
+  const counter = { taken: 0, cancelled: false };
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      counter.taken += 1000;
+      controller.enqueue(new Uint8Array(1000).fill(0x61));
+    },
+    cancel: () => void (counter.cancelled = true),
+  });
+  return { body, counter };
+}
+
+Deno.test("a body over the limit is 413, cut while it streams", async () => {
+  const { service, request } = setup({ MAX_VALUE_SIZE: "2000" });
+  const cut = async (path: string, method: string, type: string | undefined, limit: number) => {
+    const { body, counter } = endless();
+    const headers: HeadersInit = type === undefined ? {} : { "content-type": type };
+    const problem = await problemOf(request(path, { method, body, headers }), 413);
+    assert.equal(problem.members.limit, limit);
+    assert.ok(counter.taken <= limit + 3000, `${counter.taken} bytes taken`);
+    assert.ok(counter.cancelled);
+  };
+  await cut("/network/store", "POST", undefined, 2000);
+  await cut("/network/store", "POST", "application/json", 2 * 2000 + 4096);
+  await cut(`/data/${PEER_A}`, "PUT", "application/json", 8192);
+
+  const declared = { method: "POST", body: "x", headers: { "content-length": "2001" } };
+  await problemOf(request("/network/store", declared), 413);
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("a value over the limit is 413 whatever its encoding; at the limit it is taken", async () => {
+  const { service, request } = setup({ MAX_VALUE_SIZE: "30" });
+  const sized = (n: number): RequestInit[] => [
+    post("x".repeat(n)),
+    postJson({ value: "x".repeat(n) }),
+    postJson({ value: base64(n), encoding: "base64" }),
+    postJson({ value: ["x".repeat(n - 4)] }),
+  ];
+  for (const init of sized(31)) {
+    const { members } = await problemOf(request("/network/store", init), 413);
+    assert.equal(members.limit, 30);
+  }
+  assert.deepEqual(service.calls, []);
+  for (const init of sized(30)) {
+    await jsonOf(request("/network/store", init), 201, schemas.StoreResponse);
+  }
+});
+
+Deno.test("a body that stalls is 408, one that breaks off is 400", async () => {
+  const { request } = setup();
+  let cancelled = false;
+  const stalled = new ReadableStream({ cancel: () => void (cancelled = true) });
+  await problemOf(request("/network/store", post(stalled)), 408);
+  assert.ok(cancelled);
+  const broken = new ReadableStream({ pull: (c) => c.error(new Error("reset")) });
+  assert.match((await problemOf(request("/network/store", post(broken)), 400)).detail, /ended/);
+});
+
+const OUTCOMES: [StoreOutcome, number, RegExp, Record<string, unknown>][] = [
+  [{ outcome: "too_large", size: 1200, limit: 1000 }, 413, /1200 bytes; at most 1000/, {
+    size: 1200,
+    limit: 1000,
+  }],
+  [{ outcome: "key_too_long", size: 70, limit: 64 }, 400, /70 bytes/, { limit: 64 }],
+  [{ outcome: "seq_too_old", seq: 9 }, 409, /seq 9/, { seq: 9 }],
+  [{ outcome: "cas_mismatch", seq: 8 }, 412, /seq is 8/, { seq: 8 }],
+  [{ outcome: "bad_signature" }, 400, /signature/, {}],
+  [{ outcome: "wrong_target", hash: PEER_B }, 400, new RegExp(PEER_B), { hash: PEER_B }],
+  [{ outcome: "unreachable", detail: "No node answered." }, 503, /^No node answered\.$/, {}],
+];
+
+Deno.test("outcomes of a store that did not go well have their statuses", async () => {
+  const { service, request } = setup();
+  for (const [outcome, status, detail, members] of OUTCOMES) {
+    service.storeOutcome = outcome;
+    const requests: [string, RequestInit][] = [
+      ["/network/store", post("x")],
+      [`/data/${PEER_A}`, putJson(SIGNED)],
+    ];
+    for (const [path, init] of requests) {
+      const problem = await problemOf(request(path, init), status);
+      assert.match(problem.detail, detail);
+      for (const [name, value] of Object.entries(members)) {
+        assert.deepEqual(problem.members[name], value);
+      }
+    }
+  }
+});
+
+Deno.test("PUT /data/{hash} hands the signed item on", async () => {
+  const { service, request } = setup();
+  const body = await jsonOf(
+    request(`/data/${PEER_C.toUpperCase()}`, putJson({ ...SIGNED, salt: btoa("s"), cas: 2 })),
+    200,
+    schemas.StoreResponse,
+  );
+  assert.deepEqual([body.hash, body.kind, body.seq], [PEER_C, "mutable", 3]);
+  assert.deepEqual(service.calls.pop(), ["storeSigned", PEER_C, {
+    publicKey: new Uint8Array(32).fill(0xab),
+    signature: new Uint8Array(64).fill(1),
+    seq: 3,
+    salt: bytes("s"),
+    value: bytes("mine"),
+    cas: 2,
+  }]);
+  await request(`/data/${PEER_C}`, putJson({ ...SIGNED, salt: "" }));
+  const item = service.calls.pop()?.[2] as { salt: unknown; cas: unknown };
+  assert.deepEqual([item.salt, item.cas], [null, null]);
+});
+
+Deno.test("PUT /data/{hash}: items of the wrong shape are 400", async () => {
+  const { service, request } = setup();
+  const { sig: _, ...unsigned } = SIGNED;
+  const wrong: [unknown, RegExp][] = [
+    ["{", /not JSON/],
+    [[], /^body: /],
+    [unsigned, /^body member sig: /],
+    [{ ...SIGNED, k: base64(31) }, /^body member k: expected the base64 of 32 bytes/],
+    [{ ...SIGNED, sig: base64(63) }, /^body member sig: .*64 bytes/],
+    [{ ...SIGNED, k: "!" }, /^body member k: /],
+    [{ ...SIGNED, salt: base64(65) }, /^body member salt: .*0 to 64 bytes/],
+    [{ ...SIGNED, v: "not base64" }, /^body member v: expected base64/],
+    [{ ...SIGNED, v: { a: 1 } }, /^body member v: /],
+    [{ ...SIGNED, seq: -1 }, /^body member seq: /],
+    [{ ...SIGNED, seq: 1.5 }, /^body member seq: /],
+    [{ ...SIGNED, seq: "1" }, /^body member seq: /],
+    [{ ...SIGNED, seq: 2 ** 53 }, /^body member seq: /],
+    [{ ...SIGNED, cas: null }, /^body member cas: /],
+    [{ ...SIGNED, token: "x" }, /^body: .*token/],
+  ];
+  for (const [body, detail] of wrong) {
+    assert.match((await problemOf(request(`/data/${PEER_A}`, putJson(body)), 400)).detail, detail);
+  }
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("PUT /data/{hash} takes JSON alone", async () => {
+  const { request } = setup();
+  for (const type of ["text/plain", "application/octet-stream", "application/jsonx", undefined]) {
+    const init = { ...post(JSON.stringify(SIGNED), type), method: "PUT" };
+    await problemOf(request(`/data/${PEER_A}`, init), 415);
+  }
+});
+
+Deno.test("GET /data/{hash}: what was stored comes back, 404 for what was not", async () => {
+  const { request } = setup();
+  const { hash } = await jsonOf(
+    request("/network/store", postJson({ value: { a: [1, "ü"] } })),
+    201,
+    schemas.StoreResponse,
+  );
+  const response = await request(`/data/${hash.toUpperCase()}`);
+  assert.equal(response.status, 200);
+  assert.equal(response.headers.get("content-type"), "application/json");
+  assert.equal(await response.text(), '{"a":[1,"ü"]}');
+  assert.match((await problemOf(request(`/data/${STRANGER}`), 404)).detail, /^No value e/);
+  const head = await request(`/data/${STRANGER}`, { method: "HEAD" });
+  assert.deepEqual([head.status, await head.text()], [404, ""]);
+});
+
+Deno.test("GET /data/{hash}?key= passes the key on; a value that needs one is 404 that says so", async () => {
+  const { service, request } = setup();
+  const hash = service.hold("mine", true);
+  service.keyNeeded.add(hash);
+  const problem = await problemOf(request(`/data/${hash}`), 404);
+  assert.match(problem.detail, /add \?key=/);
+  assert.equal(problem.members.key_needed, true);
+  assert.equal(await (await request(`/data/${hash}?key=k%20`)).text(), "mine");
+  assert.deepEqual(service.calls.pop(), ["fetch", hash, "k "]);
+  for (const query of ["key=", "key=a&key=b", "key=%ff", `key=${"a".repeat(65)}`]) {
+    await problemOf(request(`/data/${hash}?${query}`), 400);
+  }
+});
+
+Deno.test("unknown paths are 404", async () => {
+  const { request } = setup();
+  for (
+    const path of [
+      "/nope",
+      "/network",
+      "/network/",
+      "/network/peers/",
+      "/network/ping/",
+      "/network/ping",
+      `/network/ping/${PEER_A}/x`,
+      "/data",
+      "/data/",
+      "//network/peers",
+      "/NETWORK/PEERS",
+      "/__proto__",
+    ]
+  ) {
+    for (const method of ["GET", "POST", "DELETE"]) await problemOf(request(path, { method }), 404);
+  }
+});
+
+Deno.test("a known path with another method is 405 and says what is allowed", async () => {
+  const { service, request } = setup();
+  const routes: [string, string[], string][] = [
+    ["/network/peers", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"], "GET, HEAD"],
+    [`/network/ping/${PEER_A}`, ["POST", "DELETE"], "GET, HEAD"],
+    [`/network/find/${PEER_A}`, ["POST"], "GET, HEAD"],
+    ["/network/stats", ["POST"], "GET, HEAD"],
+    ["/network/store", ["GET", "PUT", "DELETE"], "POST"],
+    [`/data/${PEER_A}`, ["POST", "DELETE", "PATCH"], "PUT, GET, HEAD"],
+    ["/healthz", ["POST"], "GET, HEAD"],
+    ["/readyz", ["POST"], "GET, HEAD"],
+    ["/openapi.json", ["POST"], "GET, HEAD"],
+  ];
+  for (const [path, methods, allow] of routes) {
+    for (const method of methods) {
+      const { headers } = await problemOf(request(path, { method }), 405);
+      assert.equal(headers.get("allow"), allow);
+    }
+  }
+  assert.equal((await request("/network/store", { method: "HEAD" })).status, 405);
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("an error in the service is a logged 500 without a trace of it in the body", async () => {
+  const { service, request, logged } = setup();
+  service.failure = new Error("secret path /home/x\n    at somewhere");
+  const requests: [string, RequestInit?][] = [
+    ["/network/peers"],
+    ["/network/stats"],
+    [`/network/ping/${PEER_A}`],
+    [`/network/find/${PEER_A}`],
+    [`/data/${PEER_A}`],
+    ["/network/store", post("x")],
+    [`/data/${PEER_A}`, putJson(SIGNED)],
+    ["/openapi.json"],
+  ];
+  for (const [path, init] of requests) {
+    const problem = await problemOf(request(path, init), 500);
+    assert.doesNotMatch(JSON.stringify(problem), /secret|at somewhere|\.ts/);
+    const [message, properties] = logged.pop() as [string, Record<string, unknown>];
+    assert.equal(message, "{method} {path} failed: {error}");
+    assert.deepEqual([properties.path, properties.error], [path, service.failure]);
+  }
+  service.failure = null;
+  assert.equal((await request("/network/peers")).status, 200);
+});
+
+Deno.test("memory for bodies is counted: too many at a time are 503, and freed ones leave room", async () => {
+  const { service, request } = setup({ MAX_VALUE_SIZE: "1000" });
+  const budget = 4 * (2 * 1000 + 4096);
+  const opened: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const open = () => {
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        opened.push(controller);
+        controller.enqueue(new Uint8Array(1000));
+      },
+    });
+    return request("/network/store", post(body));
+  };
+  const held = Array.from({ length: Math.floor(budget / 1000) }, open);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const { headers } = await problemOf(open(), 503);
+  assert.equal(headers.get("retry-after"), "1");
+  opened.slice(0, held.length).forEach((controller) => controller.close());
+  for (const response of await Promise.all(held)) assert.equal(response.status, 201);
+  assert.equal((await request("/network/store", post("x"))).status, 201);
+  assert.equal(service.calls.length, held.length + 1);
+});
+
+Deno.test("answers are not cached or sniffed, and no other site may embed them", async () => {
+  const { request } = setup();
+  for (const path of ["/network/peers", "/nope", "/healthz"]) {
+    const { headers } = await request(path);
+    assert.equal(headers.get("cache-control"), "no-store");
+    assert.equal(headers.get("x-content-type-options"), "nosniff");
+    assert.equal(headers.get("cross-origin-resource-policy"), "same-origin");
+    assert.equal(headers.get("access-control-allow-origin"), null);
+  }
+});
+
+/** A response's schema as /openapi.json has it, with its references at hand. */
+// deno-lint-ignore no-explicit-any -- the document is plain JSON of many shapes
+function documentedSchema(document: any, path: string, method: string, response: Response) {
+  const documented = document.paths[path]?.[method]?.responses[response.status];
+  assert.ok(documented, `${method} ${path} documents ${response.status}`);
+  const type = response.headers.get("content-type") ?? "";
+  const schema = documented.content?.[type.split(";")[0]]?.schema;
+  assert.ok(schema, `${method} ${path} documents ${type}`);
+  const text = JSON.stringify({ ...schema, $defs: document.components.schemas });
+  return z.fromJSONSchema(JSON.parse(text.replaceAll("#/components/schemas/", "#/$defs/")));
+}
+
+Deno.test("/openapi.json is 3.1 and describes what the routes really answer", async () => {
+  const { service, request } = setup();
+  const document = await (await request("/openapi.json")).json();
+  assert.equal(document.openapi, "3.1.0");
+  assert.equal(document.info.version, "0.1.0");
+  assert.deepEqual(Object.keys(document.paths).sort(), [
+    "/data/{hash}",
+    "/healthz",
+    "/network/find/{node_id}",
+    "/network/peers",
+    "/network/ping/{node_id}",
+    "/network/stats",
+    "/network/store",
+    "/readyz",
+  ]);
+  const hash = service.hold('{"a":1}');
+  const requests: [string, string, RequestInit?][] = [
+    ["/network/peers", "/network/peers?sort=rtt"],
+    ["/network/peers", "/network/peers?sort=no"],
+    ["/network/ping/{node_id}", `/network/ping/${PEER_A}`],
+    ["/network/ping/{node_id}", `/network/ping/${PEER_B}`],
+    ["/network/ping/{node_id}", `/network/ping/${STRANGER}`],
+    ["/network/find/{node_id}", `/network/find/${PEER_A}?trace=1`],
+    ["/network/stats", "/network/stats"],
+    ["/network/store", "/network/store", postJson({ value: 1, key: "k" })],
+    ["/network/store", "/network/store", postJson("{")],
+    ["/data/{hash}", `/data/${PEER_A}`, putJson(SIGNED)],
+    ["/data/{hash}", `/data/${PEER_A}`, putJson({})],
+    ["/data/{hash}", `/data/${STRANGER}`],
+    ["/healthz", "/healthz"],
+    ["/readyz", "/readyz"],
+  ];
+  for (const [path, url, init] of requests) {
+    const response = await request(url, init);
+    const method = (init?.method ?? "GET").toLowerCase();
+    const schema = documentedSchema(document, path, method, response);
+    const body = await response.json();
+    assert.deepEqual(schema.parse(body), body);
+    if (typeof body === "object") assert.throws(() => schema.parse([body]));
+  }
+  assert.ok(document.paths["/data/{hash}"].get.responses[200].content["application/json"]);
+  assert.equal((await request(`/data/${hash}`)).status, 200);
+  assert.deepEqual(document.paths["/network/store"].post.security, [{ bearer: [] }, {}]);
+  assert.deepEqual(
+    Object.keys(document.paths["/network/store"].post.requestBody.content),
+    ["application/json", "*/*"],
+  );
+});
+
+Deno.test("every curl line of docs/api.md is a request that the API takes", async () => {
+  const { service, request } = setup();
+  const docs = await Deno.readTextFile(new URL("../../docs/api.md", import.meta.url));
+  const lines = docs.match(/^.*curl .*$/gm) ?? [];
+  assert.ok(lines.length >= 12);
+  const hello = service.hold("Hello World!");
+  const listed = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
+  service.values.set(listed, { ...service.values.get(hello)!, hash: listed });
+  for (const line of lines) {
+    const path = /http:\/\/127\.0\.0\.1:8080([^\s']+)/.exec(line)![1];
+    const body = /-d '([^']*)'/.exec(line)?.[1] ?? (line.includes("--data-binary") ? "raw" : null);
+    const type = /Content-Type: ([^']+)/.exec(line)?.[1];
+    const method = /-X (\w+)/.exec(line)?.[1] ?? (body === null ? "GET" : "POST");
+    const response = await request(path, { ...post(body, type), method });
+    assert.ok(response.ok, `${line}: ${response.status} ${await response.text()}`);
+  }
+});

@@ -1,0 +1,242 @@
+// A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
+
+import { createHash } from "node:crypto";
+import type {
+  FetchedValue,
+  FetchOutcome,
+  LookupReport,
+  NodeService,
+  PeerReport,
+  PingReport,
+  Readiness,
+  SignedItem,
+  StatsReport,
+  StoreOutcome,
+} from "../../src/runtime/service.ts";
+
+export const NODE_ID = "a1".repeat(20);
+export const PEER_A = "b2".repeat(20);
+export const PEER_B = "c3".repeat(20);
+export const PEER_C = "d4".repeat(20);
+/** Known to nobody. */
+export const STRANGER = "ee".repeat(20);
+
+const peer = (nodeId: string, distance: number, rest: Partial<PeerReport> = {}): PeerReport => ({
+  nodeId,
+  address: "192.168.1.10:8000",
+  distance,
+  firstSeen: Date.UTC(2026, 3, 14, 9, 0, 0),
+  lastSeen: Date.UTC(2026, 3, 14, 10, 29, 55, 678),
+  health: "healthy",
+  rttMs: 12.4,
+  score: 0.97,
+  client: "dmnode/0.1.0",
+  ...rest,
+});
+
+export class FakeService implements NodeService {
+  readonly nodeId = NODE_ID;
+  /** What was asked, in order. */
+  readonly calls: unknown[][] = [];
+  /** Hashes that are fetched with their key alone. */
+  readonly keyNeeded = new Set<string>();
+  readonly values = new Map<string, FetchedValue>();
+  peerList: PeerReport[] = [
+    peer(PEER_A, 155),
+    peer(PEER_B, 160, {
+      address: "[2001:db8::1]:8000",
+      score: 0.5,
+      rttMs: null,
+      client: null,
+      health: "degraded",
+      firstSeen: Date.UTC(2026, 3, 13),
+      lastSeen: Date.UTC(2026, 3, 14, 11),
+    }),
+    peer(PEER_C, 12, {
+      score: 0.1,
+      rttMs: 3,
+      health: "unhealthy",
+      firstSeen: Date.UTC(2026, 3, 15),
+      lastSeen: Date.UTC(2026, 3, 12),
+    }),
+  ];
+  histogram = Array.from(
+    { length: 161 },
+    (_, d) => ({ 0: 1, 20: 1, 21: 1, 140: 2, 141: 3, 160: 4 })[d] ?? 0,
+  );
+  ready: Readiness = { ready: true, reason: "3 peers answer." };
+  /** Answer of the next stores, instead of storing. */
+  storeOutcome: StoreOutcome | null = null;
+  /** Thrown by every method that is asked. */
+  failure: Error | null = null;
+
+  #asked(...call: unknown[]): void {
+    this.calls.push(call);
+    if (this.failure) throw this.failure;
+  }
+
+  peers(): PeerReport[] {
+    this.#asked("peers");
+    return this.peerList;
+  }
+
+  distanceHistogram(): number[] {
+    return this.histogram;
+  }
+
+  readiness(): Readiness {
+    return this.ready;
+  }
+
+  ping(id: string): Promise<PingReport> {
+    this.#asked("ping", id);
+    const { address, health } = this.peerList[0];
+    if (id === PEER_A) {
+      return Promise.resolve({ outcome: "pong", nodeId: id, address, rttMs: 12.4, health });
+    }
+    return Promise.resolve(
+      id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
+    );
+  }
+
+  find(target: string): Promise<LookupReport> {
+    this.#asked("find", target);
+    return Promise.resolve({
+      target,
+      found: target === PEER_A,
+      nodes: this.peerList.map(({ nodeId, address, distance }) => ({ nodeId, address, distance })),
+      hops: 2,
+      queries: 5,
+      elapsedMs: 41.5,
+      trace: [
+        {
+          nodeId: PEER_A,
+          address: "192.168.1.10:8000",
+          hop: 1,
+          startedMs: 0,
+          rttMs: 12.4,
+          outcome: "responded",
+        },
+        {
+          nodeId: null,
+          address: "boot.example.org:8000",
+          hop: 2,
+          startedMs: 13,
+          rttMs: null,
+          outcome: "timeout",
+        },
+      ],
+    });
+  }
+
+  store(value: Uint8Array, key: string | null): Promise<StoreOutcome> {
+    this.#asked("store", value, key);
+    if (this.storeOutcome) return Promise.resolve(this.storeOutcome);
+    const kind = key === null ? "immutable" : "mutable";
+    const hash = sha1(key === null ? `${value.length}:` : key, key === null ? value : null);
+    const seq = key === null ? null : (this.values.get(hash)?.seq ?? 0) + 1;
+    this.values.set(hash, {
+      hash,
+      kind,
+      bytes: value,
+      seq,
+      publicKey: key === null ? null : new Uint8Array(32).fill(0xab),
+    });
+    return this.#stored(hash, kind, key, seq, value.length);
+  }
+
+  storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome> {
+    this.#asked("storeSigned", hash, item);
+    if (this.storeOutcome) return Promise.resolve(this.storeOutcome);
+    const { value, seq, publicKey } = item;
+    this.values.set(hash, { hash, kind: "mutable", bytes: value, seq, publicKey });
+    return this.#stored(hash, "mutable", null, seq, value.length);
+  }
+
+  #stored(
+    hash: string,
+    kind: "immutable" | "mutable",
+    key: string | null,
+    seq: number | null,
+    size: number,
+  ): Promise<StoreOutcome> {
+    const nodes = [NODE_ID, PEER_A];
+    return Promise.resolve({
+      outcome: "stored",
+      report: { hash, kind, key, seq, size, replicas: 2, nodes, elapsedMs: 80.25 },
+    });
+  }
+
+  fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    this.#asked("fetch", hash, key);
+    const value = this.values.get(hash);
+    if (value === undefined) return Promise.resolve({ outcome: "not_found" });
+    const hidden = this.keyNeeded.has(hash) && key === null;
+    return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
+  }
+
+  /** Puts a value in place and returns its hash. */
+  hold(value: string | Uint8Array, mutable = false): string {
+    const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value;
+    const hash = sha1(`${bytes.length}:`, bytes);
+    this.values.set(hash, {
+      hash,
+      kind: mutable ? "mutable" : "immutable",
+      bytes,
+      seq: mutable ? 7 : null,
+      publicKey: mutable ? new Uint8Array(32).fill(0xab) : null,
+    });
+    return hash;
+  }
+
+  stats(): StatsReport {
+    this.#asked("stats");
+    const traffic = {
+      messages: 10,
+      bytes: 900,
+      perSecond: 1.5,
+      bytesPerSecond: 135.2,
+      byType: { ping: { messages: 4, bytes: 300 }, find_node: { messages: 6, bytes: 600 } },
+    };
+    return {
+      nodeId: NODE_ID,
+      version: "0.1.0",
+      startedAt: Date.UTC(2026, 3, 14, 8),
+      uptimeS: 9000.5,
+      publicKey: "ab".repeat(32),
+      addresses: ["127.0.0.1:8000"],
+      peers: { healthy: 1, degraded: 1, unhealthy: 1 },
+      routingTableSize: 12,
+      buckets: 5,
+      networkSizeEstimate: null,
+      traffic: { in: traffic, out: traffic, dropped: { malformed: 2 } },
+      lookups: {
+        count: 3,
+        success: 2,
+        active: 1,
+        hopsMean: 2.5,
+        latencyMs: { mean: 40, p50: 38, p95: null },
+      },
+      storage: {
+        items: 4,
+        bytes: 400,
+        limitBytes: 1 << 30,
+        expiringWithinHour: 1,
+        replicated: 2,
+        announcedPeers: 0,
+      },
+      nat: {
+        mode: "auto",
+        externalAddress: null,
+        votes: 0,
+        type: "unknown",
+        reachable: null,
+        mapping: null,
+      },
+    };
+  }
+}
+
+function sha1(prefix: string, bytes: Uint8Array | null): string {
+  return createHash("sha1").update(prefix).update(bytes ?? new Uint8Array()).digest("hex");
+}

@@ -1,0 +1,164 @@
+// The API on a real socket: ports, HTTP as other clients speak it, and stopping.
+
+import assert from "node:assert/strict";
+import { createApi } from "../../src/api/app.ts";
+import { type ApiServer, ListenError, serveApi } from "../../src/api/server.ts";
+import { loadConfig } from "../../src/config.ts";
+import { FakeService } from "./fake_service.ts";
+
+const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+
+async function withServer(use: (server: ApiServer, service: FakeService) => Promise<void>) {
+  const service = new FakeService();
+  const config = loadConfig({ env: { MAX_VALUE_SIZE: "100000" } });
+  const server = serveApi(createApi({ service, config }), LOOPBACK);
+  try {
+    await use(server, service);
+  } finally {
+    await server.close();
+  }
+}
+
+/** Sends bytes as they are and reads the head of the answer. */
+async function exchange(port: number, ...parts: string[]): Promise<string> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  for (const part of parts) await connection.write(new TextEncoder().encode(part));
+  let text = "";
+  const buffer = new Uint8Array(65536);
+  while (!text.includes("\r\n\r\n")) {
+    const length = await connection.read(buffer).catch(() => null);
+    if (length === null) break;
+    text += new TextDecoder().decode(buffer.subarray(0, length));
+  }
+  return text;
+}
+
+Deno.test("serves on a free port, under the URL it reports", async () => {
+  await withServer(async (server) => {
+    assert.match(server.url, /^http:\/\/127\.0\.0\.1:\d+$/);
+    assert.ok(server.port > 0);
+    const response = await fetch(`${server.url}/healthz`);
+    assert.deepEqual([response.status, await response.json()], [200, { status: "ok" }]);
+  });
+});
+
+Deno.test("stores and fetches over HTTP; the strong ETag survives compression", async () => {
+  await withServer(async (server) => {
+    const value = "word ".repeat(2000);
+    const stored = await fetch(`${server.url}/network/store`, { method: "POST", body: value });
+    assert.equal(stored.status, 201);
+    const { hash } = await stored.json();
+    const headers = { "accept-encoding": "gzip, br" };
+    const fetched = await fetch(`${server.url}/data/${hash}`, { headers });
+    assert.equal(fetched.headers.get("etag"), `"${hash}"`);
+    assert.equal(await fetched.text(), value);
+    const head = await fetch(`${server.url}/data/${hash}`, { method: "HEAD" });
+    assert.equal(head.headers.get("content-length"), String(value.length));
+    const part = await fetch(`${server.url}/data/${hash}`, { headers: { range: "bytes=5-8" } });
+    assert.deepEqual([part.status, await part.text()], [206, "word"]);
+  });
+});
+
+Deno.test("a chunked body over the limit is cut off", async () => {
+  await withServer(async (server, service) => {
+    const chunk = `10000\r\n${"a".repeat(65536)}\r\n`;
+    const answer = await exchange(
+      server.port,
+      "POST /network/store HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n" +
+        "Connection: close\r\n\r\n",
+      chunk,
+      chunk,
+    );
+    assert.match(answer, /^HTTP\/1\.1 413 /);
+    assert.deepEqual(service.calls, []);
+  });
+});
+
+Deno.test("odd Host headers and targets are refused, and the server goes on", async () => {
+  await withServer(async (server) => {
+    const status = async (target: string, host: string) =>
+      Number(
+        (await exchange(
+          server.port,
+          `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+        )).slice(9, 12),
+      );
+    for (const host of ["evil.example", "[", "a/b", "127.0.0.1@evil.example", "?", "#", ""]) {
+      assert.equal(await status("/healthz", host), 403, host);
+    }
+    for (const target of ["//evil.example/healthz", "/\\evil", "/%", "/data/%ff%"]) {
+      assert.ok([400, 404].includes(await status(target, "127.0.0.1")), target);
+    }
+    assert.equal(await status("/healthz", "127.0.0.1"), 200);
+  });
+});
+
+Deno.test("a port in use, or an address of another machine, is one clear line", async () => {
+  await withServer((server) => {
+    const { port } = server;
+    const app = { fetch: () => new Response() };
+    assert.throws(
+      () => serveApi(app, { hostname: "127.0.0.1", port }),
+      (error: Error) =>
+        error instanceof ListenError && error.cause instanceof Error &&
+        new RegExp(`^API_HOST 127\\.0\\.0\\.1, API_PORT ${port}: the port is in use.*--api-port$`)
+          .test(error.message),
+    );
+    for (const hostname of ["192.0.2.1", "no.such.host.invalid"]) {
+      assert.throws(
+        () => serveApi(app, { hostname, port: 0 }),
+        (error: Error) => error instanceof ListenError && !error.message.includes("\n"),
+      );
+    }
+    return Promise.resolve();
+  });
+});
+
+Deno.test("close waits for the requests in hand", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  const app = {
+    fetch: async () => {
+      started.resolve();
+      await promise;
+      return new Response("done");
+    },
+  };
+  const server = serveApi(app, LOOPBACK);
+  const response = fetch(server.url);
+  await started.promise;
+  const closed = server.close(5000);
+  resolve();
+  assert.equal(await (await response).text(), "done");
+  await closed;
+  await assert.rejects(fetch(server.url), "no new connection is taken");
+});
+
+Deno.test("close answers 503 to what takes too long", async () => {
+  const started = Promise.withResolvers<void>();
+  const app = {
+    fetch: () => {
+      started.resolve();
+      return new Promise<Response>(() => {});
+    },
+  };
+  const server = serveApi(app, LOOPBACK);
+  const response = fetch(server.url);
+  await started.promise;
+  await server.close(10);
+  const problem = await (await response).json();
+  assert.deepEqual([problem.status, problem.detail], [503, "The node is stopping."]);
+});
+
+Deno.test("an error outside the app is a problem document as well", async () => {
+  const app = {
+    fetch(): Response {
+      throw new Error("secret");
+    },
+  };
+  const server = serveApi(app, LOOPBACK);
+  const response = await fetch(server.url);
+  assert.equal(response.status, 500);
+  assert.doesNotMatch(await response.text(), /secret/);
+  await server.close();
+});
