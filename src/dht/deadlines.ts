@@ -7,9 +7,12 @@ export type Millis = number;
 export interface Deadline {
   readonly at: Millis;
   readonly run: (now: Millis) => void;
-  /** Its place in the heap; -1 once it ran or was cancelled. */
+  /** Its place in the heap, or one of the values below. */
   index: number;
 }
+
+/** Of a deadline's `index`: it ran or was cancelled; it left the heap to run in the present call. */
+const GONE = -1, DUE = -2;
 
 /** A binary heap of deadlines, earliest first; equal times run in the order of their making. */
 export class Deadlines {
@@ -33,9 +36,10 @@ export class Deadlines {
   }
 
   cancel(deadline: Deadline | undefined): void {
-    if (deadline === undefined || deadline.index < 0) return;
+    if (deadline === undefined) return;
     const { index } = deadline;
-    deadline.index = -1;
+    deadline.index = GONE;
+    if (index < 0) return;
     const last = this.#heap.pop()!;
     if (last === deadline) return;
     this.#place(last, index);
@@ -49,9 +53,15 @@ export class Deadlines {
     while (this.next <= now) {
       const first = this.#heap[0];
       this.cancel(first);
+      first.index = DUE;
       due.push(first);
     }
-    for (const deadline of due) deadline.run(now);
+    for (const deadline of due) {
+      // One that ran before it may have cancelled it.
+      if (deadline.index !== DUE) continue;
+      deadline.index = GONE;
+      deadline.run(now);
+    }
   }
 
   #before(x: number, y: number): boolean {

@@ -147,14 +147,17 @@ export function refusal(
   cas: number | undefined,
 ): ItemError | undefined {
   if (held?.signed === undefined || next.signed === undefined) return undefined;
-  if (cas !== undefined && cas !== held.signed.seq) {
-    return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${held.signed.seq}` };
+  const { seq } = held.signed;
+  // The very item again: a query that was sent twice, or a refresh. Whatever its cas, it is what it would lead to.
+  if (next.signed.seq === seq && sameBytes(held.value, next.value)) return undefined;
+  if (cas !== undefined && cas !== seq) {
+    return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${seq}` };
   }
-  if (next.signed.seq < held.signed.seq) {
-    return { code: ErrorCode.seqTooLow, text: `seq is less than current ${held.signed.seq}` };
+  if (next.signed.seq < seq) {
+    return { code: ErrorCode.seqTooLow, text: `seq is less than current ${seq}` };
   }
-  if (next.signed.seq === held.signed.seq && !sameBytes(held.value, next.value)) {
-    return { code: ErrorCode.seqTooLow, text: `another value has seq ${held.signed.seq}` };
+  if (next.signed.seq === seq) {
+    return { code: ErrorCode.seqTooLow, text: `another value has seq ${seq}` };
   }
   return undefined;
 }

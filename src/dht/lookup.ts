@@ -5,7 +5,7 @@ import { mayRefer } from "../krpc/endpoint.ts";
 import { compareDistance, type Id } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
-import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import type { Millis } from "./deadlines.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
 export type LookupMethod = "find_node" | "get_peers" | "get";
@@ -26,8 +26,6 @@ export interface Candidate {
   rtt: number;
   /** Its write token, where it gave one; the lookup's own copy. */
   token: Uint8Array | undefined;
-  /** What makes it late. */
-  deadline: Deadline | undefined;
 }
 
 /** How one query ended. */
@@ -49,17 +47,15 @@ export interface LookupOptions {
   /** Endpoints to begin with whose ids are not known. */
   readonly bootstrap: readonly Endpoint[];
   readonly now: Millis;
-  readonly deadlines: Deadlines;
   /** Never asked and never listed. */
   readonly own: Id;
-  /** Sends the lookup's query to a candidate. */
+  /** Sends the lookup's query to a candidate. `onLate` comes when it takes longer than it should; then `done`. */
   readonly ask: (
     candidate: Candidate,
     now: Millis,
+    onLate: (now: Millis) => void,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ) => void;
-  /** How long a candidate may take before the next is asked beside it. */
-  readonly lateAfter: (candidate: Candidate) => number;
   /** Sees each response; true ends the lookup with what there is. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
   readonly onEnd: (result: LookupResult, now: Millis) => void;
@@ -171,24 +167,25 @@ export class Lookup {
   }
 
   #query(candidate: Candidate, now: Millis): void {
-    const { deadlines, ask, lateAfter } = this.#options;
     candidate.state = "waiting";
     candidate.sentAt = now;
     this.#asked.push(candidate);
     this.#inFlight++;
-    candidate.deadline = deadlines.schedule(now + lateAfter(candidate), (at) => {
+    const onLate = (at: Millis) => {
       if (this.#ended || candidate.state !== "waiting") return;
       candidate.state = "late";
       this.#inFlight--;
       this.#step(at);
-    });
-    ask(candidate, now, (outcome, at) => this.#settle(candidate, outcome, at));
+    };
+    this.#options.ask(
+      candidate,
+      now,
+      onLate,
+      (outcome, at) => this.#settle(candidate, outcome, at),
+    );
   }
 
   #settle(candidate: Candidate, outcome: QueryOutcome, now: Millis): void {
-    const { deadlines } = this.#options;
-    deadlines.cancel(candidate.deadline);
-    candidate.deadline = undefined;
     if (this.#ended) return;
     if (candidate.state === "waiting") this.#inFlight--;
     const ended = outcome.kind === "response"
@@ -238,11 +235,7 @@ export class Lookup {
 
   #end(now: Millis, last: Candidate | undefined): void {
     this.#ended = true;
-    const { target, method, family, now: startedAt, deadlines, onEnd } = this.#options;
-    for (const candidate of this.#asked) {
-      deadlines.cancel(candidate.deadline);
-      candidate.deadline = undefined;
-    }
+    const { target, method, family, now: startedAt, onEnd } = this.#options;
     const closest = this.#shortlist.filter((c) => c.state === "responded");
     onEnd({
       target,
@@ -266,6 +259,5 @@ function newCandidate(id: Id | undefined, endpoint: Endpoint, hop: number): Cand
     sentAt: NaN,
     rtt: NaN,
     token: undefined,
-    deadline: undefined,
   };
 }

@@ -34,16 +34,16 @@ import { RoutingTable } from "./routing_table.ts";
 import { LookupStatistics } from "./statistics.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
-import { Transactions } from "./transactions.ts";
-
-/** After this a query counts as unanswered: longer than nearly all round trips, even over congested links. */
-export const QUERY_TIMEOUT_MS = 3_000;
+import { type Transaction, Transactions } from "./transactions.ts";
 
 /** A query to a node of unknown round-trip time is late after this: most of the world answers within. */
 const LATE_UNKNOWN_MS = 500;
 
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 60, LATE_MAX_MS = 1_000;
+
+/** A late query is sent once more, and has failed when twice as long again has passed, within these bounds. */
+const RETRY_MIN_MS = 1_000, RETRY_MAX_MS = 2_000;
 
 /** An unanswered check is repeated after this, then after twice as long. */
 const RECHECK_MS = 5_000;
@@ -529,11 +529,9 @@ export class DhtNode {
       seeds: table.closest(target, k, (contact) => contact.misses < 2),
       bootstrap,
       now,
-      deadlines: this.#deadlines,
       own: this.id,
-      ask: (candidate, at, done) =>
-        this.#query(method, candidate.endpoint, args, candidate.id, at, done),
-      lateAfter: (candidate) => this.#lateAfter(table, candidate.id),
+      ask: (candidate, at, onLate, done) =>
+        this.#query(method, candidate.endpoint, args, candidate.id, at, done, onLate),
       onResponse,
       onEnd: (result, at) => {
         this.lookups.active--;
@@ -555,8 +553,8 @@ export class DhtNode {
   }
 
   /** The mean and four variations, as TCP's retransmission timer has it (RFC 6298). */
-  #lateAfter(table: RoutingTable, id: Id | undefined): number {
-    const contact = id && table.find(id);
+  #lateAfter(to: Endpoint, id: Id | undefined): number {
+    const contact = id && this.tables[to.family]?.find(id);
     if (contact === undefined || Number.isNaN(contact.rtt)) return LATE_UNKNOWN_MS;
     const expected = contact.rtt + 4 * contact.rttVariation;
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, expected));
@@ -611,8 +609,8 @@ export class DhtNode {
   }
 
   /**
-   * Sends a query and keeps the books on who answered. `expected` is the id that the node at `to` should have;
-   * undefined where it is not known.
+   * Sends a query, once more when no answer comes in time, and keeps the books on who answered. `expected` is the id
+   * that the node at `to` should have; undefined where it is not known.
    */
   #query(
     method: Method,
@@ -621,20 +619,27 @@ export class DhtNode {
     expected: Id | undefined,
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
+    onLate: (now: Millis) => void = () => {},
   ): void {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
-    const transaction = {
+    const lateAfter = this.#lateAfter(to, expected);
+    const transaction: Transaction = {
       tid,
       method,
       to,
-      sentAt: now,
-      deadline: this.#deadlines.schedule(now + QUERY_TIMEOUT_MS, (at) => {
-        this.#transactions.remove(transaction);
-        if (expected !== undefined) this.#noteMiss(expected, to, `no answer to ${method}`, at);
-        done({ kind: "timeout" }, at);
+      deadline: this.#deadlines.schedule(now + lateAfter, (late) => {
+        const wait = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, 2 * lateAfter));
+        transaction.deadline = this.#deadlines.schedule(late + wait, (at) => {
+          this.#transactions.remove(transaction);
+          if (expected !== undefined) this.#noteMiss(expected, to, `no answer to ${method}`, at);
+          done({ kind: "timeout" }, at);
+        });
+        this.#sendQuery(transaction, args);
+        onLate(late);
       }),
       onReply: (reply: Message, at: Millis) => {
+        // From the first sending on: of a query that was sent twice nobody knows which one was answered.
         const rtt = at - now;
         if (reply.ip !== undefined) this.votes.add(to, reply.ip);
         if (reply.type === "e") {
@@ -646,6 +651,10 @@ export class DhtNode {
       },
     };
     this.#transactions.add(transaction);
+    this.#sendQuery(transaction, args);
+  }
+
+  #sendQuery({ method, tid, to }: Transaction, args: QueryArguments): void {
     const { readOnly } = this.#options;
     writeQuery(this.#writer, method, tid, this.id, this.client, readOnly, args);
     const datagram = this.#writer.done();

@@ -27,10 +27,12 @@ export class RateLimiter {
     if (from.family === 4 ? from.a >>> 24 === 127 : from.scope === "loopback") return true;
     const slot = this.#slot(from);
     const drained = (now - this.#drained[slot]) * (QUERIES_PER_SECOND / 1000);
-    const level = Math.max(0, this.#level[slot] - drained) + 1;
+    const level = Math.max(0, this.#level[slot] - drained);
+    // What is refused does not count: a sender over the limit still gets its share.
+    const isAllowed = level + 1 <= QUERY_BURST;
     this.#drained[slot] = now;
-    this.#level[slot] = Math.min(level, QUERY_BURST);
-    return level <= QUERY_BURST;
+    this.#level[slot] = isAllowed ? level + 1 : level;
+    return isAllowed;
   }
 
   #slot({ a, b, family }: Endpoint): number {

@@ -33,8 +33,14 @@ export const MAX_REPLY_NODES = 20;
 /** Replies stay under this many bytes, so that they cross any path in one packet. */
 export const MAX_REPLY_BYTES = 1400;
 
-/** Bytes of a `get` reply besides value and nodes: keys, ids, token, signature, address, transaction. */
-const GET_OVERHEAD_BYTES = 340;
+/** Bytes of any reply besides its transaction id and what is listed below: keys, id, address, token, client. */
+const FIXED_BYTES = 120;
+
+/** Bytes that an item adds to a reply beside its value: keys, public key, signature, longest salt, seq. */
+const ITEM_BYTES = 210;
+
+/** Bytes of a list's or a string's key and ends, at most, and of a peer of each family in `values`. */
+const LIST_BYTES = 40, PEER_BYTES = { 4: 8, 6: 21 } as const;
 
 /** What the responder reads and writes of the node. */
 export interface ResponderState {
@@ -99,9 +105,11 @@ export class Responder {
     const { infoHash } = query;
     if (infoHash === undefined) return this.#refuse(query, from, "info_hash is not 20 bytes");
     const { peers, tokens } = this.#node;
+    const values = peers.peers(infoHash, from.family, this.#now);
+    const used = values === undefined ? 0 : LIST_BYTES + values.length * PEER_BYTES[from.family];
     return this.#reply(query, from, {
-      ...this.#nodes(query, from, infoHash),
-      values: peers.peers(infoHash, from.family, this.#now),
+      ...this.#nodes(query, from, infoHash, used),
+      values,
       token: tokens.issue(from, this.#now),
     });
   }
@@ -133,9 +141,9 @@ export class Responder {
     }
     const { signed, value } = item;
     const isCurrent = signed !== undefined && query.hasSeq && seq >= signed.seq;
-    const room = isCurrent ? Infinity : MAX_REPLY_BYTES - GET_OVERHEAD_BYTES - value.length;
+    const used = ITEM_BYTES + (isCurrent ? 0 : value.length);
     return this.#reply(query, from, {
-      ...this.#nodes(query, from, target, room),
+      ...this.#nodes(query, from, target, used),
       token,
       seq: signed?.seq,
       publicKey: isCurrent ? undefined : signed?.publicKey,
@@ -167,9 +175,10 @@ export class Responder {
   #sampleInfohashes(query: Message, from: Endpoint): void {
     if (query.target === undefined) return this.#refuse(query, from, "target is not 20 bytes");
     const { peers } = this.#node;
+    const samples = peers.sample(this.#now);
     return this.#reply(query, from, {
-      ...this.#nodes(query, from, query.target),
-      samples: peers.sample(this.#now),
+      ...this.#nodes(query, from, query.target, LIST_BYTES + samples.length),
+      samples,
       num: peers.hashes,
       interval: SAMPLE_INTERVAL_MS / 1000,
     });
@@ -179,11 +188,12 @@ export class Responder {
     return token?.length === TOKEN_BYTES && this.#node.tokens.verify(token, from, this.#now);
   }
 
-  /** The good contacts closest to `target`, of the families that the asker wants, in at most `room` bytes. */
-  #nodes(query: Message, from: Endpoint, target: Id, room = Infinity): ResponseValues {
+  /** The good contacts closest to `target`, of the families that the asker wants, as fit beside `used` bytes. */
+  #nodes(query: Message, from: Endpoint, target: Id, used = 0): ResponseValues {
     const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
     const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
     const { tables } = this.#node;
+    let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
     let nodes: Contact[] | undefined, nodes6: Contact[] | undefined;
     if (want & WANT_N4) {
       const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[4]));
@@ -191,7 +201,7 @@ export class Responder {
       room -= nodes.length * COMPACT_NODE_BYTES[4];
     }
     if (want & WANT_N6) {
-      const count = Math.max(0, Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[6])));
+      const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[6]));
       nodes6 = tables[6]?.closest(target, count, this.#isGood) ?? [];
     }
     return { nodes, nodes6 };

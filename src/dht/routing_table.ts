@@ -68,6 +68,9 @@ export class RoutingTable {
       this.#size++;
       return { admission: "added" };
     }
+    // Its own former record must neither be promoted beside it nor wait twice.
+    const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
+    if (known >= 0) bucket.replacements.splice(known, 1);
     const worst = bucket.contacts.findIndex((c) => c.health === "unhealthy");
     if (worst >= 0) {
       const replaced = bucket.contacts[worst];
@@ -75,8 +78,6 @@ export class RoutingTable {
       bucket.changed = now;
       return { admission: "added", replaced };
     }
-    const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
-    if (known >= 0) bucket.replacements.splice(known, 1);
     bucket.replacements.push(contact);
     if (bucket.replacements.length > this.k) bucket.replacements.shift();
     return { admission: "waiting" };

@@ -21,7 +21,8 @@ export class Tokens {
   readonly #secrets: SipKey[] = [];
   readonly #randomBytes: (length: number) => Uint8Array;
   readonly #token = new Uint8Array(TOKEN_BYTES);
-  readonly #address = [0, 0, 0, 0];
+  readonly #ipv4 = [0];
+  readonly #ipv6 = [0, 0, 0, 0];
   #rotated: Millis;
 
   constructor(randomBytes: (length: number) => Uint8Array, now: Millis) {
@@ -61,9 +62,11 @@ export class Tokens {
     if (this.#secrets.length > SECRETS_KEPT) this.#secrets.pop();
   }
 
-  #compute(secret: SipKey, { a, b, c, d }: Endpoint): Uint8Array {
-    const address = this.#address;
-    address[0] = a, address[1] = b, address[2] = c, address[3] = d;
+  #compute(secret: SipKey, { family, a, b, c, d }: Endpoint): Uint8Array {
+    // Of different lengths, so that the families don't share tokens.
+    const address = family === 4 ? this.#ipv4 : this.#ipv6;
+    address[0] = a;
+    if (family === 6) address[1] = b, address[2] = c, address[3] = d;
     const [low, high] = sipHash(secret, address);
     putWord(this.#token, 0, low);
     putWord(this.#token, 4, high);

@@ -10,7 +10,6 @@ export interface Transaction {
   readonly tid: number;
   readonly method: Method;
   readonly to: Endpoint;
-  readonly sentAt: Millis;
   readonly onReply: (message: Message, now: Millis) => void;
   deadline: Deadline | undefined;
 }

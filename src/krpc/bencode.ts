@@ -63,7 +63,7 @@ export class Scanner {
     const first = pos;
     let value = 0;
     while (pos < limit && bytes[pos] >= ZERO && bytes[pos] <= NINE) {
-      value = value * 10 + bytes[pos++] - ZERO;
+      value = value * 10 + (bytes[pos++] - ZERO); // in this order: all below 2^53 stay exact
     }
     if (pos === first || pos >= limit || bytes[pos] !== E) {
       this.failed = true;

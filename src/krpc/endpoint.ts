@@ -33,12 +33,13 @@ export class Endpoint {
     if (v4 !== undefined) return new Endpoint(4, v4, 0, 0, 0, port, host);
     const v6 = parseIpv6(host);
     if (v6 === undefined) return undefined;
-    const [a, b, c, d] = v6;
-    if (a === 0 && b === 0 && c === 0xffff) return new Endpoint(4, d, 0, 0, 0, port, undefined);
-    return new Endpoint(6, a, b, c, d, port, undefined);
+    return Endpoint.#ofIpv6(v6, port);
   }
 
-  /** Reads the compact form: 4 or 16 address bytes, then the port. The caller has checked the length. */
+  /**
+   * Reads the compact form: 4 or 16 address bytes, then the port. The caller has checked the length. The endpoint is
+   * of the other family where the address is a mapped one: else `::ffff:127.0.0.1` would pass for a global address.
+   */
   static read(bytes: Uint8Array, at: number, family: Family): Endpoint {
     if (family === 4) {
       return new Endpoint(
@@ -51,8 +52,16 @@ export class Endpoint {
         undefined,
       );
     }
-    const [a, b, c, d] = [0, 4, 8, 12].map((i) => word(bytes, at + i));
-    return new Endpoint(6, a, b, c, d, (bytes[at + 16] << 8) | bytes[at + 17], undefined);
+    const words = [0, 4, 8, 12].map((i) => word(bytes, at + i));
+    return Endpoint.#ofIpv6(words, (bytes[at + 16] << 8) | bytes[at + 17]);
+  }
+
+  /** RFC 4291, section 2.5.5.2, has the mapped addresses. */
+  static #ofIpv6([a, b, c, d]: readonly number[], port: number): Endpoint {
+    const isMapped = a === 0 && b === 0 && c === 0xffff;
+    return isMapped
+      ? new Endpoint(4, d, 0, 0, 0, port, undefined)
+      : new Endpoint(6, a, b, c, d, port, undefined);
   }
 
   /** Bytes of an endpoint's compact form. */

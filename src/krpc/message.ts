@@ -38,6 +38,9 @@ export const COMPACT_NODE_BYTES = { 4: 26, 6: 38 } as const;
 /** `values` beyond these are ignored: more than any reply that fits a datagram carries. */
 const MAX_VALUES = 256;
 
+/** Longer tokens are ignored: with the largest item beside it in a `put`, the packet must stay under 1,400 bytes. */
+const MAX_TOKEN = 64;
+
 /** The longest transaction id that is echoed. BEP 5 says two bytes are enough; some use 8 and more. */
 const MAX_TID = 64;
 
@@ -153,7 +156,7 @@ function readBody(s: Scanner, m: Message): void {
     const key = nameAt(BODY_KEYS, s.bytes, s.start, s.end);
     const from = s.pos;
     if (key === "v") {
-      if (!s.skip(2)) return;
+      if (!s.skip()) return; // nested as deep as isCanonical takes it
       m.value = s.bytes.subarray(from, s.pos);
     } else if (isString(s)) {
       if (!s.string()) return;
@@ -188,7 +191,7 @@ function readString(s: Scanner, m: Message, key: string | undefined): void {
       m.nodes6 = slice(s);
       break;
     case "token":
-      m.token = slice(s);
+      if (s.end - s.start <= MAX_TOKEN) m.token = slice(s);
       break;
     case "k":
       m.publicKey = slice(s);
@@ -417,7 +420,8 @@ export interface ResponseValues {
 
 const LIT = {
   queryId: literal("d1:ad2:id20:"),
-  cas: literal("3:cas"),
+  queryCas: literal("d1:ad3:cas"),
+  id: literal("2:id20:"),
   impliedPort: literal("12:implied_porti1e"),
   infoHash: literal("9:info_hash20:"),
   interval: literal("8:interval"),
@@ -473,9 +477,9 @@ export function writeQuery(
   args: QueryArguments,
 ): void {
   w.reset();
-  w.raw(LIT.queryId);
+  if (args.cas === undefined) w.raw(LIT.queryId);
+  else w.raw(LIT.queryCas), w.integer(args.cas), w.raw(LIT.id);
   w.id(id);
-  if (args.cas !== undefined) w.raw(LIT.cas), w.integer(args.cas);
   if (args.impliedPort) w.raw(LIT.impliedPort);
   if (args.infoHash !== undefined) w.raw(LIT.infoHash), w.id(args.infoHash);
   if (args.publicKey !== undefined) w.raw(LIT.k), w.bytes(args.publicKey);

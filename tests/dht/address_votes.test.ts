@@ -1,0 +1,41 @@
+// Votes on our own address (BEP 42): one a voter, the latest counts.
+
+import assert from "node:assert/strict";
+import { AddressVotes } from "../../src/dht/address_votes.ts";
+import { endpoint } from "../packets.ts";
+
+const HOME = endpoint("203.0.113.9:6881"), LIE = endpoint("198.51.100.1:1");
+
+Deno.test("BEP 42: the address that most voters saw leads", () => {
+  const votes = new AddressVotes();
+  assert.equal(votes.leader(), undefined);
+  for (let i = 1; i <= 3; i++) votes.add(endpoint(`1.1.1.${i}:1`), HOME);
+  votes.add(endpoint("1.1.1.4:1"), LIE);
+  const leader = votes.leader()!;
+  assert.deepEqual([`${leader.endpoint}`, leader.votes, leader.voters], [`${HOME}`, 3, 4]);
+});
+
+Deno.test("one address has one vote, whatever its ports, and its latest counts", () => {
+  const votes = new AddressVotes();
+  votes.add(endpoint("1.1.1.1:1"), HOME);
+  votes.add(endpoint("1.1.1.2:1"), HOME);
+  for (let port = 1; port < 100; port++) votes.add(endpoint(`6.6.6.6:${port}`), LIE);
+  assert.equal(votes.leader()!.votes, 2);
+  votes.add(endpoint("1.1.1.1:1"), LIE);
+  const leader = votes.leader()!;
+  assert.deepEqual([`${leader.endpoint}`, leader.votes, leader.voters], [`${LIE}`, 2, 3]);
+});
+
+Deno.test("nodes on one machine vote each for itself", () => {
+  const votes = new AddressVotes();
+  for (let port = 1; port <= 3; port++) votes.add(endpoint(`127.0.0.1:${port}`), HOME);
+  assert.equal(votes.leader()!.votes, 3);
+});
+
+Deno.test("a bounded number of voters is remembered, the latest", () => {
+  const votes = new AddressVotes();
+  for (let i = 0; i < 200; i++) votes.add(endpoint(`1.1.1.${i}:1`), LIE);
+  for (let i = 0; i < 32; i++) votes.add(endpoint(`2.2.2.${i}:1`), HOME);
+  const leader = votes.leader()!;
+  assert.deepEqual([`${leader.endpoint}`, leader.votes, leader.voters], [`${HOME}`, 32, 32]);
+});

@@ -1,0 +1,60 @@
+// The rate limit: what one address may ask, and that it does not touch the others.
+
+import assert from "node:assert/strict";
+import { QUERIES_PER_SECOND, QUERY_BURST, RateLimiter } from "../../src/dht/rate_limit.ts";
+import { endpoint } from "../packets.ts";
+
+/** How many of `count` queries at once are allowed. */
+function allowed(limiter: RateLimiter, from: string, count: number, now: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) if (limiter.allow(endpoint(from), now)) sum++;
+  return sum;
+}
+
+const NOW = 1_700_000_000_000;
+
+Deno.test("one address gets a burst answered, then so many a second", () => {
+  const limiter = new RateLimiter(1);
+  assert.equal(allowed(limiter, "1.2.3.4:1", 2 * QUERY_BURST, NOW), QUERY_BURST);
+  assert.equal(allowed(limiter, "1.2.3.4:9", 10, NOW), 0, "its other ports share the limit");
+  let sum = 0;
+  for (let ms = 1; ms <= 10_000; ms++) sum += allowed(limiter, "1.2.3.4:1", 1, NOW + ms);
+  assert.ok(Math.abs(sum - 10 * QUERIES_PER_SECOND) < 5, `${sum} in 10 s`);
+  assert.equal(allowed(limiter, "1.2.3.4:1", 2 * QUERY_BURST, NOW + 60_000), QUERY_BURST);
+});
+
+Deno.test("a flood from one address leaves others their full share", () => {
+  const limiter = new RateLimiter(1);
+  allowed(limiter, "1.2.3.4:1", 10_000, NOW);
+  let served = 0;
+  for (let i = 0; i < 250; i++) {
+    if (allowed(limiter, `5.6.7.${i}:1`, 20, NOW) === 20) served++;
+  }
+  // A few of 4096 slots may be shared.
+  assert.ok(served >= 248, `${served} of 250`);
+});
+
+Deno.test("IPv6 hosts are told apart by their /64", () => {
+  const limiter = new RateLimiter(1);
+  assert.equal(allowed(limiter, "[2001:db8:0:1::1]:1", QUERY_BURST, NOW), QUERY_BURST);
+  assert.equal(allowed(limiter, "[2001:db8:0:1:ffff::2]:1", 10, NOW), 0);
+  assert.equal(allowed(limiter, "[2001:db8:0:2::1]:1", 10, NOW), 10);
+});
+
+Deno.test("loopback is not limited", () => {
+  const limiter = new RateLimiter(1);
+  assert.equal(allowed(limiter, "127.0.0.1:1", 5 * QUERY_BURST, NOW), 5 * QUERY_BURST);
+  assert.equal(allowed(limiter, "[::1]:1", 5 * QUERY_BURST, NOW), 5 * QUERY_BURST);
+});
+
+Deno.test("which addresses share a slot depends on the seed: strangers can't choose to share a victim's", () => {
+  const sharing = (seed: number) => {
+    const limiter = new RateLimiter(seed);
+    allowed(limiter, "1.2.3.4:1", 10_000, NOW);
+    const hosts = Array.from({ length: 20_000 }, (_, i) => `9.${i >> 8}.${i & 255}.1`);
+    return hosts.filter((host) => allowed(limiter, `${host}:1`, 1, NOW) === 0);
+  };
+  const [one, other] = [sharing(1), sharing(123456789)];
+  assert.ok(one.length > 0);
+  assert.notDeepEqual(one, other);
+});

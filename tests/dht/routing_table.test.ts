@@ -1,0 +1,185 @@
+// The routing table: which buckets split, who gets a place, and who is closest.
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Contact } from "../../src/dht/contact.ts";
+import { RoutingTable } from "../../src/dht/routing_table.ts";
+import { compareDistance, Id, sharedPrefix } from "../../src/krpc/id.ts";
+import { endpoint, id } from "../packets.ts";
+import { randomSource } from "./virtual_network.ts";
+
+const OWN = id("0");
+const ANYWHERE = endpoint("1.2.3.4:6881");
+
+/** An id that shares exactly `bits` bits with OWN. */
+function at(bits: number, random: (length: number) => Uint8Array): Id {
+  return OWN.flip(bits).withSuffix(bits + 1, Id.read(random(20)));
+}
+
+function contact(of: Id, misses = 0): Contact {
+  const made = new Contact(of, ANYWHERE, 0);
+  made.answered(0, 10);
+  for (let i = 0; i < misses; i++) made.missed(0);
+  return made;
+}
+
+const all = () => true;
+
+Deno.test("BEP 5: only the bucket that holds our own id splits", () => {
+  const random = randomSource(1);
+  const table = new RoutingTable(OWN, 8, 0);
+  for (let i = 0; i < 100; i++) table.admit(contact(at(0, random)), 0);
+  assert.deepEqual(
+    [table.size, table.bucketCount],
+    [8, 2],
+    "the far half holds 8 and never splits",
+  );
+  for (let i = 0; i < 100; i++) table.admit(contact(at(1, random)), 0);
+  assert.deepEqual([table.size, table.bucketCount], [16, 3]);
+  for (let i = 0; i < 8; i++) table.admit(contact(at(40, random)), 0);
+  assert.deepEqual([table.size, table.bucketCount], [24, 3], "nothing splits before it has to");
+  table.admit(contact(at(41, random)), 0);
+  assert.deepEqual([table.size, table.bucketCount], [25, 42]);
+});
+
+Deno.test("each bucket holds at most k contacts, whose prefixes are its own", () => {
+  const random = randomSource(2);
+  for (const k of [1, 8, 20]) {
+    const table = new RoutingTable(OWN, k, 0);
+    for (let i = 0; i < 2_000; i++) table.admit(contact(Id.read(random(20))), 0);
+    const counts = new Map<number, number>();
+    for (const { id } of table.contacts()) {
+      const bucket = Math.min(sharedPrefix(OWN, id), table.bucketCount - 1);
+      counts.set(bucket, (counts.get(bucket) ?? 0) + 1);
+    }
+    assert.ok([...counts.values()].every((count) => count <= k));
+    assert.equal([...counts.values()].reduce((x, y) => x + y), table.size);
+  }
+});
+
+Deno.test("ids that share all but the last bits with ours end in buckets too", () => {
+  const table = new RoutingTable(OWN, 1, 0);
+  for (let bits = 159; bits >= 0; bits--) table.admit(contact(OWN.flip(bits)), 0);
+  assert.equal(table.size, 160);
+  for (let bits = 0; bits < 160; bits++) assert.ok(table.find(OWN.flip(bits)));
+  assert.ok(table.bucketCount <= 160);
+});
+
+Deno.test("our own id is never admitted", () => {
+  const table = new RoutingTable(OWN, 8, 0);
+  assert.equal(table.admit(contact(OWN), 0).admission, "refused");
+  assert.equal(table.size, 0);
+});
+
+/** A table with k = 2 whose far bucket is full. */
+function full(...misses: [number, number]): { table: RoutingTable; members: Contact[] } {
+  const table = new RoutingTable(OWN, 2, 0);
+  const members = ["80", "90"].map((prefix, i) => contact(id(prefix), misses[i]));
+  for (const member of members) table.admit(member, 0);
+  for (const near of ["10", "11"]) table.admit(contact(id(near)), 0);
+  return { table, members };
+}
+
+Deno.test("BEP 5: a bucket full of good contacts lets the newcomer wait", () => {
+  const { table, members } = full(0, 1);
+  const { admission, replaced } = table.admit(contact(id("a0")), 1);
+  assert.deepEqual([admission, replaced], ["waiting", undefined]);
+  assert.equal(table.find(id("a0")), undefined);
+  assert.ok(members.every((member) => table.find(member.id) === member));
+  assert.equal(table.hasRoom(id("b0")), false);
+  assert.equal(table.hasRoom(id("12")), true);
+});
+
+Deno.test("BEP 5: in a full bucket a bad contact gives way to one that answers", () => {
+  const { table, members } = full(0, 2);
+  const { admission, replaced } = table.admit(contact(id("a0")), 1);
+  assert.equal(admission, "added");
+  assert.equal(replaced, members[1]);
+  assert.equal(table.find(members[1].id), undefined);
+  assert.equal(table.size, 4);
+});
+
+Deno.test("a place that becomes free goes to the replacement that answered last", () => {
+  const { table, members } = full(0, 0);
+  for (const prefix of ["a0", "b0", "c0", "a0"]) table.admit(contact(id(prefix)), 1);
+  // k = 2 replacements are kept: b0 was the oldest.
+  assert.equal(table.remove(members[0], 2)?.id, table.find(id("a0"))?.id);
+  assert.ok(table.find(id("a0")));
+  assert.ok(table.remove(members[1], 2)?.id.equals(id("c0")));
+  assert.equal(table.remove(table.find(id("a0"))!, 2), undefined);
+  assert.equal(table.size, 3);
+  assert.equal(table.remove(members[0], 3), undefined, "one that is gone is no one's place");
+  assert.equal(table.size, 3);
+});
+
+Deno.test("a contact that waited and then took a place does not also wait on", () => {
+  const { table, members } = full(0, 0);
+  table.admit(contact(id("a0")), 1);
+  members[0].missed(2);
+  members[0].missed(4);
+  assert.equal(table.admit(contact(id("a0")), 5).replaced, members[0]);
+  assert.equal(table.remove(members[1], 6), undefined);
+  assert.equal([...table.contacts()].filter((c) => c.id.equals(id("a0"))).length, 1);
+});
+
+Deno.test("the table behaves like a model under any order of admissions and removals", () => {
+  const step = fc.record({ n: fc.nat(60), action: fc.constantFrom("admit", "remove", "miss") });
+  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+    const table = new RoutingTable(OWN, 2, 0);
+    steps.forEach(({ n, action }, now) => {
+      const of = id((n * 4 + 1).toString(16).padStart(2, "0"));
+      const known = table.find(of);
+      if (action === "admit" && known === undefined) table.admit(contact(of), now);
+      else if (action === "remove" && known !== undefined) table.remove(known, now);
+      else if (action === "miss") known?.missed(now);
+      const listed = [...table.contacts()];
+      assert.equal(listed.length, table.size);
+      assert.equal(new Set(listed.map((c) => `${c.id}`)).size, table.size, "none is there twice");
+      for (const c of listed) assert.equal(table.find(c.id), c);
+      const everyone = table.closest(of, 1000, all);
+      assert.equal(everyone.length, table.size);
+    });
+  }));
+});
+
+Deno.test("closest() is what a search of the whole table yields", () => {
+  const options = fc.record({
+    seed: fc.integer(),
+    size: fc.nat(400),
+    k: fc.constantFrom(1, 3, 8, 20),
+    count: fc.nat(40),
+    prefix: fc.nat(30),
+    share: fc.constantFrom(1, 0.5, 0.05, 0),
+  });
+  fc.assert(fc.property(options, ({ seed, size, k, count, prefix, share }) => {
+    const random = randomSource(seed);
+    const own = Id.read(random(20));
+    const table = new RoutingTable(own, k, 0);
+    for (let i = 0; i < size; i++) {
+      // Some close to us, most far.
+      table.admit(contact(own.withSuffix(i % 3 === 0 ? i % 25 : 0, Id.read(random(20)))), 0);
+    }
+    const accept = ({ id }: Contact) => (id.e & 255) < 256 * share;
+    for (const target of [own, own.withSuffix(prefix, Id.read(random(20))), Id.read(random(20))]) {
+      const truth = [...table.contacts()].filter(accept)
+        .sort((x, y) => compareDistance(x.id, y.id, target)).slice(0, count);
+      const found = table.closest(target, count, accept);
+      assert.deepEqual(found.map((c) => `${c.id}`), truth.map((c) => `${c.id}`));
+    }
+  }));
+});
+
+Deno.test("a count that is negative yields nobody", () => {
+  const { table } = full(0, 0);
+  assert.deepEqual(table.closest(OWN, -1, all), []);
+});
+
+Deno.test("BEP 5: a bucket is stale when nothing happened in it", () => {
+  const table = new RoutingTable(OWN, 2, 0);
+  assert.deepEqual(table.staleBuckets(0), [0]);
+  for (const prefix of ["80", "90", "40"]) table.admit(contact(id(prefix)), 100);
+  assert.deepEqual(table.staleBuckets(99), []);
+  assert.deepEqual(table.staleBuckets(100), [0, 1]);
+  table.touch(id("ff"), 200);
+  assert.deepEqual(table.staleBuckets(150), [1]);
+});

@@ -1,0 +1,58 @@
+// Replies are matched by transaction id and by address.
+
+import assert from "node:assert/strict";
+import { type Transaction, Transactions } from "../../src/dht/transactions.ts";
+import { decode, Message } from "../../src/krpc/message.ts";
+import { encode, endpoint, id } from "../packets.ts";
+
+const PEER = endpoint("1.2.3.4:6881");
+const transaction = (tid: number): Transaction => ({
+  tid,
+  method: "ping",
+  to: PEER,
+  sentAt: 0,
+  onReply: () => {},
+  deadline: undefined,
+});
+
+function reply(t: string): Message {
+  const message = decode(encode({ t, y: "r", r: { id: id("aa").toBytes() } }));
+  assert.ok(message instanceof Message);
+  return message;
+}
+
+Deno.test("a reply settles the query with its transaction id and address, once", () => {
+  const open = new Transactions();
+  const asked = transaction(0x61626364);
+  open.add(asked);
+  assert.ok(open.has(0x61626364));
+  assert.equal(open.settle(reply("abcd"), PEER), asked);
+  assert.equal(open.settle(reply("abcd"), PEER), undefined);
+  assert.equal(open.size, 0);
+});
+
+Deno.test("a reply from another address or port is not the one that was asked", () => {
+  const open = new Transactions();
+  open.add(transaction(0x61626364));
+  for (const from of ["1.2.3.5:6881", "1.2.3.4:6882", "[102:304::]:6881"]) {
+    assert.equal(open.settle(reply("abcd"), endpoint(from)), undefined);
+  }
+  assert.equal(open.size, 1);
+});
+
+Deno.test("a transaction id that was shortened, lengthened or changed matches nothing", () => {
+  const open = new Transactions();
+  open.add(transaction(0x61626364));
+  for (const t of ["", "abc", "abcde", "abce", "dcba"]) {
+    assert.equal(open.settle(reply(t), PEER), undefined);
+  }
+  open.remove(transaction(0x61626364));
+  assert.equal(open.settle(reply("abcd"), PEER), undefined);
+});
+
+Deno.test("transaction ids use all 32 bits", () => {
+  const open = new Transactions();
+  const asked = transaction(0xff800001 | 0);
+  open.add(asked);
+  assert.equal(open.settle(reply("\xff\x80\x00\x01"), PEER), asked);
+});

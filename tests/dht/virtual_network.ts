@@ -1,0 +1,202 @@
+// A network of nodes on one virtual clock: fixed delays, no sockets, and every run like the one before.
+
+import assert from "node:assert/strict";
+import { Deadlines, type Millis } from "../../src/dht/deadlines.ts";
+import type { NodeEvent } from "../../src/dht/host.ts";
+import { type ItemStore, MemoryItemStore } from "../../src/dht/item_store.ts";
+import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
+import type { Endpoint } from "../../src/krpc/endpoint.ts";
+import { Id } from "../../src/krpc/id.ts";
+import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { decodeAny, type Decoded, endpoint } from "../packets.ts";
+
+/** Repeatable bytes (the generator is mulberry32). */
+export function randomSource(seed: number): (length: number) => Uint8Array {
+  const byte = () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return (t ^ (t >>> 14)) >>> 24;
+  };
+  return (length) => Uint8Array.from({ length }, byte);
+}
+
+export interface VirtualNode {
+  readonly node: DhtNode;
+  /** One of each family. */
+  readonly endpoints: readonly Endpoint[];
+  readonly endpoint: Endpoint;
+  readonly events: NodeEvent[];
+  readonly items: ItemStore;
+  /** Unplugged: it goes on, but sends and receives nothing. */
+  isDown: boolean;
+}
+
+export interface VirtualNodeOptions extends Partial<NodeOptions> {
+  /** Of one or of both families. */
+  readonly at?: string | readonly string[];
+  readonly items?: ItemStore;
+}
+
+type Receive = (datagram: Uint8Array, from: Endpoint) => void;
+
+export class VirtualNetwork {
+  now: Millis = 1_000_000;
+  readonly nodes: VirtualNode[] = [];
+  /** Sees every datagram and yields what arrives; undefined where it is lost. */
+  link: (datagram: Uint8Array, from: Endpoint, to: Endpoint) => Uint8Array | undefined = (d) => d;
+  readonly randomBytes: (length: number) => Uint8Array;
+  readonly #due = new Deadlines();
+  readonly #receivers = new Map<string, Receive>();
+  readonly #arms: (() => void)[] = [];
+
+  constructor(readonly delayMs = 10, seed = 1) {
+    this.randomBytes = randomSource(seed);
+  }
+
+  randomId(): Id {
+    return Id.read(this.randomBytes(20));
+  }
+
+  /** Adds a node; without an address it gets a private one of its own. */
+  add({ at, items, ...options }: VirtualNodeOptions = {}): VirtualNode {
+    const n = this.nodes.length;
+    const addresses = at === undefined ? `10.0.${n >> 8}.${n & 255}:6881` : at;
+    const endpoints = [addresses].flat().map(endpoint);
+    const id = options.id ?? this.randomId();
+    const events: NodeEvent[] = [];
+    const store = items ?? new MemoryItemStore(id, 10_000_000, 1);
+    const node = new DhtNode({
+      ...itemCrypto,
+      items: store,
+      randomBytes: this.randomBytes,
+      emit: (event) => void events.push(event),
+      send: (datagram, to) => {
+        const from = endpoints.find((own) => own.family === to.family);
+        if (!added.isDown && from !== undefined) this.send(datagram, from, to);
+      },
+    }, {
+      id,
+      k: 20,
+      alpha: 3,
+      healthCheckIntervalMs: 60_000,
+      families: endpoints.map((own) => own.family),
+      readOnly: false,
+      client: 0x444d0100,
+      ...options,
+    }, this.now);
+    const added = { node, endpoints, endpoint: endpoints[0], events, items: store, isDown: false };
+    this.nodes.push(added);
+    const arm = this.#timer(node);
+    this.#arms.push(arm);
+    for (const own of endpoints) {
+      this.#receivers.set(`${own}`, (datagram, from) => {
+        if (added.isDown) return;
+        node.receive(datagram, from, this.now);
+        arm();
+      });
+    }
+    return added;
+  }
+
+  /** `count` nodes, each joined through the first. */
+  addJoined(count: number, options: VirtualNodeOptions = {}): VirtualNode[] {
+    return Array.from({ length: count }, () => {
+      const added = this.add(options);
+      const first = this.nodes[0];
+      if (added !== first) added.node.join(first.endpoints, [], this.now);
+      this.run(2_000);
+      return added;
+    });
+  }
+
+  /** Puts something that is no node of ours at an address. */
+  attach(at: Endpoint, receive: Receive): void {
+    this.#receivers.set(`${at}`, receive);
+  }
+
+  /** Sends a datagram from any address to any. */
+  send(datagram: Uint8Array, from: Endpoint, to: Endpoint): void {
+    const arriving = this.link(datagram.slice(), from, to);
+    if (arriving === undefined) return;
+    this.#due.schedule(this.now + this.delayMs, () => {
+      const receive = this.#receivers.get(`${to}`);
+      // Like the real socket, the buffer is overwritten once it was handled.
+      receive?.(arriving, from);
+      if (receive !== undefined) arriving.fill(0xff);
+    });
+  }
+
+  /** Lets `ms` pass. */
+  run(ms: Millis): void {
+    const until = this.now + ms;
+    for (const arm of this.#arms) arm();
+    while (this.#due.next <= until) {
+      this.now = Math.max(this.now, this.#due.next);
+      this.#due.run(this.now);
+    }
+    this.now = until;
+  }
+
+  /** Runs an operation to its end. */
+  complete<T>(start: (now: Millis, done: (result: T) => void) => void): T {
+    const results: T[] = [];
+    start(this.now, (result) => results.push(result));
+    for (let s = 0; results.length === 0 && s < 600; s++) this.run(100);
+    assert.equal(results.length, 1, "the operation ends once, and within a minute");
+    return results[0];
+  }
+
+  #timer(node: DhtNode): () => void {
+    let armed = this.#due.schedule(Infinity, () => {});
+    const arm = () => {
+      if (node.nextDeadline >= armed.at && armed.index >= 0) return;
+      this.#due.cancel(armed);
+      armed = this.#due.schedule(Math.max(this.now, node.nextDeadline), () => {
+        node.tick(this.now);
+        arm();
+      });
+    };
+    return arm;
+  }
+}
+
+/** A stranger at one address, who sends what a test gives and keeps what comes. */
+export class Stranger {
+  readonly at: Endpoint;
+  readonly received: { packet: Uint8Array; from: Endpoint }[] = [];
+  /** Answers what arrives; undefined: it does not. */
+  answer: ((packet: Uint8Array, from: Endpoint) => Uint8Array | undefined) | undefined;
+
+  constructor(readonly network: VirtualNetwork, at: string) {
+    this.at = endpoint(at);
+    network.attach(this.at, (datagram, from) => {
+      this.received.push({ packet: datagram.slice(), from });
+      const answer = this.answer?.(datagram, from);
+      if (answer !== undefined) network.send(answer, this.at, from);
+    });
+  }
+
+  send(packet: Uint8Array, to: Endpoint): void {
+    this.network.send(packet, this.at, to);
+  }
+
+  /** Sends a query and yields the raw reply; undefined where none comes. */
+  askRaw(packet: Uint8Array, to: Endpoint): Uint8Array | undefined {
+    const before = this.received.length;
+    this.send(packet, to);
+    this.network.run(3 * this.network.delayMs);
+    return this.received.slice(before).map(({ packet }) => packet)
+      .find((reply) => ["r", "e"].includes(typeOf(reply)));
+  }
+
+  /** The same, decoded. */
+  ask(packet: Uint8Array, to: Endpoint): Decoded {
+    const reply = this.askRaw(packet, to);
+    return reply && decodeAny(reply);
+  }
+}
+
+function typeOf(packet: Uint8Array): string {
+  return String.fromCharCode(...decodeAny(packet).y);
+}

@@ -1,0 +1,137 @@
+// Addresses with ports: text, compact form, how far they reach, and who may point us at whom.
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Endpoint, mayRefer, type Scope } from "../../src/krpc/endpoint.ts";
+import { compact, endpoint, hex } from "../packets.ts";
+
+Deno.test("BEP 5: compact peers are 6 bytes, address and port big-endian", () => {
+  assert.deepEqual(compact(endpoint("1.2.3.4:6881")), hex("010203041ae1"));
+  assert.equal(`${Endpoint.read(hex("ff010203041ae1"), 1, 4)}`, "1.2.3.4:6881");
+  assert.equal(`${Endpoint.read(hex("fffefdfcffff"), 0, 4)}`, "255.254.253.252:65535");
+});
+
+Deno.test("BEP 32: compact IPv6 peers are 18 bytes", () => {
+  const bytes = hex("20010db8000000000000000000000001" + "1ae1");
+  assert.deepEqual(compact(endpoint("[2001:db8::1]:6881")), bytes);
+  assert.equal(`${Endpoint.read(bytes, 0, 6)}`, "[2001:db8::1]:6881");
+});
+
+Deno.test("compact form and text both lead back to the same endpoint", () => {
+  const v4 = fc.uint8Array({ minLength: 6, maxLength: 6 });
+  const v6 = fc.uint8Array({ minLength: 18, maxLength: 18 });
+  fc.assert(fc.property(fc.oneof(v4, v6), (bytes) => {
+    const read = Endpoint.read(bytes, 0, bytes.length === 6 ? 4 : 6);
+    assert.deepEqual(compact(read), bytes);
+    const parsed = Endpoint.parse(read.host, read.port)!;
+    assert.ok(parsed.equals(read));
+    assert.equal(`${parsed}`, `${read}`);
+  }));
+});
+
+Deno.test("literal addresses are parsed, everything else is refused", () => {
+  const good: [string, string][] = [
+    ["0.0.0.0", "0.0.0.0"],
+    ["255.255.255.255", "255.255.255.255"],
+    ["::", "::"],
+    ["::1", "::1"],
+    ["1::", "1::"],
+    ["1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"],
+    ["2001:DB8::A", "2001:db8::a"],
+    ["64:ff9b::1.2.3.4", "64:ff9b::102:304"],
+    ["fe80::1%eth0", "fe80::1"],
+  ];
+  for (const [text, host] of good) assert.equal(Endpoint.parse(text, 1)?.host, host, text);
+  // deno-fmt-ignore
+  const bad = [
+    "", "1", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4 ", "1.2..4", ".1.2.3", "-1.2.3.4", "1.2.3.4:5",
+    "localhost", ":", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "1:2:3:4::5:6:7:8", "12345::", "::g",
+    "[::1]", "::1.2.3", "::1.2.3.4.5", "1.2.3.4::", "1.1:1.2.3.4", "::01.2.3.4", "%", "::".repeat(30),
+  ];
+  for (const text of bad) assert.equal(Endpoint.parse(text, 1), undefined, text);
+  for (const port of [-1, 65536, 1.5, NaN]) {
+    assert.equal(Endpoint.parse("1.2.3.4", port), undefined);
+  }
+});
+
+Deno.test("RFC 5952: the longest run of zero groups is shortened, the first of equals, never a single one", () => {
+  const cases: [string, string][] = [
+    ["2001:0db8:0:0:0:0:2:1", "2001:db8::2:1"],
+    ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
+    ["2001:0:0:1:0:0:0:1", "2001:0:0:1::1"],
+    ["2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"],
+    ["0:0:0:0:0:0:0:0", "::"],
+    ["1:0:0:0:0:0:0:0", "1::"],
+  ];
+  for (const [text, host] of cases) assert.equal(Endpoint.parse(text, 1)!.host, host);
+  assert.equal(`${endpoint("[1:0:0:0:0:0:0:1]:80")}`, "[1::1]:80");
+});
+
+Deno.test("IPv4-mapped IPv6 addresses are the IPv4 address they stand for, parsed or read", () => {
+  const parsed = Endpoint.parse("::ffff:127.0.0.1", 80)!;
+  const read = Endpoint.read(hex("00000000000000000000ffff7f0000010050"), 0, 6);
+  for (const mapped of [parsed, read]) {
+    assert.equal(mapped.family, 4);
+    assert.equal(`${mapped}`, "127.0.0.1:80");
+    assert.equal(mapped.scope, "loopback");
+  }
+});
+
+Deno.test("same address and equality do not mix families", () => {
+  const v4 = endpoint("1.2.3.4:5"), v6 = endpoint("[102:304::]:5");
+  assert.equal(v4.equals(v6), false);
+  assert.equal(v4.sameAddress(v6), false);
+  assert.ok(v4.sameAddress(v4.withPort(6)));
+  assert.equal(v4.equals(v4.withPort(6)), false);
+  assert.equal(`${v4.withPort(6)}`, "1.2.3.4:6");
+});
+
+const SCOPES: Record<Scope, string[]> = {
+  none: [
+    "0.1.2.3",
+    "224.0.0.1",
+    "239.1.1.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::2",
+    "ff02::1",
+  ],
+  loopback: ["127.0.0.1", "127.255.255.255", "::1", "::ffff:127.0.0.1"],
+  // deno-fmt-ignore
+  private: [
+    "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.1.1", "100.64.0.1", "100.127.255.255",
+    "fc00::1", "fd12::1", "fe80::1", "febf::1", "::ffff:10.0.0.1",
+  ],
+  // deno-fmt-ignore
+  global: [
+    "1.1.1.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.0.0.1", "128.0.0.1", "169.253.0.1",
+    "172.15.0.1", "172.32.0.1", "192.167.0.1", "223.255.255.255", "2001:db8::1", "2a00::1", "::ffff:1.1.1.1",
+  ],
+};
+
+Deno.test("RFC 6890: addresses reach as far as their registry says", () => {
+  for (const [scope, hosts] of Object.entries(SCOPES)) {
+    for (const host of hosts) assert.equal(Endpoint.parse(host, 6881)!.scope, scope, host);
+  }
+  assert.equal(endpoint("1.1.1.1:0").scope, "none", "port 0 can't be sent to");
+});
+
+Deno.test("nobody may refer us to a narrower scope than their own, nor to an address that is none", () => {
+  const order: Scope[] = ["none", "loopback", "private", "global"];
+  for (const teller of order.slice(1)) {
+    for (const told of order) {
+      const may = told !== "none" && order.indexOf(told) >= order.indexOf(teller);
+      for (const from of SCOPES[teller]) {
+        for (const to of SCOPES[told]) {
+          assert.equal(
+            mayRefer(Endpoint.parse(from, 1)!, Endpoint.parse(to, 1)!),
+            may,
+            `${from} ${to}`,
+          );
+        }
+      }
+    }
+  }
+  assert.equal(mayRefer(endpoint("1.1.1.1:1"), endpoint("8.8.8.8:0")), false);
+});
