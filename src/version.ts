@@ -31,7 +31,10 @@ export function clientName(v: number): string | null {
   const prefix = String.fromCharCode(bytes[0], bytes[1]);
   if (prefix === "DM") return `dmnode/${bytes[2] >> 4}.${bytes[2] & 15}.${bytes[3]}`;
   const known = CLIENTS[prefix];
-  const number = `${bytes[2]}.${bytes[3]}`;
+  // libtorrent packs the last two parts of its version into one byte.
+  const number = prefix === "LT"
+    ? `${bytes[2]}.${bytes[3] >> 4}.${bytes[3] & 15}`
+    : `${bytes[2]}.${bytes[3]}`;
   if (known !== undefined) return `${known}/${number}`;
   return /^[ -~]{2}$/.test(prefix) ? `${prefix}/${number}` : `unknown/${v >>> 0}`;
 }

@@ -78,6 +78,12 @@ export interface LookupResult {
 /** Candidates kept beyond the k closest, to fall back on when close ones fail. */
 const SPARE_CANDIDATES = 80;
 
+/**
+ * Queries of one lookup beyond k, at most: several times what the largest network needs with half of it dead. One
+ * host has 65,535 endpoints to invent ever closer nodes at; this ends it.
+ */
+const SPARE_QUERIES = 500;
+
 export class Lookup {
   readonly #options: LookupOptions;
   /** Sorted by distance. */
@@ -138,8 +144,13 @@ export class Lookup {
     if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
   }
 
+  get #isSpent(): boolean {
+    return this.#asked.length >= this.#options.k + SPARE_QUERIES;
+  }
+
   /** The candidate to ask next: bootstrap nodes first, then the closest among those that can still matter. */
   #next(): Candidate | undefined {
+    if (this.#isSpent) return undefined;
     const anonymous = this.#anonymous.find((c) => c.state === "heard");
     if (anonymous !== undefined) return anonymous;
     let alive = 0;
@@ -160,7 +171,7 @@ export class Lookup {
     let responded = 0;
     for (const { state } of this.#shortlist) {
       if (state === "responded") responded++;
-      else if (state !== "failed") return false;
+      else if (state !== "failed" && !(state === "heard" && this.#isSpent)) return false;
       if (responded >= this.#options.k) return true;
     }
     return true;

@@ -6,6 +6,7 @@ import { compareDistance, type Id } from "../krpc/id.ts";
 import {
   decode,
   type Echo,
+  ErrorCode,
   type Message,
   type Method,
   type QueryArguments,
@@ -16,9 +17,9 @@ import {
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
 import { Contact, MISSES_TO_DROP } from "./contact.ts";
-import { Deadlines, type Millis } from "./deadlines.ts";
+import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
-import { isItemError, type Item, type ItemError, itemOf } from "./item.ts";
+import { isItemError, type Item, type ItemError, itemOf, refusal, sameBytes } from "./item.ts";
 import {
   type Candidate,
   Lookup,
@@ -60,11 +61,14 @@ const HOUSEKEEPING_MS = 60_000;
 /** A join that reached nobody is tried again after this, doubling up to the maximum. */
 const REJOIN_MS = 1_000, REJOIN_MAX_MS = 60_000;
 
+/** Remembered contacts that are tried: a burst that any receive buffer holds the answers of. */
+const MAX_SEEDS = 100;
+
 /** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
-/** Large enough for any message that we write. */
-const WRITER_BYTES = 4_096;
+/** Holds any message that we write. One for all nodes of a process: it is written and sent within one call. */
+const WRITER = new Writer(4_096);
 
 export interface NodeOptions {
   readonly id: Id;
@@ -139,12 +143,14 @@ export class DhtNode {
   readonly #options: NodeOptions;
   readonly #deadlines = new Deadlines();
   readonly #transactions = new Transactions();
-  readonly #writer = new Writer(WRITER_BYTES);
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
   #bootstrap: readonly Endpoint[] = [];
+  #seeds: readonly Seed[] = [];
   #rejoinAfter = REJOIN_MS;
+  /** The next attempt to join: one series of attempts, whoever started it. */
+  #rejoin: Deadline | undefined;
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
 
@@ -161,7 +167,7 @@ export class DhtNode {
     );
     this.#responder = new Responder(
       this,
-      this.#writer,
+      WRITER,
       (to, reply, kind) => this.#sendReply(to, reply, kind),
     );
     this.#verifiedAt = now;
@@ -171,6 +177,11 @@ export class DhtNode {
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
     return this.#deadlines.next;
+  }
+
+  /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
+  get pending(): { queries: number; deadlines: number } {
+    return { queries: this.#transactions.size, deadlines: this.#deadlines.size };
   }
 
   /** Does what is due. */
@@ -196,12 +207,23 @@ export class DhtNode {
    */
   join(endpoints: readonly Endpoint[], seeds: readonly Seed[], now: Millis): void {
     this.#bootstrap = endpoints;
-    // An old contact is worth a ping, not a place: it enters the table when it answers.
-    for (const { id, endpoint } of seeds) {
-      if (this.tables[endpoint.family] === undefined || id.equals(this.id)) continue;
-      this.#query("ping", endpoint, {}, id, now, () => {});
+    if (seeds.length > 0) {
+      this.#seeds = seeds.filter(({ id, endpoint }) =>
+        this.tables[endpoint.family] !== undefined && !id.equals(this.id)
+      ).slice(0, MAX_SEEDS);
     }
-    if (endpoints.length > 0 || seeds.length > 0) this.#bootstrapAll(now);
+    this.#tryJoining(now);
+  }
+
+  #tryJoining(now: Millis): void {
+    let open = this.#seeds.length;
+    // An old contact is worth a ping, not a place: it enters the table when it answers.
+    for (const { id, endpoint } of this.#seeds) {
+      this.#query("ping", endpoint, {}, id, now, (_, at) => {
+        if (--open === 0 && this.#bootstrap.length === 0) this.#bootstrapAll(at);
+      });
+    }
+    if (this.#bootstrap.length > 0) this.#bootstrapAll(now);
   }
 
   #bootstrapAll(now: Millis): void {
@@ -220,7 +242,12 @@ export class DhtNode {
         this.#rejoinAfter = REJOIN_MS;
         this.#refreshAll(at);
       } else {
-        this.#deadlines.schedule(at + this.#rejoinAfter, (due) => this.#bootstrapAll(due));
+        this.#deadlines.cancel(this.#rejoin);
+        const next = at + this.#rejoinAfter;
+        this.#rejoin = this.#deadlines.schedule(next, (due) => {
+          this.#rejoin = undefined;
+          this.#tryJoining(due);
+        });
         this.#rejoinAfter = Math.min(2 * this.#rejoinAfter, REJOIN_MAX_MS);
       }
     };
@@ -274,7 +301,8 @@ export class DhtNode {
           this.#refresh(family, stale[Math.floor(this.#random.fraction() * stale.length)], at);
         }
       }
-      if (this.contactCount === 0 && this.#bootstrap.length > 0 && this.lookups.active === 0) {
+      const isTrying = this.#rejoin !== undefined || this.lookups.active > 0;
+      if (this.contactCount === 0 && this.#bootstrap.length > 0 && !isTrying) {
         this.#bootstrapAll(at);
       }
     });
@@ -337,7 +365,7 @@ export class DhtNode {
         "announce_peer",
         { infoHash, token, port: port ?? 0, impliedPort: port === undefined },
       ];
-      this.#write(result, args, [], at, (announced, _, end) => {
+      this.#write(result, args, [], () => false, at, (announced, _, end) => {
         done({ ...result, announced, elapsed: end - now }, end);
       });
     });
@@ -378,24 +406,46 @@ export class DhtNode {
     done: (result: PutResult, now: Millis) => void,
   ): void {
     const reader = new ItemReader(this.host, target, salt, this.host.items.get(target, now));
+    // The version that each node told of.
+    const told = new Map<string, { seq: number; value: Uint8Array }>();
     // Unlike a get, this wants the tokens of all the closest nodes: it never ends early.
-    const read = (message: Message) => (reader.read(message), false);
+    const read = (message: Message) => {
+      reader.read(message);
+      const { id, seq, value } = message;
+      if (id !== undefined && value !== undefined) told.set(`${id}`, { seq, value: value.slice() });
+      return false;
+    };
     this.#lookupAll(target, "get", now, read, (result, at) => {
       const item = make(reader.newest);
       if (isItemError(item)) {
         return done({ ...result, item: undefined, stored: [], refusals: [item] }, at);
       }
       const { signed, value } = item;
-      const args = (token: Uint8Array): [Method, QueryArguments] => [
+      const args = (token: Uint8Array, id: Id): [Method, QueryArguments] => [
         "put",
-        { token, value, cas, ...signed },
+        // BEP 44: cas only goes to those that have a version to compare.
+        { token, value, cas: told.has(`${id}`) ? cas : undefined, ...signed },
       ];
+      // bittorrent-dht refuses (302) the very version that it holds.
+      const isCurrent = (id: Id) => {
+        const version = told.get(`${id}`);
+        return version !== undefined && version.seq === signed?.seq &&
+          sameBytes(version.value, value);
+      };
       const here: Id[] = [];
+      const ours: ItemError[] = [];
       const elsewhere = () =>
-        this.#write(result, args, here, at, (stored, refusals, end) => {
-          done({ ...result, item, stored, refusals, elapsed: end - now }, end);
+        this.#write(result, args, here, isCurrent, at, (stored, refusals, end) => {
+          const all = [...ours, ...refusals];
+          done({ ...result, item, stored, refusals: all, elapsed: end - now }, end);
         });
       if (!this.#isAmongClosest(target, result)) return elsewhere();
+      // What is held may have changed since the lookup began.
+      const refused = refusal(this.host.items.get(target, at), item, cas);
+      if (refused !== undefined) {
+        ours.push(refused);
+        return elsewhere();
+      }
       this.host.items.put(item, at, (kept) => {
         if (kept) here.push(this.id);
         elsewhere();
@@ -415,8 +465,9 @@ export class DhtNode {
    */
   #write(
     { closest }: FindResult,
-    args: (token: Uint8Array) => [Method, QueryArguments],
+    args: (token: Uint8Array, id: Id) => [Method, QueryArguments],
     here: readonly Id[],
+    isCurrent: (id: Id) => boolean,
     now: Millis,
     done: (stored: Id[], refusals: ItemError[], now: Millis) => void,
   ): void {
@@ -428,11 +479,14 @@ export class DhtNode {
     const step = (at: Millis) => {
       while (stored.length + open < k && waiting.length > 0) {
         const { id, endpoint, token } = waiting.shift()!;
-        const [method, values] = args(token!);
+        const [method, values] = args(token!, id);
         open++;
         this.#query(method, endpoint, values, id, at, (outcome, end) => {
           open--;
           if (outcome.kind === "response") stored.push(id);
+          else if (
+            outcome.kind === "error" && outcome.code === ErrorCode.seqTooLow && isCurrent(id)
+          ) stored.push(id);
           else if (outcome.kind === "error") refusals.push(outcome);
           step(end);
         });
@@ -475,14 +529,15 @@ export class DhtNode {
         elapsed: at - now,
       }, at);
     };
-    const watch = onResponse && ((message: Message, _: Candidate, at: Millis) => {
-      if (!onResponse(message)) return false;
-      for (const lookup of running) lookup.stop(at); // one family has it: the other need not go on
-      return true;
-    });
     const endpoints = populated.length > 0 ? [] : this.#bootstrap;
     for (const family of families) {
       const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
+      const watch = onResponse && ((message: Message, _: Candidate, at: Millis) => {
+        if (!onResponse(message)) return false;
+        // One family has it: the other need not go on. Its own lookup ends by the result.
+        running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
+        return true;
+      });
       running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd));
     }
     for (const lookup of running) lookup.start();
@@ -526,7 +581,8 @@ export class DhtNode {
       family,
       k,
       alpha,
-      seeds: table.closest(target, k, (contact) => contact.misses < 2),
+      // As many again to fall back on: after an outage many of the closest are dead, and tell of each other.
+      seeds: table.closest(target, 2 * k, (contact) => contact.misses < 2),
       bootstrap,
       now,
       own: this.id,
@@ -603,7 +659,7 @@ export class DhtNode {
   }
 
   #sendReply(to: Endpoint, { method }: Echo, kind: "response" | "error"): void {
-    const datagram = this.#writer.done();
+    const datagram = WRITER.done();
     this.traffic.out.count(method ?? "unknown", kind, datagram.length);
     this.host.send(datagram, to);
   }
@@ -635,13 +691,19 @@ export class DhtNode {
           if (expected !== undefined) this.#noteMiss(expected, to, `no answer to ${method}`, at);
           done({ kind: "timeout" }, at);
         });
-        this.#sendQuery(transaction, args);
+        // A second put with a cas would be refused for what the first one did.
+        if (args.cas === undefined) this.#sendQuery(transaction, args);
         onLate(late);
       }),
       onReply: (reply: Message, at: Millis) => {
         // From the first sending on: of a query that was sent twice nobody knows which one was answered.
         const rtt = at - now;
         if (reply.ip !== undefined) this.votes.add(to, reply.ip);
+        const isAnswer = reply.type === "r" && reply.id !== undefined;
+        // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
+        if (!isAnswer && method === "ping" && expected !== undefined) {
+          this.#noteMiss(expected, to, "no valid answer to ping", at);
+        }
         if (reply.type === "e") {
           done({ kind: "error", code: reply.errorCode, text: reply.errorText, rtt }, at);
           return;
@@ -656,8 +718,8 @@ export class DhtNode {
 
   #sendQuery({ method, tid, to }: Transaction, args: QueryArguments): void {
     const { readOnly } = this.#options;
-    writeQuery(this.#writer, method, tid, this.id, this.client, readOnly, args);
-    const datagram = this.#writer.done();
+    writeQuery(WRITER, method, tid, this.id, this.client, readOnly, args);
+    const datagram = WRITER.done();
     this.traffic.out.count(method, "query", datagram.length);
     this.host.send(datagram, to);
   }
@@ -748,8 +810,11 @@ export class DhtNode {
   /** Pings a contact unless its own traffic has shown lately that it lives. */
   #check(contact: Contact, now: Millis): void {
     const { healthCheckIntervalMs } = this.#options;
-    const next = Math.max(contact.lastResponse, contact.lastQuery) + healthCheckIntervalMs;
-    if (contact.misses === 0 && next > now) return this.#scheduleCheck(contact, next);
+    const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
+    // Half: contacts that joined together would all be put off to the same moment otherwise.
+    if (contact.misses === 0 && now - lastSign < healthCheckIntervalMs / 2) {
+      return this.#scheduleCheck(contact, lastSign + healthCheckIntervalMs);
+    }
     this.#scheduleCheck(contact, now + healthCheckIntervalMs);
     this.#query("ping", contact.endpoint, {}, contact.id, now, () => {});
   }

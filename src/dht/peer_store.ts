@@ -21,13 +21,24 @@ const SAMPLE_COUNT = 20;
 /** How long one sample is given to all who ask: BEP 51's `interval`. */
 export const SAMPLE_INTERVAL_MS = 5 * 60_000;
 
+/** Info-hashes that one address may bring, and peers of one hash at one address: several clients behind a NAT. */
+export const MAX_HASHES_PER_ADDRESS = 200, MAX_PEERS_PER_ADDRESS = 8;
+
+interface Swarm {
+  peers: Announced[];
+  /** The address whose announcement was the first. */
+  readonly creator: string;
+}
+
 interface Announced {
   endpoint: Endpoint;
   at: Millis;
 }
 
 export class PeerStore {
-  readonly #hashes: IdMap<Announced[]>;
+  readonly #hashes: IdMap<Swarm>;
+  /** Info-hashes by the address that brought them. */
+  readonly #created = new Map<string, number>();
   readonly #random: Random;
   #sample: Uint8Array = new Uint8Array(0);
   #sampledAt: Millis = -Infinity;
@@ -48,30 +59,43 @@ export class PeerStore {
     return this.#count;
   }
 
-  /** Records an announcement; false where there is no room for another info-hash. */
+  /** Records an announcement; false where there is no room for another info-hash, or none more for its address. */
   announce(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
-    let peers = this.#hashes.get(infoHash);
-    if (peers === undefined) {
-      if (this.#hashes.size >= MAX_INFO_HASHES) return false;
-      this.#hashes.set(infoHash, peers = []);
+    let swarm = this.#hashes.get(infoHash);
+    if (swarm === undefined) {
+      // Loopback is shared by all nodes of a test network: there each endpoint counts for itself.
+      const creator = endpoint.scope === "loopback" ? endpoint.toString() : endpoint.host;
+      const created = this.#created.get(creator) ?? 0;
+      if (this.#hashes.size >= MAX_INFO_HASHES || created >= MAX_HASHES_PER_ADDRESS) return false;
+      this.#created.set(creator, created + 1);
+      this.#hashes.set(infoHash, swarm = { peers: [], creator });
     }
-    const known = peers.findIndex((peer) => peer.endpoint.equals(endpoint));
-    if (known >= 0) peers.splice(known, 1);
-    else this.#count++;
-    if (peers.length >= MAX_PEERS_PER_HASH) {
-      peers.shift();
-      this.#count--;
-    }
+    const { peers } = swarm;
+    const same = peers.findIndex((peer) => peer.endpoint.equals(endpoint));
+    const neighbours = endpoint.scope === "loopback"
+      ? []
+      : peers.filter((peer) => peer.endpoint.sameAddress(endpoint));
+    // What gives way: itself, else the oldest of its own address, else the oldest of all.
+    if (same >= 0) this.#forget(swarm, same);
+    else if (neighbours.length >= MAX_PEERS_PER_ADDRESS) {
+      this.#forget(swarm, peers.indexOf(neighbours[0]));
+    } else if (peers.length >= MAX_PEERS_PER_HASH) this.#forget(swarm, 0);
     peers.push({ endpoint, at: now });
+    this.#count++;
     return true;
+  }
+
+  #forget({ peers }: Swarm, index: number): void {
+    peers.splice(index, 1);
+    this.#count--;
   }
 
   /** Peers of one family that were announced lately: all, or a random part that fits a reply. */
   peers(infoHash: Id, family: Family, now: Millis): Endpoint[] | undefined {
-    const announced = this.#hashes.get(infoHash);
-    if (announced === undefined) return undefined;
+    const swarm = this.#hashes.get(infoHash);
+    if (swarm === undefined) return undefined;
     const fresh: Endpoint[] = [];
-    for (const { endpoint, at } of announced) {
+    for (const { endpoint, at } of swarm.peers) {
       if (endpoint.family === family && now - at < PEER_LIFE_MS) fresh.push(endpoint);
     }
     this.#random.shuffle(fresh);
@@ -93,11 +117,15 @@ export class PeerStore {
 
   /** Forgets announcements that are too old. */
   expire(now: Millis): void {
-    for (const [id, peers] of [...this.#hashes.entries()]) {
-      const fresh = peers.filter((peer) => now - peer.at < PEER_LIFE_MS);
-      this.#count -= peers.length - fresh.length;
-      if (fresh.length === 0) this.#hashes.delete(id);
-      else this.#hashes.set(id, fresh);
+    for (const [id, swarm] of [...this.#hashes.entries()]) {
+      const before = swarm.peers.length;
+      swarm.peers = swarm.peers.filter((peer) => now - peer.at < PEER_LIFE_MS);
+      this.#count -= before - swarm.peers.length;
+      if (swarm.peers.length > 0) continue;
+      this.#hashes.delete(id);
+      const left = this.#created.get(swarm.creator)! - 1;
+      if (left > 0) this.#created.set(swarm.creator, left);
+      else this.#created.delete(swarm.creator);
     }
   }
 }

@@ -9,13 +9,17 @@ export const QUERIES_PER_SECOND = 100;
 /** Queries at once that are still answered: a node that joins, or many behind one NAT. */
 export const QUERY_BURST = 500;
 
-/** Addresses told apart at a time; more share a slot. A power of two; bounds the memory. */
-const SLOTS = 4096;
+/** Addresses told apart at a time; more share a slot: who shares a flooder's is one in 512. A power of two. */
+const SLOT_BITS = 9;
 
-/** A leaky bucket for each slot of a table that addresses are hashed into under a secret seed. */
+const INTERVAL_MS = 1000 / QUERIES_PER_SECOND;
+
+/**
+ * The generic cell rate algorithm (ATM Forum, 1996) for each slot of a table that addresses are hashed into under a
+ * secret seed: one number a slot, the time at which all that was let in would have come at the steady rate.
+ */
 export class RateLimiter {
-  readonly #level = new Float32Array(SLOTS);
-  readonly #drained = new Float64Array(SLOTS);
+  readonly #dueAt = new Float64Array(1 << SLOT_BITS);
   readonly #seed: number;
 
   constructor(seed: number) {
@@ -26,19 +30,17 @@ export class RateLimiter {
   allow(from: Endpoint, now: Millis): boolean {
     if (from.family === 4 ? from.a >>> 24 === 127 : from.scope === "loopback") return true;
     const slot = this.#slot(from);
-    const drained = (now - this.#drained[slot]) * (QUERIES_PER_SECOND / 1000);
-    const level = Math.max(0, this.#level[slot] - drained);
+    const dueAt = Math.max(now, this.#dueAt[slot]) + INTERVAL_MS;
     // What is refused does not count: a sender over the limit still gets its share.
-    const isAllowed = level + 1 <= QUERY_BURST;
-    this.#drained[slot] = now;
-    this.#level[slot] = isAllowed ? level + 1 : level;
-    return isAllowed;
+    if (dueAt - now > QUERY_BURST * INTERVAL_MS) return false;
+    this.#dueAt[slot] = dueAt;
+    return true;
   }
 
   #slot({ a, b, family }: Endpoint): number {
     let h = Math.imul(a ^ this.#seed, 0x9e3779b1);
     if (family === 6) h = Math.imul(h ^ (h >>> 15) ^ b, 0x85ebca77);
     h ^= h >>> 16;
-    return Math.imul(h, 0xc2b2ae3d) >>> (32 - 12);
+    return Math.imul(h, 0xc2b2ae3d) >>> (32 - SLOT_BITS);
   }
 }

@@ -52,6 +52,22 @@ export interface ResponderState {
   readonly peers: PeerStore;
 }
 
+/** A response in the making, of one shape whatever it carries: that of the packet path. */
+class Reply implements ResponseValues {
+  nodes: Contact[] | undefined = undefined;
+  nodes6: Contact[] | undefined = undefined;
+  token: Uint8Array | undefined = undefined;
+  values: Endpoint[] | undefined = undefined;
+  seq: number | undefined = undefined;
+  publicKey: Uint8Array | undefined = undefined;
+  signature: Uint8Array | undefined = undefined;
+  salt: Uint8Array | undefined = undefined;
+  value: Uint8Array | undefined = undefined;
+  interval: number | undefined = undefined;
+  num: number | undefined = undefined;
+  samples: Uint8Array | undefined = undefined;
+}
+
 export class Responder {
   readonly #node: ResponderState;
   readonly #writer: Writer;
@@ -77,7 +93,7 @@ export class Responder {
     if (query.id === undefined) return this.#refuse(query, from, "id is not 20 bytes");
     switch (query.method) {
       case "ping":
-        return this.#reply(query, from, {});
+        return this.#reply(query, from, new Reply());
       case "find_node":
         return this.#findNode(query, from);
       case "get_peers":
@@ -107,11 +123,10 @@ export class Responder {
     const { peers, tokens } = this.#node;
     const values = peers.peers(infoHash, from.family, this.#now);
     const used = values === undefined ? 0 : LIST_BYTES + values.length * PEER_BYTES[from.family];
-    return this.#reply(query, from, {
-      ...this.#nodes(query, from, infoHash, used),
-      values,
-      token: tokens.issue(from, this.#now),
-    });
+    const reply = this.#nodes(query, from, infoHash, used);
+    reply.values = values;
+    reply.token = tokens.issue(from, this.#now);
+    this.#reply(query, from, reply);
   }
 
   #announcePeer(query: Message, from: Endpoint): void {
@@ -125,7 +140,7 @@ export class Responder {
     if (!this.#node.peers.announce(infoHash, endpoint, this.#now)) {
       return this.#error(query, from, ErrorCode.server, "no room for another info_hash");
     }
-    return this.#reply(query, from, {});
+    return this.#reply(query, from, new Reply());
   }
 
   #get(query: Message, from: Endpoint): void {
@@ -134,23 +149,20 @@ export class Responder {
     if (query.hasSeq && Number.isNaN(seq)) {
       return this.#refuse(query, from, "seq is not an integer");
     }
-    const token = this.#node.tokens.issue(from, this.#now);
     const item = this.#node.host.items.get(target, this.#now);
-    if (item === undefined) {
-      return this.#reply(query, from, { ...this.#nodes(query, from, target), token });
-    }
-    const { signed, value } = item;
+    const signed = item?.signed;
     const isCurrent = signed !== undefined && query.hasSeq && seq >= signed.seq;
-    const used = ITEM_BYTES + (isCurrent ? 0 : value.length);
-    return this.#reply(query, from, {
-      ...this.#nodes(query, from, target, used),
-      token,
-      seq: signed?.seq,
-      publicKey: isCurrent ? undefined : signed?.publicKey,
-      signature: isCurrent ? undefined : signed?.signature,
-      salt: query.wantSalt && !isCurrent && signed?.salt.length ? signed.salt : undefined,
-      value: isCurrent ? undefined : value,
-    });
+    const isSent = item !== undefined && !isCurrent;
+    const reply = this.#nodes(query, from, target, isSent ? ITEM_BYTES + item.value.length : 0);
+    reply.token = this.#node.tokens.issue(from, this.#now);
+    reply.seq = signed?.seq;
+    if (isSent) {
+      reply.value = item.value;
+      reply.publicKey = signed?.publicKey;
+      reply.signature = signed?.signature;
+      if (query.wantSalt && signed?.salt.length) reply.salt = signed.salt;
+    }
+    this.#reply(query, from, reply);
   }
 
   #put(query: Message, from: Endpoint): void {
@@ -167,7 +179,7 @@ export class Responder {
     const kept = keepEcho(query);
     host.items.put(item, this.#now, (isKept) => {
       if (!isKept) return this.#error(kept, from, ErrorCode.server, "could not store");
-      this.#reply(kept, from, {});
+      this.#reply(kept, from, new Reply());
       host.emit({ type: "data.store", item, from });
     });
   }
@@ -176,12 +188,11 @@ export class Responder {
     if (query.target === undefined) return this.#refuse(query, from, "target is not 20 bytes");
     const { peers } = this.#node;
     const samples = peers.sample(this.#now);
-    return this.#reply(query, from, {
-      ...this.#nodes(query, from, query.target, LIST_BYTES + samples.length),
-      samples,
-      num: peers.hashes,
-      interval: SAMPLE_INTERVAL_MS / 1000,
-    });
+    const reply = this.#nodes(query, from, query.target, LIST_BYTES + samples.length);
+    reply.samples = samples;
+    reply.num = peers.hashes;
+    reply.interval = SAMPLE_INTERVAL_MS / 1000;
+    this.#reply(query, from, reply);
   }
 
   #mayWrite(token: Uint8Array | undefined, from: Endpoint): boolean {
@@ -189,22 +200,22 @@ export class Responder {
   }
 
   /** The good contacts closest to `target`, of the families that the asker wants, as fit beside `used` bytes. */
-  #nodes(query: Message, from: Endpoint, target: Id, used = 0): ResponseValues {
+  #nodes(query: Message, from: Endpoint, target: Id, used = 0): Reply {
     const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
     const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
     const { tables } = this.#node;
     let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
-    let nodes: Contact[] | undefined, nodes6: Contact[] | undefined;
+    const reply = new Reply();
     if (want & WANT_N4) {
       const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[4]));
-      nodes = tables[4]?.closest(target, count, this.#isGood) ?? [];
-      room -= nodes.length * COMPACT_NODE_BYTES[4];
+      reply.nodes = tables[4]?.closest(target, count, this.#isGood) ?? [];
+      room -= reply.nodes.length * COMPACT_NODE_BYTES[4];
     }
     if (want & WANT_N6) {
       const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[6]));
-      nodes6 = tables[6]?.closest(target, count, this.#isGood) ?? [];
+      reply.nodes6 = tables[6]?.closest(target, count, this.#isGood) ?? [];
     }
-    return { nodes, nodes6 };
+    return reply;
   }
 
   /** Later proposals add queries; one that has a target can be answered with nodes. */
@@ -216,7 +227,7 @@ export class Responder {
     this.#reply(query, from, this.#nodes(query, from, target));
   }
 
-  #reply(query: Echo, from: Endpoint, values: ResponseValues): void {
+  #reply(query: Echo, from: Endpoint, values: Reply): void {
     const { id, client } = this.#node;
     writeResponse(this.#writer, query, from, id, client, values);
     this.#send(from, query, "response");

@@ -215,6 +215,12 @@ export class Writer {
     this.raw(bytes);
   }
 
+  /** A byte string given as ASCII text. */
+  ascii(text: string): void {
+    this.length(text.length);
+    for (let i = 0; i < text.length; i++) this.buffer[this.pos++] = text.charCodeAt(i);
+  }
+
   /** An integer, within ±(2^53 - 1). */
   integer(n: number): void {
     this.buffer[this.pos++] = I;

@@ -31,6 +31,13 @@ export class Endpoint {
     if (!Number.isInteger(port) || port < 0 || port > 65535) return undefined;
     const v4 = parseIpv4(host, 0);
     if (v4 !== undefined) return new Endpoint(4, v4, 0, 0, 0, port, host);
+    // How a socket on :: names its IPv4 peers: once a packet, so not left to the parser below.
+    if (host.startsWith(MAPPED)) {
+      const mapped = parseIpv4(host, MAPPED.length);
+      if (mapped !== undefined) {
+        return new Endpoint(4, mapped, 0, 0, 0, port, host.slice(MAPPED.length));
+      }
+    }
     const v6 = parseIpv6(host);
     if (v6 === undefined) return undefined;
     return Endpoint.#ofIpv6(v6, port);
@@ -140,6 +147,8 @@ export class Endpoint {
 export function mayRefer(teller: Endpoint, endpoint: Endpoint): boolean {
   return SCOPES.indexOf(endpoint.scope) >= Math.max(1, SCOPES.indexOf(teller.scope));
 }
+
+const MAPPED = "::ffff:";
 
 const SCOPES: readonly Scope[] = ["none", "loopback", "private", "global"];
 

@@ -563,7 +563,7 @@ export function writeError(
   w.raw(LIT.e);
   w.decimal(code);
   w.buffer[w.pos++] = E;
-  w.bytes(literal(text));
+  w.ascii(text);
   w.buffer[w.pos++] = E;
   // `ip` sorts after `e`: it can't be the common beginning here.
   writeIp(w, from, 1);

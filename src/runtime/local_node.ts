@@ -33,7 +33,7 @@ import type { Endpoint } from "../krpc/endpoint.ts";
 import { distanceBits, Id, ID_BYTES, word } from "../krpc/id.ts";
 import { ErrorCode } from "../krpc/message.ts";
 import { Database, type SavedContact, StorageError } from "../storage/database.ts";
-import { openIdentity } from "../storage/identity.ts";
+import { openIdentity } from "./identity.ts";
 import { DurableItemStore } from "../storage/item_store.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
 import { Identity, itemCrypto } from "./crypto.ts";
@@ -176,7 +176,9 @@ export class LocalNode implements NodeService {
     this.#every(1000, () => this.#sample());
     this.#sample();
     const seeds = database?.contacts() ?? [];
-    if (this.#config.bootstrapNodes.length === 0 && seeds.length === 0) this.#joined = "no bootstrap";
+    if (this.#config.bootstrapNodes.length === 0 && seeds.length === 0) {
+      this.#joined = "no bootstrap";
+    }
     void this.#join(seeds);
   }
 

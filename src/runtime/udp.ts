@@ -44,6 +44,9 @@ export class UdpSocket {
   readonly #isDual: boolean;
   readonly #free: Slot[] = [];
   #slots = 0;
+  /** Who sent the datagram in hand, in both forms. */
+  #asker: Endpoint | undefined;
+  #askerAddress: Deno.NetAddr | undefined;
   #closed = false;
   #done: Promise<void> | undefined;
 
@@ -93,12 +96,17 @@ export class UdpSocket {
     const slot = this.#free.pop() ?? this.#newSlot();
     if (slot === undefined || datagram.length > SLOT_BYTES) return this.#options.onOverflow();
     slot.buffer.set(datagram);
-    const hostname = this.#isDual && to.family === 4 ? `::ffff:${to.host}` : to.host;
-    this.#conn.send(slot.buffer.subarray(0, datagram.length), {
-      transport: "udp",
-      hostname,
-      port: to.port,
-    }).then(slot.release, slot.release);
+    // A reply goes to the very address object that came with the query: making one costs more than the lookup.
+    const address = to === this.#asker && this.#askerAddress !== undefined
+      ? this.#askerAddress
+      : this.#addressOf(to);
+    this.#conn.send(slot.buffer.subarray(0, datagram.length), address)
+      .then(slot.release, slot.release);
+  }
+
+  #addressOf({ family, host, port }: Endpoint): Deno.NetAddr {
+    const hostname = this.#isDual && family === 4 ? `::ffff:${host}` : host;
+    return { transport: "udp", hostname, port };
   }
 
   /** Stops; resolves when no more datagrams are delivered. */
@@ -131,9 +139,12 @@ export class UdpSocket {
         if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RECEIVE_PAUSE_MS));
         continue;
       }
-      const { hostname, port } = received[1] as Deno.NetAddr;
-      const from = Endpoint.parse(hostname, port);
-      if (from !== undefined) this.#options.receive(received[0], from);
+      const address = received[1] as Deno.NetAddr;
+      const from = Endpoint.parse(address.hostname, address.port);
+      if (from === undefined) continue;
+      this.#asker = from;
+      this.#askerAddress = address;
+      this.#options.receive(received[0], from);
     }
   }
 }

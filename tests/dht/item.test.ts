@@ -168,6 +168,7 @@ Deno.test("BEP 44: cas names the seq that is replaced (301), and is ignored wher
   for (const wrong of [0, 4, 6, -5]) assert.equal(code(wrong), 301);
   assert.equal(refusal(held, signed("3:xyz", 4), 4)?.code, 301, "cas is checked first");
   assert.equal(refusal(undefined, signed("3:xyz", 6), 5), undefined);
+  assert.equal(refusal(held, signed("3:abc", 5), 4), undefined, "the very item again");
   const immutable = immutableItem(itemCrypto, HELLO);
   assert.equal(refusal(immutable, immutable, 5), undefined);
 });

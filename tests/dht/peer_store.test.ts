@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import {
+  MAX_HASHES_PER_ADDRESS,
   MAX_INFO_HASHES,
+  MAX_PEERS_PER_ADDRESS,
   MAX_PEERS_PER_HASH,
   PEER_LIFE_MS,
   PEERS_PER_REPLY,
@@ -83,4 +85,22 @@ Deno.test("BEP 51: a sample is some of the info-hashes, the same until its inter
   assert.deepEqual(ids(store.sample(SAMPLE_INTERVAL_MS)), first);
   assert.notDeepEqual(ids(store.sample(1 + SAMPLE_INTERVAL_MS)), first);
   assert.ok(SAMPLE_INTERVAL_MS / 1000 >= 0 && SAMPLE_INTERVAL_MS / 1000 <= 21600);
+});
+
+Deno.test("one address can't fill the store, nor a swarm; loopback endpoints count each for itself", () => {
+  const store = make();
+  for (let n = 0; n < MAX_HASHES_PER_ADDRESS; n++) assert.ok(store.announce(hash(n), peer(1), 0));
+  assert.equal(store.announce(hash(MAX_HASHES_PER_ADDRESS), peer(1), 0), false);
+  assert.ok(store.announce(hash(MAX_HASHES_PER_ADDRESS), peer(2), 0));
+  store.announce(HASH, peer(2), 0);
+  for (let port = 1; port <= 100; port++) store.announce(HASH, peer(1).withPort(port), port);
+  const told = store.peers(HASH, 4, 200)!;
+  assert.equal(told.length, 1 + MAX_PEERS_PER_ADDRESS);
+  assert.ok(told.some((endpoint) => endpoint.equals(peer(2))));
+  store.expire(2 * PEER_LIFE_MS);
+  assert.ok(store.announce(hash(1), peer(1), 2 * PEER_LIFE_MS), "what expired makes room again");
+  for (let port = 1; port <= 50; port++) {
+    store.announce(hash(2), endpoint(`127.0.0.1:${port}`), 2 * PEER_LIFE_MS);
+  }
+  assert.equal(store.peers(hash(2), 4, 2 * PEER_LIFE_MS)!.length, 50);
 });

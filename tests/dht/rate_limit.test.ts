@@ -30,8 +30,8 @@ Deno.test("a flood from one address leaves others their full share", () => {
   for (let i = 0; i < 250; i++) {
     if (allowed(limiter, `5.6.7.${i}:1`, 20, NOW) === 20) served++;
   }
-  // A few of 4096 slots may be shared.
-  assert.ok(served >= 248, `${served} of 250`);
+  // A few of 512 slots may be shared.
+  assert.ok(served >= 246, `${served} of 250`);
 });
 
 Deno.test("IPv6 hosts are told apart by their /64", () => {

@@ -17,7 +17,6 @@ function result(target: Id, ids: Id[], changes: Partial<LookupResult> = {}): Loo
     sentAt: 0,
     rtt: 1,
     token: undefined,
-    deadline: undefined,
   } satisfies Candidate));
   return {
     target,

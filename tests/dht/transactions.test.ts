@@ -10,7 +10,6 @@ const transaction = (tid: number): Transaction => ({
   tid,
   method: "ping",
   to: PEER,
-  sentAt: 0,
   onReply: () => {},
   deadline: undefined,
 });

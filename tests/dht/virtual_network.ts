@@ -119,12 +119,17 @@ export class VirtualNetwork {
   send(datagram: Uint8Array, from: Endpoint, to: Endpoint): void {
     const arriving = this.link(datagram.slice(), from, to);
     if (arriving === undefined) return;
-    this.#due.schedule(this.now + this.delayMs, () => {
+    this.after(this.delayMs, () => {
       const receive = this.#receivers.get(`${to}`);
       // Like the real socket, the buffer is overwritten once it was handled.
       receive?.(arriving, from);
       if (receive !== undefined) arriving.fill(0xff);
     });
+  }
+
+  /** Does something later. */
+  after(ms: Millis, run: () => void): void {
+    this.#due.schedule(this.now + ms, run);
   }
 
   /** Lets `ms` pass. */

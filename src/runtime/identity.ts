@@ -2,8 +2,8 @@
 
 import { createPrivateKey } from "node:crypto";
 import { join } from "node:path";
-import { Identity } from "../runtime/crypto.ts";
-import { StorageError } from "./database.ts";
+import { Identity } from "./crypto.ts";
+import { StorageError } from "../storage/database.ts";
 
 const FILE = "identity.pem";
 

@@ -1,0 +1,236 @@
+// The node under load: answered queries a second on real UDP, against a bare echo and a stub that answers fixed bytes
+// of the same length, on the same socket API, and against the DHT nodes that npm and Debian offer. The servers of a
+// table take turns in one run; their ratios are the result.
+
+import { median, printTable } from "./measure.ts";
+import {
+  buildGenerator,
+  here,
+  type LoadOptions,
+  type Query,
+  Running,
+  type Sample,
+  type Samples,
+  type Server,
+  succeeds,
+  twoCores,
+} from "./running.ts";
+import { Swarm } from "./swarm.ts";
+
+/** What is measured: first bound to one IPv4 address, then to all addresses as under --allow-net. */
+const SCENARIOS: readonly { readonly bind: string; readonly queries: readonly Query[] }[] = [
+  { bind: "127.0.0.1", queries: ["ping", "find_node", "get_peers", "get"] },
+  { bind: "0.0.0.0", queries: ["find_node"] },
+];
+
+/** Best and worst round of the stub differ less than this many times on a machine that does nothing else. */
+const QUIET = 1.2;
+
+/** The first port of the swarms that fill the peers' tables. */
+const PEER_SWARM_PORT = 6882;
+
+/** Debian's own interpreter: python3-libtorrent is invisible to any other. */
+const PYTHON = "/usr/bin/python3";
+
+/** Where the interoperability tests install the npm peer, with a program that runs it. */
+const NPM_PEER = here("../tests/interop/peers/");
+
+interface Peer {
+  readonly install: string;
+  isInstalled(): Promise<boolean>;
+  start(running: Running, swarm: Swarm): Promise<Server>;
+}
+
+const PEERS: Record<string, Peer> = {
+  "bittorrent-dht": {
+    install: "it needs Node and `npm ci` in tests/interop/peers",
+    isInstalled: () =>
+      succeeds("node", ["-e", `require.resolve("${NPM_PEER}node_modules/bittorrent-dht")`]),
+    async start(running, { bootstrap: { host, port } }) {
+      const request = JSON.stringify({ id: 1, cmd: "start", bootstrap: [`${host}:${port}`] });
+      const server = await running.start("node", [`${NPM_PEER}bittorrent_dht.mjs`], `${request}\n`);
+      return { ...server, port: Number(server.nodes![0].address.split(":")[1]) };
+    },
+  },
+  libtorrent: {
+    install: "it needs `apt-get install python3-libtorrent`",
+    isInstalled: () => succeeds(PYTHON, ["-c", "import libtorrent"]),
+    start: (running, { bootstrap: { host, port } }) => {
+      const script = here("load/libtorrent_server.py");
+      return running.start(PYTHON, ["-W", "ignore", script, host, `${port}`]);
+    },
+  },
+};
+
+/** Runs the comparisons and prints them; says why where the machine can't. */
+export async function benchLoad(options: LoadOptions): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-bench-" });
+  try {
+    const generator = await buildGenerator(directory);
+    if (typeof generator !== "string") {
+      return console.log(`\nThe node under load: skipped, ${generator.skipped}.`);
+    }
+    const cores = await twoCores();
+    const how = `on one core, ${options.window} outstanding; medians of ${options.rounds} ` +
+      `rounds of ${options.seconds} s` + (cores ? "" : " (not pinned to cores: no taskset)");
+    const compared = [];
+    for (const { bind, queries } of SCENARIOS) {
+      await using running = new Running(generator, cores, options);
+      compared.push(...await againstBounds(running, bind, queries));
+    }
+    printBounds(how, compared);
+    await using running = new Running(generator, cores, options);
+    printPeers(how, await againstPeers(running));
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** What one kind of query gave. */
+interface Comparison {
+  readonly title: string;
+  readonly samples: Samples;
+}
+
+/** The node, bound to `bind`, against the least that a server on this socket API can do. */
+async function againstBounds(
+  running: Running,
+  bind: string,
+  queries: readonly Query[],
+): Promise<Comparison[]> {
+  const node = await running.startOwn("node_server.ts", bind);
+  const echo = await running.startOwn("servers.ts", node.host, "echo");
+  const compared: Comparison[] = [];
+  for (const query of queries) {
+    const reply = btoa(String.fromCharCode(...await askOnce(node, query)));
+    const stub = await running.startOwn("servers.ts", node.host, "stub", reply);
+    const samples = await running.load(query, { echo, stub, node }, node.item);
+    compared.push({ title: bind === "0.0.0.0" ? `${query} on ${node.host}` : query, samples });
+  }
+  return compared;
+}
+
+/** The node against the DHT nodes that others have published, each filled by a swarm of its own. */
+async function againstPeers(running: Running): Promise<Comparison[]> {
+  const servers: Record<string, Server> = {
+    dmnode: await running.startOwn("node_server.ts", "127.0.0.1"),
+  };
+  const compared: Comparison[] = [];
+  await using swarms = new AsyncDisposableStack();
+  for (const [i, [name, peer]] of Object.entries(PEERS).entries()) {
+    if (await peer.isInstalled()) {
+      servers[name] = await peer.start(running, swarms.use(new Swarm(PEER_SWARM_PORT + i)));
+    } else console.log(`\n${name}: skipped, ${peer.install}`);
+  }
+  if (Object.keys(servers).length === 1) return [];
+  for (const query of ["ping", "find_node", "get_peers"] as const) {
+    compared.push({ title: query, samples: await running.load(query, servers, "") });
+  }
+  return compared;
+}
+
+/** The node's reply to a query just like the generator's: what the stub is to answer. */
+async function askOnce({ port, item }: Server, query: Query): Promise<Uint8Array> {
+  const text = (text: string) => Array.from(text, (c) => c.charCodeAt(0));
+  const target = item.match(/../g)!.map((hex) => parseInt(hex, 16));
+  const key = query === "get_peers" ? "9:info_hash20:" : "6:target20:";
+  const datagram = Uint8Array.from([
+    ...text(`d1:ad2:id20:${"A".repeat(20)}`),
+    ...(query === "ping" ? [] : [...text(key), ...target]),
+    ...text(`e1:q${query.length}:${query}2:roi1e1:t4:tid01:y1:qe`),
+  ]);
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  try {
+    await socket.send(datagram, { transport: "udp", hostname: "127.0.0.1", port });
+    const [reply] = await socket.receive();
+    return reply;
+  } finally {
+    socket.close();
+  }
+}
+
+// ---- tables
+
+const SAMPLE_HEADER = ["CPU µs", "p50 µs", "p99 µs", "bytes", "nodes", "lost", "bad", "load"];
+
+function printBounds(how: string, compared: readonly Comparison[]): void {
+  const rows = compared.flatMap(({ title, samples }) =>
+    Array.from(samples.keys(), (name) => [
+      `${title}, ${name}`,
+      rate(samples, name),
+      name === "echo" ? "" : ratios(samples, name, "echo")[0],
+      ...(name === "node" ? ratios(samples, name, "stub") : ["", "", ""]),
+      ...sampleColumns(samples.get(name)!),
+    ])
+  );
+  const header = ["query, server", "queries/s", "of echo", "of stub", "at best", "by CPU"];
+  printTable(`Answered queries a second ${how}`, [...header, ...SAMPLE_HEADER], rows);
+  console.log(`
+The bar: find_node at 75 % or more of the stub. What else runs on the machine can only slow a round, hence two more
+ratios to the stub: of the best rounds, and of the processor time that an answer took. \`load\` is the most that the
+load generator took of its core: below 100 % it is not the limit.`);
+  const unrest = Math.max(...compared.map(({ samples }) => {
+    const rates = samples.get("stub")!.map((sample) => sample.qps);
+    return Math.max(...rates) / Math.min(...rates);
+  }));
+  if (unrest > QUIET) {
+    console.log(
+      `The machine was busy: rounds of the stub differ up to ${unrest.toFixed(1)} times. ` +
+        "Repeat this when it is quiet.",
+    );
+  }
+}
+
+function printPeers(how: string, compared: readonly Comparison[]): void {
+  if (compared.length === 0) return;
+  const rows = compared.flatMap(({ title, samples }) =>
+    Array.from(samples.keys(), (name) => [
+      `${title}, ${name}`,
+      rate(samples, name),
+      ...(name === "dmnode" ? ["", "", ""] : ratios(samples, name, "dmnode")),
+      ...sampleColumns(samples.get(name)!),
+    ])
+  );
+  const header = ["query, server", "queries/s", "of dmnode", "at best", "by CPU"];
+  printTable(
+    `Against the peers of npm and Debian, answered queries a second ${how}`,
+    [...header, ...SAMPLE_HEADER],
+    rows,
+  );
+}
+
+function sampleColumns(samples: readonly Sample[]): string[] {
+  const middle = (value: (sample: Sample) => number) => median(samples.map(value));
+  const sum = (value: (sample: Sample) => number) =>
+    samples.reduce((total, sample) => total + value(sample), 0);
+  return [
+    middle((s) => s.cpuMicros).toFixed(2),
+    middle((s) => s.p50_us).toFixed(0),
+    middle((s) => s.p99_us).toFixed(0),
+    middle((s) => s.reply_bytes).toFixed(0),
+    middle((s) => s.nodes_per_reply).toFixed(1),
+    `${sum((s) => s.timeouts)}`,
+    `${sum((s) => s.bad)}`,
+    percent(Math.max(...samples.map((s) => s.cpu_share))),
+  ];
+}
+
+function rate(samples: Samples, name: string): string {
+  return median(samples.get(name)!.map((s) => s.qps)).toFixed(0);
+}
+
+/** How one server's rate compares to another's: round by round, in the best rounds, and by processor time. */
+function ratios(samples: Samples, name: string, to: string): [string, string, string] {
+  const ours = samples.get(name)!, theirs = samples.get(to)!;
+  const best = (list: readonly Sample[]) => Math.max(...list.map((s) => s.qps));
+  return [
+    // What disturbs a round disturbs all of its servers.
+    percent(median(ours.map((s, i) => s.qps / theirs[i].qps))),
+    percent(best(ours) / best(theirs)),
+    percent(median(ours.map((s, i) => theirs[i].cpuMicros / s.cpuMicros))),
+  ];
+}
+
+function percent(ratio: number): string {
+  return `${(100 * ratio).toFixed(0)} %`;
+}

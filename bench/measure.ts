@@ -1,0 +1,53 @@
+// Times small functions against each other, and prints tables.
+
+/** Rounds a comparison is repeated for; the medians are reported. */
+const ROUNDS = 7;
+
+/** Milliseconds that one contender runs in one round: long against the clock and short against a busy machine. */
+const ROUND_MS = 40;
+
+/** Takes every result, so that the compiler can't drop the work that makes them. */
+const sink: unknown[] = [];
+
+/** The middle of the values. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((x, y) => x - y);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Median nanoseconds a call of each job, in the order given. The jobs take turns, so that noise meets them alike. */
+export function nanoseconds(jobs: readonly (() => unknown)[]): number[] {
+  const calls = jobs.map((job) => {
+    let n = 64;
+    while (timed(job, n) < ROUND_MS) n *= 2;
+    return n;
+  });
+  const samples: number[][] = jobs.map(() => []);
+  for (let round = 0; round < ROUNDS; round++) {
+    jobs.forEach((job, i) => samples[i].push(timed(job, calls[i]) * 1e6 / calls[i]));
+  }
+  return samples.map(median);
+}
+
+function timed(job: () => unknown, calls: number): number {
+  const start = performance.now();
+  for (let i = 0; i < calls; i++) sink[0] = job();
+  return performance.now() - start;
+}
+
+/** Prints a table: the first column to the left, the others to the right. */
+export function printTable(
+  title: string,
+  header: readonly string[],
+  rows: readonly string[][],
+): void {
+  const all = [header, ...rows];
+  const widths = header.map((_, c) => Math.max(...all.map((row) => row[c].length)));
+  const line = (row: readonly string[]) =>
+    row.map((cell, c) => c === 0 ? cell.padEnd(widths[c]) : cell.padStart(widths[c])).join("  ");
+  console.log(`\n${title}\n`);
+  console.log(line(header));
+  console.log(widths.map((width) => "-".repeat(width)).join("  "));
+  for (const row of rows) console.log(line(row));
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# run.sh DENO
+#
+# Runs the program from source on Deno for 64-bit ARM, emulated by qemu, and has it join, store and fetch together with
+# a node of this machine's own. DENO runs the tests. Needs qemu-user-static, npm, and apt on Debian for the C library;
+# what is fetched stays in .tools/arm64. Neither packages nor architectures are added to this machine.
+set -euo pipefail
+[ $# -eq 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
+# The newest version of which npm has a package for ARM; the pinned one may come before its package.
+version=2.9.5
+tests=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$tests/../.." && pwd)
+tools=$root/.tools/arm64
+mkdir -p "$tools"
+
+if [ ! -e "$tools/lib/.done" ]; then
+  rm -rf "${tools:?}/lib" "$tools/apt"
+  mkdir -p "$tools/lib" "$tools/apt/lists/partial" "$tools/apt/archives/partial"
+  apt=(apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=
+    -o "Dir::State::lists=$tools/apt/lists" -o "Dir::Cache=$tools/apt" -o Dir::State::status=/dev/null)
+  "${apt[@]}" update
+  (cd "$tools/apt" && "${apt[@]}" download libc6 libgcc-s1)
+  for package in "$tools"/apt/*.deb; do dpkg -x "$package" "$tools/lib"; done
+  rm -rf "$tools/apt"
+  touch "$tools/lib/.done"
+fi
+
+deno=$tools/deno-$version
+if [ ! -x "$deno" ]; then
+  tarball=$(cd "$tools" && npm pack --silent "@deno/linux-arm64-glibc@$version")
+  tar -xzf "$tools/$tarball" -C "$tools" package/deno
+  mv "$tools/package/deno" "$deno"
+  rm -r "$tools/package" "${tools:?}/$tarball"
+fi
+
+# A program that looks like an executable of ours to the tests.
+cat >"$tools/dmnode" <<END
+#!/bin/sh
+export DENO_DIR='$tools/cache'
+exec qemu-aarch64-static -L '$tools/lib' '$deno' run --quiet --no-prompt --allow-net --allow-env --allow-read \\
+  --allow-write '$root/src/main.ts' "\$@"
+END
+chmod +x "$tools/dmnode"
+"$tools/dmnode" --version
+DMNODE_ARM64=$tools/dmnode exec "$1" test --no-check --allow-all "$tests"

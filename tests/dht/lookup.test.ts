@@ -1,0 +1,272 @@
+// Iterative lookups: who is asked, when they end, and what liars achieve.
+
+import assert from "node:assert/strict";
+import type { FindResult } from "../../src/dht/node.ts";
+import { compareDistance, Id } from "../../src/krpc/id.ts";
+import {
+  compact,
+  compactNodes,
+  concat,
+  decodeAny,
+  encode,
+  endpoint,
+  id,
+  text,
+  type Value,
+} from "../packets.ts";
+import { Stranger, VirtualNetwork, type VirtualNode } from "./virtual_network.ts";
+
+const TARGET = id("0");
+
+function find(network: VirtualNetwork, from: VirtualNode, target: Id): FindResult {
+  return network.complete((now, done) => from.node.find(target, now, done));
+}
+
+/** A peer that answers every query with what it is told to. */
+class Peer extends Stranger {
+  readonly known: { id: Id; endpoint: ReturnType<typeof endpoint> }[] = [];
+  delayMs = 0;
+
+  constructor(network: VirtualNetwork, public id: Id, at: string) {
+    super(network, at);
+    this.answer = (packet) => this.reply(packet);
+  }
+
+  get endpoint() {
+    return this.at;
+  }
+
+  reply(packet: Uint8Array, r: { [key: string]: Value } = {}): Uint8Array | undefined {
+    const asked = decodeAny(packet);
+    if (text(asked.y) !== "q") return undefined;
+    const nodes = compactNodes(this.known);
+    return encode({ t: asked.t, y: "r", r: { id: this.id.toBytes(), nodes, ...r } });
+  }
+
+  /** How many lookup queries came. */
+  get asked(): number {
+    return this.received.filter(({ packet }) => decodeAny(packet).q?.length === 9).length;
+  }
+}
+
+/** A searcher with k = 4 that knows one peer, through which others are found. */
+function scene(options = {}) {
+  const network = new VirtualNetwork();
+  const searcher = network.add({ id: id("ff"), k: 4, at: "1.0.0.1:1", ...options });
+  const peers: Peer[] = [];
+  const peer = (prefix: string, at = `1.1.1.${peers.length + 1}:1`) => {
+    const made = new Peer(network, id(prefix), at);
+    peers.push(made);
+    return made;
+  };
+  const first = peer("f0");
+  searcher.node.ping(first.at, network.now, () => {});
+  network.run(100);
+  return { network, searcher, first, peer };
+}
+
+const names = (result: FindResult) => result.closest.map((c) => `${c.id}`.slice(0, 2));
+
+Deno.test("Kademlia: a lookup finds the k closest nodes of the network, nearest first", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(80, { k: 8 });
+  for (let i = 0; i < 20; i++) {
+    const target = i % 2 ? network.randomId() : nodes[i].node.id;
+    const searcher = nodes[(7 * i) % nodes.length];
+    const truth = nodes.filter((node) => node !== searcher).map(({ node }) => node.id)
+      .sort((x, y) => compareDistance(x, y, target)).slice(0, 8);
+    const result = find(network, searcher, target);
+    assert.deepEqual(result.closest.slice(0, 8).map((c) => `${c.id}`), truth.map(String));
+    assert.ok(result.hops >= 1 && result.elapsed > 0);
+  }
+});
+
+Deno.test("the k closest that answered are returned: dead ones are left out", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(80, { k: 8 });
+  const alive = nodes.filter((node, i) => {
+    node.isDown = i % 3 === 2;
+    return !node.isDown;
+  });
+  const isAlive = (of: Id) => alive.some(({ node }) => node.id.equals(of));
+  for (let i = 0; i < 10; i++) {
+    const { closest } = find(network, alive[0], network.randomId());
+    assert.ok(closest.length >= 8 && closest.every((c) => isAlive(c.id)));
+  }
+  network.run(10 * 60_000);
+  for (let i = 0; i < 10; i++) {
+    const target = network.randomId();
+    const truth = alive.slice(1).map(({ node }) => node.id)
+      .sort((x, y) => compareDistance(x, y, target)).slice(0, 8);
+    const found = find(network, alive[0], target).closest.slice(0, 8);
+    assert.deepEqual(found.map((c) => `${c.id}`), truth.map(String), "once the dead are forgotten");
+  }
+});
+
+Deno.test("a lookup goes on until the k closest have answered, not only the nearest", () => {
+  const { network, searcher, first, peer } = scene();
+  const near = ["01", "02", "03", "04", "05", "06"].map((prefix) => peer(prefix));
+  first.known.push(...near.slice(0, 1));
+  near.forEach((one, i) => one.known.push(...near.slice(i + 1, i + 2)));
+  assert.deepEqual(names(find(network, searcher, TARGET)), ["01", "02", "03", "04", "f0"]);
+  assert.deepEqual(near.map((one) => one.asked), [1, 1, 1, 1, 0, 0]);
+});
+
+Deno.test("alpha queries are in flight at most, while peers answer in time", () => {
+  for (const alpha of [1, 3, 5]) {
+    const { network, searcher, first, peer } = scene({ alpha, k: 20 });
+    for (let i = 0; i < 20; i++) first.known.push(peer(i.toString(16).padStart(2, "0")));
+    let inFlight = 0, most = 0;
+    network.link = (datagram, from) => {
+      if (from.equals(searcher.endpoint)) most = Math.max(most, ++inFlight);
+      else inFlight--;
+      return datagram;
+    };
+    find(network, searcher, TARGET);
+    assert.equal(most, alpha);
+  }
+});
+
+Deno.test("a late candidate holds up nobody, and counts when it answers after all", () => {
+  const { network, searcher, first, peer } = scene({ alpha: 1 });
+  const [slow, ...others] = ["01", "02", "03", "04", "05"].map((prefix) => peer(prefix));
+  first.known.push(slow, ...others);
+  slow.answer = (packet, from) => {
+    const reply = slow.reply(packet)!;
+    network.after(1_200, () => slow.send(reply, from));
+    return undefined;
+  };
+  const result = find(network, searcher, TARGET);
+  assert.deepEqual(names(result).slice(0, 5), ["01", "02", "03", "04", "05"]);
+  assert.ok(result.elapsed > 1_200 && result.elapsed < 1_400, `${result.elapsed} ms`);
+  const last = result.asked.find((candidate) => `${candidate.id}`.startsWith("05"))!;
+  assert.ok(last.sentAt - result.startedAt < 1_000, "the others were asked meanwhile");
+});
+
+Deno.test("a lookup in which nobody answers ends, with nobody", () => {
+  const { network, searcher, first, peer } = scene();
+  first.known.push(peer("01"), peer("02"));
+  network.link = (datagram, from) => from.equals(searcher.endpoint) ? undefined : datagram;
+  const result = find(network, searcher, TARGET);
+  assert.deepEqual(names(result), []);
+  assert.ok(result.elapsed <= 4_000);
+});
+
+Deno.test("a node that knows nobody ends its lookup at once", () => {
+  const network = new VirtualNetwork();
+  const result = find(network, network.add(), TARGET);
+  assert.deepEqual([result.closest, result.hops, result.elapsed], [[], 0, 0]);
+});
+
+Deno.test("who answers under another id than was told gets no credit", () => {
+  const { network, searcher, first, peer } = scene();
+  const liar = peer("01"), victim = peer("02"), honest = peer("03");
+  first.known.push({ id: liar.id, endpoint: liar.at }, honest);
+  liar.known.push(victim);
+  liar.id = id("77");
+  assert.deepEqual(names(find(network, searcher, TARGET)), ["03", "f0"]);
+  assert.equal(victim.asked, 0, "nor are its referrals followed");
+});
+
+Deno.test("who claims our own id, or refers to us, gets nowhere", () => {
+  const { network, searcher, first, peer } = scene();
+  const mirror = peer("01"), honest = peer("02");
+  first.known.push(
+    { id: searcher.node.id, endpoint: mirror.at },
+    { id: id("03"), endpoint: searcher.endpoint },
+    honest,
+  );
+  mirror.id = searcher.node.id;
+  assert.deepEqual(names(find(network, searcher, TARGET)), ["02", "f0"]);
+  assert.equal(mirror.asked, 0);
+  assert.equal(searcher.node.contactCount, 2);
+});
+
+Deno.test("referrals to a narrower scope than the teller's are not followed", () => {
+  const { network, searcher, first, peer } = scene();
+  // deno-fmt-ignore
+  const narrow = ["127.0.0.1:80", "10.0.0.1:1", "192.168.1.1:53", "169.254.1.1:1", "0.0.0.0:1", "224.0.0.1:1", "1.2.3.4:0"];
+  narrow.forEach((at, i) => first.known.push(peer(`0${i}`, at)));
+  const honest = peer("0f");
+  first.known.push(honest);
+  const sent: string[] = [];
+  network.link = (datagram, from, to) => {
+    if (from.equals(searcher.endpoint)) sent.push(`${to}`);
+    return datagram;
+  };
+  assert.deepEqual(names(find(network, searcher, TARGET)), ["0f", "f0"]);
+  assert.deepEqual(sent.filter((to) => narrow.includes(to)), []);
+});
+
+Deno.test("an IPv4-mapped address in nodes6 is no way around the scopes", () => {
+  const network = new VirtualNetwork();
+  const searcher = network.add({ id: id("ff"), at: ["1.0.0.1:1", "[2001:db8::1]:1"] });
+  const teller = new Peer(network, id("f0"), "[2001:db8::2]:1");
+  searcher.node.ping(teller.at, network.now, () => {});
+  network.run(100);
+  const mapped = concat(id("01").toBytes(), new Uint8Array(10), new Uint8Array([255, 255]));
+  const nodes6 = concat(mapped, compact(endpoint("127.0.0.1:80")));
+  teller.answer = (packet) => teller.reply(packet, { nodes6 });
+  const sent: string[] = [];
+  network.link = (datagram, from, to) => {
+    if (!from.equals(teller.at)) sent.push(`${to}`);
+    return datagram;
+  };
+  find(network, searcher, TARGET);
+  assert.deepEqual(sent.filter((to) => to !== `${teller.at}`), []);
+});
+
+Deno.test("one endpoint counts once: an address can't fill the shortlist with invented ids", () => {
+  const { network, searcher, first, peer } = scene();
+  const flooder = peer("01"), honest = peer("60");
+  for (let i = 0; i < 50; i++) {
+    first.known.push({ id: id(`00${i.toString(16).padStart(2, "0")}`), endpoint: flooder.at });
+  }
+  first.known.push(honest);
+  const result = find(network, searcher, TARGET);
+  assert.deepEqual(names(result), ["60", "f0"]);
+  assert.ok(flooder.asked <= 1);
+});
+
+Deno.test("nodes of a length that is no multiple of 26 are refused whole", () => {
+  const { network, searcher, first, peer } = scene();
+  const near = peer("01");
+  first.answer = (packet) =>
+    first.reply(packet, { nodes: concat(compactNodes([near]), new Uint8Array(5)) });
+  assert.deepEqual(names(find(network, searcher, TARGET)), ["f0"]);
+  assert.equal(near.asked, 0);
+});
+
+Deno.test("errors count as failures", () => {
+  const { network, searcher, first, peer } = scene();
+  const failing = peer("01"), honest = peer("02");
+  first.known.push(failing, honest);
+  failing.answer = (packet) => encode({ t: decodeAny(packet).t, y: "e", e: [202, "no"] });
+  const result = find(network, searcher, TARGET);
+  assert.deepEqual(names(result), ["02", "f0"]);
+  const [failed] = result.asked.filter((candidate) => candidate.state === "failed");
+  assert.ok(failed.rtt > 0, "one that answered in time, though");
+});
+
+Deno.test("a lookup is bounded, however many nodes a liar invents", () => {
+  const { network, searcher, first } = scene({ k: 4 });
+  let invented = 0;
+  // Every address answers, each under the id that was told, and tells of ever closer ones.
+  const invent = (packet: Uint8Array, of: Id): Uint8Array => {
+    const nodes = Array.from({ length: 16 }, () => {
+      const n = ++invented;
+      const closer = id((0xffffff - n).toString(16).padStart(8, "0"));
+      const at = endpoint(`2.${n >> 16}.${(n >> 8) & 255}.${n & 255}:1`);
+      network.attach(at, (datagram, from) => network.send(invent(datagram, closer), at, from));
+      return { id: closer, endpoint: at };
+    });
+    const r = { id: of.toBytes(), nodes: compactNodes(nodes) };
+    return encode({ t: decodeAny(packet).t, y: "r", r });
+  };
+  first.answer = (packet) => invent(packet, first.id);
+  let result: FindResult | undefined;
+  searcher.node.find(TARGET, network.now, (found) => result = found);
+  network.run(30_000);
+  assert.ok(result !== undefined, `it ends; ${invented} nodes were invented`);
+  assert.ok(result.asked.length <= 600, `${result.asked.length} were asked`);
+});

@@ -1,0 +1,111 @@
+// A node of this process over real sockets and files: restarts, mutable values, and who it talks to.
+
+import assert from "node:assert/strict";
+import { loadConfig } from "../../src/config.ts";
+import { LocalNode } from "../../src/runtime/local_node.ts";
+import type { FetchOutcome, StoreOutcome } from "../../src/runtime/service.ts";
+import { latin1, text } from "../packets.ts";
+import { inTemporaryDirectory } from "../storage/temporary.ts";
+
+function start(options: { bootstrap?: string; dataDir?: string } = {}): Promise<LocalNode> {
+  const config = loadConfig({ flags: { p2pPort: "0", ...options }, env: {} });
+  return LocalNode.start(config, { persistent: options.dataDir !== undefined });
+}
+
+/** Two nodes that know each other. */
+async function pair(dataDir?: string): Promise<[LocalNode, LocalNode]> {
+  const first = await start({ dataDir });
+  const second = await start({ bootstrap: `127.0.0.1:${first.port}` });
+  await until(() => first.peers().length === 1 && second.peers().length === 1);
+  return [first, second];
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!holds()) {
+    assert.ok(performance.now() < deadline, `in vain: ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+function stored(outcome: StoreOutcome) {
+  assert.equal(outcome.outcome, "stored", JSON.stringify(outcome));
+  return outcome.outcome === "stored" ? outcome.report : assert.fail();
+}
+
+const valueOf = (outcome: FetchOutcome) =>
+  outcome.outcome === "found" ? text(outcome.value.bytes) : outcome.outcome;
+
+Deno.test("identity, node id, contacts and values survive a restart", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const [first, second] = await pair(path("data"));
+    const { hash, nodes } = stored(await second.store(latin1("kept"), null));
+    assert.ok(nodes.includes(first.nodeId));
+    const { nodeId } = first, { publicKey } = first.stats();
+    await first.close();
+    const again = await start({ dataDir: path("data") });
+    assert.equal(again.nodeId, nodeId);
+    assert.equal(again.stats().publicKey, publicKey);
+    assert.equal(valueOf(await again.fetch(hash, null)), "kept");
+    await until(() => again.peers().length === 1);
+    await Promise.all([again.close(), second.close()]);
+  });
+});
+
+Deno.test("a second node on the same DATA_DIR is refused, and harms nothing", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const first = await start({ dataDir: path("data") });
+    await assert.rejects(() => start({ dataDir: path("data") }), /in use by another process/);
+    const { hash } = stored(await first.store(latin1("still here"), null));
+    assert.equal(valueOf(await first.fetch(hash, null)), "still here");
+    await first.close();
+  });
+});
+
+Deno.test("storing under a key again raises seq; several at once get a seq each", async () => {
+  const [first, second] = await pair();
+  const one = stored(await first.store(latin1("one"), "key"));
+  assert.deepEqual([one.kind, one.key, one.seq, one.replicas], ["mutable", "key", 1, 2]);
+  const many = await Promise.all(
+    Array.from({ length: 5 }, (_, i) => first.store(latin1(`many ${i}`), "key")),
+  );
+  const seqs = many.map((outcome) => stored(outcome).seq);
+  assert.deepEqual(seqs.toSorted(), [2, 3, 4, 5, 6]);
+  assert.ok(many.every((outcome) => stored(outcome).hash === one.hash));
+  assert.equal(valueOf(await second.fetch(one.hash, "key")), "many 4");
+  assert.equal(valueOf(await second.fetch(one.hash, null)), "many 4");
+  await Promise.all([first.close(), second.close()]);
+});
+
+Deno.test("values and keys over the limits are refused before anything is sent", async () => {
+  const node = await start();
+  assert.equal((await node.store(new Uint8Array(997), null)).outcome, "too_large");
+  assert.equal((await node.store(new Uint8Array(996), null)).outcome, "stored");
+  assert.equal((await node.store(latin1("v"), "k".repeat(65))).outcome, "key_too_long");
+  assert.equal((await node.store(latin1("v"), "k".repeat(64))).outcome, "stored");
+  await node.close();
+});
+
+Deno.test("peers are found by id and answer pings; unknown ones are reported as such", async () => {
+  const [first, second] = await pair();
+  const pong = await first.ping(second.nodeId);
+  assert.equal(pong.outcome, "pong");
+  assert.equal((await first.ping("77".repeat(20))).outcome, "unknown");
+  assert.equal((await first.ping(first.nodeId)).outcome, "pong");
+  const found = await first.find(second.nodeId);
+  assert.ok(found.found && found.nodes[0].nodeId === second.nodeId);
+  assert.equal(found.trace.length, found.queries);
+  await second.close();
+  const silent = await first.ping(second.nodeId);
+  assert.equal(silent.outcome, "timeout");
+  await first.close();
+});
+
+Deno.test("readiness: alone by choice is ready, with a silent bootstrap node it is not", async () => {
+  const alone = await start();
+  assert.ok(alone.readiness().ready);
+  const lost = await start({ bootstrap: "127.0.0.1:9" });
+  assert.equal(lost.readiness().ready, false);
+  assert.match(lost.readiness().reason, /joining|127\.0\.0\.1:9/);
+  await Promise.all([alone.close(), lost.close()]);
+});

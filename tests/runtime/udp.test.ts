@@ -1,0 +1,128 @@
+// The UDP sockets, on loopback.
+
+import assert from "node:assert/strict";
+import type { Endpoint } from "../../src/krpc/endpoint.ts";
+import { BindError, UdpSocket } from "../../src/runtime/udp.ts";
+import { endpoint, latin1, text } from "../packets.ts";
+
+interface Received {
+  readonly text: string;
+  readonly from: Endpoint;
+}
+
+/** A socket that collects what comes, and lets tests wait for it. */
+function open(host = "127.0.0.1", port = 0) {
+  const received: Received[] = [];
+  let overflows = 0;
+  let wake = () => {};
+  const socket = UdpSocket.bind({
+    host,
+    port,
+    receive: (datagram, from) => {
+      received.push({ text: text(datagram), from });
+      wake();
+    },
+    onOverflow: () => overflows++,
+  });
+  socket.start();
+  return {
+    socket,
+    received,
+    at: endpoint(`127.0.0.1:${socket.port}`),
+    overflows: () => overflows,
+    until: async (count: number) => {
+      while (received.length < count) await new Promise<void>((resolve) => wake = resolve);
+    },
+    [Symbol.asyncDispose]: () => socket.close(),
+  };
+}
+
+Deno.test("datagrams arrive whole, with the sender's address", async () => {
+  await using one = open();
+  await using other = open();
+  one.socket.send(latin1("hello"), other.at);
+  one.socket.send(latin1("x".repeat(1500)), other.at);
+  await other.until(2);
+  assert.deepEqual(other.received.map((r) => r.text.length).sort(), [1500, 5], "in any order");
+  assert.ok(other.received.every(({ from }) => from.equals(one.at)));
+});
+
+Deno.test("a datagram is copied when it is sent: its buffer may be used again at once", async () => {
+  await using one = open();
+  await using other = open();
+  const buffer = new Uint8Array(1);
+  for (let i = 0; i < 100; i++) {
+    buffer[0] = i;
+    one.socket.send(buffer, other.at);
+  }
+  await other.until(100);
+  assert.equal(new Set(other.received.map((r) => r.text)).size, 100);
+});
+
+Deno.test("0.0.0.0 takes IPv4, and IPv6 where the machine has it, on one port", async () => {
+  await using both = open("0.0.0.0");
+  await using four = open();
+  four.socket.send(latin1("four"), both.at);
+  await both.until(1);
+  assert.ok(both.received[0].from.equals(four.at), "not as a mapped address");
+  both.socket.send(latin1("back"), four.at);
+  await four.until(1);
+  assert.equal(both.socket.families.includes(4), true);
+  if (!both.socket.families.includes(6)) return;
+  await using six = open("::1");
+  six.socket.send(latin1("six"), endpoint(`[::1]:${both.socket.port}`));
+  await both.until(2);
+  assert.equal(both.received[1].from.family, 6);
+});
+
+Deno.test("a burst beyond what can be held is lost and counted, not queued without bound", async () => {
+  await using one = open();
+  await using other = open();
+  for (let i = 0; i < 5_000; i++) one.socket.send(latin1("x"), other.at);
+  assert.equal(one.overflows(), 5_000 - 1_024);
+  await other.until(100);
+  one.socket.send(latin1("after"), other.at);
+  const last = () => other.received.at(-1)?.text;
+  while (last() !== "after") await other.until(other.received.length + 1);
+});
+
+Deno.test("a datagram too long for a send slot is lost and counted", async () => {
+  await using one = open();
+  one.socket.send(new Uint8Array(2_000), one.at);
+  assert.equal(one.overflows(), 1);
+});
+
+Deno.test("a datagram to a closed port does no harm", async () => {
+  await using one = open();
+  await using other = open();
+  const gone = open();
+  await gone.socket.close();
+  for (let i = 0; i < 5; i++) one.socket.send(latin1("anybody?"), gone.at);
+  other.socket.send(latin1("hello"), one.at);
+  await one.until(1);
+  assert.equal(one.received[0].text, "hello");
+});
+
+Deno.test("a port that is taken, or an address that is not ours, is refused in one line", async () => {
+  await using one = open();
+  for (
+    const [host, port, hint] of [
+      ["127.0.0.1", one.socket.port, /--p2p-port/],
+      ["192.0.2.1", 0, /--p2p-host/],
+    ] as const
+  ) {
+    assert.throws(() => open(host, port), (error) => {
+      assert.ok(error instanceof BindError);
+      assert.match(error.message, hint);
+      assert.equal(error.message.includes("\n"), false);
+      return true;
+    });
+  }
+});
+
+Deno.test("closing twice is closing once; sending after it is losing", async () => {
+  const one = open();
+  await one.socket.close();
+  await one.socket.close();
+  one.socket.send(latin1("late"), one.at);
+});
