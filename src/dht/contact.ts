@@ -2,6 +2,7 @@
 
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
+import type { Coordinate } from "./coordinate.ts";
 import type { Deadline, Millis } from "./deadlines.ts";
 
 /** healthy: answers; degraded: missed the latest check; unhealthy: missed more, about to be removed. */
@@ -37,6 +38,8 @@ export class Contact {
   rttVariation = 0;
   /** Exponentially weighted share of our queries that it answered. */
   answerRate = 1;
+  /** Where it says that it is among the network's coordinates. */
+  coordinate: Coordinate | undefined = undefined;
   /** The four bytes of the wire's `v`; 0 where it sent none. */
   client = 0;
   /** The next health check, while it is in a table. */

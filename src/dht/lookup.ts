@@ -5,6 +5,7 @@ import { mayRefer } from "../krpc/endpoint.ts";
 import { compareDistance, type Id } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
+import { type Coordinate, coordinateAt } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
@@ -24,6 +25,8 @@ export interface Candidate {
   sentAt: Millis;
   /** NaN until it answered. */
   rtt: number;
+  /** Where it is said to be among the network's coordinates. */
+  readonly coordinate: Coordinate | undefined;
   /** Its write token, where it gave one; the lookup's own copy. */
   token: Uint8Array | undefined;
 }
@@ -56,6 +59,11 @@ export interface LookupOptions {
     onLate: (now: Millis) => void,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ) => void;
+  /**
+   * Where it is given, the candidate of the least cost among the k closest is asked next, not the closest. The end is
+   * the same: the k closest have answered.
+   */
+  readonly costOf?: (candidate: Candidate & { id: Id }) => number;
   /** Sees each response; true ends the lookup with what there is. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
   readonly onEnd: (result: LookupResult, now: Millis) => void;
@@ -96,9 +104,11 @@ export class Lookup {
 
   constructor(options: LookupOptions) {
     this.#options = options;
-    for (const contact of options.seeds) this.#hear(contact.id, contact.endpoint, 1);
+    for (const contact of options.seeds) {
+      this.#hear(contact.id, contact.endpoint, 1, contact.coordinate);
+    }
     for (const endpoint of options.bootstrap) {
-      this.#anonymous.push(newCandidate(undefined, endpoint, 1));
+      this.#anonymous.push(newCandidate(undefined, endpoint, 1, undefined));
     }
   }
 
@@ -112,7 +122,7 @@ export class Lookup {
     if (!this.#ended) this.#end(now, undefined);
   }
 
-  #hear(id: Id, endpoint: Endpoint, hop: number): void {
+  #hear(id: Id, endpoint: Endpoint, hop: number, coordinate: Coordinate | undefined): void {
     const list = this.#shortlist;
     const { target, own, k } = this.#options;
     if (id.equals(own)) return;
@@ -126,7 +136,7 @@ export class Lookup {
     if (at >= k + SPARE_CANDIDATES) return;
     // One endpoint counts once: an address can't fill the shortlist with invented ids.
     for (let i = 0; i < list.length; i++) if (list[i].endpoint.equals(endpoint)) return;
-    list.splice(at, 0, newCandidate(id, endpoint, hop) as Candidate & { id: Id });
+    list.splice(at, 0, newCandidate(id, endpoint, hop, coordinate) as Candidate & { id: Id });
     if (list.length <= k + SPARE_CANDIDATES) return;
     const dropped = list.pop()!;
     if (dropped.state === "waiting") {
@@ -153,14 +163,19 @@ export class Lookup {
     if (this.#isSpent) return undefined;
     const anonymous = this.#anonymous.find((c) => c.state === "heard");
     if (anonymous !== undefined) return anonymous;
-    let alive = 0;
+    const { costOf } = this.#options;
+    let alive = 0, best: (Candidate & { id: Id }) | undefined, bestCost = Infinity;
     for (const candidate of this.#shortlist) {
-      if (candidate.state === "heard") return candidate;
+      if (candidate.state === "heard") {
+        if (costOf === undefined) return candidate;
+        const cost = costOf(candidate);
+        if (cost < bestCost) best = candidate, bestCost = cost;
+      }
       // A late one may be dead: who comes after it must be tried as well.
       if (candidate.state !== "failed" && candidate.state !== "late") alive++;
-      if (alive >= this.#options.k) return undefined;
+      if (alive >= this.#options.k) break;
     }
-    return undefined;
+    return best;
   }
 
   /** True once the k closest that are not known to be dead have answered, and nobody is waited for. */
@@ -219,8 +234,10 @@ export class Lookup {
     const ended = onResponse?.(message, candidate, now) ?? false;
     const nodes = family === 4 ? message.nodes : message.nodes6;
     if (nodes !== undefined) {
-      readCompactNodes(nodes, family, (id, endpoint) => {
-        if (mayRefer(candidate.endpoint, endpoint)) this.#hear(id, endpoint, candidate.hop + 1);
+      readCompactNodes(nodes, family, (id, endpoint, index) => {
+        if (!mayRefer(candidate.endpoint, endpoint)) return;
+        const coordinate = coordinateAt(message.nodeCoordinates, index);
+        this.#hear(id, endpoint, candidate.hop + 1, coordinate);
       });
     }
     return ended;
@@ -261,7 +278,12 @@ export class Lookup {
   }
 }
 
-function newCandidate(id: Id | undefined, endpoint: Endpoint, hop: number): Candidate {
+function newCandidate(
+  id: Id | undefined,
+  endpoint: Endpoint,
+  hop: number,
+  coordinate: Coordinate | undefined,
+): Candidate {
   return {
     id,
     endpoint,
@@ -269,6 +291,7 @@ function newCandidate(id: Id | undefined, endpoint: Endpoint, hop: number): Cand
     state: "heard",
     sentAt: NaN,
     rtt: NaN,
+    coordinate,
     token: undefined,
   };
 }

@@ -2,7 +2,7 @@
 
 import { Writer } from "../krpc/bencode.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import { compareDistance, type Id } from "../krpc/id.ts";
+import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import {
   decode,
   type Echo,
@@ -17,6 +17,7 @@ import {
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
 import { Contact, MISSES_TO_DROP } from "./contact.ts";
+import { expectedRtt, OWN_COORDINATE_BYTES, OwnCoordinate, readCoordinate } from "./coordinate.ts";
 import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import { isItemError, type Item, type ItemError, itemOf, refusal, sameBytes } from "./item.ts";
@@ -36,6 +37,12 @@ import { LookupStatistics } from "./statistics.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
+
+/** A round trip of which nothing is known: the mean between two places on Earth. */
+const UNKNOWN_RTT_MS = 150;
+
+/** What one more hop costs, and how many bits of the way it makes: log2(k) of k random contacts' best. */
+const HOP_MS = 40, BITS_PER_HOP = 4.3;
 
 /** A query to a node of unknown round-trip time is late after this: most of the world answers within. */
 const LATE_UNKNOWN_MS = 500;
@@ -135,6 +142,7 @@ export class DhtNode {
   readonly lookups = new LookupStatistics();
   readonly peers: PeerStore;
   readonly votes = new AddressVotes();
+  readonly coordinate = new OwnCoordinate();
   /** Read by the responder. */
   readonly client: number;
   readonly tokens: Tokens;
@@ -390,7 +398,7 @@ export class DhtNode {
     const reader = new ItemReader(this.host, target, salt, held);
     this.#lookupAll(target, "get", now, (message) => reader.read(message), (result, at) => {
       done({ ...result, item: reader.newest, saltUnknown: reader.saltUnknown }, at);
-    });
+    }, true);
   }
 
   /**
@@ -509,6 +517,7 @@ export class DhtNode {
     now: Millis,
     onResponse: ((message: Message) => boolean) | undefined,
     done: (result: FindResult, now: Millis) => void,
+    isHurried = false,
   ): void {
     const all = this.#families();
     const populated = all.filter((family) => this.tables[family]!.size > 0);
@@ -538,7 +547,7 @@ export class DhtNode {
         running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
         return true;
       });
-      running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd));
+      running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd, isHurried));
     }
     for (const lookup of running) lookup.start();
   }
@@ -563,9 +572,11 @@ export class DhtNode {
     now: Millis,
     onResponse: ((message: Message, candidate: Candidate, now: Millis) => boolean) | undefined,
     onEnd: (result: LookupResult, now: Millis) => void,
+    isHurried = false,
   ): Lookup {
     const { k, alpha } = this.#options;
     const table = this.tables[family]!;
+    const depth = table.bucketCount - 1;
     const wanted = Math.min(k, MAX_REPLY_NODES);
     const args: QueryArguments = {
       ...(method === "get_peers" ? { infoHash: target } : { target }),
@@ -587,7 +598,17 @@ export class DhtNode {
       now,
       own: this.id,
       ask: (candidate, at, onLate, done) =>
-        this.#query(method, candidate.endpoint, args, candidate.id, at, done, onLate),
+        this.#query(
+          method,
+          candidate.endpoint,
+          args,
+          candidate.id,
+          at,
+          done,
+          onLate,
+          this.#expectedRtt(candidate),
+        ),
+      costOf: isHurried ? (candidate) => this.#cost(candidate, target, depth) : undefined,
       onResponse,
       onEnd: (result, at) => {
         this.lookups.active--;
@@ -608,12 +629,29 @@ export class DhtNode {
     });
   }
 
+  /** What a candidate's round trip will take: as measured, else by coordinates; NaN where nothing is known. */
+  #expectedRtt({ id, endpoint, coordinate }: Candidate): number {
+    const contact = id && this.tables[endpoint.family]?.find(id);
+    if (contact !== undefined && !Number.isNaN(contact.rtt)) return contact.rtt;
+    return coordinate === undefined ? NaN : expectedRtt(this.coordinate, coordinate);
+  }
+
+  /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
+  #cost(candidate: Candidate & { id: Id }, target: Id, depth: number): number {
+    const rtt = this.#expectedRtt(candidate);
+    const missing = Math.max(0, depth - sharedPrefix(candidate.id, target));
+    return (Number.isNaN(rtt) ? UNKNOWN_RTT_MS : rtt) + missing / BITS_PER_HOP * HOP_MS;
+  }
+
   /** The mean and four variations, as TCP's retransmission timer has it (RFC 6298). */
-  #lateAfter(to: Endpoint, id: Id | undefined): number {
+  #lateAfter(to: Endpoint, id: Id | undefined, expected: number): number {
     const contact = id && this.tables[to.family]?.find(id);
-    if (contact === undefined || Number.isNaN(contact.rtt)) return LATE_UNKNOWN_MS;
-    const expected = contact.rtt + 4 * contact.rttVariation;
-    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, expected));
+    const wait = contact !== undefined && !Number.isNaN(contact.rtt)
+      ? contact.rtt + 4 * contact.rttVariation
+      : 2 * expected;
+    return Number.isNaN(wait)
+      ? LATE_UNKNOWN_MS
+      : Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 
   // ---- queries in and out
@@ -676,10 +714,12 @@ export class DhtNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
     onLate: (now: Millis) => void = () => {},
+    expectedRtt = NaN,
   ): void {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
-    const lateAfter = this.#lateAfter(to, expected);
+    const lateAfter = this.#lateAfter(to, expected, expectedRtt);
+    let isSentTwice = false;
     const transaction: Transaction = {
       tid,
       method,
@@ -693,6 +733,7 @@ export class DhtNode {
         });
         // A second put with a cas would be refused for what the first one did.
         if (args.cas === undefined) this.#sendQuery(transaction, args);
+        isSentTwice = true;
         onLate(late);
       }),
       onReply: (reply: Message, at: Millis) => {
@@ -708,7 +749,11 @@ export class DhtNode {
           done({ kind: "error", code: reply.errorCode, text: reply.errorText, rtt }, at);
           return;
         }
-        if (reply.id !== undefined) this.#noteAnswer(reply.id, expected, to, reply.client, rtt, at);
+        const { coordinate } = reply;
+        if (coordinate !== undefined && !isSentTwice) {
+          this.coordinate.learn(coordinate, rtt, () => this.#random.fraction());
+        }
+        if (reply.id !== undefined) this.#noteAnswer(reply, expected, to, rtt, at);
         done({ kind: "response", message: reply, rtt }, at);
       },
     };
@@ -727,13 +772,14 @@ export class DhtNode {
   // ---- contacts
 
   #noteAnswer(
-    id: Id,
+    reply: Message,
     expected: Id | undefined,
     from: Endpoint,
-    client: number,
     rtt: number,
     now: Millis,
   ): void {
+    const { client, coordinate } = reply;
+    const id = reply.id!;
     const table = this.tables[from.family];
     if (table === undefined || id.equals(this.id)) return;
     if (expected !== undefined && !expected.equals(id)) {
@@ -751,6 +797,9 @@ export class DhtNode {
       const before = contact.health;
       contact.answered(now, rtt);
       if (client !== 0) contact.client = client;
+      if (coordinate?.length === OWN_COORDINATE_BYTES) {
+        contact.coordinate = readCoordinate(coordinate, 0);
+      }
       if (before === "healthy") return;
       this.#emitHealth(contact, before, "answered again");
       this.#scheduleCheck(contact, now + this.#options.healthCheckIntervalMs);
@@ -758,9 +807,15 @@ export class DhtNode {
     }
     const newcomer = new Contact(id, from, now);
     newcomer.client = client;
+    if (coordinate?.length === OWN_COORDINATE_BYTES) {
+      newcomer.coordinate = readCoordinate(coordinate, 0);
+    }
     newcomer.answered(now, rtt);
     const { admission, replaced } = table.admit(newcomer, now);
-    if (replaced !== undefined) this.#left(replaced, "replaced by a contact that answers");
+    if (replaced !== undefined) {
+      const reason = replaced.health === "unhealthy" ? "one that answers" : "a nearer one";
+      this.#left(replaced, `replaced by ${reason}`);
+    }
     if (admission === "added") this.#joined(newcomer, now);
   }
 

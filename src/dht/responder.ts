@@ -16,6 +16,12 @@ import {
   writeResponse,
 } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
+import {
+  COORDINATE_BYTES,
+  OWN_COORDINATE_BYTES,
+  type OwnCoordinate,
+  writeCoordinate,
+} from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import { isItemError, itemOf, refusal } from "./item.ts";
@@ -42,6 +48,9 @@ const ITEM_BYTES = 210;
 /** Bytes of a list's or a string's key and ends, at most, and of a peer of each family in `values`. */
 const LIST_BYTES = 40, PEER_BYTES = { 4: 8, 6: 21 } as const;
 
+/** Bytes of our own coordinate and of the keys of coordinates. */
+const COORDINATES_BYTES = 40;
+
 /** What the responder reads and writes of the node. */
 export interface ResponderState {
   readonly id: Id;
@@ -50,6 +59,7 @@ export interface ResponderState {
   readonly tables: { readonly [F in Family]?: RoutingTable };
   readonly tokens: Tokens;
   readonly peers: PeerStore;
+  readonly coordinate: OwnCoordinate;
 }
 
 /** A response in the making, of one shape whatever it carries: that of the packet path. */
@@ -65,6 +75,8 @@ class Reply implements ResponseValues {
   value: Uint8Array | undefined = undefined;
   interval: number | undefined = undefined;
   num: number | undefined = undefined;
+  coordinate: Uint8Array | undefined = undefined;
+  nodeCoordinates: Uint8Array | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
 }
 
@@ -203,17 +215,27 @@ export class Responder {
   #nodes(query: Message, from: Endpoint, target: Id, used = 0): Reply {
     const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
     const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
-    const { tables } = this.#node;
-    let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
+    const { tables, coordinate } = this.#node;
     const reply = new Reply();
+    let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
+    // Who says how many it takes is one of ours, and reads coordinates too: of nodes of its own family.
+    const isOurs = query.wantCount >= 1 && room >= COORDINATES_BYTES;
+    if (isOurs) {
+      room -= COORDINATES_BYTES;
+      reply.coordinate = new Uint8Array(OWN_COORDINATE_BYTES);
+      coordinate.write(reply.coordinate, 0);
+    }
     if (want & WANT_N4) {
-      const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[4]));
-      reply.nodes = tables[4]?.closest(target, count, this.#isGood) ?? [];
-      room -= reply.nodes.length * COMPACT_NODE_BYTES[4];
+      const size = COMPACT_NODE_BYTES[4] + (isOurs && from.family === 4 ? COORDINATE_BYTES : 0);
+      reply.nodes = tables[4]?.closest(target, fit(wished, room, size), this.#isGood) ?? [];
+      room -= reply.nodes.length * size;
     }
     if (want & WANT_N6) {
-      const count = Math.min(wished, Math.floor(room / COMPACT_NODE_BYTES[6]));
-      reply.nodes6 = tables[6]?.closest(target, count, this.#isGood) ?? [];
+      const size = COMPACT_NODE_BYTES[6] + (isOurs && from.family === 6 ? COORDINATE_BYTES : 0);
+      reply.nodes6 = tables[6]?.closest(target, fit(wished, room, size), this.#isGood) ?? [];
+    }
+    if (isOurs) {
+      reply.nodeCoordinates = coordinatesOf(from.family === 4 ? reply.nodes : reply.nodes6);
     }
     return reply;
   }
@@ -241,4 +263,19 @@ export class Responder {
     writeError(this.#writer, query, from, this.#node.client, code, text);
     this.#send(from, query, "error");
   }
+}
+
+function fit(wished: number, room: number, size: number): number {
+  return Math.min(wished, Math.floor(room / size));
+}
+
+/** Coordinates of contacts in their order; zeros where one has told none. */
+function coordinatesOf(contacts: readonly Contact[] | undefined): Uint8Array | undefined {
+  if (contacts === undefined) return undefined;
+  const bytes = new Uint8Array(contacts.length * COORDINATE_BYTES);
+  for (let i = 0; i < contacts.length; i++) {
+    const { coordinate } = contacts[i];
+    if (coordinate !== undefined) writeCoordinate(coordinate, bytes, i * COORDINATE_BYTES);
+  }
+  return bytes;
 }

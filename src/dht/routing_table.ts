@@ -54,8 +54,8 @@ export class RoutingTable {
   }
 
   /**
-   * Takes in a contact that answered. In a full bucket an unhealthy contact gives way, returned as `replaced`;
-   * otherwise the newcomer waits among the replacements.
+   * Takes in a contact that answered. In a full bucket an unhealthy contact gives way, returned as `replaced`; else,
+   * except among our closest neighbours, one that is clearly slower, which then waits. Otherwise the newcomer waits.
    */
   admit(contact: Contact, now: Millis): { admission: Admission; replaced?: Contact } {
     if (contact.id.equals(this.own)) return { admission: "refused" };
@@ -82,9 +82,16 @@ export class RoutingTable {
       bucket.changed = now;
       return { admission: "added", replaced };
     }
-    bucket.replacements.push(contact);
+    // The last bucket is our own neighbourhood: all of it has to be known, near or not.
+    const slowest = index < this.#buckets.length - 1 ? slowerThan(bucket.contacts, contact) : -1;
+    const waits = slowest >= 0 ? bucket.contacts[slowest] : contact;
+    if (slowest >= 0) {
+      bucket.contacts[slowest] = contact;
+      bucket.changed = now;
+    }
+    bucket.replacements.push(waits);
     if (bucket.replacements.length > this.k) bucket.replacements.shift();
-    return { admission: "waiting" };
+    return slowest >= 0 ? { admission: "added", replaced: waits } : { admission: "waiting" };
   }
 
   /** Takes a contact out; the freshest replacement of its bucket takes the place and is returned. */
@@ -198,4 +205,16 @@ export class RoutingTable {
     }
     this.#buckets.push(deeper);
   }
+}
+
+/** A newcomer takes a contact's place at four fifths of its round-trip time and 5 ms less: below that is noise. */
+const NEARER_SHARE = 0.8, NEARER_MS = 5;
+
+/** Where the slowest contact is, if the newcomer is clearly faster; -1 otherwise. */
+function slowerThan(contacts: readonly Contact[], newcomer: Contact): number {
+  let slowest = -1, most = Math.max(newcomer.rtt / NEARER_SHARE, newcomer.rtt + NEARER_MS);
+  for (let i = 0; i < contacts.length; i++) {
+    if (contacts[i].rtt > most) most = contacts[i].rtt, slowest = i;
+  }
+  return slowest;
 }

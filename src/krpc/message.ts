@@ -91,6 +91,9 @@ export class Message {
   nodes6: Uint8Array | undefined = undefined;
   values: Endpoint[] | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
+  /** The sender's network coordinate, and those of its nodes in their order (this project's extension). */
+  coordinate: Uint8Array | undefined = undefined;
+  nodeCoordinates: Uint8Array | undefined = undefined;
   num = NaN;
   interval = NaN;
   errorCode = 0;
@@ -204,6 +207,12 @@ function readString(s: Scanner, m: Message, key: string | undefined): void {
       break;
     case "samples":
       m.samples = slice(s);
+      break;
+    case "nc":
+      m.coordinate = slice(s);
+      break;
+    case "nx":
+      m.nodeCoordinates = slice(s);
       break;
   }
 }
@@ -344,10 +353,12 @@ const BODY_KEYS = byLength(
   "info_hash",
   "interval",
   "k",
+  "nc",
   "nn",
   "nodes",
   "nodes6",
   "num",
+  "nx",
   "port",
   "salt",
   "samples",
@@ -365,12 +376,12 @@ const BODY_KEYS = byLength(
 export function readCompactNodes(
   bytes: Uint8Array,
   family: Family,
-  visit: (id: Id, endpoint: Endpoint) => void,
+  visit: (id: Id, endpoint: Endpoint, index: number) => void,
 ): boolean {
   const size = COMPACT_NODE_BYTES[family];
   if (bytes.length % size !== 0) return false;
   for (let at = 0; at < bytes.length; at += size) {
-    visit(Id.read(bytes, at), Endpoint.read(bytes, at + ID_BYTES, family));
+    visit(Id.read(bytes, at), Endpoint.read(bytes, at + ID_BYTES, family), at / size);
   }
   return true;
 }
@@ -414,6 +425,9 @@ export interface ResponseValues {
   /** Bencoded. */
   value?: Uint8Array;
   interval?: number;
+  /** Only for askers that set `nn`. */
+  coordinate?: Uint8Array;
+  nodeCoordinates?: Uint8Array;
   num?: number;
   samples?: Uint8Array;
 }
@@ -426,10 +440,12 @@ const LIT = {
   infoHash: literal("9:info_hash20:"),
   interval: literal("8:interval"),
   k: literal("1:k"),
+  nc: literal("2:nc"),
   nn: literal("2:nn"),
   nodes: literal("5:nodes"),
   nodes6: literal("6:nodes6"),
   num: literal("3:num"),
+  nx: literal("2:nx"),
   port: literal("4:port"),
   salt: literal("4:salt"),
   samples: literal("7:samples"),
@@ -528,9 +544,11 @@ export function writeResponse(
   w.id(id);
   if (values.interval !== undefined) w.raw(LIT.interval), w.integer(values.interval);
   if (values.publicKey !== undefined) w.raw(LIT.k), w.bytes(values.publicKey);
+  if (values.coordinate !== undefined) w.raw(LIT.nc), w.bytes(values.coordinate);
   if (values.nodes !== undefined) w.raw(LIT.nodes), writeNodes(w, values.nodes, 4);
   if (values.nodes6 !== undefined) w.raw(LIT.nodes6), writeNodes(w, values.nodes6, 6);
   if (values.num !== undefined) w.raw(LIT.num), w.integer(values.num);
+  if (values.nodeCoordinates !== undefined) w.raw(LIT.nx), w.bytes(values.nodeCoordinates);
   if (values.salt !== undefined) w.raw(LIT.salt), w.bytes(values.salt);
   if (values.samples !== undefined) w.raw(LIT.samples), w.bytes(values.samples);
   if (values.seq !== undefined) w.raw(LIT.seq), w.integer(values.seq);

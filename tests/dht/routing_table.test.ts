@@ -183,3 +183,38 @@ Deno.test("BEP 5: a bucket is stale when nothing happened in it", () => {
   table.touch(id("ff"), 200);
   assert.deepEqual(table.staleBuckets(150), [1]);
 });
+
+Deno.test("in a full bucket a clearly nearer contact takes the slowest one's place, which waits", () => {
+  const random = randomSource(9);
+  const table = new RoutingTable(OWN, 4, 0);
+  const timed = (bits: number, rtt: number) => {
+    const made = new Contact(at(bits, random), ANYWHERE, 0);
+    made.answered(0, rtt);
+    return made;
+  };
+  const slow = timed(0, 200);
+  for (const contact of [timed(0, 100), slow, timed(0, 120), timed(0, 30)]) table.admit(contact, 0);
+  for (let i = 0; i < 5; i++) table.admit(timed(1, 10), 0); // splits: the far half is no longer our own
+  assert.deepEqual(
+    table.admit(timed(0, 180), 0),
+    { admission: "waiting" },
+    "less than a fifth nearer",
+  );
+  const near = timed(0, 20);
+  assert.deepEqual(table.admit(near, 0), { admission: "added", replaced: slow });
+  assert.equal(table.find(near.id), near);
+  assert.equal(table.remove(near, 0), slow, "the freshest replacement is the one that made room");
+});
+
+Deno.test("among our closest neighbours none gives way to a nearer one: all have to be known", () => {
+  const random = randomSource(10);
+  const table = new RoutingTable(OWN, 2, 0);
+  const last: Contact[] = [];
+  for (let bits = 150; bits < 160; bits++) {
+    const made = new Contact(at(bits, random), ANYWHERE, 0);
+    made.answered(0, 500 - bits);
+    last.push(made);
+    table.admit(made, 0);
+  }
+  assert.ok(last.every((contact) => table.find(contact.id) === contact));
+});

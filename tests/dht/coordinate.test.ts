@@ -1,0 +1,96 @@
+// Network coordinates (Vivaldi): the wire's form, convergence, and what a liar can do.
+
+import assert from "node:assert/strict";
+import {
+  COORDINATE_BYTES,
+  coordinateAt,
+  expectedRtt,
+  OWN_COORDINATE_BYTES,
+  OwnCoordinate,
+  readCoordinate,
+  writeCoordinate,
+} from "../../src/dht/coordinate.ts";
+import { randomSource } from "./virtual_network.ts";
+
+/** Numbers from 0 to below 1, the same in every run. */
+function chances(seed: number): () => number {
+  const source = randomSource(seed);
+  return () => (source(1)[0] * 256 + source(1)[0]) / 65536;
+}
+
+function told(own: OwnCoordinate): Uint8Array {
+  const bytes = new Uint8Array(OWN_COORDINATE_BYTES);
+  own.write(bytes, 0);
+  return bytes;
+}
+
+Deno.test("a coordinate survives the wire to a quarter of a millisecond, and is cut to its range", () => {
+  const bytes = new Uint8Array(COORDINATE_BYTES);
+  const given = { x: -123.25, y: 4000.5, z: 0, height: 7.75 };
+  writeCoordinate(given, bytes, 0);
+  assert.deepEqual(readCoordinate(bytes, 0), given);
+  writeCoordinate({ x: 1e9, y: -1e9, z: 0, height: -5 }, bytes, 0);
+  const cut = readCoordinate(bytes, 0);
+  assert.ok(cut.x > 8000 && cut.y < -8000 && cut.height > 0);
+});
+
+Deno.test("a list of coordinates ends where it ends, and zeros stand for an unknown one", () => {
+  const list = new Uint8Array(2 * COORDINATE_BYTES);
+  writeCoordinate({ x: 1, y: 2, z: 3, height: 4 }, list, COORDINATE_BYTES);
+  assert.equal(coordinateAt(list, 0), undefined);
+  assert.equal(coordinateAt(list, 1)?.height, 4);
+  assert.equal(coordinateAt(list, 2), undefined);
+  assert.equal(coordinateAt(undefined, 0), undefined);
+});
+
+Deno.test("nodes of a space with access lines learn to foretell their round trips", () => {
+  const chance = chances(1);
+  const places = Array.from({ length: 40 }, () => ({
+    x: chance() * 200,
+    y: chance() * 200,
+    z: 0,
+    height: 2 + chance() * 10,
+  }));
+  const nodes = places.map(() => new OwnCoordinate());
+  for (let i = 0; i < 200 * nodes.length; i++) {
+    const a = Math.floor(chance() * nodes.length), b = Math.floor(chance() * nodes.length);
+    if (a !== b) nodes[a].learn(told(nodes[b]), expectedRtt(places[a], places[b]), chance);
+  }
+  let error = 0, count = 0;
+  for (let a = 0; a < nodes.length; a++) {
+    for (let b = 0; b < a; b++) {
+      const truth = expectedRtt(places[a], places[b]);
+      error += Math.abs(expectedRtt(nodes[a], nodes[b]) - truth) / truth;
+      count++;
+    }
+  }
+  assert.ok(error / count < 0.15, `mean error ${error / count}`);
+  assert.ok(nodes.every((node) => node.error < 0.5));
+});
+
+Deno.test("what is no coordinate, or no round trip, teaches nothing", () => {
+  const own = new OwnCoordinate();
+  const other = told(new OwnCoordinate());
+  for (
+    const [bytes, rtt] of [
+      [other.subarray(1), 50],
+      [new Uint8Array(0), 50],
+      [other, 0],
+      [other, -1],
+      [other, NaN],
+      [other, 60_000],
+    ] as const
+  ) own.learn(bytes, rtt, () => 0.7);
+  assert.deepEqual([own.x, own.y, own.z, own.error], [0, 0, 0, 1]);
+});
+
+Deno.test("one sample moves us by at most a quarter of what it was wrong by, whatever a liar tells", () => {
+  const own = new OwnCoordinate();
+  const lie = new Uint8Array(OWN_COORDINATE_BYTES).fill(0x7f);
+  lie[COORDINATE_BYTES] = 0; // as if certain
+  const before = { x: own.x, y: own.y, z: own.z, height: own.height };
+  const wrongBy = Math.abs(expectedRtt(own, readCoordinate(lie, 0)) - 50);
+  own.learn(lie, 50, () => 0.5);
+  const moved = Math.hypot(own.x - before.x, own.y - before.y, own.z - before.z);
+  assert.ok(Number.isFinite(moved) && moved <= wrongBy / 4 + 1);
+});
