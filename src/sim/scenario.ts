@@ -1,35 +1,36 @@
-// One simulated run: a network grows, settles, looks up nodes, stores and fetches values, and is measured.
+// One simulated run: a network grows, settles, stores values, meets trouble, and is measured by lookups and fetches.
 
 import type { Millis } from "../dht/deadlines.ts";
-import { immutableItem, type ItemCrypto } from "../dht/item.ts";
-import type { FindResult, GetResult, PutResult } from "../dht/node.ts";
+import { immutableItem, type Item, type ItemCrypto, sameBytes } from "../dht/item.ts";
+import type { FindResult } from "../dht/node.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
-import type { LatencyMatrix } from "./latency.ts";
+import { CLIENT } from "../version.ts";
 import { SeededRandom } from "./random.ts";
-import { type SimNode, World } from "./world.ts";
+import { sybil } from "./sybil.ts";
+import { type LinkOptions, type SimNode, World } from "./world.ts";
 
-export interface Scenario {
+export interface Scenario extends LinkOptions {
   readonly nodes: number;
   readonly lookups: number;
   /** Values stored before the measurement, and fetched in it as often as nodes are looked up; 0: none. */
   readonly values: number;
   readonly seed: number;
-  readonly latency: LatencyMatrix;
-  readonly loss: number;
-  readonly duplication: number;
-  readonly reordering: number;
-  /** Share of nodes that never answer. */
+  /** Share of nodes whose process hangs once the network has settled. */
   readonly silent: number;
   /** Share of nodes behind a NAT. */
   readonly nat: number;
   /** Share of nodes that are slow by 400 ms or lose half of their packets. */
   readonly flaky: number;
-  /** Median session in minutes of virtual time; 0: nobody leaves. */
-  readonly churnMinutes: number;
+  /** Share of nodes that answer with invented neighbours and keep no value. */
+  readonly sybils: number;
   /** Share of nodes that depart at once after the values are stored. */
   readonly kill: number;
-  /** Virtual hours of the measurement; 0: as short as the lookups allow. */
+  /** For so many minutes after the values are stored the network is cut in two halves; 0: never. */
+  readonly partitionMinutes: number;
+  /** Median session in minutes of virtual time; 0: nobody leaves. */
+  readonly churnMinutes: number;
+  /** Virtual hours that the measurement is spread over; 0: as short as the lookups allow. */
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
@@ -48,7 +49,7 @@ export interface Distribution {
 /** What a kind of operation came to. */
 export interface Measured {
   readonly count: number;
-  /** Found what there was to find: the true closest node, or the verified value. */
+  /** Found what there was to find: the true closest node, or the value that was stored. */
   readonly found: number;
   readonly success: number;
   readonly hops: Distribution;
@@ -56,11 +57,12 @@ export interface Measured {
   readonly latency: Distribution;
 }
 
-/** One operation, as the report's plots need it. */
+/** One operation. */
 export interface Sample {
   /** Virtual time of its start. */
   readonly at: Millis;
   readonly found: boolean;
+  /** NaN, like `queries`, where it never ended. */
   readonly hops: number;
   readonly queries: number;
   readonly elapsed: number;
@@ -68,19 +70,23 @@ export interface Sample {
 
 export interface ScenarioResult {
   readonly lookups: Measured;
-  /** Undefined where no values were asked for. */
+  /** Undefined where no values were asked for, or every node holds all of them. */
   readonly fetches: Measured | undefined;
+  /** Acknowledgements a value got, on average. */
   readonly replicas: number | undefined;
   readonly virtualMs: Millis;
+  /** Delivered. */
   readonly packets: number;
-  /** Over the nodes that were up in the quiet minute before the measurement: sent, by node and second. */
+  /** In the quiet minute after the network has settled: sent, by node and second. */
   readonly idle: { readonly bytesPerSecond: number; readonly packetsPerSecond: number };
-  /** Over the whole run. */
+  /** Sent over the whole run, by node and second of uptime. */
   readonly bytesPerNodeSecond: number;
   readonly contactsPerNode: number;
   readonly networkSizeEstimate: number | null;
   readonly lookupSamples: readonly Sample[];
   readonly fetchSamples: readonly Sample[];
+  /** Of each node that is left: bytes sent by second of its uptime. */
+  readonly traffic: readonly number[];
   /** SHA-1 over every operation's outcome: equal for equal seeds. */
   readonly digest: string;
 }
@@ -89,7 +95,7 @@ export type Progress = (phase: string, done: number, total: number, now: Millis)
 
 const BOOTSTRAP_NODES = 3;
 
-/** Nodes join over this long, but no faster than so many a second: the public network grows slower. */
+/** Nodes join over this long, but no faster than so many a second: a network grows slower. */
 const JOIN_MS = 60_000, JOINS_PER_SECOND = 500;
 
 /** After the last join: tables settle while health checks and refreshes run. */
@@ -98,15 +104,26 @@ const SETTLE_MS = 60_000;
 /** The minute over which idle traffic is measured. */
 const IDLE_MS = 60_000;
 
-/** Operations started a second, so that they don't disturb one another. */
-const OPERATIONS_PER_SECOND = 100;
+/** Each node starts an operation this often on average, so that they don't disturb one another. */
+const OPERATION_EVERY_MS = 50_000;
 
-/** An operation that has not ended after this long counts as failed. */
+/** An operation that has not ended after this long has failed. */
 const OPERATION_LIMIT_MS = 60_000;
 
 const VALUE_BYTES = 100;
 const FLAKY_DELAY_MS = 400, FLAKY_LOSS = 0.5;
+
+/** How long a NAT keeps a UDP mapping: between the 30 s of the strictest and RFC 4787's two minutes. */
 const NAT_MS = 60_000;
+
+/** Draws of a node to ask, until the first one is taken, which nothing happens to. */
+const ASKER_DRAWS = 1_000;
+
+/** Draws of an asker and a value that it neither holds nor fetched before, until a fetch is given up. */
+const FETCH_DRAWS = 1_000;
+
+/** Steps in which progress is told. */
+const STEPS = 100;
 
 export function runScenario(
   scenario: Scenario,
@@ -116,6 +133,15 @@ export function runScenario(
   return new Run(scenario, crypto, progress).run();
 }
 
+/** What an operation came to, without its time. */
+type Outcome = Omit<Sample, "at">;
+
+/** An operation under way: it starts again elsewhere where its node departs. */
+interface Operation {
+  readonly asker: SimNode;
+  readonly restart: () => void;
+}
+
 class Run {
   readonly #scenario: Scenario;
   readonly #crypto: ItemCrypto;
@@ -123,7 +149,9 @@ class Run {
   readonly #random: SeededRandom;
   readonly #world: World;
   readonly #bootstrap: SimNode[] = [];
-  readonly #outcomes: string[] = [];
+  readonly #operations = new Set<Operation>();
+  readonly #fetched = new Map<SimNode, Set<Item>>();
+  #digest = new Uint8Array(20);
   #replicas = 0;
 
   constructor(scenario: Scenario, crypto: ItemCrypto, progress: Progress) {
@@ -135,119 +163,85 @@ class Run {
   }
 
   run(): ScenarioResult {
-    const { nodes, lookups, values, kill, churnMinutes } = this.#scenario;
+    const { nodes, values, silent, kill, partitionMinutes, churnMinutes } = this.#scenario;
     const world = this.#world;
     this.#grow(nodes);
     const idle = this.#idle();
-    const stored = this.#store(values);
-    if (kill > 0) {
-      for (const sim of this.#alive()) if (this.#random.fraction() < kill) world.depart(sim);
-    }
+    for (const sim of this.#share(silent)) world.silence(sim);
+    const items = this.#store(values);
+    for (const sim of this.#share(kill)) world.depart(sim);
+    if (partitionMinutes > 0) this.#partition(partitionMinutes * 60_000);
     if (churnMinutes > 0) this.#churn(churnMinutes * 60_000);
-    const lookupSamples = this.#measure(
-      "looking up",
-      lookups,
-      (sim, done) => this.#lookup(sim, done),
-    );
-    const fetchSamples = stored.length === 0
-      ? []
-      : this.#measure("fetching", lookups, (sim, done) => this.#fetch(sim, stored, done));
-    const alive = this.#alive();
-    const bytes = world.nodes.reduce((sum, sim) => sum + sim.bytesSent, 0);
-    const contacts = alive.reduce((sum, sim) => sum + sim.node.contactCount, 0);
+    const { lookupSamples, fetchSamples } = this.#measure(items);
+    const up = world.nodes.filter((sim) => sim.state === "up");
+    const contacts = up.reduce((sum, sim) => sum + sim.node.contactCount, 0);
     return {
       lookups: measured(lookupSamples),
-      fetches: stored.length === 0 ? undefined : measured(fetchSamples),
-      replicas: stored.length === 0 ? undefined : this.#replicas / stored.length,
+      fetches: fetchSamples.length === 0 ? undefined : measured(fetchSamples),
+      replicas: items.length === 0 ? undefined : this.#replicas / items.length,
       virtualMs: world.now,
       packets: world.packets,
       idle,
-      bytesPerNodeSecond: bytes / world.nodes.length / (world.now / 1000),
-      contactsPerNode: contacts / alive.length,
-      networkSizeEstimate: this.#estimate(alive),
+      bytesPerNodeSecond: world.bytesSent / (world.nodeMs / 1000),
+      contactsPerNode: contacts / up.length,
+      networkSizeEstimate: estimate(up),
       lookupSamples,
       fetchSamples,
-      digest: hex(this.#crypto.sha1(new TextEncoder().encode(this.#outcomes.join("\n")))),
+      traffic: up.map((sim) => sim.bytesSent / ((world.now - sim.addedAt) / 1000)),
+      digest: hex(this.#digest),
     };
   }
 
-  #alive(): SimNode[] {
-    return this.#world.nodes.filter((sim) => sim.isUp && !sim.traits.isSilent);
-  }
+  // ---- the network
 
   #grow(count: number): void {
     const world = this.#world;
     const span = Math.max(JOIN_MS, count * 1000 / JOINS_PER_SECOND);
-    for (let i = 0; i < count; i++) {
-      world.at(span * i / count, () => this.#join(i));
-    }
+    for (let i = 0; i < count; i++) world.at(span * i / count, () => this.#join());
     this.#watch("joining", span, () => world.nodes.length, count);
     this.#watch("settling", world.now + SETTLE_MS);
   }
 
-  #join(index: number): SimNode {
-    const { k, alpha, healthCheckIntervalMs, silent, nat, flaky } = this.#scenario;
-    const isBootstrap = index < BOOTSTRAP_NODES;
-    const chance = () => isBootstrap ? 1 : this.#random.fraction();
-    const isNat = chance() < nat;
-    const isFlaky = chance() < flaky;
-    const isSlow = this.#random.fraction() < 0.5;
-    const sim = this.#world.add(
-      { k, alpha, healthCheckIntervalMs, readOnly: isNat, client: 0 },
-      {
-        isSilent: chance() < silent,
+  #join(): SimNode {
+    const { k, alpha, healthCheckIntervalMs, nat, flaky, sybils } = this.#scenario;
+    const world = this.#world, random = this.#random;
+    const isBootstrap = this.#bootstrap.length < BOOTSTRAP_NODES;
+    // The draws are made for every node alike: what one share is changes nothing about the others.
+    const isNat = random.fraction() < nat, isFlaky = random.fraction() < flaky;
+    const isSlow = random.fraction() < 0.5, isSybil = random.fraction() < sybils;
+    const sim = world.add(
+      { k, alpha, healthCheckIntervalMs, readOnly: false, client: CLIENT },
+      isBootstrap ? {} : {
         natMs: isNat ? NAT_MS : undefined,
         extraDelayMs: isFlaky && isSlow ? FLAKY_DELAY_MS / 2 : undefined,
         extraLoss: isFlaky && !isSlow ? FLAKY_LOSS : undefined,
+        impostor: isSybil ? sybil(random, () => world.randomEndpoint()) : undefined,
       },
     );
-    const through = this.#bootstrap.map((b) => b.endpoint);
+    const through = this.#bootstrap.map((other) => other.endpoint);
     if (isBootstrap) this.#bootstrap.push(sim);
-    this.#world.act(sim, (node, now) => node.join(through, [], now));
+    world.act(sim, (node, now) => node.join(through, [], now));
     return sim;
   }
 
-  /** Runs to a time and tells how far it is. */
-  #watch(phase: string, until: Millis, done?: () => number, total = 100): void {
-    const world = this.#world;
-    const begun = world.now;
-    for (let step = 1; step <= 50; step++) {
-      const at = begun + (until - begun) * step / 50;
-      world.run(at);
-      this.#progress(phase, done?.() ?? step * 2, total, world.now);
+  /** So many of the nodes, at random; never one that newcomers join through. */
+  #share(share: number): SimNode[] {
+    if (share === 0) return [];
+    const others = this.#world.nodes.filter((sim) => !this.#bootstrap.includes(sim));
+    const count = Math.min(others.length, Math.round(share * this.#world.nodes.length));
+    for (let i = 0; i < count; i++) {
+      const j = i + this.#random.below(others.length - i);
+      [others[i], others[j]] = [others[j], others[i]];
     }
+    return others.slice(0, count);
   }
 
-  #idle(): ScenarioResult["idle"] {
+  #partition(duration: Millis): void {
     const world = this.#world;
-    const sum = (field: "bytesSent" | "packetsSent") =>
-      world.nodes.reduce((total, sim) => total + sim[field], 0);
-    const bytes = sum("bytesSent"), packets = sum("packetsSent");
-    this.#watch("at rest", world.now + IDLE_MS);
-    const perNodeSecond = (total: number) => total / world.nodes.length / (IDLE_MS / 1000);
-    return {
-      bytesPerSecond: perNodeSecond(sum("bytesSent") - bytes),
-      packetsPerSecond: perNodeSecond(sum("packetsSent") - packets),
-    };
-  }
-
-  /** Stores values from random nodes; their targets. */
-  #store(count: number): Id[] {
-    const targets: Id[] = [];
-    this.#spread("storing", count, (done) => {
-      const item = immutableItem(this.#crypto, bencodeBytes(this.#random.bytes(VALUE_BYTES)));
-      targets.push(item.target);
-      const sim = this.#random.pick(this.#alive());
-      this.#world.act(
-        sim,
-        (node, now) =>
-          node.put(item.target, undefined, undefined, () => item, now, (result: PutResult) => {
-            this.#replicas += result.stored.length;
-            done();
-          }),
-      );
-    });
-    return targets;
+    const one = new Set(this.#share(0.5));
+    world.partition((sim) => one.has(sim) ? 1 : 0);
+    this.#watch("partition", world.now + duration);
+    world.heal();
   }
 
   /** Departures without notice, each made up for by a newcomer, so that the size of the network stays. */
@@ -256,103 +250,233 @@ class Run {
     const leaveLater = (sim: SimNode) => {
       const session = this.#random.exponential(medianMs / Math.LN2);
       world.at(world.now + session, () => {
-        world.depart(sim);
-        leaveLater(this.#join(world.nodes.length));
+        this.#depart(sim);
+        leaveLater(this.#join());
       });
     };
-    for (const sim of this.#alive()) if (!this.#bootstrap.includes(sim)) leaveLater(sim);
+    for (const sim of world.nodes) if (!this.#bootstrap.includes(sim)) leaveLater(sim);
   }
 
-  #measure(
-    phase: string,
-    count: number,
-    start: (sim: SimNode, done: (sample: Omit<Sample, "at">) => void) => void,
-  ): Sample[] {
-    const samples: Sample[] = [];
-    const spanMs = this.#scenario.hours * 3_600_000;
-    this.#spread(phase, count, (done) => {
-      const at = this.#world.now;
-      start(this.#random.pick(this.#alive()), (sample) => {
-        samples.push({ at, ...sample });
+  #depart(sim: SimNode): void {
+    this.#world.depart(sim);
+    this.#fetched.delete(sim);
+    for (const operation of [...this.#operations]) {
+      if (operation.asker !== sim) continue;
+      this.#operations.delete(operation);
+      operation.restart();
+    }
+  }
+
+  /** Runs to a time and tells how far it is. */
+  #watch(phase: string, until: Millis, done?: () => number, total = STEPS): void {
+    const world = this.#world;
+    const begun = world.now;
+    for (let step = 1; step <= STEPS; step++) {
+      world.run(begun + (until - begun) * step / STEPS);
+      this.#progress(phase, done?.() ?? step, total, world.now);
+    }
+  }
+
+  #idle(): ScenarioResult["idle"] {
+    const world = this.#world;
+    const { bytesSent, packetsSent } = world;
+    this.#watch("at rest", world.now + IDLE_MS);
+    const perNodeSecond = (total: number) => total / world.nodes.length / (IDLE_MS / 1000);
+    return {
+      bytesPerSecond: perNodeSecond(world.bytesSent - bytesSent),
+      packetsPerSecond: perNodeSecond(world.packetsSent - packetsSent),
+    };
+  }
+
+  // ---- operations
+
+  /** Stores values from random nodes. */
+  #store(count: number): Item[] {
+    const items: Item[] = [];
+    this.#spread("storing", count, (_, done) => {
+      const item = immutableItem(this.#crypto, bencodeBytes(this.#random.bytes(VALUE_BYTES)));
+      items.push(item);
+      const put = (sim: SimNode, ended: (stored: readonly Id[]) => void) =>
+        this.#world.act(
+          sim,
+          (node, now) =>
+            node.put(item.target, undefined, undefined, () => item, now, (result) => {
+              this.#note("put", item.target, result.stored.length, result, result.stored);
+              ended(result.stored);
+            }),
+        );
+      this.#operate(() => this.#asker(), put, (stored) => {
+        this.#replicas += stored.length;
         done();
       });
-    }, spanMs);
-    // What never ended has failed.
-    while (samples.length < count) {
-      samples.push({
-        at: this.#world.now,
-        found: false,
-        hops: 0,
-        queries: 0,
-        elapsed: OPERATION_LIMIT_MS,
-      });
-    }
-    return samples;
+    });
+    return items;
   }
 
-  /** Starts operations one after the other, evenly over `spanMs`, and waits until all have ended. */
-  #spread(phase: string, count: number, start: (done: () => void) => void, spanMs = 0): void {
+  /** Lookups and, where there are values, as many fetches, in turns. */
+  #measure(items: readonly Item[]): { lookupSamples: Sample[]; fetchSamples: Sample[] } {
+    const { lookups, hours } = this.#scenario;
+    const lookupSamples: Sample[] = [], fetchSamples: Sample[] = [];
+    const kinds = items.length === 0 ? 1 : 2;
+    const count = kinds * lookups;
+    const open = new Map<number, { at: Millis; samples: Sample[] }>();
+    this.#spread("measuring", count, (index, done) => {
+      const samples = index % kinds === 0 ? lookupSamples : fetchSamples;
+      open.set(index, { at: this.#world.now, samples });
+      const drop = () => {
+        open.delete(index);
+        done();
+      };
+      const end = (outcome: Outcome) => {
+        samples.push({ at: open.get(index)!.at, ...outcome });
+        drop();
+      };
+      if (samples === lookupSamples) {
+        this.#operate(() => this.#asker(), (sim, ended) => this.#lookup(sim, ended), end);
+      } else this.#fetchAny(items, end, drop);
+    }, hours * 3_600_000);
+    for (const [index, { at, samples }] of open) {
+      samples.push({ at, found: false, hops: NaN, queries: NaN, elapsed: OPERATION_LIMIT_MS });
+      this.#fold(`${index} never ended`);
+    }
+    return { lookupSamples, fetchSamples };
+  }
+
+  /** Starts operations one after the other, evenly over `spanMs` or faster, and waits until all have ended. */
+  #spread(
+    phase: string,
+    count: number,
+    start: (index: number, done: () => void) => void,
+    spanMs = 0,
+  ): void {
     const world = this.#world;
-    const every = Math.max(1000 / OPERATIONS_PER_SECOND, spanMs / Math.max(1, count));
-    let ended = 0;
+    const every = spanMs > 0 ? spanMs / count : OPERATION_EVERY_MS / world.nodes.length;
     const begun = world.now;
-    for (let i = 0; i < count; i++) world.at(begun + i * every, () => start(() => ended++));
+    let ended = 0;
+    for (let i = 0; i < count; i++) world.at(begun + i * every, () => start(i, () => ended++));
     const limit = begun + count * every + OPERATION_LIMIT_MS;
     while (ended < count && world.now < limit) {
-      const goal = ended + Math.max(1, count / 50);
-      world.run(limit, () => ended >= goal || ended === count);
+      const goal = Math.min(count, ended + Math.max(1, count / STEPS));
+      world.run(limit, () => ended >= goal);
       this.#progress(phase, ended, count, world.now);
     }
   }
 
-  #lookup(sim: SimNode, done: (sample: Omit<Sample, "at">) => void): void {
+  /** Runs an operation from one node, and again from another where that departs before it ends. */
+  #operate<T>(
+    draw: () => SimNode | undefined,
+    start: (asker: SimNode, done: (outcome: T) => void) => void,
+    done: (outcome: T) => void,
+    onNobody: () => void = () => {},
+  ): void {
+    const asker = draw();
+    if (asker === undefined) return onNobody();
+    const operation = { asker, restart: () => this.#operate(draw, start, done, onNobody) };
+    this.#operations.add(operation);
+    start(asker, (outcome) => {
+      if (this.#operations.delete(operation)) done(outcome);
+    });
+  }
+
+  /** An honest node that is up and has joined. */
+  #asker(): SimNode {
+    for (let i = 0; i < ASKER_DRAWS; i++) {
+      const sim = this.#random.pick(this.#world.nodes);
+      const isIn = sim.state === "up" && sim.joinedAt <= this.#world.now;
+      if (isIn && sim.traits.impostor === undefined) return sim;
+    }
+    return this.#bootstrap[0];
+  }
+
+  #lookup(sim: SimNode, done: (outcome: Outcome) => void): void {
     const target = Id.read(this.#random.bytes(ID_BYTES));
     this.#world.act(sim, (node, now) =>
       node.find(target, now, (result) => {
         const [nearest] = result.closest;
-        const found = nearest !== undefined && this.#isClosest(nearest.id, sim, target);
-        done(this.#note("find", target, result, found));
+        const found = nearest !== undefined && this.#isClosest(nearest.id, sim, target, now);
+        done(this.#outcome("find", target, found, result));
       }));
   }
 
-  /** Whether no node that could have answered is closer to the target. */
-  #isClosest(id: Id, asker: SimNode, target: Id): boolean {
-    return this.#world.nodes.every((sim) =>
-      sim === asker || !sim.isUp || sim.traits.isSilent || sim.mappings !== undefined ||
-      compareDistance(sim.node.id, id, target) >= 0
-    );
-  }
-
-  #fetch(sim: SimNode, targets: readonly Id[], done: (sample: Omit<Sample, "at">) => void): void {
-    // Nothing cached: a node that holds the value itself would answer itself at once.
-    let target = this.#random.pick(targets);
-    for (let i = 0; i < 100 && sim.items.get(target, this.#world.now) !== undefined; i++) {
-      target = this.#random.pick(targets);
+  /**
+   * Whether no other honest node is closer to the target, among those that anybody can reach and that were there from
+   * before the lookup's start to its end.
+   */
+  #isClosest(id: Id, asker: SimNode, target: Id, startedAt: Millis): boolean {
+    for (const sim of this.#world.nodes) {
+      if (compareDistance(sim.node.id, id, target) >= 0 || sim === asker) continue;
+      const { natMs, impostor } = sim.traits;
+      const isReachable = sim.state === "up" && natMs === undefined && sim.side === asker.side;
+      if (isReachable && impostor === undefined && sim.joinedAt <= startedAt) return false;
     }
-    this.#world.act(sim, (node, now) =>
-      node.get(target, undefined, now, (result: GetResult) => {
-        done(this.#note("get", target, result, result.item !== undefined));
-      }));
+    return true;
   }
 
-  #note(kind: string, target: Id, result: FindResult, found: boolean): Omit<Sample, "at"> {
-    const { hops, elapsed, asked, closest } = result;
-    this.#outcomes.push(
-      [kind, target, found, hops, asked.length, elapsed, ...closest.map((c) => c.id)].join(" "),
+  /** Fetches one of the items from a node that neither holds it nor fetched it before: nothing is cached there. */
+  #fetchAny(
+    items: readonly Item[],
+    done: (outcome: Outcome) => void,
+    onNobody: () => void,
+  ): void {
+    let item = this.#random.pick(items);
+    const draw = () => {
+      for (let i = 0; i < FETCH_DRAWS; i++) {
+        const asker = this.#asker();
+        item = this.#random.pick(items);
+        const holds = asker.items.get(item.target, this.#world.now) !== undefined;
+        if (!holds && !this.#fetched.get(asker)?.has(item)) return asker;
+      }
+      return undefined;
+    };
+    this.#operate<Outcome>(
+      draw,
+      (sim, ended) => {
+        const wanted = item;
+        if (!this.#fetched.has(sim)) this.#fetched.set(sim, new Set());
+        this.#fetched.get(sim)!.add(wanted);
+        this.#world.act(sim, (node, now) =>
+          node.get(wanted.target, undefined, now, (result) => {
+            const found = result.item !== undefined && sameBytes(result.item.value, wanted.value);
+            ended(this.#outcome("get", wanted.target, found, result));
+          }));
+      },
+      done,
+      onNobody,
     );
-    return { found, hops, queries: asked.length, elapsed };
   }
 
-  #estimate(alive: readonly SimNode[]): number | null {
-    const estimates = alive.flatMap((sim) => sim.node.lookups.networkSize() ?? []);
-    if (estimates.length === 0) return null;
-    return estimates.sort((x, y) => x - y)[estimates.length >> 1];
+  #outcome(kind: string, target: Id, found: boolean, result: FindResult): Outcome {
+    this.#note(kind, target, found, result, result.closest.map((c) => c.id));
+    return { found, hops: result.hops, queries: result.asked.length, elapsed: result.elapsed };
   }
+
+  #note(
+    kind: string,
+    target: Id,
+    what: boolean | number,
+    { hops, asked, elapsed }: FindResult,
+    ids: readonly Id[],
+  ): void {
+    this.#fold([kind, target, what, hops, asked.length, elapsed, ...ids].join(" "));
+  }
+
+  #fold(line: string): void {
+    const bytes = new TextEncoder().encode(`${hex(this.#digest)} ${line}`);
+    this.#digest = new Uint8Array(this.#crypto.sha1(bytes));
+  }
+}
+
+/** The median of what nodes hold the network's size to be. */
+function estimate(nodes: readonly SimNode[]): number | null {
+  const estimates = nodes.flatMap((sim) => sim.node.lookups.networkSize() ?? []);
+  if (estimates.length === 0) return null;
+  return estimates.sort((x, y) => x - y)[estimates.length >> 1];
 }
 
 export function measured(samples: readonly Sample[]): Measured {
   const found = samples.filter((sample) => sample.found).length;
-  const over = (pick: (sample: Sample) => number) => distribution(samples.map(pick));
+  const over = (pick: (sample: Sample) => number) =>
+    distribution(samples.map(pick).filter((value) => !Number.isNaN(value)));
   return {
     count: samples.length,
     found,

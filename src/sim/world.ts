@@ -19,8 +19,17 @@ export const ACCESS_SIGMA = 0.7;
 /** Jitter of a packet: the mean of an exponential delay on top of the path's, as a share of the path's. */
 export const JITTER_SHARE = 0.02;
 
+/**
+ * Delays are whole multiples of 1/1024 ms. Sums of such times are exact, and the last bit of a logarithm, which
+ * machines need not agree on, is rounded away.
+ */
+const TIME_GRAIN = 1024;
+
 /** All nodes use one port; addresses tell them apart. */
 const PORT = 6881;
+
+/** Mappings of a NAT after which those that have ended are cleared out. */
+const MAX_MAPPINGS = 4_096;
 
 /** How links behave, besides their latency. */
 export interface LinkOptions {
@@ -29,37 +38,57 @@ export interface LinkOptions {
   readonly loss: number;
   /** Share of packets that arrive twice. */
   readonly duplication: number;
-  /** Share of packets that are held back by up to one more round trip, and so overtaken. */
+  /** Share of packets that are held back by up to their delay again, and so overtaken. */
   readonly reordering: number;
 }
 
+/** Answers a query in place of the node's own code: undefined leaves the packet to that. */
+export type Impostor = (
+  sim: SimNode,
+  datagram: Uint8Array,
+  from: Endpoint,
+) => Uint8Array | undefined;
+
 /** What a node is like, apart from its code. */
 export interface Traits {
-  /** Never answers: its socket is open, its process hangs. */
-  readonly isSilent?: boolean;
   /** Behind a NAT that passes only what comes from an address that was written to, for this long. */
   readonly natMs?: number;
   /** Added to each packet's way in and out. */
   readonly extraDelayMs?: number;
   /** Lost on top of the links' loss. */
   readonly extraLoss?: number;
+  /** What answers for it, where that is not the node. */
+  readonly impostor?: Impostor;
 }
 
-/** One simulated machine with its node. */
+/**
+ * up: takes part. silent: its socket is open, but its process hangs: it answers and asks nothing any more. departed:
+ * gone without notice.
+ */
+export type NodeState = "up" | "silent" | "departed";
+
+/** One simulated machine with its node. In the queue it stands for its own next tick. */
 export interface SimNode {
-  readonly index: number;
+  readonly kind: "node";
+  /** The number of nodes that were added before it. */
+  readonly serial: number;
   readonly endpoint: Endpoint;
   readonly region: number;
   readonly accessMs: number;
   readonly traits: Traits;
   readonly node: DhtNode;
   readonly items: MemoryItemStore;
-  /** False once it has departed. */
-  isUp: boolean;
+  readonly addedAt: Millis;
+  /** When its own join had ended; Infinity before. */
+  joinedAt: Millis;
+  state: NodeState;
+  /** Packets pass between nodes of the same side only. */
+  side: number;
   /** When a tick is queued for it; Infinity where none is. */
   tickAt: Millis;
   /** Where a NAT lets packets in from, and until when. */
   readonly mappings: Map<number, Millis> | undefined;
+  /** UDP payload. */
   bytesSent: number;
   packetsSent: number;
 }
@@ -71,22 +100,28 @@ type Event =
     readonly from: Endpoint;
     readonly datagram: Uint8Array;
   }
-  | { readonly kind: "tick"; readonly node: SimNode }
+  | SimNode
   | { readonly kind: "call"; readonly run: (now: Millis) => void };
 
 export class World {
   now: Millis = 0;
+  /** All but the departed. */
   readonly nodes: SimNode[] = [];
+  /** Delivered so far. */
   packets = 0;
-  /** Whether packets pass between two nodes: partitions. */
-  passes: (from: SimNode, to: SimNode) => boolean = () => true;
-  /** Hears what nodes tell. */
-  onEvent: ((node: SimNode, event: NodeEvent) => void) | undefined;
+  /** Sent so far, by all that ever were. */
+  bytesSent = 0;
+  packetsSent = 0;
   readonly #queue = new EventQueue<Event>();
   readonly #byAddress = new Map<number, SimNode>();
   readonly #random: SeededRandom;
   readonly #links: LinkOptions;
   readonly #crypto: ItemCrypto;
+  /** Buffers of packets that have arrived, by their length: a copy a packet would keep the collector busy. */
+  readonly #spare: Uint8Array[][] = [];
+  #added = 0;
+  /** Uptime of those that departed. */
+  #departedMs = 0;
 
   constructor(links: LinkOptions, crypto: ItemCrypto, seed: number) {
     this.#links = links;
@@ -100,8 +135,8 @@ export class World {
     traits: Traits = {},
     limitBytes = 2 ** 30,
   ): SimNode {
-    const index = this.nodes.length;
-    const random = new SeededRandom(this.#random.word(), index);
+    const serial = this.#added++;
+    const random = new SeededRandom(this.#random.word(), serial);
     const endpoint = this.#freeEndpoint();
     const id = Id.read(random.bytes(ID_BYTES));
     const items = new MemoryItemStore(id, limitBytes, random.word());
@@ -111,18 +146,22 @@ export class World {
       items,
       randomBytes: (length) => random.bytes(length),
       send: (datagram, to) => this.#send(sim, datagram, to),
-      emit: (event) => this.onEvent?.(sim, event),
+      emit: (event) => hear(sim, event, this.now),
     };
     const sim: SimNode = {
-      index,
+      kind: "node",
+      serial,
       endpoint,
       // Evenly over the regions, whatever the number of nodes.
-      region: index % this.#links.latency.regions.length,
+      region: serial % this.#links.latency.regions.length,
       accessMs: ACCESS_MEDIAN_MS * Math.exp(ACCESS_SIGMA * this.#random.normal()),
       traits,
       node: new DhtNode(host, { ...options, id, families: [4] }, this.now),
       items,
-      isUp: true,
+      addedAt: this.now,
+      joinedAt: Infinity,
+      state: "up",
+      side: 0,
       tickAt: Infinity,
       mappings: traits.natMs === undefined ? undefined : new Map(),
       bytesSent: 0,
@@ -148,32 +187,61 @@ export class World {
 
   /** A departure without notice: whatever is under way to it is lost. */
   depart(sim: SimNode): void {
-    sim.isUp = false;
+    if (sim.state === "departed") return;
+    sim.state = "departed";
     this.#byAddress.delete(sim.endpoint.a);
+    this.nodes.splice(this.nodes.indexOf(sim), 1);
+    this.#departedMs += this.now - sim.addedAt;
+  }
+
+  /** Its process hangs from now on. */
+  silence(sim: SimNode): void {
+    if (sim.state === "up") sim.state = "silent";
+  }
+
+  /** Cuts the network: packets pass between nodes of one side only. What is under way still arrives. */
+  partition(sideOf: (sim: SimNode) => number): void {
+    for (const sim of this.nodes) sim.side = sideOf(sim);
+  }
+
+  heal(): void {
+    this.partition(() => 0);
+  }
+
+  /** The uptimes of all nodes that ever were, added up. */
+  get nodeMs(): number {
+    return this.nodes.reduce((sum, sim) => sum + this.now - sim.addedAt, this.#departedMs);
   }
 
   /** Lets time pass until `until`, or until `isDone`. */
   run(until: Millis, isDone: () => boolean = () => false): void {
-    while (this.#queue.next <= until && !isDone()) {
-      this.now = this.#queue.next;
-      this.#happen(this.#queue.take());
+    const queue = this.#queue;
+    while (queue.next <= until) {
+      if (isDone()) return;
+      this.now = queue.next;
+      this.#happen(queue.take());
     }
-    if (this.#queue.next > until) this.now = Math.max(this.now, until);
+    this.now = Math.max(this.now, until);
   }
 
   #happen(event: Event): void {
-    if (event.kind === "call") return event.run(this.now);
-    if (event.kind === "tick") {
-      const { node: sim } = event;
+    if (event.kind === "packet") {
+      const { to, from, datagram } = event;
+      if (to.state === "up" && this.#isLetIn(to, from)) this.#deliver(to, from, datagram);
+      (this.#spare[datagram.length] ??= []).push(datagram);
+    } else if (event.kind === "node") {
       // A tick that was brought forward since is superseded.
-      if (sim.tickAt !== this.now || !sim.isUp) return;
-      sim.tickAt = Infinity;
-      sim.node.tick(this.now);
-      return this.#arm(sim);
-    }
-    const { to, from, datagram } = event;
-    if (!to.isUp || to.traits.isSilent || !this.#isLetIn(to, from)) return;
+      if (event.tickAt !== this.now || event.state !== "up") return;
+      event.tickAt = Infinity;
+      event.node.tick(this.now);
+      this.#arm(event);
+    } else event.run(this.now);
+  }
+
+  #deliver(to: SimNode, from: Endpoint, datagram: Uint8Array): void {
     this.packets++;
+    const reply = to.traits.impostor?.(to, datagram, from);
+    if (reply !== undefined) return this.#send(to, reply, from);
     to.node.receive(datagram, from, this.now);
     this.#arm(to);
   }
@@ -186,30 +254,40 @@ export class World {
     const next = sim.node.nextDeadline;
     if (next >= sim.tickAt) return;
     sim.tickAt = Math.max(next, this.now);
-    this.#queue.add(sim.tickAt, { kind: "tick", node: sim });
+    this.#queue.add(sim.tickAt, sim);
   }
 
   #send(from: SimNode, datagram: Uint8Array, endpoint: Endpoint): void {
-    if (!from.isUp) return;
+    if (from.state !== "up") return;
+    const { length } = datagram;
     from.packetsSent++;
-    from.bytesSent += datagram.length;
-    from.mappings?.set(endpoint.a, this.now + from.traits.natMs!);
+    from.bytesSent += length;
+    this.packetsSent++;
+    this.bytesSent += length;
+    if (from.mappings !== undefined) {
+      if (from.mappings.size >= MAX_MAPPINGS) forget(from.mappings, this.now);
+      from.mappings.set(endpoint.a, this.now + from.traits.natMs!);
+    }
     const to = this.#byAddress.get(endpoint.a);
-    if (to === undefined || endpoint.port !== PORT || !this.passes(from, to)) return;
+    if (to === undefined || endpoint.port !== PORT || from.side !== to.side) return;
     const random = this.#random;
     const { loss, duplication, reordering } = this.#links;
-    const extra = (from.traits.extraLoss ?? 0) + (to.traits.extraLoss ?? 0);
-    if (random.fraction() < loss + extra) return;
-    const copy = datagram.slice();
+    const arrives = (1 - loss) * (1 - (from.traits.extraLoss ?? 0)) *
+      (1 - (to.traits.extraLoss ?? 0));
+    if (random.fraction() >= arrives) return;
     const delay = this.#delay(from, to);
-    const late = reordering > 0 && random.fraction() < reordering
-      ? delay * (1 + random.fraction())
-      : 0;
-    const packet = { kind: "packet", to, from: from.endpoint, datagram: copy } as const;
-    this.#queue.add(this.now + delay + late, packet);
+    const isHeldBack = reordering > 0 && random.fraction() < reordering;
+    this.#carry(from, to, datagram, isHeldBack ? delay * (1 + random.fraction()) : delay);
     if (duplication > 0 && random.fraction() < duplication) {
-      this.#queue.add(this.now + this.#delay(from, to), { ...packet, datagram: copy.slice() });
+      this.#carry(from, to, datagram, this.#delay(from, to));
     }
+  }
+
+  #carry(from: SimNode, to: SimNode, datagram: Uint8Array, delay: Millis): void {
+    const copy = this.#spare[datagram.length]?.pop() ?? new Uint8Array(datagram.length);
+    copy.set(datagram);
+    const at = this.now + Math.ceil(delay * TIME_GRAIN) / TIME_GRAIN;
+    this.#queue.add(at, { kind: "packet", to, from: from.endpoint, datagram: copy });
   }
 
   /** One way: half the regions' round trip, both access lines, jitter, and what the machines themselves add. */
@@ -221,13 +299,31 @@ export class World {
 
   /** An address of its own in public space, scattered, so that networks of addresses mean nothing. */
   #freeEndpoint(): Endpoint {
+    for (;;) {
+      const endpoint = this.randomEndpoint();
+      if (!this.#byAddress.has(endpoint.a)) return endpoint;
+    }
+  }
+
+  /** An address in public space, whether anybody has it or not. */
+  randomEndpoint(): Endpoint {
     const bytes = new Uint8Array(6);
     for (;;) {
       putWord(bytes, 0, this.#random.word());
       bytes[4] = PORT >> 8;
       bytes[5] = PORT & 255;
       const endpoint = Endpoint.read(bytes, 0, 4);
-      if (endpoint.scope === "global" && !this.#byAddress.has(endpoint.a)) return endpoint;
+      if (endpoint.scope === "global") return endpoint;
     }
   }
+}
+
+/** Notes in `sim` what its node tells. */
+function hear(sim: SimNode, event: NodeEvent, now: Millis): void {
+  const hasJoined = event.type === "bootstrap" && event.state === "joined";
+  if (hasJoined) sim.joinedAt = Math.min(sim.joinedAt, now);
+}
+
+function forget(mappings: Map<number, Millis>, now: Millis): void {
+  for (const [address, until] of mappings) if (until < now) mappings.delete(address);
 }

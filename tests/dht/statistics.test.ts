@@ -16,6 +16,7 @@ function result(target: Id, ids: Id[], changes: Partial<LookupResult> = {}): Loo
     state: "responded",
     sentAt: 0,
     rtt: 1,
+    coordinate: undefined,
     token: undefined,
   } satisfies Candidate));
   return {

@@ -1,0 +1,191 @@
+// `dmnode sim`: runs the simulator, tells its progress, and prints what came of it.
+
+import { itemCrypto } from "../runtime/crypto.ts";
+import { flatLatency, LatencyError, type LatencyMatrix, parseLatencyCsv } from "../sim/latency.ts";
+import { REGIONS } from "../sim/regions.ts";
+import { report } from "../sim/report.ts";
+import { type Measured, runScenario, type Scenario } from "../sim/scenario.ts";
+import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
+import { VERSION } from "../version.ts";
+import { UserError } from "./errors.ts";
+import { shipped, type SimFlags } from "./sim_options.ts";
+
+/** Runs one simulation for each size. */
+export function simulate(flags: SimFlags): void {
+  const latency = latencyOf(flags.latency);
+  // Opened first: a report that can't be written must not cost an hour's run.
+  const file = flags.report === undefined ? undefined : create(flags.report);
+  const runs = flags.nodes.map((nodes) => run(scenarioOf(nodes, latency, flags)));
+  if (file !== undefined) {
+    const bytes = new TextEncoder().encode(report(runs, `dmnode ${VERSION}`));
+    for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+    file.close();
+  }
+  if (flags.json) printJson(runs);
+  else if (runs.length === 1) printOne(runs[0]);
+  else printSeveral(runs);
+}
+
+function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Scenario {
+  return {
+    nodes,
+    lookups: flags.lookups,
+    values: flags.values,
+    seed: flags.seed,
+    latency,
+    loss: flags.loss,
+    duplication: flags.duplication,
+    reordering: flags.reordering,
+    silent: flags.silent,
+    nat: flags.nat,
+    flaky: flags.flaky,
+    sybils: flags.sybils,
+    kill: flags.kill,
+    partitionMinutes: flags.partition,
+    churnMinutes: flags.churn,
+    hours: flags.hours,
+    k: flags.k,
+    alpha: flags.alpha,
+    healthCheckIntervalMs: shipped("HEALTH_CHECK_INTERVAL") * 1000,
+  };
+}
+
+function latencyOf(name: string): LatencyMatrix {
+  if (name === "regions") return REGIONS;
+  if (/^\d+(\.\d+)?$/.test(name)) return flatLatency(Number(name));
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(name);
+  } catch (error) {
+    throw new UserError(`--latency: ${name} can't be read: ${reason(error)}`, true);
+  }
+  try {
+    return parseLatencyCsv(text, name.replace(/^.*[/\\]/, ""));
+  } catch (error) {
+    if (error instanceof LatencyError) throw new UserError(`--latency: ${error.message}`, true);
+    throw error;
+  }
+}
+
+function create(path: string): Deno.FsFile {
+  try {
+    return Deno.openSync(path, { write: true, create: true, truncate: true });
+  } catch (error) {
+    throw new UserError(`--report: ${path} can't be written: ${reason(error)}`, true);
+  }
+}
+
+function run(scenario: Scenario): CompletedRun {
+  const begun = performance.now();
+  const isTerminal = Deno.stderr.isTerminal();
+  const tell = (line: string) => Deno.stderr.writeSync(new TextEncoder().encode(`\r${line}\x1b[K`));
+  const result = runScenario(scenario, itemCrypto, (phase, done, total, now) => {
+    if (!isTerminal) return;
+    const share = Math.floor(100 * done / total);
+    const seconds = Math.round((performance.now() - begun) / 1000);
+    tell(
+      `${number(scenario.nodes)} nodes: ${phase} ${share} %, ` +
+        `${number(now / 1000)} s simulated in ${seconds} s`,
+    );
+  });
+  if (isTerminal) tell("");
+  const { rss } = Deno.memoryUsage();
+  return { scenario, result, wallMs: performance.now() - begun, rssBytes: rss };
+}
+
+function printJson(runs: readonly CompletedRun[]): void {
+  const line = hopsFit(runs);
+  const all = runs.map(summary);
+  const printed = runs.length === 1
+    ? all[0]
+    : { runs: all, hops_per_log2_nodes: line?.slope, hops_intercept: line?.intercept };
+  console.log(JSON.stringify(printed, null, 2));
+}
+
+function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
+  const { lookups, fetches, idle } = result;
+  console.log(`${number(scenario.nodes)} nodes: ${conditions(scenario).join(", ")}\n`);
+  const row = (name: string, { count, success, hops, queries, latency }: Measured) => [
+    name,
+    number(count),
+    percent(success),
+    hops.mean.toFixed(2),
+    number(hops.p95),
+    number(hops.max),
+    queries.mean.toFixed(1),
+    number(queries.p95),
+    ...[latency.mean, latency.p50, latency.p95, latency.p99].map(number),
+  ];
+  printTable(
+    ["", "count", "found", "hops", "p95", "max", "queries", "p95", "ms", "p50", "p95", "p99"],
+    [row("lookups", lookups), ...(fetches === undefined ? [] : [row("fetches", fetches)])],
+  );
+  const kept = result.replicas === undefined
+    ? ""
+    : `, ${result.replicas.toFixed(1)} replicas a value`;
+  console.log(
+    `\n${number(result.contactsPerNode)} contacts a node${kept}; at rest ` +
+      `${idle.packetsPerSecond.toFixed(2)} packets/s and ${number(idle.bytesPerSecond)} bytes/s ` +
+      `sent by a node\n${number(result.virtualMs / 1000)} s simulated in ` +
+      `${(wallMs / 1000).toFixed(1)} s, ${number(rssBytes / 2 ** 20)} MiB; digest ${result.digest}`,
+  );
+}
+
+function printSeveral(runs: readonly CompletedRun[]): void {
+  const { values } = runs[0].scenario;
+  console.log(`${conditions(runs[0].scenario).join(", ")}\n`);
+  const head = [
+    ["nodes", "found", "hops", "p95", "max", "queries", "p95", "ms", "p95"],
+    values > 0 ? ["fetched", "queries", "ms", "p50", "p95", "p99"] : [],
+    ["packets/s", "MiB", "wall s"],
+  ].flat();
+  const rows = runs.map(({ scenario, result, wallMs, rssBytes }) => {
+    const { lookups: l, fetches: f, idle } = result;
+    return [
+      number(scenario.nodes),
+      percent(l.success),
+      l.hops.mean.toFixed(2),
+      number(l.hops.p95),
+      number(l.hops.max),
+      l.queries.mean.toFixed(1),
+      number(l.queries.p95),
+      number(l.latency.mean),
+      number(l.latency.p95),
+      ...(values === 0 ? [] : f === undefined ? new Array<string>(6).fill("-") : [
+        percent(f.success),
+        f.queries.mean.toFixed(1),
+        ...[f.latency.mean, f.latency.p50, f.latency.p95, f.latency.p99].map(number),
+      ]),
+      idle.packetsPerSecond.toFixed(2),
+      number(rssBytes / 2 ** 20),
+      (wallMs / 1000).toFixed(1),
+    ];
+  });
+  printTable(head, rows);
+  const line = hopsFit(runs);
+  if (line !== undefined) {
+    console.log(
+      `\nMean hops = ${line.intercept.toFixed(2)} + ${line.slope.toFixed(3)} log2(nodes)`,
+    );
+  }
+}
+
+function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = head.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)));
+  for (const row of [head, ...rows]) {
+    console.log(row.map((cell, i) => cell.padStart(widths[i])).join("  "));
+  }
+}
+
+/** Rounded, with the thousands set apart. */
+function number(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(2)} %`;
+}
+
+function reason(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0];
+}

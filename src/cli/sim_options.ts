@@ -1,0 +1,109 @@
+// The options of `dmnode sim`; the simulator itself is loaded only when it runs.
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { SETTINGS } from "../config.ts";
+
+/** Sizes that one call may run, one after the other. */
+const MAX_SIZES = 10;
+
+/** Below this a network is no network, above it no machine holds it. */
+const MIN_NODES = 4, MAX_NODES = 1_000_000;
+
+/** What commander makes of the options. */
+export interface SimFlags {
+  readonly nodes: readonly number[];
+  readonly lookups: number;
+  readonly values: number;
+  readonly seed: number;
+  readonly latency: string;
+  readonly loss: number;
+  readonly duplication: number;
+  readonly reordering: number;
+  readonly silent: number;
+  readonly nat: number;
+  readonly flaky: number;
+  readonly sybils: number;
+  readonly kill: number;
+  readonly partition: number;
+  readonly churn: number;
+  readonly hours: number;
+  readonly k: number;
+  readonly alpha: number;
+  readonly json: boolean | undefined;
+  readonly report: string | undefined;
+}
+
+/** A setting's default: the simulator runs what is shipped. */
+export function shipped(name: string): number {
+  return Number(SETTINGS.find((setting) => setting.name === name)!.default);
+}
+
+export function addSimCommand(dmnode: Command): void {
+  const k = shipped("K_BUCKET_SIZE"), alpha = shipped("ALPHA");
+  dmnode.command("sim")
+    .description("simulate a network of nodes in virtual time")
+    .addOption(
+      new Option("--nodes <n>", "how many nodes; several sizes separated by commas")
+        .argParser(sizes).default([1_000], "1000"),
+    )
+    .option("--lookups <n>", "lookups to measure", integer(1, 10_000_000), 1_000)
+    .option("--values <n>", "values to store, and to fetch as often", integer(0, 1_000_000), 0)
+    .option("--seed <n>", "what all randomness follows from", integer(0, 2 ** 53 - 1), 1)
+    .option("--latency <model>", "a CSV of round trips, one for all in ms, or regions", "regions")
+    .option("--loss <share>", "packets lost", share, 0.01)
+    .option("--duplication <share>", "packets that arrive twice", share, 0)
+    .option("--reordering <share>", "packets that are overtaken", share, 0)
+    .option("--silent <share>", "nodes that stop answering before values are stored", share, 0)
+    .option("--nat <share>", "nodes behind a NAT", share, 0)
+    .option("--flaky <share>", "nodes that are slow or lose half of their packets", share, 0)
+    .option("--sybils <share>", "nodes that answer with invented neighbours", share, 0)
+    .option("--kill <share>", "nodes that vanish after values are stored", share, 0)
+    .option("--partition <minutes>", "cut the network in two for so long, then heal it", span, 0)
+    .option("--churn <minutes>", "median session of a node; others take their places", span, 0)
+    .option("--hours <h>", "spread the measurement over so many virtual hours", span, 0)
+    .option("--k <n>", "contacts in a bucket, replicas of a value", integer(1, 100), k)
+    .option("--alpha <n>", "concurrent queries of a lookup", integer(1, 20), alpha)
+    .option("--json", "print one JSON object")
+    .option("--report <file.html>", "write a page with plots")
+    .addHelpText("after", HELP)
+    .action(async (flags: SimFlags) => await (await import("./sim.ts")).simulate(flags));
+}
+
+const HELP = `
+Examples:
+  dmnode sim --nodes 1000 --values 200
+  dmnode sim --nodes 100,1000,10000 --report hops.html
+  dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`;
+
+function integer(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It has to be a whole number from ${least} to ${most}.`);
+  };
+}
+
+function sizes(text: string): number[] {
+  const one = integer(MIN_NODES, MAX_NODES);
+  const list = text.split(",").map(one);
+  if (list.length <= MAX_SIZES) return list;
+  throw new InvalidArgumentError(`It takes ${MAX_SIZES} sizes at most.`);
+}
+
+function number(text: string): number {
+  return /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
+}
+
+/** All of the packets or nodes would leave nothing to measure. */
+function share(text: string): number {
+  const value = number(text);
+  if (value >= 0 && value <= 0.95) return value;
+  throw new InvalidArgumentError("It has to be a share from 0 to 0.95.");
+}
+
+/** Some time, in the option's own unit. */
+function span(text: string): number {
+  const value = number(text);
+  if (value >= 0 && value <= 100_000) return value;
+  throw new InvalidArgumentError("It has to be a number from 0 to 100000.");
+}

@@ -1,0 +1,53 @@
+// `dmnode sim` as a process.
+
+import assert from "node:assert/strict";
+import { run } from "../program/program.ts";
+
+const SMALL = ["sim", "--nodes", "40", "--lookups", "10", "--values", "3"];
+
+Deno.test("--json prints one object, the same one on every run but for time and memory", async () => {
+  const [first, second] = await Promise.all([run([...SMALL, "--json"]), run([...SMALL, "--json"])]);
+  assert.equal(first.code, 0, first.stderr);
+  assert.equal(first.stderr, "");
+  const [x, y] = [first, second].map(({ stdout }) => JSON.parse(stdout));
+  assert.equal(x.nodes, 40);
+  assert.equal(x.found, 10);
+  assert.equal(x.fetches.found, 10);
+  assert.ok(x.wall_s > 0 && x.rss_bytes > 1e6);
+  for (const one of [x, y]) delete one.wall_s, delete one.rss_bytes;
+  assert.deepEqual(x, y);
+});
+
+Deno.test("a report and a table are made, of several sizes too", async () => {
+  const cwd = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${cwd}/two.csv`, ",a,b\na,,80\nb,80,\n");
+    const args = ["--nodes", "10,20", "--latency", "two.csv", "--report", "page.html"];
+    const { code, stdout, stderr } = await run([...SMALL, ...args], { cwd });
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /latency two\.csv/);
+    assert.match(stdout, /Mean hops = -?\d+\.\d+ \+ -?\d+\.\d+ log2\(nodes\)/);
+    assert.match(await Deno.readTextFile(`${cwd}/page.html`), /<\/html>\s*$/);
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+});
+
+Deno.test("wrong usage ends with one line and status 2", async () => {
+  const wrong: [string[], RegExp][] = [
+    [["--nodes", "1"], /whole number from 4/],
+    [["--nodes", "ten"], /whole number from 4/],
+    [["--loss", "1.5"], /share from 0 to 0\.95/],
+    [["--churn", "-1"], /number from 0/],
+    [["--latency", "missing.csv"], /missing\.csv can't be read/],
+    [["--report", "missing/page.html"], /missing\/page\.html can't be written/],
+    [["--speed", "9"], /unknown option/],
+  ];
+  await Promise.all(wrong.map(async ([args, message]) => {
+    const { code, stdout, stderr } = await run([...SMALL, ...args]);
+    assert.equal(code, 2, args.join(" "));
+    assert.equal(stdout, "");
+    assert.match(stderr, /^dmnode: [^\n]*\n$/);
+    assert.match(stderr, message);
+  }));
+});

@@ -1,0 +1,87 @@
+// Whole runs: what follows from the seed alone, and what networks withstand.
+
+import assert from "node:assert/strict";
+import { flatLatency } from "../../src/sim/latency.ts";
+import { distribution, measured } from "../../src/sim/scenario.ts";
+import { simulate } from "./scenarios.ts";
+
+Deno.test("the same seed gives the same result, another seed or scenario another one", () => {
+  const trouble = {
+    values: 5,
+    loss: 0.02,
+    duplication: 0.05,
+    reordering: 0.1,
+    flaky: 0.2,
+    nat: 0.1,
+  };
+  const first = simulate(trouble);
+  assert.deepEqual(simulate(trouble), first);
+  assert.match(first.digest, /^[0-9a-f]{40}$/);
+  const others = [{ seed: 2 }, { values: 6 }, { loss: 0.03 }, { latency: flatLatency(51) }];
+  const digests = others.map((other) => simulate({ ...trouble, ...other }).digest);
+  assert.equal(new Set([first.digest, ...digests]).size, 5);
+});
+
+Deno.test("without troubles every lookup finds the closest node, and every value is found", () => {
+  const { lookups, fetches, replicas, lookupSamples, fetchSamples } = simulate({ values: 20 });
+  assert.equal(lookups.found, 40);
+  assert.equal(fetches?.found, 40);
+  assert.equal(replicas, 8);
+  assert.equal(lookupSamples.length, 40);
+  // Nothing comes from the asker itself: at the least one round trip is paid.
+  for (const { elapsed, queries } of fetchSamples) assert.ok(elapsed > 50 && queries > 0);
+  assert.ok(lookups.hops.mean >= 1 && lookups.queries.mean >= 8);
+});
+
+Deno.test("where every node holds the value there is nothing to fetch", () => {
+  const { fetches, replicas } = simulate({ nodes: 8, values: 2, lookups: 2 });
+  assert.equal(fetches, undefined);
+  assert.equal(replicas, 8);
+});
+
+Deno.test("half of the nodes vanish, and the values are still found", () => {
+  const { lookups, fetches } = simulate({ values: 20, kill: 0.5 });
+  assert.equal(fetches?.success, 1);
+  assert.ok(lookups.success > 0.9, `${lookups.success}`);
+});
+
+Deno.test("a quarter of the nodes falls silent, and values are stored on the others", () => {
+  const { lookups, fetches, replicas } = simulate({ values: 20, silent: 0.25 });
+  assert.equal(fetches?.success, 1);
+  assert.equal(replicas, 8);
+  assert.ok(lookups.success > 0.9, `${lookups.success}`);
+});
+
+Deno.test("after a partition values are read on both sides", () => {
+  const { fetches, virtualMs } = simulate({ values: 20, partitionMinutes: 10 });
+  assert.equal(fetches?.success, 1);
+  assert.ok(virtualMs > 10 * 60_000);
+});
+
+Deno.test("under churn newcomers take the places of those that leave", () => {
+  const { lookups, virtualMs, traffic } = simulate({ churnMinutes: 10, hours: 0.25 });
+  assert.equal(traffic.length, 60);
+  assert.equal(lookups.count, 40);
+  assert.ok(lookups.success > 0.9, `${lookups.success}`);
+  assert.ok(virtualMs >= 0.24 * 3_600_000);
+});
+
+Deno.test("liars cost time, and hide the closest node from nobody", () => {
+  const calm = simulate({ values: 10 }), lied = simulate({ values: 10, sybils: 0.1 });
+  assert.ok(lied.lookups.queries.mean > calm.lookups.queries.mean);
+  assert.ok(lied.lookups.success > 0.9, `${lied.lookups.success}`);
+  assert.ok(lied.fetches!.success > 0.9, `${lied.fetches!.success}`);
+});
+
+Deno.test("an operation that never ended counts as a failure, but has no hops", () => {
+  const sample = { at: 0, found: true, hops: 2, queries: 10, elapsed: 100 };
+  const lost = { at: 0, found: false, hops: NaN, queries: NaN, elapsed: 60_000 };
+  const { count, found, success, hops, latency } = measured([sample, lost]);
+  assert.deepEqual([count, found, success, hops.mean, latency.max], [2, 1, 0.5, 2, 60_000]);
+});
+
+Deno.test("percentiles are taken of sorted figures", () => {
+  const values = Array.from({ length: 100 }, (_, i) => 99 - i);
+  assert.deepEqual(distribution(values), { mean: 49.5, p50: 50, p95: 95, p99: 99, max: 99 });
+  assert.deepEqual(distribution([]), { mean: 0, p50: 0, p95: 0, p99: 0, max: 0 });
+});
