@@ -2,6 +2,7 @@
 // of the same length, on the same socket API, and against the DHT nodes that npm and Debian offer. The servers of a
 // table take turns in one run; their ratios are the result.
 
+import { putItems } from "./full_node.ts";
 import { median, printTable } from "./measure.ts";
 import {
   buildGenerator,
@@ -102,16 +103,19 @@ async function againstBounds(
   const echo = await running.startOwn("servers.ts", node.host, "echo");
   const compared: Comparison[] = [];
   for (const query of queries) {
-    const reply = btoa(String.fromCharCode(...await askOnce(node, query)));
+    const reply = btoa(String.fromCharCode(...await askOnce(node, queryLike(node, query))));
     const stub = await running.startOwn("servers.ts", node.host, "stub", reply);
-    const samples = await running.load(query, { echo, stub, node }, node.item);
+    // The stub and the echo are sent the very same queries.
+    const { item } = node;
+    const servers = { echo: { ...echo, item }, stub: { ...stub, item }, node };
+    const samples = await running.load(query, servers);
     compared.push({ title: bind === "0.0.0.0" ? `${query} on ${node.host}` : query, samples });
   }
   return compared;
 }
 
 /** The node against the DHT nodes that others have published, each filled by a swarm of its own. */
-async function againstPeers(running: Running): Promise<Comparison[]> {
+export async function againstPeers(running: Running): Promise<Comparison[]> {
   const servers: Record<string, Server> = {
     dmnode: await running.startOwn("node_server.ts", "127.0.0.1"),
   };
@@ -119,29 +123,34 @@ async function againstPeers(running: Running): Promise<Comparison[]> {
   await using swarms = new AsyncDisposableStack();
   for (const [i, [name, peer]] of Object.entries(PEERS).entries()) {
     if (await peer.isInstalled()) {
-      servers[name] = await peer.start(running, swarms.use(new Swarm(PEER_SWARM_PORT + i)));
+      const server = await peer.start(running, swarms.use(new Swarm(PEER_SWARM_PORT + i)));
+      servers[name] = { ...server, item: `${await putItems((query) => askOnce(server, query))}` };
     } else console.log(`\n${name}: skipped, ${peer.install}`);
   }
   if (Object.keys(servers).length === 1) return [];
-  for (const query of ["ping", "find_node", "get_peers"] as const) {
-    compared.push({ title: query, samples: await running.load(query, servers, "") });
+  for (const query of ["ping", "find_node", "get_peers", "get"] as const) {
+    compared.push({ title: query, samples: await running.load(query, servers) });
   }
   return compared;
 }
 
-/** The node's reply to a query just like the generator's: what the stub is to answer. */
-async function askOnce({ port, item }: Server, query: Query): Promise<Uint8Array> {
+/** A query just like the generator's. */
+function queryLike({ item }: Server, query: Query): Uint8Array {
   const text = (text: string) => Array.from(text, (c) => c.charCodeAt(0));
   const target = item.match(/../g)!.map((hex) => parseInt(hex, 16));
   const key = query === "get_peers" ? "9:info_hash20:" : "6:target20:";
-  const datagram = Uint8Array.from([
+  return Uint8Array.from([
     ...text(`d1:ad2:id20:${"A".repeat(20)}`),
     ...(query === "ping" ? [] : [...text(key), ...target]),
     ...text(`e1:q${query.length}:${query}2:roi1e1:t4:tid01:y1:qe`),
   ]);
+}
+
+/** Sends a server one query and waits for the reply. */
+async function askOnce({ port }: Server, query: Uint8Array): Promise<Uint8Array> {
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   try {
-    await socket.send(datagram, { transport: "udp", hostname: "127.0.0.1", port });
+    await socket.send(query, { transport: "udp", hostname: "127.0.0.1", port });
     const [reply] = await socket.receive();
     return reply;
   } finally {
@@ -181,7 +190,7 @@ load generator took of its core: below 100 % it is not the limit.`);
   }
 }
 
-function printPeers(how: string, compared: readonly Comparison[]): void {
+export function printPeers(how: string, compared: readonly Comparison[]): void {
   if (compared.length === 0) return;
   const rows = compared.flatMap(({ title, samples }) =>
     Array.from(samples.keys(), (name) => [

@@ -44,7 +44,7 @@ export interface Server {
   readonly port: number;
   /** Where a node of ours is bound. */
   readonly host: string;
-  /** The item to ask a node of ours for. */
+  /** The item to ask it for. */
   readonly item: string;
   /** How the npm peer's program tells where it is. */
   readonly nodes?: readonly { address: string }[];
@@ -141,14 +141,14 @@ export class Running implements AsyncDisposable {
    * Loads the servers in turn, round after round; the first round only warms them up. A round in which the busy machine
    * let one of them answer nothing at all says nothing, and is repeated.
    */
-  async load(query: Query, servers: Record<string, Server>, item: string): Promise<Samples> {
+  async load(query: Query, servers: Record<string, Server>): Promise<Samples> {
     const { rounds } = this.options;
     const samples: Samples = new Map(Object.keys(servers).map((name) => [name, []]));
     for (let round = 0, idle = 0; round <= rounds;) {
       const results: [string, Sample][] = [];
       for (const [name, server] of Object.entries(servers)) {
         const sample = await this.#sample(server, query, [
-          ...(query === "get" ? ["--target", item] : []),
+          ...(query === "get" ? ["--target", server.item] : []),
           ...(name === "echo" ? ["--echo"] : []),
         ]);
         results.push([name, sample]);

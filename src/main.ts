@@ -1,5 +1,5 @@
-// The program: command line in, exit status out.
+// The program: command line in, exit status out. A worker of `dmnode swarm` starts here as well: in an executable this
+// is the only module that has an address.
 
-import { runCommandLine } from "./cli/program.ts";
-
-Deno.exit(await runCommandLine(Deno.args));
+if ("WorkerGlobalScope" in globalThis) (await import("./runtime/swarm.ts")).serveSwarm();
+else Deno.exit(await (await import("./cli/program.ts")).runCommandLine(Deno.args));

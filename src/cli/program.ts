@@ -2,9 +2,11 @@
 
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError, SETTINGS } from "../config.ts";
+import { COMMIT } from "../commit.ts";
 import { VERSION } from "../version.ts";
 import * as client from "./client.ts";
 import { UserError } from "./errors.ts";
+import { addSimCommand } from "./sim_options.ts";
 
 /** Exit statuses of the contract. */
 const DONE = 0, FAILED = 1, WRONG_USAGE = 2;
@@ -64,13 +66,18 @@ function program(allowNet: true | string | undefined): Command {
   const dmnode = new Command("dmnode")
     .description("DataMgmt Node: a Kademlia DHT node that speaks BitTorrent Mainline's protocol.")
     .version(
-      `dmnode ${VERSION} (Deno ${Deno.version.deno}, ${Deno.build.target})`,
+      `dmnode ${VERSION} (${COMMIT}, Deno ${Deno.version.deno}, ${Deno.build.target})`,
       "-V, --version",
-      "print version, Deno and target",
+      "print version, commit, Deno and target",
     )
     .helpOption("-h, --help", "show this help")
     .exitOverride()
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({
+      writeErr: () => {},
+      // The help has no colors, and commander would read variables that the executable may not.
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
     .showHelpAfterError(false)
     .enablePositionalOptions()
     .addHelpText(
@@ -133,6 +140,21 @@ function program(allowNet: true | string | undefined): Command {
     .option("--limit <n>", "at most so many")
     .action(client.peers);
   command("stats", "show what the node is doing").action(client.stats);
+  addSimCommand(dmnode);
+  dmnode.command("swarm")
+    .description("run many real nodes over UDP on loopback, try them and measure them")
+    .requiredOption("--nodes <n>", "how many")
+    .option("--threads <n>", "threads that share them (default: one for each core)")
+    .option("--stores <n>", "values stored, each then fetched from another node", "500")
+    .option("--rest <seconds>", "how long the traffic at rest is measured", "60")
+    .option("--api-port <port>", "port of the first node's API, 0 for any", "8080")
+    .option("--k <n>", "contacts a bucket holds")
+    .option("--alpha <n>", "concurrent queries of a lookup")
+    .option("--health-check-interval <seconds>", "between health checks of a peer")
+    .option("--exit", "end when all is measured")
+    .option("--json", "the same, and print one JSON object")
+    .addHelpText("after", "\nExample:\n  dmnode swarm --nodes 1000 --exit")
+    .action(async (flags) => (await import("./swarm.ts")).swarm(flags));
   return dmnode;
 }
 

@@ -1,0 +1,441 @@
+// `dmnode swarm`: many real nodes over UDP on loopback, in as many threads as there are cores, joined, tried and measured.
+
+import { getLogger } from "logtape";
+import process from "node:process";
+import { createApi } from "../api/app.ts";
+import { type ApiServer, ListenError, serveApi } from "../api/server.ts";
+import { loadConfig } from "../config.ts";
+import { LocalNode } from "../runtime/local_node.ts";
+import type {
+  Operation,
+  SwarmMessage,
+  SwarmReplies,
+  SwarmRequest,
+  SwarmTotals,
+} from "../runtime/swarm.ts";
+import { UserError } from "./errors.ts";
+import { stopSignal } from "./start.ts";
+
+/** A thread for fewer nodes than this costs more than it brings. */
+const NODES_PER_THREAD = 100;
+
+/** More ports than one address has to give away. */
+const MAX_NODES = 28_000;
+
+const STATUS_MS = 250;
+
+/** Bootstrap nodes are these many at most: their receive buffers take in all who join. */
+const BOOTSTRAP_NODES = 8;
+
+export interface SwarmFlags {
+  readonly nodes: string;
+  readonly threads?: string;
+  readonly stores: string;
+  readonly rest: string;
+  readonly apiPort: string;
+  readonly k?: string;
+  readonly alpha?: string;
+  readonly healthCheckInterval?: string;
+  readonly json?: boolean;
+  readonly exit?: boolean;
+}
+
+/** Runs a swarm until a signal, or with `exit` or `json` until it is measured. */
+export async function swarm({ nodes, threads, stores, rest, ...flags }: SwarmFlags): Promise<void> {
+  const count = wholeNumber("--nodes", nodes, 3, MAX_NODES);
+  const byDefault = Math.min(navigator.hardwareConcurrency, Math.ceil(count / NODES_PER_THREAD));
+  const swarm = new ThreadedSwarm({
+    nodes: count,
+    threads: threads === undefined ? byDefault : wholeNumber("--threads", threads, 1, 64),
+    settings: flags,
+  });
+  const status = new StatusLine();
+  const stopping = stopSignal();
+  try {
+    const measured = measure(swarm, status, {
+      stores: wholeNumber("--stores", stores, 0, 1_000_000),
+      restSeconds: wholeNumber("--rest", rest, 0, 86_400),
+      isQuiet: flags.json === true,
+    });
+    const report = await Promise.race([measured, stopping]);
+    status.clear();
+    if (typeof report === "string") return; // a signal
+    if (flags.json) console.log(JSON.stringify(report));
+    if (flags.exit || flags.json) {
+      const { count, found } = report.fetch;
+      if (found === count) return;
+      throw new UserError(`${found} of ${count} values were found`);
+    }
+    console.log(`The swarm stays up: dmnode stats --api ${report.api}; Ctrl+C ends it.`);
+    await stopping;
+  } finally {
+    status.clear();
+    await swarm.close();
+  }
+}
+
+/** What a run found out, as `--json` prints it. */
+export type SwarmReport = Awaited<ReturnType<typeof measure>>;
+
+interface Plan {
+  readonly stores: number;
+  readonly restSeconds: number;
+  readonly isQuiet: boolean;
+}
+
+async function measure(
+  swarm: ThreadedSwarm,
+  status: StatusLine,
+  { stores, restSeconds, isQuiet }: Plan,
+) {
+  const tell = (line: string) => {
+    status.clear();
+    if (!isQuiet) console.log(line);
+  };
+  const api = await swarm.open();
+  tell(`API of the first node: ${api}`);
+
+  const empty = Deno.memoryUsage().rss;
+  const started = performance.now();
+  await swarm.join((joined) => {
+    const seconds = (performance.now() - started) / 1000;
+    status.show(
+      `${joined} of ${swarm.nodes} joined, ${(joined / seconds).toFixed(0)} a second, ` +
+        `${megabytes(Deno.memoryUsage().rss)} MB`,
+    );
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const { contacts } = await swarm.totals();
+  const join = {
+    seconds: round(seconds),
+    per_second: round(swarm.nodes / seconds),
+    contacts_per_node: round(contacts / swarm.light),
+  };
+  tell(
+    `Joined: ${swarm.nodes} nodes in ${join.seconds} s, ${join.per_second} a second, ` +
+      `${join.contacts_per_node} contacts each`,
+  );
+
+  const { store, fetch } = await storeAndFetch(swarm, stores, status);
+  tell(`Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`);
+  tell(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
+
+  const atRest = await rest(swarm, restSeconds, status);
+  if (atRest !== null) {
+    tell(
+      `At rest for ${restSeconds} s: ${atRest.packets_per_second_per_node} packets a second sent ` +
+        `by a node, ${atRest.packets_per_second} by all, on ${atRest.cpu_cores} cores`,
+    );
+    for (const [type, rate] of Object.entries(atRest.by_type)) tell(`  ${type} ${rate}`);
+  }
+  const { rss } = Deno.memoryUsage();
+  const memory = { rss_bytes: rss, bytes_per_node: Math.round((rss - empty) / swarm.light) };
+  tell(
+    `Memory: ${megabytes(rss)} MB, ${(memory.bytes_per_node / 1000).toFixed(0)} kB a node`,
+  );
+  const { dropped } = await swarm.totals();
+  return {
+    nodes: swarm.nodes,
+    threads: swarm.threads,
+    join,
+    store,
+    fetch,
+    rest: atRest,
+    memory,
+    dropped,
+    api,
+  };
+}
+
+/** Stores values one after the other from random nodes, then fetches each from another. */
+async function storeAndFetch(swarm: ThreadedSwarm, count: number, status: StatusLine) {
+  const values = Array.from(
+    { length: count },
+    (_, i) => new TextEncoder().encode(`value ${i} ${crypto.randomUUID()}`),
+  );
+  const { light } = swarm;
+  const from = values.map(() => Math.floor(Math.random() * light));
+  const stored: SwarmReplies["store"][] = [];
+  for (const [i, value] of values.entries()) {
+    stored.push(await swarm.store(from[i], value));
+    status.show(`${i + 1} of ${count} stored`);
+  }
+  const fetched: Operation[] = [];
+  for (const [i, value] of values.entries()) {
+    // Any but the one that stored it.
+    const other = (from[i] + 1 + Math.floor(Math.random() * (light - 1))) % light;
+    fetched.push(await swarm.fetch(other, stored[i].hash, value));
+    status.show(`${i + 1} of ${count} fetched`);
+  }
+  const replicas = stored.reduce((sum, { replicas }) => sum + replicas, 0) / count;
+  const succeeded = (operations: readonly Operation[]) => operations.filter(({ ok }) => ok).length;
+  return {
+    store: {
+      count,
+      stored: succeeded(stored),
+      replicas: count === 0 ? null : round(replicas),
+      ...distributions(stored),
+    },
+    fetch: { count, found: succeeded(fetched), ...distributions(fetched) },
+  };
+}
+
+/** Lets the swarm alone for a while, and tells what it did meanwhile. */
+async function rest(swarm: ThreadedSwarm, seconds: number, status: StatusLine) {
+  if (seconds === 0) return null;
+  const before = await swarm.totals(), cpuBefore = process.cpuUsage();
+  const start = performance.now();
+  for (let left = seconds; left > 0; left--) {
+    status.show(`at rest, ${left} s to go`);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  const after = await swarm.totals(), cpu = process.cpuUsage(cpuBefore);
+  const elapsed = (performance.now() - start) / 1000;
+  const perSecond = (value: (totals: SwarmTotals) => number) =>
+    (value(after) - value(before)) / elapsed;
+  const packets = perSecond((totals) => totals.packetsOut);
+  return {
+    seconds: round(elapsed),
+    packets_per_second: round(packets),
+    packets_per_second_per_node: round(packets / swarm.light),
+    bytes_per_second_per_node: round(perSecond((totals) => totals.bytesOut) / swarm.light),
+    /** Packets a second and node. */
+    by_type: Object.fromEntries(
+      Object.keys(after.byType).map((type): [string, number] => [
+        type,
+        perSecond((totals) => totals.byType[type] ?? 0) / swarm.nodes,
+      ]).filter(([, rate]) => rate > 0).sort(([, x], [, y]) => y - x)
+        .map(([type, rate]) => [type, round(rate)]),
+    ),
+    cpu_cores: round((cpu.user + cpu.system) / 1e6 / elapsed),
+  };
+}
+
+interface SwarmPlan {
+  readonly nodes: number;
+  readonly threads: number;
+  /** By flag, as `loadConfig` takes them. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** One node with an API in this thread, the others in workers. */
+class ThreadedSwarm {
+  readonly nodes: number;
+  readonly #config;
+  readonly #threads: Thread[];
+  /** Of each thread. */
+  readonly #counts: number[];
+  #first: LocalNode | undefined;
+  #server: ApiServer | undefined;
+
+  constructor({ nodes, threads, settings }: SwarmPlan) {
+    this.nodes = nodes;
+    const flags = { ...settings, p2pPort: "0", bootstrap: "", nat: "off" };
+    this.#config = loadConfig({ flags, env: {} });
+    const used = Math.min(threads, this.light);
+    this.#counts = Array.from({ length: used }, (_, i) => Math.ceil((this.light - i) / used));
+    this.#threads = this.#counts.map(() => new Thread());
+  }
+
+  /** Nodes without an API: all but the first. They are what is measured. */
+  get light(): number {
+    return this.nodes - 1;
+  }
+
+  get threads(): number {
+    return this.#threads.length;
+  }
+
+  /** Starts the first node and the threads; returns the API's URL. */
+  async open(): Promise<string> {
+    const config = this.#config;
+    this.#first = await LocalNode.start(config, { persistent: false });
+    const app = createApi({ service: this.#first, config, log: getLogger(["dmnode", "api"]) });
+    try {
+      this.#server = serveApi(app, { hostname: config.apiHost, port: config.apiPort });
+    } catch (error) {
+      if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
+      throw error;
+    }
+    const { bucketSize, alpha, healthCheckIntervalMs } = config;
+    const options = { bucketSize, alpha, healthCheckIntervalMs };
+    await Promise.all(this.#threads.map((thread) => thread.ask({ do: "open", options })));
+    return this.#server.url;
+  }
+
+  /** A few nodes join through the first, and all others through those. */
+  async join(onProgress: (joined: number) => void): Promise<void> {
+    const first = [this.#first!.address];
+    const each = Math.ceil(BOOTSTRAP_NODES / this.threads);
+    const few = this.#counts.map((count) => Math.min(count, each));
+    const joined = this.#counts.map(() => 0);
+    const grow = (counts: readonly number[], bootstrap: (thread: number) => readonly string[]) =>
+      Promise.all(this.#threads.map(async (thread, i) => {
+        const before = joined[i];
+        thread.onJoined = (nodes) => {
+          joined[i] = before + nodes;
+          onProgress(1 + joined.reduce((sum, nodes) => sum + nodes));
+        };
+        await thread.ask({ do: "grow", count: counts[i], bootstrap: bootstrap(i) });
+      }));
+    await grow(few, () => first);
+    const known = await Promise.all(
+      this.#threads.map((thread) => thread.ask({ do: "addresses", count: each })),
+    );
+    await grow(
+      this.#counts.map((count, i) => count - few[i]),
+      (i) => [...first, ...known[i].slice(0, 1), ...known[(i + 1) % known.length].slice(-1)],
+    );
+  }
+
+  /** Stores a value from the light node of this number. */
+  async store(node: number, value: Uint8Array): Promise<SwarmReplies["store"]> {
+    const [thread, index] = this.#place(node);
+    return await thread.ask({ do: "store", node: index, value });
+  }
+
+  /** Fetches a value at the light node of this number. */
+  async fetch(node: number, hash: string, value: Uint8Array): Promise<Operation> {
+    const [thread, index] = this.#place(node);
+    return await thread.ask({ do: "fetch", node: index, hash, value });
+  }
+
+  async totals(): Promise<SwarmTotals> {
+    const parts = await Promise.all(this.#threads.map((thread) => thread.ask({ do: "totals" })));
+    return parts.reduce((x, y) => ({
+      nodes: x.nodes + y.nodes,
+      contacts: x.contacts + y.contacts,
+      packetsIn: x.packetsIn + y.packetsIn,
+      packetsOut: x.packetsOut + y.packetsOut,
+      bytesOut: x.bytesOut + y.bytesOut,
+      byType: added(x.byType, y.byType),
+      dropped: added(x.dropped, y.dropped),
+    }));
+  }
+
+  async close(): Promise<void> {
+    for (const thread of this.#threads) thread.close();
+    await this.#server?.close();
+    await this.#first?.close();
+  }
+
+  #place(node: number): [Thread, number] {
+    return [this.#threads[node % this.threads], Math.floor(node / this.threads)];
+  }
+}
+
+type ReplyTo<R extends SwarmRequest> = SwarmReplies[R["do"]];
+
+/** A worker that holds a part of the swarm. */
+class Thread {
+  onJoined: (nodes: number) => void = () => {};
+  readonly #worker = new Worker(Deno.mainModule, { type: "module" });
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #waiting = new Map<number, {
+    readonly resolve: (reply: unknown) => void;
+    readonly reject: (error: Error) => void;
+  }>();
+  #asked = 0;
+
+  constructor() {
+    // Whoever asks hears of it; a failure while nobody asks is told to the next.
+    this.#ready.promise.catch(() => {});
+    this.#worker.onmessage = ({ data }: MessageEvent<SwarmMessage>) => this.#receive(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      const error = new UserError(`a thread of the swarm failed: ${event.message}`);
+      this.#ready.reject(error);
+      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#waiting.clear();
+    };
+  }
+
+  async ask<R extends SwarmRequest>(request: R): Promise<ReplyTo<R>> {
+    await this.#ready.promise;
+    const id = this.#asked++;
+    return await new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (reply: unknown) => void, reject });
+      this.#worker.postMessage({ id, request });
+    });
+  }
+
+  close(): void {
+    this.#worker.terminate();
+  }
+
+  #receive(message: SwarmMessage): void {
+    if (message.type === "ready") return this.#ready.resolve();
+    if (message.type === "joined") return this.onJoined(message.nodes);
+    const waiting = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if (message.type === "reply") waiting?.resolve(message.reply);
+    else waiting?.reject(new UserError(message.error));
+  }
+}
+
+/** One line on a terminal that is written over and over. */
+class StatusLine {
+  readonly #isTerminal = Deno.stderr.isTerminal();
+  #shownAt = -Infinity;
+
+  show(text: string): void {
+    const now = performance.now();
+    if (!this.#isTerminal || now - this.#shownAt < STATUS_MS) return;
+    this.#shownAt = now;
+    this.#write(`\r\x1b[K${text}`);
+  }
+
+  clear(): void {
+    if (this.#shownAt > -Infinity) this.#write("\r\x1b[K");
+    this.#shownAt = -Infinity;
+  }
+
+  #write(text: string): void {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  }
+}
+
+function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+  if (value >= least && value <= most) return value;
+  throw new UserError(`${flag} ${text}: expected a whole number from ${least} to ${most}`, true);
+}
+
+function distributions(operations: readonly Operation[]) {
+  return {
+    latency_ms: distribution(operations.map(({ ms }) => ms)),
+    queries: distribution(operations.map(({ queries }) => queries)),
+  };
+}
+
+function distribution(values: readonly number[]) {
+  const sorted = values.toSorted((x, y) => x - y);
+  const at = (share: number) =>
+    sorted.length === 0 ? null : round(sorted[Math.ceil(share * sorted.length) - 1]);
+  const sum = sorted.reduce((total, value) => total + value, 0);
+  return {
+    mean: sorted.length === 0 ? null : round(sum / sorted.length),
+    p50: at(0.5),
+    p95: at(0.95),
+    p99: at(0.99),
+    max: at(1),
+  };
+}
+
+function summary({ latency_ms: { p50, p95, p99 }, queries }: ReturnType<typeof distributions>) {
+  return `p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms, ${queries.mean} queries`;
+}
+
+function added(x: Record<string, number>, y: Record<string, number>): Record<string, number> {
+  const names = Object.keys({ ...x, ...y });
+  return Object.fromEntries(names.map((name) => [name, (x[name] ?? 0) + (y[name] ?? 0)]));
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(0);
+}
+
+/** To three places behind the point: more is noise. */
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
