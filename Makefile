@@ -18,13 +18,17 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deno-path help start test check bench sim compile compile-all clean
+.PHONY: deno-path help start test check bench bench-peers sim compile compile-all clean
 
 help: ## show the targets
 	@echo "make start         run a node that keeps to this machine; ARGS=\"--allow-net ...\" for more"
 	@echo "make test          run the tests"
 	@echo "make check         formatting, lint and types"
 	@echo "make bench         measure this node against echo, stub and npm's bencode"
+	@echo "make bench-peers   measure it and networks of it against bittorrent-dht, hyperdht and libtorrent"
+	@echo "make sim           simulate 100, 1,000 and 10,000 nodes; SIM_FULL=1: 100,000 too; ARGS=\"--latency FILE.csv\""
+	@echo "make compile       dist/dmnode: one executable for this machine"
+	@echo "make compile-all   one for each system, with checksums and an SBOM"
 	@echo "make clean         remove what was built"
 	@echo "DENO_VERSION=x.y.z with any of them uses that version of Deno, from npm"
 
@@ -39,6 +43,26 @@ check: $(DENO_INSTALLED)
 
 bench: $(DENO_INSTALLED)
 	@$(DENO) task -q bench $(ARGS)
+
+bench-peers: $(DENO_INSTALLED)
+	@$(DENO) task -q bench-peers $(ARGS)
+
+# Three times what 10,000 nodes live in: V8 would let garbage grow far beyond that. 100,000 need more than its default.
+SIM_NODES := 100,1000,10000
+SIM_HEAP_MB := 3000
+ifdef SIM_FULL
+  SIM_NODES := $(SIM_NODES),100000
+  SIM_HEAP_MB := 20000
+endif
+sim: export DENO_V8_FLAGS := --max-old-space-size=$(SIM_HEAP_MB)
+sim: $(DENO_INSTALLED)
+	@$(DENO) task -q sim --nodes $(SIM_NODES) --lookups 2000 --values 1000 $(ARGS)
+
+compile: $(DENO_INSTALLED)
+	@$(DENO) task -q compile $(ARGS)
+
+compile-all: $(DENO_INSTALLED)
+	@$(DENO) task -q compile --all
 
 # The Deno that these targets use, for scripts.
 deno-path: $(DENO_INSTALLED)

@@ -2,6 +2,7 @@
 
 import { configure, type LogRecord } from "logtape";
 import type { Config } from "../config.ts";
+import { logsToJournal } from "../runtime/service_manager.ts";
 
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal();
@@ -9,10 +10,12 @@ export async function configureLogging({ logLevel, logFormat }: Config): Promise
   const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
     ? jsonLine
     : (record: LogRecord) => prettyLine(record, hasColor);
+  const isJournal = logsToJournal();
   const encoder = new TextEncoder();
   const stdout = (record: LogRecord) => {
     try {
-      Deno.stdout.writeSync(encoder.encode(`${format(record)}\n`));
+      const priority = isJournal ? `<${PRIORITIES[record.level]}>` : "";
+      Deno.stdout.writeSync(encoder.encode(`${priority}${format(record)}\n`));
     } catch {
       // Whoever read the log has gone; the node has not.
     }
@@ -25,6 +28,16 @@ export async function configureLogging({ logLevel, logFormat }: Config): Promise
     ],
   });
 }
+
+/** syslog's numbers, which the journal takes off a line again (sd-daemon(3)). */
+const PRIORITIES: Record<LogRecord["level"], number> = {
+  trace: 7,
+  debug: 7,
+  info: 6,
+  warning: 4,
+  error: 3,
+  fatal: 2,
+};
 
 /** One JSON object: time, level, logger and message, then the message's parts under their names. */
 export function jsonLine({ timestamp, level, category, message, properties }: LogRecord): string {

@@ -5,6 +5,8 @@ import { createApi } from "../api/app.ts";
 import { ListenError, serveApi } from "../api/server.ts";
 import { type Config, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
+import { dropPermissions } from "../runtime/permissions.ts";
+import { ServiceManager } from "../runtime/service_manager.ts";
 import { BindError } from "../runtime/udp.ts";
 import { StorageError } from "../storage/database.ts";
 import { VERSION } from "../version.ts";
@@ -30,7 +32,11 @@ export async function start(flags: StartFlags): Promise<void> {
   });
   // Listened to from here on: a signal that comes while the node starts must stop it as cleanly as a later one.
   const stopping = stopSignal();
-  const node = await startNode(config);
+  // What is read and written is opened before the first await, and so before any packet can be handled.
+  const starting = startNode(config);
+  const manager = ServiceManager.connect(config.dataDir);
+  dropPermissions({ isService: manager !== undefined });
+  const node = await starting;
   let server;
   try {
     const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]) });
@@ -46,6 +52,8 @@ export async function start(flags: StartFlags): Promise<void> {
     api: server.url,
   });
 
+  await manager?.ready(`Node ${node.nodeId}, UDP ${node.address}, API ${server.url}`);
+
   // A rejection that nobody awaited is a defect, but not worth the service of all peers.
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
@@ -58,8 +66,10 @@ export async function start(flags: StartFlags): Promise<void> {
     log.error("Stopping took too long; what was not saved is lost");
     Deno.exit(1);
   }, STOP_WITHIN_MS);
+  await manager?.stopping();
   await server.close();
   await node.close();
+  manager?.close();
   clearTimeout(deadline);
   log.info("Stopped");
 }
@@ -82,7 +92,7 @@ async function startNode(config: Config): Promise<LocalNode> {
 }
 
 /** The first of the signals that ask a process to end. A second one ends it at once, as without this. */
-function stopSignal(): Promise<Deno.Signal> {
+export function stopSignal(): Promise<Deno.Signal> {
   const signals: Deno.Signal[] = Deno.build.os === "windows"
     ? ["SIGINT", "SIGBREAK"]
     : ["SIGINT", "SIGTERM"];

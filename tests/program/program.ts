@@ -23,7 +23,12 @@ export interface RunOptions {
   readonly stdin?: Uint8Array<ArrayBuffer>;
 }
 
-function command(args: readonly string[], { env = {}, cwd }: RunOptions, stdin: "piped" | "null") {
+/** The program, not started yet. */
+export function command(
+  args: readonly string[],
+  { env = {}, cwd }: RunOptions,
+  stdin: "piped" | "null",
+) {
   const executable = Deno.env.get("DMNODE");
   const [program, before] = executable
     ? [executable, []]

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# ci.sh DENORT_BIN DENO_VERSION
+#
+# Builds the executable with that runtime of that Deno, and runs every test of it: the build itself, permissions, three
+# nodes, installer, and the program's own tests. Needs strace, besides what make needs.
+set -euo pipefail
+[ $# -eq 2 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
+denort=$(realpath "$1") version=$2
+cd "$(dirname "$0")/../.."
+
+passed=0 failed=0
+# check NAME COMMAND...
+check() {
+  local name=$1
+  shift
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "ok   $name"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name"
+  fi
+}
+equal() { [ "$1" = "$2" ] || { echo "     \"$1\" is not \"$2\""; false; }; }
+build() { make -s --no-print-directory compile "DENO_VERSION=$version" "DENORT_BIN=$denort" "$@"; }
+sum() { sha256sum <dist/dmnode; }
+
+make -s --no-print-directory clean
+check "make compile makes dist/dmnode" build
+check "with an SBOM" grep -q '"bomFormat": "CycloneDX"' dist/dmnode.cdx.json
+first=$(sum)
+build >/dev/null
+check "a second build has the same bytes" equal "$(sum)" "$first"
+check "make compile-all refuses a runtime of one machine" \
+  grep -q "can't make aarch64-unknown-linux-gnu" <<<"$(make -s compile-all "DENO_VERSION=$version" "DENORT_BIN=$denort" 2>&1 || true)"
+check "and leaves no checksums of a half" test ! -e dist/SHA256SUMS
+check "a runtime of another version is refused" \
+  grep -q 'does not start, and is removed' <<<"$(make -s compile "DENORT_BIN=$denort" 2>&1 || true)"
+check "and nothing is left of it" test ! -e dist/dmnode
+DMNODE_COMMIT=next build >/dev/null
+check "the commit can be given by hand" grep -q '^dmnode .* (next, ' <<<"$(dist/dmnode --version)"
+mv dist/dmnode dist/dmnode-next
+check "one target alone can be made" build ARGS="--target x86_64-unknown-linux-gnu"
+build ARGS="--entry tests/executable/probe.ts" >/dev/null
+build >/dev/null
+
+if [ "$failed" -eq 0 ]; then word=ok; else word=FAILED; fi
+echo "$word | $passed passed | $failed failed"
+deno=$(make -s --no-print-directory deno-path | tail -n 1)
+DMNODE=$PWD/dist/dmnode DMNODE_PROBE=$PWD/dist/probe "$deno" test --no-check --allow-all tests/executable tests/program
+[ "$failed" -eq 0 ]

@@ -1,0 +1,106 @@
+// A running node can't touch a file but those it has open, nor start a process, even for code inside of it: as source
+// under the flags of packaging/compile.ts, and, where DMNODE_PROBE and DMNODE name them, as executables.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { permissionFlags } from "../../src/runtime/permissions.ts";
+
+const PROBE = fileURLToPath(new URL("probe.ts", import.meta.url));
+const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
+
+type Outcomes = Record<string, string>;
+
+/** Never permitted, not even while the program starts. */
+const NEVER = [
+  "read another variable",
+  "start a process",
+  "start a process by node:child_process",
+  "load a library",
+  "ask for the host's name",
+];
+/** The probe's one attempt that Deno answers with an error of another name. */
+const IMPORT = "import code from the network";
+
+async function probe(program: string, before: string[]): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-probe-" });
+  const dataDir = join(directory, "data"), outside = join(directory, "outside");
+  await Deno.mkdir(dataDir);
+  await Deno.mkdir(outside);
+  await Deno.writeTextFile(join(outside, "secret"), "secret");
+  if (Deno.build.os !== "windows") await Deno.symlink(outside, join(dataDir, "link"));
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  try {
+    const { stdout, stderr } = await new Deno.Command(program, {
+      args: [...before, String(port), dataDir, outside],
+      env: { NO_COLOR: "1", API_TOKEN: "" },
+      cwd: directory,
+    }).output();
+    const text = new TextDecoder().decode(stderr).trim().split("\n").at(-1)!;
+    assert.match(text, /^\{"before"/, new TextDecoder().decode(stderr));
+    const result = JSON.parse(text) as { before: Outcomes; after: Outcomes; fetched: string };
+    for (const [name, outcome] of Object.entries(result.before)) {
+      // The attempts do work where they are permitted: otherwise a refusal would prove nothing.
+      if (name === IMPORT || (Deno.build.os === "windows" && name.endsWith("by a link"))) continue;
+      if (name === "read the identity") assert.match(outcome, /^NotFound/);
+      else assert.equal(outcome, NEVER.includes(name) ? "refused" : "done", name);
+    }
+    for (const [name, outcome] of Object.entries(result.after)) {
+      if (name === IMPORT) assert.match(outcome, /Requires import access|Module not found/);
+      else assert.equal(outcome, "refused", name);
+    }
+    assert.equal(result.fetched, "still works");
+    const log = new TextDecoder().decode(stdout);
+    assert.doesNotMatch(log, /NotCapable|"level":"(warning|error)"/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test(
+  "from source under the executable's flags, a running node has no way to files and processes",
+  () =>
+    probe(Deno.execPath(), [
+      "run",
+      "--quiet",
+      "--config",
+      CONFIG,
+      ...permissionFlags(Deno.build.os),
+      PROBE,
+    ]),
+);
+
+const probeExecutable = Deno.env.get("DMNODE_PROBE");
+if (probeExecutable) {
+  Deno.test(
+    "as an executable, a running node has no way to files and processes",
+    () => probe(probeExecutable, []),
+  );
+}
+
+const executable = Deno.env.get("DMNODE");
+if (executable) {
+  Deno.test("the executable holds these permissions and no others", async () => {
+    const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
+    const start = text.indexOf('"permissions":{"allow_');
+    assert.ok(start > 0, "no permissions found in the file");
+    const held = JSON.parse(
+      text.slice(start + '"permissions":'.length, text.indexOf("}", start) + 1),
+    );
+    const flags = permissionFlags(Deno.build.os);
+    const list = (flag: string) => {
+      const found = flags.find((given) => given === flag || given.startsWith(`${flag}=`));
+      return found === undefined ? null : found.split("=")[1]?.split(",") ?? [];
+    };
+    assert.notEqual(held.allow_all, true); // older versions of Deno have it
+    assert.deepEqual([held.ignore_env ?? null, held.ignore_read ?? null], [null, null]);
+    assert.equal(held.prompt, false);
+    for (const name of ["net", "env", "read", "write", "run", "ffi", "sys"]) {
+      assert.deepEqual(held[`allow_${name}`], list(`--allow-${name}`), `allow ${name}`);
+      assert.deepEqual(held[`deny_${name}`], list(`--deny-${name}`), `deny ${name}`);
+    }
+    assert.deepEqual(held.deny_import, list("--deny-import"));
+  });
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# run.sh EXECUTABLE [NEWER_EXECUTABLE]
+#
+# Runs packaging/systemd/dmnode.service for real: boots Debian 12's systemd in a container (systemd-nspawn, its own
+# loopback for a network), installs EXECUTABLE as the unit's header says, and starts, kills, hangs, upgrades and stops
+# the service. Needs root, systemd-container, debootstrap and, the first time, a Debian mirror (260 MB in .tools).
+set -euo pipefail
+[ $# -ge 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
+here=$(cd "$(dirname "$0")/../.." && pwd)
+executable=$1 newer=${2:-$1}
+unit=$here/packaging/systemd/dmnode.service
+cache=$here/.tools/systemd
+base=$cache/bookworm
+if [ ! -e "$base/.done" ]; then
+  rm -rf "$base"
+  mkdir -p "$cache"
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,curl bookworm "$base" >"$cache/debootstrap.log" 2>&1
+  touch "$base/.done"
+fi
+root=$(mktemp -d "$cache/root.XXXXXX")
+container="" init=""
+cleanup() {
+  if [ -n "$init" ]; then in_ systemctl poweroff >/dev/null 2>&1 || true; fi
+  if [ -n "$container" ]; then
+    for _ in $(seq 50); do kill -0 "$container" 2>/dev/null || break; sleep 0.1; done
+    kill "$container" 2>/dev/null || true
+    wait "$container" 2>/dev/null || true
+  fi
+  rm -rf "$root" "$root.log"
+}
+trap cleanup EXIT
+
+passed=0 failed=0
+# check NAME COMMAND...
+check() {
+  local name=$1
+  shift
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "ok   $name"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name"
+  fi
+}
+in_() { nsenter -t "$init" -m -p -n -u -i -C -- "$@"; }
+show() { in_ systemctl show dmnode -p "$1" --value; }
+equal() { [ "$1" = "$2" ] || { echo "     \"$1\" is not \"$2\""; false; }; }
+# within SECONDS COMMAND...: tries until it succeeds
+within() {
+  local tries=$(($1 * 10))
+  shift
+  for _ in $(seq "$tries"); do
+    if "$@" >/dev/null 2>&1; then return 0; fi
+    sleep 0.1
+  done
+  echo "     not within time: $*"
+  return 1
+}
+is() { [ "$(show "$1")" = "$2" ]; }
+fetch() { in_ curl -sf "http://127.0.0.1:8080$1"; }
+answers() { fetch /healthz >/dev/null; }
+node_id() { fetch /network/stats | grep -o '"node_id":"[0-9a-f]*"'; }
+journal() { in_ journalctl -u dmnode --no-pager "$@"; }
+
+# ---- a machine, and the install as the unit's header says
+cp -a "$base/." "$root/"
+install -m 755 "$executable" "$root/usr/local/bin/dmnode"
+install -m 644 "$unit" "$root/etc/systemd/system/dmnode.service"
+mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+ln -s ../dmnode.service "$root/etc/systemd/system/multi-user.target.wants/dmnode.service"
+systemd-nspawn -q -D "$root" -b --register=no --keep-unit --private-network --machine="dmnode$$" --console=pipe </dev/null >"$root.log" 2>&1 &
+container=$!
+for _ in $(seq 100); do
+  init=$(pgrep -P "$container" | head -1 || true)
+  if [ -n "$init" ]; then break; fi
+  sleep 0.1
+done
+[ -n "$init" ] || { cat "$root.log" >&2; exit 1; }
+within 30 in_ systemctl is-active multi-user.target || { cat "$root.log" >&2; exit 1; }
+
+# ---- the unit itself
+check "systemd-analyze verify says nothing" equal "$(in_ systemd-analyze verify dmnode.service 2>&1)" ""
+exposure=$(in_ systemd-analyze security dmnode --no-pager | sed -n 's/.*exposure level for dmnode.service: \([0-9.]*\).*/\1/p')
+check "systemd-analyze security rates it 1.5 or better: $exposure" awk -v "x=$exposure" 'BEGIN { exit !(x != "" && x <= 1.5) }'
+
+# ---- start
+check "it starts, and is active once it told so itself" within 20 is SubState running
+check "its status names node, UDP address and API" grep -q '^Node [0-9a-f]\{40\}, UDP .*, API http' <<<"$(show StatusText)"
+check "the watchdog waits for it" equal "$(show WatchdogUSec)" 30s
+check "it answers" answers
+check "it runs as a user of its own" grep -qv '^0$' <<<"$(in_ stat -c %u "/proc/$(show MainPID)")"
+check "DATA_DIR is that user's alone" equal "$(in_ stat -c %a /var/lib/private/dmnode)" 700
+
+# ---- kill -9
+id=$(node_id)
+hash=$(in_ curl -sf -X POST http://127.0.0.1:8080/network/store -H 'content-type: text/plain' --data 'kept' | grep -o '"hash":"[0-9a-f]*"' | cut -d'"' -f4)
+in_ systemctl kill --kill-whom=main -s KILL dmnode
+check "after kill -9 it is started again" within 10 is NRestarts 1
+check "and answers" within 20 answers
+check "as the same node" equal "$(node_id)" "$id"
+check "with what it had acknowledged" equal "$(fetch "/data/$hash")" kept
+
+# ---- a process that hangs
+in_ mkdir -p /run/systemd/system/dmnode.service.d
+in_ sh -c 'printf "[Service]\nWatchdogSec=2\n" >/run/systemd/system/dmnode.service.d/test.conf'
+in_ systemctl daemon-reload
+in_ systemctl restart dmnode
+sleep 5
+check "a live one is left alone by a watchdog of 2 s" equal "$(show NRestarts)" 0
+in_ systemctl kill --kill-whom=main -s STOP dmnode
+check "a hung one is killed and started again" within 15 is NRestarts 1
+check "the journal says why" within 5 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode | grep -q 'Watchdog timeout'"
+check "and it answers" within 20 answers
+in_ rm -r /run/systemd/system/dmnode.service.d
+in_ systemctl daemon-reload
+
+# ---- upgrade
+install -m 755 "$newer" "$root/usr/local/bin/dmnode.new"
+mv "$root/usr/local/bin/dmnode.new" "$root/usr/local/bin/dmnode"
+in_ systemctl restart dmnode
+check "after the file was replaced, the new one runs" equal "$(in_ "/proc/$(show MainPID)/exe" --version)" "$("$newer" --version)"
+check "as the same node" equal "$(node_id)" "$id"
+check "with the values of the old one" equal "$(fetch "/data/$hash")" kept
+
+# ---- stop
+begun=$(date +%s%N)
+in_ systemctl stop dmnode
+took=$((($(date +%s%N) - begun) / 1000000))
+check "it stops within 5 s: $took ms" test "$took" -lt 5000
+check "by its own will, with status 0" equal "$(show ExecMainCode) $(show ExecMainStatus) $(show Result)" "1 0 success"
+check "and says so" grep -q '"Stopped"' <<<"$(journal -o cat -n 5)"
+
+# ---- a bad setting
+in_ sh -c 'echo P2P_PORT=eight >/etc/dmnode.env'
+in_ systemctl start dmnode >/dev/null 2>&1 || true
+sleep 3
+check "a bad setting ends it with status 2, and no restart" equal "$(show ActiveState) $(show ExecMainStatus) $(show NRestarts)" "failed 2 0"
+check "and one line that names it" grep -q 'P2P_PORT.*eight' <<<"$(journal -o cat -n 8)"
+in_ sh -c 'printf "P2P_PORT=8123\nBOOTSTRAP_NODES=127.0.0.1:9\n" >/etc/dmnode.env'
+in_ systemctl start dmnode
+check "a good one counts" grep -q ':8123' <<<"$(show StatusText)"
+check "the journal tells warnings from the rest" within 10 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode -p 4..4 -o cat | grep -q '^{.*127.0.0.1:9'"
+check "no line begins with a priority in text" equal "$(journal -o cat | grep -c '^<')" 0
+check "the node logged no error" equal "$(in_ journalctl --no-pager -q -o cat -p err _SYSTEMD_UNIT=dmnode.service)" ""
+
+if [ "$failed" -eq 0 ]; then word=ok; else word=FAILED; journal -n 60 | cat; fi
+echo "$word | $passed passed | $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,36 @@
+// What every DATA_DIR below tests/upgrade holds.
+
+import { fileURLToPath } from "node:url";
+import { immutableItem, type StoredItem } from "../../src/dht/item.ts";
+import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import { Endpoint } from "../../src/krpc/endpoint.ts";
+import { Id } from "../../src/krpc/id.ts";
+import { itemCrypto } from "../../src/runtime/crypto.ts";
+import type { SavedContact } from "../../src/storage/database.ts";
+
+export const NODE_ID = Id.parse("000102030405060708090a0b0c0d0e0f10111213")!;
+
+/** RFC 8032's first test key: known to everybody, and used for nothing else. */
+export const SEED = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+export const PUBLIC_KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
+export const CONTACT: SavedContact = {
+  id: Id.parse("ffeeddccbbaa99887766554433221100ffeeddcc")!,
+  endpoint: Endpoint.parse("127.0.0.1", 9)!,
+};
+
+export const VALUE = "kept since the first schema";
+
+export const ITEM: StoredItem = {
+  ...immutableItem(itemCrypto, bencodeBytes(new TextEncoder().encode(VALUE))),
+  storedAt: Date.UTC(2026, 0, 1),
+  expiresAt: Date.UTC(2200, 0, 1),
+};
+
+export function fromFileUrl(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
+
+function hex(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text.match(/../g)!, (byte) => parseInt(byte, 16));
+}

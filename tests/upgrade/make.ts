@@ -1,0 +1,18 @@
+// Makes tests/upgrade/schema-N with the program as it is: run it once before SCHEMA_VERSION is raised, and keep the
+// result as it is from then on. Usage: deno run --allow-all tests/upgrade/make.ts N
+
+import { join } from "node:path";
+import { Identity } from "../../src/runtime/crypto.ts";
+import { Database } from "../../src/storage/database.ts";
+import { CONTACT, fromFileUrl, ITEM, NODE_ID, SEED } from "./known.ts";
+
+const directory = fromFileUrl(`schema-${Deno.args[0]}`);
+await Deno.mkdir(directory);
+const database = new Database(join(directory, "dmnode.sqlite"));
+database.setMeta("node_id", NODE_ID.toBytes());
+database.saveContacts([CONTACT]);
+database.saveItems([ITEM], []);
+database.close();
+await Deno.writeTextFile(join(directory, "identity.pem"), new Identity(SEED).toPem(), {
+  mode: 0o600,
+});

@@ -1,0 +1,68 @@
+// A DATA_DIR of every schema there was opens in the program of today, and a copy of one is a backup.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type NodeProcess, run, withNodes } from "../program/program.ts";
+import { fromFileUrl, ITEM, NODE_ID, PUBLIC_KEY, VALUE } from "./known.ts";
+
+async function copy(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to, { mode: 0o700 });
+  for await (const { name } of Deno.readDir(from)) {
+    await Deno.copyFile(join(from, name), join(to, name));
+  }
+}
+
+async function value({ api }: NodeProcess, hash: string): Promise<string> {
+  return await (await fetch(`${api}/data/${hash}`)).text();
+}
+
+async function identityOf({ api }: NodeProcess): Promise<{ node_id: string; public_key: string }> {
+  const { node_id, public_key } = await (await fetch(`${api}/network/stats`)).json();
+  return { node_id, public_key };
+}
+
+for (const { name } of [...Deno.readDirSync(fromFileUrl("."))]) {
+  if (!name.startsWith("schema-")) continue;
+  Deno.test(
+    `a DATA_DIR of ${name} opens, with node id, identity and values`,
+    withNodes(async (start, directory) => {
+      await copy(fromFileUrl(name), join(directory, "1"));
+      for (let i = 0; i < 2; i++) { // as it was, and as the first start left it
+        const node = await start("1");
+        assert.deepEqual(await identityOf(node), {
+          node_id: NODE_ID.toString(),
+          public_key: PUBLIC_KEY,
+        });
+        assert.equal(await value(node, ITEM.target.toString()), VALUE);
+        await node.stop("SIGTERM");
+      }
+    }),
+  );
+}
+
+Deno.test(
+  "a copy of a stopped node's DATA_DIR is a backup: two files, and all is there again",
+  withNodes(async (start, directory) => {
+    const node = await start("1");
+    const before = await identityOf(node);
+    const { hash } = await (await fetch(`${node.api}/network/store`, {
+      method: "POST",
+      body: "backed up",
+      headers: { "content-type": "text/plain" },
+    })).json();
+    assert.equal((await node.stop("SIGTERM")).code, 0);
+    const names = [...Deno.readDirSync(join(directory, "1"))].map(({ name }) => name).sort();
+    assert.deepEqual(names, ["dmnode.sqlite", "identity.pem"]);
+    await copy(join(directory, "1"), join(directory, "backup"));
+    await Deno.remove(join(directory, "1"), { recursive: true });
+
+    const restored = await start("backup");
+    assert.deepEqual(await identityOf(restored), before);
+    assert.equal(await value(restored, hash), "backed up");
+    const second = await run(["--p2p-port", "0", "--api-port", "0", "--data-dir", "backup"], {
+      cwd: directory,
+    });
+    assert.equal(second.code, 1);
+    assert.match(second.stderr, /in use by another process/);
+  }),
+);
