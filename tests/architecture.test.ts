@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<Part, readonly Part[]> = {
   cli: ["api", "dht", "krpc", "runtime", "sim", "storage", "config", "version", "commit"],
   config: ["krpc"],
   version: [],
+  web: [],
   commit: [],
 };
 

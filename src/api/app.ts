@@ -20,6 +20,7 @@ import {
   SIGNED_BODY_LIMIT,
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
+import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { valueResponse } from "./value_response.ts";
 import { bucketDistribution, lookupView, selectPeers, statsView, storeView } from "./views.ts";
 
@@ -87,6 +88,13 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       }).toResponse();
     },
   }));
+
+  for (const [path, { type, body }] of Object.entries(PAGE_FILES)) {
+    app.get(
+      path,
+      (c) => c.body(body, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }),
+    );
+  }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
   const guarded = { middleware: checkCaller(config), security };
