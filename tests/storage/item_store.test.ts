@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { immutableItem, ITEM_LIFE_MS } from "../../src/dht/item.ts";
-import { MemoryItemStore } from "../../src/dht/item_store.ts";
+import { ITEM_OVERHEAD_BYTES, MemoryItemStore } from "../../src/dht/item_store.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { itemCrypto } from "../../src/runtime/crypto.ts";
 import { Database } from "../../src/storage/database.ts";
@@ -115,10 +115,10 @@ Deno.test("what expires or is given up leaves the disk too", () => {
       if (n % 7 === 0) store.flush();
     }
     store.flush();
-    assert.ok(store.bytes <= 20_000 && store.count > 10);
+    assert.ok(store.count <= 20 && store.count > 10);
     assert.deepEqual(targets(database.items()), targets(store.entries()));
     assert.ok(kept >= store.count && kept < 100);
-  }, { limit: 20_000 });
+  }, { limit: 20 * (804 + ITEM_OVERHEAD_BYTES) });
 });
 
 Deno.test("an item given up before its commit is answered with a failure", () => {
@@ -132,7 +132,7 @@ Deno.test("an item given up before its commit is answered with a failure", () =>
     const acknowledged = [...results].filter(([, kept]) => kept).map(([target]) => target);
     assert.deepEqual(acknowledged.sort(), targets(database.items()));
     assert.equal(results.size, 60);
-  }, { limit: 20_000 });
+  }, { limit: 20 * (804 + ITEM_OVERHEAD_BYTES) });
 });
 
 Deno.test("puts that wait are bounded: a slow disk does not fill the memory", () => {
