@@ -1,6 +1,7 @@
 // Figures over the latest lookups, and the size of the network that they suggest.
 
 import { type Id, ID_BITS } from "../krpc/id.ts";
+import type { Millis } from "./deadlines.ts";
 import type { LookupResult } from "./lookup.ts";
 
 /** Lookups over which percentiles are taken. */
@@ -8,6 +9,9 @@ const RECENT = 512;
 
 /** Lookups over which the size of the network is estimated: its error falls with their square root. */
 const ESTIMATED_OVER = 64;
+
+/** Older lookups than this don't count beside newer ones: a network may have doubled since. */
+const ESTIMATE_FOR_MS = 30 * 60_000;
 
 /** Below this many answers a lookup tells nothing of the density of ids. */
 const ESTIMATE_FROM = 8;
@@ -19,7 +23,7 @@ export class LookupStatistics {
   active = 0;
   #hops = 0;
   readonly #latencies: number[] = [];
-  readonly #densities: { weighted: number; squares: number }[] = [];
+  readonly #densities: { weighted: number; squares: number; at: Millis }[] = [];
 
   record(result: LookupResult, k: number): void {
     this.count++;
@@ -28,10 +32,10 @@ export class LookupStatistics {
     this.#hops += result.hops;
     this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
     if (result.method !== "find_node" || result.closest.length < ESTIMATE_FROM) return;
-    this.#densities[(this.success - 1) % ESTIMATED_OVER] = density(
-      result.target,
-      result.closest.slice(0, k).map((c) => c.id),
-    );
+    const ids = result.closest.slice(0, k).map((c) => c.id);
+    const at = result.startedAt + result.elapsed;
+    this.#densities.push({ ...density(result.target, ids), at });
+    if (this.#densities.length > ESTIMATED_OVER) this.#densities.shift();
   }
 
   /** Mean hops of the lookups that succeeded; null before the first. */
@@ -52,8 +56,9 @@ export class LookupStatistics {
   /** How many nodes the network has, by how near those found are to their targets; null before any lookup. */
   networkSize(): number | null {
     let weighted = 0, squares = 0;
+    const newest = this.#densities.at(-1)?.at ?? 0;
     for (const d of this.#densities) {
-      if (d === undefined) continue;
+      if (newest - d.at > ESTIMATE_FOR_MS) continue;
       weighted += d.weighted;
       squares += d.squares;
     }
