@@ -89,8 +89,8 @@ interface NetworkResult {
   readonly nodes: number;
   readonly joinSeconds: number;
   readonly bytesPerNode: number;
-  /** Packets that a node sends in a second. */
-  readonly idle: number;
+  /** Packets that a node sends in a second; null where that was not measured. */
+  readonly idle: number | null;
   readonly lookup: Measured;
   readonly put: Measured;
   readonly get: Measured;
@@ -240,7 +240,7 @@ async function measure(
     nodes,
     joinSeconds,
     bytesPerNode,
-    idle: packets / nodes / idleSeconds,
+    idle: fallSilent ? null : packets / nodes / idleSeconds,
     lookup: measured(lookups),
     put: measured(puts),
     get: measured(gets),
@@ -302,7 +302,7 @@ function print(title: string, results: Record<string, NetworkResult>): void {
       `${rest.nodes}`,
       rest.joinSeconds.toFixed(1),
       (rest.bytesPerNode / 1000).toFixed(0),
-      rest.idle.toFixed(2),
+      rest.idle?.toFixed(2) ?? "",
       latency(get),
       get.queries.toFixed(1),
       percent(get.found),
