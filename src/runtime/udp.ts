@@ -13,6 +13,9 @@ const RECEIVE_BYTES = 2048;
 /** Datagrams handed to the system and not gone yet; beyond these, new ones are lost, as on a full link. */
 const MAX_SENDING = 1024;
 
+/** Slots kept for the next datagrams; those of a burst beyond are given back. */
+const SLOTS_KEPT = 32;
+
 /** Bytes of a send slot: more than any message that the core writes. */
 const SLOT_BYTES = 1536;
 
@@ -122,7 +125,10 @@ export class UdpSocket {
     this.#slots++;
     const slot: Slot = {
       buffer: new Uint8Array(SLOT_BYTES),
-      release: () => void this.#free.push(slot),
+      release: () => {
+        if (this.#free.length < SLOTS_KEPT) this.#free.push(slot);
+        else this.#slots--;
+      },
     };
     return slot;
   }
