@@ -353,7 +353,9 @@ function stored(result: StoreOutcome): StoreReport {
 }
 
 function tooLarge(size: number, limit: number): Problem {
-  return new Problem(413, `The value has ${size} bytes; at most ${limit} can be stored.`, {
+  const detail = `The value has ${size} bytes; at most ${limit} ` +
+    "can be stored, the length that bencode puts before it included.";
+  return new Problem(413, detail, {
     size,
     limit,
   });

@@ -17,7 +17,13 @@ import {
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
 import { Contact, MISSES_TO_DROP } from "./contact.ts";
-import { expectedRtt, OWN_COORDINATE_BYTES, OwnCoordinate, readCoordinate } from "./coordinate.ts";
+import {
+  type Coordinate,
+  expectedRtt,
+  OWN_COORDINATE_BYTES,
+  OwnCoordinate,
+  readCoordinate,
+} from "./coordinate.ts";
 import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import { isItemError, type Item, type ItemError, itemOf, refusal, sameBytes } from "./item.ts";
@@ -606,7 +612,7 @@ export class DhtNode {
           at,
           done,
           onLate,
-          this.#expectedRtt(candidate),
+          candidate.coordinate,
         ),
       costOf: isHurried ? (candidate) => this.#cost(candidate, target, depth) : undefined,
       onResponse,
@@ -643,15 +649,14 @@ export class DhtNode {
     return (Number.isNaN(rtt) ? UNKNOWN_RTT_MS : rtt) + missing / BITS_PER_HOP * HOP_MS;
   }
 
-  /** The mean and four variations, as TCP's retransmission timer has it (RFC 6298). */
-  #lateAfter(to: Endpoint, id: Id | undefined, expected: number): number {
+  /** TCP's retransmission timer (RFC 6298): mean and four variations; twice the mean where coordinates guess it. */
+  #lateAfter(to: Endpoint, id: Id | undefined, coordinate: Coordinate | undefined): number {
     const contact = id && this.tables[to.family]?.find(id);
-    const wait = contact !== undefined && !Number.isNaN(contact.rtt)
-      ? contact.rtt + 4 * contact.rttVariation
-      : 2 * expected;
-    return Number.isNaN(wait)
-      ? LATE_UNKNOWN_MS
-      : Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
+    let wait = LATE_UNKNOWN_MS;
+    if (contact !== undefined && !Number.isNaN(contact.rtt)) {
+      wait = contact.rtt + 4 * contact.rttVariation;
+    } else if (coordinate !== undefined) wait = 2 * expectedRtt(this.coordinate, coordinate);
+    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 
   // ---- queries in and out
@@ -714,11 +719,11 @@ export class DhtNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
     onLate: (now: Millis) => void = () => {},
-    expectedRtt = NaN,
+    coordinate?: Coordinate,
   ): void {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
-    const lateAfter = this.#lateAfter(to, expected, expectedRtt);
+    const lateAfter = this.#lateAfter(to, expected, coordinate);
     let isSentTwice = false;
     const transaction: Transaction = {
       tid,
@@ -749,9 +754,8 @@ export class DhtNode {
           done({ kind: "error", code: reply.errorCode, text: reply.errorText, rtt }, at);
           return;
         }
-        const { coordinate } = reply;
-        if (coordinate !== undefined && !isSentTwice) {
-          this.coordinate.learn(coordinate, rtt, () => this.#random.fraction());
+        if (reply.coordinate !== undefined && !isSentTwice) {
+          this.coordinate.learn(reply.coordinate, rtt, () => this.#random.fraction());
         }
         if (reply.id !== undefined) this.#noteAnswer(reply, expected, to, rtt, at);
         done({ kind: "response", message: reply, rtt }, at);
