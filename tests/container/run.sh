@@ -22,20 +22,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
-passed=0 failed=0
-# check NAME COMMAND...
-check() {
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok   $name"
-  else
-    failed=$((failed + 1))
-    echo "FAIL $name"
-  fi
-}
-equal() { [ "$1" = "$2" ] || { echo "     \"$1\" is not \"$2\""; false; }; }
+# shellcheck source=tests/check.sh
+. tests/check.sh
 ready() {
   for _ in $(seq 200); do
     if curl -sf -o /dev/null "http://127.0.0.1:$1/readyz"; then return 0; fi
@@ -91,6 +79,5 @@ fi
 check "a restarted one has it still" ready 8083
 check "on its volume" equal "$(request 8083 "/data/$hash")" 'from two to five'
 
-if [ "$failed" -eq 0 ]; then word=ok; else word=FAILED; fi
-echo "$word | $passed passed | $failed failed"
+totals
 [ "$failed" -eq 0 ]

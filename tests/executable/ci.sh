@@ -8,20 +8,8 @@ set -euo pipefail
 denort=$(realpath "$1") version=$2
 cd "$(dirname "$0")/../.."
 
-passed=0 failed=0
-# check NAME COMMAND...
-check() {
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok   $name"
-  else
-    failed=$((failed + 1))
-    echo "FAIL $name"
-  fi
-}
-equal() { [ "$1" = "$2" ] || { echo "     \"$1\" is not \"$2\""; false; }; }
+# shellcheck source=tests/check.sh
+. tests/check.sh
 build() { make -s --no-print-directory compile "DENO_VERSION=$version" "DENORT_BIN=$denort" "$@"; }
 sum() { sha256sum <dist/dmnode; }
 
@@ -44,8 +32,7 @@ check "one target alone can be made" build ARGS="--target x86_64-unknown-linux-g
 build ARGS="--entry tests/executable/probe.ts" >/dev/null
 build >/dev/null
 
-if [ "$failed" -eq 0 ]; then word=ok; else word=FAILED; fi
-echo "$word | $passed passed | $failed failed"
+totals
 deno=$(make -s --no-print-directory deno-path | tail -n 1)
 DMNODE=$PWD/dist/dmnode DMNODE_PROBE=$PWD/dist/probe "$deno" test --no-check --allow-all tests/executable tests/program
 [ "$failed" -eq 0 ]

@@ -30,22 +30,10 @@ cleanup() {
 }
 trap cleanup EXIT
 
-passed=0 failed=0
-# check NAME COMMAND...
-check() {
-  local name=$1
-  shift
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "ok   $name"
-  else
-    failed=$((failed + 1))
-    echo "FAIL $name"
-  fi
-}
+# shellcheck source=tests/check.sh
+. "$here/tests/check.sh"
 in_() { nsenter -t "$init" -m -p -n -u -i -C -- "$@"; }
 show() { in_ systemctl show dmnode -p "$1" --value; }
-equal() { [ "$1" = "$2" ] || { echo "     \"$1\" is not \"$2\""; false; }; }
 # within SECONDS COMMAND...: tries until it succeeds
 within() {
   local tries=$(($1 * 10))
@@ -144,6 +132,6 @@ check "the journal tells warnings from the rest" within 10 sh -c "nsenter -t $in
 check "no line begins with a priority in text" equal "$(journal -o cat | grep -c '^<')" 0
 check "the node logged no error" equal "$(in_ journalctl --no-pager -q -o cat -p err _SYSTEMD_UNIT=dmnode.service)" ""
 
-if [ "$failed" -eq 0 ]; then word=ok; else word=FAILED; journal -n 60 | cat; fi
-echo "$word | $passed passed | $failed failed"
+[ "$failed" -eq 0 ] || journal -n 60 | cat
+totals
 [ "$failed" -eq 0 ]
