@@ -17,11 +17,12 @@ import {
   jsonBodyLimit,
   keyOfQuery,
   keyTooLong,
+  RETRY,
   SIGNED_BODY_LIMIT,
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
-import { valueResponse } from "./value_response.ts";
+import { largeValueResponse, valueResponse } from "./value_response.ts";
 import { bucketDistribution, lookupView, selectPeers, statsView, storeView } from "./views.ts";
 
 /** Where unexpected errors go; a logtape logger fits. */
@@ -46,7 +47,8 @@ const LARGEST_BODIES = 4;
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
 export function createApi(options: ApiOptions): OpenAPIHono {
   const { service, config, log, stallMs = STALL_MS } = options;
-  const jsonLimit = jsonBodyLimit(config.maxValueSize);
+  const { maxValueSize } = config;
+  const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -205,17 +207,26 @@ export function createApi(options: ApiOptions): OpenAPIHono {
   });
   app.post("/network/store", guarded.middleware, async (c) => {
     const queryKey = keyOfQuery(c.req.url);
-    const json = isJson(c.req.header("content-type"));
-    const limit = json ? jsonLimit : config.maxValueSize;
-    const report = await bodies.read(c.req.raw, limit, async (body) => {
-      const { value, key } = json
-        ? decodeStore(body, queryKey)
-        : { value: body, key: checkKey(queryKey) };
-      if (value.length > config.maxValueSize) throw tooLarge(value.length, config.maxValueSize);
-      return stored(await service.store(value, key));
-    });
+    const report = isJson(c.req.header("content-type"))
+      ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
+        const { value, key } = decodeStore(body, queryKey);
+        if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
+        return stored(await service.store(value, key));
+      })
+      : await storeStream(c.req.raw, checkKey(queryKey));
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
   });
+
+  /** Never holds the whole value. */
+  async function storeStream(request: Request, key: string | null): Promise<StoreReport> {
+    const length = Number(request.headers.get("content-length") ?? NaN);
+    const body = bodies.stream(request, maxValueSize);
+    try {
+      return stored(await service.store(body, key, Number.isNaN(length) ? null : length));
+    } finally {
+      body.return(undefined);
+    }
+  }
 
   app.openAPIRegistry.registerPath({
     method: "put",
@@ -261,9 +272,9 @@ export function createApi(options: ApiOptions): OpenAPIHono {
           "application/octet-stream": value,
         },
       },
-      206: { description: "The range of an immutable value" },
+      206: { description: "The range of an immutable or chunked value" },
       304: { description: "Unchanged" },
-      ...problems(400, 401, 403, 404, 416),
+      ...problems(400, 401, 403, 404, 416, 502, 503),
     },
   });
   app.openAPIRegistry.registerPath(getData);
@@ -275,6 +286,10 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
+      case "large":
+        return await largeValueResponse(c.req.raw, result.value);
+      case "invalid":
+        throw new Problem(502, result.detail);
       case "not_found":
         throw new Problem(404, `No value ${hash} was found on the network.`);
       case "key_needed":
@@ -330,7 +345,11 @@ function stored(result: StoreOutcome): StoreReport {
     case "stored":
       return result.report;
     case "too_large":
-      throw tooLarge(result.size, result.limit);
+      throw tooLarge(
+        result.size,
+        result.limit,
+        ", the length that bencode puts before it included",
+      );
     case "key_too_long":
       throw keyTooLong(result.size, result.limit);
     case "seq_too_old":
@@ -349,16 +368,14 @@ function stored(result: StoreOutcome): StoreReport {
       });
     case "unreachable":
       throw new Problem(503, result.detail);
+    case "busy":
+      throw new Problem(503, result.detail, {}, RETRY);
   }
 }
 
-function tooLarge(size: number, limit: number): Problem {
-  const detail = `The value has ${size} bytes; at most ${limit} ` +
-    "can be stored, the length that bencode puts before it included.";
-  return new Problem(413, detail, {
-    size,
-    limit,
-  });
+function tooLarge(size: number, limit: number, counted = ""): Problem {
+  const detail = `The value has ${size} bytes; at most ${limit} can be stored${counted}.`;
+  return new Problem(413, detail, { size, limit });
 }
 
 function answer<T extends z.ZodType>(description: string, schema: T) {
@@ -378,7 +395,8 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   413: "Over the limit",
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
-  503: "Not now: no node acknowledged, or not ready",
+  502: "What the network holds is no valid value",
+  503: "Not now: no node acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 

@@ -14,6 +14,7 @@ const TITLES = {
   415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
   500: "Internal Server Error",
+  502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
 } as const;

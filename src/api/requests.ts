@@ -13,6 +13,9 @@ export function jsonBodyLimit(maxValueSize: number): number {
 /** A key, a signature, a salt and an item's value are under 2 KB of base64 together. */
 export const SIGNED_BODY_LIMIT = 8192;
 
+/** Tells a client that was refused for lack of room when to come again. */
+export const RETRY = { "retry-after": "1" };
+
 /** Reads request bodies, and counts the memory that all of them hold at a time. */
 export class BodyReader {
   #held = 0;
@@ -29,27 +32,14 @@ export class BodyReader {
     limit: number,
     use: (body: Uint8Array) => T | Promise<T>,
   ): Promise<T> {
-    const encoding = request.headers.get("content-encoding") ?? "identity";
-    if (encoding !== "identity") {
-      throw new Problem(415, "A Content-Encoding is not supported; send the body as it is.");
-    }
-    const tooLarge = () => new Problem(413, `The body is over ${limit} bytes.`, { limit });
-    if (Number(request.headers.get("content-length")) > limit) throw tooLarge();
-
     const chunks: Uint8Array[] = [];
     let length = 0;
-    const reader = request.body?.getReader();
     try {
-      for (;;) {
-        const chunk = reader && await this.#next(reader);
-        if (chunk === undefined) break;
+      for await (const chunk of this.stream(request, limit)) {
         length += chunk.length;
         this.#held += chunk.length;
-        if (length > limit) throw tooLarge();
         if (this.#held > this.budget) {
-          throw new Problem(503, "Too many large requests at a time; try again.", {}, {
-            "retry-after": "1",
-          });
+          throw new Problem(503, "Too many large requests at a time; try again.", {}, RETRY);
         }
         chunks.push(chunk);
       }
@@ -62,6 +52,31 @@ export class BodyReader {
       return await use(body);
     } finally {
       this.#held -= length;
+    }
+  }
+
+  /**
+   * The body of `request` as it arrives; what of it is read counts for no budget.
+   *
+   * @throws {Problem} as soon as it is over `limit` bytes, stalls or breaks off
+   */
+  async *stream(request: Request, limit: number): AsyncGenerator<Uint8Array> {
+    const encoding = request.headers.get("content-encoding") ?? "identity";
+    if (encoding !== "identity") {
+      throw new Problem(415, "A Content-Encoding is not supported; send the body as it is.");
+    }
+    const tooLarge = () => new Problem(413, `The body is over ${limit} bytes.`, { limit });
+    if (Number(request.headers.get("content-length")) > limit) throw tooLarge();
+    const reader = request.body?.getReader();
+    try {
+      for (let length = 0;;) {
+        const chunk = reader && await this.#next(reader);
+        if (chunk === undefined) return;
+        length += chunk.length;
+        if (length > limit) throw tooLarge();
+        yield chunk;
+      }
+    } finally {
       reader?.cancel().catch(() => {});
     }
   }

@@ -40,6 +40,8 @@ export class Contact {
   answerRate = 1;
   /** Where it says that it is among the network's coordinates. */
   coordinate: Coordinate | undefined = undefined;
+  /** Whether it says that it keeps us in its own table; undefined where it says nothing of it. */
+  keepsUs: boolean | undefined = undefined;
   /** The four bytes of the wire's `v`; 0 where it sent none. */
   client = 0;
   /** The next health check, while it is in a table. */
@@ -59,6 +61,11 @@ export class Contact {
   isGood(now: Millis): boolean {
     return this.misses === 0 && this.lastResponse > -Infinity &&
       now - Math.max(this.lastResponse, this.lastQuery) < GOOD_FOR_MS;
+  }
+
+  /** Whether it keeps us too. Of those that don't say so their queries tell. */
+  isMutual(now: Millis): boolean {
+    return this.keepsUs ?? now - this.lastQuery < GOOD_FOR_MS;
   }
 
   /** 0 to 1: the share of queries answered, weighed down by distance in time. */

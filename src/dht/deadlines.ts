@@ -14,14 +14,18 @@ export interface Deadline {
 /** Of a deadline's `index`: it ran or was cancelled; it left the heap to run in the present call. */
 const GONE = -1, DUE = -2;
 
-/** A binary heap of deadlines, earliest first; equal times run in the order of their making. */
+/**
+ * A heap of deadlines, earliest first; equal times run in the order of their making. Four children a node, and the
+ * times side by side in an array of their own: of most deadlines nothing else is ever looked at.
+ */
 export class Deadlines {
+  readonly #at: number[] = [];
   readonly #heap: (Deadline & { order: number })[] = [];
   #made = 0;
 
   /** The earliest deadline; Infinity where there is none. */
   get next(): Millis {
-    return this.#heap.length === 0 ? Infinity : this.#heap[0].at;
+    return this.#at.length === 0 ? Infinity : this.#at[0];
   }
 
   get size(): number {
@@ -30,8 +34,9 @@ export class Deadlines {
 
   schedule(at: Millis, run: (now: Millis) => void): Deadline {
     const deadline = { at, run, index: this.#heap.length, order: this.#made++ };
+    this.#at.push(at);
     this.#heap.push(deadline);
-    this.#rise(deadline.index);
+    this.#rise(deadline, deadline.index);
     return deadline;
   }
 
@@ -40,15 +45,16 @@ export class Deadlines {
     const { index } = deadline;
     deadline.index = GONE;
     if (index < 0) return;
+    this.#at.pop();
     const last = this.#heap.pop()!;
     if (last === deadline) return;
-    this.#place(last, index);
-    this.#sink(index);
-    this.#rise(last.index);
+    this.#sink(last, index);
+    this.#rise(last, last.index);
   }
 
   /** Runs what is due. What that schedules for now or earlier waits for the next call: no endless loop here. */
   run(now: Millis): void {
+    if (this.next > now) return;
     const due: Deadline[] = [];
     while (this.next <= now) {
       const first = this.#heap[0];
@@ -64,40 +70,44 @@ export class Deadlines {
     }
   }
 
-  #before(x: number, y: number): boolean {
-    const p = this.#heap[x], q = this.#heap[y];
-    return p.at < q.at || (p.at === q.at && p.order < q.order);
-  }
-
   #place(deadline: Deadline & { order: number }, index: number): void {
+    this.#at[index] = deadline.at;
     this.#heap[index] = deadline;
     deadline.index = index;
   }
 
-  #swap(x: number, y: number): void {
-    const p = this.#heap[x];
-    this.#place(this.#heap[y], x);
-    this.#place(p, y);
-  }
-
-  #rise(index: number): void {
+  /** Finds the place of `deadline` at `index` or above it. */
+  #rise(deadline: Deadline & { order: number }, index: number): void {
+    const ats = this.#at, heap = this.#heap;
+    const { at, order } = deadline;
     while (index > 0) {
-      const parent = (index - 1) >> 1;
-      if (!this.#before(index, parent)) return;
-      this.#swap(index, parent);
+      const parent = (index - 1) >> 2;
+      if (ats[parent] < at || (ats[parent] === at && heap[parent].order < order)) break;
+      this.#place(heap[parent], index);
       index = parent;
     }
+    this.#place(deadline, index);
   }
 
-  #sink(index: number): void {
+  /** Finds the place of `deadline` at `index` or below it. */
+  #sink(deadline: Deadline & { order: number }, index: number): void {
+    const ats = this.#at, heap = this.#heap;
+    const { at, order } = deadline;
+    const size = heap.length;
     for (;;) {
-      let least = index;
-      for (let child = 2 * index + 1; child <= 2 * index + 2; child++) {
-        if (child < this.#heap.length && this.#before(child, least)) least = child;
+      let least = 4 * index + 1;
+      if (least >= size) break;
+      const end = Math.min(least + 4, size);
+      for (let child = least + 1; child < end; child++) {
+        const isEqual = ats[child] === ats[least];
+        if (isEqual ? heap[child].order < heap[least].order : ats[child] < ats[least]) {
+          least = child;
+        }
       }
-      if (least === index) return;
-      this.#swap(index, least);
+      if (ats[least] > at || (ats[least] === at && heap[least].order > order)) break;
+      this.#place(heap[least], index);
       index = least;
     }
+    this.#place(deadline, index);
   }
 }

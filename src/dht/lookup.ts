@@ -2,17 +2,20 @@
 
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { mayRefer } from "../krpc/endpoint.ts";
-import { compareDistance, type Id } from "../krpc/id.ts";
+import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
-import { type Coordinate, coordinateAt } from "./coordinate.ts";
+import { type Coordinate, coordinateAt, expectedRtt } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
 export type LookupMethod = "find_node" | "get_peers" | "get";
 
-/** heard: not asked yet; waiting: asked; late: asked, and overdue, so that it holds up nobody. */
-export type CandidateState = "heard" | "waiting" | "late" | "responded" | "failed";
+/**
+ * heard: not asked yet; waiting: asked; late: asked, and takes so long that it holds up nobody; overdue: so long that
+ * the lookup can end without it. An answer counts until then.
+ */
+export type CandidateState = "heard" | "waiting" | "late" | "overdue" | "responded" | "failed";
 
 /** A node on the shortlist. */
 export interface Candidate {
@@ -25,17 +28,30 @@ export interface Candidate {
   sentAt: Millis;
   /** NaN until it answered. */
   rtt: number;
-  /** Where it is said to be among the network's coordinates. */
-  readonly coordinate: Coordinate | undefined;
+  /** The round-trip time that was measured before, or that its coordinate lets expect; NaN where nothing is known. */
+  readonly expected: number;
   /** Its write token, where it gave one; the lookup's own copy. */
   token: Uint8Array | undefined;
 }
+
+/** A candidate whose id is known. */
+export type Placed = Candidate & { id: Id };
 
 /** How one query ended. */
 export type QueryOutcome =
   | { readonly kind: "response"; readonly message: Message; readonly rtt: number }
   | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
   | { readonly kind: "timeout" };
+
+/** Hears how a query fares. */
+export interface QueryWatcher {
+  /** It takes longer than it should. */
+  onLate(now: Millis): void;
+  /** It takes so long that hardly any answer will come. */
+  onOverdue(now: Millis): void;
+  /** Its end, in any case. */
+  done(outcome: QueryOutcome, now: Millis): void;
+}
 
 export interface LookupOptions {
   readonly target: Id;
@@ -52,18 +68,17 @@ export interface LookupOptions {
   readonly now: Millis;
   /** Never asked and never listed. */
   readonly own: Id;
-  /** Sends the lookup's query to a candidate. `onLate` comes when it takes longer than it should; then `done`. */
-  readonly ask: (
-    candidate: Candidate,
-    now: Millis,
-    onLate: (now: Millis) => void,
-    done: (outcome: QueryOutcome, now: Millis) => void,
-  ) => void;
+  /** Our own network coordinate. */
+  readonly coordinate: Coordinate;
+  /** Sends the lookup's query to a candidate. */
+  readonly ask: (candidate: Candidate, now: Millis, watcher: QueryWatcher) => void;
   /**
-   * Where it is given, the candidate of the least cost among the k closest is asked next, not the closest. The end is
-   * the same: the k closest have answered.
+   * Where it is given, the candidate of the least cost among the k closest is asked next, not the closest: one that
+   * is near, or has fewer of so many leading bits to go. The end is the same: the k closest have answered.
    */
-  readonly costOf?: (candidate: Candidate & { id: Id }) => number;
+  readonly hurryToBits?: number;
+  /** Hears of each node that an answer tells of, with the round-trip time that its coordinate lets expect. */
+  readonly onHeard?: (id: Id, endpoint: Endpoint, expected: number, now: Millis) => void;
   /** Sees each response; true ends the lookup with what there is. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
   readonly onEnd: (result: LookupResult, now: Millis) => void;
@@ -74,7 +89,7 @@ export interface LookupResult {
   readonly method: LookupMethod;
   readonly family: Family;
   /** Those that answered, nearest first: at least the k closest where so many are alive. */
-  readonly closest: readonly (Candidate & { id: Id })[];
+  readonly closest: readonly Placed[];
   /** Every candidate that was asked, in the order of asking. */
   readonly asked: readonly Candidate[];
   /** The hop at which the closest answering node was learned, or of the answer that ended the lookup. */
@@ -92,10 +107,19 @@ const SPARE_CANDIDATES = 80;
  */
 const SPARE_QUERIES = 500;
 
+/** A round trip of which nothing is known: the mean between two places on Earth. */
+const UNKNOWN_RTT_MS = 150;
+
+/** What one more hop costs, and how many bits of the way it makes: log2(k) of k random contacts' best. */
+const HOP_MS = 40, BITS_PER_HOP = 4.3;
+
+/** A query gives up its slot to one that leads to the value so much sooner than it still may. */
+const SOONER_MS = 5;
+
 export class Lookup {
   readonly #options: LookupOptions;
   /** Sorted by distance. */
-  readonly #shortlist: (Candidate & { id: Id })[] = [];
+  readonly #shortlist: Placed[] = [];
   /** Bootstrap nodes: asked first, placed once they have told their id. */
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
@@ -105,10 +129,11 @@ export class Lookup {
   constructor(options: LookupOptions) {
     this.#options = options;
     for (const contact of options.seeds) {
-      this.#hear(contact.id, contact.endpoint, 1, contact.coordinate);
+      const { id, endpoint, rtt, coordinate } = contact;
+      this.#hear(id, endpoint, 1, Number.isNaN(rtt) ? this.#expected(coordinate) : rtt);
     }
     for (const endpoint of options.bootstrap) {
-      this.#anonymous.push(newCandidate(undefined, endpoint, 1, undefined));
+      this.#anonymous.push(newCandidate(undefined, endpoint, 1, NaN));
     }
   }
 
@@ -122,7 +147,11 @@ export class Lookup {
     if (!this.#ended) this.#end(now, undefined);
   }
 
-  #hear(id: Id, endpoint: Endpoint, hop: number, coordinate: Coordinate | undefined): void {
+  #expected(coordinate: Coordinate | undefined): number {
+    return coordinate === undefined ? NaN : expectedRtt(this.#options.coordinate, coordinate);
+  }
+
+  #hear(id: Id, endpoint: Endpoint, hop: number, expected: number): void {
     const list = this.#shortlist;
     const { target, own, k } = this.#options;
     if (id.equals(own)) return;
@@ -136,7 +165,7 @@ export class Lookup {
     if (at >= k + SPARE_CANDIDATES) return;
     // One endpoint counts once: an address can't fill the shortlist with invented ids.
     for (let i = 0; i < list.length; i++) if (list[i].endpoint.equals(endpoint)) return;
-    list.splice(at, 0, newCandidate(id, endpoint, hop, coordinate) as Candidate & { id: Id });
+    list.splice(at, 0, newCandidate(id, endpoint, hop, expected) as Placed);
     if (list.length <= k + SPARE_CANDIDATES) return;
     const dropped = list.pop()!;
     if (dropped.state === "waiting") {
@@ -146,12 +175,50 @@ export class Lookup {
   }
 
   #step(now: Millis): void {
-    while (!this.#ended && this.#inFlight < this.#options.alpha) {
+    while (!this.#ended) {
       const next = this.#next();
       if (next === undefined) break;
+      if (this.#inFlight >= this.#slots && !this.#makesRoom(next, now)) break;
       this.#query(next, now);
     }
     if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
+  }
+
+  /**
+   * Alpha, and k once the alpha closest have answered: then nobody closer will turn up, and "all of the k closest it
+   * has not already queried" are asked at once (Kademlia, section 2.3).
+   */
+  get #slots(): number {
+    const { alpha, k } = this.#options;
+    let answered = 0;
+    for (const { state } of this.#shortlist) {
+      if (state === "heard" || state === "waiting") return alpha;
+      if (state === "responded" && ++answered >= alpha) return Math.max(alpha, k);
+    }
+    return alpha;
+  }
+
+  /** In a hurried lookup a query is passed by where `next` promises the value sooner than it still does. */
+  #makesRoom(next: Candidate, now: Millis): boolean {
+    const { hurryToBits } = this.#options;
+    if (hurryToBits === undefined || next.id === undefined) return false;
+    let passed: Candidate | undefined,
+      longest = this.#cost(next as Placed, hurryToBits) + SOONER_MS;
+    for (const candidate of this.#shortlist) {
+      if (candidate.state !== "waiting") continue;
+      const left = this.#cost(candidate, hurryToBits) - (now - candidate.sentAt);
+      if (left > longest) longest = left, passed = candidate;
+    }
+    if (passed === undefined) return false;
+    passed.state = "late";
+    this.#inFlight--;
+    return true;
+  }
+
+  /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
+  #cost({ id, expected }: Placed, bits: number): number {
+    const missing = Math.max(0, bits - sharedPrefix(id, this.#options.target));
+    return (Number.isNaN(expected) ? UNKNOWN_RTT_MS : expected) + missing / BITS_PER_HOP * HOP_MS;
   }
 
   get #isSpent(): boolean {
@@ -163,16 +230,17 @@ export class Lookup {
     if (this.#isSpent) return undefined;
     const anonymous = this.#anonymous.find((c) => c.state === "heard");
     if (anonymous !== undefined) return anonymous;
-    const { costOf } = this.#options;
-    let alive = 0, best: (Candidate & { id: Id }) | undefined, bestCost = Infinity;
+    const { hurryToBits } = this.#options;
+    let alive = 0, best: Placed | undefined, bestCost = Infinity;
     for (const candidate of this.#shortlist) {
-      if (candidate.state === "heard") {
-        if (costOf === undefined) return candidate;
-        const cost = costOf(candidate);
+      const { state } = candidate;
+      if (state === "heard") {
+        if (hurryToBits === undefined) return candidate;
+        const cost = this.#cost(candidate, hurryToBits);
         if (cost < bestCost) best = candidate, bestCost = cost;
       }
       // A late one may be dead: who comes after it must be tried as well.
-      if (candidate.state !== "failed" && candidate.state !== "late") alive++;
+      if (state === "heard" || state === "waiting" || state === "responded") alive++;
       if (alive >= this.#options.k) break;
     }
     return best;
@@ -186,7 +254,8 @@ export class Lookup {
     let responded = 0;
     for (const { state } of this.#shortlist) {
       if (state === "responded") responded++;
-      else if (state !== "failed" && !(state === "heard" && this.#isSpent)) return false;
+      else if (state === "waiting" || state === "late") return false;
+      else if (state === "heard" && !this.#isSpent) return false;
       if (responded >= this.#options.k) return true;
     }
     return true;
@@ -197,18 +266,19 @@ export class Lookup {
     candidate.sentAt = now;
     this.#asked.push(candidate);
     this.#inFlight++;
-    const onLate = (at: Millis) => {
-      if (this.#ended || candidate.state !== "waiting") return;
-      candidate.state = "late";
-      this.#inFlight--;
-      this.#step(at);
-    };
-    this.#options.ask(
-      candidate,
-      now,
-      onLate,
-      (outcome, at) => this.#settle(candidate, outcome, at),
-    );
+    this.#options.ask(candidate, now, {
+      onLate: (at) => this.#overtake(candidate, "late", at),
+      onOverdue: (at) => this.#overtake(candidate, "overdue", at),
+      done: (outcome, at) => this.#settle(candidate, outcome, at),
+    });
+  }
+
+  #overtake(candidate: Candidate, state: "late" | "overdue", now: Millis): void {
+    const former = candidate.state;
+    if (this.#ended || (former !== "waiting" && former !== "late")) return;
+    candidate.state = state;
+    if (former === "waiting") this.#inFlight--;
+    if (former !== state) this.#step(now);
   }
 
   #settle(candidate: Candidate, outcome: QueryOutcome, now: Millis): void {
@@ -230,14 +300,15 @@ export class Lookup {
     candidate.state = "responded";
     candidate.token = message.token?.slice();
     if (candidate.id === undefined) this.#place(candidate, id);
-    const { onResponse, family } = this.#options;
+    const { onResponse, onHeard, family } = this.#options;
     const ended = onResponse?.(message, candidate, now) ?? false;
     const nodes = family === 4 ? message.nodes : message.nodes6;
     if (nodes !== undefined) {
       readCompactNodes(nodes, family, (id, endpoint, index) => {
         if (!mayRefer(candidate.endpoint, endpoint)) return;
-        const coordinate = coordinateAt(message.nodeCoordinates, index);
-        this.#hear(id, endpoint, candidate.hop + 1, coordinate);
+        const expected = this.#expected(coordinateAt(message.nodeCoordinates, index));
+        this.#hear(id, endpoint, candidate.hop + 1, expected);
+        if (!Number.isNaN(expected)) onHeard?.(id, endpoint, expected, now);
       });
     }
     return ended;
@@ -258,7 +329,7 @@ export class Lookup {
     if (id.equals(this.#options.own) || (same >= 0 && list[same].state !== "heard")) return;
     if (same >= 0) list.splice(same, 1);
     const at = list.findIndex((c) => compareDistance(id, c.id, this.#options.target) < 0);
-    list.splice(at < 0 ? list.length : at, 0, candidate as Candidate & { id: Id });
+    list.splice(at < 0 ? list.length : at, 0, candidate as Placed);
   }
 
   #end(now: Millis, last: Candidate | undefined): void {
@@ -282,7 +353,7 @@ function newCandidate(
   id: Id | undefined,
   endpoint: Endpoint,
   hop: number,
-  coordinate: Coordinate | undefined,
+  expected: number,
 ): Candidate {
   return {
     id,
@@ -291,7 +362,7 @@ function newCandidate(
     state: "heard",
     sentAt: NaN,
     rtt: NaN,
-    coordinate,
+    expected,
     token: undefined,
   };
 }

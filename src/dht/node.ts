@@ -1,8 +1,8 @@
-// A DHT node: packets and times in, packets and events out. Owns the tables, the open queries and the operations.
+// A DHT node: packets and times in, packets and events out. Owns its contacts, its queries and the operations.
 
 import { Writer } from "../krpc/bencode.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
+import { compareDistance, type Id } from "../krpc/id.ts";
 import {
   decode,
   type Echo,
@@ -13,17 +13,11 @@ import {
   readCompactNodes,
   WANT_N4,
   WANT_N6,
-  writeQuery,
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
-import { Contact, MISSES_TO_DROP } from "./contact.ts";
-import {
-  type Coordinate,
-  expectedRtt,
-  OWN_COORDINATE_BYTES,
-  OwnCoordinate,
-  readCoordinate,
-} from "./coordinate.ts";
+import type { Contact } from "./contact.ts";
+import { Contacts } from "./contacts.ts";
+import { OwnCoordinate } from "./coordinate.ts";
 import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import { isItemError, type Item, type ItemError, itemOf, refusal, sameBytes } from "./item.ts";
@@ -35,35 +29,14 @@ import {
   type QueryOutcome,
 } from "./lookup.ts";
 import { PeerStore } from "./peer_store.ts";
+import { Queries } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
 import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
-import { RoutingTable } from "./routing_table.ts";
+import type { RoutingTable } from "./routing_table.ts";
 import { LookupStatistics } from "./statistics.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
-import { type Transaction, Transactions } from "./transactions.ts";
-
-/** A round trip of which nothing is known: the mean between two places on Earth. */
-const UNKNOWN_RTT_MS = 150;
-
-/** What one more hop costs, and how many bits of the way it makes: log2(k) of k random contacts' best. */
-const HOP_MS = 40, BITS_PER_HOP = 4.3;
-
-/** A query to a node of unknown round-trip time is late after this: most of the world answers within. */
-const LATE_UNKNOWN_MS = 500;
-
-/** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
-const LATE_MIN_MS = 60, LATE_MAX_MS = 1_000;
-
-/** A late query is sent once more, and has failed when twice as long again has passed, within these bounds. */
-const RETRY_MIN_MS = 1_000, RETRY_MAX_MS = 2_000;
-
-/** An unanswered check is repeated after this, then after twice as long. */
-const RECHECK_MS = 5_000;
-
-/** Misses closer together than this are one: several lookups may ask a node during one outage of its link. */
-const MISS_SPACING_MS = 1_000;
 
 /** Kademlia, section 2.3, refreshes hourly; BEP 5 after 15 minutes without a change. */
 const REFRESH_AFTER_MS = 15 * 60_000;
@@ -76,9 +49,6 @@ const REJOIN_MS = 1_000, REJOIN_MAX_MS = 60_000;
 
 /** Remembered contacts that are tried: a burst that any receive buffer holds the answers of. */
 const MAX_SEEDS = 100;
-
-/** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
-const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
 /** Holds any message that we write. One for all nodes of a process: it is written and sent within one call. */
 const WRITER = new Writer(4_096);
@@ -156,7 +126,8 @@ export class DhtNode {
 
   readonly #options: NodeOptions;
   readonly #deadlines = new Deadlines();
-  readonly #transactions = new Transactions();
+  readonly #queries: Queries;
+  readonly #contacts: Contacts;
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
@@ -165,8 +136,6 @@ export class DhtNode {
   #rejoinAfter = REJOIN_MS;
   /** The next attempt to join: one series of attempts, whoever started it. */
   #rejoin: Deadline | undefined;
-  #verifyAllowance = VERIFY_BURST;
-  #verifiedAt: Millis;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     this.#options = options;
@@ -176,15 +145,42 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    this.tables = Object.fromEntries(
-      options.families.map((family) => [family, new RoutingTable(this.id, options.k, now)]),
+    const contacts = new Contacts(
+      {
+        host,
+        id: this.id,
+        coordinate: this.coordinate,
+        query: (query, at, watcher) => this.#queries.send(query, at, watcher),
+      },
+      options,
+      this.#deadlines,
+      this.#random,
+      now,
+    );
+    this.#contacts = contacts;
+    this.tables = contacts.tables;
+    this.#queries = new Queries(
+      {
+        host,
+        id: this.id,
+        client: options.client,
+        readOnly: options.readOnly,
+        traffic: this.traffic,
+        votes: this.votes,
+        coordinate: this.coordinate,
+        contactAt: (to, id) => contacts.at(to, id),
+        noteAnswer: (...answer) => contacts.noteAnswer(...answer),
+        noteMiss: (...miss) => contacts.noteMiss(...miss),
+      },
+      WRITER,
+      this.#deadlines,
+      this.#random,
     );
     this.#responder = new Responder(
       this,
       WRITER,
       (to, reply, kind) => this.#sendReply(to, reply, kind),
     );
-    this.#verifiedAt = now;
     this.#scheduleHousekeeping(now);
   }
 
@@ -195,7 +191,7 @@ export class DhtNode {
 
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
   get pending(): { queries: number; deadlines: number } {
-    return { queries: this.#transactions.size, deadlines: this.#deadlines.size };
+    return { queries: this.#queries.open, deadlines: this.#deadlines.size };
   }
 
   /** Does what is due. */
@@ -242,7 +238,7 @@ export class DhtNode {
 
   #bootstrapAll(now: Millis): void {
     const others: Seed[] = [];
-    const families = this.#families();
+    const families = this.#contacts.families;
     let open = families.length;
     const onEnd = (at: Millis) => {
       if (--open > 0) return;
@@ -283,7 +279,7 @@ export class DhtNode {
 
   /** Fills the buckets beyond that of the closest neighbour (Kademlia, section 2.3). */
   #refreshAll(now: Millis): void {
-    for (const family of this.#families()) {
+    for (const family of this.#contacts.families) {
       const table = this.tables[family]!;
       for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#refresh(family, bucket, now);
     }
@@ -307,7 +303,7 @@ export class DhtNode {
       for (const { target } of this.host.items.expire(at)) {
         this.host.emit({ type: "data.expire", target });
       }
-      for (const family of this.#families()) {
+      for (const family of this.#contacts.families) {
         const table = this.tables[family]!;
         // One at a time: a network of nodes started together must not refresh in bursts.
         const stale = table.staleBuckets(at - REFRESH_AFTER_MS);
@@ -325,17 +321,17 @@ export class DhtNode {
   // ---- operations
 
   /** Contacts of all families. */
-  *contacts(): Generator<Contact> {
-    for (const family of this.#families()) yield* this.tables[family]!.contacts();
+  contacts(): Iterable<Contact> {
+    return this.#contacts.all();
   }
 
   get contactCount(): number {
-    return (this.tables[4]?.size ?? 0) + (this.tables[6]?.size ?? 0);
+    return this.#contacts.size;
   }
 
   /** The contact with this id, of either family. */
   contact(id: Id): Contact | undefined {
-    return this.tables[4]?.find(id) ?? this.tables[6]?.find(id);
+    return this.#contacts.find(id);
   }
 
   /** Asks whoever is at `endpoint` for a sign of life. */
@@ -356,7 +352,7 @@ export class DhtNode {
   /** Finds the peers of a swarm. */
   getPeers(infoHash: Id, now: Millis, done: (result: PeersResult, now: Millis) => void): void {
     const found = new Map<string, Endpoint>();
-    for (const family of this.#families()) {
+    for (const family of this.#contacts.families) {
       for (const peer of this.peers.peers(infoHash, family, now) ?? []) found.set(`${peer}`, peer);
     }
     this.#lookupAll(infoHash, "get_peers", now, (message) => {
@@ -512,10 +508,6 @@ export class DhtNode {
 
   // ---- lookups
 
-  #families(): Family[] {
-    return ([4, 6] as const).filter((family) => this.tables[family] !== undefined);
-  }
-
   /** Runs one lookup in each family that has contacts, and merges what they found. */
   #lookupAll(
     target: Id,
@@ -525,7 +517,7 @@ export class DhtNode {
     done: (result: FindResult, now: Millis) => void,
     isHurried = false,
   ): void {
-    const all = this.#families();
+    const all = this.#contacts.families;
     const populated = all.filter((family) => this.tables[family]!.size > 0);
     const families = populated.length > 0 ? populated : all.slice(0, 1);
     const results: LookupResult[] = [];
@@ -582,11 +574,10 @@ export class DhtNode {
   ): Lookup {
     const { k, alpha } = this.#options;
     const table = this.tables[family]!;
-    const depth = table.bucketCount - 1;
     const wanted = Math.min(k, MAX_REPLY_NODES);
     const args: QueryArguments = {
       ...(method === "get_peers" ? { infoHash: target } : { target }),
-      want: this.#families().length > 1 ? WANT_N4 | WANT_N6 : undefined,
+      want: this.#contacts.families.length > 1 ? WANT_N4 | WANT_N6 : undefined,
       wantCount: wanted > REPLY_NODES ? wanted : undefined,
       wantSalt: method === "get",
     };
@@ -603,18 +594,13 @@ export class DhtNode {
       bootstrap,
       now,
       own: this.id,
-      ask: (candidate, at, onLate, done) =>
-        this.#query(
-          method,
-          candidate.endpoint,
-          args,
-          candidate.id,
-          at,
-          done,
-          onLate,
-          candidate.coordinate,
-        ),
-      costOf: isHurried ? (candidate) => this.#cost(candidate, target, depth) : undefined,
+      coordinate: this.coordinate,
+      ask: (candidate, at, watcher) => {
+        const { endpoint: to, id: expected, expected: rtt } = candidate;
+        this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
+      },
+      hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
+      onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse,
       onEnd: (result, at) => {
         this.lookups.active--;
@@ -635,30 +621,6 @@ export class DhtNode {
     });
   }
 
-  /** What a candidate's round trip will take: as measured, else by coordinates; NaN where nothing is known. */
-  #expectedRtt({ id, endpoint, coordinate }: Candidate): number {
-    const contact = id && this.tables[endpoint.family]?.find(id);
-    if (contact !== undefined && !Number.isNaN(contact.rtt)) return contact.rtt;
-    return coordinate === undefined ? NaN : expectedRtt(this.coordinate, coordinate);
-  }
-
-  /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
-  #cost(candidate: Candidate & { id: Id }, target: Id, depth: number): number {
-    const rtt = this.#expectedRtt(candidate);
-    const missing = Math.max(0, depth - sharedPrefix(candidate.id, target));
-    return (Number.isNaN(rtt) ? UNKNOWN_RTT_MS : rtt) + missing / BITS_PER_HOP * HOP_MS;
-  }
-
-  /** TCP's retransmission timer (RFC 6298): mean and four variations; twice the mean where coordinates guess it. */
-  #lateAfter(to: Endpoint, id: Id | undefined, coordinate: Coordinate | undefined): number {
-    const contact = id && this.tables[to.family]?.find(id);
-    let wait = LATE_UNKNOWN_MS;
-    if (contact !== undefined && !Number.isNaN(contact.rtt)) {
-      wait = contact.rtt + 4 * contact.rttVariation;
-    } else if (coordinate !== undefined) wait = 2 * expectedRtt(this.coordinate, coordinate);
-    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
-  }
-
   // ---- queries in and out
 
   #drop(reason: Drop, datagram: Uint8Array): void {
@@ -671,34 +633,11 @@ export class DhtNode {
     if (this.#options.readOnly) return this.traffic.drop("read_only");
     if (!this.#limiter.allow(from, now)) return this.traffic.drop("rate_limited");
     this.#responder.answer(query, from, now);
-    if (query.id !== undefined && !query.readOnly) this.#considerAsker(query.id, from, now);
-  }
-
-  /** Notes a sign of life; a stranger for whom there is room is pinged, and enters the table if it answers. */
-  #considerAsker(id: Id, from: Endpoint, now: Millis): void {
-    const table = this.tables[from.family];
-    if (table === undefined) return;
-    const known = table.find(id);
-    if (known !== undefined) {
-      if (known.endpoint.equals(from)) known.lastQuery = now;
-      return;
-    }
-    if (id.equals(this.id) || !table.hasRoom(id)) return;
-    const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
-    this.#verifyAllowance = Math.min(VERIFY_BURST, this.#verifyAllowance + regained);
-    this.#verifiedAt = now;
-    if (this.#verifyAllowance < 1) return;
-    this.#verifyAllowance--;
-    this.#query("ping", from, {}, id, now, () => {});
+    if (!query.readOnly) this.#contacts.considerAsker(query, from, now);
   }
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
-    const transaction = this.#transactions.settle(reply, from);
-    if (transaction === undefined) return this.#drop("unmatched", reply.packet);
-    const kind = reply.type === "r" ? "response" : "error";
-    this.traffic.in.count(transaction.method, kind, reply.packet.length);
-    this.#deadlines.cancel(transaction.deadline);
-    transaction.onReply(reply, now);
+    if (!this.#queries.receive(reply, from, now)) this.#drop("unmatched", reply.packet);
   }
 
   #sendReply(to: Endpoint, { method }: Echo, kind: "response" | "error"): void {
@@ -707,10 +646,6 @@ export class DhtNode {
     this.host.send(datagram, to);
   }
 
-  /**
-   * Sends a query, once more when no answer comes in time, and keeps the books on who answered. `expected` is the id
-   * that the node at `to` should have; undefined where it is not known.
-   */
   #query(
     method: Method,
     to: Endpoint,
@@ -718,164 +653,9 @@ export class DhtNode {
     expected: Id | undefined,
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
-    onLate: (now: Millis) => void = () => {},
-    coordinate?: Coordinate,
   ): void {
-    let tid = this.#random.word();
-    while (this.#transactions.has(tid)) tid = this.#random.word();
-    const lateAfter = this.#lateAfter(to, expected, coordinate);
-    let isSentTwice = false;
-    const transaction: Transaction = {
-      tid,
-      method,
-      to,
-      deadline: this.#deadlines.schedule(now + lateAfter, (late) => {
-        const wait = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, 2 * lateAfter));
-        transaction.deadline = this.#deadlines.schedule(late + wait, (at) => {
-          this.#transactions.remove(transaction);
-          if (expected !== undefined) this.#noteMiss(expected, to, `no answer to ${method}`, at);
-          done({ kind: "timeout" }, at);
-        });
-        // A second put with a cas would be refused for what the first one did.
-        if (args.cas === undefined) this.#sendQuery(transaction, args);
-        isSentTwice = true;
-        onLate(late);
-      }),
-      onReply: (reply: Message, at: Millis) => {
-        // From the first sending on: of a query that was sent twice nobody knows which one was answered.
-        const rtt = at - now;
-        if (reply.ip !== undefined) this.votes.add(to, reply.ip);
-        const isAnswer = reply.type === "r" && reply.id !== undefined;
-        // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
-        if (!isAnswer && method === "ping" && expected !== undefined) {
-          this.#noteMiss(expected, to, "no valid answer to ping", at);
-        }
-        if (reply.type === "e") {
-          done({ kind: "error", code: reply.errorCode, text: reply.errorText, rtt }, at);
-          return;
-        }
-        if (reply.coordinate !== undefined && !isSentTwice) {
-          this.coordinate.learn(reply.coordinate, rtt, () => this.#random.fraction());
-        }
-        if (reply.id !== undefined) this.#noteAnswer(reply, expected, to, rtt, at);
-        done({ kind: "response", message: reply, rtt }, at);
-      },
-    };
-    this.#transactions.add(transaction);
-    this.#sendQuery(transaction, args);
-  }
-
-  #sendQuery({ method, tid, to }: Transaction, args: QueryArguments): void {
-    const { readOnly } = this.#options;
-    writeQuery(WRITER, method, tid, this.id, this.client, readOnly, args);
-    const datagram = WRITER.done();
-    this.traffic.out.count(method, "query", datagram.length);
-    this.host.send(datagram, to);
-  }
-
-  // ---- contacts
-
-  #noteAnswer(
-    reply: Message,
-    expected: Id | undefined,
-    from: Endpoint,
-    rtt: number,
-    now: Millis,
-  ): void {
-    const { client, coordinate } = reply;
-    const id = reply.id!;
-    const table = this.tables[from.family];
-    if (table === undefined || id.equals(this.id)) return;
-    if (expected !== undefined && !expected.equals(id)) {
-      const former = table.find(expected);
-      if (former?.endpoint.equals(from)) this.#remove(former, "answers under another id", now);
-    }
-    let contact = table.find(id);
-    if (contact !== undefined && !contact.endpoint.equals(from)) {
-      // A healthy contact keeps its id: nobody takes it over by answering from elsewhere.
-      if (contact.health === "healthy") return;
-      this.#remove(contact, "moved to another address", now);
-      contact = table.find(id);
-    }
-    if (contact !== undefined) {
-      const before = contact.health;
-      contact.answered(now, rtt);
-      if (client !== 0) contact.client = client;
-      if (coordinate?.length === OWN_COORDINATE_BYTES) {
-        contact.coordinate = readCoordinate(coordinate, 0);
-      }
-      if (before === "healthy") return;
-      this.#emitHealth(contact, before, "answered again");
-      this.#scheduleCheck(contact, now + this.#options.healthCheckIntervalMs);
-      return;
-    }
-    const newcomer = new Contact(id, from, now);
-    newcomer.client = client;
-    if (coordinate?.length === OWN_COORDINATE_BYTES) {
-      newcomer.coordinate = readCoordinate(coordinate, 0);
-    }
-    newcomer.answered(now, rtt);
-    const { admission, replaced } = table.admit(newcomer, now);
-    if (replaced !== undefined) {
-      const reason = replaced.health === "unhealthy" ? "one that answers" : "a nearer one";
-      this.#left(replaced, `replaced by ${reason}`);
-    }
-    if (admission === "added") this.#joined(newcomer, now);
-  }
-
-  #noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void {
-    const contact = this.tables[to.family]?.find(id);
-    if (contact === undefined || !contact.endpoint.equals(to)) return;
-    if (now - contact.lastMiss < MISS_SPACING_MS) return;
-    const before = contact.health;
-    contact.missed(now);
-    if (contact.misses >= MISSES_TO_DROP) return this.#remove(contact, reason, now);
-    if (contact.health !== before) this.#emitHealth(contact, before, reason);
-    const { healthCheckIntervalMs } = this.#options;
-    const wait = Math.min(RECHECK_MS, healthCheckIntervalMs / 6) * 2 ** (contact.misses - 1);
-    this.#scheduleCheck(contact, now + wait);
-  }
-
-  #emitHealth(contact: Contact, from: Contact["health"], reason: string): void {
-    this.host.emit({ type: "peer.health", contact, from, to: contact.health, reason });
-  }
-
-  #joined(contact: Contact, now: Millis): void {
-    this.host.emit({ type: "peer.join", contact });
-    // Spread from the start: contacts that joined together must not be checked together.
-    this.#scheduleCheck(
-      contact,
-      now + this.#options.healthCheckIntervalMs * (0.5 + this.#random.fraction() / 2),
-    );
-  }
-
-  #left(contact: Contact, reason: string): void {
-    this.#deadlines.cancel(contact.check);
-    contact.check = undefined;
-    this.host.emit({ type: "peer.leave", contact, reason });
-  }
-
-  #remove(contact: Contact, reason: string, now: Millis): void {
-    const replacement = this.tables[contact.endpoint.family]!.remove(contact, now);
-    this.#left(contact, reason);
-    if (replacement !== undefined) this.#joined(replacement, now);
-  }
-
-  #scheduleCheck(contact: Contact, at: Millis): void {
-    this.#deadlines.cancel(contact.check);
-    contact.check = this.#deadlines.schedule(at, (now) => this.#check(contact, now));
-  }
-
-  /** Pings a contact unless its own traffic has shown lately that it lives. */
-  #check(contact: Contact, now: Millis): void {
-    const { healthCheckIntervalMs } = this.#options;
-    const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
-    // Half: contacts that joined together would all be put off to the same moment otherwise.
-    if (contact.misses === 0 && now - lastSign < healthCheckIntervalMs / 2) {
-      return this.#scheduleCheck(contact, lastSign + healthCheckIntervalMs);
-    }
-    this.#scheduleCheck(contact, now + healthCheckIntervalMs);
-    this.#query("ping", contact.endpoint, {}, contact.id, now, () => {});
+    const watcher = { onLate: () => {}, onOverdue: () => {}, done };
+    this.#queries.send({ method, to, args, expected }, now, watcher);
   }
 }
 

@@ -77,6 +77,7 @@ class Reply implements ResponseValues {
   num: number | undefined = undefined;
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
+  keeps: boolean | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
 }
 
@@ -105,7 +106,7 @@ export class Responder {
     if (query.id === undefined) return this.#refuse(query, from, "id is not 20 bytes");
     switch (query.method) {
       case "ping":
-        return this.#reply(query, from, new Reply());
+        return this.#ping(query, from);
       case "find_node":
         return this.#findNode(query, from);
       case "get_peers":
@@ -121,6 +122,22 @@ export class Responder {
       default:
         return this.#unknown(query, from);
     }
+  }
+
+  #ping(query: Message, from: Endpoint): void {
+    const reply = new Reply();
+    if (query.coordinate !== undefined) {
+      const asker = this.#node.tables[from.family]?.find(query.id!);
+      reply.keeps = asker !== undefined && asker.endpoint.equals(from);
+      reply.coordinate = this.#ownCoordinate();
+    }
+    this.#reply(query, from, reply);
+  }
+
+  #ownCoordinate(): Uint8Array {
+    const bytes = new Uint8Array(OWN_COORDINATE_BYTES);
+    this.#node.coordinate.write(bytes, 0);
+    return bytes;
   }
 
   #findNode(query: Message, from: Endpoint): void {
@@ -215,15 +232,14 @@ export class Responder {
   #nodes(query: Message, from: Endpoint, target: Id, used = 0): Reply {
     const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
     const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
-    const { tables, coordinate } = this.#node;
+    const { tables } = this.#node;
     const reply = new Reply();
     let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
     // Who says how many it takes is one of ours, and reads coordinates too: of nodes of its own family.
     const isOurs = query.wantCount >= 1 && room >= COORDINATES_BYTES;
     if (isOurs) {
       room -= COORDINATES_BYTES;
-      reply.coordinate = new Uint8Array(OWN_COORDINATE_BYTES);
-      coordinate.write(reply.coordinate, 0);
+      reply.coordinate = this.#ownCoordinate();
     }
     if (want & WANT_N4) {
       const size = COMPACT_NODE_BYTES[4] + (isOurs && from.family === 4 ? COORDINATE_BYTES : 0);

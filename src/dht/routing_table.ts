@@ -1,16 +1,54 @@
 // The routing table of one address family: k-buckets that split around our own id (Kademlia, section 2.4; BEP 5).
 
+import type { Endpoint } from "../krpc/endpoint.ts";
 import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import { Contact } from "./contact.ts";
 import type { Millis } from "./deadlines.ts";
 
+/** A node that was heard of and never asked, and seems to be nearer than contacts that its bucket has. */
+export interface Prospect {
+  readonly id: Id;
+  readonly endpoint: Endpoint;
+  /** By its coordinate. */
+  readonly rtt: number;
+}
+
 /** One range of the id space. */
-interface Bucket {
-  readonly contacts: Contact[];
+class Bucket {
+  readonly contacts: Contact[] = [];
+  /** First words of their ids: to look through them side by side costs less than to visit every contact. */
+  readonly words: number[] = [];
   /** Contacts that answered when the bucket was full, the most recent last. */
-  readonly replacements: Contact[];
-  /** When a contact was last added or a lookup last ran in it. */
-  changed: Millis;
+  readonly replacements: Contact[] = [];
+  /** The nearest node heard of that is in neither list. */
+  prospect: Prospect | undefined = undefined;
+
+  /** `changed`: when a contact was last added or a lookup last ran in it. */
+  constructor(public changed: Millis) {}
+
+  find(id: Id): Contact | undefined {
+    const { words, contacts } = this;
+    for (let i = 0; i < words.length; i++) {
+      if (words[i] === id.a && contacts[i].id.equals(id)) return contacts[i];
+    }
+    return undefined;
+  }
+
+  add(contact: Contact): void {
+    this.contacts.push(contact);
+    this.words.push(contact.id.a);
+  }
+
+  /** Puts a contact in the place of another. */
+  replace(at: number, contact: Contact): void {
+    this.contacts[at] = contact;
+    this.words[at] = contact.id.a;
+  }
+
+  remove(at: number): void {
+    this.contacts.splice(at, 1);
+    this.words.splice(at, 1);
+  }
 }
 
 const SIGN = 0x80000000 | 0;
@@ -29,7 +67,7 @@ export class RoutingTable {
   #size = 0;
 
   constructor(readonly own: Id, readonly k: number, now: Millis) {
-    this.#buckets = [{ contacts: [], replacements: [], changed: now }];
+    this.#buckets = [new Bucket(now)];
   }
 
   get size(): number {
@@ -41,9 +79,12 @@ export class RoutingTable {
   }
 
   find(id: Id): Contact | undefined {
-    const { contacts } = this.#bucket(id);
-    for (let i = 0; i < contacts.length; i++) if (contacts[i].id.equals(id)) return contacts[i];
-    return undefined;
+    return this.#bucket(id).find(id);
+  }
+
+  /** The contact with this id that waits for a place. */
+  waiting(id: Id): Contact | undefined {
+    return this.#bucket(id).replacements.find((contact) => contact.id.equals(id));
   }
 
   /** Whether a contact with this id would find a place without another leaving. */
@@ -53,9 +94,14 @@ export class RoutingTable {
       (index === this.#buckets.length - 1 && this.#splits());
   }
 
+  /** Whether `admit` would take in one that answers after `rtt`. */
+  wouldAdmit(id: Id, rtt: number, isMutual: boolean, now: Millis): boolean {
+    return this.hasRoom(id) || this.#givingWay(this.#index(id), rtt, isMutual, now) >= 0;
+  }
+
   /**
-   * Takes in a contact that answered. In a full bucket an unhealthy contact gives way, returned as `replaced`; else,
-   * except among our closest neighbours, one that is clearly slower, which then waits. Otherwise the newcomer waits.
+   * Takes in a contact that answered. In a full bucket another gives way, returned as `replaced`, where there is
+   * reason for it; otherwise the newcomer waits.
    */
   admit(contact: Contact, now: Millis): { admission: Admission; replaced?: Contact } {
     if (contact.id.equals(this.own)) return { admission: "refused" };
@@ -67,7 +113,7 @@ export class RoutingTable {
     }
     const bucket = this.#buckets[index];
     if (bucket.contacts.length < this.k) {
-      bucket.contacts.push(contact);
+      bucket.add(contact);
       bucket.changed = now;
       this.#size++;
       return { admission: "added" };
@@ -75,23 +121,59 @@ export class RoutingTable {
     // Its own former record must neither be promoted beside it nor wait twice.
     const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
     if (known >= 0) bucket.replacements.splice(known, 1);
-    const worst = bucket.contacts.findIndex((c) => c.health === "unhealthy");
-    if (worst >= 0) {
-      const replaced = bucket.contacts[worst];
-      bucket.contacts[worst] = contact;
-      bucket.changed = now;
-      return { admission: "added", replaced };
-    }
-    // The last bucket is our own neighbourhood: all of it has to be known, near or not.
-    const slowest = index < this.#buckets.length - 1 ? slowerThan(bucket.contacts, contact) : -1;
-    const waits = slowest >= 0 ? bucket.contacts[slowest] : contact;
-    if (slowest >= 0) {
-      bucket.contacts[slowest] = contact;
+    const at = this.#givingWay(index, contact.rtt, contact.isMutual(now), now);
+    const replaced = bucket.contacts[at];
+    if (at >= 0) {
+      bucket.replace(at, contact);
       bucket.changed = now;
     }
-    bucket.replacements.push(waits);
-    if (bucket.replacements.length > this.k) bucket.replacements.shift();
-    return slowest >= 0 ? { admission: "added", replaced: waits } : { admission: "waiting" };
+    const waits = at >= 0 ? replaced : contact;
+    if (waits.health !== "unhealthy") {
+      bucket.replacements.push(waits);
+      if (bucket.replacements.length > this.k) bucket.replacements.shift();
+    }
+    return at >= 0 ? { admission: "added", replaced } : { admission: "waiting" };
+  }
+
+  /**
+   * Which contact of a full bucket gives way to a newcomer: an unhealthy one; else, except among our closest
+   * neighbours, of which all have to be known, the dearest, if the newcomer is clearly cheaper. -1 where none does.
+   */
+  #givingWay(index: number, rtt: number, isMutual: boolean, now: Millis): number {
+    const { contacts } = this.#buckets[index];
+    const isNeighbourhood = index === this.#buckets.length - 1;
+    let dearest = -1, most = price(rtt, isMutual) / CLEARLY;
+    for (let i = 0; i < contacts.length; i++) {
+      const contact = contacts[i];
+      if (contact.health === "unhealthy") return i;
+      if (isNeighbourhood || !(price(contact.rtt, false) > most)) continue;
+      const paid = price(contact.rtt, contact.isMutual(now));
+      if (paid > most) most = paid, dearest = i;
+    }
+    return dearest;
+  }
+
+  /** Notes a node that was heard of, with the round-trip time that its coordinate lets expect; true where it stays. */
+  consider(id: Id, endpoint: Endpoint, rtt: number): boolean {
+    const index = this.#index(id);
+    const bucket = this.#buckets[index];
+    if (bucket.prospect !== undefined && bucket.prospect.rtt <= rtt) return false;
+    if (bucket.find(id) !== undefined || id.equals(this.own)) return false;
+    if (this.waiting(id) !== undefined) return false;
+    bucket.prospect = { id, endpoint, rtt };
+    return true;
+  }
+
+  /** Takes out a prospect that would find a place if it answers as fast as expected, and the bucket it is for. */
+  takeProspect(now: Millis): { prospect: Prospect; bucket: number } | undefined {
+    for (let i = 0; i < this.#buckets.length; i++) {
+      const { prospect } = this.#buckets[i];
+      if (prospect === undefined) continue;
+      this.#buckets[i].prospect = undefined;
+      const { id, rtt } = prospect;
+      if (this.wouldAdmit(id, rtt, false, now)) return { prospect, bucket: this.#index(id) };
+    }
+    return undefined;
   }
 
   /** Takes a contact out; the freshest replacement of its bucket takes the place and is returned. */
@@ -101,11 +183,11 @@ export class RoutingTable {
     if (at < 0) return undefined;
     const replacement = bucket.replacements.pop();
     if (replacement === undefined) {
-      bucket.contacts.splice(at, 1);
+      bucket.remove(at);
       this.#size--;
       return undefined;
     }
-    bucket.contacts[at] = replacement;
+    bucket.replace(at, replacement);
     bucket.changed = now;
     return replacement;
   }
@@ -155,25 +237,27 @@ export class RoutingTable {
     found: Contact[],
     from: number,
   ): void {
-    const { contacts } = this.#buckets[index];
+    const { contacts, words: idWords } = this.#buckets[index];
     const words = this.#firstWords;
-    for (let i = 0; i < contacts.length; i++) {
-      const contact = contacts[i];
-      const { id } = contact;
-      // The first words of two distances nearly always decide, without a call.
-      const first = id.a ^ target.a ^ SIGN;
+    const flipped = target.a ^ SIGN;
+    for (let i = 0; i < idWords.length; i++) {
+      // The first words of two distances nearly always decide, without a look at the contact.
+      const first = idWords[i] ^ flipped;
       let at = found.length;
       if (at === count) {
         const last = words[at - 1];
         if (first > last) continue;
-        if (first === last && compareDistance(id, found[at - 1].id, target) >= 0) continue;
+        if (
+          first === last && compareDistance(contacts[i].id, found[at - 1].id, target) >= 0
+        ) continue;
       }
+      const contact = contacts[i];
       if (!accept(contact)) continue;
       if (at === count) at--;
       for (; at > from; at--) {
         const word = words[at - 1];
         if (first > word) break;
-        if (first === word && compareDistance(id, found[at - 1].id, target) >= 0) break;
+        if (first === word && compareDistance(contact.id, found[at - 1].id, target) >= 0) break;
         found[at] = found[at - 1];
         words[at] = word;
       }
@@ -197,24 +281,24 @@ export class RoutingTable {
   #split(now: Millis): void {
     const depth = this.#buckets.length - 1;
     const old = this.#buckets[depth];
-    const deeper: Bucket = { contacts: [], replacements: [], changed: now };
-    for (const list of ["contacts", "replacements"] as const) {
-      const stays = old[list].filter((c) => sharedPrefix(this.own, c.id) === depth);
-      deeper[list].push(...old[list].filter((c) => sharedPrefix(this.own, c.id) > depth));
-      old[list].splice(0, Infinity, ...stays);
-    }
-    this.#buckets.push(deeper);
+    const same = new Bucket(old.changed), deeper = new Bucket(now);
+    const half = (contact: Contact) => sharedPrefix(this.own, contact.id) === depth ? same : deeper;
+    for (const contact of old.contacts) half(contact).add(contact);
+    for (const contact of old.replacements) half(contact).replacements.push(contact);
+    this.#buckets.splice(depth, 1, same, deeper);
   }
 }
 
-/** A newcomer takes a contact's place at four fifths of its round-trip time and 5 ms less: below that is noise. */
-const NEARER_SHARE = 0.8, NEARER_MS = 5;
+/** Round-trip times are told apart no finer than this. */
+const NOISE_MS = 10;
 
-/** Where the slowest contact is, if the newcomer is clearly faster; -1 otherwise. */
-function slowerThan(contacts: readonly Contact[], newcomer: Contact): number {
-  let slowest = -1, most = Math.max(newcomer.rtt / NEARER_SHARE, newcomer.rtt + NEARER_MS);
-  for (let i = 0; i < contacts.length; i++) {
-    if (contacts[i].rtt > most) most = contacts[i].rtt, slowest = i;
-  }
-  return slowest;
+/** How much nearer one must be that does not keep us too: where both do, one ping checks both. */
+const ONE_SIDED = 1.5;
+
+/** A newcomer has to be cheaper by a fifth: below that contacts would only come and go. */
+const CLEARLY = 0.8;
+
+/** What it costs to keep a contact: its round-trip time, for lookups, and more where it does not keep us. */
+function price(rtt: number, isMutual: boolean): number {
+  return (rtt + NOISE_MS) * (isMutual ? 1 : ONE_SIDED);
 }

@@ -94,6 +94,8 @@ export class Message {
   /** The sender's network coordinate, and those of its nodes in their order (this project's extension). */
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
+  /** Whether the sender keeps us in its routing table (this project's extension); undefined where it did not say. */
+  keeps: boolean | undefined = undefined;
   num = NaN;
   interval = NaN;
   errorCode = 0;
@@ -243,6 +245,9 @@ function readInteger(m: Message, key: string | undefined, n: number): void {
     case "ss":
       m.wantSalt = n === 1;
       break;
+    case "kp":
+      m.keeps = n === 1;
+      break;
   }
 }
 
@@ -353,6 +358,7 @@ const BODY_KEYS = byLength(
   "info_hash",
   "interval",
   "k",
+  "kp",
   "nc",
   "nn",
   "nodes",
@@ -409,6 +415,8 @@ export interface QueryArguments {
   salt?: Uint8Array;
   /** Bencoded. */
   value?: Uint8Array;
+  coordinate?: Uint8Array;
+  keeps?: boolean;
 }
 
 /** What a response carries, beyond the sender's id. */
@@ -428,6 +436,8 @@ export interface ResponseValues {
   /** Only for askers that set `nn`. */
   coordinate?: Uint8Array;
   nodeCoordinates?: Uint8Array;
+  /** Only for askers that sent their coordinate. */
+  keeps?: boolean;
   num?: number;
   samples?: Uint8Array;
 }
@@ -440,6 +450,8 @@ const LIT = {
   infoHash: literal("9:info_hash20:"),
   interval: literal("8:interval"),
   k: literal("1:k"),
+  kp0: literal("2:kpi0e"),
+  kp1: literal("2:kpi1e"),
   nc: literal("2:nc"),
   nn: literal("2:nn"),
   nodes: literal("5:nodes"),
@@ -499,6 +511,8 @@ export function writeQuery(
   if (args.impliedPort) w.raw(LIT.impliedPort);
   if (args.infoHash !== undefined) w.raw(LIT.infoHash), w.id(args.infoHash);
   if (args.publicKey !== undefined) w.raw(LIT.k), w.bytes(args.publicKey);
+  if (args.keeps !== undefined) w.raw(args.keeps ? LIT.kp1 : LIT.kp0);
+  if (args.coordinate !== undefined) w.raw(LIT.nc), w.bytes(args.coordinate);
   if (args.wantCount !== undefined) w.raw(LIT.nn), w.integer(args.wantCount);
   if (args.port !== undefined) w.raw(LIT.port), w.integer(args.port);
   if (args.salt !== undefined && args.salt.length > 0) w.raw(LIT.salt), w.bytes(args.salt);
@@ -544,6 +558,7 @@ export function writeResponse(
   w.id(id);
   if (values.interval !== undefined) w.raw(LIT.interval), w.integer(values.interval);
   if (values.publicKey !== undefined) w.raw(LIT.k), w.bytes(values.publicKey);
+  if (values.keeps !== undefined) w.raw(values.keeps ? LIT.kp1 : LIT.kp0);
   if (values.coordinate !== undefined) w.raw(LIT.nc), w.bytes(values.coordinate);
   if (values.nodes !== undefined) w.raw(LIT.nodes), writeNodes(w, values.nodes, 4);
   if (values.nodes6 !== undefined) w.raw(LIT.nodes6), writeNodes(w, values.nodes6, 6);

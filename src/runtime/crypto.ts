@@ -9,6 +9,7 @@ import {
   sign as signWith,
   verify as verifyWith,
 } from "node:crypto";
+import type { DataCrypto } from "../data/item_network.ts";
 import type { ItemCrypto } from "../dht/item.ts";
 
 /** DER up to the 32 bytes of a raw key: SubjectPublicKeyInfo and PKCS #8 of Ed25519 (RFC 8410). */
@@ -32,6 +33,8 @@ export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Ui
 }
 
 export const itemCrypto: ItemCrypto = { sha1, verify };
+
+export const dataCrypto: DataCrypto = { ...itemCrypto, sha256: () => createHash("sha256") };
 
 /** An Ed25519 key pair that signs this node's mutable items. The secret leaves it as PEM only, for its file. */
 export class Identity {

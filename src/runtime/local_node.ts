@@ -3,6 +3,21 @@
 import { getLogger } from "logtape";
 import { join } from "node:path";
 import type { Config, HostPort } from "../config.ts";
+import type { Clock, ItemBatch, ItemNetwork } from "../data/item_network.ts";
+import {
+  LargeValues,
+  type Progress,
+  type StoredTree,
+  wholeOrStream,
+} from "../data/large_values.ts";
+import {
+  decodeReference,
+  decodeRoot,
+  encodeReference,
+  isMarked,
+  type Root,
+} from "../data/manifest.ts";
+import { TransferError } from "../data/transfers.ts";
 import { type Contact } from "../dht/contact.ts";
 import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
@@ -32,14 +47,16 @@ import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts
 import type { Endpoint } from "../krpc/endpoint.ts";
 import { distanceBits, Id, ID_BYTES, word } from "../krpc/id.ts";
 import { ErrorCode } from "../krpc/message.ts";
-import { Database, type SavedContact, StorageError } from "../storage/database.ts";
-import { openIdentity } from "./identity.ts";
-import { DurableItemStore } from "../storage/item_store.ts";
+import { StorageError } from "../storage/database.ts";
+import { DiskStorage } from "../storage/disk.ts";
+import type { SavedContact } from "../storage/rows.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
-import { Identity, itemCrypto } from "./crypto.ts";
+import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
+import { hasIdentity, openIdentity } from "./identity.ts";
 import { NetFilter, resolveAll } from "./net_scope.ts";
 import type {
   FetchOutcome,
+  LargeValue,
   LookupReport,
   NodeService,
   PeerReport,
@@ -70,6 +87,8 @@ export type NodeConfig = Pick<
 export interface LocalNodeOptions {
   /** False: nothing is read from or written to disk, and node id and identity are new. */
   readonly persistent: boolean;
+  /** Called when all files are open, before any packet is handled. */
+  readonly onOpened?: () => void;
 }
 
 /** Names of bootstrap nodes and of `--allow-net` are looked up again this often: their addresses change. */
@@ -87,18 +106,19 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 interface Storage {
   readonly id: Id;
   readonly identity: Identity;
-  readonly items: (onFailure: (error: unknown) => void) => ItemStore & { flush?(): void };
-  readonly database: Database | undefined;
+  readonly items: ItemStore;
+  /** Undefined where nothing is kept. */
+  readonly disk: DiskStorage | undefined;
 }
 
-export class LocalNode implements NodeService {
+export class LocalNode implements NodeService, ItemNetwork {
   readonly #log = getLogger(["dmnode", "node"]);
   readonly #config: NodeConfig;
   readonly #socket: UdpSocket;
   readonly #filter: NetFilter;
   readonly #identity: Identity;
-  readonly #database: Database | undefined;
-  readonly #items: ItemStore & { flush?(): void };
+  readonly #disk: DiskStorage | undefined;
+  readonly #items: ItemStore;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
@@ -107,6 +127,8 @@ export class LocalNode implements NodeService {
   readonly #signedSeq = new Map<string, number>();
   /** Puts under one key run one after the other. */
   readonly #putting = new Map<string, Promise<unknown>>();
+  readonly #largeValues: LargeValues;
+  readonly #progressListeners = new Set<(progress: Progress) => void>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
   #joined: "no bootstrap" | "joining" | "joined" | "failed" = "joining";
@@ -119,13 +141,14 @@ export class LocalNode implements NodeService {
    * @throws {StorageError} where DATA_DIR can't be used
    */
   static async start(config: NodeConfig, options: LocalNodeOptions): Promise<LocalNode> {
-    const storage = options.persistent ? openStorage(config) : newStorage(config);
+    const storage = options.persistent ? await openStorage(config) : newStorage(config);
     try {
+      options.onOpened?.();
       const node = new LocalNode(config, storage);
       await node.#start(storage);
       return node;
     } catch (error) {
-      storage.database?.close();
+      await storage.disk?.close();
       throw error;
     }
   }
@@ -134,10 +157,8 @@ export class LocalNode implements NodeService {
     this.#config = config;
     this.#filter = new NetFilter(config.allowNet);
     this.#identity = storage.identity;
-    this.#database = storage.database;
-    this.#items = storage.items((error) =>
-      this.#log.error("Could not store values: {error}. They were refused.", { error })
-    );
+    this.#disk = storage.disk;
+    this.#items = storage.items;
     this.#socket = UdpSocket.bind({
       host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
       port: config.p2pPort,
@@ -153,6 +174,12 @@ export class LocalNode implements NodeService {
       readOnly: false,
       client: CLIENT,
     }, this.#startedAt);
+    this.#largeValues = new LargeValues({
+      network: this,
+      crypto: dataCrypto,
+      clock,
+      onProgress: (progress) => this.#progressListeners.forEach((tell) => tell(progress)),
+    });
   }
 
   #host(): Host {
@@ -194,6 +221,7 @@ export class LocalNode implements NodeService {
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);
     clearTimeout(this.#timer);
+    this.#largeValues.close();
     await this.#socket.close();
     this.#items.flush?.();
     this.#save();
@@ -502,32 +530,86 @@ export class LocalNode implements NodeService {
     };
   }
 
-  async store(value: Uint8Array, key: string | null): Promise<StoreOutcome> {
-    const bencoded = bencodeBytes(value);
-    if (bencoded.length > MAX_VALUE_BYTES) {
-      return { outcome: "too_large", size: bencoded.length, limit: MAX_VALUE_BYTES };
-    }
-    if (key === null) {
-      const item = immutableItem(itemCrypto, bencoded);
-      const result = await this.#put(item.target, undefined, undefined, () => item);
-      return this.#stored(result, item, null, value.length);
-    }
-    const salt = new TextEncoder().encode(key);
-    if (salt.length > MAX_SALT_BYTES) {
+  async store(
+    value: Uint8Array | AsyncIterable<Uint8Array>,
+    key: string | null,
+    totalBytes: number | null = null,
+  ): Promise<StoreOutcome> {
+    const salt = key === null ? undefined : new TextEncoder().encode(key);
+    if (salt !== undefined && salt.length > MAX_SALT_BYTES) {
       return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
     }
+    const source = value instanceof Uint8Array ? piecesOf(value) : value;
+    const given = await wholeOrStream(source);
+    if (!(given instanceof Uint8Array)) {
+      return await this.#storeLarge(
+        given,
+        key,
+        salt,
+        value instanceof Uint8Array ? value.length : totalBytes,
+      );
+    }
+    const bencoded = bencodeBytes(given);
+    if (salt === undefined) {
+      const item = immutableItem(itemCrypto, bencoded);
+      const result = await this.#put(item.target, undefined, undefined, () => item);
+      return this.#stored(result, item, null, given.length);
+    }
+    const result = await this.#putMutable(salt, bencoded);
+    return this.#stored(result, result.item!, key, given.length);
+  }
+
+  async #storeLarge(
+    value: AsyncIterable<Uint8Array>,
+    key: string | null,
+    salt: Uint8Array | undefined,
+    totalBytes: number | null,
+  ): Promise<StoreOutcome> {
+    const startedAt = now();
+    let tree: StoredTree;
+    try {
+      tree = await this.#largeValues.store(value, totalBytes);
+    } catch (error) {
+      if (!(error instanceof TransferError)) throw error;
+      const outcome = error.failure === "busy" ? "busy" : "unreachable";
+      return { outcome, detail: error.message };
+    }
+    let hash = tree.root, replicas = tree.replicas, seq: number | null = null;
+    if (salt !== undefined) {
+      const result = await this.#putMutable(salt, encodeReference(tree.root));
+      const outcome = this.#stored(result, result.item!, key, tree.size);
+      if (outcome.outcome !== "stored") return outcome;
+      hash = result.item!.target;
+      replicas = Math.min(replicas, outcome.report.replicas);
+      seq = outcome.report.seq;
+    }
+    return {
+      outcome: "stored",
+      report: {
+        hash: hash.toString(),
+        kind: "chunked",
+        key,
+        seq,
+        size: tree.size,
+        replicas,
+        nodes: tree.nodes.map(String),
+        elapsedMs: now() - startedAt,
+      },
+    };
+  }
+
+  /** Puts a value of this node's own under a key, as its next version. */
+  async #putMutable(salt: Uint8Array, bencoded: Uint8Array): Promise<PutResult> {
     const { publicKey } = this.#identity;
     const target = mutableTarget(itemCrypto, publicKey, salt);
     const hash = target.toString();
-    return await this.#inTurn(hash, async () => {
-      const result = await this.#put(target, salt, undefined, (newest) => {
+    return await this.#inTurn(hash, () =>
+      this.#put(target, salt, undefined, (newest) => {
         const seq = Math.max(newest?.signed?.seq ?? 0, this.#signedSeq.get(hash) ?? 0) + 1;
         this.#signedSeq.set(hash, seq);
         const signature = this.#identity.sign(signedBytes(salt, seq, bencoded));
         return { target, value: bencoded, signed: { publicKey, signature, salt, seq } };
-      });
-      return this.#stored(result, result.item!, key, value.length);
-    });
+      }));
   }
 
   async storeSigned(hash: string, given: SignedItem): Promise<StoreOutcome> {
@@ -571,10 +653,9 @@ export class LocalNode implements NodeService {
   async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
     const target = parseId(hash);
     const salt = key === null ? undefined : new TextEncoder().encode(key);
-    const { item, saltUnknown } = await this.#ask<GetResult>((at, done) =>
-      this.#node.get(target, salt, at, done)
-    );
+    const { item, saltUnknown } = await this.#get(target, salt);
     if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
+    if (isMarked(item.value)) return await this.#fetchLarge(item);
     return {
       outcome: "found",
       value: {
@@ -585,6 +666,71 @@ export class LocalNode implements NodeService {
         publicKey: item.signed?.publicKey ?? null,
       },
     };
+  }
+
+  async #fetchLarge({ target, value, signed }: Item): Promise<FetchOutcome> {
+    let top = value, rootTarget: Id | undefined = target;
+    if (signed !== undefined) {
+      rootTarget = decodeReference(value);
+      if (rootTarget === undefined) {
+        return { outcome: "invalid", detail: `Item ${target} is no valid reference to a value.` };
+      }
+      const { item } = await this.#get(rootTarget);
+      if (item === undefined) return { outcome: "not_found" };
+      top = item.value;
+    }
+    const root = decodeRoot(top);
+    if (root === undefined) {
+      const detail = `Item ${rootTarget} is no valid root of a large value.`;
+      return { outcome: "invalid", detail };
+    }
+    const { size, hint } = root;
+    return {
+      outcome: "large",
+      value: {
+        hash: target.toString(),
+        root: rootTarget.toString(),
+        size,
+        hint,
+        seq: signed?.seq ?? null,
+        publicKey: signed?.publicKey ?? null,
+        read: (start, end, signal) => this.#readLarge(rootTarget, root, start, end, signal),
+      },
+    };
+  }
+
+  async *#readLarge(
+    target: Id,
+    root: Root,
+    ...range: Parameters<LargeValue["read"]>
+  ): AsyncGenerator<Uint8Array> {
+    try {
+      yield* this.#largeValues.read(target, root, ...range);
+    } catch (error) {
+      const isTransfer = error instanceof TransferError;
+      if (!isTransfer || (error.failure !== "aborted" && error.failure !== "busy")) {
+        const reason = isTransfer ? error.message : error;
+        this.#log.warning("Reading value {hash} failed: {reason}", { hash: `${target}`, reason });
+      }
+      throw error;
+    }
+  }
+
+  onProgress(listener: (progress: Progress) => void): () => void {
+    this.#progressListeners.add(listener);
+    return () => this.#progressListeners.delete(listener);
+  }
+
+  batch(): ItemBatch {
+    return {
+      put: (item) => this.#put(item.target, undefined, undefined, () => item),
+      get: async (target) => (await this.#get(target)).item,
+      close: () => {},
+    };
+  }
+
+  #get(target: Id, salt?: Uint8Array): Promise<GetResult> {
+    return this.#ask((at, done) => this.#node.get(target, salt, at, done));
   }
 
   #put(
@@ -648,6 +794,25 @@ function now(): Millis {
   return performance.timeOrigin + performance.now();
 }
 
+const clock: Clock = {
+  now,
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      signal.addEventListener("abort", end);
+      if (signal.aborted) end();
+    }),
+};
+
+async function* piecesOf(value: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield value;
+}
+
 function openStorage({ dataDir, storageLimit }: NodeConfig): Storage {
   try {
     Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -703,7 +868,7 @@ function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
     rttMs: Number.isNaN(candidate.rtt) ? null : candidate.rtt,
     outcome: state === "responded"
       ? "responded"
-      : state !== "failed"
+      : state !== "failed" && state !== "overdue"
       ? "pending"
       : Number.isNaN(candidate.rtt)
       ? "timeout"

@@ -1,9 +1,12 @@
 // What the API and the command line may ask of a running node: plain values in, promises out.
 // The REST layer is written against this interface alone, so it can be tested without a network.
 
+import type { Progress } from "../data/large_values.ts";
+import type { ContentHint } from "../data/manifest.ts";
 import type { Health } from "../dht/contact.ts";
 
-export type { Health };
+export { TransferError } from "../data/transfers.ts";
+export type { ContentHint, Health, Progress };
 
 /** One contact of the routing table, as people see it. Times are milliseconds since 1970. */
 export interface PeerReport {
@@ -60,20 +63,25 @@ export type PingReport =
 
 export interface StoreReport {
   hash: string;
-  kind: "immutable" | "mutable";
+  /** Chunked: over one item, with or without a key. */
+  kind: "immutable" | "mutable" | "chunked";
   key: string | null;
   seq: number | null;
   /** Bytes of the value as it was given. */
   size: number;
-  /** Nodes that acknowledged the item as stored, this one included where it holds it. */
+  /**
+   * Nodes that acknowledged the item as stored, this one included where it holds it; of a chunked value the least
+   * number for any of its items.
+   */
   replicas: number;
+  /** Those that hold the item of `hash`; of a chunked value under a key, those that hold its root. */
   nodes: string[];
   elapsedMs: number;
 }
 
 export type StoreOutcome =
   | { outcome: "stored"; report: StoreReport }
-  /** The bencoded value is over what one item holds. */
+  /** The bencoded value of a signed item is over what one item holds. */
   | { outcome: "too_large"; size: number; limit: number }
   /** The key (BEP 44 salt) is over 64 bytes. */
   | { outcome: "key_too_long"; size: number; limit: number }
@@ -85,7 +93,9 @@ export type StoreOutcome =
   /** `hash` in the request is not the hash of key and salt. */
   | { outcome: "wrong_target"; hash: string }
   /** No node acknowledged it, this one included. */
-  | { outcome: "unreachable"; detail: string };
+  | { outcome: "unreachable"; detail: string }
+  /** Too many large values are being moved. */
+  | { outcome: "busy"; detail: string };
 
 /** An item as its owner signed it (BEP 44); `value` is the raw value's bytes, not yet bencoded. */
 export interface SignedItem {
@@ -105,8 +115,33 @@ export interface FetchedValue {
   publicKey: Uint8Array | null;
 }
 
+/** A value of many items, of which only the root has been fetched. */
+export interface LargeValue {
+  /** As it was asked for: the root's, or that of the key under which it is. */
+  hash: string;
+  /** Names these very bytes. */
+  root: string;
+  size: number;
+  /** What whoever stored it says that it is. */
+  hint: ContentHint;
+  /** Null, like `publicKey`, where it was asked for by its root. */
+  seq: number | null;
+  publicKey: Uint8Array | null;
+  /**
+   * The bytes from `start` up to and without `end`, fetched as they are read, in order. Ending the iteration stops
+   * fetching; aborting `signal` stops it even while a piece is waited for. Where it is the whole, the last piece
+   * comes once its SHA-256 was right.
+   *
+   * @throws {TransferError} while it is read
+   */
+  read(start: number, end: number, signal?: AbortSignal): AsyncGenerator<Uint8Array>;
+}
+
 export type FetchOutcome =
   | { outcome: "found"; value: FetchedValue }
+  | { outcome: "large"; value: LargeValue }
+  /** What was found says that it is part of a large value, and is not the root of a valid one. */
+  | { outcome: "invalid"; detail: string }
   /** No verified value was found on the network. */
   | { outcome: "not_found" }
   /** A mutable value was found that can't be verified without its key: no node that holds it told the key. */
@@ -175,7 +210,10 @@ export interface Readiness {
   reason: string;
 }
 
-/** A running node. Every promise settles; expected failures are outcomes, not rejections. */
+/**
+ * A running node. Every promise settles; expected failures are outcomes, not rejections, but for streams that fail
+ * on the way.
+ */
 export interface NodeService {
   readonly nodeId: string;
   peers(): PeerReport[];
@@ -186,10 +224,21 @@ export interface NodeService {
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;
   find(id: string): Promise<LookupReport>;
-  /** Null `key`: immutable. Otherwise mutable, signed by this node, with a raised `seq`. */
-  store(value: Uint8Array, key: string | null): Promise<StoreOutcome>;
+  /**
+   * Null `key`: immutable. Otherwise mutable, signed by this node, with a raised `seq`. A stream is read as fast as the
+   * network takes it, and held in small part; what it fails with is passed on.
+   *
+   * @param totalBytes a stream's size where it is known, for the progress alone
+   */
+  store(
+    value: Uint8Array | AsyncIterable<Uint8Array>,
+    key: string | null,
+    totalBytes?: number | null,
+  ): Promise<StoreOutcome>;
   /** Puts an item that its owner signed; `hash` is where the caller believes it belongs. */
   storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome>;
   /** `key` is that of a mutable value, where the caller knows it. */
   fetch(hash: string, key: string | null): Promise<FetchOutcome>;
+  /** Tells how far large values have come, until the function that it returns is called. */
+  onProgress(listener: (progress: Progress) => void): () => void;
 }

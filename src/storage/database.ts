@@ -1,19 +1,25 @@
-// The node's file: node id, known contacts and items, in one SQLite database with a schema version.
+// The node's file: node id, known contacts, items and what this node publishes, in one SQLite database with a schema
+// version.
 
-import { DatabaseSync } from "node:sqlite";
-import { Endpoint } from "../krpc/endpoint.ts";
-import { Id } from "../krpc/id.ts";
-import type { StoredItem } from "../dht/item.ts";
+import { Buffer } from "node:buffer";
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import type { Changes } from "./commit_queue.ts";
+import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
+import { damageInLog } from "./wal.ts";
 
 /** DATA_DIR can't be used as it is. The message is one line for the user; nothing was changed. */
 export class StorageError extends Error {
   override readonly name = "StorageError";
 }
 
-/** Raised when tables change; an older file is brought forward, a newer one refused. */
-const SCHEMA_VERSION = 1;
-
-const SCHEMA = `
+/**
+ * What leads from each schema to the next, from an empty file on. They stay as they are: a file of any version is
+ * brought forward by the steps that it lacks, in one transaction. A newer file than the last is refused.
+ */
+const STEPS = [
+  `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
   CREATE TABLE contacts (id BLOB NOT NULL, endpoint BLOB NOT NULL, PRIMARY KEY (id, endpoint)) WITHOUT ROWID;
   CREATE TABLE items (
@@ -21,168 +27,314 @@ const SCHEMA = `
     public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
     stored_at REAL NOT NULL, expires_at REAL NOT NULL
   ) WITHOUT ROWID;
-`;
+  `,
+  `
+  ALTER TABLE contacts ADD COLUMN first_seen REAL;
+  ALTER TABLE contacts ADD COLUMN last_seen REAL;
+  ALTER TABLE contacts ADD COLUMN rtt REAL;
+  ALTER TABLE contacts ADD COLUMN rtt_variation REAL;
+  ALTER TABLE contacts ADD COLUMN answer_rate REAL;
+  ALTER TABLE contacts ADD COLUMN parts TEXT;
+  ALTER TABLE items ADD COLUMN checksum INTEGER;
+  CREATE TABLE published (
+    target BLOB PRIMARY KEY, value BLOB NOT NULL,
+    public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
+    first_at REAL NOT NULL, next_at REAL NOT NULL, last_at REAL,
+    replicas INTEGER NOT NULL, failures INTEGER NOT NULL,
+    checksum INTEGER
+  ) WITHOUT ROWID;
+  `,
+];
 
-/** A contact as it is remembered between runs. */
-export interface SavedContact {
-  readonly id: Id;
-  readonly endpoint: Endpoint;
+const SCHEMA_VERSION = STEPS.length;
+
+const VALUE_COLUMNS = "target, value, public_key, signature, salt, seq";
+const ITEM_COLUMNS = `${VALUE_COLUMNS}, stored_at, expires_at`;
+const PUBLISHED_COLUMNS = `${VALUE_COLUMNS}, first_at, next_at, last_at, replicas, failures`;
+const CONTACT_COLUMNS =
+  "id, endpoint, first_seen, last_seen, rtt, rtt_variation, answer_rate, parts";
+
+/** A row with the checksum that was written with it; null where an older version wrote it. */
+type Checked<Row> = Row & { readonly checksum: number | null };
+
+export interface DatabaseOptions {
+  /**
+   * Whether the file may be there and empty: it is for a moment while it is made. Later that means that its content
+   * was lost.
+   */
+  readonly mayBeEmpty: boolean;
 }
-
-type Row = Record<string, unknown>;
 
 export class Database {
   readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #hasFailed = false;
+  /** Rows met so far that are not as they were written, and were left out. */
+  damagedRows = 0;
 
   /**
    * Opens the file, or makes it.
    *
    * @throws {StorageError} where it can't be read or written, is no database of ours, is damaged, from a newer
-   * version, or in use by another process
+   * version, or in use by another process; what it holds is as it was, and where it is damaged, so is every byte
    */
-  constructor(readonly path: string) {
+  constructor(readonly path: string, { mayBeEmpty }: DatabaseOptions = { mayBeEmpty: true }) {
+    const log = sizeOf(`${path}-wal`), isEmpty = sizeOf(path) === 0;
+    if (isEmpty && (!mayBeEmpty || log > 0)) throw damaged(path, "it is empty");
+    // To close what was opened to be written brings its log into it. One that has a log is looked at without that.
+    const isInspected = log > 0 && sizeOf(`${path}-journal`) === 0;
+    if (isInspected) this.#use({ readOnly: true }, (db) => this.#inspectWithLog(db)).close();
+    this.#db = this.#use({}, (db) => {
+      // Held until the end of the process: a second one on the same file is refused here.
+      db.exec("PRAGMA locking_mode = EXCLUSIVE");
+      const version = isInspected ? versionOf(db) : this.#inspect(db);
+      // Synced at each commit: what was acknowledged survives a power cut.
+      db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+      db.exec("BEGIN IMMEDIATE");
+      if (version < SCHEMA_VERSION) {
+        for (const step of STEPS.slice(version)) db.exec(step);
+        db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+      }
+      db.exec("COMMIT");
+    });
+    // Left by the inspection. With the lock held, nobody else can be using it.
+    if (isInspected) rmSync(`${path}-shm`, { force: true });
+  }
+
+  /** Opens the file and does something with it; closes it again, and says why, where that fails. */
+  #use(options: { readOnly?: boolean }, run: (db: DatabaseSync) => void): DatabaseSync {
+    let db: DatabaseSync;
     try {
-      this.#db = new DatabaseSync(path);
+      db = new DatabaseSync(this.path, options);
     } catch (error) {
-      throw new StorageError(`${path}: can't be opened: ${textOf(error)}`, { cause: error });
+      throw new StorageError(`${this.path}: can't be opened: ${textOf(error)}`, { cause: error });
     }
     try {
-      // Held until the end of the process: a second one on the same file is refused here.
-      this.#db.exec(
-        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
-      );
-      this.#migrate();
+      // Older versions of Deno would wait for five seconds for a file that is in use.
+      db.exec("PRAGMA busy_timeout = 0");
+      run(db);
+      return db;
     } catch (error) {
-      this.#db.close();
-      throw error instanceof StorageError
-        ? error
-        : new StorageError(this.#explain(error), { cause: error });
+      db.close();
+      throw this.#explained(error);
     }
   }
 
-  #migrate(): void {
-    const { user_version: version } = this.#db.prepare("PRAGMA user_version").get() as {
-      user_version: number;
-    };
+  /** Throws where the file is not what it should be; returns its schema version. Changes nothing. */
+  #inspect(db: DatabaseSync): number {
+    const version = versionOf(db);
     if (version > SCHEMA_VERSION) {
       throw new StorageError(
         `${this.path} is of a newer dmnode (schema ${version}, this one knows ${SCHEMA_VERSION}): ` +
           "use that version, or another --data-dir",
       );
     }
-    this.#db.exec("BEGIN IMMEDIATE");
-    if (version < 1) this.#db.exec(SCHEMA);
-    this.#db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
+    const isOurs = tables.some(({ name }) => name === "items");
+    if (version === 0 ? tables.length > 0 : !isOurs) {
+      throw new StorageError(
+        `${this.path} is a database of another program: nothing was changed; give another --data-dir`,
+      );
+    }
+    const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as Row;
+    if (found !== "ok") throw damaged(this.path, String(found).split("\n").at(-1)!);
+    return version;
   }
 
-  #explain(error: unknown): string {
-    const text = textOf(error);
+  #inspectWithLog(db: DatabaseSync): void {
+    this.#inspect(db);
+    // By now the file is locked: nobody is writing the log.
+    const good = damageInLog(readFileSync(`${this.path}-wal`));
+    if (good === undefined) return;
+    throw new StorageError(
+      `${this.path}-wal is damaged after ${good} bytes: nothing was changed; restore a copy, or cut it off there ` +
+        `(truncate --size=${good}) to start without what was stored last`,
+    );
+  }
+
+  #explained(error: unknown): StorageError {
+    if (error instanceof StorageError) return error;
+    const { path } = this, text = textOf(error);
+    const because = (message: string) => new StorageError(message, { cause: error });
     if (/locked|busy/i.test(text)) {
-      return `${this.path} is in use by another process: stop it, or give this one another --data-dir`;
+      return because(
+        `${path} is in use by another process: stop it, or give this one another --data-dir`,
+      );
     }
-    if (/malformed|not a database/i.test(text)) {
-      return `${this.path} is damaged (${text}): nothing was changed; restore a copy, or move it away to start anew`;
+    if (/malformed|not a database/i.test(text)) return damaged(path, text, error);
+    if (/readonly|read-only|unable to open/i.test(text)) {
+      return because(`${path} can't be written: check its permissions, or give another --data-dir`);
     }
-    if (/readonly|read-only/i.test(text)) {
-      return `${this.path} can't be written: check its permissions, or give another --data-dir`;
+    if (/full/i.test(text)) return because(`${path}: the disk is full: free some room`);
+    if (/I\/O error/i.test(text)) {
+      return because(`${path}: the disk can't be read or written (${text}): see the system's log`);
     }
-    if (/full/i.test(text)) return `${this.path}: the disk is full: free some room and start again`;
-    return `${this.path}: ${text}`;
+    return because(`${path}: ${text}`);
   }
 
   /** A remembered value by its name. */
   meta(name: string): Uint8Array | undefined {
-    const row = this.#db.prepare("SELECT value FROM meta WHERE name = ?").get(name) as
+    const row = this.#prepared("SELECT value FROM meta WHERE name = ?").get(name) as
       | Row
       | undefined;
     return row?.value as Uint8Array | undefined;
   }
 
+  /** @throws {StorageError} where the disk does not take it */
   setMeta(name: string, value: Uint8Array): void {
-    this.#db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)").run(name, value);
-  }
-
-  contacts(): SavedContact[] {
-    const rows = this.#db.prepare("SELECT id, endpoint FROM contacts").all() as Row[];
-    return rows.map(({ id, endpoint }) => {
-      const bytes = endpoint as Uint8Array;
-      return {
-        id: Id.read(id as Uint8Array),
-        endpoint: Endpoint.read(bytes, 0, bytes.length === 6 ? 4 : 6),
-      };
-    });
-  }
-
-  /** Remembers these contacts in place of the former. */
-  saveContacts(contacts: Iterable<SavedContact>): void {
-    this.#transaction(() => {
-      this.#db.exec("DELETE FROM contacts");
-      const insert = this.#db.prepare("INSERT OR IGNORE INTO contacts VALUES (?, ?)");
-      for (const { id, endpoint } of contacts) {
-        const bytes = new Uint8Array(Endpoint.compactLength(endpoint.family));
-        endpoint.write(bytes, 0);
-        insert.run(id.toBytes(), bytes);
-      }
-    });
-  }
-
-  items(): StoredItem[] {
-    const rows = this.#db.prepare("SELECT * FROM items").all() as Row[];
-    return rows.map((row) => ({
-      target: Id.read(row.target as Uint8Array),
-      value: row.value as Uint8Array,
-      signed: row.public_key === null ? undefined : {
-        publicKey: row.public_key as Uint8Array,
-        signature: row.signature as Uint8Array,
-        salt: row.salt as Uint8Array,
-        seq: row.seq as number,
-      },
-      storedAt: row.stored_at as number,
-      expiresAt: row.expires_at as number,
-    }));
-  }
-
-  /** Writes and deletes items in one commit. Throws where the disk does not take it; then nothing is changed. */
-  saveItems(saved: Iterable<StoredItem>, deleted: Iterable<Id>): void {
-    this.#transaction(() => {
-      const remove = this.#db.prepare("DELETE FROM items WHERE target = ?");
-      for (const target of deleted) remove.run(target.toBytes());
-      const insert = this.#db.prepare(
-        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      );
-      for (const { target, value, signed, storedAt, expiresAt } of saved) {
-        insert.run(
-          target.toBytes(),
-          value,
-          signed?.publicKey ?? null,
-          signed?.signature ?? null,
-          signed?.salt ?? null,
-          signed?.seq ?? null,
-          storedAt,
-          expiresAt,
-        );
-      }
-    });
-  }
-
-  close(): void {
-    this.#db.close();
-  }
-
-  #transaction(run: () => void): void {
-    this.#db.exec("BEGIN IMMEDIATE");
     try {
-      run();
+      this.#prepared("INSERT OR REPLACE INTO meta VALUES (?, ?)").run(name, value);
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  contacts(): ContactRow[] {
+    return this.#prepared(`SELECT ${CONTACT_COLUMNS} FROM contacts`).all() as unknown as
+      ContactRow[];
+  }
+
+  /** All items that are as they were written; those that are not are counted. */
+  items(): Generator<ItemRow> {
+    return this.#sound<ItemRow>(
+      `SELECT ${ITEM_COLUMNS}, checksum FROM items`,
+      ({ stored_at, expires_at }) => [stored_at, expires_at],
+    );
+  }
+
+  /** All values that this node publishes and that are as they were written; those that are not are counted. */
+  published(): Generator<PublishedRow> {
+    return this.#sound<PublishedRow>(
+      `SELECT ${PUBLISHED_COLUMNS}, checksum FROM published`,
+      publishedNumbers,
+    );
+  }
+
+  *#sound<Row extends ItemRow | PublishedRow>(
+    query: string,
+    numbers: (row: Row) => number[],
+  ): Generator<Row> {
+    for (const row of this.#prepared(query).iterate()) {
+      const { checksum, ...rest } = row as unknown as Checked<Row>;
+      const sound = rest as unknown as Row;
+      if (checksum === null || checksum === checksumOf(sound, numbers(sound))) yield sound;
+      else this.damagedRows++;
+    }
+  }
+
+  /**
+   * Makes these changes, and has them on the disk when it returns.
+   *
+   * @throws {StorageError} where the disk does not take them; then nothing is changed
+   */
+  commit(changes: Changes): void {
+    try {
+      this.#db.exec("BEGIN IMMEDIATE");
+      this.#write(changes);
       this.#db.exec("COMMIT");
     } catch (error) {
+      this.#hasFailed = true;
       try {
         this.#db.exec("ROLLBACK");
       } catch {
         // SQLite has rolled back by itself, as it does when the disk is full.
       }
-      throw error;
+      throw this.#explained(error);
+    }
+    if (this.#hasFailed) this.#clearLog();
+  }
+
+  /** What is left in the log of a commit that failed would look like damage, should the process end now. */
+  #clearLog(): void {
+    try {
+      this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+      this.#hasFailed = false;
+    } catch {
+      // After the next commit, then.
     }
   }
+
+  #write({ items, deletedItems, published, unpublished, contacts }: Changes): void {
+    const unkeep = this.#prepared("DELETE FROM items WHERE target = ?");
+    for (const target of deletedItems) unkeep.run(target);
+    const keep = this.#prepared(
+      `INSERT OR REPLACE INTO items (${ITEM_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    for (const row of items) {
+      const numbers = [row.stored_at, row.expires_at];
+      keep.run(...valueColumns(row), ...numbers, checksumOf(row, numbers));
+    }
+    const unpublish = this.#prepared("DELETE FROM published WHERE target = ?");
+    for (const target of unpublished) unpublish.run(target);
+    const publish = this.#prepared(
+      `INSERT OR REPLACE INTO published (${PUBLISHED_COLUMNS}, checksum) ` +
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    );
+    for (const row of published) {
+      const { first_at, next_at, last_at, replicas, failures } = row;
+      const checksum = checksumOf(row, publishedNumbers(row));
+      publish.run(...valueColumns(row), first_at, next_at, last_at, replicas, failures, checksum);
+    }
+    if (contacts === undefined) return;
+    this.#db.exec("DELETE FROM contacts");
+    const know = this.#prepared(
+      `INSERT OR IGNORE INTO contacts (${CONTACT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
+    for (const { id, endpoint, parts, ...seen } of contacts) {
+      const { first_seen, last_seen, rtt, rtt_variation, answer_rate } = seen;
+      know.run(id, endpoint, first_seen, last_seen, rtt, rtt_variation, answer_rate, parts);
+    }
+  }
+
+  #prepared(query: string): StatementSync {
+    let statement = this.#statements.get(query);
+    if (statement === undefined) {
+      statement = this.#db.prepare(query);
+      this.#statements.set(query, statement);
+    }
+    return statement;
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
+
+type Row = Record<string, unknown>;
+
+function versionOf(db: DatabaseSync): number {
+  return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
+}
+
+function valueColumns({ target, value, public_key, signature, salt, seq }: ItemRow | PublishedRow) {
+  return [target, value, public_key, signature, salt, seq] as const;
+}
+
+function publishedNumbers(row: PublishedRow): number[] {
+  const { first_at, next_at, last_at, replicas, failures } = row;
+  return [first_at, next_at, last_at ?? -1, replicas, failures];
+}
+
+/** CRC-32 of all that a row holds: SQLite has no checksums in its file, and would serve what the disk has changed. */
+function checksumOf(row: ItemRow | PublishedRow, numbers: readonly number[]): number {
+  const { target, value, public_key, signature, salt, seq } = row;
+  let sum = 0;
+  for (const bytes of [target, value, public_key, signature, salt]) {
+    if (bytes !== null) sum = crc32(bytes as Uint8Array<ArrayBuffer>, sum);
+  }
+  return crc32(Buffer.from(new Float64Array([seq ?? -1, ...numbers]).buffer), sum);
+}
+
+function damaged(path: string, how: string, cause?: unknown): StorageError {
+  return new StorageError(
+    `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
+    { cause },
+  );
+}
+
+/** In bytes; -1 where there is no file. */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? -1;
 }
 
 function textOf(error: unknown): string {

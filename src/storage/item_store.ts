@@ -1,48 +1,45 @@
-// Items that survive the process: held in memory to be served, written to the database in groups.
+// Items that survive the process: held in memory to be served, and committed to disk before they are acknowledged.
 
 import type { Millis } from "../dht/deadlines.ts";
-import type { Item, StoredItem } from "../dht/item.ts";
-import { type ItemStore, MemoryItemStore } from "../dht/item_store.ts";
-import type { Id } from "../krpc/id.ts";
-import type { Database } from "./database.ts";
-
-/** How long a put may wait for others to be committed together with it. */
-const GROUP_MS = 4;
+import { type Item, ITEM_LIFE_MS, type StoredItem } from "../dht/item.ts";
+import type { ItemStore, MemoryItemStore } from "../dht/item_store.ts";
+import { type Id, IdMap } from "../krpc/id.ts";
+import type { CommitQueue } from "./commit_queue.ts";
+import { itemRow } from "./rows.ts";
 
 /** Puts that wait at most; more are refused, so that a slow disk does not fill the memory. */
 const MAX_WAITING = 10_000;
 
-interface Waiting {
-  readonly target: Id;
-  readonly now: Millis;
-  readonly committed: (kept: boolean) => void;
-}
-
 export class DurableItemStore implements ItemStore {
+  /** What is on disk. */
   readonly #memory: MemoryItemStore;
-  readonly #database: Database;
-  readonly #onFailure: (error: unknown) => void;
-  #waiting: Waiting[] = [];
-  #deleted: Id[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #queue: CommitQueue;
+  /** The newest of each target that is not on disk yet. */
+  readonly #pending: IdMap<StoredItem>;
+  /** Targets that left the memory while a newer item of theirs was on its way to the disk. */
+  readonly #dropped: IdMap<true>;
+  #waiting = 0;
 
-  /** `onFailure` hears of commits that failed; the puts in them are answered with a failure. */
+  /** `saved` is what an earlier run left; `seed` any 32-bit integer that strangers don't know. */
   constructor(
     memory: MemoryItemStore,
-    database: Database,
+    queue: CommitQueue,
+    saved: Iterable<StoredItem>,
     now: Millis,
-    onFailure: (error: unknown) => void,
+    seed: number,
   ) {
     this.#memory = memory;
-    this.#database = database;
-    this.#onFailure = onFailure;
-    memory.onDrop = (item) => {
-      this.#deleted.push(item.target);
-      this.#schedule();
+    this.#queue = queue;
+    this.#pending = new IdMap(seed);
+    this.#dropped = new IdMap(seed);
+    memory.onDrop = ({ target }) => {
+      // Deleted after the newer one was written, it would take that one with it.
+      if (this.#pending.has(target)) this.#dropped.set(target, true);
+      else this.#delete(target);
     };
-    for (const item of database.items()) {
+    for (const item of saved) {
       if (item.expiresAt > now) memory.restore(item);
-      else this.#deleted.push(item.target);
+      else this.#delete(item.target);
     }
   }
 
@@ -54,16 +51,32 @@ export class DurableItemStore implements ItemStore {
     return this.#memory.bytes;
   }
 
+  /** The newest item, even one that is not committed yet: a lower seq must not pass it on its way. */
   get(target: Id, now: Millis): StoredItem | undefined {
-    return this.#memory.get(target, now);
+    return this.#pending.get(target) ?? this.#memory.get(target, now);
   }
 
-  put(item: Item, now: Millis, committed: (kept: boolean) => void): void {
-    if (this.#waiting.length >= MAX_WAITING) return committed(false);
-    this.#memory.put(item, now, (kept) => {
-      if (!kept) return committed(false);
-      this.#waiting.push({ target: item.target, now, committed });
-      this.#schedule();
+  put({ target, value, signed }: Item, now: Millis, committed: (kept: boolean) => void): void {
+    if (this.#waiting >= MAX_WAITING) return committed(false);
+    const item: StoredItem = {
+      target,
+      value,
+      signed,
+      storedAt: now,
+      expiresAt: now + ITEM_LIFE_MS,
+    };
+    this.#waiting++;
+    this.#pending.set(target, item);
+    this.#queue.add((changes) => changes.items.push(itemRow(item)), (isCommitted) => {
+      this.#waiting--;
+      if (this.#pending.get(target) === item) this.#pending.delete(target);
+      if (isCommitted) {
+        this.#dropped.delete(target);
+        this.#memory.restore(item);
+      } else if (!this.#pending.has(target) && this.#dropped.delete(target)) {
+        this.#delete(target);
+      }
+      committed(isCommitted && this.#memory.get(target, -Infinity) === item);
     });
   }
 
@@ -71,37 +84,15 @@ export class DurableItemStore implements ItemStore {
     return this.#memory.expire(now);
   }
 
+  /** What is on disk. */
   entries(): Iterable<StoredItem> {
     return this.#memory.entries();
   }
 
-  /** Commits what waits. */
-  flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const waiting = this.#waiting, deleted = this.#deleted;
-    if (waiting.length === 0 && deleted.length === 0) return;
-    this.#waiting = [];
-    this.#deleted = [];
-    const items = new Map<string, StoredItem>();
-    for (const { target, now } of waiting) {
-      const item = this.#memory.get(target, now);
-      if (item !== undefined) items.set(target.toString(), item);
-    }
-    let isCommitted = true;
-    try {
-      this.#database.saveItems(items.values(), deleted);
-    } catch (error) {
-      isCommitted = false;
-      this.#deleted.push(...deleted);
-      this.#onFailure(error);
-    }
-    for (const { target, committed } of waiting) {
-      committed(isCommitted && items.has(target.toString()));
-    }
-  }
-
-  #schedule(): void {
-    this.#timer ??= setTimeout(() => this.flush(), GROUP_MS);
+  #delete(target: Id): void {
+    this.#queue.addUntilCommitted(
+      (changes) => changes.deletedItems.push(target.toBytes()),
+      () => !this.#pending.has(target) && this.#memory.get(target, -Infinity) === undefined,
+    );
   }
 }

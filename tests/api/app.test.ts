@@ -643,10 +643,10 @@ Deno.test("memory for bodies is counted: too many at a time are 503, and freed o
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
         opened.push(controller);
-        controller.enqueue(new Uint8Array(1000));
+        controller.enqueue(bytes('{"value":1}'.padEnd(1000)));
       },
     });
-    return request("/network/store", post(body));
+    return request("/network/store", post(body, "application/json"));
   };
   const held = Array.from({ length: Math.floor(budget / 1000) }, open);
   await new Promise((resolve) => setTimeout(resolve, 0));

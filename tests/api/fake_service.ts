@@ -13,6 +13,7 @@ import type {
   StatsReport,
   StoreOutcome,
 } from "../../src/runtime/service.ts";
+import { collected } from "../data/memory_network.ts";
 
 export const NODE_ID = "a1".repeat(20);
 export const PEER_A = "b2".repeat(20);
@@ -129,9 +130,13 @@ export class FakeService implements NodeService {
     });
   }
 
-  store(value: Uint8Array, key: string | null): Promise<StoreOutcome> {
+  async store(
+    given: Uint8Array | AsyncIterable<Uint8Array>,
+    key: string | null,
+  ): Promise<StoreOutcome> {
+    const value = given instanceof Uint8Array ? given : await collected(given);
     this.#asked("store", value, key);
-    if (this.storeOutcome) return Promise.resolve(this.storeOutcome);
+    if (this.storeOutcome) return this.storeOutcome;
     const kind = key === null ? "immutable" : "mutable";
     const hash = sha1(key === null ? `${value.length}:` : key, key === null ? value : null);
     const seq = key === null ? null : (this.values.get(hash)?.seq ?? 0) + 1;
@@ -142,7 +147,7 @@ export class FakeService implements NodeService {
       seq,
       publicKey: key === null ? null : new Uint8Array(32).fill(0xab),
     });
-    return this.#stored(hash, kind, key, seq, value.length);
+    return await this.#stored(hash, kind, key, seq, value.length);
   }
 
   storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome> {
@@ -173,6 +178,10 @@ export class FakeService implements NodeService {
     if (value === undefined) return Promise.resolve({ outcome: "not_found" });
     const hidden = this.keyNeeded.has(hash) && key === null;
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
+  }
+
+  onProgress(): () => void {
+    return () => {};
   }
 
   /** Puts a value in place and returns its hash. */

@@ -1,0 +1,305 @@
+// The care of the routing tables: who enters them, who is checked and when, who leaves.
+
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { mayRefer } from "../krpc/endpoint.ts";
+import type { Id } from "../krpc/id.ts";
+import { type Message, readCompactNodes } from "../krpc/message.ts";
+import { Contact, MISSES_TO_DROP } from "./contact.ts";
+import {
+  coordinateAt,
+  expectedRtt,
+  OWN_COORDINATE_BYTES,
+  type OwnCoordinate,
+  readCoordinate,
+} from "./coordinate.ts";
+import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import type { Host } from "./host.ts";
+import type { QueryWatcher } from "./lookup.ts";
+import type { Query } from "./queries.ts";
+import type { Random } from "./random.ts";
+import { MAX_REPLY_NODES } from "./responder.ts";
+import { RoutingTable } from "./routing_table.ts";
+
+/** An unanswered check is repeated after this, then after twice as long. */
+const RECHECK_MS = 5_000;
+
+/** Misses closer together than this are one: several lookups may ask a node during one outage of its link. */
+const MISS_SPACING_MS = 1_000;
+
+/** A check comes at this share of the interval or later: of two that keep each other the first to do so spares the other. */
+const EARLIEST_CHECK = 0.96;
+
+/** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
+const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
+
+/** Nodes that seem to be nearer than those we have are asked this often on average, while there are any. */
+const PROBE_EVERY_MS = 1_000;
+
+const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
+
+/** What the contacts need of the node. */
+export interface ContactsNode {
+  readonly host: Host;
+  readonly id: Id;
+  readonly coordinate: OwnCoordinate;
+  query(query: Query, now: Millis, watcher: QueryWatcher): void;
+}
+
+export interface ContactsOptions {
+  readonly k: number;
+  readonly healthCheckIntervalMs: number;
+  readonly families: readonly Family[];
+}
+
+export class Contacts {
+  readonly tables: { readonly [F in Family]?: RoutingTable };
+  /** Those that have a table. */
+  readonly families: readonly Family[];
+  readonly #node: ContactsNode;
+  readonly #options: ContactsOptions;
+  readonly #deadlines: Deadlines;
+  readonly #random: Random;
+  /** Our coordinate as queries carry it. */
+  readonly #coordinate = new Uint8Array(OWN_COORDINATE_BYTES);
+  #verifyAllowance = VERIFY_BURST;
+  #verifiedAt: Millis;
+  #probe: Deadline | undefined;
+
+  constructor(
+    node: ContactsNode,
+    options: ContactsOptions,
+    deadlines: Deadlines,
+    random: Random,
+    now: Millis,
+  ) {
+    this.#node = node;
+    this.#options = options;
+    this.#deadlines = deadlines;
+    this.#random = random;
+    this.#verifiedAt = now;
+    this.families = ([4, 6] as const).filter((family) => options.families.includes(family));
+    this.tables = Object.fromEntries(
+      this.families.map((family) => [family, new RoutingTable(node.id, options.k, now)]),
+    );
+  }
+
+  /** Contacts of all families. */
+  *all(): Generator<Contact> {
+    for (const family of this.families) yield* this.tables[family]!.contacts();
+  }
+
+  get size(): number {
+    return (this.tables[4]?.size ?? 0) + (this.tables[6]?.size ?? 0);
+  }
+
+  /** The contact with this id, of either family. */
+  find(id: Id): Contact | undefined {
+    return this.tables[4]?.find(id) ?? this.tables[6]?.find(id);
+  }
+
+  /** The contact with this id, if it is at this endpoint. */
+  at(to: Endpoint, id: Id): Contact | undefined {
+    const contact = this.tables[to.family]?.find(id);
+    return contact?.endpoint.equals(to) ? contact : undefined;
+  }
+
+  // ---- newcomers
+
+  /** Notes a sign of life; a stranger for whom there is a place is pinged, and gets it if it answers. */
+  considerAsker({ id, coordinate, keeps }: Message, from: Endpoint, now: Millis): void {
+    const table = this.tables[from.family];
+    if (table === undefined || id === undefined) return;
+    const known = table.find(id) ?? table.waiting(id);
+    if (known?.endpoint.equals(from)) {
+      known.lastQuery = now;
+      if (keeps !== undefined) known.keepsUs = keeps;
+    }
+    if (id.equals(this.#node.id) || table.find(id) !== undefined) return;
+    if (!table.hasRoom(id)) {
+      // Who does not say where it is would have to be pinged to find out, again and again.
+      if (coordinate?.length !== OWN_COORDINATE_BYTES) return;
+      const rtt = known?.rtt ?? expectedRtt(this.#node.coordinate, readCoordinate(coordinate, 0));
+      if (!table.wouldAdmit(id, rtt, keeps === true, now)) return;
+    }
+    const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
+    this.#verifyAllowance = Math.min(VERIFY_BURST, this.#verifyAllowance + regained);
+    this.#verifiedAt = now;
+    if (this.#verifyAllowance < 1) return;
+    this.#verifyAllowance--;
+    this.#ping(from, id, false, now);
+  }
+
+  /** A node that others tell of: where it seems to be nearer than contacts that we have, it is asked by and by. */
+  hear(id: Id, endpoint: Endpoint, expected: number, now: Millis): void {
+    if (!this.tables[endpoint.family]?.consider(id, endpoint, expected)) return;
+    this.#probe ??= this.#deadlines.schedule(
+      now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),
+      (at) => this.#probeNext(at),
+    );
+  }
+
+  /**
+   * Asks the next prospect for nodes of its own that belong into the same bucket of ours. It is near, and so are they:
+   * so a table gets near contacts in a few steps (as the gossip of T-Man does, Jelasity et al., 2009).
+   */
+  #probeNext(now: Millis): void {
+    this.#probe = undefined;
+    for (const family of this.families) {
+      const taken = this.tables[family]!.takeProspect(now);
+      if (taken === undefined) continue;
+      const { prospect: { id, endpoint, rtt }, bucket } = taken;
+      const target = id.flip(bucket + 1).withSuffix(bucket + 2, this.#random.id());
+      const args = { target, wantCount: MAX_REPLY_NODES };
+      this.#node.query({ method: "find_node", to: endpoint, args, expected: id, rtt }, now, {
+        ...NOBODY,
+        done: (outcome, at) => {
+          if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
+        },
+      });
+      this.#probe = this.#deadlines.schedule(
+        now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),
+        (at) => this.#probeNext(at),
+      );
+      return;
+    }
+  }
+
+  #hearAll({ nodes, nodes6, nodeCoordinates }: Message, from: Endpoint, now: Millis): void {
+    const told = from.family === 4 ? nodes : nodes6;
+    if (told === undefined) return;
+    readCompactNodes(told, from.family, (id, endpoint, index) => {
+      const coordinate = coordinateAt(nodeCoordinates, index);
+      if (coordinate === undefined || !mayRefer(from, endpoint)) return;
+      this.hear(id, endpoint, expectedRtt(this.#node.coordinate, coordinate), now);
+    });
+  }
+
+  // ---- answers and misses
+
+  /** Somebody answered a query; whoever is new gets a place where there is one. */
+  noteAnswer(
+    reply: Message,
+    expected: Id | undefined,
+    from: Endpoint,
+    rtt: number,
+    now: Millis,
+  ): void {
+    const id = reply.id!;
+    const table = this.tables[from.family];
+    if (table === undefined || id.equals(this.#node.id)) return;
+    if (expected !== undefined && !expected.equals(id)) {
+      const former = table.find(expected);
+      if (former?.endpoint.equals(from)) this.#remove(former, "answers under another id", now);
+    }
+    let contact = table.find(id);
+    if (contact !== undefined && !contact.endpoint.equals(from)) {
+      // A healthy contact keeps its id: nobody takes it over by answering from elsewhere.
+      if (contact.health === "healthy") return;
+      this.#remove(contact, "moved to another address", now);
+      contact = table.find(id);
+    }
+    if (contact !== undefined) {
+      const before = contact.health;
+      contact.answered(now, rtt);
+      learn(contact, reply);
+      if (before === "healthy") return;
+      this.#emitHealth(contact, before, "answered again");
+      this.#scheduleCheck(contact, now + this.#interval());
+      return;
+    }
+    const newcomer = new Contact(id, from, now);
+    learn(newcomer, reply);
+    newcomer.answered(now, rtt);
+    const { admission, replaced } = table.admit(newcomer, now);
+    if (replaced !== undefined) {
+      this.#left(
+        replaced,
+        replaced.health === "unhealthy"
+          ? "replaced by one that answers"
+          : newcomer.rtt < replaced.rtt
+          ? "replaced by a nearer one"
+          : "replaced by one that keeps us too",
+      );
+    }
+    if (admission === "added") this.#joined(newcomer, now);
+  }
+
+  /** A node that was asked did not answer, or not as it has to. */
+  noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void {
+    const contact = this.at(to, id);
+    if (contact === undefined || now - contact.lastMiss < MISS_SPACING_MS) return;
+    const before = contact.health;
+    contact.missed(now);
+    if (contact.misses >= MISSES_TO_DROP) return this.#remove(contact, reason, now);
+    if (contact.health !== before) this.#emitHealth(contact, before, reason);
+    const { healthCheckIntervalMs } = this.#options;
+    const wait = Math.min(RECHECK_MS, healthCheckIntervalMs / 6) * 2 ** (contact.misses - 1);
+    this.#scheduleCheck(contact, now + wait);
+  }
+
+  #emitHealth(contact: Contact, from: Contact["health"], reason: string): void {
+    this.#node.host.emit({ type: "peer.health", contact, from, to: contact.health, reason });
+  }
+
+  #joined(contact: Contact, now: Millis): void {
+    this.#node.host.emit({ type: "peer.join", contact });
+    // Spread from the start: contacts that joined together must not be checked together.
+    const { healthCheckIntervalMs } = this.#options;
+    this.#scheduleCheck(contact, now + healthCheckIntervalMs * (0.5 + this.#random.fraction() / 2));
+  }
+
+  #left(contact: Contact, reason: string): void {
+    this.#deadlines.cancel(contact.check);
+    contact.check = undefined;
+    this.#node.host.emit({ type: "peer.leave", contact, reason });
+  }
+
+  #remove(contact: Contact, reason: string, now: Millis): void {
+    const replacement = this.tables[contact.endpoint.family]!.remove(contact, now);
+    this.#left(contact, reason);
+    if (replacement === undefined) return;
+    this.#node.host.emit({ type: "peer.join", contact: replacement });
+    // It may have waited for long: whether it still lives shows at once.
+    this.#scheduleCheck(replacement, now);
+  }
+
+  // ---- health checks
+
+  /** A little less than the interval, and not the same each time. */
+  #interval(): number {
+    const share = EARLIEST_CHECK + (1 - EARLIEST_CHECK) * this.#random.fraction();
+    return share * this.#options.healthCheckIntervalMs;
+  }
+
+  #scheduleCheck(contact: Contact, at: Millis): void {
+    this.#deadlines.cancel(contact.check);
+    contact.check = this.#deadlines.schedule(at, (now) => this.#check(contact, now));
+  }
+
+  /** Pings a contact unless its own traffic has shown lately that it lives. */
+  #check(contact: Contact, now: Millis): void {
+    const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
+    const isFresh = now - lastSign < EARLIEST_CHECK * this.#options.healthCheckIntervalMs;
+    if (contact.misses === 0 && isFresh) {
+      return this.#scheduleCheck(contact, lastSign + this.#interval());
+    }
+    this.#scheduleCheck(contact, now + this.#interval());
+    this.#ping(contact.endpoint, contact.id, true, now);
+  }
+
+  /** `keeps`: whether it is a contact. That is told: of two that keep each other one ping checks both. */
+  #ping(to: Endpoint, expected: Id, keeps: boolean, now: Millis): void {
+    this.#node.coordinate.write(this.#coordinate, 0);
+    const args = { coordinate: this.#coordinate, keeps };
+    this.#node.query({ method: "ping", to, args, expected }, now, NOBODY);
+  }
+}
+
+/** Takes over what a reply tells of its sender. */
+function learn(contact: Contact, { client, coordinate, keeps }: Message): void {
+  if (client !== 0) contact.client = client;
+  if (keeps !== undefined) contact.keepsUs = keeps;
+  if (coordinate?.length === OWN_COORDINATE_BYTES) {
+    contact.coordinate = readCoordinate(coordinate, 0);
+  }
+}

@@ -1,0 +1,214 @@
+// Our own queries: sent, sent again when late, matched with their replies, given up.
+
+import type { Writer } from "../krpc/bencode.ts";
+import type { Endpoint } from "../krpc/endpoint.ts";
+import type { Id } from "../krpc/id.ts";
+import { type Message, type Method, type QueryArguments, writeQuery } from "../krpc/message.ts";
+import type { AddressVotes } from "./address_votes.ts";
+import type { Contact } from "./contact.ts";
+import type { OwnCoordinate } from "./coordinate.ts";
+import type { Deadlines, Millis } from "./deadlines.ts";
+import type { Host } from "./host.ts";
+import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
+import type { Random } from "./random.ts";
+import type { Traffic } from "./traffic.ts";
+import { type Transaction, Transactions } from "./transactions.ts";
+
+/** A first answer is late after this until some have been measured: most of the world answers within. */
+const LATE_UNKNOWN_MS = 500;
+
+/** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
+const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
+
+/** From late to overdue, as a multiple of the time to late: enough for the second packet's round trip. */
+const OVERDUE_FACTOR = 1.5;
+
+/** From late to missed: an answer that comes after all must not count against its node. */
+const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
+
+/** A timer that runs this late tells of our own process, or machine, and nothing of the node that was asked. */
+const STALL_MS = 20;
+
+/** Weight of the newest first answer in the mean of all and their variation (RFC 6298, section 2). */
+const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
+
+/** What queries need of the node. */
+export interface QuerySender {
+  readonly host: Host;
+  readonly id: Id;
+  readonly client: number;
+  readonly readOnly: boolean;
+  readonly traffic: Traffic;
+  readonly votes: AddressVotes;
+  readonly coordinate: OwnCoordinate;
+  /** The contact that is expected at an endpoint, if it is one. */
+  contactAt(to: Endpoint, id: Id): Contact | undefined;
+  /** Somebody answered a query. `expected`: who was asked, where that was known. */
+  noteAnswer(
+    reply: Message,
+    expected: Id | undefined,
+    from: Endpoint,
+    rtt: number,
+    now: Millis,
+  ): void;
+  /** A node that was asked did not answer, or not as it has to. */
+  noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void;
+}
+
+/** One query. */
+export interface Query {
+  readonly method: Method;
+  readonly to: Endpoint;
+  readonly args: QueryArguments;
+  /** The id that the node at `to` should have; undefined where it is not known. */
+  readonly expected: Id | undefined;
+  /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
+  readonly rtt?: number;
+}
+
+export class Queries {
+  readonly #node: QuerySender;
+  readonly #writer: Writer;
+  readonly #deadlines: Deadlines;
+  readonly #random: Random;
+  readonly #transactions = new Transactions();
+  /** First answers of nodes of which nothing was known: their mean and variation. */
+  #firstRtt = NaN;
+  #firstVariation = 0;
+
+  constructor(node: QuerySender, writer: Writer, deadlines: Deadlines, random: Random) {
+    this.#node = node;
+    this.#writer = writer;
+    this.#deadlines = deadlines;
+    this.#random = random;
+  }
+
+  /** Queries without an outcome. */
+  get open(): number {
+    return this.#transactions.size;
+  }
+
+  /** Sends a query, once more when no answer comes in time. */
+  send(query: Query, now: Millis, watcher: QueryWatcher): void {
+    const { method, to, args, expected } = query;
+    let tid = this.#random.word();
+    while (this.#transactions.has(tid)) tid = this.#random.word();
+    const lateAfter = this.#lateAfter(query);
+    let isSentTwice = false;
+    /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
+    const schedule = (at: Millis, then: (now: Millis) => void) => {
+      transaction.deadline = this.#deadlines.schedule(at, (due) => {
+        if (due - at > STALL_MS) schedule(due + lateAfter, then);
+        else then(due);
+      });
+    };
+    const transaction: Transaction = {
+      tid,
+      method,
+      to,
+      deadline: undefined,
+      onReply: (reply: Message, at: Millis) => {
+        // From the first sending on: of a query that was sent twice nobody knows which one was answered.
+        const rtt = at - now;
+        const outcome = this.#outcome(query, reply, rtt, isSentTwice, at);
+        watcher.done(outcome, at);
+      },
+    };
+    schedule(now + lateAfter, (late) => {
+      const overdue = late + OVERDUE_FACTOR * lateAfter;
+      const missed = Math.max(
+        overdue,
+        late + Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * lateAfter)),
+      );
+      schedule(overdue, (at) => {
+        schedule(missed, (end) => {
+          this.#transactions.remove(transaction);
+          if (expected !== undefined) {
+            this.#node.noteMiss(expected, to, `no answer to ${method}`, end);
+          }
+          watcher.done({ kind: "timeout" }, end);
+        });
+        watcher.onOverdue(at);
+      });
+      // A second put with a cas would be refused for what the first one did.
+      if (args.cas === undefined) this.#write(transaction, args);
+      isSentTwice = true;
+      watcher.onLate(late);
+    });
+    this.#transactions.add(transaction);
+    this.#write(transaction, args);
+  }
+
+  /** Takes in a reply; false where it answers no query of ours. */
+  receive(reply: Message, from: Endpoint, now: Millis): boolean {
+    const transaction = this.#transactions.settle(reply, from);
+    if (transaction === undefined) return false;
+    const kind = reply.type === "r" ? "response" : "error";
+    this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
+    this.#deadlines.cancel(transaction.deadline);
+    transaction.onReply(reply, now);
+    return true;
+  }
+
+  #write({ method, tid, to }: Transaction, args: QueryArguments): void {
+    const { id, client, readOnly, traffic, host } = this.#node;
+    writeQuery(this.#writer, method, tid, id, client, readOnly, args);
+    const datagram = this.#writer.done();
+    traffic.out.count(method, "query", datagram.length);
+    host.send(datagram, to);
+  }
+
+  /** Keeps the books on a reply. */
+  #outcome(
+    { method, to, expected }: Query,
+    reply: Message,
+    rtt: number,
+    isSentTwice: boolean,
+    now: Millis,
+  ): QueryOutcome {
+    if (reply.ip !== undefined) this.#node.votes.add(to, reply.ip);
+    const isAnswer = reply.type === "r" && reply.id !== undefined;
+    // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
+    if (!isAnswer && method === "ping" && expected !== undefined) {
+      this.#node.noteMiss(expected, to, "no valid answer to ping", now);
+    }
+    if (reply.type === "e") {
+      return { kind: "error", code: reply.errorCode, text: reply.errorText, rtt };
+    }
+    if (!isSentTwice) {
+      if (reply.coordinate !== undefined) {
+        this.#node.coordinate.learn(reply.coordinate, rtt, () => this.#random.fraction());
+      }
+      if (expected === undefined || this.#node.contactAt(to, expected) === undefined) {
+        this.#learnFirst(rtt);
+      }
+    }
+    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, now);
+    return { kind: "response", message: reply, rtt };
+  }
+
+  #learnFirst(rtt: number): void {
+    if (Number.isNaN(this.#firstRtt)) {
+      this.#firstRtt = rtt;
+      this.#firstVariation = rtt / 2;
+      return;
+    }
+    const deviation = Math.abs(rtt - this.#firstRtt);
+    this.#firstVariation += RTT_VARIATION_GAIN * (deviation - this.#firstVariation);
+    this.#firstRtt += RTT_GAIN * (rtt - this.#firstRtt);
+  }
+
+  /**
+   * TCP's retransmission timer (RFC 6298): mean and four variations, of this node where it was measured, else of all
+   * that answered for the first time; no longer than twice what coordinates let expect.
+   */
+  #lateAfter({ to, expected, rtt = NaN }: Query): number {
+    const contact = expected && this.#node.contactAt(to, expected);
+    let wait = LATE_UNKNOWN_MS;
+    if (contact !== undefined && !Number.isNaN(contact.rtt)) {
+      wait = contact.rtt + 4 * contact.rttVariation;
+    } else if (!Number.isNaN(rtt)) wait = 2 * rtt;
+    else if (!Number.isNaN(this.#firstRtt)) wait = this.#firstRtt + 4 * this.#firstVariation;
+    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
+  }
+}
