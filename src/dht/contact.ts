@@ -2,7 +2,6 @@
 
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
-import type { Coordinate } from "./coordinate.ts";
 import type { Deadline, Millis } from "./deadlines.ts";
 
 /** healthy: answers; degraded: missed the latest check; unhealthy: missed more, about to be removed. */
@@ -23,23 +22,27 @@ const ANSWER_GAIN = 1 / 10;
 /** Round-trip time at which a contact's score is halved: near the mean between distant regions. */
 const HALF_SCORE_RTT_MS = 300;
 
+/** Before any time there is. Times are kept in whole milliseconds: small integers stand in the record itself. */
+const NEVER = -(2 ** 30);
+
 /** A remote DHT node. Mutable: it is the routing table's own record. */
 export class Contact {
-  /** When it last answered a query of ours; -Infinity before the first answer. */
-  lastResponse: Millis = -Infinity;
+  /** When it last answered a query of ours. */
+  lastResponse: Millis = NEVER;
   /** When it last queried us. */
-  lastQuery: Millis = -Infinity;
+  lastQuery: Millis = NEVER;
   /** Queries in a row that it left unanswered. */
   misses = 0;
   /** When the latest of them was counted. */
-  lastMiss: Millis = -Infinity;
+  lastMiss: Millis = NEVER;
   /** Smoothed round-trip time; NaN before the first. */
   rtt = NaN;
   rttVariation = 0;
   /** Exponentially weighted share of our queries that it answered. */
   answerRate = 1;
-  /** Where it says that it is among the network's coordinates. */
-  coordinate: Coordinate | undefined = undefined;
+  /** Where it says that it is among the network's coordinates, as the wire has it; zeros where it does not say. */
+  coordinateXy = 0;
+  coordinateZHeight = 0;
   /** Whether it says that it keeps us in its own table; undefined where it says nothing of it. */
   keepsUs: boolean | undefined = undefined;
   /** The four bytes of the wire's `v`; 0 where it sent none. */
@@ -47,7 +50,11 @@ export class Contact {
   /** The next health check, while it is in a table. */
   check: Deadline | undefined = undefined;
 
-  constructor(readonly id: Id, readonly endpoint: Endpoint, readonly firstSeen: Millis) {}
+  readonly firstSeen: Millis;
+
+  constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
+    this.firstSeen = Math.floor(now);
+  }
 
   get lastSeen(): Millis {
     return Math.max(this.lastResponse, this.lastQuery, this.firstSeen);
@@ -59,13 +66,18 @@ export class Contact {
 
   /** BEP 5's good node; only these are handed to others. */
   isGood(now: Millis): boolean {
-    return this.misses === 0 && this.lastResponse > -Infinity &&
+    return this.misses === 0 && this.lastResponse > NEVER &&
       now - Math.max(this.lastResponse, this.lastQuery) < GOOD_FOR_MS;
   }
 
   /** Whether it keeps us too. Of those that don't say so their queries tell. */
   isMutual(now: Millis): boolean {
     return this.keepsUs ?? now - this.lastQuery < GOOD_FOR_MS;
+  }
+
+  /** Records a query of its. */
+  asked(now: Millis): void {
+    this.lastQuery = Math.floor(now);
   }
 
   /** 0 to 1: the share of queries answered, weighed down by distance in time. */
@@ -76,7 +88,7 @@ export class Contact {
 
   /** Records an answer after `rtt` ms. */
   answered(now: Millis, rtt: number): void {
-    this.lastResponse = now;
+    this.lastResponse = Math.floor(now);
     this.misses = 0;
     this.answerRate += ANSWER_GAIN * (1 - this.answerRate);
     if (Number.isNaN(this.rtt)) {
@@ -91,7 +103,7 @@ export class Contact {
   /** Records a query that it left unanswered. */
   missed(now: Millis): void {
     this.misses++;
-    this.lastMiss = now;
+    this.lastMiss = Math.floor(now);
     this.answerRate -= ANSWER_GAIN * this.answerRate;
   }
 }

@@ -2,16 +2,10 @@
 
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { mayRefer } from "../krpc/endpoint.ts";
-import type { Id } from "../krpc/id.ts";
+import { type Id, word } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import { Contact, MISSES_TO_DROP } from "./contact.ts";
-import {
-  coordinateAt,
-  expectedRtt,
-  OWN_COORDINATE_BYTES,
-  type OwnCoordinate,
-  readCoordinate,
-} from "./coordinate.ts";
+import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
@@ -43,6 +37,8 @@ export interface ContactsNode {
   readonly id: Id;
   readonly coordinate: OwnCoordinate;
   query(query: Query, now: Millis, watcher: QueryWatcher): void;
+  /** One of our closest neighbours came or went. */
+  noteNeighbour(): void;
 }
 
 export interface ContactsOptions {
@@ -111,14 +107,14 @@ export class Contacts {
     if (table === undefined || id === undefined) return;
     const known = table.find(id) ?? table.waiting(id);
     if (known?.endpoint.equals(from)) {
-      known.lastQuery = now;
+      known.asked(now);
       if (keeps !== undefined) known.keepsUs = keeps;
     }
     if (id.equals(this.#node.id) || table.find(id) !== undefined) return;
     if (!table.hasRoom(id)) {
       // Who does not say where it is would have to be pinged to find out, again and again.
       if (coordinate?.length !== OWN_COORDINATE_BYTES) return;
-      const rtt = known?.rtt ?? expectedRtt(this.#node.coordinate, readCoordinate(coordinate, 0));
+      const rtt = known?.rtt ?? expectedRttAt(this.#node.coordinate, coordinate, 0);
       if (!table.wouldAdmit(id, rtt, keeps === true, now)) return;
     }
     const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
@@ -127,6 +123,11 @@ export class Contacts {
     if (this.#verifyAllowance < 1) return;
     this.#verifyAllowance--;
     this.#ping(from, id, false, now);
+  }
+
+  /** Pings a node that others tell of: it gets a place, where there is one, if it answers. */
+  verify(id: Id, endpoint: Endpoint, now: Millis): void {
+    this.#ping(endpoint, id, false, now);
   }
 
   /** A node that others tell of: where it seems to be nearer than contacts that we have, it is asked by and by. */
@@ -168,9 +169,10 @@ export class Contacts {
     const told = from.family === 4 ? nodes : nodes6;
     if (told === undefined) return;
     readCompactNodes(told, from.family, (id, endpoint, index) => {
-      const coordinate = coordinateAt(nodeCoordinates, index);
-      if (coordinate === undefined || !mayRefer(from, endpoint)) return;
-      this.hear(id, endpoint, expectedRtt(this.#node.coordinate, coordinate), now);
+      const expected = expectedRttAt(this.#node.coordinate, nodeCoordinates, index);
+      if (!Number.isNaN(expected) && mayRefer(from, endpoint)) {
+        this.hear(id, endpoint, expected, now);
+      }
     });
   }
 
@@ -242,15 +244,25 @@ export class Contacts {
   }
 
   #joined(contact: Contact, now: Millis): void {
-    this.#node.host.emit({ type: "peer.join", contact });
+    this.#come(contact);
     // Spread from the start: contacts that joined together must not be checked together.
     const { healthCheckIntervalMs } = this.#options;
     this.#scheduleCheck(contact, now + healthCheckIntervalMs * (0.5 + this.#random.fraction() / 2));
   }
 
+  #come(contact: Contact): void {
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour();
+    this.#node.host.emit({ type: "peer.join", contact });
+  }
+
+  #isNeighbour({ id, endpoint }: Contact): boolean {
+    return this.tables[endpoint.family]!.isNeighbour(id);
+  }
+
   #left(contact: Contact, reason: string): void {
     this.#deadlines.cancel(contact.check);
     contact.check = undefined;
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour();
     this.#node.host.emit({ type: "peer.leave", contact, reason });
   }
 
@@ -258,7 +270,7 @@ export class Contacts {
     const replacement = this.tables[contact.endpoint.family]!.remove(contact, now);
     this.#left(contact, reason);
     if (replacement === undefined) return;
-    this.#node.host.emit({ type: "peer.join", contact: replacement });
+    this.#come(replacement);
     // It may have waited for long: whether it still lives shows at once.
     this.#scheduleCheck(replacement, now);
   }
@@ -300,6 +312,7 @@ function learn(contact: Contact, { client, coordinate, keeps }: Message): void {
   if (client !== 0) contact.client = client;
   if (keeps !== undefined) contact.keepsUs = keeps;
   if (coordinate?.length === OWN_COORDINATE_BYTES) {
-    contact.coordinate = readCoordinate(coordinate, 0);
+    contact.coordinateXy = word(coordinate, 0);
+    contact.coordinateZHeight = word(coordinate, 4);
   }
 }

@@ -1,5 +1,7 @@
 // Network coordinates (Dabek, Cox, Kaashoek and Morris, "Vivaldi", SIGCOMM 2004): round-trip times to nodes never asked.
 
+import { word } from "../krpc/id.ts";
+
 /** Bytes of a coordinate on the wire: three axes and the height, 16 bits each. */
 export const COORDINATE_BYTES = 8;
 
@@ -46,12 +48,29 @@ export function readCoordinate(bytes: Uint8Array, at: number): Coordinate {
   };
 }
 
-/** The coordinate at one place of a list; undefined where the list ends before, or has zeros for an unknown one. */
-export function coordinateAt(list: Uint8Array | undefined, index: number): Coordinate | undefined {
-  const at = index * COORDINATE_BYTES, end = at + COORDINATE_BYTES;
-  if (list === undefined || end > list.length) return undefined;
-  const isTold = list[end - 1] !== 0 || list[end - 2] !== 0; // every node has a height
-  return isTold ? readCoordinate(list, at) : undefined;
+/**
+ * The round-trip time to a coordinate in the wire's form, its eight bytes as two words; NaN where they are zeros, for
+ * an unknown one. Contacts keep that form: 10,000 simulated nodes have two million of them.
+ */
+export function expectedRttTo(own: Coordinate, xy: number, zHeight: number): number {
+  const height = (zHeight << 16) >> 16;
+  if (height === 0) return NaN; // every node has one
+  const x = own.x - (xy >> 16) / UNITS_PER_MS;
+  const y = own.y - ((xy << 16) >> 16) / UNITS_PER_MS;
+  const z = own.z - (zHeight >> 16) / UNITS_PER_MS;
+  const theirs = Math.max(MIN_HEIGHT_MS, height / UNITS_PER_MS);
+  return Math.sqrt(x * x + y * y + z * z) + own.height + theirs;
+}
+
+/** The same to one place of a list of coordinates; NaN where the list ends before. */
+export function expectedRttAt(
+  own: Coordinate,
+  list: Uint8Array | undefined,
+  index: number,
+): number {
+  const at = index * COORDINATE_BYTES;
+  if (list === undefined || at + COORDINATE_BYTES > list.length) return NaN;
+  return expectedRttTo(own, word(list, at), word(list, at + 4));
 }
 
 /** Writes a coordinate. */

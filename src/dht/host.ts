@@ -5,6 +5,7 @@ import type { Id } from "../krpc/id.ts";
 import type { Contact, Health } from "./contact.ts";
 import type { Item, ItemCrypto } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
+import type { PublishedStore } from "./published.ts";
 
 /** What a node runs on: real sockets and clocks, or simulated ones. All calls return at once. */
 export interface Host extends ItemCrypto {
@@ -15,6 +16,8 @@ export interface Host extends ItemCrypto {
   randomBytes(length: number): Uint8Array;
   /** Where items of the network are kept. */
   readonly items: ItemStore;
+  /** Where the values that this node publishes are kept. */
+  readonly published: PublishedStore;
 }
 
 /** What happened inside the node, for those who watch it. */
@@ -29,6 +32,8 @@ export type NodeEvent =
     readonly reason: string;
   }
   | { readonly type: "data.store"; readonly item: Item; readonly from: Endpoint }
+  /** An item that we hold was given to nodes that lacked it. */
+  | { readonly type: "data.replicate"; readonly item: Item; readonly to: readonly Id[] }
   | { readonly type: "data.expire"; readonly target: Id }
   | { readonly type: "lookup"; readonly lookup: LookupEvent }
   | { readonly type: "bootstrap"; readonly state: "joined" | "failed"; readonly contacts: number };

@@ -11,8 +11,11 @@ export const MAX_SALT_BYTES = 64;
 export const PUBLIC_KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 
-/** BEP 44: items may expire two hours after they were last put. */
-export const ITEM_LIFE_MS = 2 * 3_600_000;
+/**
+ * An item expires a day after its owner last put it (Kademlia, section 2.5). BEP 44 allows two hours: then a value
+ * would not outlive an owner that is away for an evening.
+ */
+export const ITEM_LIFE_MS = 24 * 3_600_000;
 
 /** The hash and signature functions an item needs; part of the node's host. */
 export interface ItemCrypto {
@@ -40,10 +43,34 @@ export interface Item {
   readonly signed: Signed | undefined;
 }
 
+/** When a holder sees to the copies of an item. */
+export interface Turn {
+  at: Millis;
+  /** How often the neighbourhood had changed when that was settled. */
+  changes: number;
+  /** How often in a row others have done it before us. */
+  readonly deferrals: number;
+}
+
 /** An item as a store holds it. */
 export interface StoredItem extends Item {
+  /** When its owner last put it, as far as is known. */
   readonly storedAt: Millis;
   readonly expiresAt: Millis;
+  /** When it is our turn to count its copies; see the replicator. */
+  turn?: Turn;
+}
+
+/** An item as it is stored at `now`, `ageMs` after its owner put it, where `held` was in its place. */
+export function storedItem(
+  { target, value, signed }: Item,
+  held: StoredItem | undefined,
+  now: Millis,
+  ageMs: Millis,
+): StoredItem {
+  const isSame = held !== undefined && held.signed?.seq === signed?.seq;
+  const storedAt = Math.max(now - ageMs, isSame ? held.storedAt : -Infinity);
+  return { target, value, signed, storedAt, expiresAt: storedAt + ITEM_LIFE_MS };
 }
 
 /** A refusal in KRPC's terms. */

@@ -2,7 +2,7 @@
 
 import { compareDistance, type Id, IdMap } from "../krpc/id.ts";
 import type { Millis } from "./deadlines.ts";
-import { type Item, ITEM_LIFE_MS, type StoredItem } from "./item.ts";
+import { type Item, type StoredItem, storedItem } from "./item.ts";
 
 /** What a node needs of the place where it keeps items. */
 export interface ItemStore {
@@ -14,8 +14,9 @@ export interface ItemStore {
   /**
    * Keeps an item, in place of one of the same target. Calls `committed` once, now or later: with true when the
    * item will survive the end of the process as far as this store promises that, with false when it was not kept.
+   * `ageMs`: how long ago its owner put it, where another holder hands it on.
    */
-  put(item: Item, now: Millis, committed: (kept: boolean) => void): void;
+  put(item: Item, now: Millis, committed: (kept: boolean) => void, ageMs?: Millis): void;
   /** Drops what has expired and returns it. */
   expire(now: Millis): StoredItem[];
   entries(): Iterable<StoredItem>;
@@ -59,10 +60,10 @@ export class MemoryItemStore implements ItemStore {
     return item !== undefined && item.expiresAt > now ? item : undefined;
   }
 
-  put(item: Item, now: Millis, committed: (kept: boolean) => void): void {
-    const { target, value, signed } = item;
-    this.restore({ target, value, signed, storedAt: now, expiresAt: now + ITEM_LIFE_MS });
-    committed(this.#items.has(target));
+  put(item: Item, now: Millis, committed: (kept: boolean) => void, ageMs = 0): void {
+    const stored = storedItem(item, this.get(item.target, now), now, ageMs);
+    if (stored.expiresAt > now) this.restore(stored);
+    committed(this.#items.get(item.target) === stored);
   }
 
   /** Takes in an item with the times that it has, as one from an earlier run. */

@@ -5,7 +5,7 @@ import { mayRefer } from "../krpc/endpoint.ts";
 import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
-import { type Coordinate, coordinateAt, expectedRtt } from "./coordinate.ts";
+import { type Coordinate, expectedRttAt, expectedRttTo } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
@@ -43,6 +43,12 @@ export type QueryOutcome =
   | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
   | { readonly kind: "timeout" };
 
+/** A node that is known before the lookup. */
+export type KnownNode = Pick<
+  Contact,
+  "id" | "endpoint" | "rtt" | "coordinateXy" | "coordinateZHeight"
+>;
+
 /** Hears how a query fares. */
 export interface QueryWatcher {
   /** It takes longer than it should. */
@@ -61,8 +67,8 @@ export interface LookupOptions {
   readonly k: number;
   /** Queries in flight, late ones not counted. */
   readonly alpha: number;
-  /** Contacts to begin with. */
-  readonly seeds: readonly Contact[];
+  /** Nodes to begin with. */
+  readonly seeds: readonly KnownNode[];
   /** Endpoints to begin with whose ids are not known. */
   readonly bootstrap: readonly Endpoint[];
   readonly now: Millis;
@@ -90,6 +96,8 @@ export interface LookupResult {
   readonly family: Family;
   /** Those that answered, nearest first: at least the k closest where so many are alive. */
   readonly closest: readonly Placed[];
+  /** The closest of which it heard and that were not asked, nearest first. */
+  readonly heard: readonly Placed[];
   /** Every candidate that was asked, in the order of asking. */
   readonly asked: readonly Candidate[];
   /** The hop at which the closest answering node was learned, or of the answer that ended the lookup. */
@@ -99,7 +107,7 @@ export interface LookupResult {
 }
 
 /** Candidates kept beyond the k closest, to fall back on when close ones fail. */
-const SPARE_CANDIDATES = 80;
+const SPARE_CANDIDATES = 60;
 
 /**
  * Queries of one lookup beyond k, at most: several times what the largest network needs with half of it dead. One
@@ -113,6 +121,8 @@ const UNKNOWN_RTT_MS = 150;
 /** What one more hop costs, and how many bits of the way it makes: log2(k) of k random contacts' best. */
 const HOP_MS = 40, BITS_PER_HOP = 4.3;
 
+const SIGN = 0x80000000 | 0;
+
 /** A query gives up its slot to one that leads to the value so much sooner than it still may. */
 const SOONER_MS = 5;
 
@@ -120,6 +130,9 @@ export class Lookup {
   readonly #options: LookupOptions;
   /** Sorted by distance. */
   readonly #shortlist: Placed[] = [];
+  /** Of the shortlist: first words of the distances, and of the addresses. */
+  readonly #firsts: number[] = [];
+  readonly #addresses: number[] = [];
   /** Bootstrap nodes: asked first, placed once they have told their id. */
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
@@ -129,8 +142,11 @@ export class Lookup {
   constructor(options: LookupOptions) {
     this.#options = options;
     for (const contact of options.seeds) {
-      const { id, endpoint, rtt, coordinate } = contact;
-      this.#hear(id, endpoint, 1, Number.isNaN(rtt) ? this.#expected(coordinate) : rtt);
+      const { id, endpoint, rtt, coordinateXy, coordinateZHeight } = contact;
+      const expected = Number.isNaN(rtt)
+        ? expectedRttTo(options.coordinate, coordinateXy, coordinateZHeight)
+        : rtt;
+      this.#hear(id, endpoint, 1, expected);
     }
     for (const endpoint of options.bootstrap) {
       this.#anonymous.push(newCandidate(undefined, endpoint, 1, NaN));
@@ -147,31 +163,46 @@ export class Lookup {
     if (!this.#ended) this.#end(now, undefined);
   }
 
-  #expected(coordinate: Coordinate | undefined): number {
-    return coordinate === undefined ? NaN : expectedRtt(this.#options.coordinate, coordinate);
-  }
-
   #hear(id: Id, endpoint: Endpoint, hop: number, expected: number): void {
-    const list = this.#shortlist;
+    const list = this.#shortlist, firsts = this.#firsts;
     const { target, own, k } = this.#options;
     if (id.equals(own)) return;
+    // The first words of two distances nearly always decide, without a look at the candidate.
+    const first = firstWord(id, target);
     let at = list.length;
-    while (at > 0) {
-      const order = compareDistance(list[at - 1].id, id, target);
-      if (order === 0) return;
-      if (order < 0) break;
+    while (at > 0 && firsts[at - 1] >= first) {
+      if (firsts[at - 1] === first) {
+        const order = compareDistance(list[at - 1].id, id, target);
+        if (order === 0) return;
+        if (order < 0) break;
+      }
       at--;
     }
     if (at >= k + SPARE_CANDIDATES) return;
     // One endpoint counts once: an address can't fill the shortlist with invented ids.
-    for (let i = 0; i < list.length; i++) if (list[i].endpoint.equals(endpoint)) return;
-    list.splice(at, 0, newCandidate(id, endpoint, hop, expected) as Placed);
+    const addresses = this.#addresses;
+    for (let i = 0; i < addresses.length; i++) {
+      if (addresses[i] === endpoint.a && list[i].endpoint.equals(endpoint)) return;
+    }
+    this.#insert(at, newCandidate(id, endpoint, hop, expected) as Placed);
     if (list.length <= k + SPARE_CANDIDATES) return;
-    const dropped = list.pop()!;
+    const dropped = this.#remove(list.length - 1);
     if (dropped.state === "waiting") {
       dropped.state = "late";
       this.#inFlight--;
     }
+  }
+
+  #insert(at: number, candidate: Placed): void {
+    this.#shortlist.splice(at, 0, candidate);
+    this.#firsts.splice(at, 0, firstWord(candidate.id, this.#options.target));
+    this.#addresses.splice(at, 0, candidate.endpoint.a);
+  }
+
+  #remove(at: number): Placed {
+    this.#firsts.splice(at, 1);
+    this.#addresses.splice(at, 1);
+    return this.#shortlist.splice(at, 1)[0];
   }
 
   #step(now: Millis): void {
@@ -300,13 +331,13 @@ export class Lookup {
     candidate.state = "responded";
     candidate.token = message.token?.slice();
     if (candidate.id === undefined) this.#place(candidate, id);
-    const { onResponse, onHeard, family } = this.#options;
+    const { onResponse, onHeard, family, coordinate } = this.#options;
     const ended = onResponse?.(message, candidate, now) ?? false;
     const nodes = family === 4 ? message.nodes : message.nodes6;
     if (nodes !== undefined) {
       readCompactNodes(nodes, family, (id, endpoint, index) => {
         if (!mayRefer(candidate.endpoint, endpoint)) return;
-        const expected = this.#expected(coordinateAt(message.nodeCoordinates, index));
+        const expected = expectedRttAt(coordinate, message.nodeCoordinates, index);
         this.#hear(id, endpoint, candidate.hop + 1, expected);
         if (!Number.isNaN(expected)) onHeard?.(id, endpoint, expected, now);
       });
@@ -327,9 +358,9 @@ export class Lookup {
     const list = this.#shortlist;
     const same = list.findIndex((c) => c.id.equals(id) || c.endpoint.equals(candidate.endpoint));
     if (id.equals(this.#options.own) || (same >= 0 && list[same].state !== "heard")) return;
-    if (same >= 0) list.splice(same, 1);
+    if (same >= 0) this.#remove(same);
     const at = list.findIndex((c) => compareDistance(id, c.id, this.#options.target) < 0);
-    list.splice(at < 0 ? list.length : at, 0, candidate as Placed);
+    this.#insert(at < 0 ? list.length : at, candidate as Placed);
   }
 
   #end(now: Millis, last: Candidate | undefined): void {
@@ -341,12 +372,18 @@ export class Lookup {
       method,
       family,
       closest,
+      heard: this.#shortlist.filter((c) => c.state === "heard"),
       asked: this.#asked,
       hops: (last ?? closest[0])?.hop ?? 0,
       startedAt,
       elapsed: now - startedAt,
     }, now);
   }
+}
+
+/** The first word of a distance with the sign bit inverted: in the order of size. */
+function firstWord(id: Id, target: Id): number {
+  return id.a ^ target.a ^ SIGN;
 }
 
 function newCandidate(

@@ -15,23 +15,35 @@ import {
   WANT_N6,
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
+import { Batch } from "./batch.ts";
 import type { Contact } from "./contact.ts";
 import { Contacts } from "./contacts.ts";
 import { OwnCoordinate } from "./coordinate.ts";
 import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
-import { isItemError, type Item, type ItemError, itemOf, refusal, sameBytes } from "./item.ts";
+import {
+  isItemError,
+  type Item,
+  type ItemError,
+  itemOf,
+  refusal,
+  sameBytes,
+  type StoredItem,
+} from "./item.ts";
 import {
   type Candidate,
+  type KnownNode,
   Lookup,
   type LookupMethod,
   type LookupResult,
+  type Placed,
   type QueryOutcome,
 } from "./lookup.ts";
 import { PeerStore } from "./peer_store.ts";
 import { Queries } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
+import { type Cost, Replicator } from "./replicator.ts";
 import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
 import type { RoutingTable } from "./routing_table.ts";
 import { LookupStatistics } from "./statistics.ts";
@@ -40,6 +52,9 @@ import { type Drop, Traffic } from "./traffic.ts";
 
 /** Kademlia, section 2.3, refreshes hourly; BEP 5 after 15 minutes without a change. */
 const REFRESH_AFTER_MS = 15 * 60_000;
+
+/** Answers that are enough to fill a bucket from: each tells of up to a bucket of nodes. */
+const FILL_ANSWERS = 3;
 
 /** How often housekeeping looks for stale buckets and expired data. */
 const HOUSEKEEPING_MS = 60_000;
@@ -128,6 +143,7 @@ export class DhtNode {
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
   readonly #contacts: Contacts;
+  readonly #replicator: Replicator;
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
@@ -151,6 +167,7 @@ export class DhtNode {
         id: this.id,
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
+        noteNeighbour: () => this.#replicator.noteNeighbour(),
       },
       options,
       this.#deadlines,
@@ -176,8 +193,30 @@ export class DhtNode {
       this.#deadlines,
       this.#random,
     );
+    this.#replicator = new Replicator(
+      {
+        items: host.items,
+        published: host.published,
+        k: options.k,
+        isConnected: () => contacts.size > 0,
+        publish: (item, at, done) => this.#publish(item, at, done),
+        complete: (item, at, done) => this.#complete(item, at, done),
+      },
+      this.#deadlines,
+      this.#random,
+      now,
+    );
     this.#responder = new Responder(
-      this,
+      {
+        id: this.id,
+        client: this.client,
+        host,
+        tables: this.tables,
+        tokens: this.tokens,
+        peers: this.peers,
+        coordinate: this.coordinate,
+        noteSeenTo: (item, at) => this.#replicator.noteSeenTo(item, at),
+      },
       WRITER,
       (to, reply, kind) => this.#sendReply(to, reply, kind),
     );
@@ -281,18 +320,42 @@ export class DhtNode {
   #refreshAll(now: Millis): void {
     for (const family of this.#contacts.families) {
       const table = this.tables[family]!;
-      for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#refresh(family, bucket, now);
+      for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#fill(family, bucket, now);
     }
   }
 
+  /**
+   * Asks a few for nodes of one bucket, and pings the nearest of them: a tenth of what it costs to ask each for nodes
+   * in turn, as a refresh does.
+   */
+  #fill(family: Family, bucket: number, now: Millis): void {
+    const table = this.tables[family]!;
+    const target = this.#inBucket(family, bucket);
+    if (table.room(target) === 0) return;
+    let answers = 0;
+    const isEnough = () => ++answers >= FILL_ANSWERS;
+    this.#lookup(family, target, "find_node", [], now, isEnough, ({ heard }, at) => {
+      const fitting = heard.filter(({ id }) => table.hasRoom(id))
+        .sort((x, y) => rank(x.expected) - rank(y.expected));
+      for (const { id, endpoint } of fitting.slice(0, table.room(target))) {
+        this.#contacts.verify(id, endpoint, at);
+      }
+    });
+  }
+
   #refresh(family: Family, bucket: number, now: Millis): void {
+    const target = this.#inBucket(family, bucket);
+    this.#lookup(family, target, "find_node", [], now, undefined, () => {});
+  }
+
+  /** A random id of one bucket. */
+  #inBucket(family: Family, bucket: number): Id {
     const random = this.#random.id();
     // An id in bucket i shares i bits with ours and differs in the next; the last bucket holds ours as well.
     const isLast = bucket === this.tables[family]!.bucketCount - 1;
-    const target = isLast
+    return isLast
       ? this.id.withSuffix(bucket, random)
       : this.id.flip(bucket).withSuffix(bucket + 1, random);
-    this.#lookup(family, target, "find_node", [], now, undefined, () => {});
   }
 
   #scheduleHousekeeping(now: Millis): void {
@@ -375,7 +438,7 @@ export class DhtNode {
         "announce_peer",
         { infoHash, token, port: port ?? 0, impliedPort: port === undefined },
       ];
-      this.#write(result, args, [], () => false, at, (announced, _, end) => {
+      this.#write(result.closest, args, [], () => false, at, (announced, _, end) => {
         done({ ...result, announced, elapsed: end - now }, end);
       });
     });
@@ -384,13 +447,14 @@ export class DhtNode {
   /**
    * Fetches an item. An immutable one is delivered at the first copy that fits its hash; for a mutable one all the
    * closest nodes are asked, and the highest seq wins. Its `salt` is needed to verify it; where it is not given,
-   * nodes of this project are asked for it.
+   * nodes of this project are asked for it. Gets of one `batch` share what they learn.
    */
   get(
     target: Id,
     salt: Uint8Array | undefined,
     now: Millis,
     done: (result: GetResult, now: Millis) => void,
+    batch?: Batch,
   ): void {
     const held = this.host.items.get(target, now);
     if (held !== undefined && held.signed === undefined) {
@@ -400,12 +464,18 @@ export class DhtNode {
     const reader = new ItemReader(this.host, target, salt, held);
     this.#lookupAll(target, "get", now, (message) => reader.read(message), (result, at) => {
       done({ ...result, item: reader.newest, saltUnknown: reader.saltUnknown }, at);
-    }, true);
+    }, { isHurried: true, batch });
+  }
+
+  /** Something for several gets and puts to share. */
+  batch(): Batch {
+    return new Batch(this.#random.word());
   }
 
   /**
    * Stores an item on the k nodes closest to its target, and here where we are one of them. `make` is called when
-   * the newest version on the network is known; it yields what to store, or why not to.
+   * the newest version on the network is known; it yields what to store, or why not to. Puts of one `batch` share
+   * what they learn.
    */
   put(
     target: Id,
@@ -414,6 +484,7 @@ export class DhtNode {
     make: (newest: Item | undefined) => Item | ItemError,
     now: Millis,
     done: (result: PutResult, now: Millis) => void,
+    batch?: Batch,
   ): void {
     const reader = new ItemReader(this.host, target, salt, this.host.items.get(target, now));
     // The version that each node told of.
@@ -445,11 +516,11 @@ export class DhtNode {
       const here: Id[] = [];
       const ours: ItemError[] = [];
       const elsewhere = () =>
-        this.#write(result, args, here, isCurrent, at, (stored, refusals, end) => {
+        this.#write(result.closest, args, here, isCurrent, at, (stored, refusals, end) => {
           const all = [...ours, ...refusals];
           done({ ...result, item, stored, refusals: all, elapsed: end - now }, end);
         });
-      if (!this.#isAmongClosest(target, result)) return elsewhere();
+      if (!this.#isAmongClosest(target, result.closest)) return elsewhere();
       // What is held may have changed since the lookup began.
       const refused = refusal(this.host.items.get(target, at), item, cas);
       if (refused !== undefined) {
@@ -460,10 +531,50 @@ export class DhtNode {
         if (kept) here.push(this.id);
         elsewhere();
       });
+    }, { batch });
+  }
+
+  /**
+   * Stores an immutable item as one of a batch. Where the batch knows the closest nodes and has their tokens, nobody
+   * is looked for.
+   */
+  putPart(
+    item: Item,
+    batch: Batch,
+    now: Millis,
+    done: (result: Pick<PutResult, "stored" | "elapsed">, now: Millis) => void,
+  ): void {
+    const { target, value } = item;
+    const search = (at: Millis) =>
+      this.put(target, undefined, undefined, () => item, at, (result, end) => {
+        done({ stored: result.stored, elapsed: end - now }, end);
+      }, batch);
+    const { k } = this.#options;
+    const closest = batch.holders(target, k, this.lookups.networkSize() ?? Infinity, now);
+    if (closest === undefined) return search(now);
+    const here: Id[] = [];
+    const elsewhere = () =>
+      this.#write(closest, (token) => ["put", { token, value }], here, () => false, now, (
+        stored,
+        _,
+        at,
+      ) => {
+        if (stored.length >= ENOUGH_OF_BATCH * closest.length) {
+          return done({ stored, elapsed: at - now }, at);
+        }
+        for (const { id } of closest) {
+          if (!stored.some((other) => other.equals(id))) batch.forget(id);
+        }
+        search(at);
+      });
+    if (!this.#isAmongClosest(target, closest)) return elsewhere();
+    this.host.items.put(item, now, (kept) => {
+      if (kept) here.push(this.id);
+      elsewhere();
     });
   }
 
-  #isAmongClosest(target: Id, { closest }: FindResult): boolean {
+  #isAmongClosest(target: Id, closest: readonly { id: Id }[]): boolean {
     const { k, readOnly } = this.#options;
     if (readOnly) return false;
     return closest.length < k || compareDistance(this.id, closest[k - 1].id, target) < 0;
@@ -474,7 +585,7 @@ export class DhtNode {
    * holds ids that have stored it already.
    */
   #write(
-    { closest }: FindResult,
+    closest: readonly Pick<Placed, "id" | "endpoint" | "token">[],
     args: (token: Uint8Array, id: Id) => [Method, QueryArguments],
     here: readonly Id[],
     isCurrent: (id: Id) => boolean,
@@ -506,6 +617,89 @@ export class DhtNode {
     step(now);
   }
 
+  // ---- keeping values alive
+
+  /** Keeps a value of ours published, from now on; `replicas` nodes have acknowledged it just now. */
+  keepPublished(item: Item, replicas: number, now: Millis): void {
+    const { published } = this.host;
+    published.save({
+      item,
+      firstAt: published.get(item.target)?.firstAt ?? now,
+      lastAt: now,
+      nextAt: this.#replicator.nextPublication(now),
+      replicas,
+      failures: 0,
+    });
+  }
+
+  /** Republications and copies so far, and what waits. */
+  get replication(): { published: number; completed: number; copies: number; pending: number } {
+    const { counts, pending } = this.#replicator;
+    return { ...counts, pending };
+  }
+
+  #publish(
+    own: Item,
+    now: Millis,
+    done: (replicas: number, newest: Item, cost: Cost, now: Millis) => void,
+  ): void {
+    // The same owner may have published a newer version through another node.
+    const newer = (newest: Item | undefined) =>
+      newest?.signed !== undefined && own.signed !== undefined &&
+        newest.signed.seq > own.signed.seq
+        ? newest
+        : own;
+    this.put(own.target, own.signed?.salt, undefined, newer, now, (result, at) => {
+      const item = result.item ?? own;
+      done(result.stored.length, item, costOf(result, result.stored.length, item), at);
+    });
+  }
+
+  /** Gives an item that we hold to those of the k closest that lack it, or have an older version. */
+  #complete(
+    item: StoredItem,
+    now: Millis,
+    done: (copies: number, cost: Cost, now: Millis) => void,
+  ): void {
+    const { target, signed } = item;
+    const { k } = this.#options;
+    const seq = signed?.seq ?? 0;
+    /** Who has it, in the version that we have; and whose copies live as long as ours. */
+    const holders = new Set<string>();
+    let newest = seq;
+    const read = ({ id, seq: told, value, age }: Message) => {
+      const version = signed === undefined ? 0 : told;
+      if (value === undefined && Number.isNaN(age) && !(version >= 0 && signed)) return false;
+      newest = Math.max(newest, version || 0);
+      // Others forget an item two hours after they were given it: they get it again each time.
+      if (version >= seq && !Number.isNaN(age)) holders.add(`${id}`);
+      return false;
+    };
+    const onFound = (result: FindResult, at: Millis) => {
+      if (newest > seq) {
+        return this.get(target, signed!.salt, at, (got, end) => {
+          if (got.item === undefined || got.item.signed!.seq <= seq) {
+            return done(0, costOf(got, 0, item), end);
+          }
+          this.host.items.put(got.item, end, () => done(0, costOf(got, 0, item), end));
+        });
+      }
+      const closest = result.closest.slice(0, k).filter(({ id }) => !holders.has(`${id}`));
+      const age = Math.round((at - item.storedAt) / 1000);
+      const args = (token: Uint8Array): [Method, QueryArguments] => [
+        "put",
+        { token, value: item.value, age, ...signed },
+      ];
+      this.#write(closest, args, [], () => false, at, (stored, _, end) => {
+        if (stored.length > 0) {
+          this.host.emit({ type: "data.replicate", item, to: stored });
+        }
+        done(stored.length, costOf(result, closest.length, item), end);
+      });
+    };
+    this.#lookupAll(target, "get", now, read, onFound, { seesTo: true });
+  }
+
   // ---- lookups
 
   /** Runs one lookup in each family that has contacts, and merges what they found. */
@@ -515,7 +709,7 @@ export class DhtNode {
     now: Millis,
     onResponse: ((message: Message) => boolean) | undefined,
     done: (result: FindResult, now: Millis) => void,
-    isHurried = false,
+    how: Manner = {},
   ): void {
     const all = this.#contacts.families;
     const populated = all.filter((family) => this.tables[family]!.size > 0);
@@ -545,7 +739,7 @@ export class DhtNode {
         running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
         return true;
       });
-      running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd, isHurried));
+      running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd, how));
     }
     for (const lookup of running) lookup.start();
   }
@@ -570,7 +764,7 @@ export class DhtNode {
     now: Millis,
     onResponse: ((message: Message, candidate: Candidate, now: Millis) => boolean) | undefined,
     onEnd: (result: LookupResult, now: Millis) => void,
-    isHurried = false,
+    how: Manner = {},
   ): Lookup {
     const { k, alpha } = this.#options;
     const table = this.tables[family]!;
@@ -580,6 +774,7 @@ export class DhtNode {
       want: this.#contacts.families.length > 1 ? WANT_N4 | WANT_N6 : undefined,
       wantCount: wanted > REPLY_NODES ? wanted : undefined,
       wantSalt: method === "get",
+      seesTo: how.seesTo,
     };
     this.lookups.active++;
     table.touch(target, now);
@@ -588,9 +783,10 @@ export class DhtNode {
       method,
       family,
       k,
-      alpha,
+      // Of a batch that knows the holders one query is enough.
+      alpha: how.batch !== undefined && how.isHurried ? 1 : alpha,
       // As many again to fall back on: after an outage many of the closest are dead, and tell of each other.
-      seeds: table.closest(target, 2 * k, (contact) => contact.misses < 2),
+      seeds: this.#seedsOf(table, target, how.batch, now),
       bootstrap,
       now,
       own: this.id,
@@ -599,9 +795,12 @@ export class DhtNode {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
         this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
-      hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
+      hurryToBits: how.isHurried ? table.bucketCount - 1 : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
-      onResponse,
+      onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
+        noteIn(how.batch!, message, candidate, this.client, at);
+        return onResponse?.(message, candidate, at) ?? false;
+      },
       onEnd: (result, at) => {
         this.lookups.active--;
         this.lookups.record(result, k);
@@ -619,6 +818,18 @@ export class DhtNode {
         onEnd(result, at);
       },
     });
+  }
+
+  /** Contacts, and what a batch has found, nearest first. */
+  #seedsOf(
+    table: RoutingTable,
+    target: Id,
+    batch: Batch | undefined,
+    now: Millis,
+  ): readonly KnownNode[] {
+    const count = 2 * this.#options.k;
+    const contacts = table.closest(target, count, (contact) => contact.misses < 2);
+    return batch === undefined ? contacts : [...batch.closest(target, count, now), ...contacts];
   }
 
   // ---- queries in and out
@@ -658,6 +869,55 @@ export class DhtNode {
     this.#queries.send({ method, to, args, expected }, now, watcher);
   }
 }
+
+/** Round-trip times in order, the unknown last. */
+function rank(rtt: number): number {
+  return Number.isNaN(rtt) ? Number.MAX_VALUE : rtt;
+}
+
+/** Of the nodes that a batch knows to be the closest so many must acknowledge, or they are looked for anew. */
+const ENOUGH_OF_BATCH = 0.8;
+
+/** Notes in a batch who answered. Nodes of this project give one token for all targets (`Tokens`). */
+function noteIn(
+  batch: Batch,
+  message: Message,
+  candidate: Candidate,
+  own: number,
+  now: Millis,
+): void {
+  const { id, client } = message;
+  if (id === undefined) return;
+  batch.note({
+    id,
+    endpoint: candidate.endpoint,
+    rtt: candidate.rtt,
+    // It has been measured: that is better than any guess.
+    coordinateXy: 0,
+    coordinateZHeight: 0,
+    token: client >>> 16 === own >>> 16 ? candidate.token : undefined,
+    answeredAt: now,
+  });
+}
+
+/** How a lookup goes about it. */
+interface Manner {
+  /** Asks the nodes that lead to an answer soonest, not the closest. */
+  readonly isHurried?: boolean;
+  /** Asks who holds the item, not for the item. */
+  readonly seesTo?: boolean;
+  /** Begins with what other lookups of the batch have found, and adds to it. */
+  readonly batch?: Batch;
+}
+
+/** What finding nodes, and then so many puts, have cost; of a query's bytes about as much as there are. */
+function costOf({ asked }: FindResult, puts: number, { value, signed }: Item): Cost {
+  const putBytes = PUT_BYTES + value.length + (signed === undefined ? 0 : SIGNED_BYTES);
+  return { packets: asked.length + puts, bytes: asked.length * QUERY_BYTES + puts * putBytes };
+}
+
+/** Bytes of a lookup's query, of a put beside its value, and of what is added where that is signed. */
+const QUERY_BYTES = 110, PUT_BYTES = 120, SIGNED_BYTES = 130;
 
 /** Peers of a swarm that one search collects. */
 const MAX_PEERS_FOUND = 1_000;

@@ -2,7 +2,7 @@
 
 import type { Writer } from "../krpc/bencode.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import type { Id } from "../krpc/id.ts";
+import { type Id, putWord } from "../krpc/id.ts";
 import {
   COMPACT_NODE_BYTES,
   type Echo,
@@ -16,15 +16,10 @@ import {
   writeResponse,
 } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
-import {
-  COORDINATE_BYTES,
-  OWN_COORDINATE_BYTES,
-  type OwnCoordinate,
-  writeCoordinate,
-} from "./coordinate.ts";
+import { COORDINATE_BYTES, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
-import { isItemError, itemOf, refusal } from "./item.ts";
+import { isItemError, itemOf, refusal, type StoredItem } from "./item.ts";
 import type { PeerStore } from "./peer_store.ts";
 import { SAMPLE_INTERVAL_MS } from "./peer_store.ts";
 import type { RoutingTable } from "./routing_table.ts";
@@ -42,8 +37,8 @@ export const MAX_REPLY_BYTES = 1400;
 /** Bytes of any reply besides its transaction id and what is listed below: keys, id, address, token, client. */
 const FIXED_BYTES = 120;
 
-/** Bytes that an item adds to a reply beside its value: keys, public key, signature, longest salt, seq. */
-const ITEM_BYTES = 210;
+/** Bytes that an item adds to a reply beside its value: keys, public key, signature, longest salt, seq, age. */
+const ITEM_BYTES = 225;
 
 /** Bytes of a list's or a string's key and ends, at most, and of a peer of each family in `values`. */
 const LIST_BYTES = 40, PEER_BYTES = { 4: 8, 6: 21 } as const;
@@ -60,6 +55,8 @@ export interface ResponderState {
   readonly tokens: Tokens;
   readonly peers: PeerStore;
   readonly coordinate: OwnCoordinate;
+  /** Another node sees to the copies of an item that we hold. */
+  noteSeenTo(item: StoredItem, now: Millis): void;
 }
 
 /** A response in the making, of one shape whatever it carries: that of the packet path. */
@@ -78,6 +75,7 @@ class Reply implements ResponseValues {
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
   keeps: boolean | undefined = undefined;
+  age: number | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
 }
 
@@ -181,10 +179,16 @@ export class Responder {
     const item = this.#node.host.items.get(target, this.#now);
     const signed = item?.signed;
     const isCurrent = signed !== undefined && query.hasSeq && seq >= signed.seq;
-    const isSent = item !== undefined && !isCurrent;
+    const isSent = item !== undefined && !isCurrent && !query.seesTo;
     const reply = this.#nodes(query, from, target, isSent ? ITEM_BYTES + item.value.length : 0);
     reply.token = this.#node.tokens.issue(from, this.#now);
     reply.seq = signed?.seq;
+    if (item !== undefined) {
+      if (query.seesTo || query.wantCount >= 1) {
+        reply.age = Math.max(0, Math.round((this.#now - item.storedAt) / 1000));
+      }
+      if (query.seesTo) this.#node.noteSeenTo(item, this.#now);
+    }
     if (isSent) {
       reply.value = item.value;
       reply.publicKey = signed?.publicKey;
@@ -206,11 +210,13 @@ export class Responder {
     const refused = refusal(held, item, query.hasCas ? query.cas : undefined);
     if (refused !== undefined) return this.#error(query, from, refused.code, refused.text);
     const kept = keepEcho(query);
-    host.items.put(item, this.#now, (isKept) => {
+    const ageMs = Number.isNaN(query.age) ? 0 : query.age * 1000;
+    const committed = (isKept: boolean) => {
       if (!isKept) return this.#error(kept, from, ErrorCode.server, "could not store");
       this.#reply(kept, from, new Reply());
       host.emit({ type: "data.store", item, from });
-    });
+    };
+    host.items.put(item, this.#now, committed, ageMs);
   }
 
   #sampleInfohashes(query: Message, from: Endpoint): void {
@@ -290,8 +296,8 @@ function coordinatesOf(contacts: readonly Contact[] | undefined): Uint8Array | u
   if (contacts === undefined) return undefined;
   const bytes = new Uint8Array(contacts.length * COORDINATE_BYTES);
   for (let i = 0; i < contacts.length; i++) {
-    const { coordinate } = contacts[i];
-    if (coordinate !== undefined) writeCoordinate(coordinate, bytes, i * COORDINATE_BYTES);
+    putWord(bytes, i * COORDINATE_BYTES, contacts[i].coordinateXy);
+    putWord(bytes, i * COORDINATE_BYTES + 4, contacts[i].coordinateZHeight);
   }
   return bytes;
 }

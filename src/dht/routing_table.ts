@@ -82,9 +82,19 @@ export class RoutingTable {
     return this.#bucket(id).find(id);
   }
 
+  /** Whether an id is near ours: in one of the last two buckets, which hold the k closest nodes between them. */
+  isNeighbour(id: Id): boolean {
+    return this.#index(id) >= this.#buckets.length - 2;
+  }
+
   /** The contact with this id that waits for a place. */
   waiting(id: Id): Contact | undefined {
     return this.#bucket(id).replacements.find((contact) => contact.id.equals(id));
+  }
+
+  /** Free places in the bucket of an id. */
+  room(id: Id): number {
+    return this.k - this.#bucket(id).contacts.length;
   }
 
   /** Whether a contact with this id would find a place without another leaving. */

@@ -1,6 +1,6 @@
 // Figures over the latest lookups, and the size of the network that they suggest.
 
-import { type Id, ID_BITS } from "../krpc/id.ts";
+import { distanceShare, type Id, ID_BITS } from "../krpc/id.ts";
 import type { Millis } from "./deadlines.ts";
 import type { LookupResult } from "./lookup.ts";
 
@@ -23,7 +23,10 @@ export class LookupStatistics {
   active = 0;
   #hops = 0;
   readonly #latencies: number[] = [];
-  readonly #densities: { weighted: number; squares: number; at: Millis }[] = [];
+  /** Of the latest lookups in turn; flat, for objects would take four times as much in each of many nodes. */
+  readonly #weighted: number[] = [];
+  readonly #squares: number[] = [];
+  readonly #endedAt: Millis[] = [];
 
   record(result: LookupResult, k: number): void {
     this.count++;
@@ -33,9 +36,12 @@ export class LookupStatistics {
     this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
     if (result.method !== "find_node" || result.closest.length < ESTIMATE_FROM) return;
     const ids = result.closest.slice(0, k).map((c) => c.id);
-    const at = result.startedAt + result.elapsed;
-    this.#densities.push({ ...density(result.target, ids), at });
-    if (this.#densities.length > ESTIMATED_OVER) this.#densities.shift();
+    const { weighted, squares } = density(result.target, ids);
+    this.#weighted.push(weighted);
+    this.#squares.push(squares);
+    this.#endedAt.push(result.startedAt + result.elapsed);
+    if (this.#endedAt.length <= ESTIMATED_OVER) return;
+    for (const list of [this.#weighted, this.#squares, this.#endedAt]) list.shift();
   }
 
   /** Mean hops of the lookups that succeeded; null before the first. */
@@ -56,12 +62,12 @@ export class LookupStatistics {
   /** How many nodes the network has, by how near those found are to their targets; null before any lookup. */
   networkSize(): number | null {
     let weighted = 0, squares = 0;
-    const newest = this.#densities.at(-1)?.at ?? 0;
-    for (const d of this.#densities) {
-      if (newest - d.at > ESTIMATE_FOR_MS) continue;
-      weighted += d.weighted;
-      squares += d.squares;
-    }
+    const newest = this.#endedAt.at(-1) ?? 0;
+    this.#endedAt.forEach((at, i) => {
+      if (newest - at > ESTIMATE_FOR_MS) return;
+      weighted += this.#weighted[i];
+      squares += this.#squares[i];
+    });
     return weighted === 0 ? null : Math.round(squares / weighted - 1);
   }
 }
@@ -78,12 +84,6 @@ function density(target: Id, closest: readonly Id[]): { weighted: number; square
     squares += rank * rank;
   });
   return { weighted, squares };
-}
-
-/** The distance of two ids as a share of the largest there is. */
-function distanceShare(x: Id, y: Id): number {
-  const high = (x.a ^ y.a) >>> 0, low = (x.b ^ y.b) >>> 0;
-  return (high * 2 ** 32 + low) / 2 ** 64;
 }
 
 /** Contacts by the bit length of their distance to `own`: 161 counts. */

@@ -13,6 +13,9 @@ export const TOKEN_ROTATION_MS = 5 * 60_000;
 
 const SECRETS_KEPT = 3;
 
+// One for all nodes of a process: what is in them is used before the next call.
+const TOKEN = new Uint8Array(TOKEN_BYTES), IPV4 = [0], IPV6 = [0, 0, 0, 0];
+
 /**
  * Makes and checks tokens without remembering any: a keyed hash of the address under a secret that rotates. Not a
  * CRC, which is linear and thus forgeable.
@@ -20,9 +23,6 @@ const SECRETS_KEPT = 3;
 export class Tokens {
   readonly #secrets: SipKey[] = [];
   readonly #randomBytes: (length: number) => Uint8Array;
-  readonly #token = new Uint8Array(TOKEN_BYTES);
-  readonly #ipv4 = [0];
-  readonly #ipv6 = [0, 0, 0, 0];
   #rotated: Millis;
 
   constructor(randomBytes: (length: number) => Uint8Array, now: Millis) {
@@ -31,7 +31,7 @@ export class Tokens {
     this.#rotate();
   }
 
-  /** The token for an address: a view, valid until the next call. */
+  /** The token for an address, valid until the next call of any node's. */
   issue(to: Endpoint, now: Millis): Uint8Array {
     this.#keepFresh(now);
     return this.#compute(this.#secrets[0], to);
@@ -64,12 +64,12 @@ export class Tokens {
 
   #compute(secret: SipKey, { family, a, b, c, d }: Endpoint): Uint8Array {
     // Of different lengths, so that the families don't share tokens.
-    const address = family === 4 ? this.#ipv4 : this.#ipv6;
+    const address = family === 4 ? IPV4 : IPV6;
     address[0] = a;
     if (family === 6) address[1] = b, address[2] = c, address[3] = d;
     const [low, high] = sipHash(secret, address);
-    putWord(this.#token, 0, low);
-    putWord(this.#token, 4, high);
-    return this.#token;
+    putWord(TOKEN, 0, low);
+    putWord(TOKEN, 4, high);
+    return TOKEN;
   }
 }

@@ -8,35 +8,36 @@ export type Family = 4 | 6;
 /** How far an address reaches, narrowest first. `none` can't be sent to at all. */
 export type Scope = "none" | "loopback" | "private" | "global";
 
-/** An IP address and a port, immutable. IPv4-mapped IPv6 addresses are held as the IPv4 address they stand for. */
+/** Words of an IPv6 address after the first. */
+type Rest = readonly [b: number, c: number, d: number];
+
+/**
+ * An IP address and a port, immutable. IPv4-mapped IPv6 addresses are held as the IPv4 address they stand for.
+ *
+ * Of no more fields than IPv4 needs: a process with many nodes holds a hundred of these for each of them.
+ */
 export class Endpoint {
-  #host: string | undefined;
+  readonly #rest: Rest | undefined;
 
   private constructor(
-    readonly family: Family,
-    /** The address as signed 32-bit words; IPv4 uses the first alone. */
+    /** The first word of the address, signed 32-bit; the only one of IPv4. */
     readonly a: number,
-    readonly b: number,
-    readonly c: number,
-    readonly d: number,
     /** 0 to 65535. */
     readonly port: number,
-    host: string | undefined,
+    rest: Rest | undefined,
   ) {
-    this.#host = host;
+    this.#rest = rest;
   }
 
   /** The endpoint of a literal address, or undefined where `host` is not one or the port is out of range. */
   static parse(host: string, port: number): Endpoint | undefined {
     if (!Number.isInteger(port) || port < 0 || port > 65535) return undefined;
     const v4 = parseIpv4(host, 0);
-    if (v4 !== undefined) return new Endpoint(4, v4, 0, 0, 0, port, host);
+    if (v4 !== undefined) return new Endpoint(v4, port, undefined);
     // How a socket on :: names its IPv4 peers: once a packet, so not left to the parser below.
     if (host.startsWith(MAPPED)) {
       const mapped = parseIpv4(host, MAPPED.length);
-      if (mapped !== undefined) {
-        return new Endpoint(4, mapped, 0, 0, 0, port, host.slice(MAPPED.length));
-      }
+      if (mapped !== undefined) return new Endpoint(mapped, port, undefined);
     }
     const v6 = parseIpv6(host);
     if (v6 === undefined) return undefined;
@@ -49,15 +50,7 @@ export class Endpoint {
    */
   static read(bytes: Uint8Array, at: number, family: Family): Endpoint {
     if (family === 4) {
-      return new Endpoint(
-        4,
-        word(bytes, at),
-        0,
-        0,
-        0,
-        (bytes[at + 4] << 8) | bytes[at + 5],
-        undefined,
-      );
+      return new Endpoint(word(bytes, at), (bytes[at + 4] << 8) | bytes[at + 5], undefined);
     }
     const words = [0, 4, 8, 12].map((i) => word(bytes, at + i));
     return Endpoint.#ofIpv6(words, (bytes[at + 16] << 8) | bytes[at + 17]);
@@ -66,9 +59,24 @@ export class Endpoint {
   /** RFC 4291, section 2.5.5.2, has the mapped addresses. */
   static #ofIpv6([a, b, c, d]: readonly number[], port: number): Endpoint {
     const isMapped = a === 0 && b === 0 && c === 0xffff;
-    return isMapped
-      ? new Endpoint(4, d, 0, 0, 0, port, undefined)
-      : new Endpoint(6, a, b, c, d, port, undefined);
+    return isMapped ? new Endpoint(d, port, undefined) : new Endpoint(a, port, [b, c, d]);
+  }
+
+  get family(): Family {
+    return this.#rest === undefined ? 4 : 6;
+  }
+
+  /** The other words of an IPv6 address; 0 for IPv4. */
+  get b(): number {
+    return this.#rest === undefined ? 0 : this.#rest[0];
+  }
+
+  get c(): number {
+    return this.#rest === undefined ? 0 : this.#rest[1];
+  }
+
+  get d(): number {
+    return this.#rest === undefined ? 0 : this.#rest[2];
   }
 
   /** Bytes of an endpoint's compact form. */
@@ -92,14 +100,12 @@ export class Endpoint {
 
   /** The address alone, as text: dotted for IPv4, RFC 5952 for IPv6. */
   get host(): string {
-    return this.#host ??= this.family === 4
-      ? formatIpv4(this.a)
-      : formatIpv6([this.a, this.b, this.c, this.d]);
+    return this.#rest === undefined ? formatIpv4(this.a) : formatIpv6([this.a, ...this.#rest]);
   }
 
   /** This address with another port. */
   withPort(port: number): Endpoint {
-    return new Endpoint(this.family, this.a, this.b, this.c, this.d, port, this.#host);
+    return new Endpoint(this.a, port, this.#rest);
   }
 
   equals(other: Endpoint): boolean {
@@ -108,8 +114,10 @@ export class Endpoint {
 
   /** Whether both have the same IP address, whatever the ports. */
   sameAddress(other: Endpoint): boolean {
-    return this.a === other.a && this.b === other.b && this.c === other.c && this.d === other.d &&
-      this.family === other.family;
+    if (this.a !== other.a) return false;
+    const mine = this.#rest, theirs = other.#rest;
+    if (mine === undefined || theirs === undefined) return mine === theirs;
+    return mine[0] === theirs[0] && mine[1] === theirs[1] && mine[2] === theirs[2];
   }
 
   /** How far the address reaches (RFC 6890's registries); port 0, multicast and unspecified addresses are `none`. */
@@ -193,8 +201,18 @@ function parseIpv6(text: string): [number, number, number, number] | undefined {
   return [0, 2, 4, 6].map((i) => (n[i] << 16) | n[i + 1]) as [number, number, number, number];
 }
 
+/** IPv4 addresses written lately, as text; a node writes to the same few again and again. */
+const WRITTEN_BITS = 9;
+const WRITTEN = new Array<number>(1 << WRITTEN_BITS).fill(0);
+const WRITTEN_AS = new Array<string>(1 << WRITTEN_BITS).fill("0.0.0.0");
+
 function formatIpv4(a: number): string {
-  return `${a >>> 24}.${(a >>> 16) & 255}.${(a >>> 8) & 255}.${a & 255}`;
+  const slot = Math.imul(a, 0x9e3779b1) >>> (32 - WRITTEN_BITS);
+  if (WRITTEN[slot] !== a) {
+    WRITTEN[slot] = a;
+    WRITTEN_AS[slot] = `${a >>> 24}.${(a >>> 16) & 255}.${(a >>> 8) & 255}.${a & 255}`;
+  }
+  return WRITTEN_AS[slot];
 }
 
 /** RFC 5952: lower case, no leading zeros, the longest run of two or more zero groups as `::`. */

@@ -103,6 +103,12 @@ export function distanceBits(x: Id, y: Id): number {
   return ID_BITS - sharedPrefix(x, y);
 }
 
+/** The distance of two ids as a share of the largest there is. */
+export function distanceShare(x: Id, y: Id): number {
+  const high = (x.a ^ y.a) >>> 0, low = (x.b ^ y.b) >>> 0;
+  return (high * 2 ** 32 + low) / 2 ** 64;
+}
+
 /** Below 0 where `x` is closer to `target` than `y`, above 0 where it is farther, 0 where they are the same id. */
 export function compareDistance(x: Id, y: Id, target: Id): number {
   let p = x.a ^ target.a, q = y.a ^ target.a;

@@ -96,6 +96,10 @@ export class Message {
   nodeCoordinates: Uint8Array | undefined = undefined;
   /** Whether the sender keeps us in its routing table (this project's extension); undefined where it did not say. */
   keeps: boolean | undefined = undefined;
+  /** Whether the asker sees to an item's copies, and wants to know who holds it (this project's extension). */
+  seesTo = false;
+  /** Seconds since an item's owner last put it (this project's extension); NaN where it was not said. */
+  age = NaN;
   num = NaN;
   interval = NaN;
   errorCode = 0;
@@ -248,6 +252,12 @@ function readInteger(m: Message, key: string | undefined, n: number): void {
     case "kp":
       m.keeps = n === 1;
       break;
+    case "pc":
+      m.seesTo = n === 1;
+      break;
+    case "sa":
+      m.age = n >= 0 ? n : NaN;
+      break;
   }
 }
 
@@ -365,7 +375,9 @@ const BODY_KEYS = byLength(
   "nodes6",
   "num",
   "nx",
+  "pc",
   "port",
+  "sa",
   "salt",
   "samples",
   "seq",
@@ -417,6 +429,8 @@ export interface QueryArguments {
   value?: Uint8Array;
   coordinate?: Uint8Array;
   keeps?: boolean;
+  seesTo?: boolean;
+  age?: number;
 }
 
 /** What a response carries, beyond the sender's id. */
@@ -438,6 +452,8 @@ export interface ResponseValues {
   nodeCoordinates?: Uint8Array;
   /** Only for askers that sent their coordinate. */
   keeps?: boolean;
+  /** Only for askers that set `nn` or `pc`. */
+  age?: number;
   num?: number;
   samples?: Uint8Array;
 }
@@ -458,7 +474,9 @@ const LIT = {
   nodes6: literal("6:nodes6"),
   num: literal("3:num"),
   nx: literal("2:nx"),
+  pc: literal("2:pci1e"),
   port: literal("4:port"),
+  sa: literal("2:sa"),
   salt: literal("4:salt"),
   samples: literal("7:samples"),
   seq: literal("3:seq"),
@@ -514,7 +532,9 @@ export function writeQuery(
   if (args.keeps !== undefined) w.raw(args.keeps ? LIT.kp1 : LIT.kp0);
   if (args.coordinate !== undefined) w.raw(LIT.nc), w.bytes(args.coordinate);
   if (args.wantCount !== undefined) w.raw(LIT.nn), w.integer(args.wantCount);
+  if (args.seesTo) w.raw(LIT.pc);
   if (args.port !== undefined) w.raw(LIT.port), w.integer(args.port);
+  if (args.age !== undefined) w.raw(LIT.sa), w.integer(args.age);
   if (args.salt !== undefined && args.salt.length > 0) w.raw(LIT.salt), w.bytes(args.salt);
   if (args.seq !== undefined) w.raw(LIT.seq), w.integer(args.seq);
   if (args.signature !== undefined) w.raw(LIT.sig), w.bytes(args.signature);
@@ -564,6 +584,7 @@ export function writeResponse(
   if (values.nodes6 !== undefined) w.raw(LIT.nodes6), writeNodes(w, values.nodes6, 6);
   if (values.num !== undefined) w.raw(LIT.num), w.integer(values.num);
   if (values.nodeCoordinates !== undefined) w.raw(LIT.nx), w.bytes(values.nodeCoordinates);
+  if (values.age !== undefined) w.raw(LIT.sa), w.integer(values.age);
   if (values.salt !== undefined) w.raw(LIT.salt), w.bytes(values.salt);
   if (values.samples !== undefined) w.raw(LIT.samples), w.bytes(values.samples);
   if (values.seq !== undefined) w.raw(LIT.seq), w.integer(values.seq);

@@ -5,6 +5,7 @@ import type { Host, NodeEvent } from "../dht/host.ts";
 import type { ItemCrypto } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
 import { DhtNode, type NodeOptions } from "../dht/node.ts";
+import { MemoryPublishedStore } from "../dht/published.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { Id, ID_BYTES, putWord } from "../krpc/id.ts";
 import { EventQueue } from "./events.ts";
@@ -140,10 +141,12 @@ export class World {
     const endpoint = this.#freeEndpoint();
     const id = Id.read(random.bytes(ID_BYTES));
     const items = new MemoryItemStore(id, limitBytes, random.word());
+    const published = new MemoryPublishedStore(random.word());
     const host: Host = {
       sha1: this.#crypto.sha1,
       verify: this.#crypto.verify,
       items,
+      published,
       randomBytes: (length) => random.bytes(length),
       send: (datagram, to) => this.#send(sim, datagram, to),
       emit: (event) => hear(sim, event, this.now),

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import {
   COORDINATE_BYTES,
-  coordinateAt,
   expectedRtt,
+  expectedRttAt,
   OWN_COORDINATE_BYTES,
   OwnCoordinate,
   readCoordinate,
@@ -37,10 +37,22 @@ Deno.test("a coordinate survives the wire to a quarter of a millisecond, and is 
 Deno.test("a list of coordinates ends where it ends, and zeros stand for an unknown one", () => {
   const list = new Uint8Array(2 * COORDINATE_BYTES);
   writeCoordinate({ x: 1, y: 2, z: 3, height: 4 }, list, COORDINATE_BYTES);
-  assert.equal(coordinateAt(list, 0), undefined);
-  assert.equal(coordinateAt(list, 1)?.height, 4);
-  assert.equal(coordinateAt(list, 2), undefined);
-  assert.equal(coordinateAt(undefined, 0), undefined);
+  const own = { x: 1, y: 2, z: 7, height: 10 };
+  assert.equal(expectedRttAt(own, list, 0), NaN);
+  assert.equal(expectedRttAt(own, list, 1), 4 + 10 + 4);
+  assert.equal(expectedRttAt(own, list, 2), NaN);
+  assert.equal(expectedRttAt(own, undefined, 0), NaN);
+});
+
+Deno.test("the round trip to a coordinate in the wire's form is that to the coordinate", () => {
+  const bytes = new Uint8Array(COORDINATE_BYTES);
+  const own = { x: -12.5, y: 100, z: 0.25, height: 3 };
+  for (
+    const other of [{ x: 8000, y: -8000, z: 0, height: 1 }, { x: -1, y: -2, z: -3, height: 9 }]
+  ) {
+    writeCoordinate(other, bytes, 0);
+    assert.equal(expectedRttAt(own, bytes, 0), expectedRtt(own, other));
+  }
 });
 
 Deno.test("nodes of a space with access lines learn to foretell their round trips", () => {

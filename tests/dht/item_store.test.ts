@@ -17,7 +17,7 @@ const item = (n: number, size = 800) => {
   return immutableItem(itemCrypto, bencodeBytes(bytes));
 };
 
-Deno.test("an item is kept for two hours after it was last put (BEP 44)", () => {
+Deno.test("an item is kept for a day after its owner last put it (Kademlia, section 2.5)", () => {
   const store = new MemoryItemStore(OWN, 1e6, 1);
   const one = item(1);
   store.put(one, 0, (kept) => assert.ok(kept));

@@ -1,8 +1,12 @@
 // Iterative lookups: who is asked, when they end, and what liars achieve.
 
 import assert from "node:assert/strict";
+import { Contact } from "../../src/dht/contact.ts";
+import { OwnCoordinate } from "../../src/dht/coordinate.ts";
+import { Lookup, type LookupResult, type QueryWatcher } from "../../src/dht/lookup.ts";
 import type { FindResult } from "../../src/dht/node.ts";
 import { compareDistance, Id } from "../../src/krpc/id.ts";
+import { decode, type Message } from "../../src/krpc/message.ts";
 import {
   compact,
   compactNodes,
@@ -112,14 +116,14 @@ Deno.test("a lookup goes on until the k closest have answered, not only the near
   assert.deepEqual(near.map((one) => one.asked), [1, 1, 1, 1, 0, 0]);
 });
 
-Deno.test("alpha queries are in flight at most, while peers answer in time", () => {
+Deno.test("alpha queries are in flight at most, until the alpha closest have answered", () => {
   for (const alpha of [1, 3, 5]) {
     const { network, searcher, first, peer } = scene({ alpha, k: 20 });
     for (let i = 0; i < 20; i++) first.known.push(peer(i.toString(16).padStart(2, "0")));
-    let inFlight = 0, most = 0;
+    let inFlight = 0, most = 0, answered = 0;
     network.link = (datagram, from) => {
-      if (from.equals(searcher.endpoint)) most = Math.max(most, ++inFlight);
-      else inFlight--;
+      if (!from.equals(searcher.endpoint)) inFlight--, answered++;
+      else if (answered <= alpha) most = Math.max(most, ++inFlight);
       return datagram;
     };
     find(network, searcher, TARGET);
@@ -127,20 +131,109 @@ Deno.test("alpha queries are in flight at most, while peers answer in time", () 
   }
 });
 
-Deno.test("a late candidate holds up nobody, and counts when it answers after all", () => {
-  const { network, searcher, first, peer } = scene({ alpha: 1 });
-  const [slow, ...others] = ["01", "02", "03", "04", "05"].map((prefix) => peer(prefix));
-  first.known.push(slow, ...others);
-  slow.answer = (packet, from) => {
-    const reply = slow.reply(packet)!;
-    network.after(1_200, () => slow.send(reply, from));
-    return undefined;
+/** A lookup by hand: it asks, and the test says how each query fares. */
+function byHand(
+  k: number,
+  alpha: number,
+  prefixes: string[],
+  hurryToBits?: number,
+  rtts: number[] = [],
+) {
+  const watchers = new Map<string, QueryWatcher>();
+  const asked: string[] = [];
+  let result: LookupResult | undefined;
+  const contacts = prefixes.map((prefix, i) => {
+    const contact = new Contact(id(prefix), endpoint(`1.1.1.${i + 1}:1`), 0);
+    contact.answered(0, rtts[i] ?? 20);
+    return contact;
+  });
+  const lookup = new Lookup({
+    target: TARGET,
+    method: "find_node",
+    family: 4,
+    k,
+    alpha,
+    seeds: contacts,
+    bootstrap: [],
+    now: 0,
+    own: id("ff"),
+    coordinate: new OwnCoordinate(),
+    ask: (candidate, _, watcher) => {
+      const name = `${candidate.id}`.slice(0, 2);
+      asked.push(name);
+      watchers.set(name, watcher);
+    },
+    hurryToBits,
+    onEnd: (ended) => void (result = ended),
+  });
+  const answer = (name: string, now = 0, told: string[] = []) => {
+    const message = decodeAnswer(id(name), told);
+    watchers.get(name)!.done({ kind: "response", message, rtt: now }, now);
   };
-  const result = find(network, searcher, TARGET);
-  assert.deepEqual(names(result).slice(0, 5), ["01", "02", "03", "04", "05"]);
-  assert.ok(result.elapsed > 1_200 && result.elapsed < 1_400, `${result.elapsed} ms`);
-  const last = result.asked.find((candidate) => `${candidate.id}`.startsWith("05"))!;
-  assert.ok(last.sentAt - result.startedAt < 1_000, "the others were asked meanwhile");
+  lookup.start();
+  return { asked, watchers, answer, result: () => result };
+}
+
+function decodeAnswer(of: Id, told: string[]): Message {
+  const nodes = compactNodes(
+    told.map((prefix, i) => ({ id: id(prefix), endpoint: endpoint(`1.1.2.${i + 1}:1`) })),
+  );
+  const message = decode(encode({ t: "aa", y: "r", r: { id: of.toBytes(), nodes } }));
+  assert.ok(typeof message !== "string");
+  return message;
+}
+
+Deno.test("Kademlia 2.3: all of the k closest not asked yet are asked at once when the nearest have answered", () => {
+  const { asked, answer, result } = byHand(5, 2, ["01", "02", "03", "04", "05", "06"]);
+  assert.deepEqual(asked, ["01", "02"]);
+  answer("01");
+  assert.deepEqual(asked, ["01", "02", "03"]);
+  answer("02");
+  assert.deepEqual(asked, ["01", "02", "03", "04", "05"]);
+  for (const name of ["05", "04", "03"]) answer(name);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), [
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+  ]);
+});
+
+Deno.test("a late candidate holds up nobody, and counts when it answers after all", () => {
+  const { asked, watchers, answer, result } = byHand(2, 1, ["01", "02", "03"]);
+  watchers.get("01")!.onLate(60);
+  assert.deepEqual(asked, ["01", "02"]);
+  answer("02", 80);
+  answer("03", 90);
+  assert.equal(result(), undefined, "its answer may still come");
+  answer("01", 100);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["01", "02", "03"]);
+});
+
+Deno.test("an overdue candidate is not waited for", () => {
+  const { watchers, answer, result } = byHand(2, 1, ["01", "02", "03"]);
+  watchers.get("01")!.onLate(60);
+  answer("02", 80);
+  answer("03", 90);
+  watchers.get("01")!.onOverdue(150);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["02", "03"]);
+  assert.equal(result()!.elapsed, 150);
+  answer("01", 160);
+});
+
+Deno.test("a hurried lookup passes by a slow query where others lead to the value sooner", () => {
+  const { asked, answer } = byHand(9, 2, ["40", "01", "03"], 8, [10, 400, 400]);
+  assert.deepEqual(asked, ["40", "01"], "the near one first, then the one that has no way to go");
+  answer("40", 10, ["04", "05", "06"]);
+  assert.deepEqual(asked.slice(2), ["04", "05"], "one in the free slot, one in that of the slow");
+});
+
+Deno.test("a lookup that is in no hurry keeps to its slots and to the closest", () => {
+  const { asked, answer } = byHand(9, 2, ["40", "01", "03"], undefined, [10, 400, 400]);
+  assert.deepEqual(asked, ["01", "03"]);
+  answer("01", 10, ["04", "05", "06"]);
+  assert.deepEqual(asked.slice(2), ["04"]);
 });
 
 Deno.test("a lookup in which nobody answers ends, with nobody", () => {

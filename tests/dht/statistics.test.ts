@@ -16,7 +16,7 @@ function result(target: Id, ids: Id[], changes: Partial<LookupResult> = {}): Loo
     state: "responded",
     sentAt: 0,
     rtt: 1,
-    coordinate: undefined,
+    expected: NaN,
     token: undefined,
   } satisfies Candidate));
   return {
@@ -25,6 +25,7 @@ function result(target: Id, ids: Id[], changes: Partial<LookupResult> = {}): Loo
     family: 4,
     closest,
     asked: closest,
+    heard: [],
     hops: 2,
     startedAt: 0,
     elapsed: 10,

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { Deadlines, type Millis } from "../../src/dht/deadlines.ts";
 import type { NodeEvent } from "../../src/dht/host.ts";
+import { MemoryPublishedStore } from "../../src/dht/published.ts";
 import { type ItemStore, MemoryItemStore } from "../../src/dht/item_store.ts";
 import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
@@ -69,6 +70,7 @@ export class VirtualNetwork {
     const node = new DhtNode({
       ...itemCrypto,
       items: store,
+      published: new MemoryPublishedStore(1),
       randomBytes: this.randomBytes,
       emit: (event) => void events.push(event),
       send: (datagram, to) => {
