@@ -39,6 +39,8 @@ export interface ContactsNode {
   query(query: Query, now: Millis, watcher: QueryWatcher): void;
   /** One of our closest neighbours came or went. */
   noteNeighbour(): void;
+  /** A contact left because it did not answer. */
+  noteLost(contact: Contact, now: Millis): void;
 }
 
 export interface ContactsOptions {
@@ -232,7 +234,11 @@ export class Contacts {
     if (contact === undefined || now - contact.lastMiss < MISS_SPACING_MS) return;
     const before = contact.health;
     contact.missed(now);
-    if (contact.misses >= MISSES_TO_DROP) return this.#remove(contact, reason, now);
+    if (contact.misses >= MISSES_TO_DROP) {
+      this.#remove(contact, reason, now);
+      this.#node.noteLost(contact, now);
+      return;
+    }
     if (contact.health !== before) this.#emitHealth(contact, before, reason);
     const { healthCheckIntervalMs } = this.#options;
     const wait = Math.min(RECHECK_MS, healthCheckIntervalMs / 6) * 2 ** (contact.misses - 1);

@@ -10,7 +10,6 @@ import {
   type Message,
   type Method,
   type QueryArguments,
-  readCompactNodes,
   WANT_N4,
   WANT_N6,
 } from "../krpc/message.ts";
@@ -19,7 +18,7 @@ import { Batch } from "./batch.ts";
 import type { Contact } from "./contact.ts";
 import { Contacts } from "./contacts.ts";
 import { OwnCoordinate } from "./coordinate.ts";
-import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
+import { Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import {
   isItemError,
@@ -39,6 +38,7 @@ import {
   type Placed,
   type QueryOutcome,
 } from "./lookup.ts";
+import { Membership, type Seed } from "./membership.ts";
 import { PeerStore } from "./peer_store.ts";
 import { Queries } from "./queries.ts";
 import { Random } from "./random.ts";
@@ -50,20 +50,8 @@ import { LookupStatistics } from "./statistics.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
 
-/** Kademlia, section 2.3, refreshes hourly; BEP 5 after 15 minutes without a change. */
-const REFRESH_AFTER_MS = 15 * 60_000;
-
-/** Answers that are enough to fill a bucket from: each tells of up to a bucket of nodes. */
-const FILL_ANSWERS = 3;
-
-/** How often housekeeping looks for stale buckets and expired data. */
+/** How often expired data are looked for. */
 const HOUSEKEEPING_MS = 60_000;
-
-/** A join that reached nobody is tried again after this, doubling up to the maximum. */
-const REJOIN_MS = 1_000, REJOIN_MAX_MS = 60_000;
-
-/** Remembered contacts that are tried: a burst that any receive buffer holds the answers of. */
-const MAX_SEEDS = 100;
 
 /** Holds any message that we write. One for all nodes of a process: it is written and sent within one call. */
 const WRITER = new Writer(4_096);
@@ -81,12 +69,6 @@ export interface NodeOptions {
   readonly readOnly: boolean;
   /** The wire's `v`, as a word. */
   readonly client: number;
-}
-
-/** A contact to begin with, such as one remembered from the last run. */
-export interface Seed {
-  readonly id: Id;
-  readonly endpoint: Endpoint;
 }
 
 /** A lookup over all families. */
@@ -119,6 +101,22 @@ export interface PutResult extends FindResult {
   readonly refusals: readonly ItemError[];
 }
 
+/** One copy of an item. */
+export interface Replica {
+  readonly id: Id;
+  /** Undefined where it is ours. */
+  readonly endpoint: Endpoint | undefined;
+  /** Undefined where the item is immutable. */
+  readonly seq: number | undefined;
+  /** Milliseconds since its owner put it; undefined where the holder does not tell. */
+  readonly ageMs: number | undefined;
+}
+
+export interface ReplicasResult extends FindResult {
+  /** Nearest first. */
+  readonly replicas: readonly Replica[];
+}
+
 export interface AnnounceResult extends PeersResult {
   readonly announced: readonly Id[];
 }
@@ -144,14 +142,10 @@ export class DhtNode {
   readonly #queries: Queries;
   readonly #contacts: Contacts;
   readonly #replicator: Replicator;
+  readonly #membership: Membership;
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
-  #bootstrap: readonly Endpoint[] = [];
-  #seeds: readonly Seed[] = [];
-  #rejoinAfter = REJOIN_MS;
-  /** The next attempt to join: one series of attempts, whoever started it. */
-  #rejoin: Deadline | undefined;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     this.#options = options;
@@ -168,6 +162,7 @@ export class DhtNode {
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
         noteNeighbour: () => this.#replicator.noteNeighbour(),
+        noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
       options,
       this.#deadlines,
@@ -201,6 +196,20 @@ export class DhtNode {
         isConnected: () => contacts.size > 0,
         publish: (item, at, done) => this.#publish(item, at, done),
         complete: (item, at, done) => this.#complete(item, at, done),
+      },
+      this.#deadlines,
+      this.#random,
+      now,
+    );
+    this.#membership = new Membership(
+      {
+        host,
+        id: this.id,
+        contacts,
+        k: options.k,
+        isLookingUp: () => this.lookups.active > 0,
+        query: (...query) => this.#query(...query),
+        lookup: (...lookup) => this.#lookup(...lookup),
       },
       this.#deadlines,
       this.#random,
@@ -252,110 +261,10 @@ export class DhtNode {
 
   /**
    * Joins through `endpoints`, and through `seeds` remembered from an earlier run; tries again, ever more slowly,
-   * until somebody answers, and whenever the table is empty.
+   * until somebody answers, and whenever all contacts are gone.
    */
   join(endpoints: readonly Endpoint[], seeds: readonly Seed[], now: Millis): void {
-    this.#bootstrap = endpoints;
-    if (seeds.length > 0) {
-      this.#seeds = seeds.filter(({ id, endpoint }) =>
-        this.tables[endpoint.family] !== undefined && !id.equals(this.id)
-      ).slice(0, MAX_SEEDS);
-    }
-    this.#tryJoining(now);
-  }
-
-  #tryJoining(now: Millis): void {
-    let open = this.#seeds.length;
-    // An old contact is worth a ping, not a place: it enters the table when it answers.
-    for (const { id, endpoint } of this.#seeds) {
-      this.#query("ping", endpoint, {}, id, now, (_, at) => {
-        if (--open === 0 && this.#bootstrap.length === 0) this.#bootstrapAll(at);
-      });
-    }
-    if (this.#bootstrap.length > 0) this.#bootstrapAll(now);
-  }
-
-  #bootstrapAll(now: Millis): void {
-    const others: Seed[] = [];
-    const families = this.#contacts.families;
-    let open = families.length;
-    const onEnd = (at: Millis) => {
-      if (--open > 0) return;
-      // A node found through the other family's answers: it tells of its own network when asked.
-      for (const { id, endpoint } of others.slice(0, REPLY_NODES)) {
-        this.#query("find_node", endpoint, { target: this.id }, id, at, () => {});
-      }
-      const contacts = this.contactCount;
-      this.host.emit({ type: "bootstrap", state: contacts > 0 ? "joined" : "failed", contacts });
-      if (contacts > 0) {
-        this.#rejoinAfter = REJOIN_MS;
-        this.#refreshAll(at);
-      } else {
-        this.#deadlines.cancel(this.#rejoin);
-        const next = at + this.#rejoinAfter;
-        this.#rejoin = this.#deadlines.schedule(next, (due) => {
-          this.#rejoin = undefined;
-          this.#tryJoining(due);
-        });
-        this.#rejoinAfter = Math.min(2 * this.#rejoinAfter, REJOIN_MAX_MS);
-      }
-    };
-    for (const family of families) {
-      const endpoints = this.#bootstrap.filter((endpoint) => endpoint.family === family);
-      this.#lookup(family, this.id, "find_node", endpoints, now, (message) => {
-        const foreign = family === 4 ? message.nodes6 : message.nodes;
-        const otherFamily = family === 4 ? 6 : 4;
-        if (foreign === undefined || this.tables[otherFamily] === undefined) return false;
-        readCompactNodes(foreign, otherFamily, (id, endpoint) => {
-          if (endpoint.scope !== "none" && others.length < REPLY_NODES) {
-            others.push({ id, endpoint });
-          }
-        });
-        return false;
-      }, (_, at) => onEnd(at));
-    }
-  }
-
-  /** Fills the buckets beyond that of the closest neighbour (Kademlia, section 2.3). */
-  #refreshAll(now: Millis): void {
-    for (const family of this.#contacts.families) {
-      const table = this.tables[family]!;
-      for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#fill(family, bucket, now);
-    }
-  }
-
-  /**
-   * Asks a few for nodes of one bucket, and pings the nearest of them: a tenth of what it costs to ask each for nodes
-   * in turn, as a refresh does.
-   */
-  #fill(family: Family, bucket: number, now: Millis): void {
-    const table = this.tables[family]!;
-    const target = this.#inBucket(family, bucket);
-    if (table.room(target) === 0) return;
-    let answers = 0;
-    const isEnough = () => ++answers >= FILL_ANSWERS;
-    this.#lookup(family, target, "find_node", [], now, isEnough, ({ heard }, at) => {
-      const fitting = heard.filter(({ id }) => table.hasRoom(id))
-        .sort((x, y) => rank(x.expected) - rank(y.expected));
-      for (const { id, endpoint } of fitting.slice(0, table.room(target))) {
-        this.#contacts.verify(id, endpoint, at);
-      }
-    });
-  }
-
-  #refresh(family: Family, bucket: number, now: Millis): void {
-    const target = this.#inBucket(family, bucket);
-    this.#lookup(family, target, "find_node", [], now, undefined, () => {});
-  }
-
-  /** A random id of one bucket. */
-  #inBucket(family: Family, bucket: number): Id {
-    const random = this.#random.id();
-    // An id in bucket i shares i bits with ours and differs in the next; the last bucket holds ours as well.
-    const isLast = bucket === this.tables[family]!.bucketCount - 1;
-    return isLast
-      ? this.id.withSuffix(bucket, random)
-      : this.id.flip(bucket).withSuffix(bucket + 1, random);
+    this.#membership.join(endpoints, seeds, now);
   }
 
   #scheduleHousekeeping(now: Millis): void {
@@ -365,18 +274,6 @@ export class DhtNode {
       this.peers.expire(at);
       for (const { target } of this.host.items.expire(at)) {
         this.host.emit({ type: "data.expire", target });
-      }
-      for (const family of this.#contacts.families) {
-        const table = this.tables[family]!;
-        // One at a time: a network of nodes started together must not refresh in bursts.
-        const stale = table.staleBuckets(at - REFRESH_AFTER_MS);
-        if (table.size > 0 && stale.length > 0) {
-          this.#refresh(family, stale[Math.floor(this.#random.fraction() * stale.length)], at);
-        }
-      }
-      const isTrying = this.#rejoin !== undefined || this.lookups.active > 0;
-      if (this.contactCount === 0 && this.#bootstrap.length > 0 && !isTrying) {
-        this.#bootstrapAll(at);
       }
     });
   }
@@ -462,9 +359,68 @@ export class DhtNode {
       return done({ ...nothing, item: held, saltUnknown: false }, now);
     }
     const reader = new ItemReader(this.host, target, salt, held);
-    this.#lookupAll(target, "get", now, (message) => reader.read(message), (result, at) => {
-      done({ ...result, item: reader.newest, saltUnknown: reader.saltUnknown }, at);
+    /** The seq that each holder of a mutable item told. */
+    const told = new Map<string, number>();
+    let age = Infinity;
+    const read = (message: Message) => {
+      if (message.publicKey !== undefined) {
+        told.set(`${message.id}`, message.seq);
+        if (message.age < age) age = message.age;
+      }
+      return reader.read(message);
+    };
+    this.#lookupAll(target, "get", now, read, (result, at) => {
+      const { newest, saltUnknown } = reader;
+      done({ ...result, item: newest, saltUnknown }, at);
+      if (newest?.signed !== undefined) this.#updateStale(newest, result, told, age, at);
     }, { isHurried: true, batch });
+  }
+
+  /** Gives the newest version of a mutable item to those holders that told of an older one. */
+  #updateStale(
+    { value, signed }: Item,
+    { closest }: FindResult,
+    told: ReadonlyMap<string, number>,
+    age: number,
+    now: Millis,
+  ): void {
+    const stale = closest.filter(({ id }) => told.get(`${id}`)! < signed!.seq);
+    const known = Number.isFinite(age) ? age : undefined;
+    const args = (token: Uint8Array): [Method, QueryArguments] => [
+      "put",
+      { token, value, age: known, ...signed },
+    ];
+    this.#write(stale, args, [], () => false, now, () => {});
+  }
+
+  /** Who of the k closest nodes holds an item now, in which version, and how old each copy is. */
+  replicas(target: Id, now: Millis, done: (result: ReplicasResult, now: Millis) => void): void {
+    const holders: Replica[] = [];
+    const held = this.host.items.get(target, now);
+    if (held !== undefined) {
+      const ageMs = now - held.storedAt;
+      holders.push({ id: this.id, endpoint: undefined, seq: held.signed?.seq, ageMs });
+    }
+    const note = (message: Message, { endpoint }: Candidate) => {
+      const { id, value, age, seq, publicKey } = message;
+      if (id === undefined || value === undefined) return false;
+      holders.push({
+        id,
+        endpoint,
+        seq: publicKey === undefined ? undefined : seq,
+        ageMs: Number.isNaN(age) ? undefined : age * 1000,
+      });
+      return false;
+    };
+    this.#lookupAll(target, "get", now, note, (result, at) => {
+      const { k } = this.#options;
+      const closest = new Set(result.closest.slice(0, k).map(({ id }) => `${id}`));
+      holders.sort((x, y) => compareDistance(x.id, y.id, target));
+      const among = holders.filter(({ id, endpoint }) =>
+        endpoint === undefined || closest.has(`${id}`)
+      );
+      done({ ...result, replicas: among }, at);
+    });
   }
 
   /** Something for several gets and puts to share. */
@@ -707,7 +663,7 @@ export class DhtNode {
     target: Id,
     method: LookupMethod,
     now: Millis,
-    onResponse: ((message: Message) => boolean) | undefined,
+    onResponse: ((message: Message, candidate: Candidate) => boolean) | undefined,
     done: (result: FindResult, now: Millis) => void,
     how: Manner = {},
   ): void {
@@ -730,11 +686,11 @@ export class DhtNode {
         elapsed: at - now,
       }, at);
     };
-    const endpoints = populated.length > 0 ? [] : this.#bootstrap;
+    const endpoints = populated.length > 0 ? [] : this.#membership.bootstrap;
     for (const family of families) {
       const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
-      const watch = onResponse && ((message: Message, _: Candidate, at: Millis) => {
-        if (!onResponse(message)) return false;
+      const watch = onResponse && ((message: Message, candidate: Candidate, at: Millis) => {
+        if (!onResponse(message, candidate)) return false;
         // One family has it: the other need not go on. Its own lookup ends by the result.
         running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
         return true;
@@ -868,11 +824,6 @@ export class DhtNode {
     const watcher = { onLate: () => {}, onOverdue: () => {}, done };
     this.#queries.send({ method, to, args, expected }, now, watcher);
   }
-}
-
-/** Round-trip times in order, the unknown last. */
-function rank(rtt: number): number {
-  return Number.isNaN(rtt) ? Number.MAX_VALUE : rtt;
 }
 
 /** Of the nodes that a batch knows to be the closest so many must acknowledge, or they are looked for anew. */
