@@ -50,6 +50,8 @@ export interface Turn {
   changes: number;
   /** How often in a row others have done it before us. */
   readonly deferrals: number;
+  /** The last of them. */
+  readonly by: Id | undefined;
 }
 
 /** An item as a store holds it. */

@@ -224,7 +224,7 @@ export class DhtNode {
         tokens: this.tokens,
         peers: this.peers,
         coordinate: this.coordinate,
-        noteSeenTo: (item, at) => this.#replicator.noteSeenTo(item, at),
+        noteSeenTo: (item, by, at) => this.#replicator.noteSeenTo(item, by, at),
       },
       WRITER,
       (to, reply, kind) => this.#sendReply(to, reply, kind),

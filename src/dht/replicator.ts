@@ -20,7 +20,7 @@ const PUBLISH_RETRY_MS = 60_000;
 const SEE_EVERY_MS = 3_600_000;
 
 /** Others may see to an item so many times in a row: who only says so must not keep us from it for ever. */
-const MAX_DEFERRALS = 4;
+const MAX_DEFERRALS = 16;
 
 /** Turns are spread over this share more, so that one holder is clearly the first. */
 const SEE_SPREAD = 0.5;
@@ -115,11 +115,11 @@ export class Replicator {
     this.#changes++;
   }
 
-  /** Another holder sees to an item: our turn is over. */
-  noteSeenTo(item: StoredItem, now: Millis): void {
+  /** A contact sees to an item: our turn is over, unless it was the same one the last time. */
+  noteSeenTo(item: StoredItem, by: Id, now: Millis): void {
     const deferrals = (item.turn?.deferrals ?? 0) + 1;
-    if (deferrals > MAX_DEFERRALS) return;
-    item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals };
+    if (deferrals > MAX_DEFERRALS || item.turn?.by?.equals(by)) return;
+    item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals, by };
   }
 
   /** When a value that has just been published is due again. */
@@ -168,6 +168,7 @@ export class Replicator {
       at: this.#firstTurn(item, now),
       changes: this.#changes,
       deferrals: 0,
+      by: undefined,
     };
     if (this.#changes - turn.changes >= CHANGED_SHARE * this.#node.k) {
       turn.changes = this.#changes;
@@ -227,7 +228,12 @@ export class Replicator {
       const item = items.get(target, now);
       if (item === undefined || item.turn === undefined || item.turn.at > now) return;
       this.#active++;
-      item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals: 0 };
+      item.turn = {
+        at: now + this.#turn(),
+        changes: this.#changes,
+        deferrals: 0,
+        by: undefined,
+      };
       this.#node.complete(item, now, (copies, cost, at) => {
         this.counts.completed++;
         this.counts.copies += copies;

@@ -56,7 +56,7 @@ export interface ResponderState {
   readonly peers: PeerStore;
   readonly coordinate: OwnCoordinate;
   /** Another node sees to the copies of an item that we hold. */
-  noteSeenTo(item: StoredItem, now: Millis): void;
+  noteSeenTo(item: StoredItem, by: Id, now: Millis): void;
 }
 
 /** A response in the making, of one shape whatever it carries: that of the packet path. */
@@ -125,11 +125,14 @@ export class Responder {
   #ping(query: Message, from: Endpoint): void {
     const reply = new Reply();
     if (query.coordinate !== undefined) {
-      const asker = this.#node.tables[from.family]?.find(query.id!);
-      reply.keeps = asker !== undefined && asker.endpoint.equals(from);
+      reply.keeps = this.#isContact(query.id!, from);
       reply.coordinate = this.#ownCoordinate();
     }
     this.#reply(query, from, reply);
+  }
+
+  #isContact(id: Id, at: Endpoint): boolean {
+    return this.#node.tables[at.family]?.find(id)?.endpoint.equals(at) ?? false;
   }
 
   #ownCoordinate(): Uint8Array {
@@ -184,10 +187,12 @@ export class Responder {
     reply.token = this.#node.tokens.issue(from, this.#now);
     reply.seq = signed?.seq;
     if (item !== undefined) {
-      if (query.seesTo || query.wantCount >= 1) {
+      if (query.seesTo || query.wantSalt) {
         reply.age = Math.max(0, Math.round((this.#now - item.storedAt) / 1000));
       }
-      if (query.seesTo) this.#node.noteSeenTo(item, this.#now);
+      if (query.seesTo && this.#isContact(query.id!, from)) {
+        this.#node.noteSeenTo(item, query.id!, this.#now);
+      }
     }
     if (isSent) {
       reply.value = item.value;

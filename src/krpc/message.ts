@@ -452,7 +452,7 @@ export interface ResponseValues {
   nodeCoordinates?: Uint8Array;
   /** Only for askers that sent their coordinate. */
   keeps?: boolean;
-  /** Only for askers that set `nn` or `pc`. */
+  /** Only for askers that set `ss` or `pc`. */
   age?: number;
   num?: number;
   samples?: Uint8Array;

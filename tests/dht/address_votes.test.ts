@@ -39,3 +39,38 @@ Deno.test("a bounded number of voters is remembered, the latest", () => {
   const leader = votes.leader()!;
   assert.deepEqual([`${leader.endpoint}`, leader.votes, leader.voters], [`${HOME}`, 32, 32]);
 });
+
+Deno.test("whoever votes again is remembered for longer", () => {
+  const votes = new AddressVotes();
+  votes.add(endpoint("1.1.1.1:1"), HOME);
+  for (let i = 0; i < 31; i++) votes.add(endpoint(`2.2.2.${i}:1`), LIE);
+  votes.add(endpoint("1.1.1.1:2"), HOME);
+  for (let i = 0; i < 31; i++) votes.add(endpoint(`3.3.3.${i}:1`), LIE);
+  votes.add(endpoint("1.1.1.1:3"), HOME);
+  votes.add(endpoint("1.1.1.2:1"), HOME);
+  votes.add(endpoint("1.1.1.3:1"), HOME);
+  assert.deepEqual([votes.leader()!.votes, votes.leader()!.voters], [29, 32]);
+  for (let i = 0; i < 29; i++) votes.add(endpoint(`4.4.4.${i}:1`), HOME);
+  const leader = votes.leader()!;
+  assert.deepEqual([`${leader.endpoint}`, leader.votes, leader.voters], [`${HOME}`, 32, 32]);
+});
+
+Deno.test("of two addresses with as many votes the one with the oldest vote leads", () => {
+  const votes = new AddressVotes();
+  votes.add(endpoint("1.1.1.1:1"), LIE);
+  votes.add(endpoint("1.1.1.2:1"), HOME);
+  assert.equal(`${votes.leader()!.endpoint}`, `${LIE}`);
+  votes.add(endpoint("1.1.1.1:1"), LIE);
+  assert.equal(`${votes.leader()!.endpoint}`, `${HOME}`);
+});
+
+Deno.test("voters of both families are told apart by the whole address", () => {
+  const votes = new AddressVotes();
+  const voters = ["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8:1::1]:1", "32.1.13.184:1"];
+  for (const voter of voters) votes.add(endpoint(voter), HOME);
+  votes.add(endpoint("[2001:db8::1]:9"), HOME);
+  assert.equal(votes.leader()!.voters, 4);
+  for (let port = 1; port <= 3; port++) votes.add(endpoint(`[::1]:${port}`), HOME);
+  votes.add(endpoint("127.0.0.1:1"), HOME);
+  assert.equal(votes.leader()!.voters, 8);
+});

@@ -58,3 +58,27 @@ Deno.test("which addresses share a slot depends on the seed: strangers can't cho
   assert.ok(one.length > 0);
   assert.notDeepEqual(one, other);
 });
+
+Deno.test("who shares a slot with one that begins to flood still has half a burst, and soon a slot of its own", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const limiter = new RateLimiter(seed);
+    const others = Array.from({ length: 20 }, (_, i) => `5.6.7.${i}:1`);
+    allowed(limiter, "1.2.3.4:1", 10_000, NOW);
+    const served = others.filter((other) => allowed(limiter, other, 100, NOW) === 100);
+    assert.ok(served.length >= 18, `${served.length} of 20 at once`);
+    const later = others.filter((other) => {
+      allowed(limiter, "1.2.3.4:1", 10_000, NOW + 5_000);
+      return allowed(limiter, other, QUERY_BURST, NOW + 5_000) === QUERY_BURST;
+    });
+    assert.ok(later.length >= 18, `${later.length} of 20 five seconds later`);
+  }
+});
+
+Deno.test("many that keep to the rate are all served, though they share slots", () => {
+  const limiter = new RateLimiter(1);
+  let refused = 0;
+  for (let ms = 0; ms < 30_000; ms += 100) {
+    for (let i = 0; i < 50; i++) refused += 5 - allowed(limiter, `5.6.7.${i}:1`, 5, NOW + ms);
+  }
+  assert.equal(refused, 0);
+});

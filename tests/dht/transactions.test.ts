@@ -1,6 +1,7 @@
 // Replies are matched by transaction id and by address.
 
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { type Transaction, Transactions } from "../../src/dht/transactions.ts";
 import { decode, Message } from "../../src/krpc/message.ts";
 import { encode, endpoint, id } from "../packets.ts";
@@ -54,4 +55,46 @@ Deno.test("transaction ids use all 32 bits", () => {
   const asked = transaction(0xff800001 | 0);
   open.add(asked);
   assert.equal(open.settle(reply("\xff\x80\x00\x01"), PEER), asked);
+});
+
+Deno.test("whatever comes and goes, and however ids collide, what is open is found and nothing else", () => {
+  // Few ids, alike in their low bits: most collide.
+  const tid = fc.nat({ max: 31 }).map((n) => ((n & 3) | ((n >> 2) << 28)) | 0);
+  const step = fc.tuple(fc.constantFrom("add", "settle", "remove"), tid);
+  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+    const open = new Transactions(), model = new Map<number, Transaction>();
+    for (const [what, tid] of steps) {
+      const known = model.get(tid);
+      if (what === "add" && known === undefined) {
+        const asked = transaction(tid);
+        model.set(tid, asked);
+        open.add(asked);
+      } else if (what === "settle") {
+        const bytes = [tid >>> 24, (tid >>> 16) & 255, (tid >>> 8) & 255, tid & 255];
+        assert.equal(open.settle(reply(String.fromCharCode(...bytes)), PEER), known);
+        model.delete(tid);
+      } else if (what === "remove") {
+        open.remove(transaction(tid));
+        model.delete(tid);
+      }
+      assert.equal(open.size, model.size);
+      for (let n = 0; n < 32; n++) {
+        const id = ((n & 3) | ((n >> 2) << 28)) | 0;
+        assert.equal(open.has(id), model.has(id));
+      }
+    }
+  }));
+});
+
+Deno.test("thousands can be open at a time", () => {
+  const open = new Transactions();
+  for (let tid = 0; tid < 5_000; tid++) open.add(transaction(tid * 7));
+  assert.equal(open.size, 5_000);
+  for (let tid = 0; tid < 5_000; tid++) {
+    assert.ok(open.has(tid * 7));
+    open.remove(transaction(tid * 7));
+  }
+  assert.equal(open.size, 0);
+  open.add(transaction(1));
+  assert.ok(open.has(1) && !open.has(2));
 });

@@ -29,6 +29,7 @@ export interface VirtualNode {
   readonly endpoint: Endpoint;
   readonly events: NodeEvent[];
   readonly items: ItemStore;
+  readonly published: MemoryPublishedStore;
   /** Unplugged: it goes on, but sends and receives nothing. */
   isDown: boolean;
 }
@@ -67,10 +68,11 @@ export class VirtualNetwork {
     const id = options.id ?? this.randomId();
     const events: NodeEvent[] = [];
     const store = items ?? new MemoryItemStore(id, 10_000_000, 1);
+    const published = new MemoryPublishedStore(1);
     const node = new DhtNode({
       ...itemCrypto,
       items: store,
-      published: new MemoryPublishedStore(1),
+      published,
       randomBytes: this.randomBytes,
       emit: (event) => void events.push(event),
       send: (datagram, to) => {
@@ -87,7 +89,15 @@ export class VirtualNetwork {
       client: 0x444d0100,
       ...options,
     }, this.now);
-    const added = { node, endpoints, endpoint: endpoints[0], events, items: store, isDown: false };
+    const added = {
+      node,
+      endpoints,
+      endpoint: endpoints[0],
+      events,
+      items: store,
+      published,
+      isDown: false,
+    };
     this.nodes.push(added);
     const arm = this.#timer(node);
     this.#arms.push(arm);

@@ -1,0 +1,281 @@
+// Keeping values alive, and the network one: republication, copies, outages and partitions.
+
+import assert from "node:assert/strict";
+import { immutableItem, type Item, ITEM_LIFE_MS, signedBytes } from "../../src/dht/item.ts";
+import { mutableTarget } from "../../src/dht/item.ts";
+import type { GetResult, PutResult } from "../../src/dht/node.ts";
+import { PACKETS_PER_SECOND } from "../../src/dht/replicator.ts";
+import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import { compareDistance, type Id } from "../../src/krpc/id.ts";
+import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
+import { decodeAny, encode, id, latin1, query, text } from "../packets.ts";
+import { Stranger, VirtualNetwork, type VirtualNode } from "./virtual_network.ts";
+
+const MINUTE = 60_000, HOUR = 60 * MINUTE;
+const K = 8;
+const LIAR = id("5a");
+const OWNER = new Identity(new Uint8Array(32).fill(7));
+
+const immutable = (value: string) => immutableItem(itemCrypto, bencodeBytes(latin1(value)));
+
+function mutable(value: string, seq: number): Item {
+  const bytes = bencodeBytes(latin1(value)), salt = new Uint8Array(0);
+  const { publicKey } = OWNER;
+  const signature = OWNER.sign(signedBytes(salt, seq, bytes));
+  return {
+    target: mutableTarget(itemCrypto, publicKey, salt),
+    value: bytes,
+    signed: { publicKey, signature, salt, seq },
+  };
+}
+
+function put(network: VirtualNetwork, { node }: VirtualNode, item: Item): PutResult {
+  return network.complete((now, done) =>
+    node.put(item.target, item.signed?.salt, undefined, () => item, now, done)
+  );
+}
+
+/** Stores a value and keeps it published. */
+function publish(network: VirtualNetwork, owner: VirtualNode, item: Item): PutResult {
+  const result = put(network, owner, item);
+  owner.node.keepPublished(item, result.stored.length, network.now);
+  return result;
+}
+
+const get = (network: VirtualNetwork, { node }: VirtualNode, target: Id, salt?: Uint8Array) =>
+  network.complete<GetResult>((now, done) => node.get(target, salt, now, done));
+
+/** Who of the nodes that are up should hold an item, nearest first. */
+function closest(nodes: readonly VirtualNode[], target: Id): VirtualNode[] {
+  return nodes.filter((one) => !one.isDown)
+    .sort((x, y) => compareDistance(x.node.id, y.node.id, target)).slice(0, K);
+}
+
+const holding = (nodes: readonly VirtualNode[], { target, signed }: Item, now: number) =>
+  nodes.filter(({ items, isDown }) => {
+    const held = items.get(target, now);
+    return !isDown && held !== undefined && held.signed?.seq === signed?.seq;
+  });
+
+Deno.test("Kademlia 2.5: an owner republishes its value, which then outlives every expiry", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(12, { k: K, healthCheckIntervalMs: 10 * MINUTE });
+  const item = immutable("kept");
+  publish(network, nodes[3], item);
+  network.run(2 * ITEM_LIFE_MS);
+  assert.equal(holding(closest(nodes, item.target), item, network.now).length, K);
+  assert.ok(nodes[3].node.replication.published >= 40, "hourly");
+  nodes[3].published.remove(item.target);
+  network.run(ITEM_LIFE_MS + HOUR);
+  assert.equal(holding(nodes, item, network.now).length, 0, "nor does it live on by its holders");
+});
+
+Deno.test("without its owner a value lives a day, and all its holders together count its copies once an hour", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(20, { k: K, healthCheckIntervalMs: 10 * MINUTE });
+  const item = immutable("orphan");
+  put(network, nodes[0], item);
+  const start = network.now;
+  let rounds = 0;
+  network.link = (datagram) => {
+    const { q, a } = decodeAny(datagram);
+    if (q !== undefined && text(q) === "get" && a.pc === 1) rounds++;
+    return datagram;
+  };
+  network.run(12 * HOUR);
+  // One holder asks the seven others, and those around them: between 7 and 19 queries.
+  assert.ok(rounds / 12 > 5 && rounds / 12 < 70, `${rounds / 12} queries an hour`);
+  network.run(11.9 * HOUR);
+  assert.equal(holding(closest(nodes, item.target), item, network.now).length, K);
+  network.run(start + ITEM_LIFE_MS + 5 * MINUTE - network.now);
+  assert.equal(holding(nodes, item, network.now).length, 0);
+});
+
+Deno.test("when half of the holders vanish, the others make the copies good within minutes", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(40, { k: K });
+  const items = Array.from({ length: 3 }, (_, i) => immutable(`value ${i}`));
+  for (const item of items) put(network, nodes[0], item);
+  network.run(5 * MINUTE);
+  for (const one of closest(nodes, items[0].target).filter((_, i) => i % 2)) one.isDown = true;
+  network.run(10 * MINUTE);
+  for (const item of items) {
+    const copies = holding(closest(nodes, item.target), item, network.now).length;
+    assert.ok(copies >= K - 1, `${copies} copies of ${item.target}`);
+  }
+  assert.ok(nodes.some(({ events }) => events.some((event) => event.type === "data.replicate")));
+});
+
+Deno.test("nodes that join closer to a value are given it, with the age that it has", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(12, { k: K });
+  const item = immutable("handed on");
+  put(network, nodes[0], item);
+  const start = network.now;
+  network.run(3 * HOUR);
+  const newcomers = Array.from({ length: 6 }, (_, i) => {
+    const near = item.target.flip(150 + i);
+    const added = network.add({ id: near, k: K });
+    added.node.join(nodes[0].endpoints, [], network.now);
+    network.run(2_000);
+    return added;
+  });
+  network.run(10 * MINUTE);
+  assert.equal(holding(newcomers, item, network.now).length, newcomers.length);
+  for (const { items } of newcomers) {
+    const { expiresAt } = items.get(item.target, network.now)!;
+    assert.ok(Math.abs(expiresAt - start - ITEM_LIFE_MS) < 5_000, "its owner's put counts");
+  }
+});
+
+Deno.test("who only says that it sees to an item does not keep its holders from it for ever", () => {
+  const network = new VirtualNetwork();
+  const [holder, ...others] = network.addJoined(4, { k: 2 });
+  const item = immutable("watched over");
+  put(network, holder, item);
+  const liar = new Stranger(network, "10.9.9.1:1");
+  liar.answer = (packet) => {
+    const { t, y } = decodeAny(packet);
+    const r = { id: LIAR.toBytes() };
+    return text(y) === "q" ? encode({ t, y: "r", r }) : undefined;
+  };
+  for (const { node } of [holder, ...others]) node.ping(liar.at, network.now, () => {});
+  network.run(1_000);
+  const say = query("get", LIAR, { target: item.target.toBytes(), pc: 1 });
+  let rounds = 0;
+  network.link = (datagram, from) => {
+    const { q, a } = decodeAny(datagram);
+    if (!from.equals(liar.at) && q !== undefined && text(q) === "get" && a.pc === 1) rounds++;
+    return datagram;
+  };
+  for (let i = 0; i < 12 * 12; i++) {
+    for (const { endpoint } of [holder, ...others]) liar.send(say, endpoint);
+    network.run(5 * MINUTE);
+  }
+  assert.ok(rounds > 0);
+});
+
+Deno.test("a reader gives the newest version of a mutable item to those that hold an older one", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(20, { k: K });
+  const old = mutable("old", 1), fresh = mutable("new", 2);
+  put(network, nodes[0], old);
+  const [first] = closest(nodes, old.target);
+  first.items.put(fresh, network.now, () => {});
+  const result = get(network, nodes[15], old.target, new Uint8Array(0));
+  assert.equal(result.item?.signed?.seq, 2);
+  network.run(5_000);
+  assert.equal(holding(closest(nodes, old.target), fresh, network.now).length, K);
+});
+
+Deno.test("replicas() names who holds an item, in which version and how old", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(20, { k: K });
+  const item = mutable("counted", 3);
+  put(network, nodes[0], item);
+  network.run(90_000);
+  const [nearest, ...rest] = closest(nodes, item.target);
+  nearest.isDown = true;
+  const asker = nodes.find((one) => !rest.includes(one) && one !== nearest)!;
+  const { replicas } = network.complete<
+    { replicas: readonly { id: Id; seq?: number; ageMs?: number }[] }
+  >(
+    (now, done) => asker.node.replicas(item.target, now, done),
+  );
+  assert.deepEqual(replicas.map(({ id }) => `${id}`), rest.map(({ node }) => `${node.id}`));
+  for (const { seq, ageMs } of replicas) {
+    assert.equal(seq, 3);
+    assert.ok(ageMs! >= 85_000 && ageMs! <= 110_000, `${ageMs} ms`);
+  }
+});
+
+Deno.test("a thousand values that are due at once are republished within the budget", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(10, { k: K });
+  const [owner] = nodes;
+  for (let i = 0; i < 1_000; i++) {
+    const item = immutable(`${i}`);
+    owner.published.save({
+      item,
+      firstAt: 0,
+      lastAt: 0,
+      nextAt: 0,
+      replicas: 0,
+      failures: 0,
+    });
+  }
+  let sent = 0, most = 0, total = 0;
+  network.link = (datagram, from) => {
+    if (from.equals(owner.endpoint) && decodeAny(datagram).q !== undefined) sent++;
+    return datagram;
+  };
+  for (let s = 0; s < 300; s++) {
+    network.run(1_000);
+    if (s >= 120) total += sent;
+    most = Math.max(most, sent);
+    sent = 0;
+  }
+  assert.ok(most <= 4 * PACKETS_PER_SECOND, `${most} in a second`);
+  assert.ok(total / 180 <= 1.2 * PACKETS_PER_SECOND, `${total / 180} a second`);
+  assert.equal(owner.node.replication.published, 1_000);
+});
+
+Deno.test("after an outage of ten minutes, or of a night, a node is back within 30 s", () => {
+  for (const outage of [10 * MINUTE, 9 * HOUR]) {
+    const network = new VirtualNetwork();
+    const nodes = network.addJoined(30, { k: K });
+    const item = immutable("still there");
+    put(network, nodes[1], item);
+    const cut = nodes.find((one) =>
+      !closest(nodes, item.target).includes(one) && one !== nodes[0]
+    )!;
+    network.link = (datagram, from, to) =>
+      from.equals(cut.endpoint) || to.equals(cut.endpoint) ? undefined : datagram;
+    network.run(outage);
+    assert.equal(cut.node.contactCount, 0);
+    network.link = (datagram) => datagram;
+    network.run(30_000);
+    assert.ok(cut.node.contactCount >= K, `${cut.node.contactCount} contacts`);
+    assert.equal(text(get(network, cut, item.target).item!.value), "11:still there");
+  }
+});
+
+Deno.test("two halves that an hour has parted become one again, and the newest version wins everywhere", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(40, { k: K });
+  const old = mutable("before", 1), fresh = mutable("meanwhile", 2);
+  const kept = immutable("kept");
+  publish(network, nodes[4], old);
+  publish(network, nodes[5], kept);
+  network.run(5 * MINUTE);
+  const side = new Map(nodes.map((one, i) => [`${one.endpoint}`, i % 2]));
+  network.link = (datagram, from, to) =>
+    side.get(`${from}`) === side.get(`${to}`) ? datagram : undefined;
+  network.run(10 * MINUTE);
+  publish(network, nodes[4], fresh);
+  network.run(50 * MINUTE);
+  assert.ok(
+    [...nodes[0].node.contacts()].every(({ endpoint }) => side.get(`${endpoint}`) === 0),
+    "each half has forgotten the other",
+  );
+  network.link = (datagram) => datagram;
+  network.run(30 * MINUTE);
+  for (const item of [fresh, kept]) {
+    const copies = holding(closest(nodes, item.target), item, network.now).length;
+    assert.ok(copies >= K - 1, `${copies} of ${K} hold ${item.target}`);
+  }
+  assert.equal(
+    holding(nodes, old, network.now).filter((one) => closest(nodes, old.target).includes(one))
+      .length,
+    0,
+  );
+  for (const asker of nodes) {
+    const target = network.randomId();
+    const truth = nodes.filter((one) => one !== asker)
+      .sort((x, y) => compareDistance(x.node.id, y.node.id, target))[0];
+    const found = network.complete<{ closest: readonly { id: Id }[] }>((now, done) =>
+      asker.node.find(target, now, done)
+    );
+    assert.ok(found.closest[0].id.equals(truth.node.id));
+  }
+});
