@@ -6,6 +6,7 @@ import { Endpoint } from "../src/krpc/endpoint.ts";
 import { Id } from "../src/krpc/id.ts";
 import { decode, type Message, writeQuery, writeResponse } from "../src/krpc/message.ts";
 import type { Host } from "../src/dht/host.ts";
+import { MemoryPublishedStore } from "../src/dht/published.ts";
 import { MemoryItemStore } from "../src/dht/item_store.ts";
 import { DhtNode } from "../src/dht/node.ts";
 import { itemCrypto } from "../src/runtime/crypto.ts";
@@ -46,6 +47,7 @@ export async function fullNode(now: number): Promise<FullNode> {
     emit: () => {},
     randomBytes,
     items: new MemoryItemStore(own, 1 << 30, 1),
+    published: new MemoryPublishedStore(0),
   };
   const node = new DhtNode(host, {
     id: own,

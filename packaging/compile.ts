@@ -12,6 +12,9 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const DIST = join(ROOT, "dist");
 const STAGE = join(DIST, "build");
 
+/** Started by its URL, not imported: a bundle of its own beside the program's. */
+const STORAGE_WORKER = "storage_worker";
+
 const HELP =
   `Usage: deno run --allow-all packaging/compile.ts [--all | --target TRIPLE] [--entry FILE]
 
@@ -61,9 +64,16 @@ async function build(
   if (runtime !== undefined) await checkRuntime(resolve(runtime), targets);
   const commit = await commitOfSources();
   await stage(commit.id);
-  const bundle = await bundled(relative(ROOT, entry));
+  const bundle = await bundled(relative(ROOT, entry), "dmnode.js");
+  const worker = await bundled(
+    join("src", "runtime", `${STORAGE_WORKER}.ts`),
+    `${STORAGE_WORKER}.js`,
+  );
+  await replaceIn(bundle, `./${STORAGE_WORKER}.ts`, `./${STORAGE_WORKER}.js`);
   // The executable holds this time: the same sources give the same bytes.
-  await Deno.utime(bundle, new Date(commit.time), new Date(commit.time));
+  for (const file of [bundle, worker]) {
+    await Deno.utime(file, new Date(commit.time), new Date(commit.time));
+  }
   await Deno.writeTextFile(
     join(DIST, "dmnode.cdx.json"),
     `${JSON.stringify(await makeSbom(commit), null, 2)}\n`,
@@ -71,7 +81,7 @@ async function build(
   const names: string[] = [];
   for (const target of targets) {
     const name = nameOf(target), path = join(DIST, name);
-    await compile(target, bundle, path);
+    await compile(target, bundle, worker, path);
     const { size } = await Deno.stat(path);
     console.log(`dist/${name}: ${target.machine}, ${(size / 1e6).toFixed(1)} MB`);
     names.push(name);
@@ -141,11 +151,18 @@ async function stage(commit: string): Promise<void> {
   await Deno.remove(STAGE, { recursive: true }).catch(ignoreMissing);
   for (const directory of ["src", "tests/executable"]) await copy(directory);
   await Promise.all(["deno.json", "deno.lock"].map(copy));
-  const file = join(STAGE, "src", "commit.ts");
-  const text = await Deno.readTextFile(file);
-  const filled = text.replace('"dev"', JSON.stringify(commit));
-  if (filled === text) throw new BuildError("src/commit.ts has no place for the commit");
-  await Deno.writeTextFile(file, filled);
+  await replaceIn(join(STAGE, "src", "commit.ts"), '"dev"', JSON.stringify(commit));
+}
+
+/** Replaces what has to be in the file, once. */
+async function replaceIn(file: string, from: string, to: string): Promise<void> {
+  const parts = (await Deno.readTextFile(file)).split(from);
+  if (parts.length !== 2) {
+    throw new BuildError(
+      `${relative(STAGE, file)} holds ${from} ${parts.length - 1} times, not once`,
+    );
+  }
+  await Deno.writeTextFile(file, parts.join(to));
 }
 
 async function copy(path: string): Promise<void> {
@@ -161,8 +178,8 @@ function ignoreMissing(error: unknown): void {
 }
 
 /** One file of JavaScript with all that the program imports: it starts faster than modules, and holds no unused ones. */
-async function bundled(entry: string): Promise<string> {
-  const output = join(STAGE, "dmnode.js");
+async function bundled(entry: string, name: string): Promise<string> {
+  const output = join(STAGE, name);
   const { success, stderr } = await deno(
     ["bundle", "--frozen", "--platform", "deno", "--output", output, join(STAGE, entry)],
   );
@@ -197,7 +214,12 @@ async function makeSbom({ id, time }: Commit): Promise<Record<string, unknown>> 
   });
 }
 
-async function compile(target: Target, bundle: string, path: string): Promise<void> {
+async function compile(
+  target: Target,
+  bundle: string,
+  worker: string,
+  path: string,
+): Promise<void> {
   await Deno.remove(path).catch(ignoreMissing);
   const { success, stderr } = await deno([
     "compile",
@@ -211,6 +233,8 @@ async function compile(target: Target, bundle: string, path: string): Promise<vo
     ...permissionFlags(target.os),
     "--target",
     target.triple,
+    "--include",
+    worker,
     "--output",
     path,
     bundle,

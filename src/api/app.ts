@@ -10,6 +10,7 @@ import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
   checkKey,
+  checkLabel,
   decodeSigned,
   decodeStore,
   invalid,
@@ -17,13 +18,21 @@ import {
   jsonBodyLimit,
   keyOfQuery,
   keyTooLong,
+  LABEL_HEADER,
   RETRY,
   SIGNED_BODY_LIMIT,
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
-import { bucketDistribution, lookupView, selectPeers, statsView, storeView } from "./views.ts";
+import {
+  bucketDistribution,
+  lookupView,
+  selectPeers,
+  statsView,
+  storeView,
+  transferView,
+} from "./views.ts";
 
 /** Where unexpected errors go; a logtape logger fits. */
 export interface ApiLog {
@@ -192,6 +201,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     security,
     request: {
       query: schemas.StoreQuery,
+      headers: schemas.StoreHeaders,
       body: {
         required: true,
         content: {
@@ -219,10 +229,12 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   /** Never holds the whole value. */
   async function storeStream(request: Request, key: string | null): Promise<StoreReport> {
-    const length = Number(request.headers.get("content-length") ?? NaN);
+    const length = request.headers.get("content-length");
+    const totalBytes = length === null ? null : Number(length);
+    const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, Number.isNaN(length) ? null : length));
+      return stored(await service.store(body, key, { totalBytes, label }));
     } finally {
       body.return(undefined);
     }
@@ -291,7 +303,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       case "invalid":
         throw new Problem(502, result.detail);
       case "not_found":
-        throw new Problem(404, `No value ${hash} was found on the network.`);
+        throw new Problem(404, result.detail ?? `No value ${hash} was found on the network.`);
       case "key_needed":
         throw new Problem(
           404,
@@ -300,6 +312,20 @@ export function createApi(options: ApiOptions): OpenAPIHono {
         );
     }
   });
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/network/transfers",
+      summary: "The values of many items that are being stored and fetched",
+      responses: {
+        200: answer("The transfers", schemas.TransfersResponse),
+        ...problems(401, 403),
+      },
+    }),
+    (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
+  );
 
   app.openapi(
     createRoute({

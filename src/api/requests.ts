@@ -155,6 +155,15 @@ export function checkKey(key: string | undefined): string | null {
   return key;
 }
 
+/** The header by which a client names its transfer, to know it among others. */
+export const LABEL_HEADER = "x-transfer-label";
+
+/** The label of a transfer; null for none. */
+export function checkLabel(label: string | null): string | null {
+  if (label === null || /^[!-~]{1,64}$/.test(label)) return label;
+  throw new Problem(400, `${LABEL_HEADER} takes 1 to 64 visible ASCII characters without spaces.`);
+}
+
 /** The refusal of a key that is no salt. */
 export function keyTooLong(size: number, limit: number): Problem {
   return new Problem(400, `The key has ${size} bytes of UTF-8; at most ${limit} are allowed.`, {

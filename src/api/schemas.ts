@@ -85,6 +85,13 @@ export const StoreQuery = z.object({
   }),
 });
 
+/** Headers of a store of raw bytes. */
+export const StoreHeaders = z.object({
+  "x-transfer-label": z.string().optional().openapi({
+    description: "Names the transfer in /network/transfers; 1 to 64 visible ASCII characters.",
+  }),
+});
+
 /** `?key=` of a fetch. */
 export const FetchQuery = z.object({
   key: z.string().optional().openapi({
@@ -190,6 +197,18 @@ export const StoreResponse = z.object({
   nodes: z.array(id),
   elapsed_ms: amount,
 }).openapi("Stored");
+
+/** Answer of `GET /network/transfers`. */
+export const TransfersResponse = z.object({
+  transfers: z.array(z.object({
+    transfer: count.openapi({ description: "tells the transfers of this node apart" }),
+    label: z.string().nullable(),
+    direction: z.enum(["store", "fetch"]),
+    hash: id.nullable().openapi({ description: "null while it is being stored" }),
+    done_bytes: count,
+    total_bytes: count.nullable().openapi({ description: "null where a body did not say" }),
+  })),
+}).openapi("Transfers");
 
 /** Answer of `GET /network/find/{node_id}`. */
 export const FindResponse = z.object({

@@ -2,7 +2,13 @@
 
 import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
-import type { LookupReport, PeerReport, StatsReport, StoreReport } from "../runtime/service.ts";
+import type {
+  LookupReport,
+  PeerReport,
+  Progress,
+  StatsReport,
+  StoreReport,
+} from "../runtime/service.ts";
 import {
   BUCKET_RANGES,
   type FindResponse,
@@ -11,6 +17,7 @@ import {
   type PeersResponse,
   type StatsResponse,
   type StoreResponse,
+  type TransfersResponse,
 } from "./schemas.ts";
 
 /** RFC 3339 in UTC, to the second. */
@@ -70,6 +77,13 @@ export function selectPeers(
 export function storeView(report: StoreReport): z.output<typeof StoreResponse> {
   const { hash, kind, key, seq, size, replicas, nodes, elapsedMs } = report;
   return { hash, kind, key, seq, size, replicas, nodes, elapsed_ms: elapsedMs };
+}
+
+/** One large value under way. */
+export function transferView(
+  { transfer, label, direction, hash, doneBytes, totalBytes }: Progress,
+): z.output<typeof TransfersResponse>["transfers"][number] {
+  return { transfer, label, direction, hash, done_bytes: doneBytes, total_bytes: totalBytes };
 }
 
 /** Answer to a lookup, with its queries where they are asked for. */

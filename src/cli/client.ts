@@ -3,28 +3,63 @@
 import { parse as parseDotenv } from "dotenv";
 import { readEnvFile } from "./env_file.ts";
 import { UserError } from "./errors.ts";
+import { openOutput, standardOutput } from "./output.ts";
+import { ProgressBar } from "./progress.ts";
 
 interface ApiFlags {
   readonly api?: string;
   readonly json?: boolean;
 }
 
+/** How often a store asks how far the network has taken what it sent. */
+const POLL_MS = 250;
+
 /** Stores a file or standard input; prints the hash. */
 export async function put(file: string, flags: ApiFlags & { key?: string }): Promise<void> {
-  const body = file === "-"
-    ? await new Response(Deno.stdin.readable).bytes()
-    : await readFile(file);
-  const query = flags.key === undefined ? "" : `?${new URLSearchParams({ key: flags.key })}`;
-  const response = await call(flags, "POST", `/network/store${query}`, body);
-  const stored = await response.json();
-  if (flags.json) return printJson(stored);
-  console.log(stored.hash);
-  if (Deno.stderr.isTerminal()) {
-    console.error(
-      `${stored.kind}, ${stored.size} bytes on ${stored.replicas} nodes in ${
-        ms(stored.elapsed_ms)
-      }`,
-    );
+  const { stream, size } = file === "-"
+    ? { stream: Deno.stdin.readable, size: null }
+    : await openFile(file);
+  const bar = new ProgressBar("Storing", size, !flags.json);
+  const label = crypto.randomUUID();
+  let sent = 0;
+  const counted = stream.pipeThrough(
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(bytes, controller) {
+        sent += bytes.length;
+        controller.enqueue(bytes);
+      },
+    }),
+  );
+  // What is sent is not stored yet: megabytes of it wait in the system's buffers.
+  const poll = bar.isShown ? setInterval(() => showStored(flags, label, bar), POLL_MS) : undefined;
+  try {
+    const query = flags.key === undefined ? "" : `?${new URLSearchParams({ key: flags.key })}`;
+    const response = await call(flags, "POST", `/network/store${query}`, {
+      stream: counted,
+      label,
+      sent: () => sent,
+    });
+    const stored = await response.json();
+    bar.clear();
+    if (flags.json) return printJson(stored);
+    console.log(stored.hash);
+    if (Deno.stderr.isTerminal()) {
+      const { kind, size, replicas, elapsed_ms } = stored;
+      console.error(`${kind}, ${size} bytes on ${replicas} nodes in ${ms(elapsed_ms)}`);
+    }
+  } finally {
+    clearInterval(poll);
+    bar.clear();
+  }
+}
+
+async function showStored(flags: ApiFlags, label: string, bar: ProgressBar): Promise<void> {
+  try {
+    const { transfers } = await (await call(flags, "GET", "/network/transfers")).json();
+    const mine = transfers.find((transfer: { label: unknown }) => transfer.label === label);
+    if (mine !== undefined) bar.set(mine.done_bytes);
+  } catch {
+    // The store itself tells what is wrong.
   }
 }
 
@@ -35,19 +70,30 @@ export async function get(
 ): Promise<void> {
   const query = flags.key === undefined ? "" : `?${new URLSearchParams({ key: flags.key })}`;
   const response = await call(flags, "GET", `/data/${checkId(hash)}${query}`);
-  const bytes = await response.bytes();
-  if (flags.output !== undefined) {
-    try {
-      await Deno.writeFile(flags.output, bytes);
-    } catch (error) {
-      throw new UserError(`${flags.output} can't be written: ${reason(error)}`);
+  const length = response.headers.get("content-length");
+  const isVisible = flags.output === undefined && Deno.stdout.isTerminal();
+  const bar = new ProgressBar(
+    "Fetching",
+    length === null ? null : Number(length),
+    !flags.json && !isVisible,
+  );
+  const { output } = flags;
+  const target = output === undefined ? standardOutput() : await openOutput(output);
+  let size = 0;
+  try {
+    for await (const bytes of receive(response)) {
+      await target.write(bytes);
+      size += bytes.length;
+      bar.set(size);
     }
-    if (flags.json) printJson({ hash, file: flags.output, size: bytes.length });
-    return;
+    await target.finish();
+  } catch (error) {
+    await target.discard();
+    throw error;
+  } finally {
+    bar.clear();
   }
-  const writer = Deno.stdout.writable.getWriter();
-  await writer.write(bytes);
-  writer.releaseLock();
+  if (output !== undefined && flags.json) printJson({ hash, file: output, size });
 }
 
 /** Prints the nodes closest to an id. */
@@ -103,12 +149,20 @@ export async function stats(flags: ApiFlags): Promise<void> {
   printTable([], flatten(all));
 }
 
+/** A body that is sent as it is read. */
+interface StreamedBody {
+  readonly stream: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly label: string;
+  /** Bytes that were read of it so far. */
+  readonly sent: () => number;
+}
+
 /** Calls the API; turns every failure into one line for the user. */
 async function call(
   flags: ApiFlags,
   method: string,
   path: string,
-  body?: Uint8Array<ArrayBuffer>,
+  body?: StreamedBody,
 ): Promise<Response> {
   const file = parseDotenv(readEnvFile(undefined) ?? "");
   const setting = (name: string) => Deno.env.get(name) || file[name] || undefined;
@@ -116,11 +170,15 @@ async function call(
   const headers = new Headers();
   const token = setting("API_TOKEN");
   if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
-  if (body !== undefined) headers.set("content-type", "application/octet-stream");
+  if (body !== undefined) {
+    headers.set("content-type", "application/octet-stream");
+    headers.set("x-transfer-label", body.label);
+  }
   let response: Response;
   try {
-    response = await fetch(`${api}${path}`, { method, headers, body });
+    response = await fetch(`${api}${path}`, { method, headers, body: body?.stream });
   } catch (error) {
+    if (body !== undefined && body.sent() > 0) throw await brokenOff(flags, body.sent(), error);
     throw new UserError(
       `no node answers at ${api} (${
         reason(error)
@@ -135,11 +193,39 @@ async function call(
   throw new UserError(`${detail} (HTTP ${response.status})`);
 }
 
-async function readFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
+/** Why a node takes no more of a value: its answer is lost where it closes before all of it was sent. */
+async function brokenOff(flags: ApiFlags, sent: number, cause: unknown): Promise<UserError> {
+  const { config } = await (await call(flags, "GET", "/network/stats")).json();
+  const limit = config.max_value_size;
+  const message = sent > limit
+    ? `the value is over the ${limit} bytes that this node takes (MAX_VALUE_SIZE)`
+    : `the connection broke after ${sent} bytes (${reason(cause)}): try again`;
+  return new UserError(message, false, { cause });
+}
+
+/** A body's bytes; what breaks it off is one line for the user. */
+async function* receive(response: Response): AsyncGenerator<Uint8Array> {
   try {
-    return await Deno.readFile(path);
+    yield* response.body ?? [];
   } catch (error) {
-    throw new UserError(`${path} can't be read: ${reason(error)}`);
+    throw new UserError(
+      `the node broke off: it could not fetch all of the value, or its parts are not what they ` +
+        `should be; its log says more (${reason(error)})`,
+      false,
+      { cause: error },
+    );
+  }
+}
+
+async function openFile(
+  path: string,
+): Promise<{ stream: ReadableStream<Uint8Array<ArrayBuffer>>; size: number | null }> {
+  try {
+    const { isDirectory, isFile, size } = await Deno.stat(path);
+    if (isDirectory) throw new Error("it is a directory");
+    return { stream: (await Deno.open(path)).readable, size: isFile ? size : null };
+  } catch (error) {
+    throw new UserError(`${path} can't be read: ${reason(error)}`, false, { cause: error });
   }
 }
 
@@ -153,6 +239,7 @@ function reason(error: unknown): string {
 }
 
 function ms(value: number): string {
+  if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
   return `${value.toFixed(value < 10 ? 2 : 0)} ms`;
 }
 

@@ -140,6 +140,7 @@ function program(allowNet: true | string | undefined): Command {
     .option("--limit <n>", "at most so many")
     .action(client.peers);
   command("stats", "show what the node is doing").action(client.stats);
+  addIdentityCommand(dmnode);
   addSimCommand(dmnode);
   dmnode.command("swarm")
     .description("run many real nodes over UDP on loopback, try them and measure them")
@@ -156,6 +157,34 @@ function program(allowNet: true | string | undefined): Command {
     .addHelpText("after", "\nExample:\n  dmnode swarm --nodes 1000 --exit")
     .action(async (flags) => (await import("./swarm.ts")).swarm(flags));
   return dmnode;
+}
+
+function addIdentityCommand(dmnode: Command): void {
+  const place = (command: Command) =>
+    command
+      .option("--data-dir <dir>", "the node's directory (DATA_DIR, default ./data)")
+      .option("--env-file <file>", "read variables from this file instead of ./.env");
+  const transfer = (command: Command) =>
+    place(command)
+      .option("--passphrase-file <file>", "its first line is the passphrase")
+      .option("--force", "replace what is there");
+  const identity = place(dmnode.command("identity"))
+    .description("show, export or import the key that signs this node's values")
+    .option("--json", "print JSON")
+    .addHelpText(
+      "after",
+      "\nThe passphrase comes from --passphrase-file, DMNODE_PASSPHRASE, or the terminal." +
+        "\n\nExamples:\n  dmnode identity --data-dir data\n  dmnode identity export key.pem",
+    )
+    .action(async (flags) => (await import("./identity.ts")).show(flags));
+  transfer(identity.command("export"))
+    .description("write it to a file, under a passphrase; openssl pkey reads that too")
+    .argument("<file>", "a new file")
+    .action(async (file, flags) => (await import("./identity.ts")).exportTo(file, flags));
+  transfer(identity.command("import"))
+    .description("take the key of such a file for this node's own; no node may be running")
+    .argument("<file>", "as export wrote it, or any Ed25519 key in PKCS #8")
+    .action(async (file, flags) => (await import("./identity.ts")).importFrom(file, flags));
 }
 
 const START_HELP = `

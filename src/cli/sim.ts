@@ -1,14 +1,17 @@
 // `dmnode sim`: runs the simulator, tells its progress, and prints what came of it.
 
-import { itemCrypto } from "../runtime/crypto.ts";
+import { Identity, itemCrypto } from "../runtime/crypto.ts";
 import { flatLatency, LatencyError, type LatencyMatrix, parseLatencyCsv } from "../sim/latency.ts";
 import { REGIONS } from "../sim/regions.ts";
 import { report } from "../sim/report.ts";
 import { type Measured, runScenario, type Scenario } from "../sim/scenario.ts";
 import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
+import type { SimCrypto } from "../sim/values.ts";
 import { VERSION } from "../version.ts";
 import { UserError } from "./errors.ts";
 import { shipped, type SimFlags } from "./sim_options.ts";
+
+const CRYPTO: SimCrypto = { ...itemCrypto, signer: (seed) => new Identity(seed) };
 
 /** Runs one simulation for each size. */
 export function simulate(flags: SimFlags): void {
@@ -31,6 +34,7 @@ function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Sce
     nodes,
     lookups: flags.lookups,
     values: flags.values,
+    mutable: flags.mutable,
     seed: flags.seed,
     latency,
     loss: flags.loss,
@@ -43,6 +47,7 @@ function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Sce
     kill: flags.kill,
     partitionMinutes: flags.partition,
     churnMinutes: flags.churn,
+    settleMinutes: flags.settle,
     hours: flags.hours,
     k: flags.k,
     alpha: flags.alpha,
@@ -79,7 +84,7 @@ function run(scenario: Scenario): CompletedRun {
   const begun = performance.now();
   const isTerminal = Deno.stderr.isTerminal();
   const tell = (line: string) => Deno.stderr.writeSync(new TextEncoder().encode(`\r${line}\x1b[K`));
-  const result = runScenario(scenario, itemCrypto, (phase, done, total, now) => {
+  const result = runScenario(scenario, CRYPTO, (phase, done, total, now) => {
     if (!isTerminal) return;
     const share = Math.floor(100 * done / total);
     const seconds = Math.round((performance.now() - begun) / 1000);

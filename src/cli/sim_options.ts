@@ -14,6 +14,7 @@ export interface SimFlags {
   readonly nodes: readonly number[];
   readonly lookups: number;
   readonly values: number;
+  readonly mutable: number;
   readonly seed: number;
   readonly latency: string;
   readonly loss: number;
@@ -26,6 +27,7 @@ export interface SimFlags {
   readonly kill: number;
   readonly partition: number;
   readonly churn: number;
+  readonly settle: number;
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
@@ -48,6 +50,7 @@ export function addSimCommand(dmnode: Command): void {
     )
     .option("--lookups <n>", "lookups to measure", integer(1, 10_000_000), 1_000)
     .option("--values <n>", "values to store, and to fetch as often", integer(0, 1_000_000), 0)
+    .option("--mutable <share>", "values that owners change during a partition", anyShare, 0)
     .option("--seed <n>", "what all randomness follows from", integer(0, 2 ** 53 - 1), 1)
     .option("--latency <model>", "a CSV of round trips, one for all in ms, or regions", "regions")
     .option("--loss <share>", "packets lost", share, 0.01)
@@ -60,6 +63,7 @@ export function addSimCommand(dmnode: Command): void {
     .option("--kill <share>", "nodes that vanish after values are stored", share, 0)
     .option("--partition <minutes>", "cut the network in two for so long, then heal it", span, 0)
     .option("--churn <minutes>", "median session of a node; others take their places", span, 0)
+    .option("--settle <minutes>", "time between these troubles and the measurement", span, 0)
     .option("--hours <h>", "spread the measurement over so many virtual hours", span, 0)
     .option("--k <n>", "contacts in a bucket, replicas of a value", integer(1, 100), k)
     .option("--alpha <n>", "concurrent queries of a lookup", integer(1, 20), alpha)
@@ -73,6 +77,8 @@ const HELP = `
 Examples:
   dmnode sim --nodes 1000 --values 200
   dmnode sim --nodes 100,1000,10000 --report hops.html
+  dmnode sim --nodes 1000 --values 1000 --kill 0.5 --settle 60
+  dmnode sim --nodes 500 --values 500 --mutable 0.5 --partition 60 --settle 30
   dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`;
 
 function integer(least: number, most: number): (text: string) => number {
@@ -94,12 +100,16 @@ function number(text: string): number {
   return /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
 }
 
-/** All of the packets or nodes would leave nothing to measure. */
-function share(text: string): number {
-  const value = number(text);
-  if (value >= 0 && value <= 0.95) return value;
-  throw new InvalidArgumentError("It has to be a share from 0 to 0.95.");
+function shareUpTo(most: number): (text: string) => number {
+  return (text) => {
+    const value = number(text);
+    if (value >= 0 && value <= most) return value;
+    throw new InvalidArgumentError(`It has to be a share from 0 to ${most}.`);
+  };
 }
+
+/** All of the packets or nodes would leave nothing to measure. */
+const share = shareUpTo(0.95), anyShare = shareUpTo(1);
 
 /** Some time, in the option's own unit. */
 function span(text: string): number {

@@ -32,11 +32,11 @@ export async function start(flags: StartFlags): Promise<void> {
   });
   // Listened to from here on: a signal that comes while the node starts must stop it as cleanly as a later one.
   const stopping = stopSignal();
-  // What is read and written is opened before the first await, and so before any packet can be handled.
-  const starting = startNode(config);
-  const manager = ServiceManager.connect(config.dataDir);
-  dropPermissions({ isService: manager !== undefined });
-  const node = await starting;
+  let manager: ServiceManager | undefined;
+  const node = await startNode(config, () => {
+    manager = ServiceManager.connect(config.dataDir);
+    dropPermissions({ isService: manager !== undefined });
+  });
   let server;
   try {
     const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]) });
@@ -80,9 +80,10 @@ export function readConfig({ envFile, ...flags }: StartFlags): Config {
   return loadConfig({ flags, env, envFile: readEnvFile(envFile), envFileName: envFile });
 }
 
-async function startNode(config: Config): Promise<LocalNode> {
+/** `onOpened` is called when all files are open, and before any packet is handled. */
+async function startNode(config: Config, onOpened: () => void): Promise<LocalNode> {
   try {
-    return await LocalNode.start(config, { persistent: true });
+    return await LocalNode.start(config, { persistent: true, onOpened });
   } catch (error) {
     if (error instanceof BindError || error instanceof StorageError) {
       throw new UserError(error.message, false, { cause: error });

@@ -9,7 +9,7 @@ import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coord
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
-import type { Query } from "./queries.ts";
+import { OWN_COORDINATE, type Query } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import { RoutingTable } from "./routing_table.ts";
@@ -30,6 +30,9 @@ const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 const PROBE_EVERY_MS = 1_000;
 
 const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
+
+const PING_OF_CONTACT = { coordinate: OWN_COORDINATE, keeps: true };
+const PING_OF_STRANGER = { coordinate: OWN_COORDINATE, keeps: false };
 
 /** What the contacts need of the node. */
 export interface ContactsNode {
@@ -57,8 +60,6 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #deadlines: Deadlines;
   readonly #random: Random;
-  /** Our coordinate as queries carry it. */
-  readonly #coordinate = new Uint8Array(OWN_COORDINATE_BYTES);
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
   #probe: Deadline | undefined;
@@ -307,8 +308,7 @@ export class Contacts {
 
   /** `keeps`: whether it is a contact. That is told: of two that keep each other one ping checks both. */
   #ping(to: Endpoint, expected: Id, keeps: boolean, now: Millis): void {
-    this.#node.coordinate.write(this.#coordinate, 0);
-    const args = { coordinate: this.#coordinate, keeps };
+    const args = keeps ? PING_OF_CONTACT : PING_OF_STRANGER;
     this.#node.query({ method: "ping", to, args, expected }, now, NOBODY);
   }
 }

@@ -185,7 +185,6 @@ export class DhtNode {
         noteMiss: (...miss) => contacts.noteMiss(...miss),
       },
       WRITER,
-      this.#deadlines,
       this.#random,
     );
     this.#replicator = new Replicator(
@@ -234,7 +233,7 @@ export class DhtNode {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return this.#deadlines.next;
+    return Math.min(this.#deadlines.next, this.#queries.nextDeadline);
   }
 
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
@@ -245,6 +244,7 @@ export class DhtNode {
   /** Does what is due. */
   tick(now: Millis): void {
     this.#deadlines.run(now);
+    this.#queries.tick(now);
   }
 
   /** Takes in one datagram. It may be overwritten once this returns. */

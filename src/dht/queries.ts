@@ -6,8 +6,8 @@ import type { Id } from "../krpc/id.ts";
 import { type Message, type Method, type QueryArguments, writeQuery } from "../krpc/message.ts";
 import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
-import type { OwnCoordinate } from "./coordinate.ts";
-import type { Deadlines, Millis } from "./deadlines.ts";
+import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
+import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
 import type { Random } from "./random.ts";
@@ -66,20 +66,34 @@ export interface Query {
   readonly rtt?: number;
 }
 
+/** Our coordinate, as an argument of a query: written there when the query is. */
+export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
+
+/** A query without an outcome. */
+interface Pending extends Transaction {
+  readonly query: Query;
+  readonly watcher: QueryWatcher;
+  readonly startedAt: Millis;
+  readonly lateAfter: number;
+  /** When it was sent for the second time; NaN before. */
+  lateAt: Millis;
+  deadline: Deadline | undefined;
+}
+
 export class Queries {
   readonly #node: QuerySender;
   readonly #writer: Writer;
-  readonly #deadlines: Deadlines;
+  /** Apart from the node's other deadlines: these are few, and nearly all of them are cancelled. */
+  readonly #deadlines = new Deadlines();
   readonly #random: Random;
-  readonly #transactions = new Transactions();
+  readonly #transactions = new Transactions<Pending>();
   /** First answers of nodes of which nothing was known: their mean and variation. */
   #firstRtt = NaN;
   #firstVariation = 0;
 
-  constructor(node: QuerySender, writer: Writer, deadlines: Deadlines, random: Random) {
+  constructor(node: QuerySender, writer: Writer, random: Random) {
     this.#node = node;
     this.#writer = writer;
-    this.#deadlines = deadlines;
     this.#random = random;
   }
 
@@ -88,56 +102,66 @@ export class Queries {
     return this.#transactions.size;
   }
 
+  /** When `tick` is to be called next. */
+  get nextDeadline(): Millis {
+    return this.#deadlines.next;
+  }
+
+  /** Does what is due. */
+  tick(now: Millis): void {
+    this.#deadlines.run(now);
+  }
+
   /** Sends a query, once more when no answer comes in time. */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
-    const { method, to, args, expected } = query;
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
+    const { method, to } = query;
     const lateAfter = this.#lateAfter(query);
-    let isSentTwice = false;
-    /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
-    const schedule = (at: Millis, then: (now: Millis) => void) => {
-      transaction.deadline = this.#deadlines.schedule(at, (due) => {
-        if (due - at > STALL_MS) schedule(due + lateAfter, then);
-        else then(due);
-      });
-    };
-    const transaction: Transaction = {
+    const pending: Pending = {
       tid,
       method,
       to,
+      query,
+      watcher,
+      startedAt: now,
+      lateAfter,
+      lateAt: NaN,
       deadline: undefined,
-      onReply: (reply: Message, at: Millis) => {
-        // From the first sending on: of a query that was sent twice nobody knows which one was answered.
-        const rtt = at - now;
-        const outcome = this.#outcome(query, reply, rtt, isSentTwice, at);
-        watcher.done(outcome, at);
-      },
     };
-    schedule(now + lateAfter, (late) => {
-      const overdue = late + OVERDUE_FACTOR * lateAfter;
-      const missed = Math.max(
-        overdue,
-        late + Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * lateAfter)),
-      );
-      schedule(overdue, (at) => {
-        schedule(missed, (end) => {
-          this.#transactions.remove(transaction);
-          if (expected !== undefined) {
-            this.#node.noteMiss(expected, to, `no answer to ${method}`, end);
-          }
-          watcher.done({ kind: "timeout" }, end);
-        });
-        watcher.onOverdue(at);
-      });
-      // A second put with a cas would be refused for what the first one did.
-      if (args.cas === undefined) this.#write(transaction, args);
-      isSentTwice = true;
-      watcher.onLate(late);
-    });
-    this.#transactions.add(transaction);
-    this.#write(transaction, args);
+    this.#schedule(pending, now + lateAfter, this.#late);
+    this.#transactions.add(pending);
+    this.#write(pending);
   }
+
+  /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
+  #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
+    pending.deadline = this.#deadlines.schedule(at, (due) => {
+      if (due - at > STALL_MS) this.#schedule(pending, due + pending.lateAfter, then);
+      else then(pending, due);
+    });
+  }
+
+  readonly #late = (pending: Pending, now: Millis): void => {
+    pending.lateAt = now;
+    this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
+    // A second put with a cas would be refused for what the first one did.
+    if (pending.query.args.cas === undefined) this.#write(pending);
+    pending.watcher.onLate(now);
+  };
+
+  readonly #overdue = (pending: Pending, now: Millis): void => {
+    const wait = Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * pending.lateAfter));
+    this.#schedule(pending, Math.max(now, pending.lateAt + wait), this.#missed);
+    pending.watcher.onOverdue(now);
+  };
+
+  readonly #missed = (pending: Pending, now: Millis): void => {
+    const { query: { expected }, to, method, watcher } = pending;
+    this.#transactions.remove(pending);
+    if (expected !== undefined) this.#node.noteMiss(expected, to, `no answer to ${method}`, now);
+    watcher.done({ kind: "timeout" }, now);
+  };
 
   /** Takes in a reply; false where it answers no query of ours. */
   receive(reply: Message, from: Endpoint, now: Millis): boolean {
@@ -146,12 +170,16 @@ export class Queries {
     const kind = reply.type === "r" ? "response" : "error";
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
     this.#deadlines.cancel(transaction.deadline);
-    transaction.onReply(reply, now);
+    const { query, watcher, startedAt, lateAt } = transaction;
+    // From the first sending on: of a query that was sent twice nobody knows which one was answered.
+    const rtt = now - startedAt;
+    watcher.done(this.#outcome(query, reply, rtt, !Number.isNaN(lateAt), now), now);
     return true;
   }
 
-  #write({ method, tid, to }: Transaction, args: QueryArguments): void {
-    const { id, client, readOnly, traffic, host } = this.#node;
+  #write({ query: { args }, method, tid, to }: Pending): void {
+    const { id, client, readOnly, traffic, host, coordinate } = this.#node;
+    if (args.coordinate === OWN_COORDINATE) coordinate.write(OWN_COORDINATE, 0);
     writeQuery(this.#writer, method, tid, id, client, readOnly, args);
     const datagram = this.#writer.done();
     traffic.out.count(method, "query", datagram.length);

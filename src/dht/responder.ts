@@ -2,7 +2,7 @@
 
 import type { Writer } from "../krpc/bencode.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import { type Id, putWord } from "../krpc/id.ts";
+import type { Id } from "../krpc/id.ts";
 import {
   COMPACT_NODE_BYTES,
   type Echo,
@@ -46,6 +46,9 @@ const LIST_BYTES = 40, PEER_BYTES = { 4: 8, 6: 21 } as const;
 /** Bytes of our own coordinate and of the keys of coordinates. */
 const COORDINATES_BYTES = 40;
 
+/** One for all nodes of a process: what is in it is written into a reply before the next call. */
+const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
+
 /** What the responder reads and writes of the node. */
 export interface ResponderState {
   readonly id: Id;
@@ -73,7 +76,7 @@ class Reply implements ResponseValues {
   interval: number | undefined = undefined;
   num: number | undefined = undefined;
   coordinate: Uint8Array | undefined = undefined;
-  nodeCoordinates: Uint8Array | undefined = undefined;
+  coordinatesOf: Family | undefined = undefined;
   keeps: boolean | undefined = undefined;
   age: number | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
@@ -135,10 +138,10 @@ export class Responder {
     return this.#node.tables[at.family]?.find(id)?.endpoint.equals(at) ?? false;
   }
 
+  /** Valid until the next call. */
   #ownCoordinate(): Uint8Array {
-    const bytes = new Uint8Array(OWN_COORDINATE_BYTES);
-    this.#node.coordinate.write(bytes, 0);
-    return bytes;
+    this.#node.coordinate.write(OWN_COORDINATE, 0);
+    return OWN_COORDINATE;
   }
 
   #findNode(query: Message, from: Endpoint): void {
@@ -262,7 +265,7 @@ export class Responder {
       reply.nodes6 = tables[6]?.closest(target, fit(wished, room, size), this.#isGood) ?? [];
     }
     if (isOurs) {
-      reply.nodeCoordinates = coordinatesOf(from.family === 4 ? reply.nodes : reply.nodes6);
+      reply.coordinatesOf = from.family;
     }
     return reply;
   }
@@ -294,15 +297,4 @@ export class Responder {
 
 function fit(wished: number, room: number, size: number): number {
   return Math.min(wished, Math.floor(room / size));
-}
-
-/** Coordinates of contacts in their order; zeros where one has told none. */
-function coordinatesOf(contacts: readonly Contact[] | undefined): Uint8Array | undefined {
-  if (contacts === undefined) return undefined;
-  const bytes = new Uint8Array(contacts.length * COORDINATE_BYTES);
-  for (let i = 0; i < contacts.length; i++) {
-    putWord(bytes, i * COORDINATE_BYTES, contacts[i].coordinateXy);
-    putWord(bytes, i * COORDINATE_BYTES + 4, contacts[i].coordinateZHeight);
-  }
-  return bytes;
 }

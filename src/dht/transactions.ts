@@ -3,26 +3,23 @@
 import type { Endpoint } from "../krpc/endpoint.ts";
 import { type Message, type Method } from "../krpc/message.ts";
 import { word } from "../krpc/id.ts";
-import type { Deadline, Millis } from "./deadlines.ts";
 
 /** One query that has not been answered. */
 export interface Transaction {
   readonly tid: number;
   readonly method: Method;
   readonly to: Endpoint;
-  readonly onReply: (message: Message, now: Millis) => void;
-  deadline: Deadline | undefined;
 }
 
 /** Slots of an empty table; a power of two. */
 const LEAST_SLOTS = 8;
 
-export class Transactions {
+export class Transactions<T extends Transaction = Transaction> {
   /**
    * A hash table with linear probing, at most half full. The low bits of an id are its hash: ids are random, and
    * nobody but us chooses them. A `Map` would allocate a new table every few queries.
    */
-  #slots = new Array<Transaction | undefined>(LEAST_SLOTS).fill(undefined);
+  #slots = new Array<T | undefined>(LEAST_SLOTS).fill(undefined);
   #size = 0;
 
   get size(): number {
@@ -35,7 +32,7 @@ export class Transactions {
   }
 
   /** Takes in a transaction whose id is not in use. */
-  add(transaction: Transaction): void {
+  add(transaction: T): void {
     if (2 * ++this.#size > this.#slots.length) this.#resize(2 * this.#slots.length);
     this.#slots[this.#place(transaction.tid)] = transaction;
   }
@@ -44,7 +41,7 @@ export class Transactions {
    * Takes out the transaction that this reply answers; undefined where there is none. Whoever guesses an id must
    * also send from the address that was asked.
    */
-  settle(reply: Message, from: Endpoint): Transaction | undefined {
+  settle(reply: Message, from: Endpoint): T | undefined {
     if (reply.tidEnd - reply.tidStart !== 4) return undefined;
     const place = this.#place(word(reply.packet, reply.tidStart));
     const transaction = this.#slots[place];
@@ -89,7 +86,7 @@ export class Transactions {
 
   #resize(length: number): void {
     const before = this.#slots;
-    this.#slots = new Array<Transaction | undefined>(length).fill(undefined);
+    this.#slots = new Array<T | undefined>(length).fill(undefined);
     for (const transaction of before) {
       if (transaction !== undefined) this.#slots[this.#place(transaction.tid)] = transaction;
     }

@@ -408,6 +408,9 @@ export function readCompactNodes(
 export interface NodeAddress {
   readonly id: Id;
   readonly endpoint: Endpoint;
+  /** Its network coordinate in the wire's form, as two words. */
+  readonly coordinateXy?: number;
+  readonly coordinateZHeight?: number;
 }
 
 /** What a query asks, beyond the sender's id. Keys that are undefined are left out. */
@@ -449,7 +452,8 @@ export interface ResponseValues {
   interval?: number;
   /** Only for askers that set `nn`. */
   coordinate?: Uint8Array;
-  nodeCoordinates?: Uint8Array;
+  /** The family of which the nodes' coordinates are sent as well. */
+  coordinatesOf?: Family;
   /** Only for askers that sent their coordinate. */
   keeps?: boolean;
   /** Only for askers that set `ss` or `pc`. */
@@ -583,7 +587,9 @@ export function writeResponse(
   if (values.nodes !== undefined) w.raw(LIT.nodes), writeNodes(w, values.nodes, 4);
   if (values.nodes6 !== undefined) w.raw(LIT.nodes6), writeNodes(w, values.nodes6, 6);
   if (values.num !== undefined) w.raw(LIT.num), w.integer(values.num);
-  if (values.nodeCoordinates !== undefined) w.raw(LIT.nx), w.bytes(values.nodeCoordinates);
+  if (values.coordinatesOf !== undefined) {
+    writeCoordinates(w, (values.coordinatesOf === 4 ? values.nodes : values.nodes6) ?? []);
+  }
   if (values.age !== undefined) w.raw(LIT.sa), w.integer(values.age);
   if (values.salt !== undefined) w.raw(LIT.salt), w.bytes(values.salt);
   if (values.samples !== undefined) w.raw(LIT.samples), w.bytes(values.samples);
@@ -642,6 +648,15 @@ function writeTail(w: Writer, query: Echo, client: number, type: Uint8Array): vo
 function writeEndpoint(w: Writer, endpoint: Endpoint): void {
   endpoint.write(w.buffer, w.pos);
   w.pos += Endpoint.compactLength(endpoint.family);
+}
+
+function writeCoordinates(w: Writer, nodes: readonly NodeAddress[]): void {
+  w.raw(LIT.nx);
+  w.length(8 * nodes.length);
+  for (let i = 0; i < nodes.length; i++) {
+    w.word(nodes[i].coordinateXy ?? 0);
+    w.word(nodes[i].coordinateZHeight ?? 0);
+  }
 }
 
 function writeNodes(w: Writer, nodes: readonly NodeAddress[], family: Family): void {

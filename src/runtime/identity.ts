@@ -1,36 +1,35 @@
 // The node's Ed25519 key in DATA_DIR: made once, readable by its owner alone.
 
-import { createPrivateKey } from "node:crypto";
 import { join } from "node:path";
 import { Identity } from "./crypto.ts";
 import { StorageError } from "../storage/database.ts";
 
-const FILE = "identity.pem";
+/** Where a DATA_DIR keeps it. */
+export function identityPath(dataDir: string): string {
+  return join(dataDir, "identity.pem");
+}
 
-/** The raw key is the end of its PKCS #8 form (RFC 8410). */
-const SEED_BYTES = 32;
+/** Where a DATA_DIR keeps all the rest. */
+export function databasePath(dataDir: string): string {
+  return join(dataDir, "dmnode.sqlite");
+}
 
 /**
- * Reads the identity, or makes a new one.
+ * Reads the identity; undefined where there is none yet.
  *
  * @throws {StorageError} where the file is there but can't be read as an Ed25519 key; it is never replaced
  */
-export function openIdentity(dataDir: string): Identity {
-  const path = join(dataDir, FILE);
+export function readIdentity(dataDir: string): Identity | undefined {
+  const path = identityPath(dataDir);
   let pem: string;
   try {
     pem = Deno.readTextFileSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return createIdentity(path);
+    if (error instanceof Deno.errors.NotFound) return undefined;
     throw new StorageError(`${path}: can't be read: ${text(error)}`, { cause: error });
   }
   try {
-    const key = createPrivateKey(pem);
-    if (key.asymmetricKeyType !== "ed25519") {
-      throw new Error(`it is a ${key.asymmetricKeyType} key`);
-    }
-    const der = key.export({ format: "der", type: "pkcs8" });
-    return new Identity(der.subarray(der.length - SEED_BYTES));
+    return Identity.fromPem(pem);
   } catch (error) {
     throw new StorageError(
       `${path} holds no Ed25519 key (${
@@ -41,13 +40,52 @@ export function openIdentity(dataDir: string): Identity {
   }
 }
 
-function createIdentity(path: string): Identity {
-  const identity = new Identity(crypto.getRandomValues(new Uint8Array(SEED_BYTES)));
-  const fresh = `${path}.new`;
-  // Under another name first: a crash must not leave half a key.
-  Deno.writeTextFileSync(fresh, identity.toPem(), { mode: 0o600 });
-  Deno.renameSync(fresh, path);
+/**
+ * Makes a new identity and keeps it.
+ *
+ * @throws {StorageError} where it can't be written
+ */
+export function createIdentity(dataDir: string): Identity {
+  const identity = Identity.generate();
+  writeIdentity(dataDir, identity);
   return identity;
+}
+
+/**
+ * Keeps an identity in place of what was there; a crash leaves the one or the other.
+ *
+ * @throws {StorageError} where it can't be written
+ */
+export function writeIdentity(dataDir: string, identity: Identity): void {
+  const path = identityPath(dataDir);
+  try {
+    writeSecret(`${path}.new`, identity.toPem());
+    Deno.renameSync(`${path}.new`, path);
+    syncDirectory(dataDir);
+  } catch (error) {
+    throw new StorageError(`${path}: can't be written: ${text(error)}`, { cause: error });
+  }
+}
+
+/** Writes a file that its owner alone can read, and has it on the disk. */
+export function writeSecret(path: string, content: string): void {
+  // A file that is there would keep its mode, and a link would lead elsewhere.
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  const bytes = new TextEncoder().encode(content);
+  for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+  file.syncSync();
+}
+
+/** Has a renamed file's new name on the disk, where the system knows of that. */
+function syncDirectory(path: string): void {
+  if (Deno.build.os === "windows") return;
+  using directory = Deno.openSync(path);
+  directory.syncSync();
 }
 
 function text(error: unknown): string {

@@ -1,7 +1,6 @@
 // A node of this process: the core on real sockets, clock and disk, behind the NodeService interface.
 
 import { getLogger } from "logtape";
-import { join } from "node:path";
 import type { Config, HostPort } from "../config.ts";
 import type { Clock, ItemBatch, ItemNetwork } from "../data/item_network.ts";
 import {
@@ -18,6 +17,7 @@ import {
   type Root,
 } from "../data/manifest.ts";
 import { TransferError } from "../data/transfers.ts";
+import type { Batch } from "../dht/batch.ts";
 import { type Contact } from "../dht/contact.ts";
 import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
@@ -42,6 +42,7 @@ import {
   type PingResult,
   type PutResult,
 } from "../dht/node.ts";
+import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
 import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
@@ -52,7 +53,7 @@ import { DiskStorage } from "../storage/disk.ts";
 import type { SavedContact } from "../storage/rows.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
-import { hasIdentity, openIdentity } from "./identity.ts";
+import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, resolveAll } from "./net_scope.ts";
 import type {
   FetchOutcome,
@@ -64,6 +65,7 @@ import type {
   Readiness,
   SignedItem,
   StatsReport,
+  StoreOptions,
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
@@ -107,6 +109,7 @@ interface Storage {
   readonly id: Id;
   readonly identity: Identity;
   readonly items: ItemStore;
+  readonly published: PublishedStore;
   /** Undefined where nothing is kept. */
   readonly disk: DiskStorage | undefined;
 }
@@ -119,6 +122,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #identity: Identity;
   readonly #disk: DiskStorage | undefined;
   readonly #items: ItemStore;
+  readonly #published: PublishedStore;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
@@ -159,6 +163,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#identity = storage.identity;
     this.#disk = storage.disk;
     this.#items = storage.items;
+    this.#published = storage.published;
     this.#socket = UdpSocket.bind({
       host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
       port: config.p2pPort,
@@ -186,7 +191,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     return {
       ...itemCrypto,
       items: this.#items,
-      randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
+      published: this.#published,
+      randomBytes,
       send: (datagram, to) => {
         if (this.#filter.allows(to)) this.#socket.send(datagram, to);
         else this.#node.traffic.drop("not_allowed");
@@ -195,14 +201,14 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  async #start({ database }: Storage): Promise<void> {
+  async #start({ disk }: Storage): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
-    if (database !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
+    if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(1000, () => this.#sample());
     this.#sample();
-    const seeds = database?.contacts() ?? [];
+    const seeds = disk?.contacts ?? [];
     if (this.#config.bootstrapNodes.length === 0 && seeds.length === 0) {
       this.#joined = "no bootstrap";
     }
@@ -223,9 +229,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     clearTimeout(this.#timer);
     this.#largeValues.close();
     await this.#socket.close();
-    this.#items.flush?.();
     this.#save();
-    this.#database?.close();
+    await this.#disk?.close();
   }
 
   get nodeId(): string {
@@ -315,7 +320,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       }
     } else if (before !== "failed") {
       this.#log.warning(
-        "No bootstrap node answered ({nodes}): trying again, ever more slowly, up to once a minute",
+        "No bootstrap node answered ({nodes}): trying again, ever more slowly, up to every 20 seconds",
         { nodes: this.#config.bootstrapNodes.map(hostPortText).join(", ") || "none configured" },
       );
     }
@@ -479,13 +484,9 @@ export class LocalNode implements NodeService, ItemNetwork {
 
   #save(): void {
     const at = now();
-    try {
-      const good = Array.from(this.#node.contacts()).filter((contact) => contact.isGood(at));
-      // An outage must not cost the contacts of better days.
-      if (good.length > 0) this.#database?.saveContacts(good);
-    } catch (error) {
-      this.#log.error("Could not save the contacts: {error}", { error });
-    }
+    const good = Array.from(this.#node.contacts()).filter((contact) => contact.isGood(at));
+    // An outage must not cost the contacts of better days.
+    if (good.length > 0) this.#disk?.saveContacts(good);
   }
 
   // ---- what it does
@@ -533,21 +534,17 @@ export class LocalNode implements NodeService, ItemNetwork {
   async store(
     value: Uint8Array | AsyncIterable<Uint8Array>,
     key: string | null,
-    totalBytes: number | null = null,
+    options: StoreOptions = {},
   ): Promise<StoreOutcome> {
     const salt = key === null ? undefined : new TextEncoder().encode(key);
     if (salt !== undefined && salt.length > MAX_SALT_BYTES) {
       return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
     }
-    const source = value instanceof Uint8Array ? piecesOf(value) : value;
-    const given = await wholeOrStream(source);
+    const isWhole = value instanceof Uint8Array;
+    const given = await wholeOrStream(isWhole ? piecesOf(value) : value);
     if (!(given instanceof Uint8Array)) {
-      return await this.#storeLarge(
-        given,
-        key,
-        salt,
-        value instanceof Uint8Array ? value.length : totalBytes,
-      );
+      const sized = isWhole ? { ...options, totalBytes: value.length } : options;
+      return await this.#storeLarge(given, key, salt, sized);
     }
     const bencoded = bencodeBytes(given);
     if (salt === undefined) {
@@ -563,12 +560,12 @@ export class LocalNode implements NodeService, ItemNetwork {
     value: AsyncIterable<Uint8Array>,
     key: string | null,
     salt: Uint8Array | undefined,
-    totalBytes: number | null,
+    options: StoreOptions,
   ): Promise<StoreOutcome> {
     const startedAt = now();
     let tree: StoredTree;
     try {
-      tree = await this.#largeValues.store(value, totalBytes);
+      tree = await this.#largeValues.store(value, options);
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
       const outcome = error.failure === "busy" ? "busy" : "unreachable";
@@ -669,17 +666,21 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   async #fetchLarge({ target, value, signed }: Item): Promise<FetchOutcome> {
-    let top = value, rootTarget: Id | undefined = target;
+    let top: Uint8Array | undefined = value, rootTarget: Id | undefined = target;
     if (signed !== undefined) {
       rootTarget = decodeReference(value);
       if (rootTarget === undefined) {
         return { outcome: "invalid", detail: `Item ${target} is no valid reference to a value.` };
       }
       const { item } = await this.#get(rootTarget);
-      if (item === undefined) return { outcome: "not_found" };
-      top = item.value;
+      if (item === undefined) {
+        const detail = `Value ${target} refers to ${rootTarget}, which was not found.`;
+        return { outcome: "not_found", detail };
+      }
+      // What somebody may change is no root.
+      top = item.signed === undefined ? item.value : undefined;
     }
-    const root = decodeRoot(top);
+    const root = top && decodeRoot(top);
     if (root === undefined) {
       const detail = `Item ${rootTarget} is no valid root of a large value.`;
       return { outcome: "invalid", detail };
@@ -716,21 +717,26 @@ export class LocalNode implements NodeService, ItemNetwork {
     }
   }
 
+  transfers(): Progress[] {
+    return this.#largeValues.progress();
+  }
+
   onProgress(listener: (progress: Progress) => void): () => void {
     this.#progressListeners.add(listener);
     return () => this.#progressListeners.delete(listener);
   }
 
   batch(): ItemBatch {
+    const batch = this.#node.batch();
     return {
-      put: (item) => this.#put(item.target, undefined, undefined, () => item),
-      get: async (target) => (await this.#get(target)).item,
+      put: (item) => this.#ask((at, done) => this.#node.putPart(item, batch, at, done)),
+      get: async (target) => (await this.#get(target, undefined, batch)).item,
       close: () => {},
     };
   }
 
-  #get(target: Id, salt?: Uint8Array): Promise<GetResult> {
-    return this.#ask((at, done) => this.#node.get(target, salt, at, done));
+  #get(target: Id, salt?: Uint8Array, batch?: Batch): Promise<GetResult> {
+    return this.#ask((at, done) => this.#node.get(target, salt, at, done, batch));
   }
 
   #put(
@@ -813,27 +819,47 @@ async function* piecesOf(value: Uint8Array): AsyncGenerator<Uint8Array> {
   yield value;
 }
 
-function openStorage({ dataDir, storageLimit }: NodeConfig): Storage {
+async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Storage> {
+  const log = getLogger(["dmnode", "storage"]);
   try {
     Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
     const text = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new StorageError(`DATA_DIR ${dataDir} can't be made: ${text}`, { cause: error });
   }
-  const database = new Database(join(dataDir, "dmnode.sqlite"));
+  const identity = readIdentity(dataDir);
+  const disk = await DiskStorage.open({
+    worker: new Worker(new URL("./storage_worker.ts", import.meta.url), { type: "module" }),
+    path: databasePath(dataDir),
+    // The identity comes after the database: where it is there, that was complete once.
+    mayBeEmpty: identity === undefined,
+    limitBytes: storageLimit,
+    now: now(),
+    randomBytes,
+    observer: {
+      failed: (error) =>
+        log.error("{reason}. Until then values are refused", {
+          reason: error instanceof Error ? error.message : String(error),
+        }),
+      recovered: () => log.info("Values are stored again"),
+    },
+  });
   try {
-    const saved = database.meta("node_id");
-    const id = saved === undefined ? randomId() : Id.read(saved);
-    if (saved === undefined) database.setMeta("node_id", id.toBytes());
-    const memory = new MemoryItemStore(id, storageLimit, randomId().a);
+    if (disk.damagedRows > 0) {
+      log.warning("{count} values in {dataDir} are damaged, and are left out", {
+        count: disk.damagedRows,
+        dataDir,
+      });
+    }
     return {
-      id,
-      identity: openIdentity(dataDir),
-      items: (onFailure) => new DurableItemStore(memory, database, now(), onFailure),
-      database,
+      id: disk.nodeId,
+      identity: identity ?? createIdentity(dataDir),
+      items: disk.items,
+      published: disk.published,
+      disk,
     };
   } catch (error) {
-    database.close();
+    await disk.close();
     throw error;
   }
 }
@@ -842,14 +868,19 @@ function newStorage({ storageLimit }: NodeConfig): Storage {
   const id = randomId();
   return {
     id,
-    identity: new Identity(crypto.getRandomValues(new Uint8Array(32))),
-    items: () => new MemoryItemStore(id, storageLimit, randomId().a),
-    database: undefined,
+    identity: Identity.generate(),
+    items: new MemoryItemStore(id, storageLimit, randomId().a),
+    published: new MemoryPublishedStore(randomId().a),
+    disk: undefined,
   };
 }
 
+function randomBytes(length: number): Uint8Array<ArrayBuffer> {
+  return crypto.getRandomValues(new Uint8Array(length));
+}
+
 function randomId(): Id {
-  return Id.read(crypto.getRandomValues(new Uint8Array(ID_BYTES)));
+  return Id.read(randomBytes(ID_BYTES));
 }
 
 function parseId(hex: string): Id {

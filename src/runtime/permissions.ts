@@ -4,8 +4,15 @@
 import { ENV_NAMES } from "../config.ts";
 import { NOTIFY_SOCKET, SERVICE_ENV_NAMES } from "./service_manager.ts";
 
+/** What `dmnode identity` takes a passphrase from. No setting: it does not belong into a `.env`. */
+export const PASSPHRASE_VARIABLE = "DMNODE_PASSPHRASE";
+
 /** Every environment variable that the program may read. */
-export const READABLE_ENV_NAMES: readonly string[] = [...ENV_NAMES, ...SERVICE_ENV_NAMES];
+export const READABLE_ENV_NAMES: readonly string[] = [
+  ...ENV_NAMES,
+  ...SERVICE_ENV_NAMES,
+  PASSPHRASE_VARIABLE,
+];
 
 /** The flags that the program is compiled with for a system. */
 export function permissionFlags(os: typeof Deno.build.os): string[] {

@@ -1,12 +1,12 @@
 // What the API and the command line may ask of a running node: plain values in, promises out.
 // The REST layer is written against this interface alone, so it can be tested without a network.
 
-import type { Progress } from "../data/large_values.ts";
+import type { Progress, StoreOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health } from "../dht/contact.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, Health, Progress };
+export type { ContentHint, Health, Progress, StoreOptions };
 
 /** One contact of the routing table, as people see it. Times are milliseconds since 1970. */
 export interface PeerReport {
@@ -142,8 +142,8 @@ export type FetchOutcome =
   | { outcome: "large"; value: LargeValue }
   /** What was found says that it is part of a large value, and is not the root of a valid one. */
   | { outcome: "invalid"; detail: string }
-  /** No verified value was found on the network. */
-  | { outcome: "not_found" }
+  /** No verified value was found on the network, or not all that it consists of, as `detail` says. */
+  | { outcome: "not_found"; detail?: string }
   /** A mutable value was found that can't be verified without its key: no node that holds it told the key. */
   | { outcome: "key_needed" };
 
@@ -227,18 +227,18 @@ export interface NodeService {
   /**
    * Null `key`: immutable. Otherwise mutable, signed by this node, with a raised `seq`. A stream is read as fast as the
    * network takes it, and held in small part; what it fails with is passed on.
-   *
-   * @param totalBytes a stream's size where it is known, for the progress alone
    */
   store(
     value: Uint8Array | AsyncIterable<Uint8Array>,
     key: string | null,
-    totalBytes?: number | null,
+    options?: StoreOptions,
   ): Promise<StoreOutcome>;
   /** Puts an item that its owner signed; `hash` is where the caller believes it belongs. */
   storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome>;
   /** `key` is that of a mutable value, where the caller knows it. */
   fetch(hash: string, key: string | null): Promise<FetchOutcome>;
+  /** The large values that are being stored and fetched. */
+  transfers(): Progress[];
   /** Tells how far large values have come, until the function that it returns is called. */
   onProgress(listener: (progress: Progress) => void): () => void;
 }

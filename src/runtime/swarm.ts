@@ -5,6 +5,7 @@ import { type Deadline, Deadlines, type Millis } from "../dht/deadlines.ts";
 import { immutableItem } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
 import { DhtNode, type FindResult, type GetResult, type PutResult } from "../dht/node.ts";
+import { MemoryPublishedStore } from "../dht/published.ts";
 import { bencodeBytes, byteStringContent } from "../krpc/bencode.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { Id, ID_BYTES, word } from "../krpc/id.ts";
@@ -126,11 +127,7 @@ export class Swarm {
     if (node.wake !== undefined && node.wake.at <= next) return;
     this.#deadlines.cancel(node.wake);
     if (next === Infinity) return;
-    node.wake = this.#deadlines.schedule(next, (now) => {
-      node.wake = undefined;
-      node.core.tick(now);
-      this.arm(node);
-    });
+    node.wake = this.#deadlines.schedule(next, node.onWake);
     this.#armTimer();
   }
 
@@ -154,6 +151,11 @@ export class SwarmNode {
   readonly core: DhtNode;
   /** When the swarm's timer comes back to it. */
   wake: Deadline | undefined;
+  readonly onWake = (now: Millis) => {
+    this.wake = undefined;
+    this.core.tick(now);
+    this.#swarm.arm(this);
+  };
   /** Its socket is open, but it hears and says nothing, like a host that hangs. */
   isSilent = false;
   readonly #swarm: Swarm;
@@ -176,6 +178,7 @@ export class SwarmNode {
     const host: Host = {
       ...itemCrypto,
       items: new MemoryItemStore(id, STORAGE_BYTES, word(randomBytes(4), 0)),
+      published: new MemoryPublishedStore(word(randomBytes(4), 0)),
       randomBytes,
       send: (datagram, to) => {
         if (!this.isSilent) this.#socket.send(datagram, to);
@@ -335,9 +338,9 @@ export function serveSwarm(): void {
   thread.postMessage({ type: "ready" });
 }
 
-/** Milliseconds since 1970 at the start of the thread, counted on by the monotonic clock. */
+/** Milliseconds since the start of the thread: V8 keeps small numbers in the objects that have them. */
 function clock(): Millis {
-  return performance.timeOrigin + performance.now();
+  return performance.now();
 }
 
 function pause(): Promise<void> {

@@ -10,11 +10,11 @@ export class BindError extends Error {
 /** The largest datagram taken in whole; KRPC's stay far below. Longer ones arrive cut and fail to decode. */
 const RECEIVE_BYTES = 2048;
 
-/** Datagrams handed to the system and not gone yet; beyond these, new ones are lost, as on a full link. */
+/** Datagrams of a socket handed to the system and not gone yet; beyond these, new ones are lost, as on a full link. */
 const MAX_SENDING = 1024;
 
-/** Slots kept for the next datagrams; those of a burst beyond are given back. */
-const SLOTS_KEPT = 32;
+/** Slots kept for the next datagrams of whichever socket; those of a burst beyond are given back. */
+const SLOTS_KEPT = 128;
 
 /** Bytes of a send slot: more than any message that the core writes. */
 const SLOT_BYTES = 1536;
@@ -35,8 +35,13 @@ export interface UdpOptions {
 
 interface Slot {
   readonly buffer: Uint8Array;
+  /** The socket whose datagram it holds. */
+  socket: UdpSocket | undefined;
   readonly release: () => void;
 }
+
+/** The slots in which nothing waits. Of all sockets: one that sends now and then need not hold any itself. */
+const FREE: Slot[] = [];
 
 /** One bound socket, which serves IPv4, IPv6 or both. */
 export class UdpSocket {
@@ -45,13 +50,17 @@ export class UdpSocket {
   readonly #conn: Deno.DatagramConn;
   readonly #options: UdpOptions;
   readonly #isDual: boolean;
-  readonly #free: Slot[] = [];
-  #slots = 0;
+  #sending = 0;
   /** Who sent the datagram in hand, in both forms. */
   #asker: Endpoint | undefined;
   #askerAddress: Deno.NetAddr | undefined;
+  #isStarted = false;
   #closed = false;
-  #done: Promise<void> | undefined;
+  /** Set while closing waits for the receive under way. */
+  #onEnd: (() => void) | undefined;
+  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
+  readonly #onReceived = (received: [Uint8Array, Deno.Addr]) => this.#deliver(received);
+  readonly #onFailed = () => this.#pause();
 
   private constructor(conn: Deno.DatagramConn, options: UdpOptions) {
     const { hostname, port } = conn.addr as Deno.NetAddr;
@@ -91,13 +100,18 @@ export class UdpSocket {
 
   /** Starts to deliver datagrams. */
   start(): void {
-    this.#done = this.#pump();
+    this.#isStarted = true;
+    this.#receive();
   }
 
   /** Copies a datagram and sends it, without waiting; what can't be sent is lost. */
   send(datagram: Uint8Array, to: Endpoint): void {
-    const slot = this.#free.pop() ?? this.#newSlot();
-    if (slot === undefined || datagram.length > SLOT_BYTES) return this.#options.onOverflow();
+    if (this.#sending >= MAX_SENDING || datagram.length > SLOT_BYTES) {
+      return this.#options.onOverflow();
+    }
+    this.#sending++;
+    const slot = FREE.pop() ?? this.#newSlot();
+    slot.socket = this;
     slot.buffer.set(datagram);
     // A reply goes to the very address object that came with the query: making one costs more than the lookup.
     const address = to === this.#asker && this.#askerAddress !== undefined
@@ -116,42 +130,49 @@ export class UdpSocket {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    const ended = this.#isStarted && new Promise<void>((resolve) => this.#onEnd = resolve);
     this.#conn.close();
-    await this.#done;
+    await ended;
   }
 
-  #newSlot(): Slot | undefined {
-    if (this.#slots >= MAX_SENDING) return undefined;
-    this.#slots++;
+  #newSlot(): Slot {
     const slot: Slot = {
       buffer: new Uint8Array(SLOT_BYTES),
+      socket: undefined,
       release: () => {
-        if (this.#free.length < SLOTS_KEPT) this.#free.push(slot);
-        else this.#slots--;
+        slot.socket!.#sending--;
+        slot.socket = undefined;
+        if (FREE.length < SLOTS_KEPT) FREE.push(slot);
       },
     };
     return slot;
   }
 
-  async #pump(): Promise<void> {
-    const buffer = new Uint8Array(RECEIVE_BYTES);
-    while (!this.#closed) {
-      let received: [Uint8Array, Deno.Addr];
-      try {
-        // The next receive waits until this datagram is handled: the buffer is one, and two at once are slower.
-        received = await this.#conn.receive(buffer);
-      } catch {
-        // On some systems a datagram that bounced shows up here; the socket itself still works.
-        if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RECEIVE_PAUSE_MS));
-        continue;
-      }
-      const address = received[1] as Deno.NetAddr;
-      const from = Endpoint.parse(address.hostname, address.port);
-      if (from === undefined) continue;
+  /**
+   * Asks for the next datagram once the last is handled: the buffer is one, and two at once are slower. Not a loop with
+   * `await`: that would hold the last datagram's objects until the next one comes, in each of a process's nodes.
+   */
+  #receive(): void {
+    if (this.#closed) this.#onEnd!();
+    else this.#conn.receive(this.#buffer).then(this.#onReceived, this.#onFailed);
+  }
+
+  #deliver([datagram, address]: [Uint8Array, Deno.Addr]): void {
+    const { hostname, port } = address as Deno.NetAddr;
+    const from = Endpoint.parse(hostname, port);
+    if (from !== undefined) {
       this.#asker = from;
-      this.#askerAddress = address;
-      this.#options.receive(received[0], from);
+      this.#askerAddress = address as Deno.NetAddr;
+      this.#options.receive(datagram, from);
+      this.#asker = this.#askerAddress = undefined;
     }
+    this.#receive();
+  }
+
+  /** On some systems a datagram that bounced shows up as a failure; the socket itself still works. */
+  #pause(): void {
+    if (this.#closed) this.#receive();
+    else setTimeout(() => this.#receive(), RECEIVE_PAUSE_MS);
   }
 }
 

@@ -1,13 +1,15 @@
 // One simulated run: a network grows, settles, stores values, meets trouble, and is measured by lookups and fetches.
 
 import type { Millis } from "../dht/deadlines.ts";
-import { immutableItem, type Item, type ItemCrypto, sameBytes } from "../dht/item.ts";
+import { sameBytes } from "../dht/item.ts";
 import type { FindResult } from "../dht/node.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
 import { CLIENT } from "../version.ts";
 import { SeededRandom } from "./random.ts";
 import { sybil } from "./sybil.ts";
+import type { Replication, Totals } from "./totals.ts";
+import { type Copies, copiesOf, type SimCrypto, SimValue } from "./values.ts";
 import { type LinkOptions, type SimNode, World } from "./world.ts";
 
 export interface Scenario extends LinkOptions {
@@ -15,6 +17,8 @@ export interface Scenario extends LinkOptions {
   readonly lookups: number;
   /** Values stored before the measurement, and fetched in it as often as nodes are looked up; 0: none. */
   readonly values: number;
+  /** Share of the values that are mutable: each is changed once by its owner while the network is cut in two. */
+  readonly mutable: number;
   readonly seed: number;
   /** Share of nodes whose process hangs once the network has settled. */
   readonly silent: number;
@@ -30,6 +34,8 @@ export interface Scenario extends LinkOptions {
   readonly partitionMinutes: number;
   /** Median session in minutes of virtual time; 0: nobody leaves. */
   readonly churnMinutes: number;
+  /** Minutes between these troubles and the measurement. */
+  readonly settleMinutes: number;
   /** Virtual hours that the measurement is spread over; 0: as short as the lookups allow. */
   readonly hours: number;
   readonly k: number;
@@ -68,17 +74,31 @@ export interface Sample {
   readonly elapsed: number;
 }
 
+/** What a node sends a second on average. */
+export interface Load {
+  readonly packetsPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
 export interface ScenarioResult {
   readonly lookups: Measured;
   /** Undefined where no values were asked for, or every node holds all of them. */
   readonly fetches: Measured | undefined;
+  /** Different values that were fetched, and those among them that some fetch did not find. */
+  readonly fetchedValues: { readonly count: number; readonly missed: number };
+  /** Where values are after the measurement; undefined where there are none. */
+  readonly copies: Copies | undefined;
   /** Acknowledgements a value got, on average. */
   readonly replicas: number | undefined;
+  /** Over the whole run, by all nodes that ever were. */
+  readonly replication: Replication;
   readonly virtualMs: Millis;
   /** Delivered. */
   readonly packets: number;
-  /** In the quiet minute after the network has settled: sent, by node and second. */
-  readonly idle: { readonly bytesPerSecond: number; readonly packetsPerSecond: number };
+  /** In the quiet minute after the network has settled. */
+  readonly idle: Load;
+  /** After values were stored: from the trouble on, where there is any, to the end of the measurement. */
+  readonly load: Load & { readonly byType: ReadonlyMap<string, Load> };
   /** Sent over the whole run, by node and second of uptime. */
   readonly bytesPerNodeSecond: number;
   readonly contactsPerNode: number;
@@ -111,6 +131,10 @@ const OPERATION_EVERY_MS = 50_000;
 const OPERATION_LIMIT_MS = 60_000;
 
 const VALUE_BYTES = 100;
+
+/** Of the seed of an Ed25519 key pair (RFC 8032). */
+const KEY_SEED_BYTES = 32;
+
 const FLAKY_DELAY_MS = 400, FLAKY_LOSS = 0.5;
 
 /** How long a NAT keeps a UDP mapping: between the 30 s of the strictest and RFC 4787's two minutes. */
@@ -119,7 +143,7 @@ const NAT_MS = 60_000;
 /** Draws of a node to ask, until the first one is taken, which nothing happens to. */
 const ASKER_DRAWS = 1_000;
 
-/** Draws of an asker and a value that it neither holds nor fetched before, until a fetch is given up. */
+/** Draws of an asker that neither holds a value nor fetched it before, until the fetch is given up. */
 const FETCH_DRAWS = 1_000;
 
 /** Steps in which progress is told. */
@@ -127,7 +151,7 @@ const STEPS = 100;
 
 export function runScenario(
   scenario: Scenario,
-  crypto: ItemCrypto,
+  crypto: SimCrypto,
   progress: Progress = () => {},
 ): ScenarioResult {
   return new Run(scenario, crypto, progress).run();
@@ -144,17 +168,17 @@ interface Operation {
 
 class Run {
   readonly #scenario: Scenario;
-  readonly #crypto: ItemCrypto;
+  readonly #crypto: SimCrypto;
   readonly #progress: Progress;
   readonly #random: SeededRandom;
   readonly #world: World;
   readonly #bootstrap: SimNode[] = [];
   readonly #operations = new Set<Operation>();
-  readonly #fetched = new Map<SimNode, Set<Item>>();
+  readonly #fetched = new Map<SimNode, Set<SimValue>>();
   #digest = new Uint8Array(20);
   #replicas = 0;
 
-  constructor(scenario: Scenario, crypto: ItemCrypto, progress: Progress) {
+  constructor(scenario: Scenario, crypto: SimCrypto, progress: Progress) {
     this.#scenario = scenario;
     this.#crypto = crypto;
     this.#progress = progress;
@@ -163,25 +187,33 @@ class Run {
   }
 
   run(): ScenarioResult {
-    const { nodes, values, silent, kill, partitionMinutes, churnMinutes } = this.#scenario;
+    const { nodes, values: count, silent, kill, partitionMinutes, churnMinutes, settleMinutes, k } =
+      this.#scenario;
     const world = this.#world;
     this.#grow(nodes);
     const idle = this.#idle();
     for (const sim of this.#share(silent)) world.silence(sim);
-    const items = this.#store(values);
+    const values = this.#store(count);
+    const loadSince = this.#loadFrom();
     for (const sim of this.#share(kill)) world.depart(sim);
-    if (partitionMinutes > 0) this.#partition(partitionMinutes * 60_000);
+    if (partitionMinutes > 0) this.#partition(values, partitionMinutes * 60_000);
     if (churnMinutes > 0) this.#churn(churnMinutes * 60_000);
-    const { lookupSamples, fetchSamples } = this.#measure(items);
+    if (settleMinutes > 0) this.#watch("at rest again", world.now + settleMinutes * 60_000);
+    const { lookupSamples, fetchSamples, fetchedValues } = this.#measure(values);
     const up = world.nodes.filter((sim) => sim.state === "up");
     const contacts = up.reduce((sum, sim) => sum + sim.node.contactCount, 0);
+    const reachable = up.filter(isReachable).filter(({ joinedAt }) => joinedAt <= world.now);
     return {
       lookups: measured(lookupSamples),
       fetches: fetchSamples.length === 0 ? undefined : measured(fetchSamples),
-      replicas: items.length === 0 ? undefined : this.#replicas / items.length,
+      fetchedValues,
+      copies: count === 0 ? undefined : copiesOf(values, up, reachable, k, world.now),
+      replicas: count === 0 ? undefined : this.#replicas / count,
+      replication: world.totals().replication,
       virtualMs: world.now,
       packets: world.packets,
       idle,
+      load: loadSince(),
       bytesPerNodeSecond: world.bytesSent / (world.nodeMs / 1000),
       contactsPerNode: contacts / up.length,
       networkSizeEstimate: estimate(up),
@@ -236,10 +268,15 @@ class Run {
     return others.slice(0, count);
   }
 
-  #partition(duration: Millis): void {
+  /** Each mutable value is changed once meanwhile, where its owner is. */
+  #partition(values: readonly SimValue[], duration: Millis): void {
     const world = this.#world;
     const one = new Set(this.#share(0.5));
     world.partition((sim) => one.has(sim) ? 1 : 0);
+    const mutable = values.filter(({ isMutable }) => isMutable);
+    mutable.forEach((value, i) => {
+      world.at(world.now + (i + 0.5) / mutable.length * duration, () => this.#change(value));
+    });
     this.#watch("partition", world.now + duration);
     world.heal();
   }
@@ -277,69 +314,131 @@ class Run {
     }
   }
 
-  #idle(): ScenarioResult["idle"] {
+  #idle(): Load {
+    const loadSince = this.#loadFrom();
+    this.#watch("at rest", this.#world.now + IDLE_MS);
+    const { packetsPerSecond, bytesPerSecond } = loadSince();
+    return { packetsPerSecond, bytesPerSecond };
+  }
+
+  /** What a node sends a second between now and the call of what this returns. */
+  #loadFrom(): () => ScenarioResult["load"] {
     const world = this.#world;
-    const { bytesSent, packetsSent } = world;
-    this.#watch("at rest", world.now + IDLE_MS);
-    const perNodeSecond = (total: number) => total / world.nodes.length / (IDLE_MS / 1000);
-    return {
-      bytesPerSecond: perNodeSecond(world.bytesSent - bytesSent),
-      packetsPerSecond: perNodeSecond(world.packetsSent - packetsSent),
+    const { bytesSent, packetsSent, nodeMs } = world;
+    const before = world.totals();
+    return () => {
+      const seconds = (world.nodeMs - nodeMs) / 1000;
+      return {
+        packetsPerSecond: (world.packetsSent - packetsSent) / seconds,
+        bytesPerSecond: (world.bytesSent - bytesSent) / seconds,
+        byType: loadByType(before, world.totals(), seconds),
+      };
     };
   }
 
   // ---- operations
 
-  /** Stores values from random nodes. */
-  #store(count: number): Item[] {
-    const items: Item[] = [];
-    this.#spread("storing", count, (_, done) => {
-      const item = immutableItem(this.#crypto, bencodeBytes(this.#random.bytes(VALUE_BYTES)));
-      items.push(item);
-      const put = (sim: SimNode, ended: (stored: readonly Id[]) => void) =>
-        this.#world.act(
-          sim,
-          (node, now) =>
-            node.put(item.target, undefined, undefined, () => item, now, (result) => {
-              this.#note("put", item.target, result.stored.length, result, result.stored);
-              ended(result.stored);
-            }),
-        );
-      this.#operate(() => this.#asker(), put, (stored) => {
-        this.#replicas += stored.length;
+  /** Stores values from random nodes, which keep them published from then on. */
+  #store(count: number): SimValue[] {
+    const { mutable } = this.#scenario;
+    const values: SimValue[] = [];
+    this.#spread("storing", count, (i, done) => {
+      const content = this.#content();
+      // Evenly among the others, and as many of each kind whatever the seed.
+      const isMutable = Math.floor((i + 1) * mutable) > Math.floor(i * mutable);
+      const signer = isMutable
+        ? this.#crypto.signer(this.#random.bytes(KEY_SEED_BYTES))
+        : undefined;
+      const value = new SimValue(this.#crypto, content, signer);
+      values.push(value);
+      const put = (sim: SimNode, ended: (replicas: number) => void) => this.#put(sim, value, ended);
+      this.#operate(() => this.#asker(), put, (replicas: number) => {
+        this.#replicas += replicas;
         done();
       });
     });
-    return items;
+    return values;
+  }
+
+  #content(): Uint8Array {
+    return bencodeBytes(this.#random.bytes(VALUE_BYTES));
+  }
+
+  /** Puts the newest version of a value, and leaves the rest to the node, as the program does. */
+  #put(sim: SimNode, value: SimValue, done: (replicas: number) => void): void {
+    const { item } = value;
+    value.owner = sim;
+    this.#world.act(
+      sim,
+      (node, now) =>
+        node.put(item.target, item.signed?.salt, undefined, () => item, now, (result, at) => {
+          const { stored } = result;
+          node.keepPublished(item, stored.length, at);
+          this.#note("put", item.target, stored.length, result, stored);
+          done(stored.length);
+        }),
+    );
+  }
+
+  #change(value: SimValue): void {
+    const { owner } = value;
+    if (owner?.state !== "up") return;
+    value.renew(this.#content());
+    this.#put(owner, value, () => {});
   }
 
   /** Lookups and, where there are values, as many fetches, in turns. */
-  #measure(items: readonly Item[]): { lookupSamples: Sample[]; fetchSamples: Sample[] } {
+  #measure(
+    values: readonly SimValue[],
+  ): Pick<ScenarioResult, "lookupSamples" | "fetchSamples" | "fetchedValues"> {
     const { lookups, hours } = this.#scenario;
     const lookupSamples: Sample[] = [], fetchSamples: Sample[] = [];
-    const kinds = items.length === 0 ? 1 : 2;
+    const fetched = new Set<SimValue>(), missed = new Set<SimValue>();
+    const inTurn = this.#shuffled(values);
+    const kinds = values.length === 0 ? 1 : 2;
     const count = kinds * lookups;
-    const open = new Map<number, { at: Millis; samples: Sample[] }>();
+    /** Operations under way, with the value where it is a fetch. */
+    const open = new Map<number, { at: Millis; value: SimValue | undefined }>();
+    const end = (index: number, outcome: Outcome, done: () => void) => {
+      const { at, value } = open.get(index)!;
+      open.delete(index);
+      (value === undefined ? lookupSamples : fetchSamples).push({ at, ...outcome });
+      if (value !== undefined) fetched.add(value);
+      if (value !== undefined && !outcome.found) missed.add(value);
+      done();
+    };
     this.#spread("measuring", count, (index, done) => {
-      const samples = index % kinds === 0 ? lookupSamples : fetchSamples;
-      open.set(index, { at: this.#world.now, samples });
-      const drop = () => {
+      const at = this.#world.now;
+      if (index % kinds === 0) {
+        open.set(index, { at, value: undefined });
+        return this.#operate(
+          () => this.#asker(),
+          (sim, ended) => this.#lookup(sim, ended),
+          (outcome: Outcome) => end(index, outcome, done),
+        );
+      }
+      const value = inTurn[(index - 1) / kinds % inTurn.length];
+      open.set(index, { at, value });
+      this.#fetch(value, (outcome) => end(index, outcome, done), () => {
         open.delete(index);
         done();
-      };
-      const end = (outcome: Outcome) => {
-        samples.push({ at: open.get(index)!.at, ...outcome });
-        drop();
-      };
-      if (samples === lookupSamples) {
-        this.#operate(() => this.#asker(), (sim, ended) => this.#lookup(sim, ended), end);
-      } else this.#fetchAny(items, end, drop);
+      });
     }, hours * 3_600_000);
-    for (const [index, { at, samples }] of open) {
-      samples.push({ at, found: false, hops: NaN, queries: NaN, elapsed: OPERATION_LIMIT_MS });
-      this.#fold(`${index} never ended`);
+    for (const index of [...open.keys()]) {
+      const outcome = { found: false, hops: NaN, queries: NaN, elapsed: OPERATION_LIMIT_MS };
+      end(index, outcome, () => this.#fold(`${index} never ended`));
     }
-    return { lookupSamples, fetchSamples };
+    const fetchedValues = { count: fetched.size, missed: missed.size };
+    return { lookupSamples, fetchSamples, fetchedValues };
+  }
+
+  #shuffled<T>(list: readonly T[]): T[] {
+    const shuffled = [...list];
+    for (let i = shuffled.length - 1; i > 0; i--) {
+      const j = this.#random.below(i + 1);
+      [shuffled[i], shuffled[j]] = [shuffled[j], shuffled[i]];
+    }
+    return shuffled;
   }
 
   /** Starts operations one after the other, evenly over `spanMs` or faster, and waits until all have ended. */
@@ -405,39 +504,33 @@ class Run {
   #isClosest(id: Id, asker: SimNode, target: Id, startedAt: Millis): boolean {
     for (const sim of this.#world.nodes) {
       if (compareDistance(sim.node.id, id, target) >= 0 || sim === asker) continue;
-      const { natMs, impostor } = sim.traits;
-      const isReachable = sim.state === "up" && natMs === undefined && sim.side === asker.side;
-      if (isReachable && impostor === undefined && sim.joinedAt <= startedAt) return false;
+      const isThere = sim.state === "up" && sim.side === asker.side && sim.joinedAt <= startedAt;
+      if (isThere && isReachable(sim)) return false;
     }
     return true;
   }
 
-  /** Fetches one of the items from a node that neither holds it nor fetched it before: nothing is cached there. */
-  #fetchAny(
-    items: readonly Item[],
-    done: (outcome: Outcome) => void,
-    onNobody: () => void,
-  ): void {
-    let item = this.#random.pick(items);
+  /** Fetches a value from a node that neither holds it nor fetched it before: nothing is cached there. */
+  #fetch(value: SimValue, done: (outcome: Outcome) => void, onNobody: () => void): void {
+    const { target } = value;
     const draw = () => {
       for (let i = 0; i < FETCH_DRAWS; i++) {
         const asker = this.#asker();
-        item = this.#random.pick(items);
-        const holds = asker.items.get(item.target, this.#world.now) !== undefined;
-        if (!holds && !this.#fetched.get(asker)?.has(item)) return asker;
+        const holds = asker.items.get(target, this.#world.now) !== undefined;
+        if (!holds && !this.#fetched.get(asker)?.has(value)) return asker;
       }
       return undefined;
     };
     this.#operate<Outcome>(
       draw,
       (sim, ended) => {
-        const wanted = item;
         if (!this.#fetched.has(sim)) this.#fetched.set(sim, new Set());
-        this.#fetched.get(sim)!.add(wanted);
+        this.#fetched.get(sim)!.add(value);
+        const { item: wanted } = value;
         this.#world.act(sim, (node, now) =>
-          node.get(wanted.target, undefined, now, (result) => {
+          node.get(target, wanted.signed?.salt, now, (result) => {
             const found = result.item !== undefined && sameBytes(result.item.value, wanted.value);
-            ended(this.#outcome("get", wanted.target, found, result));
+            ended(this.#outcome("get", target, found, result));
           }));
       },
       done,
@@ -464,6 +557,22 @@ class Run {
     const bytes = new TextEncoder().encode(`${hex(this.#digest)} ${line}`);
     this.#digest = new Uint8Array(this.#crypto.sha1(bytes));
   }
+}
+
+/** Whether anybody can reach it, and it tells the truth. */
+function isReachable({ traits }: SimNode): boolean {
+  return traits.natMs === undefined && traits.impostor === undefined;
+}
+
+function loadByType(before: Totals, after: Totals, seconds: number): ReadonlyMap<string, Load> {
+  const loads = Array.from(after.sent, ([type, { messages, bytes }]): [string, Load] => {
+    const former = before.sent.get(type) ?? { messages: 0, bytes: 0 };
+    return [type, {
+      packetsPerSecond: (messages - former.messages) / seconds,
+      bytesPerSecond: (bytes - former.bytes) / seconds,
+    }];
+  });
+  return new Map(loads.filter(([, { packetsPerSecond }]) => packetsPerSecond > 0).sort());
 }
 
 /** The median of what nodes hold the network's size to be. */

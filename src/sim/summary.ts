@@ -1,6 +1,6 @@
 // What a run came to: the object that is printed as JSON, and how hops grow with the size of the network.
 
-import type { Measured, Scenario, ScenarioResult } from "./scenario.ts";
+import type { Load, Measured, Scenario, ScenarioResult } from "./scenario.ts";
 
 /** One run with what it took. */
 export interface CompletedRun {
@@ -34,9 +34,13 @@ function figures({ hops, queries, latency }: Measured) {
   };
 }
 
+function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
+  return { packets_per_s: round(packetsPerSecond), bytes_per_s: round(bytesPerSecond) };
+}
+
 /** The JSON of one run. `wall_s` and `rss_bytes` alone differ between runs of one seed. */
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
-  const { lookups, fetches, idle } = result;
+  const { lookups, fetches, fetchedValues, copies, idle, load } = result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
@@ -48,12 +52,19 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
       count: fetches.count,
       found: fetches.found,
       success: fetches.success,
+      values: fetchedValues.count,
+      values_missed: fetchedValues.missed,
       ...figures(fetches),
     },
     replicas: result.replicas === undefined ? null : round(result.replicas),
-    idle: {
-      packets_per_s: round(idle.packetsPerSecond),
-      bytes_per_s: round(idle.bytesPerSecond),
+    copies: copies === undefined ? null : { ...copies, mean: round(copies.mean) },
+    replication: result.replication,
+    idle: perSecond(idle),
+    load: {
+      ...perSecond(load),
+      by_type: Object.fromEntries(
+        Array.from(load.byType, ([type, of]) => [type, perSecond(of)]),
+      ),
     },
     contacts_per_node: round(result.contactsPerNode),
     network_size_estimate: result.networkSizeEstimate,
@@ -92,9 +103,11 @@ export function hopsFit(
 /** What differs from a network without troubles, in words. */
 export function conditions(scenario: Scenario): string[] {
   const { latency, loss, duplication, reordering, silent, nat, flaky, sybils, kill } = scenario;
-  const { partitionMinutes, churnMinutes, hours, k, alpha, seed } = scenario;
+  const { mutable, partitionMinutes, churnMinutes, settleMinutes, hours } = scenario;
+  const { k, alpha, seed } = scenario;
   const percent = (share: number) => `${round(share * 100)} %`;
   const troubles: [number, string][] = [
+    [mutable, `${percent(mutable)} of values mutable`],
     [duplication, `${percent(duplication)} of packets doubled`],
     [reordering, `${percent(reordering)} of packets held back`],
     [silent, `${percent(silent)} of nodes silent`],
@@ -104,6 +117,7 @@ export function conditions(scenario: Scenario): string[] {
     [kill, `${percent(kill)} of nodes killed`],
     [partitionMinutes, `cut in two for ${partitionMinutes} min`],
     [churnMinutes, `median session ${churnMinutes} min`],
+    [settleMinutes, `${settleMinutes} min to settle`],
     [hours, `over ${hours} h`],
   ];
   return [

@@ -11,6 +11,7 @@ import { Id, ID_BYTES, putWord } from "../krpc/id.ts";
 import { EventQueue } from "./events.ts";
 import type { LatencyMatrix } from "./latency.ts";
 import { SeededRandom } from "./random.ts";
+import { Totals } from "./totals.ts";
 
 /** One way from a node to the backbone: the median of wired access lines, with a long tail. */
 export const ACCESS_MEDIAN_MS = 4;
@@ -121,8 +122,9 @@ export class World {
   /** Buffers of packets that have arrived, by their length: a copy a packet would keep the collector busy. */
   readonly #spare: Uint8Array[][] = [];
   #added = 0;
-  /** Uptime of those that departed. */
+  /** Uptime of those that departed, and what they had done. */
   #departedMs = 0;
+  readonly #departed = new Totals();
 
   constructor(links: LinkOptions, crypto: ItemCrypto, seed: number) {
     this.#links = links;
@@ -195,6 +197,7 @@ export class World {
     this.#byAddress.delete(sim.endpoint.a);
     this.nodes.splice(this.nodes.indexOf(sim), 1);
     this.#departedMs += this.now - sim.addedAt;
+    this.#departed.add(sim);
   }
 
   /** Its process hangs from now on. */
@@ -214,6 +217,14 @@ export class World {
   /** The uptimes of all nodes that ever were, added up. */
   get nodeMs(): number {
     return this.nodes.reduce((sum, sim) => sum + this.now - sim.addedAt, this.#departedMs);
+  }
+
+  /** What all nodes that ever were have done. */
+  totals(): Totals {
+    const totals = new Totals();
+    totals.addAll(this.#departed);
+    for (const sim of this.nodes) totals.add(sim);
+    return totals;
   }
 
   /** Lets time pass until `until`, or until `isDone`. */

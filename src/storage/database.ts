@@ -1,11 +1,9 @@
 // The node's file: node id, known contacts, items and what this node publishes, in one SQLite database with a schema
 // version.
 
-import { Buffer } from "node:buffer";
-import { readFileSync, rmSync, statSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { crc32 } from "node:zlib";
 import type { Changes } from "./commit_queue.ts";
+import { crc32 } from "./crc32.ts";
 import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 import { damageInLog } from "./wal.ts";
 
@@ -48,6 +46,12 @@ const STEPS = [
 
 const SCHEMA_VERSION = STEPS.length;
 
+/** SQLite's smallest page, and so its smallest file. */
+const MIN_BYTES = 512;
+
+/** The lock of a file that could be opened for reading alone. */
+const SQLITE_IOERR_LOCK = 3850;
+
 const VALUE_COLUMNS = "target, value, public_key, signature, salt, seq";
 const ITEM_COLUMNS = `${VALUE_COLUMNS}, stored_at, expires_at`;
 const PUBLISHED_COLUMNS = `${VALUE_COLUMNS}, first_at, next_at, last_at, replicas, failures`;
@@ -57,7 +61,16 @@ const CONTACT_COLUMNS =
 /** A row with the checksum that was written with it; null where an older version wrote it. */
 type Checked<Row> = Row & { readonly checksum: number | null };
 
+/** What is done with files otherwise than by SQLite. */
+export interface Files {
+  /** In bytes; undefined where there is no such file. */
+  size(path: string): number | undefined;
+  read(path: string): Uint8Array;
+  remove(path: string): void;
+}
+
 export interface DatabaseOptions {
+  readonly files: Files;
   /**
    * Whether the file may be there and empty: it is for a moment while it is made. Later that means that its content
    * was lost.
@@ -67,6 +80,7 @@ export interface DatabaseOptions {
 
 export class Database {
   readonly #db: DatabaseSync;
+  readonly #files: Files;
   readonly #statements = new Map<string, StatementSync>();
   #hasFailed = false;
   /** Rows met so far that are not as they were written, and were left out. */
@@ -78,11 +92,15 @@ export class Database {
    * @throws {StorageError} where it can't be read or written, is no database of ours, is damaged, from a newer
    * version, or in use by another process; what it holds is as it was, and where it is damaged, so is every byte
    */
-  constructor(readonly path: string, { mayBeEmpty }: DatabaseOptions = { mayBeEmpty: true }) {
-    const log = sizeOf(`${path}-wal`), isEmpty = sizeOf(path) === 0;
-    if (isEmpty && (!mayBeEmpty || log > 0)) throw damaged(path, "it is empty");
-    // To close what was opened to be written brings its log into it. One that has a log is looked at without that.
-    const isInspected = log > 0 && sizeOf(`${path}-journal`) === 0;
+  constructor(readonly path: string, { files, mayBeEmpty }: DatabaseOptions) {
+    this.#files = files;
+    const hasLog = Boolean(this.#sizeOf("-wal")), size = this.#sizeOf("");
+    if (size === 0 && (hasLog || !mayBeEmpty)) throw damaged(path, "it is empty");
+    // SQLite would take it for an empty one.
+    if (size! > 0 && size! < MIN_BYTES) throw damaged(path, `it has ${size} bytes`);
+    // To close what was opened to be written brings its log into it. One that has a log is looked at without that. A
+    // journal is there only while the file is made.
+    const isInspected = hasLog && !this.#sizeOf("-journal");
     if (isInspected) this.#use({ readOnly: true }, (db) => this.#inspectWithLog(db)).close();
     this.#db = this.#use({}, (db) => {
       // Held until the end of the process: a second one on the same file is refused here.
@@ -98,7 +116,15 @@ export class Database {
       db.exec("COMMIT");
     });
     // Left by the inspection. With the lock held, nobody else can be using it.
-    if (isInspected) rmSync(`${path}-shm`, { force: true });
+    if (isInspected && this.#sizeOf("-shm") !== undefined) files.remove(`${path}-shm`);
+  }
+
+  #sizeOf(suffix: string): number | undefined {
+    try {
+      return this.#files.size(this.path + suffix);
+    } catch (error) {
+      throw new StorageError(`${this.path}: can't be read: ${textOf(error)}`, { cause: error });
+    }
   }
 
   /** Opens the file and does something with it; closes it again, and says why, where that fails. */
@@ -144,7 +170,7 @@ export class Database {
   #inspectWithLog(db: DatabaseSync): void {
     this.#inspect(db);
     // By now the file is locked: nobody is writing the log.
-    const good = damageInLog(readFileSync(`${this.path}-wal`));
+    const good = damageInLog(this.#files.read(`${this.path}-wal`));
     if (good === undefined) return;
     throw new StorageError(
       `${this.path}-wal is damaged after ${good} bytes: nothing was changed; restore a copy, or cut it off there ` +
@@ -162,7 +188,8 @@ export class Database {
       );
     }
     if (/malformed|not a database/i.test(text)) return damaged(path, text, error);
-    if (/readonly|read-only|unable to open/i.test(text)) {
+    const isUnlockable = (error as { errcode?: unknown }).errcode === SQLITE_IOERR_LOCK;
+    if (isUnlockable || /readonly|read-only|unable to open/i.test(text)) {
       return because(`${path} can't be written: check its permissions, or give another --data-dir`);
     }
     if (/full/i.test(text)) return because(`${path}: the disk is full: free some room`);
@@ -190,8 +217,8 @@ export class Database {
   }
 
   contacts(): ContactRow[] {
-    return this.#prepared(`SELECT ${CONTACT_COLUMNS} FROM contacts`).all() as unknown as
-      ContactRow[];
+    return this.#prepared(`SELECT ${CONTACT_COLUMNS} FROM contacts`)
+      .all() as unknown as ContactRow[];
   }
 
   /** All items that are as they were written; those that are not are counted. */
@@ -254,7 +281,7 @@ export class Database {
     }
   }
 
-  #write({ items, deletedItems, published, unpublished, contacts }: Changes): void {
+  #write({ deletedItems, items, published, contacts }: Changes): void {
     const unkeep = this.#prepared("DELETE FROM items WHERE target = ?");
     for (const target of deletedItems) unkeep.run(target);
     const keep = this.#prepared(
@@ -265,12 +292,15 @@ export class Database {
       keep.run(...valueColumns(row), ...numbers, checksumOf(row, numbers));
     }
     const unpublish = this.#prepared("DELETE FROM published WHERE target = ?");
-    for (const target of unpublished) unpublish.run(target);
     const publish = this.#prepared(
       `INSERT OR REPLACE INTO published (${PUBLISHED_COLUMNS}, checksum) ` +
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
     for (const row of published) {
+      if (!("value" in row)) {
+        unpublish.run(row.target);
+        continue;
+      }
       const { first_at, next_at, last_at, replicas, failures } = row;
       const checksum = checksumOf(row, publishedNumbers(row));
       publish.run(...valueColumns(row), first_at, next_at, last_at, replicas, failures, checksum);
@@ -320,9 +350,9 @@ function checksumOf(row: ItemRow | PublishedRow, numbers: readonly number[]): nu
   const { target, value, public_key, signature, salt, seq } = row;
   let sum = 0;
   for (const bytes of [target, value, public_key, signature, salt]) {
-    if (bytes !== null) sum = crc32(bytes as Uint8Array<ArrayBuffer>, sum);
+    if (bytes !== null) sum = crc32(bytes, sum);
   }
-  return crc32(Buffer.from(new Float64Array([seq ?? -1, ...numbers]).buffer), sum);
+  return crc32(new Uint8Array(Float64Array.of(seq ?? -1, ...numbers).buffer), sum);
 }
 
 function damaged(path: string, how: string, cause?: unknown): StorageError {
@@ -330,11 +360,6 @@ function damaged(path: string, how: string, cause?: unknown): StorageError {
     `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
     { cause },
   );
-}
-
-/** In bytes; -1 where there is no file. */
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? -1;
 }
 
 function textOf(error: unknown): string {

@@ -461,6 +461,7 @@ const OUTCOMES: [StoreOutcome, number, RegExp, Record<string, unknown>][] = [
   [{ outcome: "bad_signature" }, 400, /signature/, {}],
   [{ outcome: "wrong_target", hash: PEER_B }, 400, new RegExp(PEER_B), { hash: PEER_B }],
   [{ outcome: "unreachable", detail: "No node answered." }, 503, /^No node answered\.$/, {}],
+  [{ outcome: "busy", detail: "Too many." }, 503, /^Too many\.$/, {}],
 ];
 
 Deno.test("outcomes of a store that did not go well have their statuses", async () => {
@@ -596,6 +597,7 @@ Deno.test("a known path with another method is 405 and says what is allowed", as
     [`/network/find/${PEER_A}`, ["POST"], "GET, HEAD"],
     ["/network/stats", ["POST"], "GET, HEAD"],
     ["/network/store", ["GET", "PUT", "DELETE"], "POST"],
+    ["/network/transfers", ["POST"], "GET, HEAD"],
     [`/data/${PEER_A}`, ["POST", "DELETE", "PATCH"], "PUT, GET, HEAD"],
     ["/healthz", ["POST"], "GET, HEAD"],
     ["/readyz", ["POST"], "GET, HEAD"],
@@ -719,6 +721,7 @@ Deno.test("/openapi.json is 3.1 and describes what the routes really answer", as
     "/network/ping/{node_id}",
     "/network/stats",
     "/network/store",
+    "/network/transfers",
     "/readyz",
   ]);
   const hash = service.hold('{"a":1}');
@@ -730,6 +733,7 @@ Deno.test("/openapi.json is 3.1 and describes what the routes really answer", as
     ["/network/ping/{node_id}", `/network/ping/${STRANGER}`],
     ["/network/find/{node_id}", `/network/find/${PEER_A}?trace=1`],
     ["/network/stats", "/network/stats"],
+    ["/network/transfers", "/network/transfers"],
     ["/network/store", "/network/store", postJson({ value: 1, key: "k" })],
     ["/network/store", "/network/store", postJson("{")],
     ["/data/{hash}", `/data/${PEER_A}`, putJson(SIGNED)],

@@ -8,6 +8,7 @@ import type {
   NodeService,
   PeerReport,
   PingReport,
+  Progress,
   Readiness,
   SignedItem,
   StatsReport,
@@ -66,6 +67,7 @@ export class FakeService implements NodeService {
     (_, d) => ({ 0: 1, 20: 1, 21: 1, 140: 2, 141: 3, 160: 4 })[d] ?? 0,
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
+  underWay: Progress[] = [];
   /** Answer of the next stores, instead of storing. */
   storeOutcome: StoreOutcome | null = null;
   /** Thrown by every method that is asked. */
@@ -178,6 +180,10 @@ export class FakeService implements NodeService {
     if (value === undefined) return Promise.resolve({ outcome: "not_found" });
     const hidden = this.keyNeeded.has(hash) && key === null;
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
+  }
+
+  transfers(): Progress[] {
+    return this.underWay;
   }
 
   onProgress(): () => void {

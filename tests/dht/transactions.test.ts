@@ -11,8 +11,6 @@ const transaction = (tid: number): Transaction => ({
   tid,
   method: "ping",
   to: PEER,
-  onReply: () => {},
-  deadline: undefined,
 });
 
 function reply(t: string): Message {

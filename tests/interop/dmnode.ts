@@ -2,6 +2,7 @@
 
 import { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
+import { MemoryPublishedStore } from "../../src/dht/published.ts";
 import { MemoryItemStore } from "../../src/dht/item_store.ts";
 import { type AnnounceResult, DhtNode, type PeersResult } from "../../src/dht/node.ts";
 import { parseAllowNet } from "../../src/config.ts";
@@ -78,6 +79,7 @@ export class CoreNode {
     const effects = {
       ...itemCrypto,
       items,
+      published: new MemoryPublishedStore(id.a),
       randomBytes,
       emit: () => {},
       send: (datagram: Uint8Array, to: Endpoint) => this.#socket.send(datagram, to),

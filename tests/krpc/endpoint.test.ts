@@ -135,3 +135,34 @@ Deno.test("nobody may refer us to a narrower scope than their own, nor to an add
   }
   assert.equal(mayRefer(endpoint("1.1.1.1:1"), endpoint("8.8.8.8:0")), false);
 });
+
+Deno.test("addresses are told apart by every word, IPv4 from IPv6 with the same first one", () => {
+  const all = [
+    "1.2.3.4:1",
+    "1.2.3.5:1",
+    "[102:304::]:1",
+    "[102:304:0:1::]:1",
+    "[102:304::1:0]:1",
+    "[102:304::1]:1",
+    "[102:304:1::]:1",
+  ].map(endpoint);
+  for (const x of all) {
+    for (const y of all) {
+      assert.equal(x.sameAddress(y), x === y, `${x} and ${y}`);
+      assert.equal(x.equals(y), x === y);
+    }
+    assert.ok(x.withPort(9).sameAddress(x) && !x.withPort(9).equals(x));
+    assert.equal(`${x.withPort(1)}`, `${x}`);
+  }
+  assert.deepEqual([all[0].b, all[0].c, all[0].d, all[0].family], [0, 0, 0, 4]);
+  assert.deepEqual([all[5].b, all[5].c, all[5].d, all[5].family], [0, 0, 1, 6]);
+});
+
+Deno.test("however many addresses are written, each is written as it is", () => {
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 3_000; i++) {
+      const bytes = Uint8Array.of(i & 255, i >> 8, 7, 9, 0, 1);
+      assert.equal(Endpoint.read(bytes, 0, 4).host, `${i & 255}.${i >> 8}.7.9`);
+    }
+  }
+});

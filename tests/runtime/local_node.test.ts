@@ -77,10 +77,13 @@ Deno.test("storing under a key again raises seq; several at once get a seq each"
   await Promise.all([first.close(), second.close()]);
 });
 
-Deno.test("values and keys over the limits are refused before anything is sent", async () => {
+Deno.test("what one item does not hold is chunked; keys over the limit are refused", async () => {
   const node = await start();
-  assert.equal((await node.store(new Uint8Array(997), null)).outcome, "too_large");
-  assert.equal((await node.store(new Uint8Array(996), null)).outcome, "stored");
+  assert.equal(stored(await node.store(new Uint8Array(997), null)).kind, "chunked");
+  assert.equal(stored(await node.store(new Uint8Array(996), null)).kind, "immutable");
+  const item = { publicKey: new Uint8Array(32), signature: new Uint8Array(64), seq: 1 };
+  const tooLarge = { ...item, salt: null, value: new Uint8Array(997), cas: null };
+  assert.equal((await node.storeSigned("0".repeat(40), tooLarge)).outcome, "too_large");
   assert.equal((await node.store(latin1("v"), "k".repeat(65))).outcome, "key_too_long");
   assert.equal((await node.store(latin1("v"), "k".repeat(64))).outcome, "stored");
   await node.close();

@@ -126,3 +126,31 @@ Deno.test("closing twice is closing once; sending after it is losing", async () 
   await one.socket.close();
   one.socket.send(latin1("late"), one.at);
 });
+
+Deno.test("a socket that was never started closes too", async () => {
+  const socket = UdpSocket.bind({
+    host: "127.0.0.1",
+    port: 0,
+    receive: () => {},
+    onOverflow: () => {},
+  });
+  await socket.close();
+});
+
+Deno.test("the sockets of a process share their send slots: what one does not send, another can", async () => {
+  await using one = open();
+  await using two = open();
+  await using other = open();
+  for (let round = 1; round <= 3; round++) {
+    for (let i = 0; i < 100; i++) {
+      one.socket.send(latin1(`one ${round} ${i}`), other.at);
+      two.socket.send(latin1(`two ${round} ${i}`), other.at);
+    }
+    await other.until(200 * round);
+  }
+  assert.equal(new Set(other.received.map((r) => r.text)).size, 600);
+  for (const { text, from } of other.received) {
+    assert.ok(from.equals(text.startsWith("one") ? one.at : two.at));
+  }
+  assert.equal(one.overflows() + two.overflows(), 0);
+});

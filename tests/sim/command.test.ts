@@ -13,6 +13,8 @@ Deno.test("--json prints one object, the same one on every run but for time and 
   assert.equal(x.nodes, 40);
   assert.equal(x.found, 10);
   assert.equal(x.fetches.found, 10);
+  assert.equal(x.fetches.values, 3);
+  assert.equal(x.fetches.values_missed, 0);
   assert.ok(x.wall_s > 0 && x.rss_bytes > 1e6);
   for (const one of [x, y]) delete one.wall_s, delete one.rss_bytes;
   assert.deepEqual(x, y);
@@ -38,7 +40,9 @@ Deno.test("wrong usage ends with one line and status 2", async () => {
     [["--nodes", "1"], /whole number from 4/],
     [["--nodes", "ten"], /whole number from 4/],
     [["--loss", "1.5"], /share from 0 to 0\.95/],
+    [["--mutable", "1.5"], /share from 0 to 1\b/],
     [["--churn", "-1"], /number from 0/],
+    [["--settle", "soon"], /number from 0/],
     [["--latency", "missing.csv"], /missing\.csv can't be read/],
     [["--report", "missing/page.html"], /missing\/page\.html can't be written/],
     [["--speed", "9"], /unknown option/],

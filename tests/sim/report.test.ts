@@ -23,7 +23,7 @@ Deno.test("the summary of a run has the contract's keys, and figures in them", (
   const all = summary(RUNS[0]);
   const keys = "nodes seed lookups found success hops queries latency_ms virtual_s wall_s " +
     "rss_bytes bytes_per_node_s digest fetches replicas idle contacts_per_node " +
-    "network_size_estimate packets";
+    "network_size_estimate packets copies replication load";
   assert.deepEqual(Object.keys(all).sort(), keys.split(" ").sort());
   assert.deepEqual(Object.keys(all.hops), ["mean", "p50", "p95", "max"]);
   assert.deepEqual(Object.keys(all.queries), ["mean", "p95"]);
@@ -31,6 +31,11 @@ Deno.test("the summary of a run has the contract's keys, and figures in them", (
   assert.equal(all.nodes, 20);
   assert.equal(all.lookups, 20);
   assert.equal(all.wall_s, 1.5);
+  assert.deepEqual(Object.keys(all.copies!), ["mean", "least", "stale", "lost"]);
+  assert.deepEqual(Object.keys(all.replication), ["published", "completed", "copies"]);
+  const byType = Object.values(all.load.by_type);
+  const sum = byType.reduce((packets, of) => packets + of.packets_per_s, 0);
+  assert.ok(sum > 0 && Math.abs(sum - all.load.packets_per_s) < 0.001 * byType.length);
   for (const value of Object.values(all)) assert.notEqual(value, undefined);
 });
 
@@ -59,7 +64,8 @@ Deno.test("the fitted line is that of least squares", () => {
 });
 
 Deno.test("the conditions name the troubles that there are, and no others", () => {
-  const words = conditions({ ...CALM, silent: 0.25, hours: 2 });
+  const words = conditions({ ...CALM, silent: 0.25, settleMinutes: 5, hours: 2 });
   assert.ok(words.includes("25 % of nodes silent") && words.includes("over 2 h"));
-  assert.ok(!words.some((word) => /NAT|killed|session/.test(word)));
+  assert.ok(words.includes("5 min to settle"));
+  assert.ok(!words.some((word) => /NAT|killed|session|mutable/.test(word)));
 });

@@ -8,6 +8,7 @@ import { simulate } from "./scenarios.ts";
 Deno.test("the same seed gives the same result, another seed or scenario another one", () => {
   const trouble = {
     values: 5,
+    mutable: 0.4,
     loss: 0.02,
     duplication: 0.05,
     reordering: 0.1,
@@ -17,16 +18,27 @@ Deno.test("the same seed gives the same result, another seed or scenario another
   const first = simulate(trouble);
   assert.deepEqual(simulate(trouble), first);
   assert.match(first.digest, /^[0-9a-f]{40}$/);
-  const others = [{ seed: 2 }, { values: 6 }, { loss: 0.03 }, { latency: flatLatency(51) }];
+  const others = [
+    { seed: 2 },
+    { values: 6 },
+    { mutable: 0.2 },
+    { loss: 0.03 },
+    { latency: flatLatency(51) },
+    { settleMinutes: 1 },
+  ];
   const digests = others.map((other) => simulate({ ...trouble, ...other }).digest);
-  assert.equal(new Set([first.digest, ...digests]).size, 5);
+  assert.equal(new Set([first.digest, ...digests]).size, 7);
 });
 
 Deno.test("without troubles every lookup finds the closest node, and every value is found", () => {
-  const { lookups, fetches, replicas, lookupSamples, fetchSamples } = simulate({ values: 20 });
+  const { lookups, fetches, fetchedValues, copies, replicas, lookupSamples, fetchSamples } =
+    simulate({ values: 20 });
   assert.equal(lookups.found, 40);
   assert.equal(fetches?.found, 40);
   assert.equal(replicas, 8);
+  assert.deepEqual(fetchedValues, { count: 20, missed: 0 });
+  // Who is the eighth closest not all lookups find out where replies have room for eight.
+  assert.ok(copies!.mean > 7.5 && copies!.least >= 7, JSON.stringify(copies));
   assert.equal(lookupSamples.length, 40);
   // Nothing comes from the asker itself: at the least one round trip is paid.
   for (const { elapsed, queries } of fetchSamples) assert.ok(elapsed > 50 && queries > 0);
@@ -34,8 +46,9 @@ Deno.test("without troubles every lookup finds the closest node, and every value
 });
 
 Deno.test("where every node holds the value there is nothing to fetch", () => {
-  const { fetches, replicas } = simulate({ nodes: 8, values: 2, lookups: 2 });
+  const { fetches, fetchedValues, replicas } = simulate({ nodes: 8, values: 2, lookups: 2 });
   assert.equal(fetches, undefined);
+  assert.equal(fetchedValues.count, 0);
   assert.equal(replicas, 8);
 });
 
@@ -52,10 +65,49 @@ Deno.test("a quarter of the nodes falls silent, and values are stored on the oth
   assert.ok(lookups.success > 0.9, `${lookups.success}`);
 });
 
-Deno.test("after a partition values are read on both sides", () => {
-  const { fetches, virtualMs } = simulate({ values: 20, partitionMinutes: 10 });
+Deno.test("values outlive those that stored and those that held them", () => {
+  // Ten sessions later: of those who were there when the values were stored hardly anybody is left.
+  const { fetches, fetchedValues, copies, replication } = simulate({
+    nodes: 40,
+    values: 10,
+    lookups: 10,
+    k: 4,
+    churnMinutes: 5,
+    settleMinutes: 50,
+  });
   assert.equal(fetches?.success, 1);
-  assert.ok(virtualMs > 10 * 60_000);
+  assert.deepEqual(fetchedValues, { count: 10, missed: 0 });
+  assert.equal(copies?.lost, 0);
+  assert.ok(replication.completed > 0 && replication.copies > 10 * 4);
+});
+
+Deno.test("who stored a value puts it back where all of its holders are gone", () => {
+  const trouble = { values: 40, k: 2, kill: 0.8 };
+  const atOnce = simulate(trouble), later = simulate({ ...trouble, settleMinutes: 75 });
+  assert.ok(atOnce.fetchedValues.missed > atOnce.copies!.lost);
+  assert.equal(later.fetchedValues.missed, later.copies!.lost);
+  assert.equal(later.copies!.lost, atOnce.copies!.lost);
+  assert.ok(later.replication.published > 0);
+});
+
+Deno.test("the copies of half of the nodes are made up for", () => {
+  const trouble = { values: 20, kill: 0.5 };
+  const atOnce = simulate(trouble), later = simulate({ ...trouble, settleMinutes: 30 });
+  assert.ok(atOnce.copies!.mean < 7, `${atOnce.copies!.mean}`);
+  assert.ok(later.copies!.mean > 7.5, `${later.copies!.mean}`);
+});
+
+Deno.test("after a partition the newest versions are everywhere", () => {
+  const trouble = { values: 20, mutable: 0.5, partitionMinutes: 20 };
+  const atOnce = simulate(trouble);
+  // The halves do not know of each other yet: what the measurement calls a failure must show.
+  assert.ok(atOnce.fetches!.success < 1 && atOnce.copies!.stale > 0);
+  const { fetches, fetchedValues, copies, virtualMs } = simulate({ ...trouble, settleMinutes: 15 });
+  assert.equal(fetches?.success, 1);
+  assert.deepEqual(fetchedValues, { count: 20, missed: 0 });
+  assert.equal(copies?.stale, 0);
+  assert.equal(copies?.lost, 0);
+  assert.ok(virtualMs > 35 * 60_000);
 });
 
 Deno.test("under churn newcomers take the places of those that leave", () => {

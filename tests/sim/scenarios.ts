@@ -1,6 +1,6 @@
 // Small simulations for tests: a scenario without troubles, to which each test adds its own.
 
-import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
 import { flatLatency } from "../../src/sim/latency.ts";
 import { runScenario, type Scenario, type ScenarioResult } from "../../src/sim/scenario.ts";
 
@@ -8,6 +8,7 @@ export const CALM: Scenario = {
   nodes: 60,
   lookups: 40,
   values: 0,
+  mutable: 0,
   seed: 1,
   latency: flatLatency(50),
   loss: 0,
@@ -20,6 +21,7 @@ export const CALM: Scenario = {
   kill: 0,
   partitionMinutes: 0,
   churnMinutes: 0,
+  settleMinutes: 0,
   hours: 0,
   k: 8,
   alpha: 3,
@@ -27,5 +29,6 @@ export const CALM: Scenario = {
 };
 
 export function simulate(changes: Partial<Scenario> = {}): ScenarioResult {
-  return runScenario({ ...CALM, ...changes }, itemCrypto);
+  const crypto = { ...itemCrypto, signer: (seed: Uint8Array) => new Identity(seed) };
+  return runScenario({ ...CALM, ...changes }, crypto);
 }

@@ -6,7 +6,8 @@ import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
 import { itemCrypto } from "../../src/runtime/crypto.ts";
-import type { SavedContact } from "../../src/storage/database.ts";
+import type { Published } from "../../src/dht/published.ts";
+import type { SavedContact } from "../../src/storage/rows.ts";
 
 export const NODE_ID = Id.parse("000102030405060708090a0b0c0d0e0f10111213")!;
 
@@ -14,9 +15,16 @@ export const NODE_ID = Id.parse("000102030405060708090a0b0c0d0e0f10111213")!;
 export const SEED = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
 export const PUBLIC_KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
+/** Schema 1 has its id and endpoint alone. */
 export const CONTACT: SavedContact = {
   id: Id.parse("ffeeddccbbaa99887766554433221100ffeeddcc")!,
   endpoint: Endpoint.parse("127.0.0.1", 9)!,
+  firstSeen: Date.UTC(2026, 0, 1),
+  lastSeen: Date.UTC(2026, 0, 2) + 0.5,
+  rtt: 12.25,
+  rttVariation: 3.5,
+  answerRate: 0.875,
+  parts: { since: "the second schema" },
 };
 
 export const VALUE = "kept since the first schema";
@@ -25,6 +33,16 @@ export const ITEM: StoredItem = {
   ...immutableItem(itemCrypto, bencodeBytes(new TextEncoder().encode(VALUE))),
   storedAt: Date.UTC(2026, 0, 1),
   expiresAt: Date.UTC(2200, 0, 1),
+};
+
+/** Since schema 2. */
+export const PUBLISHED: Published = {
+  item: immutableItem(itemCrypto, bencodeBytes(new TextEncoder().encode("published"))),
+  firstAt: Date.UTC(2026, 0, 1),
+  nextAt: Date.UTC(2200, 0, 1),
+  lastAt: Date.UTC(2026, 0, 2) + 0.5,
+  replicas: 20,
+  failures: 1,
 };
 
 export function fromFileUrl(name: string): string {

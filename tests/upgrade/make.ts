@@ -3,15 +3,21 @@
 
 import { join } from "node:path";
 import { Identity } from "../../src/runtime/crypto.ts";
+import { files } from "../../src/runtime/files.ts";
 import { Database } from "../../src/storage/database.ts";
-import { CONTACT, fromFileUrl, ITEM, NODE_ID, SEED } from "./known.ts";
+import { contactRow, itemRow, publishedRow } from "../../src/storage/rows.ts";
+import { CONTACT, fromFileUrl, ITEM, NODE_ID, PUBLISHED, SEED } from "./known.ts";
 
 const directory = fromFileUrl(`schema-${Deno.args[0]}`);
 await Deno.mkdir(directory);
-const database = new Database(join(directory, "dmnode.sqlite"));
+const database = new Database(join(directory, "dmnode.sqlite"), { files, mayBeEmpty: true });
 database.setMeta("node_id", NODE_ID.toBytes());
-database.saveContacts([CONTACT]);
-database.saveItems([ITEM], []);
+database.commit({
+  deletedItems: [],
+  items: [itemRow(ITEM)],
+  published: [publishedRow(PUBLISHED)],
+  contacts: [contactRow(CONTACT)],
+});
 database.close();
 await Deno.writeTextFile(join(directory, "identity.pem"), new Identity(SEED).toPem(), {
   mode: 0o600,

@@ -2,14 +2,28 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { files } from "../../src/runtime/files.ts";
+import { Database } from "../../src/storage/database.ts";
+import { publishedOf, savedContact } from "../../src/storage/rows.ts";
 import { type NodeProcess, run, withNodes } from "../program/program.ts";
-import { fromFileUrl, ITEM, NODE_ID, PUBLIC_KEY, VALUE } from "./known.ts";
+import { inTemporaryDirectory } from "../storage/temporary.ts";
+import { CONTACT, fromFileUrl, ITEM, NODE_ID, PUBLIC_KEY, PUBLISHED, VALUE } from "./known.ts";
 
 async function copy(from: string, to: string): Promise<void> {
   await Deno.mkdir(to, { mode: 0o700 });
   for await (const { name } of Deno.readDir(from)) {
     await Deno.copyFile(join(from, name), join(to, name));
   }
+}
+
+/** Comparable, whatever kind of byte array a database yields. */
+function plain(record: object): unknown {
+  return JSON.parse(
+    JSON.stringify(
+      record,
+      (_, value) => ArrayBuffer.isView(value) ? [...value as Uint8Array] : value,
+    ),
+  );
 }
 
 async function value({ api }: NodeProcess, hash: string): Promise<string> {
@@ -38,6 +52,22 @@ for (const { name } of [...Deno.readDirSync(fromFileUrl("."))]) {
       }
     }),
   );
+
+  Deno.test(`${name}: contacts and published values are as they were saved`, () =>
+    inTemporaryDirectory(async (path) => {
+      await copy(fromFileUrl(name), path("data"));
+      const database = new Database(path("data/dmnode.sqlite"), { files, mayBeEmpty: false });
+      const [contact, ...others] = database.contacts().map(savedContact);
+      const published = Array.from(database.published(), publishedOf);
+      database.close();
+      const { id, endpoint } = CONTACT;
+      const isFirst = name === "schema-1";
+      assert.deepEqual(
+        [plain(contact), others],
+        [plain(isFirst ? { id, endpoint } : CONTACT), []],
+      );
+      assert.deepEqual(published.map(plain), isFirst ? [] : [plain(PUBLISHED)]);
+    }));
 }
 
 Deno.test(

@@ -1,0 +1,70 @@
+// Where a passphrase comes from: a file, a variable, or somebody at the terminal. Never the command line, which every
+// user of the machine can see.
+
+import { PASSPHRASE_VARIABLE } from "../runtime/permissions.ts";
+import { UserError } from "./errors.ts";
+
+const ENTER = [0x0a, 0x0d], BACKSPACE = [0x08, 0x7f], CTRL_C = 0x03, CTRL_D = 0x04, CTRL_U = 0x15;
+
+/**
+ * The passphrase: the first line of `file`, or DMNODE_PASSPHRASE, or what is typed at the terminal; twice, where it is
+ * a `isNew` one.
+ *
+ * @throws {UserError} where there is none
+ */
+export function readPassphrase(file: string | undefined, isNew: boolean): string {
+  const given = file === undefined ? Deno.env.get(PASSPHRASE_VARIABLE) : firstLineOf(file);
+  if (given !== undefined) return notEmpty(given);
+  if (!Deno.stdin.isTerminal()) {
+    throw new UserError(
+      `a passphrase is needed: set ${PASSPHRASE_VARIABLE}, name a --passphrase-file, or type it at a terminal`,
+      true,
+    );
+  }
+  const typed = notEmpty(ask("Passphrase: "));
+  if (isNew && ask("The same again: ") !== typed) throw new UserError("the passphrases differ");
+  return typed;
+}
+
+function firstLineOf(file: string): string {
+  try {
+    return Deno.readTextFileSync(file).split(/\r?\n/)[0];
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new UserError(`${file} can't be read: ${reason}`);
+  }
+}
+
+function notEmpty(passphrase: string): string {
+  if (passphrase === "") throw new UserError("the passphrase is empty", true);
+  return passphrase;
+}
+
+/** Reads a line that is not shown. */
+function ask(prompt: string): string {
+  const say = (text: string) => Deno.stderr.writeSync(new TextEncoder().encode(text));
+  const typed: number[] = [], buffer = new Uint8Array(64);
+  say(prompt);
+  Deno.stdin.setRaw(true);
+  try {
+    for (;;) {
+      const count = Deno.stdin.readSync(buffer);
+      if (count === null) throw new UserError("no passphrase was given");
+      for (const byte of buffer.subarray(0, count)) {
+        if (ENTER.includes(byte)) return new TextDecoder().decode(Uint8Array.from(typed));
+        if (byte === CTRL_C || byte === CTRL_D) throw new UserError("no passphrase was given");
+        if (byte === CTRL_U) typed.length = 0;
+        else if (BACKSPACE.includes(byte)) removeLast(typed);
+        else typed.push(byte);
+      }
+    }
+  } finally {
+    Deno.stdin.setRaw(false);
+    say("\n");
+  }
+}
+
+/** Takes the last character, of however many bytes in UTF-8, off the end. */
+function removeLast(bytes: number[]): void {
+  while ((bytes.pop()! & 0xc0) === 0x80);
+}

@@ -1,0 +1,77 @@
+// Puts the items of one large value, several at a time.
+
+import type { Item } from "../dht/item.ts";
+import { byteStringContent } from "../krpc/bencode.ts";
+import type { Id } from "../krpc/id.ts";
+import { Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
+
+/** Items of one value on their way to the network. */
+export class Upload {
+  readonly #transfer: Transfer;
+  readonly #onChunk: (bytes: number) => void;
+  readonly #window = new Slots(WINDOW);
+  readonly #begun = new Set<Promise<void>>();
+  #failure: unknown;
+  #replicas = Infinity;
+
+  /** `onChunk` hears how many bytes of the value each acknowledged chunk holds. */
+  constructor(transfer: Transfer, onChunk: (bytes: number) => void) {
+    this.#transfer = transfer;
+    this.#onChunk = onChunk;
+  }
+
+  /** The least number of nodes that acknowledged any item so far. */
+  get replicas(): number {
+    return this.#replicas;
+  }
+
+  /**
+   * Begins to put an item, once there is room in the window.
+   *
+   * @throws what an earlier item failed with
+   */
+  async begin(item: Item): Promise<void> {
+    await this.#window.take();
+    if (this.#failure !== undefined) {
+      this.#window.release();
+      throw this.#failure;
+    }
+    const put = this.#put(item);
+    this.#begun.add(put);
+    put.finally(() => this.#begun.delete(put));
+  }
+
+  async #put(item: Item): Promise<void> {
+    try {
+      await this.put(item);
+    } catch (error) {
+      this.#failure ??= error;
+    }
+    this.#window.release();
+  }
+
+  /** Waits for all items that were begun. @throws what one of them failed with */
+  async finish(): Promise<void> {
+    await Promise.all(this.#begun);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /**
+   * Puts an item; resolves to the nodes that acknowledged it.
+   *
+   * @throws {TransferError} `not_stored` or `aborted`
+   */
+  async put(item: Item): Promise<readonly Id[]> {
+    const stored = await this.#transfer.put(item);
+    if (stored.length === 0) {
+      throw new TransferError(
+        "not_stored",
+        `No node acknowledged part ${item.target} of the value.`,
+      );
+    }
+    this.#replicas = Math.min(this.#replicas, stored.length);
+    this.#transfer.move();
+    this.#onChunk(byteStringContent(item.value)?.length ?? 0);
+    return stored;
+  }
+}

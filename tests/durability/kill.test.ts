@@ -1,0 +1,108 @@
+// A node that is killed with -9 at any moment comes back with every value that it has acknowledged.
+//
+// DMNODE_KILLS is how often (200); DMNODE names an executable to use in place of the source.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { NodeProcess } from "../program/program.ts";
+import { type Answer, Client, MUTABLE_TARGET, targetOf } from "./client.ts";
+
+const KILLS = Number(Deno.env.get("DMNODE_KILLS") ?? 200);
+
+/** Puts at a time, and at most in a round: what is stored is loaded again at each start. */
+const WINDOW = 8, PUTS_A_ROUND = 120;
+
+/** Every so many rounds the node is killed while it starts, and all values are looked at. */
+const EVERY_FEW = 10;
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What the node has acknowledged. */
+class Acknowledged {
+  readonly values: string[] = [];
+  seq = 0;
+  #sentSeq = 0;
+  #count = 0;
+
+  /** Puts values until the client is closed, or `PUTS_A_ROUND` are stored. */
+  async write(client: Client): Promise<void> {
+    const last = this.#count + PUTS_A_ROUND;
+    let isOver = false;
+    const note = (answer: Answer, stored: () => void) => {
+      if (answer.kind === "response") stored();
+      else isOver = true;
+      // Nothing but the end of the node keeps it from storing.
+      assert.notEqual(answer.kind, "error", JSON.stringify(answer));
+    };
+    const writers = Array.from({ length: WINDOW }, async (_, i) => {
+      while (!isOver && this.#count < last) {
+        if (i === 0) {
+          const seq = ++this.#sentSeq;
+          note(await client.putMutable(seq, `version ${seq}`), () => this.seq = seq);
+        } else {
+          const value = `${this.#count++} ${"x".repeat(Math.floor(Math.random() * 900))}`;
+          note(await client.put(value), () => this.values.push(value));
+        }
+      }
+    });
+    await Promise.all(writers);
+  }
+
+  /** Fails for a value from `first` on that the node does not hold as it was acknowledged. */
+  async verify(client: Client, first: number): Promise<void> {
+    const decoder = new TextDecoder();
+    let next = first;
+    const readers = Array.from({ length: WINDOW }, async () => {
+      while (next < this.values.length) {
+        const value = this.values[next++];
+        const found = (await client.get(targetOf(value))).value as Uint8Array | undefined;
+        assert.equal(found && decoder.decode(found), value, "lost");
+      }
+    });
+    await Promise.all(readers);
+    const { seq = 0 } = await client.get(MUTABLE_TARGET);
+    assert.ok(seq >= this.seq && seq <= this.#sentSeq, `seq ${seq}, acknowledged ${this.seq}`);
+  }
+}
+
+Deno.test(`${KILLS} times kill -9: every acknowledged value is there again`, async () => {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-kill-" });
+  const dataDir = join(directory, "data"), options = { cwd: directory };
+  const acknowledged = new Acknowledged();
+  let rounds = 0, verified = 0;
+  let node: NodeProcess | undefined;
+  try {
+    while (rounds < KILLS) {
+      if (rounds++ % EVERY_FEW === 0) {
+        verified = 0;
+        const args = ["--p2p-port", "0", "--api-port", "0", "--data-dir", dataDir];
+        node = new NodeProcess(args, options);
+        await pause(Math.random() * 400);
+        await node.stop("SIGKILL");
+        continue;
+      }
+      node = await NodeProcess.start(dataDir, [], options);
+      const client = new Client(node.udp);
+      await acknowledged.verify(client, verified);
+      verified = acknowledged.values.length;
+      const writing = acknowledged.write(client);
+      await pause(20 + Math.random() * 280);
+      assert.equal((await node.stop("SIGKILL")).signal, "SIGKILL");
+      client.close();
+      await writing;
+      assert.ok(!node.lines.some(({ level }) => level === "error" || level === "warning"));
+    }
+    node = await NodeProcess.start(dataDir, [], options);
+    const client = new Client(node.udp);
+    await acknowledged.verify(client, 0);
+    client.close();
+    assert.equal((await node.stop("SIGTERM")).code, 0);
+    assert.ok(acknowledged.values.length > KILLS && acknowledged.seq > KILLS / 2);
+    console.log(
+      `${acknowledged.values.length} values and ${acknowledged.seq} versions of one acknowledged`,
+    );
+  } finally {
+    await node?.stop("SIGKILL");
+    await Deno.remove(directory, { recursive: true });
+  }
+});

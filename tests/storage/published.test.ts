@@ -1,0 +1,97 @@
+// This node's own values: kept until they are removed, whatever the disk does meanwhile.
+
+import assert from "node:assert/strict";
+import { immutableItem } from "../../src/dht/item.ts";
+import type { Published } from "../../src/dht/published.ts";
+import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { CommitQueue } from "../../src/storage/commit_queue.ts";
+import { DurablePublishedStore } from "../../src/storage/published.ts";
+import { latin1 } from "../packets.ts";
+import { TestDisk } from "./test_disk.ts";
+
+/** A value that was never published yet. */
+function published(text: string): Published {
+  const item = immutableItem(itemCrypto, latin1(`${text.length}:${text}`));
+  return { item, firstAt: 1, nextAt: 2, lastAt: -Infinity, replicas: 0, failures: 0 };
+}
+
+const summary = (entries: Iterable<Published>) =>
+  Array.from(entries, ({ item, replicas }) => `${item.target} ${replicas}`).sort();
+
+async function withStore(
+  run: (store: DurablePublishedStore, disk: TestDisk, queue: CommitQueue) => Promise<void>,
+): Promise<void> {
+  const disk = new TestDisk();
+  const observer = { failed: () => {}, recovered: () => {} };
+  const queue = new CommitQueue((changes) => disk.commit(changes), observer);
+  try {
+    await run(new DurablePublishedStore(queue, disk.published(), 1), disk, queue);
+    // What the store holds is what comes back.
+    await queue.flush();
+    await queue.flush();
+  } finally {
+    disk.isFull = false;
+    await queue.close();
+  }
+}
+
+Deno.test("values are saved, updated together, and removed", () =>
+  withStore(async (store, disk, queue) => {
+    const [a, b] = ["a", "b"].map(published);
+    store.save(a);
+    store.save(b);
+    assert.equal(store.get(a.item.target), a, "at once");
+    await queue.flush();
+    assert.deepEqual(summary(disk.published()), summary([a, b]));
+    const later = [a, b].map((one, i) => ({ ...one, replicas: 10 + i, lastAt: 5, nextAt: 6 }));
+    for (const one of later) store.save(one);
+    store.save(later[0]);
+    await queue.flush();
+    assert.equal(disk.commits, 2);
+    assert.deepEqual(summary(disk.published()), summary(later));
+    store.remove(a.item.target);
+    store.remove(a.item.target);
+    await queue.flush();
+    assert.deepEqual([store.count, summary(store.entries())], [1, summary([later[1]])]);
+    assert.deepEqual(summary(disk.published()), summary(store.entries()));
+    const again = new DurablePublishedStore(queue, disk.published(), 2);
+    assert.deepEqual(again.get(b.item.target), disk.published()[0]);
+  }));
+
+Deno.test("whether a value is on disk is told; where it is not, that is made up for", () =>
+  withStore(async (store, disk, queue) => {
+    const [a, b, c] = ["a", "b", "c"].map(published);
+    const answers: boolean[] = [];
+    store.save(b);
+    store.save(c);
+    await queue.flush();
+    disk.isFull = true;
+    store.save(a, (isSaved) => answers.push(isSaved));
+    store.save({ ...b, replicas: 1 });
+    store.remove(c.item.target);
+    await queue.flush();
+    assert.deepEqual(answers, [false]);
+    store.save({ ...b, replicas: 2 }, (isSaved) => answers.push(isSaved));
+    disk.isFull = false;
+    await queue.flush();
+    await queue.flush();
+    assert.deepEqual(answers, [false, true]);
+    assert.deepEqual(summary(disk.published()), summary([a, { ...b, replicas: 2 }]));
+    assert.deepEqual(summary(disk.published()), summary(store.entries()));
+  }));
+
+Deno.test("what is removed and saved again stays", () =>
+  withStore(async (store, disk, queue) => {
+    const a = published("a");
+    store.save(a);
+    await queue.flush();
+    store.remove(a.item.target);
+    store.save({ ...a, replicas: 7 });
+    await queue.flush();
+    assert.deepEqual(summary(disk.published()), summary(store.entries()));
+    assert.equal(disk.published()[0].replicas, 7);
+    store.save({ ...a, replicas: 8 });
+    store.remove(a.item.target);
+    await queue.flush();
+    assert.deepEqual(disk.published(), []);
+  }));

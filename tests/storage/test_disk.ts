@@ -1,0 +1,66 @@
+// A disk that is full, or slow, when a test wants it to be. It keeps what the database would keep.
+
+import type { StoredItem } from "../../src/dht/item.ts";
+import type { Changes } from "../../src/storage/commit_queue.ts";
+import { StorageError } from "../../src/storage/database.ts";
+import {
+  itemRow,
+  publishedOf,
+  type PublishedRow,
+  type SavedContact,
+  savedContact,
+  storedItem,
+} from "../../src/storage/rows.ts";
+import type { Published } from "../../src/dht/published.ts";
+
+export class TestDisk {
+  isFull = false;
+  commits = 0;
+  contacts: SavedContact[] = [];
+  readonly #items = new Map<string, ReturnType<typeof itemRow>>();
+  readonly #published = new Map<string, PublishedRow>();
+  #held: PromiseWithResolvers<void> | undefined;
+  #asked = Promise.withResolvers<void>();
+
+  constructor(items: readonly StoredItem[] = []) {
+    for (const item of items) this.#items.set(`${item.target.toBytes()}`, itemRow(item));
+  }
+
+  items(): StoredItem[] {
+    return Array.from(this.#items.values(), storedItem);
+  }
+
+  published(): Published[] {
+    return Array.from(this.#published.values(), publishedOf);
+  }
+
+  /** Commits wait from now on. */
+  hold(): void {
+    this.#held = Promise.withResolvers();
+    this.#asked = Promise.withResolvers();
+  }
+
+  /** Resolves when a commit waits. */
+  get asked(): Promise<void> {
+    return this.#asked.promise;
+  }
+
+  release(): void {
+    this.#held?.resolve();
+    this.#held = undefined;
+  }
+
+  async commit(changes: Changes): Promise<void> {
+    this.#asked.resolve();
+    await this.#held?.promise;
+    if (this.isFull) throw new StorageError("the disk is full: free some room");
+    this.commits++;
+    for (const target of changes.deletedItems) this.#items.delete(`${target}`);
+    for (const row of changes.items) this.#items.set(`${row.target}`, row);
+    for (const row of changes.published) {
+      if ("value" in row) this.#published.set(`${row.target}`, row);
+      else this.#published.delete(`${row.target}`);
+    }
+    if (changes.contacts !== undefined) this.contacts = changes.contacts.map(savedContact);
+  }
+}
