@@ -36,10 +36,16 @@ const PYTHON = "/usr/bin/python3";
 /** Where the interoperability tests install the npm peer, with a program that runs it. */
 const NPM_PEER = here("../tests/interop/peers/");
 
+/** Where the benchmark of networks does. */
+const NETWORK_PEERS = here("peers/");
+
 interface Peer {
   readonly install: string;
+  /** Those of its protocol that are like ours; all of them where it is ours. */
+  readonly queries?: readonly Query[];
   isInstalled(): Promise<boolean>;
-  start(running: Running, swarm: Swarm): Promise<Server>;
+  /** Starts one that has joined a swarm: the one that `openSwarm` makes, or one of its own kind. */
+  start(running: Running, openSwarm: () => Swarm): Promise<Server>;
 }
 
 const PEERS: Record<string, Peer> = {
@@ -47,7 +53,8 @@ const PEERS: Record<string, Peer> = {
     install: "it needs Node and `npm ci` in tests/interop/peers",
     isInstalled: () =>
       succeeds("node", ["-e", `require.resolve("${NPM_PEER}node_modules/bittorrent-dht")`]),
-    async start(running, { bootstrap: { host, port } }) {
+    async start(running, openSwarm) {
+      const { bootstrap: { host, port } } = openSwarm();
       const request = JSON.stringify({ id: 1, cmd: "start", bootstrap: [`${host}:${port}`] });
       const server = await running.start("node", [`${NPM_PEER}bittorrent_dht.mjs`], `${request}\n`);
       return { ...server, port: Number(server.nodes![0].address.split(":")[1]) };
@@ -56,9 +63,20 @@ const PEERS: Record<string, Peer> = {
   libtorrent: {
     install: "it needs `apt-get install python3-libtorrent`",
     isInstalled: () => succeeds(PYTHON, ["-c", "import libtorrent"]),
-    start: (running, { bootstrap: { host, port } }) => {
+    start: (running, openSwarm) => {
+      const { bootstrap: { host, port } } = openSwarm();
       const script = here("load/libtorrent_server.py");
       return running.start(PYTHON, ["-W", "ignore", script, host, `${port}`]);
+    },
+  },
+  hyperdht: {
+    install: "it needs Node and `npm ci` in bench/peers",
+    queries: ["ping", "find_node"],
+    isInstalled: () =>
+      succeeds("node", ["-e", `require.resolve("${NETWORK_PEERS}node_modules/hyperdht")`]),
+    start: async (running) => {
+      const server = await running.start("node", [here("load/hyperdht_server.mjs")]);
+      return { ...server, protocol: "dht-rpc" };
     },
   },
 };
@@ -122,14 +140,24 @@ export async function againstPeers(running: Running): Promise<Comparison[]> {
   const compared: Comparison[] = [];
   await using swarms = new AsyncDisposableStack();
   for (const [i, [name, peer]] of Object.entries(PEERS).entries()) {
-    if (await peer.isInstalled()) {
-      const server = await peer.start(running, swarms.use(new Swarm(PEER_SWARM_PORT + i)));
-      servers[name] = { ...server, item: `${await putItems((query) => askOnce(server, query))}` };
-    } else console.log(`\n${name}: skipped, ${peer.install}`);
+    if (!await peer.isInstalled()) {
+      console.log(`\n${name}: skipped, ${peer.install}`);
+      continue;
+    }
+    const openSwarm = () => swarms.use(new Swarm(PEER_SWARM_PORT + i));
+    const server = await peer.start(running, openSwarm);
+    const item = peer.queries === undefined && await putItems((query) => askOnce(server, query));
+    servers[name] = item ? { ...server, item: `${item}` } : server;
   }
   if (Object.keys(servers).length === 1) return [];
   for (const query of ["ping", "find_node", "get_peers", "get"] as const) {
-    compared.push({ title: query, samples: await running.load(query, servers) });
+    const answering = Object.entries(servers).filter(([name]) =>
+      PEERS[name]?.queries?.includes(query) ?? true
+    );
+    compared.push({
+      title: query,
+      samples: await running.load(query, Object.fromEntries(answering)),
+    });
   }
   return compared;
 }
@@ -206,6 +234,11 @@ export function printPeers(how: string, compared: readonly Comparison[]): void {
     [...header, ...SAMPLE_HEADER],
     rows,
   );
+  if (compared.some(({ samples }) => samples.has("hyperdht"))) {
+    console.log(
+      "\nhyperdht is asked in its own protocol, dht-rpc; of its queries these two are like KRPC's.",
+    );
+  }
 }
 
 function sampleColumns(samples: readonly Sample[]): string[] {

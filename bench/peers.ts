@@ -1,8 +1,8 @@
 // `make bench-peers`: this node against the DHT nodes that npm and Debian offer. First the queries that one node
 // serves; then whole networks on loopback, idle, at work, and with a quarter of the nodes silent.
 //
-// deno run --allow-all bench/peers.ts [--nodes N] [--operations N] [--idle SECONDS] [--only load|networks]
-//                                     [--kinds dmnode,bittorrent-dht,...] [--json]
+// deno run --allow-all bench/peers.ts [--nodes N] [--operations N] [--idle SECONDS] [--rounds N]
+//                                     [--only load|networks] [--kinds dmnode,bittorrent-dht,...] [--json]
 
 import { parseArgs } from "node:util";
 import { againstPeers, printPeers } from "./load.ts";
@@ -15,6 +15,8 @@ const { values: options } = parseArgs({
     operations: { type: "string", default: "200" },
     // As long as the longest interval at which any of them looks after its contacts.
     idle: { type: "string", default: "60" },
+    // Of serving; short ones, of which some are undisturbed on a machine that does other things too.
+    rounds: { type: "string", default: "11" },
     only: { type: "string" },
     kinds: { type: "string" },
     json: { type: "boolean", default: false },
@@ -178,7 +180,7 @@ async function benchServing(): Promise<void> {
   try {
     const generator = await buildGenerator(directory);
     if (typeof generator !== "string") return console.log(`Served queries: ${generator.skipped}.`);
-    const load = { seconds: 0.5, rounds: 11, window: 32 };
+    const load = { seconds: 0.5, rounds: positive("rounds"), window: 32 };
     await using running = new Running(generator, await twoCores(), load);
     printPeers(
       `on one core, ${load.window} outstanding; medians of ${load.rounds} rounds of ${load.seconds} s`,
@@ -347,7 +349,7 @@ function sleep(seconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-function positive(name: "nodes" | "operations" | "idle"): number {
+function positive(name: "nodes" | "operations" | "idle" | "rounds"): number {
   const value = Number(options[name]);
   return Number.isInteger(value) && value > 0
     ? value

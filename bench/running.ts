@@ -46,6 +46,8 @@ export interface Server {
   readonly host: string;
   /** The item to ask it for. */
   readonly item: string;
+  /** KRPC where it is not given. */
+  readonly protocol?: "dht-rpc";
   /** How the npm peer's program tells where it is. */
   readonly nodes?: readonly { address: string }[];
 }
@@ -150,6 +152,7 @@ export class Running implements AsyncDisposable {
         const sample = await this.#sample(server, query, [
           ...(query === "get" ? ["--target", server.item] : []),
           ...(name === "echo" ? ["--echo"] : []),
+          ...(server.protocol === "dht-rpc" ? ["--dht-rpc"] : []),
         ]);
         results.push([name, sample]);
       }

@@ -1,5 +1,5 @@
-// Closed-loop load generator for KRPC servers on loopback: keeps W queries outstanding and prints
-// one JSON line of what came back.
+// Closed-loop load generator for KRPC servers on loopback, and for those of dht-rpc 6: keeps W
+// queries outstanding and prints one JSON line of what came back.
 //
 // One UDP socket speaks for many source addresses (127.1.0.1 and up, chosen per datagram with
 // IP_PKTINFO), so that a server's limits per address are met as they would be by many strangers
@@ -23,6 +23,7 @@ enum {
   RX_BYTES = 4096,        // longer replies are cut and count as bad
   TX_BYTES = 192,         // the longest query is 124 bytes
   MAX_WINDOW = 4096,
+  MAX_RPC_WINDOW = 256,   // a transaction id of dht-rpc has two bytes, slot and generation
   MAX_SOURCES = 65000,    // 127.1.0.1 to 127.1.253.232
   MAX_DEPTH = 8,
   MAX_LATENCY_US = 200000 // the last bucket holds everything slower
@@ -210,6 +211,46 @@ static bool build_template(template_t *q, const char *type, bool read_only) {
   return true;
 }
 
+// ---- dht-rpc: a byte of type and version, flags, transaction id, the receiver's address; then what the flags say ----
+
+enum { RPC_REQUEST = 0x03, RPC_REPLY = 0x13, RPC_TID_AT = 2, RPC_HEAD = 10, RPC_ID = 32, RPC_NODE = 6 };
+enum { RPC_HAS_ID = 1, RPC_HAS_TOKEN = 2, RPC_INTERNAL = 4, RPC_HAS_TARGET = 8 };        // of a request
+enum { RPC_HAS_NODES = 4, RPC_HAS_ERROR = 8, RPC_HAS_VALUE = 16 };                       // of a reply
+enum { RPC_PING = 0, RPC_FIND_NODE = 2 };
+
+static bool build_rpc_template(template_t *q, const char *type, const struct sockaddr_in *to) {
+  bool is_ping = strcmp(type, "ping") == 0;
+  if (!is_ping && strcmp(type, "find_node") != 0) return false;
+  memset(q, 0, sizeof *q);
+  q->bytes[0] = RPC_REQUEST;
+  q->bytes[1] = is_ping ? RPC_INTERNAL : RPC_INTERNAL | RPC_HAS_TARGET;
+  memcpy(q->bytes + 4, &to->sin_addr, 4);
+  uint16_t port = ntohs(to->sin_port);
+  q->bytes[8] = (uint8_t)port, q->bytes[9] = (uint8_t)(port >> 8);
+  q->bytes[RPC_HEAD] = is_ping ? RPC_PING : RPC_FIND_NODE;
+  q->length = RPC_HEAD + 1;
+  q->t_at = RPC_TID_AT;
+  if (!is_ping) q->target_at = append_gap(q, RPC_ID);
+  return true;
+}
+
+// A reply without an error, whole.
+static bool read_rpc_reply(const uint8_t *p, size_t length, message_t *m) {
+  memset(m, 0, sizeof *m);
+  if (length < RPC_HEAD || p[0] != RPC_REPLY || p[1] & (RPC_HAS_ERROR | RPC_HAS_VALUE)) return false;
+  size_t at = RPC_HEAD;
+  m->t = (bytes_t){p + RPC_TID_AT, 2};
+  m->has_id = p[1] & RPC_HAS_ID;
+  m->has_token = p[1] & RPC_HAS_TOKEN;
+  at += (m->has_id ? RPC_ID : 0) + (m->has_token ? RPC_ID : 0);
+  if (p[1] & RPC_HAS_NODES) {
+    if (at >= length || p[at] > 0xfc) return false; // the count; more than 252 would take more bytes
+    m->nodes = (bytes_t){p + at + 1, (size_t)p[at] * RPC_NODE};
+    at += 1 + m->nodes.length;
+  }
+  return at == length;
+}
+
 // ---- the socket: batches with a source address each ----
 
 typedef union {
@@ -295,7 +336,7 @@ static struct {
   const char *query, *host;
   unsigned port, window, sources, timeout_ms;
   double seconds, warmup;
-  bool read_only, echo, has_target;
+  bool read_only, echo, rpc, has_target;
   uint8_t target[20];
 } options = {.query = "find_node",
              .host = "127.0.0.1",
@@ -317,13 +358,18 @@ static void ask(uint16_t slot, uint64_t now) {
   s->sent_ns = now;
   uint8_t *out = next_send(s->source, query.length);
   memcpy(out, query.bytes, query.length);
-  memcpy(out + query.id_at, source_ids[s->source], 20);
+  if (query.id_at) memcpy(out + query.id_at, source_ids[s->source], 20);
   if (query.target_at) {
     if (options.has_target) memcpy(out + query.target_at, options.target, 20);
-    else random_id(out + query.target_at);
+    else random_id(out + query.target_at); // of dht-rpc's 32 bytes the last 12 stay zero
   }
-  memcpy(out + query.t_at, &slot, 2);
-  memcpy(out + query.t_at + 2, &s->generation, 2);
+  if (options.rpc) {
+    s->generation &= 0xff;
+    out[query.t_at] = (uint8_t)slot, out[query.t_at + 1] = (uint8_t)s->generation;
+  } else {
+    memcpy(out + query.t_at, &slot, 2);
+    memcpy(out + query.t_at + 2, &s->generation, 2);
+  }
   sent++;
 }
 
@@ -342,27 +388,36 @@ static void answer(const message_t *m, uint32_t source) {
   tx_io[tx_count - 1].iov_len = (size_t)(p - out);
 }
 
+// Which query a KRPC message answers; false where it is no reply.
+static bool is_reply(const message_t *m, uint16_t *slot, uint16_t *generation) {
+  if (m->t.length != 4 || m->y.at[0] != (options.echo ? 'q' : 'r') || !m->has_id || !m->nodes_ok) {
+    return false;
+  }
+  memcpy(slot, m->t.at, 2);
+  memcpy(generation, m->t.at + 2, 2);
+  return true;
+}
+
 static void take(int i, uint64_t now) {
   const struct msghdr *header = &rx[i].msg_hdr;
   size_t length = rx[i].msg_len;
   uint32_t source = received_at_source(header);
+  uint16_t slot = UINT16_MAX, generation = 0;
   message_t m;
   if (rx_from[i].sin_addr.s_addr != server.sin_addr.s_addr || rx_from[i].sin_port != server.sin_port ||
-      (header->msg_flags & MSG_TRUNC) || !read_message(rx_bytes[i], length, &m)) {
+      (header->msg_flags & MSG_TRUNC)) {
     bad++;
     return;
   }
-  if (m.y.at[0] == 'q' && !options.echo) {
-    answer(&m, source);
-    return;
+  if (options.rpc) {
+    if (read_rpc_reply(rx_bytes[i], length, &m)) slot = m.t.at[0], generation = m.t.at[1];
+  } else if (read_message(rx_bytes[i], length, &m)) {
+    if (m.y.at[0] == 'q' && !options.echo) {
+      answer(&m, source);
+      return;
+    }
+    if (!is_reply(&m, &slot, &generation)) slot = UINT16_MAX;
   }
-  uint16_t slot, generation;
-  if (m.t.length != 4 || m.y.at[0] != (options.echo ? 'q' : 'r') || !m.has_id || !m.nodes_ok) {
-    bad++;
-    return;
-  }
-  memcpy(&slot, m.t.at, 2);
-  memcpy(&generation, m.t.at + 2, 2);
   if (slot >= options.window) {
     bad++;
     return;
@@ -376,7 +431,7 @@ static void take(int i, uint64_t now) {
   latency_us[us < MAX_LATENCY_US ? us : MAX_LATENCY_US]++;
   answered++;
   reply_bytes += length;
-  reply_nodes += m.nodes.length / 26;
+  reply_nodes += m.nodes.length / (options.rpc ? RPC_NODE : 26);
   reply_values += m.values;
   reply_tokens += m.has_token;
   ask(slot, now);
@@ -417,10 +472,11 @@ static uint64_t percentile(double share) {
 static void usage(void) {
   fputs("usage: krpc_load --port N [--query ping|find_node|get_peers|get] [--target HEX40]\n"
         "         [--host 127.0.0.1] [--window 32] [--sources 256] [--seconds 2] [--warmup 0.5]\n"
-        "         [--timeout-ms 1000] [--seed 1] [--ro] [--echo]\n"
+        "         [--timeout-ms 1000] [--seed 1] [--ro] [--echo] [--dht-rpc]\n"
         "  --target  the same target every time (default: random ones)\n"
         "  --ro      mark the queries read-only (BEP 43)\n"
-        "  --echo    the server returns the queries themselves\n",
+        "  --echo    the server returns the queries themselves\n"
+        "  --dht-rpc the server speaks dht-rpc 6: ping and find_node, at most 256 outstanding\n",
         stderr);
   exit(2);
 }
@@ -441,6 +497,7 @@ static void parse_options(int argc, char **argv) {
     const char *name = argv[i];
     if (strcmp(name, "--ro") == 0) options.read_only = true;
     else if (strcmp(name, "--echo") == 0) options.echo = true;
+    else if (strcmp(name, "--dht-rpc") == 0) options.rpc = true;
     else {
       const char *value = i + 1 < argc ? argv[++i] : NULL;
       if (!value) usage();
@@ -464,7 +521,7 @@ static void parse_options(int argc, char **argv) {
     exit(2);
   }
   if (options.port < 1 || options.port > 65535 || options.window < 1 ||
-      options.window > MAX_WINDOW || options.sources < 1 || options.sources > MAX_SOURCES ||
+      options.window > (options.rpc ? MAX_RPC_WINDOW : MAX_WINDOW) || options.sources < 1 || options.sources > MAX_SOURCES ||
       options.timeout_ms < 1 || options.seconds <= 0) {
     usage();
   }
@@ -472,7 +529,9 @@ static void parse_options(int argc, char **argv) {
 
 int main(int argc, char **argv) {
   parse_options(argc, argv);
-  if (!build_template(&query, options.query, options.read_only)) usage();
+  bool built = options.rpc ? build_rpc_template(&query, options.query, &server)
+                           : build_template(&query, options.query, options.read_only);
+  if (!built) usage();
   source_ids = malloc(options.sources * sizeof *source_ids);
   if (!source_ids) return 1;
   for (unsigned i = 0; i < options.sources; i++) random_id(source_ids[i]);

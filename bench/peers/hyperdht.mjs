@@ -18,11 +18,16 @@ class Network {
 
   async start({ count }) {
     await this.#add([]);
-    const bootstrap = [{ host: HOST, port: this.#nodes[0].address().port }];
+    const bootstrap = [{ host: HOST, port: this.port() }];
     const addInTurn = async () => {
       while (this.#nodes.length < count) await this.#add(bootstrap);
     };
     await Promise.all(Array.from({ length: JOINING }, addInTurn));
+  }
+
+  /** Where others can join. */
+  port() {
+    return this.#nodes[0].address().port;
   }
 
   packets() {

@@ -44,8 +44,9 @@ function notEmpty(passphrase: string): string {
 function ask(prompt: string): string {
   const say = (text: string) => Deno.stderr.writeSync(new TextEncoder().encode(text));
   const typed: number[] = [], buffer = new Uint8Array(64);
-  say(prompt);
+  // Before the prompt: what is typed at once would be shown otherwise.
   Deno.stdin.setRaw(true);
+  say(prompt);
   try {
     for (;;) {
       const count = Deno.stdin.readSync(buffer);

@@ -4,7 +4,7 @@ import { Identity, itemCrypto } from "../runtime/crypto.ts";
 import { flatLatency, LatencyError, type LatencyMatrix, parseLatencyCsv } from "../sim/latency.ts";
 import { REGIONS } from "../sim/regions.ts";
 import { report } from "../sim/report.ts";
-import { type Measured, runScenario, type Scenario } from "../sim/scenario.ts";
+import { type Measured, runScenario, type Scenario, type ScenarioResult } from "../sim/scenario.ts";
 import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
 import type { SimCrypto } from "../sim/values.ts";
 import { VERSION } from "../version.ts";
@@ -108,7 +108,7 @@ function printJson(runs: readonly CompletedRun[]): void {
 }
 
 function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
-  const { lookups, fetches, idle } = result;
+  const { lookups, fetches, idle, load } = result;
   console.log(`${number(scenario.nodes)} nodes: ${conditions(scenario).join(", ")}\n`);
   const row = (name: string, { count, success, hops, queries, latency }: Measured) => [
     name,
@@ -131,9 +131,23 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
   console.log(
     `\n${number(result.contactsPerNode)} contacts a node${kept}; at rest ` +
       `${idle.packetsPerSecond.toFixed(2)} packets/s and ${number(idle.bytesPerSecond)} bytes/s ` +
-      `sent by a node\n${number(result.virtualMs / 1000)} s simulated in ` +
+      `sent by a node, then ${load.packetsPerSecond.toFixed(2)} and ` +
+      `${number(load.bytesPerSecond)}${keeping(result)}\n${
+        number(result.virtualMs / 1000)
+      } s simulated in ` +
       `${(wallMs / 1000).toFixed(1)} s, ${number(rssBytes / 2 ** 20)} MiB; digest ${result.digest}`,
   );
+}
+
+/** What became of the values, and what keeping them took. */
+function keeping({ fetchedValues, copies, replication }: ScenarioResult): string {
+  if (copies === undefined) return "";
+  const { published, completed, copies: made } = replication;
+  return `\n${number(fetchedValues.missed)} of ${number(fetchedValues.count)} values not always ` +
+    `found, ${number(copies.lost)} lost; ${copies.mean.toFixed(1)} copies of a value, ` +
+    `${copies.least} at least, ${number(copies.stale)} of all out of date\n` +
+    `published again ${number(published)} times, seen to ${number(completed)} times, ` +
+    `${number(made)} copies made`;
 }
 
 function printSeveral(runs: readonly CompletedRun[]): void {

@@ -19,8 +19,51 @@ const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
 /** Weight of the newest outcome in the answer rate: about the last ten queries count. */
 const ANSWER_GAIN = 1 / 10;
 
+/** A query that had to be sent twice counts as half an answer. */
+const SECOND_TRY = 0.5;
+
+/** What an unanswered query costs who waits for it: about the time until somebody else is asked. */
+const UNANSWERED_MS = 500;
+
+/** From this share of answers on a contact counts as reliable: a single miss is an accident. */
+const RELIABLE = 0.85;
+
 /** Round-trip time at which a contact's score is halved: near the mean between distant regions. */
 const HALF_SCORE_RTT_MS = 300;
+
+/** How long a contact has to be known to be worth as much as it can be, by half. */
+const HALF_TENURE_MS = 30 * 60_000;
+
+/** How much tenure can count: a newcomer is worth less than a proven contact, but not much. */
+const TENURE_SHARE = 0.1;
+
+/** Each answer makes up for a fiftieth of the faults before it. */
+const FORGIVEN_SHARE = 0.02;
+
+/** What a contact's score is made of, each from 0 to 1; their product is the score. */
+export interface ScoreParts {
+  /** The share of our queries that it answered of late; half where one had to be sent twice. */
+  readonly answers: number;
+  /** By its round-trip time and the variation of that. */
+  readonly speed: number;
+  /** 1 without faults, 1/2 with one. */
+  readonly honesty: number;
+  /** By how long it has been known. */
+  readonly tenure: number;
+}
+
+/** What is remembered of a contact between runs. */
+export interface ContactRecord {
+  readonly firstSeen: Millis;
+  readonly lastSeen: Millis;
+  readonly rtt: number;
+  readonly rttVariation: number;
+  readonly answerRate: number;
+  readonly faults: number;
+}
+
+/** What is known of a contact's answers halves its weight in this time that nobody has asked it. */
+const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 
 /** Before any time there is. Times are kept in whole milliseconds: small integers stand in the record itself. */
 const NEVER = -(2 ** 30);
@@ -40,6 +83,8 @@ export class Contact {
   rttVariation = 0;
   /** Exponentially weighted share of our queries that it answered. */
   answerRate = 1;
+  /** Wrong and useless answers, and items that it had taken and did not return; fading with each answer. */
+  faults = 0;
   /** Where it says that it is among the network's coordinates, as the wire has it; zeros where it does not say. */
   coordinateXy = 0;
   coordinateZHeight = 0;
@@ -50,7 +95,7 @@ export class Contact {
   /** The next health check, while it is in a table. */
   check: Deadline | undefined = undefined;
 
-  readonly firstSeen: Millis;
+  firstSeen: Millis;
 
   constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
     this.firstSeen = Math.floor(now);
@@ -80,17 +125,61 @@ export class Contact {
     this.lastQuery = Math.floor(now);
   }
 
-  /** 0 to 1: the share of queries answered, weighed down by distance in time. */
+  /** 0 to 1: the product of its parts. */
   get score(): number {
-    const rtt = Number.isNaN(this.rtt) ? HALF_SCORE_RTT_MS : this.rtt;
-    return this.answerRate * HALF_SCORE_RTT_MS / (HALF_SCORE_RTT_MS + rtt);
+    const { answers, speed, honesty, tenure } = this.scoreParts;
+    return answers * speed * honesty * tenure;
   }
 
-  /** Records an answer after `rtt` ms. */
-  answered(now: Millis, rtt: number): void {
+  get scoreParts(): ScoreParts {
+    const rtt = Number.isNaN(this.rtt) ? HALF_SCORE_RTT_MS : this.rtt;
+    const known = this.lastSeen - this.firstSeen;
+    return {
+      answers: this.answerRate,
+      speed: HALF_SCORE_RTT_MS / (HALF_SCORE_RTT_MS + rtt + this.rttVariation),
+      honesty: 1 / (1 + this.faults),
+      tenure: 1 - TENURE_SHARE * HALF_TENURE_MS / (HALF_TENURE_MS + known),
+    };
+  }
+
+  /** Milliseconds that a query to it takes on average, those that stay unanswered counted in; NaN if never measured. */
+  get expectedMs(): number {
+    return this.rtt + UNANSWERED_MS * Math.max(0, RELIABLE - this.answerRate);
+  }
+
+  /** For the next run. */
+  get record(): ContactRecord {
+    const { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults } = this;
+    return { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults };
+  }
+
+  /** Takes over what an earlier run has learned, with the less weight the longer ago that was. */
+  recall(record: ContactRecord, now: Millis): void {
+    const weight = 2 ** (-Math.max(0, now - record.lastSeen) / RECORD_HALF_LIFE_MS);
+    this.firstSeen = Math.min(this.firstSeen, record.firstSeen);
+    this.answerRate = 1 - weight * (1 - record.answerRate);
+    this.faults = weight * record.faults;
+    if (Number.isNaN(this.rtt) && !Number.isNaN(record.rtt)) {
+      this.rtt = record.rtt;
+      this.rttVariation = record.rttVariation;
+    }
+  }
+
+  /** Records a wrong or useless answer. */
+  failed(): void {
+    this.faults++;
+  }
+
+  /**
+   * Records an answer after `rtt` ms; `isSecondTry`: the query had been sent twice, so that nobody knows which one was
+   * answered, and its time tells nothing (Karn and Partridge, 1987).
+   */
+  answered(now: Millis, rtt: number, isSecondTry = false): void {
     this.lastResponse = Math.floor(now);
     this.misses = 0;
-    this.answerRate += ANSWER_GAIN * (1 - this.answerRate);
+    this.answerRate += ANSWER_GAIN * ((isSecondTry ? SECOND_TRY : 1) - this.answerRate);
+    this.faults *= 1 - FORGIVEN_SHARE;
+    if (isSecondTry && !Number.isNaN(this.rtt)) return;
     if (Number.isNaN(this.rtt)) {
       this.rtt = rtt;
       this.rttVariation = rtt / 2;

@@ -4,7 +4,7 @@ import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { mayRefer } from "../krpc/endpoint.ts";
 import { type Id, word } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
-import { Contact, MISSES_TO_DROP } from "./contact.ts";
+import { Contact, type ContactRecord, MISSES_TO_DROP } from "./contact.ts";
 import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
@@ -29,6 +29,12 @@ const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 /** Nodes that seem to be nearer than those we have are asked this often on average, while there are any. */
 const PROBE_EVERY_MS = 1_000;
 
+/** Faults, as far as they are not forgiven, after which a contact is dropped. */
+const FAULTS_TO_DROP = 5;
+
+/** Records of an earlier run that are kept. */
+const MAX_REMEMBERED = 500;
+
 const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
 
 const PING_OF_CONTACT = { coordinate: OWN_COORDINATE, keeps: true };
@@ -50,6 +56,8 @@ export interface ContactsOptions {
   readonly k: number;
   readonly healthCheckIntervalMs: number;
   readonly families: readonly Family[];
+  /** False: who is near or reliable is not preferred. */
+  readonly scoring: boolean;
 }
 
 export class Contacts {
@@ -63,6 +71,7 @@ export class Contacts {
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
   #probe: Deadline | undefined;
+  readonly #remembered = new Map<string, ContactRecord>();
 
   constructor(
     node: ContactsNode,
@@ -78,7 +87,9 @@ export class Contacts {
     this.#verifiedAt = now;
     this.families = ([4, 6] as const).filter((family) => options.families.includes(family));
     this.tables = Object.fromEntries(
-      this.families.map((family) => [family, new RoutingTable(node.id, options.k, now)]),
+      this.families.map((
+        family,
+      ) => [family, new RoutingTable(node.id, options.k, now, options.scoring)]),
     );
   }
 
@@ -135,6 +146,7 @@ export class Contacts {
 
   /** A node that others tell of: where it seems to be nearer than contacts that we have, it is asked by and by. */
   hear(id: Id, endpoint: Endpoint, expected: number, now: Millis): void {
+    if (!this.#options.scoring) return;
     if (!this.tables[endpoint.family]?.consider(id, endpoint, expected)) return;
     this.#probe ??= this.#deadlines.schedule(
       now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),
@@ -187,6 +199,7 @@ export class Contacts {
     expected: Id | undefined,
     from: Endpoint,
     rtt: number,
+    isSecondTry: boolean,
     now: Millis,
   ): void {
     const id = reply.id!;
@@ -205,7 +218,7 @@ export class Contacts {
     }
     if (contact !== undefined) {
       const before = contact.health;
-      contact.answered(now, rtt);
+      contact.answered(now, rtt, isSecondTry);
       learn(contact, reply);
       if (before === "healthy") return;
       this.#emitHealth(contact, before, "answered again");
@@ -214,7 +227,9 @@ export class Contacts {
     }
     const newcomer = new Contact(id, from, now);
     learn(newcomer, reply);
-    newcomer.answered(now, rtt);
+    const record = this.#remembered.get(`${id}`);
+    if (record !== undefined) newcomer.recall(record, now);
+    newcomer.answered(now, rtt, isSecondTry);
     const { admission, replaced } = table.admit(newcomer, now);
     if (replaced !== undefined) {
       this.#left(
@@ -227,6 +242,19 @@ export class Contacts {
       );
     }
     if (admission === "added") this.#joined(newcomer, now);
+  }
+
+  /** What is known of a node from an earlier run: it counts once that answers. */
+  remember(id: Id, record: ContactRecord): void {
+    if (this.#remembered.size < MAX_REMEMBERED) this.#remembered.set(`${id}`, record);
+  }
+
+  /** A contact has answered wrongly, or without use. Who does so again and again leaves. */
+  noteFault(id: Id, from: Endpoint, reason: string, now: Millis): void {
+    const contact = this.at(from, id);
+    if (contact === undefined) return;
+    contact.failed();
+    if (contact.faults >= FAULTS_TO_DROP) this.#remove(contact, reason, now);
   }
 
   /** A node that was asked did not answer, or not as it has to. */

@@ -46,7 +46,7 @@ export type QueryOutcome =
 /** A node that is known before the lookup. */
 export type KnownNode = Pick<
   Contact,
-  "id" | "endpoint" | "rtt" | "coordinateXy" | "coordinateZHeight"
+  "id" | "endpoint" | "expectedMs" | "coordinateXy" | "coordinateZHeight"
 >;
 
 /** Hears how a query fares. */
@@ -118,8 +118,11 @@ const SPARE_QUERIES = 500;
 /** A round trip of which nothing is known: the mean between two places on Earth. */
 const UNKNOWN_RTT_MS = 150;
 
-/** What one more hop costs, and how many bits of the way it makes: log2(k) of k random contacts' best. */
-const HOP_MS = 40, BITS_PER_HOP = 4.3;
+/** How many bits of the way a hop makes: log2(k) of k random contacts' best. */
+const BITS_PER_HOP = 4.3;
+
+/** Bounds of what one more hop is held to cost: the mean round trip to those that we know. */
+const HOP_MIN_MS = 5, HOP_MAX_MS = 150;
 
 const SIGN = 0x80000000 | 0;
 
@@ -136,18 +139,20 @@ export class Lookup {
   /** Bootstrap nodes: asked first, placed once they have told their id. */
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
+  readonly #hopMs: number;
   #inFlight = 0;
   #ended = false;
 
   constructor(options: LookupOptions) {
     this.#options = options;
     for (const contact of options.seeds) {
-      const { id, endpoint, rtt, coordinateXy, coordinateZHeight } = contact;
-      const expected = Number.isNaN(rtt)
+      const { id, endpoint, expectedMs, coordinateXy, coordinateZHeight } = contact;
+      const expected = Number.isNaN(expectedMs)
         ? expectedRttTo(options.coordinate, coordinateXy, coordinateZHeight)
-        : rtt;
+        : expectedMs;
       this.#hear(id, endpoint, 1, expected);
     }
+    this.#hopMs = hopCost(this.#shortlist);
     for (const endpoint of options.bootstrap) {
       this.#anonymous.push(newCandidate(undefined, endpoint, 1, NaN));
     }
@@ -249,7 +254,8 @@ export class Lookup {
   /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
   #cost({ id, expected }: Placed, bits: number): number {
     const missing = Math.max(0, bits - sharedPrefix(id, this.#options.target));
-    return (Number.isNaN(expected) ? UNKNOWN_RTT_MS : expected) + missing / BITS_PER_HOP * HOP_MS;
+    const rtt = Number.isNaN(expected) ? UNKNOWN_RTT_MS : expected;
+    return rtt + missing / BITS_PER_HOP * this.#hopMs;
   }
 
   get #isSpent(): boolean {
@@ -379,6 +385,12 @@ export class Lookup {
       elapsed: now - startedAt,
     }, now);
   }
+}
+
+function hopCost(known: readonly Placed[]): number {
+  let sum = 0, count = 0;
+  for (const { expected } of known) if (!Number.isNaN(expected)) sum += expected, count++;
+  return count === 0 ? HOP_MAX_MS : Math.min(HOP_MAX_MS, Math.max(HOP_MIN_MS, sum / count));
 }
 
 /** The first word of a distance with the sign bit inverted: in the order of size. */

@@ -69,6 +69,8 @@ export interface NodeOptions {
   readonly readOnly: boolean;
   /** The wire's `v`, as a word. */
   readonly client: number;
+  /** False: peers are all the same to it, as in plain Kademlia; for comparison. */
+  readonly scoring?: boolean;
 }
 
 /** A lookup over all families. */
@@ -155,6 +157,7 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
+    const { scoring = true } = options;
     const contacts = new Contacts(
       {
         host,
@@ -164,7 +167,7 @@ export class DhtNode {
         noteNeighbour: () => this.#replicator.noteNeighbour(),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      options,
+      { ...options, scoring },
       this.#deadlines,
       this.#random,
       now,
@@ -183,6 +186,7 @@ export class DhtNode {
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
         noteMiss: (...miss) => contacts.noteMiss(...miss),
+        scoring,
       },
       WRITER,
       this.#random,
@@ -279,6 +283,13 @@ export class DhtNode {
   }
 
   // ---- operations
+
+  /** How many nodes the network has, as far as lookups and our own neighbourhood tell; null where they don't. */
+  networkSize(now: Millis): number | null {
+    const [family] = this.#contacts.families;
+    const neighbours = this.tables[family]!.closest(this.id, this.#options.k, IS_HEALTHY);
+    return this.lookups.networkSize(this.id, neighbours, now);
+  }
 
   /** Contacts of all families. */
   contacts(): Iterable<Contact> {
@@ -506,7 +517,7 @@ export class DhtNode {
         done({ stored: result.stored, elapsed: end - now }, end);
       }, batch);
     const { k } = this.#options;
-    const closest = batch.holders(target, k, this.lookups.networkSize() ?? Infinity, now);
+    const closest = batch.holders(target, k, this.networkSize(now) ?? Infinity, now);
     if (closest === undefined) return search(now);
     const here: Id[] = [];
     const elsewhere = () =>
@@ -751,7 +762,9 @@ export class DhtNode {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
         this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
-      hurryToBits: how.isHurried ? table.bucketCount - 1 : undefined,
+      hurryToBits: how.isHurried && this.#options.scoring !== false
+        ? table.bucketCount - 1
+        : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);
@@ -842,7 +855,7 @@ function noteIn(
   batch.note({
     id,
     endpoint: candidate.endpoint,
-    rtt: candidate.rtt,
+    expectedMs: candidate.rtt,
     // It has been measured: that is better than any guess.
     coordinateXy: 0,
     coordinateZHeight: 0,
@@ -850,6 +863,8 @@ function noteIn(
     answeredAt: now,
   });
 }
+
+const IS_HEALTHY = (contact: Contact) => contact.health === "healthy";
 
 /** How a lookup goes about it. */
 interface Manner {

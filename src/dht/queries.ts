@@ -49,10 +49,13 @@ export interface QuerySender {
     expected: Id | undefined,
     from: Endpoint,
     rtt: number,
+    isSecondTry: boolean,
     now: Millis,
   ): void;
   /** A node that was asked did not answer, or not as it has to. */
   noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void;
+  /** False: round-trip times are not used; each query waits as long. */
+  readonly scoring: boolean;
 }
 
 /** One query. */
@@ -211,7 +214,7 @@ export class Queries {
         this.#learnFirst(rtt);
       }
     }
-    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, now);
+    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
     return { kind: "response", message: reply, rtt };
   }
 
@@ -231,6 +234,7 @@ export class Queries {
    * that answered for the first time; no longer than twice what coordinates let expect.
    */
   #lateAfter({ to, expected, rtt = NaN }: Query): number {
+    if (!this.#node.scoring) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait = LATE_UNKNOWN_MS;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {

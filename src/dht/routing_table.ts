@@ -66,7 +66,7 @@ export class RoutingTable {
   readonly #firstWords: number[] = [];
   #size = 0;
 
-  constructor(readonly own: Id, readonly k: number, now: Millis) {
+  constructor(readonly own: Id, readonly k: number, now: Millis, readonly scoring = true) {
     this.#buckets = [new Bucket(now)];
   }
 
@@ -104,7 +104,7 @@ export class RoutingTable {
       (index === this.#buckets.length - 1 && this.#splits());
   }
 
-  /** Whether `admit` would take in one that answers after `rtt`. */
+  /** Whether `admit` would take in one that takes so many milliseconds to answer. */
   wouldAdmit(id: Id, rtt: number, isMutual: boolean, now: Millis): boolean {
     return this.hasRoom(id) || this.#givingWay(this.#index(id), rtt, isMutual, now) >= 0;
   }
@@ -131,7 +131,7 @@ export class RoutingTable {
     // Its own former record must neither be promoted beside it nor wait twice.
     const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
     if (known >= 0) bucket.replacements.splice(known, 1);
-    const at = this.#givingWay(index, contact.rtt, contact.isMutual(now), now);
+    const at = this.#givingWay(index, contact.expectedMs, contact.isMutual(now), now);
     const replaced = bucket.contacts[at];
     if (at >= 0) {
       bucket.replace(at, contact);
@@ -156,8 +156,8 @@ export class RoutingTable {
     for (let i = 0; i < contacts.length; i++) {
       const contact = contacts[i];
       if (contact.health === "unhealthy") return i;
-      if (isNeighbourhood || !(price(contact.rtt, false) > most)) continue;
-      const paid = price(contact.rtt, contact.isMutual(now));
+      if (isNeighbourhood || !this.scoring) continue;
+      const paid = price(contact.expectedMs, contact.isMutual(now));
       if (paid > most) most = paid, dearest = i;
     }
     return dearest;
@@ -308,7 +308,7 @@ const ONE_SIDED = 1.5;
 /** A newcomer has to be cheaper by a fifth: below that contacts would only come and go. */
 const CLEARLY = 0.8;
 
-/** What it costs to keep a contact: its round-trip time, for lookups, and more where it does not keep us. */
+/** What it costs to keep a contact: the time that its answers take, and more where it does not keep us. */
 function price(rtt: number, isMutual: boolean): number {
   return (rtt + NOISE_MS) * (isMutual ? 1 : ONE_SIDED);
 }

@@ -10,8 +10,8 @@ const RECENT = 512;
 /** Lookups over which the size of the network is estimated: its error falls with their square root. */
 const ESTIMATED_OVER = 64;
 
-/** Older lookups than this don't count beside newer ones: a network may have doubled since. */
-const ESTIMATE_FOR_MS = 30 * 60_000;
+/** What a lookup tells of the size counts half after this, and for so much longer: a network may have doubled since. */
+const ESTIMATE_HALF_LIFE_MS = 10 * 60_000, ESTIMATE_FOR_MS = 60 * 60_000;
 
 /** Below this many answers a lookup tells nothing of the density of ids. */
 const ESTIMATE_FROM = 8;
@@ -34,7 +34,9 @@ export class LookupStatistics {
     this.success++;
     this.#hops += result.hops;
     this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
-    if (result.method !== "find_node" || result.closest.length < ESTIMATE_FROM) return;
+    // A lookup that ended early, with a value, has not found all of the closest.
+    const isWhole = result.method === "find_node" || result.closest.length >= k;
+    if (!isWhole || result.closest.length < ESTIMATE_FROM) return;
     const ids = result.closest.slice(0, k).map((c) => c.id);
     const { weighted, squares } = density(result.target, ids);
     this.#weighted.push(weighted);
@@ -59,24 +61,39 @@ export class LookupStatistics {
     return { mean, p50: at(0.5), p95: at(0.95) };
   }
 
-  /** How many nodes the network has, by how near those found are to their targets; null before any lookup. */
-  networkSize(): number | null {
+  /**
+   * How many nodes the network has, by how near those found are to their targets, and our neighbours to `own`; null
+   * where there are too few of either.
+   */
+  networkSize(own: Id, neighbours: readonly { readonly id: Id }[], now: Millis): number | null {
     let weighted = 0, squares = 0;
-    const newest = this.#endedAt.at(-1) ?? 0;
     this.#endedAt.forEach((at, i) => {
-      if (newest - at > ESTIMATE_FOR_MS) return;
-      weighted += this.#weighted[i];
-      squares += this.#squares[i];
+      const age = now - at;
+      if (age > ESTIMATE_FOR_MS) return;
+      const weight = 2 ** (-age / ESTIMATE_HALF_LIFE_MS);
+      weighted += weight * this.#weighted[i];
+      squares += weight * this.#squares[i];
     });
+    if (neighbours.length >= ESTIMATE_FROM) {
+      const ours = density(own, neighbours.map(({ id }) => id));
+      weighted += ours.weighted;
+      squares += ours.squares;
+    }
     return weighted === 0 ? null : Math.round(squares / weighted - 1);
   }
+}
+
+/** Sums of a least-squares fit. */
+interface Density {
+  readonly weighted: number;
+  readonly squares: number;
 }
 
 /**
  * With n nodes spread evenly, the i-th closest is at a distance of i / (n + 1) of the id space on average: these are
  * the sums of a least-squares fit of that line.
  */
-function density(target: Id, closest: readonly Id[]): { weighted: number; squares: number } {
+function density(target: Id, closest: readonly Id[]): Density {
   let weighted = 0, squares = 0;
   closest.forEach((id, index) => {
     const rank = index + 1;

@@ -71,6 +71,7 @@ export function writeIdentity(dataDir: string, identity: Identity): void {
 export function writeSecret(path: string, content: string): void {
   // A file that is there would keep its mode, and a link would lead elsewhere.
   try {
+    if (Deno.lstatSync(path).isDirectory) throw new Error("it is a directory");
     Deno.removeSync(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -405,7 +405,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       peers,
       routingTableSize: this.#node.contactCount,
       buckets: (tables[4]?.bucketCount ?? 0) + (tables[6]?.bucketCount ?? 0),
-      networkSizeEstimate: lookups.networkSize(),
+      networkSizeEstimate: this.#node.networkSize(at),
       traffic: {
         in: {
           messages: traffic.in.messages,

@@ -216,7 +216,7 @@ class Run {
       load: loadSince(),
       bytesPerNodeSecond: world.bytesSent / (world.nodeMs / 1000),
       contactsPerNode: contacts / up.length,
-      networkSizeEstimate: estimate(up),
+      networkSizeEstimate: estimate(up, world.now),
       lookupSamples,
       fetchSamples,
       traffic: up.map((sim) => sim.bytesSent / ((world.now - sim.addedAt) / 1000)),
@@ -576,8 +576,8 @@ function loadByType(before: Totals, after: Totals, seconds: number): ReadonlyMap
 }
 
 /** The median of what nodes hold the network's size to be. */
-function estimate(nodes: readonly SimNode[]): number | null {
-  const estimates = nodes.flatMap((sim) => sim.node.lookups.networkSize() ?? []);
+function estimate(nodes: readonly SimNode[], now: Millis): number | null {
+  const estimates = nodes.flatMap((sim) => sim.node.networkSize(now) ?? []);
   if (estimates.length === 0) return null;
   return estimates.sort((x, y) => x - y)[estimates.length >> 1];
 }

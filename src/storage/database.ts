@@ -148,6 +148,7 @@ export class Database {
 
   /** Throws where the file is not what it should be; returns its schema version. Changes nothing. */
   #inspect(db: DatabaseSync): number {
+    readSchema(db);
     const version = versionOf(db);
     if (version > SCHEMA_VERSION) {
       throw new StorageError(
@@ -155,6 +156,7 @@ export class Database {
           "use that version, or another --data-dir",
       );
     }
+    if (version < 0) throw damaged(this.path, `its schema is ${version}`);
     const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
     const isOurs = tables.some(({ name }) => name === "items");
     if (version === 0 ? tables.length > 0 : !isOurs) {
@@ -187,7 +189,7 @@ export class Database {
         `${path} is in use by another process: stop it, or give this one another --data-dir`,
       );
     }
-    if (/malformed|not a database/i.test(text)) return damaged(path, text, error);
+    if (/malformed|not a database|unsupported/i.test(text)) return damaged(path, text, error);
     const isUnlockable = (error as { errcode?: unknown }).errcode === SQLITE_IOERR_LOCK;
     if (isUnlockable || /readonly|read-only|unable to open/i.test(text)) {
       return because(`${path} can't be written: check its permissions, or give another --data-dir`);
@@ -331,6 +333,11 @@ export class Database {
 }
 
 type Row = Record<string, unknown>;
+
+/** Fails for what keeps a file from being read: Deno 2.4 does not say it where a statement is prepared. */
+export function readSchema(db: DatabaseSync): void {
+  db.exec("PRAGMA user_version; SELECT count(*) FROM sqlite_schema");
+}
 
 function versionOf(db: DatabaseSync): number {
   return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;

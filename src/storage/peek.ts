@@ -1,7 +1,7 @@
 // A look at a database from beside the node: whose it is, and whether a node has it open. Changes nothing.
 
 import { DatabaseSync } from "node:sqlite";
-import type { Files } from "./database.ts";
+import { type Files, readSchema } from "./database.ts";
 import { NODE_ID } from "./thread.ts";
 
 export interface Peek {
@@ -31,6 +31,7 @@ function nodeIdOf(path: string, readOnly: boolean): Uint8Array | undefined {
   try {
     db.exec("PRAGMA busy_timeout = 0");
     if (!readOnly) db.exec("PRAGMA locking_mode = EXCLUSIVE");
+    readSchema(db);
     const row = db.prepare("SELECT value FROM meta WHERE name = ?").get(NODE_ID);
     return row?.value as Uint8Array | undefined;
   } finally {

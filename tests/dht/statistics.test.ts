@@ -43,7 +43,7 @@ Deno.test("the size of the network is estimated from the density of ids around t
       const closest = network.slice().sort((x, y) => compareDistance(x, y, target)).slice(0, 20);
       statistics.record(result(target, closest), 20);
     }
-    const estimate = statistics.networkSize()!;
+    const estimate = statistics.networkSize(id("00"), [], 10)!;
     assert.ok(Math.abs(estimate / size - 1) < 0.2, `${estimate} for ${size}`);
   }
 });
@@ -51,7 +51,7 @@ Deno.test("the size of the network is estimated from the density of ids around t
 Deno.test("lookups nobody answered count as failures, and are in no mean", () => {
   const statistics = new LookupStatistics();
   assert.deepEqual(
-    [statistics.hopsMean, statistics.latency().p50, statistics.networkSize()],
+    [statistics.hopsMean, statistics.latency().p50, statistics.networkSize(id("00"), [], 0)],
     [null, null, null],
   );
   statistics.record(result(id("aa"), [], { elapsed: 9_999, hops: 0 }), 20);

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { immutableItem } from "../../src/dht/item.ts";
 import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { files } from "../../src/runtime/files.ts";
 import { Database } from "../../src/storage/database.ts";
+import { itemRow } from "../../src/storage/rows.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -135,13 +137,14 @@ try {
 
   const full = join(directory, "full");
   await Deno.mkdir(full);
-  const database = new Database(join(full, "dmnode.sqlite"));
+  const database = new Database(join(full, "dmnode.sqlite"), { files, mayBeEmpty: true });
   const now = Date.now(), text = new TextEncoder();
   const values = Array.from({ length: items }, (_, i) => {
     const value = text.encode(`${valueBytes}:${String(i).padStart(valueBytes, "0")}`);
-    return { ...immutableItem(itemCrypto, value), storedAt: now, expiresAt: now + 7_200_000 };
+    const item = immutableItem(itemCrypto, value);
+    return itemRow({ ...item, storedAt: now, expiresAt: now + 7_200_000 });
   });
-  database.saveItems(values, []);
+  database.commit({ deletedItems: [], items: values, published: [], contacts: undefined });
   database.close();
   const holder = await start(full);
   console.log(
