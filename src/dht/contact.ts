@@ -3,6 +3,7 @@
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import type { Deadline, Millis } from "./deadlines.ts";
+import { isSecureId } from "./secure_id.ts";
 
 /** healthy: answers; degraded: missed the latest check; unhealthy: missed more, about to be removed. */
 export type Health = "healthy" | "degraded" | "unhealthy";
@@ -96,9 +97,12 @@ export class Contact {
   check: Deadline | undefined = undefined;
 
   firstSeen: Millis;
+  /** Whether its address may have its id (BEP 42). */
+  readonly hasValidId: boolean;
 
   constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
     this.firstSeen = Math.floor(now);
+    this.hasValidId = isSecureId(id, endpoint);
   }
 
   get lastSeen(): Millis {

@@ -58,10 +58,12 @@ export interface ContactsOptions {
   readonly families: readonly Family[];
   /** False: who is near or reliable is not preferred. */
   readonly scoring: boolean;
+  /** Contacts of one /24 or /64 in a bucket; 0: any number. */
+  readonly perSubnet: number;
 }
 
 export class Contacts {
-  readonly tables: { readonly [F in Family]?: RoutingTable };
+  tables: { readonly [F in Family]?: RoutingTable };
   /** Those that have a table. */
   readonly families: readonly Family[];
   readonly #node: ContactsNode;
@@ -86,11 +88,27 @@ export class Contacts {
     this.#random = random;
     this.#verifiedAt = now;
     this.families = ([4, 6] as const).filter((family) => options.families.includes(family));
-    this.tables = Object.fromEntries(
-      this.families.map((
+    this.tables = this.#newTables(now);
+  }
+
+  #newTables(now: Millis): { readonly [F in Family]?: RoutingTable } {
+    const { k, perSubnet, scoring } = this.#options;
+    return Object.fromEntries(
+      this.families.map((family) => [
         family,
-      ) => [family, new RoutingTable(node.id, options.k, now, options.scoring)]),
+        new RoutingTable(this.#node.id, k, now, perSubnet, scoring),
+      ]),
     );
+  }
+
+  /** Sorts all contacts anew, around the id that the node has now; who finds no place leaves. */
+  rebuild(now: Millis): void {
+    const before = [...this.all()];
+    this.tables = this.#newTables(now);
+    for (const contact of before) {
+      const { admission } = this.tables[contact.endpoint.family]!.admit(contact, now);
+      if (admission !== "added") this.#left(contact, "no place beside our new id");
+    }
   }
 
   /** Contacts of all families. */

@@ -35,6 +35,8 @@ export type NodeEvent =
   /** An item that we hold was given to nodes that lacked it. */
   | { readonly type: "data.replicate"; readonly item: Item; readonly to: readonly Id[] }
   | { readonly type: "data.expire"; readonly target: Id }
+  /** The node has taken an id that is bound to its address (BEP 42). */
+  | { readonly type: "id"; readonly id: Id; readonly former: Id; readonly address: Endpoint }
   | { readonly type: "lookup"; readonly lookup: LookupEvent }
   | { readonly type: "bootstrap"; readonly state: "joined" | "failed"; readonly contacts: number };
 

@@ -7,6 +7,7 @@ import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
 import { type Coordinate, expectedRttAt, expectedRttTo } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
+import { isCounted, isSameSubnet, SHORTLIST_FACTOR } from "./diversity.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
 export type LookupMethod = "find_node" | "get_peers" | "get";
@@ -72,6 +73,8 @@ export interface LookupOptions {
   /** Endpoints to begin with whose ids are not known. */
   readonly bootstrap: readonly Endpoint[];
   readonly now: Millis;
+  /** Candidates of one /24 or /64, by halves; 0: any number. */
+  readonly perSubnet: number;
   /** Never asked and never listed. */
   readonly own: Id;
   /** Our own network coordinate. */
@@ -186,8 +189,23 @@ export class Lookup {
     if (at >= k + SPARE_CANDIDATES) return;
     // One endpoint counts once: an address can't fill the shortlist with invented ids.
     const addresses = this.#addresses;
+    const { perSubnet } = this.#options;
+    let kin = 0, farthest = -1;
     for (let i = 0; i < addresses.length; i++) {
-      if (addresses[i] === endpoint.a && list[i].endpoint.equals(endpoint)) return;
+      if ((addresses[i] ^ endpoint.a) >>> 8 !== 0) continue;
+      const other = list[i];
+      if (other.endpoint.equals(endpoint)) return;
+      if (perSubnet === 0 || !isCounted(endpoint) || !isSameSubnet(other.endpoint, endpoint)) {
+        continue;
+      }
+      // Whoever is looked for is let in beside others of its address.
+      if (other.endpoint.sameAddress(endpoint) && !id.equals(target)) return;
+      kin++;
+      if (other.state === "heard") farthest = i;
+    }
+    if (perSubnet > 0 && kin >= SHORTLIST_FACTOR * perSubnet) {
+      if (farthest < at) return;
+      this.#remove(farthest);
     }
     this.#insert(at, newCandidate(id, endpoint, hop, expected) as Placed);
     if (list.length <= k + SPARE_CANDIDATES) return;

@@ -201,6 +201,17 @@ export class Membership {
     this.#rejoinAfter = Math.min(2 * this.#rejoinAfter, REJOIN_MAX_MS);
   }
 
+  /** Finds the neighbours of an id that is new, and fills the buckets around it. */
+  settle(now: Millis): void {
+    const { contacts, id } = this.#node;
+    for (const family of contacts.families) {
+      this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => {
+        const table = contacts.tables[family]!;
+        for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#fill(family, bucket, at);
+      });
+    }
+  }
+
   // ---- buckets
 
   /** Fills the buckets beyond that of the closest neighbour (Kademlia, section 2.3). */

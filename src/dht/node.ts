@@ -2,7 +2,7 @@
 
 import { Writer } from "../krpc/bencode.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import { compareDistance, type Id } from "../krpc/id.ts";
+import { compareDistance, type Id, ID_BYTES } from "../krpc/id.ts";
 import {
   decode,
   type Echo,
@@ -19,6 +19,7 @@ import type { Contact } from "./contact.ts";
 import { Contacts } from "./contacts.ts";
 import { OwnCoordinate } from "./coordinate.ts";
 import { Deadlines, type Millis } from "./deadlines.ts";
+import { PER_SUBNET } from "./diversity.ts";
 import type { Host } from "./host.ts";
 import {
   isItemError,
@@ -46,12 +47,16 @@ import { RateLimiter } from "./rate_limit.ts";
 import { type Cost, Replicator } from "./replicator.ts";
 import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
 import type { RoutingTable } from "./routing_table.ts";
+import { isSecureId, secureId } from "./secure_id.ts";
 import { LookupStatistics } from "./statistics.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
 
 /** How often expired data are looked for. */
 const HOUSEKEEPING_MS = 60_000;
+
+/** Before an id is given up, so many peers must have named our address, and so large a share of all that named any. */
+const VOTES_TO_BIND = 10, AGREEMENT_TO_BIND = 0.8;
 
 /** Holds any message that we write. One for all nodes of a process: it is written and sent within one call. */
 const WRITER = new Writer(4_096);
@@ -69,6 +74,8 @@ export interface NodeOptions {
   readonly readOnly: boolean;
   /** The wire's `v`, as a word. */
   readonly client: number;
+  /** Contacts of one /24 or /64 that a bucket takes, and by halves a lookup; 0: any number. 2 where it is left out. */
+  readonly perSubnet?: number;
   /** False: peers are all the same to it, as in plain Kademlia; for comparison. */
   readonly scoring?: boolean;
 }
@@ -128,7 +135,6 @@ export type PingResult =
   | { readonly kind: "timeout" };
 
 export class DhtNode {
-  readonly id: Id;
   readonly traffic = new Traffic();
   readonly lookups = new LookupStatistics();
   readonly peers: PeerStore;
@@ -137,8 +143,9 @@ export class DhtNode {
   /** Read by the responder. */
   readonly client: number;
   readonly tokens: Tokens;
-  readonly tables: { readonly [F in Family]?: RoutingTable };
 
+  /** Shared by all parts: the id may change. */
+  readonly #self: { id: Id };
   readonly #options: NodeOptions;
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
@@ -151,33 +158,37 @@ export class DhtNode {
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     this.#options = options;
-    this.id = options.id;
+    const self = { id: options.id };
+    this.#self = self;
     this.client = options.client;
     this.#random = new Random((length) => host.randomBytes(length));
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    const { scoring = true } = options;
+    const { scoring = true, perSubnet = PER_SUBNET } = options;
     const contacts = new Contacts(
       {
+        get id() {
+          return self.id;
+        },
         host,
-        id: this.id,
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
         noteNeighbour: () => this.#replicator.noteNeighbour(),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      { ...options, scoring },
+      { ...options, scoring, perSubnet },
       this.#deadlines,
       this.#random,
       now,
     );
     this.#contacts = contacts;
-    this.tables = contacts.tables;
     this.#queries = new Queries(
       {
         host,
-        id: this.id,
+        get id() {
+          return self.id;
+        },
         client: options.client,
         readOnly: options.readOnly,
         traffic: this.traffic,
@@ -207,7 +218,9 @@ export class DhtNode {
     this.#membership = new Membership(
       {
         host,
-        id: this.id,
+        get id() {
+          return self.id;
+        },
         contacts,
         k: options.k,
         isLookingUp: () => this.lookups.active > 0,
@@ -220,10 +233,14 @@ export class DhtNode {
     );
     this.#responder = new Responder(
       {
-        id: this.id,
+        get id() {
+          return self.id;
+        },
         client: this.client,
         host,
-        tables: this.tables,
+        get tables() {
+          return contacts.tables;
+        },
         tokens: this.tokens,
         peers: this.peers,
         coordinate: this.coordinate,
@@ -233,6 +250,16 @@ export class DhtNode {
       (to, reply, kind) => this.#sendReply(to, reply, kind),
     );
     this.#scheduleHousekeeping(now);
+  }
+
+  /** It changes where it is not bound to the address that peers see us at (BEP 42). */
+  get id(): Id {
+    return this.#self.id;
+  }
+
+  /** The routing table of each family that the host has. */
+  get tables(): { readonly [F in Family]?: RoutingTable } {
+    return this.#contacts.tables;
   }
 
   /** When `tick` is to be called next. */
@@ -279,7 +306,21 @@ export class DhtNode {
       for (const { target } of this.host.items.expire(at)) {
         this.host.emit({ type: "data.expire", target });
       }
+      this.#bindId(at);
     });
+  }
+
+  /** BEP 42: once enough peers agree on our address, we take an id that it may have, and find our place anew. */
+  #bindId(now: Millis): void {
+    const leader = this.votes.leader();
+    if (leader === undefined || leader.votes < VOTES_TO_BIND) return;
+    if (leader.votes < AGREEMENT_TO_BIND * leader.voters) return;
+    if (leader.endpoint.scope !== "global" || isSecureId(this.id, leader.endpoint)) return;
+    const former = this.id;
+    this.#self.id = secureId(leader.endpoint, this.#random.bytes(ID_BYTES));
+    this.#contacts.rebuild(now);
+    this.host.emit({ type: "id", id: this.id, former, address: leader.endpoint });
+    this.#membership.settle(now);
   }
 
   // ---- operations
@@ -757,6 +798,7 @@ export class DhtNode {
       bootstrap,
       now,
       own: this.id,
+      perSubnet: this.#options.perSubnet ?? PER_SUBNET,
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;

@@ -3,6 +3,7 @@
 import type { Endpoint } from "../krpc/endpoint.ts";
 import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import { Contact } from "./contact.ts";
+import { isCounted, isSameSubnet, PER_SUBNET } from "./diversity.ts";
 import type { Millis } from "./deadlines.ts";
 
 /** A node that was heard of and never asked, and seems to be nearer than contacts that its bucket has. */
@@ -66,7 +67,17 @@ export class RoutingTable {
   readonly #firstWords: number[] = [];
   #size = 0;
 
-  constructor(readonly own: Id, readonly k: number, now: Millis, readonly scoring = true) {
+  /**
+   * `perSubnet`: contacts of one /24 or /64 that a bucket takes; 0: any number. `scoring`: whether near, reliable and
+   * mutual contacts are preferred.
+   */
+  constructor(
+    readonly own: Id,
+    readonly k: number,
+    now: Millis,
+    readonly perSubnet = PER_SUBNET,
+    readonly scoring = true,
+  ) {
     this.#buckets = [new Bucket(now)];
   }
 
@@ -105,8 +116,9 @@ export class RoutingTable {
   }
 
   /** Whether `admit` would take in one that takes so many milliseconds to answer. */
-  wouldAdmit(id: Id, rtt: number, isMutual: boolean, now: Millis): boolean {
-    return this.hasRoom(id) || this.#givingWay(this.#index(id), rtt, isMutual, now) >= 0;
+  wouldAdmit(id: Id, ms: number, isMutual: boolean, now: Millis): boolean {
+    return this.hasRoom(id) ||
+      this.#givingWay(this.#index(id), price(ms, isMutual, true), now) >= 0;
   }
 
   /**
@@ -114,7 +126,7 @@ export class RoutingTable {
    * reason for it; otherwise the newcomer waits.
    */
   admit(contact: Contact, now: Millis): { admission: Admission; replaced?: Contact } {
-    if (contact.id.equals(this.own)) return { admission: "refused" };
+    if (contact.id.equals(this.own) || this.#isCrowded(contact)) return { admission: "refused" };
     let index = this.#index(contact.id);
     while (this.#buckets[index].contacts.length >= this.k) {
       if (index < this.#buckets.length - 1 || !this.#splits()) break;
@@ -131,7 +143,8 @@ export class RoutingTable {
     // Its own former record must neither be promoted beside it nor wait twice.
     const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
     if (known >= 0) bucket.replacements.splice(known, 1);
-    const at = this.#givingWay(index, contact.expectedMs, contact.isMutual(now), now);
+    const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
+    const at = this.#givingWay(index, paid, now);
     const replaced = bucket.contacts[at];
     if (at >= 0) {
       bucket.replace(at, contact);
@@ -145,19 +158,30 @@ export class RoutingTable {
     return at >= 0 ? { admission: "added", replaced } : { admission: "waiting" };
   }
 
+  /** Whether its address has a contact already, or its subnet as many in its bucket as may be. */
+  #isCrowded({ id, endpoint }: Contact): boolean {
+    if (this.perSubnet === 0 || !isCounted(endpoint)) return false;
+    for (const other of this.contacts()) {
+      if (other.endpoint.sameAddress(endpoint) && !other.id.equals(id)) return true;
+    }
+    const { contacts } = this.#bucket(id);
+    return contacts.filter((other) => isSameSubnet(other.endpoint, endpoint)).length >=
+      this.perSubnet;
+  }
+
   /**
    * Which contact of a full bucket gives way to a newcomer: an unhealthy one; else, except among our closest
    * neighbours, of which all have to be known, the dearest, if the newcomer is clearly cheaper. -1 where none does.
    */
-  #givingWay(index: number, rtt: number, isMutual: boolean, now: Millis): number {
+  #givingWay(index: number, newcomers: number, now: Millis): number {
     const { contacts } = this.#buckets[index];
     const isNeighbourhood = index === this.#buckets.length - 1;
-    let dearest = -1, most = price(rtt, isMutual) / CLEARLY;
+    let dearest = -1, most = newcomers / CLEARLY;
     for (let i = 0; i < contacts.length; i++) {
       const contact = contacts[i];
       if (contact.health === "unhealthy") return i;
       if (isNeighbourhood || !this.scoring) continue;
-      const paid = price(contact.expectedMs, contact.isMutual(now));
+      const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
       if (paid > most) most = paid, dearest = i;
     }
     return dearest;
@@ -191,13 +215,13 @@ export class RoutingTable {
     const bucket = this.#bucket(contact.id);
     const at = bucket.contacts.indexOf(contact);
     if (at < 0) return undefined;
-    const replacement = bucket.replacements.pop();
-    if (replacement === undefined) {
-      bucket.remove(at);
-      this.#size--;
-      return undefined;
-    }
-    bucket.replace(at, replacement);
+    bucket.remove(at);
+    this.#size--;
+    const next = bucket.replacements.findLastIndex((waiting) => !this.#isCrowded(waiting));
+    if (next < 0) return undefined;
+    const [replacement] = bucket.replacements.splice(next, 1);
+    bucket.add(replacement);
+    this.#size++;
     bucket.changed = now;
     return replacement;
   }
@@ -308,7 +332,10 @@ const ONE_SIDED = 1.5;
 /** A newcomer has to be cheaper by a fifth: below that contacts would only come and go. */
 const CLEARLY = 0.8;
 
+/** How much nearer one must be whose id is not bound to its address (BEP 42): it may have chosen it. */
+const UNBOUND = 1.5;
+
 /** What it costs to keep a contact: the time that its answers take, and more where it does not keep us. */
-function price(rtt: number, isMutual: boolean): number {
-  return (rtt + NOISE_MS) * (isMutual ? 1 : ONE_SIDED);
+function price(ms: number, isMutual: boolean, hasValidId: boolean): number {
+  return (ms + NOISE_MS) * (isMutual ? 1 : ONE_SIDED) * (hasValidId ? 1 : UNBOUND);
 }

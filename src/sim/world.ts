@@ -7,7 +7,8 @@ import { MemoryItemStore } from "../dht/item_store.ts";
 import { DhtNode, type NodeOptions } from "../dht/node.ts";
 import { MemoryPublishedStore } from "../dht/published.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
-import { Id, ID_BYTES, putWord } from "../krpc/id.ts";
+import { ID_BYTES, putWord } from "../krpc/id.ts";
+import { secureId } from "../dht/secure_id.ts";
 import { EventQueue } from "./events.ts";
 import type { LatencyMatrix } from "./latency.ts";
 import { SeededRandom } from "./random.ts";
@@ -141,7 +142,7 @@ export class World {
     const serial = this.#added++;
     const random = new SeededRandom(this.#random.word(), serial);
     const endpoint = this.#freeEndpoint();
-    const id = Id.read(random.bytes(ID_BYTES));
+    const id = secureId(endpoint, random.bytes(ID_BYTES));
     const items = new MemoryItemStore(id, limitBytes, random.word());
     const published = new MemoryPublishedStore(random.word());
     const host: Host = {

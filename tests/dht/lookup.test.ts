@@ -56,7 +56,7 @@ class Peer extends Stranger {
 /** A searcher with k = 4 that knows one peer, through which others are found. */
 function scene(options = {}) {
   const network = new VirtualNetwork();
-  const searcher = network.add({ id: id("ff"), k: 4, at: "1.0.0.1:1", ...options });
+  const searcher = network.add({ id: id("ff"), k: 4, at: "1.0.0.1:1", perSubnet: 0, ...options });
   const peers: Peer[] = [];
   const peer = (prefix: string, at = `1.1.1.${peers.length + 1}:1`) => {
     const made = new Peer(network, id(prefix), at);
@@ -157,6 +157,7 @@ function byHand(
     bootstrap: [],
     now: 0,
     own: id("ff"),
+    perSubnet: 0,
     coordinate: new OwnCoordinate(),
     ask: (candidate, _, watcher) => {
       const name = `${candidate.id}`.slice(0, 2);
@@ -362,4 +363,19 @@ Deno.test("a lookup is bounded, however many nodes a liar invents", () => {
   network.run(30_000);
   assert.ok(result !== undefined, `it ends; ${invented} nodes were invented`);
   assert.ok(result.asked.length <= 600, `${result.asked.length} were asked`);
+});
+
+Deno.test("of one /24 no more than four are asked, of one address one; who is looked for comes beside it", () => {
+  const { network, searcher, first, peer } = scene({ perSubnet: 2, k: 20 });
+  const wanted = peer("00", "7.7.7.1:9");
+  const crowd = Array.from({ length: 9 }, (_, i) => peer(`0${i + 1}`, `7.7.7.${i + 1}:1`));
+  const same = peer("0b", "7.7.7.1:2");
+  const others = ["21", "22"].map((prefix, i) => peer(prefix, `7.7.8.${i + 1}:1`));
+  first.known.push(...crowd, same, ...others, wanted);
+  const { asked } = find(network, searcher, wanted.id);
+  const subnet = asked.filter(({ endpoint }) => endpoint.host.startsWith("7.7.7."));
+  assert.ok(subnet.length <= 4 + 1, `${subnet.length} of one /24`);
+  assert.ok(asked.some(({ id }) => id?.equals(wanted.id)));
+  assert.equal(same.asked, 0);
+  assert.ok(others.every((one) => one.asked === 1));
 });

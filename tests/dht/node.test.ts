@@ -7,6 +7,7 @@ import { mutableTarget } from "../../src/dht/item.ts";
 import type { GetResult, PeersResult, PingResult, PutResult } from "../../src/dht/node.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { compareDistance, type Id } from "../../src/krpc/id.ts";
+import { isSecureId } from "../../src/dht/secure_id.ts";
 import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
 import { decodeAny, encode, endpoint, id, latin1, query, text, type Value } from "../packets.ts";
 import { Stranger, VirtualNetwork, type VirtualNode } from "./virtual_network.ts";
@@ -658,5 +659,27 @@ Deno.test("nothing is left over: after a day of quiet a node holds only its cont
     assert.equal(node.lookups.active, 0);
     assert.equal(node.pending.queries, 0);
     assert.equal(node.pending.deadlines, 9 + 3, "and its own rounds");
+  }
+});
+
+Deno.test("BEP 42: a node takes an id that fits the address that ten peers agree on, and is found under it", () => {
+  const network = new VirtualNetwork();
+  const nodes = Array.from({ length: 16 }, (_, i) => {
+    const added = network.add({ k: 8, at: `7.${i}.1.1:6881` });
+    if (i > 0) added.node.join(network.nodes[0].endpoints, [], network.now);
+    network.run(2_000);
+    return added;
+  });
+  network.run(10 * MINUTE);
+  for (const { node, endpoint, events } of nodes) {
+    assert.ok(isSecureId(node.id, endpoint));
+    assert.ok(events.filter(({ type }) => type === "id").length <= 1, "once");
+  }
+  network.run(20 * MINUTE);
+  for (const { node } of nodes.slice(1)) {
+    const { closest } = network.complete<{ closest: readonly { id: Id }[] }>((now, done) =>
+      nodes[0].node.find(node.id, now, done)
+    );
+    assert.ok(closest[0].id.equals(node.id));
   }
 });

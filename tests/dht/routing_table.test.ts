@@ -9,7 +9,7 @@ import { endpoint, id } from "../packets.ts";
 import { randomSource } from "./virtual_network.ts";
 
 const OWN = id("0");
-const ANYWHERE = endpoint("1.2.3.4:6881");
+const ANYWHERE = endpoint("10.2.3.4:6881");
 
 /** An id that shares exactly `bits` bits with OWN. */
 function at(bits: number, random: (length: number) => Uint8Array): Id {
@@ -217,4 +217,102 @@ Deno.test("among our closest neighbours none gives way to a nearer one: all have
     table.admit(made, 0);
   }
   assert.ok(last.every((contact) => table.find(contact.id) === contact));
+});
+
+/** A contact that answered after `rtt`. */
+function answered(of: Id, rtt: number, at = ANYWHERE): Contact {
+  const made = new Contact(of, at, 0);
+  made.answered(0, rtt);
+  return made;
+}
+
+Deno.test("among contacts as near, those that keep us too are preferred, and never the other way round", () => {
+  const table = new RoutingTable(OWN, 2, 0);
+  const [one, other] = ["80", "90"].map((prefix) => answered(id(prefix), 20));
+  one.keepsUs = true;
+  other.keepsUs = false;
+  for (const contact of [one, other]) table.admit(contact, 0);
+  for (const near of ["10", "11"]) table.admit(answered(id(near), 20), 0);
+  const stranger = answered(id("a0"), 20);
+  assert.equal(table.admit(stranger, 1).admission, "waiting", "it does not keep us either");
+  const mutual = answered(id("b0"), 20);
+  mutual.keepsUs = true;
+  const { admission, replaced } = table.admit(mutual, 2);
+  assert.deepEqual([admission, replaced], ["added", other]);
+  assert.ok(table.find(one.id) && table.find(mutual.id));
+});
+
+Deno.test("who leaves queries unanswered loses its place to one that is no nearer", () => {
+  const table = new RoutingTable(OWN, 1, 0);
+  const lossy = answered(id("80"), 20);
+  for (let i = 0; i < 8; i++) lossy.missed(i), lossy.answered(i, 20);
+  table.admit(lossy, 0);
+  table.admit(answered(id("10"), 20), 0);
+  assert.deepEqual(table.admit(answered(id("a0"), 25), 1).replaced, lossy);
+});
+
+Deno.test("a node that was heard of is a prospect while it seems nearer than who has its place", () => {
+  const table = new RoutingTable(OWN, 1, 0);
+  table.admit(answered(id("80"), 200), 0);
+  table.admit(answered(id("10"), 20), 0);
+  const at = endpoint("10.9.9.9:1");
+  assert.equal(table.consider(id("80"), at, 10), false, "a contact is none");
+  assert.ok(table.consider(id("90"), at, 150));
+  assert.ok(table.consider(id("a0"), at, 50));
+  assert.equal(table.consider(id("b0"), at, 60), false, "the nearest is kept");
+  const taken = table.takeProspect(0)!;
+  assert.deepEqual([taken.prospect.id, taken.bucket], [id("a0"), 0]);
+  assert.equal(table.takeProspect(0), undefined);
+  assert.ok(table.consider(id("c0"), at, 190));
+  assert.equal(table.takeProspect(0), undefined, "hardly nearer");
+});
+
+Deno.test("one contact for each address, and two for each /24 in a bucket; local networks are free", () => {
+  const table = new RoutingTable(OWN, 8, 0);
+  const admit = (prefix: string, at: string) =>
+    table.admit(answered(id(prefix), 20, endpoint(at)), 0).admission;
+  assert.deepEqual(
+    [
+      admit("80", "1.2.3.4:1"),
+      admit("90", "1.2.3.4:2"),
+      admit("10", "1.2.3.4:3"),
+      admit("a0", "1.2.3.5:1"),
+      admit("b0", "1.2.3.6:1"),
+      admit("c0", "1.2.4.6:1"),
+      admit("d0", "10.0.0.1:1"),
+      admit("d1", "10.0.0.1:2"),
+      admit("d2", "127.0.0.1:1"),
+      admit("d3", "127.0.0.1:2"),
+    ],
+    [
+      "added",
+      "refused",
+      "refused",
+      "added",
+      "refused",
+      "added",
+      "added",
+      "added",
+      "added",
+      "added",
+    ],
+  );
+  const six = new RoutingTable(OWN, 8, 0);
+  const places = ["2a00::1", "2a00::2", "2a00::3", "2a00:0:0:1::1"].map((host, i) =>
+    six.admit(answered(id(`8${i}`), 20, endpoint(`[${host}]:1`)), 0).admission
+  );
+  assert.deepEqual(places, ["added", "added", "refused", "added"]);
+  const free = new RoutingTable(OWN, 8, 0, 0);
+  for (let i = 0; i < 5; i++) free.admit(answered(id(`8${i}`), 20, endpoint("1.2.3.4:1")), 0);
+  assert.equal(free.size, 5, "0: no limit");
+});
+
+Deno.test("BEP 42: an id that its address may have is preferred", () => {
+  const table = new RoutingTable(OWN, 1, 0);
+  const unbound = answered(id("80"), 20, endpoint("1.2.3.4:1"));
+  assert.equal(unbound.hasValidId, false);
+  table.admit(unbound, 0);
+  table.admit(answered(id("10"), 20), 0);
+  const bound = answered(id("90"), 20);
+  assert.deepEqual(table.admit(bound, 0).replaced, unbound);
 });
