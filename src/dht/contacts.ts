@@ -338,19 +338,22 @@ export class Contacts {
 
   #scheduleCheck(contact: Contact, at: Millis): void {
     this.#deadlines.cancel(contact.check);
-    contact.check = this.#deadlines.schedule(at, (now) => this.#check(contact, now));
+    contact.check = this.#deadlines.schedule(at, this.#check, contact);
   }
 
   /** Pings a contact unless its own traffic has shown lately that it lives. */
-  #check(contact: Contact, now: Millis): void {
+  readonly #check = (now: Millis, contact: Contact): void => {
+    const { healthCheckIntervalMs } = this.#options;
     const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
-    const isFresh = now - lastSign < EARLIEST_CHECK * this.#options.healthCheckIntervalMs;
+    // Newcomers came all at once, and would all be checked at once: their first checks are spread over more.
+    const isNew = now - contact.firstSeen < healthCheckIntervalMs;
+    const isFresh = now - lastSign < (isNew ? 0.5 : EARLIEST_CHECK) * healthCheckIntervalMs;
     if (contact.misses === 0 && isFresh) {
       return this.#scheduleCheck(contact, lastSign + this.#interval());
     }
     this.#scheduleCheck(contact, now + this.#interval());
     this.#ping(contact.endpoint, contact.id, true, now);
-  }
+  };
 
   /** `keeps`: whether it is a contact. That is told: of two that keep each other one ping checks both. */
   #ping(to: Endpoint, expected: Id, keeps: boolean, now: Millis): void {

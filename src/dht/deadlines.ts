@@ -6,7 +6,9 @@ export type Millis = number;
 /** One thing to do at one time; the handle with which it is cancelled. */
 export interface Deadline {
   readonly at: Millis;
-  readonly run: (now: Millis) => void;
+  readonly run: (now: Millis, subject: unknown) => void;
+  /** What `run` is about: one function then serves many deadlines. */
+  readonly subject: unknown;
   /** Its place in the heap, or one of the values below. */
   index: number;
 }
@@ -32,8 +34,16 @@ export class Deadlines {
     return this.#heap.length;
   }
 
-  schedule(at: Millis, run: (now: Millis) => void): Deadline {
-    const deadline = { at, run, index: this.#heap.length, order: this.#made++ };
+  schedule(at: Millis, run: (now: Millis) => void): Deadline;
+  schedule<T>(at: Millis, run: (now: Millis, subject: T) => void, subject: T): Deadline;
+  schedule(at: Millis, run: (now: Millis, subject: never) => void, subject?: unknown): Deadline {
+    const deadline = {
+      at,
+      run: run as (now: Millis, subject: unknown) => void,
+      subject,
+      index: this.#heap.length,
+      order: this.#made++,
+    };
     this.#at.push(at);
     this.#heap.push(deadline);
     this.#rise(deadline, deadline.index);
@@ -66,7 +76,7 @@ export class Deadlines {
       // One that ran before it may have cancelled it.
       if (deadline.index !== DUE) continue;
       deadline.index = GONE;
-      deadline.run(now);
+      deadline.run(now, deadline.subject);
     }
   }
 

@@ -68,6 +68,11 @@ export interface LookupOptions {
   readonly k: number;
   /** Queries in flight, late ones not counted. */
   readonly alpha: number;
+  /**
+   * The share of queries that is likely to be late. So many more are in flight, and so many more than the k closest
+   * are asked in the end: to wait for each before its stand-in is asked would take round after round.
+   */
+  readonly lateShare: number;
   /** Nodes to begin with. */
   readonly seeds: readonly KnownNode[];
   /** Endpoints to begin with whose ids are not known. */
@@ -126,6 +131,9 @@ const BITS_PER_HOP = 4.3;
 
 /** Bounds of what one more hop is held to cost: the mean round trip to those that we know. */
 const HOP_MIN_MS = 5, HOP_MAX_MS = 150;
+
+/** No more is made of late queries than if half of all were. */
+const MOST_LATE = 0.5;
 
 const SIGN = 0x80000000 | 0;
 
@@ -246,10 +254,15 @@ export class Lookup {
     const { alpha, k } = this.#options;
     let answered = 0;
     for (const { state } of this.#shortlist) {
-      if (state === "heard" || state === "waiting") return alpha;
-      if (state === "responded" && ++answered >= alpha) return Math.max(alpha, k);
+      if (state === "heard" || state === "waiting") return this.#withSpare(alpha);
+      if (state === "responded" && ++answered >= alpha) return this.#withSpare(Math.max(alpha, k));
     }
-    return alpha;
+    return this.#withSpare(alpha);
+  }
+
+  #withSpare(count: number): number {
+    const share = Math.min(MOST_LATE, this.#options.lateShare);
+    return count + Math.round(count * share / (1 - share));
   }
 
   /** In a hurried lookup a query is passed by where `next` promises the value sooner than it still does. */
@@ -286,6 +299,8 @@ export class Lookup {
     const anonymous = this.#anonymous.find((c) => c.state === "heard");
     if (anonymous !== undefined) return anonymous;
     const { hurryToBits } = this.#options;
+    const { alpha, k } = this.#options;
+    const wanted = this.#slots > this.#withSpare(alpha) ? this.#withSpare(k) : k;
     let alive = 0, best: Placed | undefined, bestCost = Infinity;
     for (const candidate of this.#shortlist) {
       const { state } = candidate;
@@ -296,7 +311,7 @@ export class Lookup {
       }
       // A late one may be dead: who comes after it must be tried as well.
       if (state === "heard" || state === "waiting" || state === "responded") alive++;
-      if (alive >= this.#options.k) break;
+      if (alive >= wanted) break;
     }
     return best;
   }

@@ -8,7 +8,7 @@ import {
   type QueryArguments,
   readCompactNodes,
 } from "../krpc/message.ts";
-import type { Contact } from "./contact.ts";
+import type { Contact, ContactRecord } from "./contact.ts";
 import type { Contacts } from "./contacts.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
@@ -44,6 +44,8 @@ const FILL_ANSWERS = 3;
 export interface Seed {
   readonly id: Id;
   readonly endpoint: Endpoint;
+  /** What was learned of it then. */
+  readonly record?: ContactRecord;
 }
 
 /** A contact that stopped answering. */
@@ -112,6 +114,7 @@ export class Membership {
     this.#bootstrap = endpoints;
     if (seeds.length > 0) {
       const { contacts, id: own } = this.#node;
+      for (const { id, record } of seeds) if (record !== undefined) contacts.remember(id, record);
       this.#seeds = seeds.filter(({ id, endpoint }) =>
         contacts.tables[endpoint.family] !== undefined && !id.equals(own)
       ).slice(0, MAX_SEEDS);

@@ -793,6 +793,7 @@ export class DhtNode {
       k,
       // Of a batch that knows the holders one query is enough.
       alpha: how.batch !== undefined && how.isHurried ? 1 : alpha,
+      lateShare: this.#queries.lateShare,
       // As many again to fall back on: after an outage many of the closest are dead, and tell of each other.
       seeds: this.#seedsOf(table, target, how.batch, now),
       bootstrap,

@@ -21,7 +21,10 @@ const LATE_UNKNOWN_MS = 500;
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
 
 /** From late to overdue, as a multiple of the time to late: enough for the second packet's round trip. */
-const OVERDUE_FACTOR = 1.5;
+const OVERDUE_FACTOR = 1;
+
+/** Weight of the newest query in the share of late ones. */
+const LATE_GAIN = 1 / 64;
 
 /** From late to missed: an answer that comes after all must not count against its node. */
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
@@ -93,6 +96,7 @@ export class Queries {
   /** First answers of nodes of which nothing was known: their mean and variation. */
   #firstRtt = NaN;
   #firstVariation = 0;
+  #lateShare = 0;
 
   constructor(node: QuerySender, writer: Writer, random: Random) {
     this.#node = node;
@@ -103,6 +107,11 @@ export class Queries {
   /** Queries without an outcome. */
   get open(): number {
     return this.#transactions.size;
+  }
+
+  /** The share of queries that were late, of some hundred past: packets lost, nodes gone without notice. */
+  get lateShare(): number {
+    return this.#lateShare;
   }
 
   /** When `tick` is to be called next. */
@@ -147,6 +156,7 @@ export class Queries {
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
+    this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // A second put with a cas would be refused for what the first one did.
     if (pending.query.args.cas === undefined) this.#write(pending);
@@ -174,6 +184,7 @@ export class Queries {
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
     this.#deadlines.cancel(transaction.deadline);
     const { query, watcher, startedAt, lateAt } = transaction;
+    if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.
     const rtt = now - startedAt;
     watcher.done(this.#outcome(query, reply, rtt, !Number.isNaN(lateAt), now), now);
@@ -231,7 +242,7 @@ export class Queries {
 
   /**
    * TCP's retransmission timer (RFC 6298): mean and four variations, of this node where it was measured, else of all
-   * that answered for the first time; no longer than twice what coordinates let expect.
+   * that answered for the first time, or twice what its coordinate lets expect if that is less.
    */
   #lateAfter({ to, expected, rtt = NaN }: Query): number {
     if (!this.#node.scoring) return LATE_UNKNOWN_MS;
@@ -239,8 +250,10 @@ export class Queries {
     let wait = LATE_UNKNOWN_MS;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
       wait = contact.rtt + 4 * contact.rttVariation;
-    } else if (!Number.isNaN(rtt)) wait = 2 * rtt;
-    else if (!Number.isNaN(this.#firstRtt)) wait = this.#firstRtt + 4 * this.#firstVariation;
+    } else {
+      if (!Number.isNaN(this.#firstRtt)) wait = this.#firstRtt + 4 * this.#firstVariation;
+      if (2 * rtt < wait) wait = 2 * rtt;
+    }
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 }

@@ -4,13 +4,22 @@ import { lookup } from "node:dns/promises";
 import { cidrIncludes, type HostPort, type NetScope } from "../config.ts";
 import { Endpoint, type Family } from "../krpc/endpoint.ts";
 
+/** The addresses of a name, none where it has none; never rejects. */
+export type ResolveName = (name: string) => Promise<string[]>;
+
+/** As the system resolves names: of both families, and from the hosts file too. */
+export const systemNames: ResolveName = async (name) =>
+  (await lookup(name, { all: true }).catch(() => [])).map(({ address }) => address);
+
 /** Decides by address alone; host names of a list count as the addresses they had when last resolved. */
 export class NetFilter {
   readonly #scope: NetScope;
+  readonly #resolve: ResolveName;
   #resolved: ReadonlySet<string> = new Set();
 
-  constructor(scope: NetScope) {
+  constructor(scope: NetScope, resolve: ResolveName = systemNames) {
     this.#scope = scope;
+    this.#resolve = resolve;
   }
 
   /** Looks the list's host names up, again. Names that can't be resolved are returned; they allow nobody. */
@@ -20,7 +29,7 @@ export class NetFilter {
     const resolved = new Set<string>();
     const failed: string[] = [];
     for (const name of names) {
-      const hosts = await resolveHost(name);
+      const hosts = await resolveHost(name, this.#resolve);
       if (hosts.length === 0) failed.push(name);
       for (const host of hosts) resolved.add(host);
     }
@@ -34,7 +43,7 @@ export class NetFilter {
     if (scope.mode === "loopback") {
       return endpoint.family === 4 ? endpoint.a >>> 24 === 127 : endpoint.scope === "loopback";
     }
-    return this.#resolved.has(endpoint.host) ||
+    return (this.#resolved.size > 0 && this.#resolved.has(endpoint.host)) ||
       scope.entries.some((entry) => entry.kind === "cidr" && cidrIncludes(entry, endpoint));
   }
 }
@@ -43,11 +52,12 @@ export class NetFilter {
 export async function resolveAll(
   nodes: readonly HostPort[],
   families: readonly Family[],
+  resolve: ResolveName = systemNames,
 ): Promise<{ endpoints: Endpoint[]; unresolved: HostPort[] }> {
   const endpoints: Endpoint[] = [];
   const unresolved: HostPort[] = [];
   await Promise.all(nodes.map(async (node) => {
-    const hosts = await resolveHost(node.host);
+    const hosts = await resolveHost(node.host, resolve);
     const found = hosts.flatMap((host) => Endpoint.parse(host, node.port) ?? [])
       .filter((endpoint) => families.includes(endpoint.family));
     if (found.length === 0) unresolved.push(node);
@@ -56,10 +66,9 @@ export async function resolveAll(
   return { endpoints, unresolved };
 }
 
-/** The addresses of a name, of both families and from the hosts file too; an address is its own. */
-async function resolveHost(name: string): Promise<string[]> {
+/** The addresses of a name; an address is its own. */
+async function resolveHost(name: string, resolve: ResolveName): Promise<string[]> {
   const literal = Endpoint.parse(name, 1);
   if (literal !== undefined) return [literal.host];
-  const answers = await lookup(name, { all: true }).catch(() => []);
-  return answers.flatMap(({ address }) => Endpoint.parse(address, 1)?.host ?? []);
+  return (await resolve(name)).flatMap((address) => Endpoint.parse(address, 1)?.host ?? []);
 }

@@ -138,6 +138,7 @@ function byHand(
   prefixes: string[],
   hurryToBits?: number,
   rtts: number[] = [],
+  lateShare = 0,
 ) {
   const watchers = new Map<string, QueryWatcher>();
   const asked: string[] = [];
@@ -158,6 +159,7 @@ function byHand(
     now: 0,
     own: id("ff"),
     perSubnet: 0,
+    lateShare,
     coordinate: new OwnCoordinate(),
     ask: (candidate, _, watcher) => {
       const name = `${candidate.id}`.slice(0, 2);
@@ -199,6 +201,19 @@ Deno.test("Kademlia 2.3: all of the k closest not asked yet are asked at once wh
     "04",
     "05",
   ]);
+});
+
+Deno.test("where many queries are late, stand-ins are asked together with those that they may stand in for", () => {
+  const prefixes = ["01", "02", "03", "04", "05", "06", "07", "08"];
+  const { asked, watchers, answer, result } = byHand(4, 3, prefixes, undefined, [], 0.25);
+  assert.equal(asked.length, 4, "alpha, and a third more");
+  for (const name of ["01", "02", "03"]) answer(name);
+  assert.deepEqual(asked, ["01", "02", "03", "04", "05"], "k, and a third more");
+  answer("05");
+  assert.equal(result(), undefined, "a closer one may still answer");
+  watchers.get("04")!.onLate(10);
+  watchers.get("04")!.onOverdue(20);
+  assert.equal(result()!.elapsed, 20);
 });
 
 Deno.test("a late candidate holds up nobody, and counts when it answers after all", () => {
