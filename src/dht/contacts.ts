@@ -12,6 +12,7 @@ import type { QueryWatcher } from "./lookup.ts";
 import { OWN_COORDINATE, type Query } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
+import type { Techniques } from "./techniques.ts";
 import { RoutingTable } from "./routing_table.ts";
 
 /** An unanswered check is repeated after this, then after twice as long. */
@@ -56,8 +57,7 @@ export interface ContactsOptions {
   readonly k: number;
   readonly healthCheckIntervalMs: number;
   readonly families: readonly Family[];
-  /** False: who is near or reliable is not preferred. */
-  readonly scoring: boolean;
+  readonly techniques: Techniques;
   /** Contacts of one /24 or /64 in a bucket; 0: any number. */
   readonly perSubnet: number;
 }
@@ -92,11 +92,11 @@ export class Contacts {
   }
 
   #newTables(now: Millis): { readonly [F in Family]?: RoutingTable } {
-    const { k, perSubnet, scoring } = this.#options;
+    const { k, perSubnet, techniques: { near } } = this.#options;
     return Object.fromEntries(
       this.families.map((family) => [
         family,
-        new RoutingTable(this.#node.id, k, now, perSubnet, scoring),
+        new RoutingTable(this.#node.id, k, now, perSubnet, near),
       ]),
     );
   }
@@ -164,7 +164,7 @@ export class Contacts {
 
   /** A node that others tell of: where it seems to be nearer than contacts that we have, it is asked by and by. */
   hear(id: Id, endpoint: Endpoint, expected: number, now: Millis): void {
-    if (!this.#options.scoring) return;
+    if (!this.#options.techniques.probe) return;
     if (!this.tables[endpoint.family]?.consider(id, endpoint, expected)) return;
     this.#probe ??= this.#deadlines.schedule(
       now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),

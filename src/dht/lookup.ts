@@ -7,6 +7,7 @@ import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
 import { type Coordinate, expectedRttAt, expectedRttTo } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
+import type { Techniques } from "./techniques.ts";
 import { isCounted, isSameSubnet, SHORTLIST_FACTOR } from "./diversity.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
@@ -82,6 +83,7 @@ export interface LookupOptions {
   readonly perSubnet: number;
   /** Never asked and never listed. */
   readonly own: Id;
+  readonly techniques: Pick<Techniques, "burst" | "pass">;
   /** Our own network coordinate. */
   readonly coordinate: Coordinate;
   /** Sends the lookup's query to a candidate. */
@@ -251,7 +253,8 @@ export class Lookup {
    * has not already queried" are asked at once (Kademlia, section 2.3).
    */
   get #slots(): number {
-    const { alpha, k } = this.#options;
+    const { alpha, k, techniques: { burst } } = this.#options;
+    if (!burst) return this.#withSpare(alpha);
     let answered = 0;
     for (const { state } of this.#shortlist) {
       if (state === "heard" || state === "waiting") return this.#withSpare(alpha);
@@ -267,8 +270,8 @@ export class Lookup {
 
   /** In a hurried lookup a query is passed by where `next` promises the value sooner than it still does. */
   #makesRoom(next: Candidate, now: Millis): boolean {
-    const { hurryToBits } = this.#options;
-    if (hurryToBits === undefined || next.id === undefined) return false;
+    const { hurryToBits, techniques: { pass } } = this.#options;
+    if (hurryToBits === undefined || next.id === undefined || !pass) return false;
     let passed: Candidate | undefined,
       longest = this.#cost(next as Placed, hurryToBits) + SOONER_MS;
     for (const candidate of this.#shortlist) {

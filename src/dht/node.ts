@@ -49,6 +49,7 @@ import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
 import type { RoutingTable } from "./routing_table.ts";
 import { isSecureId, secureId } from "./secure_id.ts";
 import { LookupStatistics } from "./statistics.ts";
+import { ALL_TECHNIQUES, type Techniques } from "./techniques.ts";
 import { Tokens } from "./tokens.ts";
 import { type Drop, Traffic } from "./traffic.ts";
 
@@ -76,8 +77,8 @@ export interface NodeOptions {
   readonly client: number;
   /** Contacts of one /24 or /64 that a bucket takes, and by halves a lookup; 0: any number. 2 where it is left out. */
   readonly perSubnet?: number;
-  /** False: peers are all the same to it, as in plain Kademlia; for comparison. */
-  readonly scoring?: boolean;
+  /** For comparison: what is left out of plain Kademlia's extensions. */
+  readonly techniques?: Techniques;
 }
 
 /** A lookup over all families. */
@@ -147,6 +148,7 @@ export class DhtNode {
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
   readonly #options: NodeOptions;
+  readonly #techniques: Techniques;
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
   readonly #contacts: Contacts;
@@ -165,7 +167,8 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    const { scoring = true, perSubnet = PER_SUBNET } = options;
+    const { techniques = ALL_TECHNIQUES, perSubnet = PER_SUBNET } = options;
+    this.#techniques = techniques;
     const contacts = new Contacts(
       {
         get id() {
@@ -177,7 +180,7 @@ export class DhtNode {
         noteNeighbour: () => this.#replicator.noteNeighbour(),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      { ...options, scoring, perSubnet },
+      { ...options, techniques, perSubnet },
       this.#deadlines,
       this.#random,
       now,
@@ -197,7 +200,7 @@ export class DhtNode {
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
         noteMiss: (...miss) => contacts.noteMiss(...miss),
-        scoring,
+        isAdaptive: techniques.adapt,
       },
       WRITER,
       this.#random,
@@ -805,9 +808,8 @@ export class DhtNode {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
         this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
-      hurryToBits: how.isHurried && this.#options.scoring !== false
-        ? table.bucketCount - 1
-        : undefined,
+      techniques: this.#techniques,
+      hurryToBits: how.isHurried && this.#techniques.hurry ? table.bucketCount - 1 : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);

@@ -58,7 +58,7 @@ export interface QuerySender {
   /** A node that was asked did not answer, or not as it has to. */
   noteMiss(id: Id, to: Endpoint, reason: string, now: Millis): void;
   /** False: round-trip times are not used; each query waits as long. */
-  readonly scoring: boolean;
+  readonly isAdaptive: boolean;
 }
 
 /** One query. */
@@ -245,7 +245,7 @@ export class Queries {
    * that answered for the first time, or twice what its coordinate lets expect if that is less.
    */
   #lateAfter({ to, expected, rtt = NaN }: Query): number {
-    if (!this.#node.scoring) return LATE_UNKNOWN_MS;
+    if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait = LATE_UNKNOWN_MS;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {

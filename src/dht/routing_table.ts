@@ -68,7 +68,7 @@ export class RoutingTable {
   #size = 0;
 
   /**
-   * `perSubnet`: contacts of one /24 or /64 that a bucket takes; 0: any number. `scoring`: whether near, reliable and
+   * `perSubnet`: contacts of one /24 or /64 that a bucket takes; 0: any number. `prefers`: whether near, reliable and
    * mutual contacts are preferred.
    */
   constructor(
@@ -76,7 +76,7 @@ export class RoutingTable {
     readonly k: number,
     now: Millis,
     readonly perSubnet = PER_SUBNET,
-    readonly scoring = true,
+    readonly prefers = true,
   ) {
     this.#buckets = [new Bucket(now)];
   }
@@ -180,7 +180,7 @@ export class RoutingTable {
     for (let i = 0; i < contacts.length; i++) {
       const contact = contacts[i];
       if (contact.health === "unhealthy") return i;
-      if (isNeighbourhood || !this.scoring) continue;
+      if (isNeighbourhood || !this.prefers) continue;
       const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
       if (paid > most) most = paid, dearest = i;
     }

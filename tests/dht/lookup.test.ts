@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { Contact } from "../../src/dht/contact.ts";
 import { OwnCoordinate } from "../../src/dht/coordinate.ts";
 import { Lookup, type LookupResult, type QueryWatcher } from "../../src/dht/lookup.ts";
+import { ALL_TECHNIQUES } from "../../src/dht/techniques.ts";
 import type { FindResult } from "../../src/dht/node.ts";
 import { compareDistance, Id } from "../../src/krpc/id.ts";
 import { decode, type Message } from "../../src/krpc/message.ts";
@@ -160,6 +161,7 @@ function byHand(
     own: id("ff"),
     perSubnet: 0,
     lateShare,
+    techniques: ALL_TECHNIQUES,
     coordinate: new OwnCoordinate(),
     ask: (candidate, _, watcher) => {
       const name = `${candidate.id}`.slice(0, 2);
