@@ -7,6 +7,7 @@ import { report } from "../sim/report.ts";
 import { type Measured, runScenario, type Scenario, type ScenarioResult } from "../sim/scenario.ts";
 import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
 import type { SimCrypto } from "../sim/values.ts";
+import { ALL_TECHNIQUES, SCORING, type Techniques } from "../dht/techniques.ts";
 import { VERSION } from "../version.ts";
 import { UserError } from "./errors.ts";
 import { shipped, type SimFlags } from "./sim_options.ts";
@@ -51,8 +52,14 @@ function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Sce
     hours: flags.hours,
     k: flags.k,
     alpha: flags.alpha,
+    techniques: techniquesOf(flags),
     healthCheckIntervalMs: shipped("HEALTH_CHECK_INTERVAL") * 1000,
   };
+}
+
+function techniquesOf({ scoring, without }: SimFlags): Techniques {
+  const left = [...without, ...(scoring ? [] : SCORING)];
+  return { ...ALL_TECHNIQUES, ...Object.fromEntries(left.map((name) => [name, false])) };
 }
 
 function latencyOf(name: string): LatencyMatrix {

@@ -2,6 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SETTINGS } from "../config.ts";
+import { ALL_TECHNIQUES, type Techniques } from "../dht/techniques.ts";
 
 /** Sizes that one call may run, one after the other. */
 const MAX_SIZES = 10;
@@ -31,6 +32,8 @@ export interface SimFlags {
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
+  readonly scoring: boolean;
+  readonly without: readonly (keyof Techniques)[];
   readonly json: boolean | undefined;
   readonly report: string | undefined;
 }
@@ -67,6 +70,8 @@ export function addSimCommand(dmnode: Command): void {
     .option("--hours <h>", "spread the measurement over so many virtual hours", span, 0)
     .option("--k <n>", "contacts in a bucket, replicas of a value", integer(1, 100), k)
     .option("--alpha <n>", "concurrent queries of a lookup", integer(1, 20), alpha)
+    .option("--scoring <on|off>", "whether nodes tell good peers from bad ones", onOrOff, true)
+    .option("--without <names>", `leave out: ${Object.keys(ALL_TECHNIQUES)}`, techniques, [])
     .option("--json", "print one JSON object")
     .option("--report <file.html>", "write a page with plots")
     .addHelpText("after", HELP)
@@ -77,6 +82,7 @@ const HELP = `
 Examples:
   dmnode sim --nodes 1000 --values 200
   dmnode sim --nodes 100,1000,10000 --report hops.html
+  dmnode sim --nodes 2000 --values 1000 --flaky 0.3 --scoring off
   dmnode sim --nodes 1000 --values 1000 --kill 0.5 --settle 60
   dmnode sim --nodes 500 --values 500 --mutable 0.5 --partition 60 --settle 30
   dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`;
@@ -87,6 +93,19 @@ function integer(least: number, most: number): (text: string) => number {
     if (value >= least && value <= most) return value;
     throw new InvalidArgumentError(`It has to be a whole number from ${least} to ${most}.`);
   };
+}
+
+function onOrOff(text: string): boolean {
+  if (text === "on" || text === "off") return text === "on";
+  throw new InvalidArgumentError("It has to be on or off.");
+}
+
+function techniques(text: string): (keyof Techniques)[] {
+  const names = text.split(",");
+  if (names.every((name): name is keyof Techniques => Object.hasOwn(ALL_TECHNIQUES, name))) {
+    return names;
+  }
+  throw new InvalidArgumentError(`It takes some of ${Object.keys(ALL_TECHNIQUES).join(", ")}.`);
 }
 
 function sizes(text: string): number[] {

@@ -3,6 +3,7 @@
 import type { Millis } from "../dht/deadlines.ts";
 import { sameBytes } from "../dht/item.ts";
 import type { FindResult } from "../dht/node.ts";
+import type { Techniques } from "../dht/techniques.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
 import { CLIENT } from "../version.ts";
@@ -40,6 +41,8 @@ export interface Scenario extends LinkOptions {
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
+  /** Of what the nodes do beyond plain Kademlia, that which they do here. */
+  readonly techniques: Techniques;
   readonly healthCheckIntervalMs: number;
 }
 
@@ -119,7 +122,7 @@ const BOOTSTRAP_NODES = 3;
 const JOIN_MS = 60_000, JOINS_PER_SECOND = 500;
 
 /** After the last join: tables settle while health checks and refreshes run. */
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 120_000;
 
 /** The minute over which idle traffic is measured. */
 const IDLE_MS = 60_000;
@@ -235,14 +238,14 @@ class Run {
   }
 
   #join(): SimNode {
-    const { k, alpha, healthCheckIntervalMs, nat, flaky, sybils } = this.#scenario;
+    const { k, alpha, techniques, healthCheckIntervalMs, nat, flaky, sybils } = this.#scenario;
     const world = this.#world, random = this.#random;
     const isBootstrap = this.#bootstrap.length < BOOTSTRAP_NODES;
     // The draws are made for every node alike: what one share is changes nothing about the others.
     const isNat = random.fraction() < nat, isFlaky = random.fraction() < flaky;
     const isSlow = random.fraction() < 0.5, isSybil = random.fraction() < sybils;
     const sim = world.add(
-      { k, alpha, healthCheckIntervalMs, readOnly: false, client: CLIENT },
+      { k, alpha, techniques, healthCheckIntervalMs, readOnly: false, client: CLIENT },
       isBootstrap ? {} : {
         natMs: isNat ? NAT_MS : undefined,
         extraDelayMs: isFlaky && isSlow ? FLAKY_DELAY_MS / 2 : undefined,
@@ -252,6 +255,8 @@ class Run {
     );
     const through = this.#bootstrap.map((other) => other.endpoint);
     if (isBootstrap) this.#bootstrap.push(sim);
+    // The first one has nobody to join: it is the network.
+    if (through.length === 0) sim.joinedAt = world.now;
     world.act(sim, (node, now) => node.join(through, [], now));
     return sim;
   }

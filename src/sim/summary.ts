@@ -104,7 +104,8 @@ export function hopsFit(
 export function conditions(scenario: Scenario): string[] {
   const { latency, loss, duplication, reordering, silent, nat, flaky, sybils, kill } = scenario;
   const { mutable, partitionMinutes, churnMinutes, settleMinutes, hours } = scenario;
-  const { k, alpha, seed } = scenario;
+  const { k, alpha, seed, techniques } = scenario;
+  const left = Object.entries(techniques).filter(([, used]) => !used).map(([name]) => name);
   const percent = (share: number) => `${round(share * 100)} %`;
   const troubles: [number, string][] = [
     [mutable, `${percent(mutable)} of values mutable`],
@@ -126,6 +127,7 @@ export function conditions(scenario: Scenario): string[] {
     ...troubles.filter(([size]) => size > 0).map(([, words]) => words),
     `k ${k}`,
     `alpha ${alpha}`,
+    ...(left.length > 0 ? [`without ${left.join(", ")}`] : []),
     `seed ${seed}`,
   ];
 }

@@ -37,8 +37,7 @@ Deno.test("without troubles every lookup finds the closest node, and every value
   assert.equal(fetches?.found, 40);
   assert.equal(replicas, 8);
   assert.deepEqual(fetchedValues, { count: 20, missed: 0 });
-  // Who is the eighth closest not all lookups find out where replies have room for eight.
-  assert.ok(copies!.mean > 7.5 && copies!.least >= 7, JSON.stringify(copies));
+  assert.deepEqual(copies, { mean: 8, least: 8, stale: 0, lost: 0 });
   assert.equal(lookupSamples.length, 40);
   // Nothing comes from the asker itself: at the least one round trip is paid.
   for (const { elapsed, queries } of fetchSamples) assert.ok(elapsed > 50 && queries > 0);
@@ -66,19 +65,18 @@ Deno.test("a quarter of the nodes falls silent, and values are stored on the oth
 });
 
 Deno.test("values outlive those that stored and those that held them", () => {
-  // Ten sessions later: of those who were there when the values were stored hardly anybody is left.
+  // Eight sessions later: of those who were there when the values were stored hardly anybody is left.
   const { fetches, fetchedValues, copies, replication } = simulate({
     nodes: 40,
     values: 10,
     lookups: 10,
-    k: 4,
-    churnMinutes: 5,
-    settleMinutes: 50,
+    churnMinutes: 10,
+    settleMinutes: 80,
   });
   assert.equal(fetches?.success, 1);
   assert.deepEqual(fetchedValues, { count: 10, missed: 0 });
   assert.equal(copies?.lost, 0);
-  assert.ok(replication.completed > 0 && replication.copies > 10 * 4);
+  assert.ok(replication.completed > 0 && replication.copies > 10 * 8);
 });
 
 Deno.test("who stored a value puts it back where all of its holders are gone", () => {
@@ -99,9 +97,8 @@ Deno.test("the copies of half of the nodes are made up for", () => {
 
 Deno.test("after a partition the newest versions are everywhere", () => {
   const trouble = { values: 20, mutable: 0.5, partitionMinutes: 20 };
-  const atOnce = simulate(trouble);
-  // The halves do not know of each other yet: what the measurement calls a failure must show.
-  assert.ok(atOnce.fetches!.success < 1 && atOnce.copies!.stale > 0);
+  // Within seconds: no half has heard of what is new in the other, and that must show.
+  assert.ok(simulate({ ...trouble, mutable: 1, lookups: 10 }).copies!.stale > 0);
   const { fetches, fetchedValues, copies, virtualMs } = simulate({ ...trouble, settleMinutes: 15 });
   assert.equal(fetches?.success, 1);
   assert.deepEqual(fetchedValues, { count: 20, missed: 0 });

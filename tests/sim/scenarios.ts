@@ -1,5 +1,6 @@
 // Small simulations for tests: a scenario without troubles, to which each test adds its own.
 
+import { ALL_TECHNIQUES } from "../../src/dht/techniques.ts";
 import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
 import { flatLatency } from "../../src/sim/latency.ts";
 import { runScenario, type Scenario, type ScenarioResult } from "../../src/sim/scenario.ts";
@@ -25,6 +26,7 @@ export const CALM: Scenario = {
   hours: 0,
   k: 8,
   alpha: 3,
+  techniques: ALL_TECHNIQUES,
   healthCheckIntervalMs: 60_000,
 };
 
