@@ -32,6 +32,8 @@ export interface Config {
   readonly p2pHost: string;
   readonly bootstrapNodes: readonly HostPort[];
   readonly bucketSize: number;
+  /** Nodes that have to acknowledge a store, unless it says otherwise. */
+  readonly minReplicas: number;
   readonly alpha: number;
   readonly healthCheckIntervalMs: number;
   readonly apiHost: string;
@@ -126,6 +128,7 @@ const schema = z.object({
     return [...nodes.values()];
   }),
   K_BUCKET_SIZE: wholeNumber(1, MAX_BUCKET_SIZE),
+  MIN_REPLICAS: wholeNumber(1, MAX_BUCKET_SIZE),
   ALPHA: wholeNumber(1, MAX_ALPHA),
   HEALTH_CHECK_INTERVAL: wholeNumber(1, MAX_HEALTH_CHECK_INTERVAL_S, " of seconds"),
   API_HOST: setting(
@@ -150,6 +153,13 @@ const schema = z.object({
   STORAGE_LIMIT: wholeNumber(0, MAX_STORAGE_LIMIT, " of bytes"),
   NAT: oneOf(["auto", "off"]),
 }).superRefine((settings, context) => {
+  if (settings.MIN_REPLICAS > settings.K_BUCKET_SIZE) {
+    context.addIssue({
+      code: "custom",
+      path: ["MIN_REPLICAS"],
+      message: `expected at most K_BUCKET_SIZE, which is ${settings.K_BUCKET_SIZE}`,
+    });
+  }
   if (settings.API_TOKEN !== "" || isLoopbackHost(settings.API_HOST)) return;
   context.addIssue({
     code: "custom",
@@ -166,6 +176,11 @@ const EXPLAINED = {
   P2P_HOST: ["--p2p-host", "0.0.0.0", "address to bind under --allow-net"],
   BOOTSTRAP_NODES: ["--bootstrap", "", "comma-separated host:port list (names, IPv4, [IPv6])"],
   K_BUCKET_SIZE: ["--k", "20", "contacts a bucket holds; replicas of a stored value"],
+  MIN_REPLICAS: [
+    "--min-replicas",
+    "1",
+    "nodes that must acknowledge a store, unless it says otherwise (1 to K_BUCKET_SIZE)",
+  ],
   ALPHA: ["--alpha", "3", "concurrent queries of a lookup"],
   HEALTH_CHECK_INTERVAL: [
     "--health-check-interval",
@@ -255,6 +270,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     p2pHost: s.P2P_HOST,
     bootstrapNodes: s.BOOTSTRAP_NODES,
     bucketSize: s.K_BUCKET_SIZE,
+    minReplicas: s.MIN_REPLICAS,
     alpha: s.ALPHA,
     healthCheckIntervalMs: s.HEALTH_CHECK_INTERVAL * 1000,
     apiHost: s.API_HOST,

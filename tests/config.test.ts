@@ -33,6 +33,7 @@ Deno.test("without any source the defaults of the contract hold", () => {
     p2pHost: "0.0.0.0",
     bootstrapNodes: [],
     bucketSize: 20,
+    minReplicas: 1,
     alpha: 3,
     healthCheckIntervalMs: 60_000,
     apiHost: "127.0.0.1",
@@ -66,6 +67,7 @@ Deno.test("every flag reaches its setting under the name Commander gives it", ()
       p2pHost: "::",
       bootstrap: "a:1",
       k: "8",
+      minReplicas: "7",
       alpha: "4",
       healthCheckInterval: "5",
       apiHost: "localhost",
@@ -86,6 +88,7 @@ Deno.test("every flag reaches its setting under the name Commander gives it", ()
       p2pHost: "::",
       bootstrapNodes: [{ host: "a", port: 1 }],
       bucketSize: 8,
+      minReplicas: 7,
       alpha: 4,
       healthCheckIntervalMs: 5000,
       apiHost: "localhost",
@@ -98,6 +101,12 @@ Deno.test("every flag reaches its setting under the name Commander gives it", ()
       warnings: undefined,
     },
   );
+});
+
+Deno.test("MIN_REPLICAS is at most K_BUCKET_SIZE", () => {
+  assert.equal(loadConfig({ flags: { k: "30", minReplicas: "30" } }).minReplicas, 30);
+  const message = refusal(() => loadConfig({ flags: { k: "5" }, env: { MIN_REPLICAS: "6" } }));
+  assert.match(message, /^MIN_REPLICAS .*"6" in the environment: .*K_BUCKET_SIZE, which is 5$/);
 });
 
 Deno.test("an empty value counts as not set, but empties what is empty by default", () => {
@@ -136,6 +145,7 @@ const BAD: Record<string, string[]> = {
     "a b:1",
   ],
   K_BUCKET_SIZE: ["0", "129", "x"],
+  MIN_REPLICAS: ["0", "21", "129", "all"],
   ALPHA: ["0", "17", "3.0"],
   HEALTH_CHECK_INTERVAL: ["0", "86401", "60s", "1.5"],
   API_HOST: ["-x", "a_b!", "127.0.0.1:8080", "http://localhost", "256.1.1.1", "x".repeat(64)],
@@ -338,6 +348,7 @@ Deno.test("the table and the contract's names and flags agree", () => {
     ["P2P_HOST", "--p2p-host"],
     ["BOOTSTRAP_NODES", "--bootstrap"],
     ["K_BUCKET_SIZE", "--k"],
+    ["MIN_REPLICAS", "--min-replicas"],
     ["ALPHA", "--alpha"],
     ["HEALTH_CHECK_INTERVAL", "--health-check-interval"],
     ["API_HOST", "--api-host"],

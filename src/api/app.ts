@@ -1,16 +1,17 @@
 // The REST API: routes between HTTP and the NodeService, documented by the schemas that check them.
 
-import { createRoute, OpenAPIHono, type z } from "@hono/zod-openapi";
+import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
-import type { NodeService, StoreOutcome, StoreReport } from "../runtime/service.ts";
+import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { checkCaller, checkHost } from "./access.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
   checkKey,
   checkLabel,
+  checkTerms,
   decodeSigned,
   decodeStore,
   invalid,
@@ -19,15 +20,22 @@ import {
   keyOfQuery,
   keyTooLong,
   LABEL_HEADER,
+  mergeTerms,
   RETRY,
   SIGNED_BODY_LIMIT,
+  type StoreTerms,
+  termsOfQuery,
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
+import { isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
   lookupView,
+  peerDetailView,
+  publishedView,
+  replicasView,
   selectPeers,
   statsView,
   storeView,
@@ -136,6 +144,22 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   app.openapi(
     createRoute({
+      method: "get",
+      path: "/network/peers/{node_id}",
+      summary: "All that is known of one peer, and why it came, missed or went",
+      request: { params: schemas.NodeIdParams },
+      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 404) },
+    }),
+    (c) => {
+      const id = c.req.valid("param").node_id;
+      const peer = service.peer(id);
+      if (peer === undefined) throw new Problem(404, `Nothing is known of a node ${id}.`);
+      return c.json(peerDetailView(peer), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
       ...guarded,
       method: "get",
       path: "/network/ping/{node_id}",
@@ -211,30 +235,33 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       },
     },
     responses: {
-      201: answer("Stored", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 413, 415, 503),
+      201: answer("Stored, and kept published from now on", schemas.StoreResponse),
+      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
     },
   });
+  const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
   app.post("/network/store", guarded.middleware, async (c) => {
-    const queryKey = keyOfQuery(c.req.url);
+    const query = termsOfQuery(c.req.url);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
-        const { value, key } = decodeStore(body, queryKey);
+        const { value, terms } = decodeStore(body);
+        const { key, options } = checked(mergeTerms(terms, query));
         if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
-        return stored(await service.store(value, key));
+        return stored(await service.store(value, key, options));
       })
-      : await storeStream(c.req.raw, checkKey(queryKey));
+      : await storeStream(c.req.raw, query);
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
   });
 
   /** Never holds the whole value. */
-  async function storeStream(request: Request, key: string | null): Promise<StoreReport> {
+  async function storeStream(request: Request, terms: StoreTerms): Promise<StoreReport> {
+    const { key, options } = checked(terms);
     const length = request.headers.get("content-length");
     const totalBytes = length === null ? null : Number(length);
     const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, { totalBytes, label }));
+      return stored(await service.store(body, key, { ...options, totalBytes, label }));
     } finally {
       body.return(undefined);
     }
@@ -247,10 +274,11 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     security,
     request: {
       params: schemas.HashParams,
+      query: schemas.SignedQuery,
       body: { required: true, content: { "application/json": { schema: schemas.SignedRequest } } },
     },
     responses: {
-      200: answer("Stored", schemas.StoreResponse),
+      200: answer("Stored, and kept published from now on", schemas.StoreResponse),
       ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
     },
   });
@@ -260,28 +288,73 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     if (!isJson(c.req.header("content-type"))) {
       throw new Problem(415, "A signed item has to be sent as application/json.");
     }
-    const report = await bodies.read(
-      c.req.raw,
-      SIGNED_BODY_LIMIT,
-      async (body) => stored(await service.storeSigned(params.data.hash, decodeSigned(body))),
-    );
+    const { min_replicas } = termsOfQuery(c.req.url);
+    const report = await bodies.read(c.req.raw, SIGNED_BODY_LIMIT, async (body) => {
+      const { item, terms } = decodeSigned(body);
+      const { options } = checked(mergeTerms(terms, { min_replicas }));
+      return stored(await service.storeSigned(params.data.hash, item, options));
+    });
     return c.json(storeView(report), 200);
   });
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "delete",
+      path: "/data/{hash}",
+      summary: "Publish a value no more; copies at other nodes expire",
+      request: { params: schemas.HashParams },
+      responses: {
+        204: { description: "This node publishes it no more" },
+        ...problems(400, 401, 403, 404),
+      },
+    }),
+    (c) => {
+      const { hash } = c.req.valid("param");
+      if (!service.forget(hash)) throw new Problem(404, `This node does not publish ${hash}.`);
+      return c.body(null, 204);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/network/published",
+      summary: "The values that this node keeps published, the next to be published first",
+      request: { query: schemas.PublishedQuery },
+      responses: {
+        200: answer("The values", schemas.PublishedResponse),
+        ...problems(400, 401, 403),
+      },
+    }),
+    (c) => {
+      const { offset, limit } = c.req.valid("query");
+      const { total, values } = service.published(offset, limit);
+      return c.json({ total, offset, published: values.map(publishedView) }, 200);
+    },
+  );
 
   const value = { schema: { type: "string", format: "binary" } } as const;
   const getData = createRoute({
     ...guarded,
     method: "get",
     path: "/data/{hash}",
-    summary: "Fetch a value",
-    request: { params: schemas.HashParams, query: schemas.FetchQuery },
+    summary: "Fetch a value, count its copies, or watch it",
+    request: {
+      params: schemas.HashParams,
+      query: schemas.FetchQuery,
+      headers: schemas.FetchHeaders,
+    },
     responses: {
       200: {
-        description: "The value's bytes",
+        description: "The value's bytes; with ?replicas=1 its holders; with Accept: " +
+          "text/event-stream an event for each of its versions",
         content: {
-          "application/json": value,
+          "application/json": { schema: z.union([z.unknown(), schemas.ReplicasResponse]) },
           "text/plain": value,
           "application/octet-stream": value,
+          "text/event-stream": { schema: schemas.ValueEvent },
         },
       },
       206: { description: "The range of an immutable or chunked value" },
@@ -294,7 +367,12 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     const { hash } = params.data;
-    const result = await service.fetch(hash, checkKey(keyOfQuery(c.req.url)));
+    const key = checkKey(keyOfQuery(c.req.url));
+    const query = schemas.FetchQuery.safeParse({ replicas: c.req.query("replicas") });
+    if (!query.success) throw invalid("query", query.error);
+    if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
+    if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
+    const result = await service.fetch(hash, key);
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -305,13 +383,23 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       case "not_found":
         throw new Problem(404, result.detail ?? `No value ${hash} was found on the network.`);
       case "key_needed":
-        throw new Problem(
-          404,
-          `Value ${hash} can't be verified without the key it was stored under; add ?key=.`,
-          { key_needed: true },
-        );
+        throw keyNeeded(hash);
     }
   });
+
+  async function replicasOf(hash: string, key: string | null) {
+    const result = await service.replicas(hash, key);
+    switch (result.outcome) {
+      case "found":
+        return replicasView(result.report);
+      case "not_found":
+        throw new Problem(404, `No node that was asked holds value ${hash}.`);
+      case "key_needed":
+        throw keyNeeded(hash);
+      case "busy":
+        throw new Problem(503, "Copies of other values are being counted; try again.", {}, RETRY);
+    }
+  }
 
   app.openapi(
     createRoute({
@@ -386,17 +474,46 @@ function stored(result: StoreOutcome): StoreReport {
       throw new Problem(412, `The stored seq is ${result.seq}, which is not cas.`, {
         seq: result.seq,
       });
+    case "overtaken":
+      throw new Problem(409, `Another version was stored at the same time; seq is ${result.seq}.`, {
+        seq: result.seq,
+      });
     case "bad_signature":
       throw new Problem(400, "The signature does not fit k, salt, seq and v.");
     case "wrong_target":
       throw new Problem(400, `This item belongs at ${result.hash}: the hash of k and salt.`, {
         hash: result.hash,
       });
+    case "too_few":
+      throw tooFew(result);
     case "unreachable":
       throw new Problem(503, result.detail);
     case "busy":
       throw new Problem(503, result.detail, {}, RETRY);
   }
+}
+
+function tooFew(
+  { acknowledged, wanted, refusals }: Extract<StoreOutcome, { outcome: "too_few" }>,
+): Problem {
+  const told = refusals.map(({ code, text, nodes }: Refusal) => `${nodes} × ${code} ${text}`);
+  const detail = `${acknowledged} of the ${wanted} nodes asked for acknowledged the value` +
+    `${told.length === 0 ? "" : `; refusals: ${told.join(", ")}`}. Copies that were made stay ` +
+    "until they expire; this node does not keep the value published.";
+  return new Problem(503, detail, {
+    acknowledged,
+    min_replicas: wanted,
+    refusals,
+    kept_published: false,
+  });
+}
+
+function keyNeeded(hash: string): Problem {
+  return new Problem(
+    404,
+    `Value ${hash} can't be verified without the key it was stored under; add ?key=.`,
+    { key_needed: true },
+  );
 }
 
 function tooLarge(size: number, limit: number, counted = ""): Problem {
@@ -422,7 +539,7 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
   502: "What the network holds is no valid value",
-  503: "Not now: no node acknowledged, not ready, or too much at a time",
+  503: "Not now: too few nodes acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 

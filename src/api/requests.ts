@@ -2,7 +2,7 @@
 
 import type { z } from "@hono/zod-openapi";
 import { Problem } from "./problems.ts";
-import { decodeBase64, MAX_KEY_BYTES, SignedRequest, StoreRequest } from "./schemas.ts";
+import { decodeBase64, MAX_KEY_BYTES, SignedRequest, StoreQuery, StoreRequest } from "./schemas.ts";
 import type { SignedItem } from "../runtime/service.ts";
 
 /** Base64 grows a value by a third and escapes can double text; the rest is the object around it. */
@@ -125,24 +125,75 @@ export function keyOfQuery(url: string): string | undefined {
   return keys[0];
 }
 
-/** What a JSON body of `POST /network/store` asks to store. */
-export function decodeStore(
-  body: Uint8Array,
-  queryKey: string | undefined,
-): { value: Uint8Array; key: string | null } {
-  const { value, key, encoding } = validate(StoreRequest, parseJson(body));
-  if (key !== undefined && queryKey !== undefined) {
-    throw new Problem(400, "The key is both in the body and in the query; give one.");
+/** What a store asks for beside its value, as it was given. */
+export interface StoreTerms {
+  readonly key?: string;
+  readonly min_replicas?: number;
+  readonly cas?: number;
+}
+
+/** What the query of a store says. */
+export function termsOfQuery(url: string): StoreTerms {
+  const key = keyOfQuery(url);
+  const { searchParams } = new URL(url);
+  const given = (name: string) => {
+    const values = searchParams.getAll(name);
+    if (values.length > 1) throw new Problem(400, `query parameter ${name}: given twice.`);
+    return values[0];
+  };
+  const parsed = StoreQuery.safeParse({
+    key,
+    min_replicas: given("min_replicas"),
+    cas: given("cas"),
+  });
+  if (!parsed.success) throw invalid("query", parsed.error);
+  return parsed.data;
+}
+
+/** What is given in the body or in the query, and not in both. */
+export function mergeTerms(body: StoreTerms, query: StoreTerms): StoreTerms {
+  for (const name of ["key", "min_replicas", "cas"] as const) {
+    if (body[name] !== undefined && query[name] !== undefined) {
+      throw new Problem(400, `The ${name} is both in the body and in the query; give one.`);
+    }
   }
-  const checkedKey = checkKey(key ?? queryKey);
+  return {
+    key: body.key ?? query.key,
+    min_replicas: body.min_replicas ?? query.min_replicas,
+    cas: body.cas ?? query.cas,
+  };
+}
+
+/** The terms of a store, checked; `configured` is what the configuration says, `k` the most. */
+export function checkTerms(
+  { key, min_replicas: minReplicas, cas }: StoreTerms,
+  configured: number,
+  k: number,
+): { key: string | null; options: { minReplicas: number; cas?: number } } {
+  if (minReplicas !== undefined && minReplicas > k) {
+    throw new Problem(
+      400,
+      `min_replicas: expected a whole number from 1 to ${k}, which is K_BUCKET_SIZE.`,
+      { limit: k },
+    );
+  }
+  if (cas !== undefined && key === undefined) {
+    throw new Problem(400, "cas: only a value under a key has versions; give a key.");
+  }
+  return { key: checkKey(key), options: { minReplicas: minReplicas ?? configured, cas } };
+}
+
+/** What a JSON body of `POST /network/store` asks to store. */
+export function decodeStore(body: Uint8Array): { value: Uint8Array; terms: StoreTerms } {
+  const { value, encoding, ...terms } = validate(StoreRequest, parseJson(body));
   if (encoding === "base64") {
     const bytes = typeof value === "string" ? decodeBase64(value) : undefined;
     if (bytes === undefined) throw new Problem(400, "body member value: expected base64.");
-    return { value: bytes, key: checkedKey };
+    return { value: bytes, terms };
   }
-  if (typeof value !== "string") return { value: memberText(body, "value"), key: checkedKey };
+  if (typeof value !== "string") return { value: memberText(body, "value"), terms };
   if (!value.isWellFormed()) throw new Problem(400, "body member value: a lone surrogate.");
-  return { value: new TextEncoder().encode(value), key: checkedKey };
+  return { value: new TextEncoder().encode(value), terms };
 }
 
 /** A key that can be a salt; null for none. */
@@ -172,10 +223,10 @@ export function keyTooLong(size: number, limit: number): Problem {
   });
 }
 
-/** The item in a JSON body of `PUT /data/{hash}`. */
-export function decodeSigned(body: Uint8Array): SignedItem {
-  const { k, sig, seq, salt, v, cas } = validate(SignedRequest, parseJson(body));
-  return {
+/** The item in a JSON body of `PUT /data/{hash}`, and how many nodes have to acknowledge it where that is said. */
+export function decodeSigned(body: Uint8Array): { item: SignedItem; terms: StoreTerms } {
+  const { k, sig, seq, salt, v, cas, min_replicas } = validate(SignedRequest, parseJson(body));
+  const item = {
     publicKey: k,
     signature: sig,
     seq,
@@ -184,6 +235,7 @@ export function decodeSigned(body: Uint8Array): SignedItem {
     value: v,
     cas: cas ?? null,
   };
+  return { item, terms: { min_replicas } };
 }
 
 function parseJson(body: Uint8Array): unknown {

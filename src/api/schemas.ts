@@ -7,6 +7,10 @@ import { Buffer } from "node:buffer";
 export const MAX_KEY_BYTES = 64;
 /** More peers than a routing table of the largest buckets lists in one answer anyway. */
 export const MAX_PEERS_LIMIT = 10_000;
+/** Published values in one answer: each is walked through with all of its items. */
+export const MAX_PUBLISHED_LIMIT = 1_000;
+/** As many as a bucket holds at most, and a value has copies. */
+const MAX_REPLICAS = 128;
 
 /** The keys of `bucket_distribution`, nearest first. */
 export const BUCKET_RANGES = [
@@ -71,18 +75,43 @@ export const PeersQuery = z.object({
     .openapi({ type: "integer", minimum: 1, maximum: MAX_PEERS_LIMIT }),
 });
 
+const flag = z.enum(["1", "true", "0", "false"]).default("0")
+  .transform((text) => text === "1" || text === "true")
+  .openapi({ type: "string", enum: ["1", "true", "0", "false"] });
+
 /** `GET /network/find/{node_id}?trace=1` */
-export const FindQuery = z.object({
-  trace: z.enum(["1", "true", "0", "false"]).default("0")
-    .transform((text) => text === "1" || text === "true")
-    .openapi({ type: "string", enum: ["1", "true", "0", "false"] }),
+export const FindQuery = z.object({ trace: flag });
+
+/** A whole number in a query. */
+function wholeNumber(minimum: number, maximum: number) {
+  const error = `expected a whole number from ${minimum} to ${maximum}`;
+  return z.string().regex(/^\d{1,16}$/, error).transform(Number)
+    .refine((n) => n >= minimum && n <= maximum, { error })
+    .openapi({ type: "integer", minimum, maximum });
+}
+
+/** `GET /network/published?…` */
+export const PublishedQuery = z.object({
+  limit: wholeNumber(1, MAX_PUBLISHED_LIMIT).default(100),
+  offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
 });
 
-/** `?key=` of a store. */
-export const StoreQuery = z.object({
+const MIN_REPLICAS = "Nodes that have to acknowledge the value: 1 to K_BUCKET_SIZE; " +
+  "MIN_REPLICAS of the configuration unless told.";
+const CAS =
+  "Under a key: the seq that has to be the newest there is; 0 where there has to be none.";
+
+/** `?min_replicas=` of a store of a signed item. */
+export const SignedQuery = z.object({
+  min_replicas: wholeNumber(1, MAX_REPLICAS).optional().openapi({ description: MIN_REPLICAS }),
+});
+
+/** What a store may say in its query. */
+export const StoreQuery = SignedQuery.extend({
   key: z.string().optional().openapi({
     description: `Makes the value mutable; 1 to ${MAX_KEY_BYTES} UTF-8 bytes.`,
   }),
+  cas: wholeNumber(0, Number.MAX_SAFE_INTEGER - 1).optional().openapi({ description: CAS }),
 });
 
 /** Headers of a store of raw bytes. */
@@ -92,10 +121,18 @@ export const StoreHeaders = z.object({
   }),
 });
 
-/** `?key=` of a fetch. */
+/** What a fetch may say in its query. */
 export const FetchQuery = z.object({
   key: z.string().optional().openapi({
     description: "The key of a mutable value, where the nodes that hold it may not tell it.",
+  }),
+  replicas: flag.openapi({ description: "Asks who holds the value, instead of for the value." }),
+});
+
+/** Headers of a fetch that watches. */
+export const FetchHeaders = z.object({
+  "last-event-id": z.string().optional().openapi({
+    description: "With Accept: text/event-stream the seq over which versions are sent.",
   }),
 });
 
@@ -108,6 +145,8 @@ export const StoreRequest = z.strictObject({
   encoding: z.enum(["utf8", "base64"]).optional().openapi({
     description: "How a string `value` is to be read; utf8 unless told.",
   }),
+  min_replicas: z.int().min(1).max(MAX_REPLICAS).optional().openapi({ description: MIN_REPLICAS }),
+  cas: z.int().min(0).max(Number.MAX_SAFE_INTEGER - 1).optional().openapi({ description: CAS }),
 }).openapi("StoreRequest");
 
 /** Standard base64 (RFC 4648, section 4) of `min` to `max` bytes; the padding may be left out. */
@@ -148,10 +187,11 @@ export const SignedRequest = z.strictObject({
   salt: base64(0, MAX_KEY_BYTES).optional(),
   v: base64(0, Infinity).openapi({ description: "the value's bytes, not bencoded" }),
   cas: seq.optional().openapi({ description: "the seq that must be the stored one" }),
+  min_replicas: z.int().min(1).max(MAX_REPLICAS).optional().openapi({ description: MIN_REPLICAS }),
 }).openapi("SignedRequest");
 
-/** One peer of the routing table. */
-export const Peer = z.object({
+// Not extended below: the document would say that what is of the one is of the other as well, and "gone" is not.
+const peerMembers = {
   node_id: id,
   address,
   distance,
@@ -161,7 +201,41 @@ export const Peer = z.object({
   score: z.number().min(0).max(1),
   first_seen: time,
   client: z.string().nullable(),
-}).openapi("Peer");
+};
+
+/** One peer of the routing table. */
+export const Peer = z.object(peerMembers).openapi("Peer");
+
+const share = z.number().min(0).max(1);
+
+/** Answer of `GET /network/peers/{node_id}`. */
+export const PeerResponse = z.object({
+  ...peerMembers,
+  health: z.enum([...health.options, "gone"]).openapi({
+    description: "gone: it left the routing table; the rest is as it was then",
+  }),
+  score_parts: z.object({
+    answers: share.openapi({ description: "the share of our latest queries that it answered" }),
+    speed: share.openapi({ description: "by round-trip time and its variation" }),
+    honesty: share.openapi({ description: "1 without faults" }),
+    tenure: share.openapi({ description: "by how long it has been known" }),
+  }).openapi({ description: "their product is the score" }),
+  rtt_variation_ms: amount.nullable(),
+  misses: count.openapi({ description: "our latest queries in a row that it left unanswered" }),
+  faults: amount.openapi({ description: "wrong and useless answers; fading with each good one" }),
+  keeps_us: z.boolean().nullable().openapi({
+    description: "whether it says that it keeps this node in its own table",
+  }),
+  last_query: time.nullable(),
+  last_response: time.nullable(),
+  next_check: time.nullable(),
+  bucket: count.nullable().openapi({ description: "0 holds the farthest" }),
+  history: z.array(z.object({
+    at: time,
+    what: z.enum(["joined", ...health.options, "left", "replaced"]),
+    reason: z.string().nullable(),
+  })).openapi({ description: "the latest 20 changes, oldest first" }),
+}).openapi("PeerDetail");
 
 const BucketDistribution = z.object({
   "0-20": count,
@@ -197,6 +271,57 @@ export const StoreResponse = z.object({
   nodes: z.array(id),
   elapsed_ms: amount,
 }).openapi("Stored");
+
+/** Answer of `GET /network/published`. */
+export const PublishedResponse = z.object({
+  total: count.openapi({ description: "values that this node keeps published" }),
+  offset: count,
+  published: z.array(z.object({
+    hash: id,
+    kind,
+    key: z.string().nullable().openapi({ description: "the salt, where it is text" }),
+    seq: seq.nullable(),
+    size: count.nullable().openapi({ description: "null where another node has the parts" }),
+    items: count.openapi({ description: "items that it consists of" }),
+    first_at: time,
+    last_at: time.nullable(),
+    next_at: time,
+    replicas: count.openapi({ description: "nodes that acknowledged it last; the least of items" }),
+    failures: count.openapi({ description: "attempts since then that nobody acknowledged" }),
+  })),
+}).openapi("Published");
+
+/** Answer of `GET /data/{hash}?replicas=1`. */
+export const ReplicasResponse = z.object({
+  hash: id,
+  kind,
+  seq: seq.nullable(),
+  holders: z.array(z.object({
+    node_id: id,
+    address: address.nullable().openapi({ description: "null: this node" }),
+    seq: seq.nullable(),
+    age_s: amount.nullable().openapi({ description: "null where the holder does not tell" }),
+  })),
+  count,
+  wanted: count.openapi({ description: "K_BUCKET_SIZE" }),
+  parts: z.object({
+    manifests: count,
+    manifests_counted: count,
+    chunks: count,
+    chunks_counted: count.openapi({ description: "a sample" }),
+    least: count,
+    mean: amount,
+  }).nullable().openapi({ description: "copies of a chunked value's items" }),
+}).openapi("Replicas");
+
+/** The data of an event of `GET /data/{hash}` with `Accept: text/event-stream`. */
+export const ValueEvent = z.object({
+  hash: id,
+  seq: seq.nullable(),
+  size: count,
+  public_key: z.string().nullable().openapi({ description: "Ed25519, hex" }),
+  at: time,
+}).openapi("ValueEvent");
 
 /** Answer of `GET /network/transfers`. */
 export const TransfersResponse = z.object({
@@ -245,6 +370,13 @@ export const StatsResponse = z.object({
   started_at: time,
   uptime_s: amount,
   addresses: z.array(address),
+  readiness: z.object({
+    ready: z.boolean(),
+    reason: z.string(),
+    queries: count.openapi({ description: "queries sent over the last minutes" }),
+    answers: count.openapi({ description: "and how many were answered" }),
+    over_s: count.openapi({ description: "how long these minutes were" }),
+  }),
   peers: z.object({ healthy: count, degraded: count, unhealthy: count }),
   routing_table_size: count,
   buckets: count,
@@ -273,6 +405,10 @@ export const StatsResponse = z.object({
     expiring_within_hour: count,
     replicated: count,
     announced_peers: count,
+    published: count.openapi({ description: "values that this node keeps published" }),
+    published_items: count,
+    republications: count.openapi({ description: "items published again since the start" }),
+    copies_made: count.openapi({ description: "of held items where some were missing" }),
   }),
   nat: z.object({
     mode: z.enum(["auto", "off"]),
@@ -287,6 +423,7 @@ export const StatsResponse = z.object({
     p2p_host: z.string(),
     bootstrap_nodes: z.array(z.string()),
     k_bucket_size: count,
+    min_replicas: count,
     alpha: count,
     health_check_interval: count.openapi({ description: "seconds" }),
     api_host: z.string(),

@@ -4,8 +4,11 @@ import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
 import type {
   LookupReport,
+  PeerDetail,
   PeerReport,
   Progress,
+  PublishedValue,
+  ReplicasReport,
   StatsReport,
   StoreReport,
 } from "../runtime/service.ts";
@@ -13,8 +16,11 @@ import {
   BUCKET_RANGES,
   type FindResponse,
   type Peer,
+  type PeerResponse,
   type PeersQuery,
   type PeersResponse,
+  type PublishedResponse,
+  type ReplicasResponse,
   type StatsResponse,
   type StoreResponse,
   type TransfersResponse,
@@ -60,23 +66,91 @@ export function selectPeers(
       a.rank < b.rank || (a.rank === b.rank && a.peer.nodeId < b.peer.nodeId) ? -1 : 1
     )
     .slice(0, limit)
-    .map(({ peer }) => ({
-      node_id: peer.nodeId,
-      address: peer.address,
-      distance: peer.distance,
-      last_seen: timeText(peer.lastSeen),
-      health: peer.health,
-      rtt_ms: peer.rttMs,
-      score: peer.score,
-      first_seen: timeText(peer.firstSeen),
-      client: peer.client,
-    }));
+    .map(({ peer }) => peerView(peer));
+}
+
+function peerView<H extends string>(peer: Omit<PeerReport, "health"> & { readonly health: H }) {
+  return {
+    node_id: peer.nodeId,
+    address: peer.address,
+    distance: peer.distance,
+    last_seen: timeText(peer.lastSeen),
+    health: peer.health,
+    rtt_ms: peer.rttMs,
+    score: peer.score,
+    first_seen: timeText(peer.firstSeen),
+    client: peer.client,
+  };
+}
+
+/** All that is known of one peer. */
+export function peerDetailView(peer: PeerDetail): z.output<typeof PeerResponse> {
+  const optional = (ms: number | null) => ms === null ? null : timeText(ms);
+  return {
+    ...peerView(peer),
+    score_parts: { ...peer.scoreParts },
+    rtt_variation_ms: peer.rttVariationMs,
+    misses: peer.misses,
+    faults: peer.faults,
+    keeps_us: peer.keepsUs,
+    last_query: optional(peer.lastQuery),
+    last_response: optional(peer.lastResponse),
+    next_check: optional(peer.nextCheck),
+    bucket: peer.bucket,
+    history: peer.history.map(({ at, what, reason }) => ({ at: timeText(at), what, reason })),
+  };
 }
 
 /** Answer to a store. */
 export function storeView(report: StoreReport): z.output<typeof StoreResponse> {
   const { hash, kind, key, seq, size, replicas, nodes, elapsedMs } = report;
   return { hash, kind, key, seq, size, replicas, nodes, elapsed_ms: elapsedMs };
+}
+
+/** One value that the node keeps published. */
+export function publishedView(
+  value: PublishedValue,
+): z.output<typeof PublishedResponse>["published"][number] {
+  const { hash, kind, key, seq, size, items, firstAt, lastAt, nextAt, replicas, failures } = value;
+  return {
+    hash,
+    kind,
+    key,
+    seq,
+    size,
+    items,
+    first_at: timeText(firstAt),
+    last_at: lastAt === null ? null : timeText(lastAt),
+    next_at: timeText(nextAt),
+    replicas,
+    failures,
+  };
+}
+
+/** Who holds a value. */
+export function replicasView(report: ReplicasReport): z.output<typeof ReplicasResponse> {
+  const { hash, kind, seq, holders, wanted, parts } = report;
+  return {
+    hash,
+    kind,
+    seq,
+    holders: holders.map(({ nodeId, address, seq, ageS }) => ({
+      node_id: nodeId,
+      address,
+      seq,
+      age_s: ageS,
+    })),
+    count: holders.length,
+    wanted,
+    parts: parts && {
+      manifests: parts.manifests,
+      manifests_counted: parts.manifestsCounted,
+      chunks: parts.chunks,
+      chunks_counted: parts.chunksCounted,
+      least: parts.least,
+      mean: parts.mean,
+    },
+  };
 }
 
 /** One large value under way. */
@@ -123,6 +197,13 @@ export function statsView(
     started_at: timeText(report.startedAt),
     uptime_s: report.uptimeS,
     addresses: report.addresses,
+    readiness: {
+      ready: report.readiness.ready,
+      reason: report.readiness.reason,
+      queries: report.readiness.queries,
+      answers: report.readiness.answers,
+      over_s: report.readiness.overS,
+    },
     peers: report.peers,
     routing_table_size: report.routingTableSize,
     buckets: report.buckets,
@@ -147,6 +228,10 @@ export function statsView(
       expiring_within_hour: storage.expiringWithinHour,
       replicated: storage.replicated,
       announced_peers: storage.announcedPeers,
+      published: storage.published,
+      published_items: storage.publishedItems,
+      republications: storage.republications,
+      copies_made: storage.copiesMade,
     },
     nat: {
       mode: nat.mode,
@@ -182,6 +267,7 @@ function configView(config: Config): StatsView["config"] {
       host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
     ),
     k_bucket_size: config.bucketSize,
+    min_replicas: config.minReplicas,
     alpha: config.alpha,
     health_check_interval: config.healthCheckIntervalMs / 1000,
     api_host: config.apiHost,

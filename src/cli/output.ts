@@ -21,9 +21,13 @@ export function standardOutput(): Output {
 
 /**
  * A file that takes its name once it is whole. Until then it lies beside it; a signal that ends the program removes it.
- * What is there and is no file, such as a device, is written to as it comes.
+ * What is there and is no file, such as a device, is written to as it comes. `interruptedStatus` is what the program then
+ * exits with.
  */
-export async function openOutput(path: string): Promise<Output> {
+export async function openOutput(
+  path: string,
+  interruptedStatus = 130, // as shells report it
+): Promise<Output> {
   const target = await told(path, () => realPath(path));
   if (target.isSpecial) {
     const file = await told(path, () => Deno.open(target.path, { write: true }));
@@ -38,7 +42,7 @@ export async function openOutput(path: string): Promise<Output> {
   const file = await told(path, () => Deno.open(part, { write: true, createNew: true }));
   const interrupted = () => {
     Deno.removeSync(part);
-    Deno.exit(130); // as shells report it
+    Deno.exit(interruptedStatus);
   };
   Deno.addSignalListener("SIGINT", interrupted);
   const close = () => {

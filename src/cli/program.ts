@@ -96,11 +96,7 @@ function program(allowNet: true | string | undefined): Command {
     .addHelpText("after", START_HELP)
     // Loaded only here: the client commands need neither the node nor the API.
     .action(async (flags) => (await import("./start.ts")).start({ ...flags, allowNet }));
-  for (const { flag, name, default: byDefault, meaning } of SETTINGS) {
-    if (flag === null) continue;
-    const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;
-    run.option(`${flag} <value>`, `${meaning} (${shown})`);
-  }
+  addSettings(run);
 
   const command = (name: string, description: string) =>
     dmnode.command(name).description(description)
@@ -114,32 +110,58 @@ function program(allowNet: true | string | undefined): Command {
   command("put", "store a value through a running node; prints its hash")
     .argument("[file]", "the file, or - for standard input", "-")
     .option("--key <key>", "store it under a key: it can be changed later")
+    .option("--if-seq <n>", "only if this is the newest version under the key; 0: if there is none")
+    .option("--min-replicas <n>", "so many nodes have to acknowledge it")
     .addHelpText(
       "after",
       "\nExamples:\n  echo hello | dmnode put\n  dmnode put --key config settings.json",
     )
     .action(client.put);
-  command("get", "fetch a value through a running node")
-    .argument("<hash>", "40 hex digits")
+  const valueCommand = (name: string, description: string) =>
+    command(name, description)
+      .argument("[hash]", "40 hex digits; not needed with --key")
+      .option(
+        "--key <key>",
+        "the value under this key, the node's own unless --public-key says whose",
+      )
+      .option("--public-key <hex>", "whose key it is");
+  valueCommand("get", "fetch a value through a running node")
     .option("-o, --output <file>", "write it to this file instead of standard output")
-    .option("--key <key>", "the key of a value that another node signed")
     .addHelpText(
       "after",
-      "\nExample:\n  dmnode get e5f96f6f38320f0f33959cb4d3d656452117aadb -o value.bin",
+      "\nExamples:\n  dmnode get e5f96f6f38320f0f33959cb4d3d656452117aadb -o value.bin" +
+        "\n  dmnode get --key config",
     )
     .action(client.get);
+  valueCommand("follow", "print a line for each new version of a value, until Ctrl-C")
+    .option("-o, --output <file>", "write each version to this file")
+    .addHelpText("after", "\nExample:\n  dmnode follow --key config -o settings.json")
+    .action(client.follow);
+  valueCommand("stat", "show which nodes hold a value").action(client.stat);
+  valueCommand("forget", "republish a value no more; its copies at other nodes expire")
+    .action(client.forget);
+  command("published", "list the values that the node keeps published")
+    .option("--limit <n>", "at most so many (default: 100)")
+    .option("--offset <n>", "leave out so many first ones")
+    .action(client.published);
   command("find", "find the nodes closest to an id")
     .argument("<id>", "40 hex digits")
     .action(client.find);
   command("ping", "ping a node by its id")
     .argument("<id>", "40 hex digits")
     .action(client.ping);
-  command("peers", "list the contacts of the routing table")
+  command("peers", "list the contacts of the routing table, or explain one of them")
+    .argument("[node_id]", "40 hex digits")
     .option("--health <health>", "only the healthy, degraded or unhealthy ones")
     .option("--sort <field>", "score, distance, rtt, last_seen or first_seen")
     .option("--limit <n>", "at most so many")
     .action(client.peers);
   command("stats", "show what the node is doing").action(client.stats);
+  const doctor = command("doctor", "check this machine, the settings and a running node")
+    .option("--env-file <file>", "read variables from this file instead of ./.env")
+    .addHelpText("after", "\nIt takes the options of dmnode start, and checks what they would do.")
+    .action(async (flags) => (await import("./doctor.ts")).doctor({ ...flags, allowNet }));
+  addSettings(doctor);
   addIdentityCommand(dmnode);
   addSimCommand(dmnode);
   dmnode.command("swarm")
@@ -157,6 +179,14 @@ function program(allowNet: true | string | undefined): Command {
     .addHelpText("after", "\nExample:\n  dmnode swarm --nodes 1000 --exit")
     .action(async (flags) => (await import("./swarm.ts")).swarm(flags));
   return dmnode;
+}
+
+function addSettings(command: Command): void {
+  for (const { flag, name, default: byDefault, meaning } of SETTINGS) {
+    if (flag === null) continue;
+    const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;
+    command.option(`${flag} <value>`, `${meaning} (${shown})`);
+  }
 }
 
 function addIdentityCommand(dmnode: Command): void {

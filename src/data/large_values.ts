@@ -1,5 +1,7 @@
 // Stores and reads values that are too large for one item, many at a time within fixed bounds.
 
+import type { Item } from "../dht/item.ts";
+import { byteStringContent } from "../krpc/bencode.ts";
 import type { Id } from "../krpc/id.ts";
 import { Chunker } from "./chunker.ts";
 import { ContentGuess } from "./content_hint.ts";
@@ -27,11 +29,14 @@ export interface Progress {
 /** Progress is told each time so many more bytes are done, and at the end. */
 const PROGRESS_BYTES = 64 * 1024;
 
-/** What a caller may say of a value that it stores; it serves the progress alone. */
+/** What a caller may say of a value that it stores. */
 export interface StoreOptions {
+  /** It serves the progress alone, as `totalBytes` does. */
   readonly label?: string | null;
   /** The value's size, where it is known. */
   readonly totalBytes?: number | null;
+  /** Nodes that have to acknowledge each of its items: 1 unless told. */
+  readonly minReplicas?: number;
 }
 
 /** A large value on the network. */
@@ -65,20 +70,25 @@ export class LargeValues {
   }
 
   /**
-   * Stores a value of more than one item: all of its parts, then the root. Errors of `source` are passed on.
+   * Stores a value of more than one item: all of its parts, then the root. `onStored` hears of each item how many nodes
+   * acknowledged it. Errors of `source` are passed on.
    *
    * @throws {TransferError} `busy`, `not_stored` or `aborted`
    * @throws {RangeError} where the value is over {@link MAX_SIZE}
    */
   async store(
     source: AsyncIterable<Uint8Array>,
-    { label = null, totalBytes = null }: StoreOptions = {},
+    { label = null, totalBytes = null, minReplicas = 1 }: StoreOptions = {},
+    onStored: (item: Item, replicas: number) => void = () => {},
   ): Promise<StoredTree> {
     const { network, crypto } = this.#options;
     const transfer = this.#transfers.open(network);
     const meter = this.#meter({ direction: "store", label, hash: null, totalBytes });
     try {
-      const upload = new Upload(transfer, (bytes) => meter.add(bytes));
+      const upload = new Upload(transfer, minReplicas, (item, replicas) => {
+        meter.add(byteStringContent(item.value)?.length ?? 0);
+        onStored(item, replicas);
+      });
       const chunker = new Chunker(crypto), guess = new ContentGuess(), hash = crypto.sha256();
       for await (const bytes of source) {
         transfer.move();

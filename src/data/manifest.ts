@@ -143,6 +143,21 @@ export function decodeReference(value: Uint8Array): Id | undefined {
   return sameBytes(encodeReference(target), value) ? target : undefined;
 }
 
+/**
+ * What a value of this form leads to: a manifest's children, a reference's root, nothing for any other. Unlike the others
+ * here it believes what it reads, and is for values that were made here or are bounded by who asks.
+ */
+export function linksOf(value: Uint8Array): Id[] {
+  if (value[0] !== 0x64) return [];
+  const members = readDictionary(value);
+  if (!members?.has("dm")) return [];
+  const root = members.get("r"), children = members.get("c");
+  if (typeof root === "object") return root.length === ID_BYTES ? [Id.read(root)] : [];
+  if (typeof children !== "object") return [];
+  const count = Math.floor(children.length / ID_BYTES);
+  return Array.from({ length: count }, (_, i) => Id.read(children, i * ID_BYTES));
+}
+
 /** The integers and strings of a dictionary by key; undefined where `value` is no dictionary. */
 function readDictionary(value: Uint8Array): Map<string, number | Uint8Array> | undefined {
   const scanner = new Scanner(value);

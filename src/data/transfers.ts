@@ -40,6 +40,9 @@ export const IDLE_MS = 30_000;
 /** An item that was not found, or that nobody stored, is tried so often, with a pause that doubles each time. */
 export const TRIES = 4, RETRY_MS = 250;
 
+/** The first pause where fewer nodes than are asked for stored an item: they may be restarting. */
+export const FEW_RETRY_MS = 1_000;
+
 /** Why a large value could not be moved. */
 export type TransferFailure =
   /** Nobody has one of its items. */
@@ -48,7 +51,7 @@ export type TransferFailure =
   | "invalid"
   /** All items are there, but together they are not what the root's SHA-256 says. */
   | "mismatch"
-  /** No node acknowledged one of its items. */
+  /** Too few nodes acknowledged one of its items. */
   | "not_stored"
   /** All places are taken. */
   | "busy"
@@ -59,8 +62,11 @@ export type TransferFailure =
 export class TransferError extends Error {
   override readonly name = "TransferError";
 
-  /** @param message one sentence */
-  constructor(readonly failure: TransferFailure, message: string) {
+  /**
+   * @param message one sentence
+   * @param acknowledged how many nodes acknowledged the item that too few did
+   */
+  constructor(readonly failure: TransferFailure, message: string, readonly acknowledged = 0) {
     super(message);
   }
 }
@@ -228,12 +234,12 @@ export class Transfer {
   }
 
   /**
-   * Stores an item, with some tries until about as many nodes hold it as hold the others; yields all that acknowledged
-   * it.
+   * Stores an item, with some tries until about as many nodes hold it as hold the others, and at least `wanted`; yields
+   * all that acknowledged it.
    *
    * @throws {TransferError} `aborted`
    */
-  async put(item: Item): Promise<readonly Id[]> {
+  async put(item: Item, wanted = 1): Promise<readonly Id[]> {
     const { batch, puts } = this.#options;
     let all: readonly Id[] = [];
     for (let tries = 1;; tries++) {
@@ -241,18 +247,18 @@ export class Transfer {
       all = [...all, ...stored.filter((id) => !all.some((other) => other.equals(id)))];
       this.#mostReplicas = Math.max(this.#mostReplicas, stored.length);
       puts.learn(elapsed, stored.length >= USUAL_SHARE * this.#mostReplicas);
-      if (all.length >= Math.max(1, ENOUGH_SHARE * this.#mostReplicas)) return all;
+      if (all.length >= Math.max(wanted, ENOUGH_SHARE * this.#mostReplicas)) return all;
       if (tries === TRIES) {
         // The network has become smaller.
         this.#mostReplicas = all.length;
         return all;
       }
-      await this.#pause(tries);
+      await this.#pause(tries, wanted > 1 && all.length < wanted ? FEW_RETRY_MS : RETRY_MS);
     }
   }
 
-  async #pause(tries: number): Promise<void> {
-    await this.#options.clock.sleep(RETRY_MS * 2 ** (tries - 1), this.#controller.signal);
+  async #pause(tries: number, firstMs = RETRY_MS): Promise<void> {
+    await this.#options.clock.sleep(firstMs * 2 ** (tries - 1), this.#controller.signal);
   }
 
   async #run<T>(line: Slots, run: () => Promise<T>): Promise<T> {

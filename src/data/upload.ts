@@ -1,23 +1,28 @@
 // Puts the items of one large value, several at a time.
 
 import type { Item } from "../dht/item.ts";
-import { byteStringContent } from "../krpc/bencode.ts";
 import type { Id } from "../krpc/id.ts";
 import { Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
 
 /** Items of one value on their way to the network. */
 export class Upload {
   readonly #transfer: Transfer;
-  readonly #onChunk: (bytes: number) => void;
+  readonly #wanted: number;
+  readonly #onStored: (item: Item, replicas: number) => void;
   readonly #window = new Slots(WINDOW);
   readonly #begun = new Set<Promise<void>>();
   #failure: unknown;
   #replicas = Infinity;
 
-  /** `onChunk` hears how many bytes of the value each acknowledged chunk holds. */
-  constructor(transfer: Transfer, onChunk: (bytes: number) => void) {
+  /** Of each item `wanted` nodes have to acknowledge it; `onStored` hears how many did. */
+  constructor(
+    transfer: Transfer,
+    wanted: number,
+    onStored: (item: Item, replicas: number) => void,
+  ) {
     this.#transfer = transfer;
-    this.#onChunk = onChunk;
+    this.#wanted = wanted;
+    this.#onStored = onStored;
   }
 
   /** The least number of nodes that acknowledged any item so far. */
@@ -62,16 +67,18 @@ export class Upload {
    * @throws {TransferError} `not_stored` or `aborted`
    */
   async put(item: Item): Promise<readonly Id[]> {
-    const stored = await this.#transfer.put(item);
-    if (stored.length === 0) {
+    const stored = await this.#transfer.put(item, this.#wanted);
+    if (stored.length < this.#wanted) {
       throw new TransferError(
         "not_stored",
-        `No node acknowledged part ${item.target} of the value.`,
+        `${stored.length || "No"} node${stored.length > 1 ? "s" : ""} acknowledged part ` +
+          `${item.target} of the value.`,
+        stored.length,
       );
     }
     this.#replicas = Math.min(this.#replicas, stored.length);
     this.#transfer.move();
-    this.#onChunk(byteStringContent(item.value)?.length ?? 0);
+    this.#onStored(item, stored.length);
     return stored;
   }
 }

@@ -34,7 +34,7 @@ const PROBE_EVERY_MS = 1_000;
 const FAULTS_TO_DROP = 5;
 
 /** Records of an earlier run that are kept. */
-const MAX_REMEMBERED = 500;
+const MAX_REMEMBERED = 200;
 
 const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
 
@@ -48,7 +48,7 @@ export interface ContactsNode {
   readonly coordinate: OwnCoordinate;
   query(query: Query, now: Millis, watcher: QueryWatcher): void;
   /** One of our closest neighbours came or went. */
-  noteNeighbour(): void;
+  noteNeighbour(id: Id, isThere: boolean, now: Millis): void;
   /** A contact left because it did not answer. */
   noteLost(contact: Contact, now: Millis): void;
 }
@@ -107,7 +107,7 @@ export class Contacts {
     this.tables = this.#newTables(now);
     for (const contact of before) {
       const { admission } = this.tables[contact.endpoint.family]!.admit(contact, now);
-      if (admission !== "added") this.#left(contact, "no place beside our new id");
+      if (admission !== "added") this.#left(contact, "no place beside our new id", now);
     }
   }
 
@@ -257,14 +257,20 @@ export class Contacts {
           : newcomer.rtt < replaced.rtt
           ? "replaced by a nearer one"
           : "replaced by one that keeps us too",
+        now,
       );
     }
     if (admission === "added") this.#joined(newcomer, now);
   }
 
-  /** What is known of a node from an earlier run: it counts once that answers. */
+  /** What is known of a node that is no contact now, from this run or an earlier one: it counts once that answers. */
   remember(id: Id, record: ContactRecord): void {
-    if (this.#remembered.size < MAX_REMEMBERED) this.#remembered.set(`${id}`, record);
+    const name = id.toString();
+    this.#remembered.delete(name);
+    this.#remembered.set(name, record);
+    if (this.#remembered.size > MAX_REMEMBERED) {
+      this.#remembered.delete(this.#remembered.keys().next().value!);
+    }
   }
 
   /** A contact has answered wrongly, or without use. Who does so again and again leaves. */
@@ -297,14 +303,14 @@ export class Contacts {
   }
 
   #joined(contact: Contact, now: Millis): void {
-    this.#come(contact);
+    this.#come(contact, now);
     // Spread from the start: contacts that joined together must not be checked together.
     const { healthCheckIntervalMs } = this.#options;
     this.#scheduleCheck(contact, now + healthCheckIntervalMs * (0.5 + this.#random.fraction() / 2));
   }
 
-  #come(contact: Contact): void {
-    if (this.#isNeighbour(contact)) this.#node.noteNeighbour();
+  #come(contact: Contact, now: Millis): void {
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.id, true, now);
     this.#node.host.emit({ type: "peer.join", contact });
   }
 
@@ -312,18 +318,19 @@ export class Contacts {
     return this.tables[endpoint.family]!.isNeighbour(id);
   }
 
-  #left(contact: Contact, reason: string): void {
+  #left(contact: Contact, reason: string, now: Millis): void {
     this.#deadlines.cancel(contact.check);
     contact.check = undefined;
-    if (this.#isNeighbour(contact)) this.#node.noteNeighbour();
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.id, false, now);
+    this.remember(contact.id, contact.record);
     this.#node.host.emit({ type: "peer.leave", contact, reason });
   }
 
   #remove(contact: Contact, reason: string, now: Millis): void {
     const replacement = this.tables[contact.endpoint.family]!.remove(contact, now);
-    this.#left(contact, reason);
+    this.#left(contact, reason, now);
     if (replacement === undefined) return;
-    this.#come(replacement);
+    this.#come(replacement, now);
     // It may have waited for long: whether it still lives shows at once.
     this.#scheduleCheck(replacement, now);
   }

@@ -177,7 +177,7 @@ export class DhtNode {
         host,
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
-        noteNeighbour: () => this.#replicator.noteNeighbour(),
+        noteNeighbour: (...change) => this.#replicator.noteNeighbour(...change),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
       { ...options, techniques, perSubnet },
@@ -273,6 +273,11 @@ export class DhtNode {
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
   get pending(): { queries: number; deadlines: number } {
     return { queries: this.#queries.open, deadlines: this.#deadlines.size };
+  }
+
+  /** The share of our queries that were late of late: packets lost, nodes gone without notice. */
+  get lateShare(): number {
+    return this.#queries.lateShare;
   }
 
   /** Does what is due. */
@@ -414,36 +419,39 @@ export class DhtNode {
       return done({ ...nothing, item: held, saltUnknown: false }, now);
     }
     const reader = new ItemReader(this.host, target, salt, held);
-    /** The seq that each holder of a mutable item told. */
-    const told = new Map<string, number>();
-    let age = Infinity;
-    const read = (message: Message) => {
-      if (message.publicKey !== undefined) {
-        told.set(`${message.id}`, message.seq);
-        if (message.age < age) age = message.age;
-      }
+    /** What each holder of a mutable item told. */
+    const told = new Map<string, { seq: number; age: number }>();
+    const read = ({ publicKey, id, seq, age }: Message, message: Message) => {
+      if (publicKey !== undefined) told.set(`${id}`, { seq, age });
       return reader.read(message);
     };
-    this.#lookupAll(target, "get", now, read, (result, at) => {
+    this.#lookupAll(target, "get", now, (message) => read(message, message), (result, at) => {
       const { newest, saltUnknown } = reader;
       done({ ...result, item: newest, saltUnknown }, at);
-      if (newest?.signed !== undefined) this.#updateStale(newest, result, told, age, at);
+      if (newest?.signed !== undefined) this.#updateStale(newest, result, told, at);
     }, { isHurried: true, batch });
   }
 
   /** Gives the newest version of a mutable item to those holders that told of an older one. */
   #updateStale(
-    { value, signed }: Item,
+    item: Item,
     { closest }: FindResult,
-    told: ReadonlyMap<string, number>,
-    age: number,
+    told: ReadonlyMap<string, { seq: number; age: number }>,
     now: Millis,
   ): void {
-    const stale = closest.filter(({ id }) => told.get(`${id}`)! < signed!.seq);
-    const known = Number.isFinite(age) ? age : undefined;
+    const { target, value, signed } = item;
+    const { seq } = signed!;
+    const ages = [...told.values()].filter((one) => one.seq === seq && !Number.isNaN(one.age))
+      .map((one) => one.age);
+    const age = ages.length > 0 ? Math.min(...ages) : 0;
+    const held = this.host.items.get(target, now);
+    if (held !== undefined && held.signed!.seq < seq) {
+      this.host.items.put(item, now, () => {}, age * 1000);
+    }
+    const stale = closest.filter(({ id }) => (told.get(`${id}`)?.seq ?? Infinity) < seq);
     const args = (token: Uint8Array): [Method, QueryArguments] => [
       "put",
-      { token, value, age: known, ...signed },
+      { token, value, age, ...signed },
     ];
     this.#write(stale, args, [], () => false, now, () => {});
   }
@@ -630,17 +638,25 @@ export class DhtNode {
 
   // ---- keeping values alive
 
-  /** Keeps a value of ours published, from now on; `replicas` nodes have acknowledged it just now. */
-  keepPublished(item: Item, replicas: number, now: Millis): void {
+  /**
+   * Keeps a value of ours published, from now on; `replicas` nodes have acknowledged it just now, this one included
+   * where it is one of them. `saved` hears whether that will survive the end of the process.
+   */
+  keepPublished(
+    item: Item,
+    replicas: number,
+    now: Millis,
+    saved?: (isSaved: boolean) => void,
+  ): void {
     const { published } = this.host;
     published.save({
       item,
       firstAt: published.get(item.target)?.firstAt ?? now,
       lastAt: now,
-      nextAt: this.#replicator.nextPublication(now),
+      nextAt: this.#replicator.nextPublication(now, replicas),
       replicas,
       failures: 0,
-    });
+    }, saved);
   }
 
   /** Republications and copies so far, and what waits. */
@@ -662,7 +678,8 @@ export class DhtNode {
         : own;
     this.put(own.target, own.signed?.salt, undefined, newer, now, (result, at) => {
       const item = result.item ?? own;
-      done(result.stored.length, item, costOf(result, result.stored.length, item), at);
+      const others = result.stored.filter((id) => !id.equals(this.id)).length;
+      done(others, item, costOf(result, result.stored.length, item), at);
     });
   }
 
@@ -690,7 +707,9 @@ export class DhtNode {
       if (newest > seq) {
         return this.get(target, signed!.salt, at, (got, end) => {
           if (got.item === undefined || got.item.signed!.seq <= seq) {
-            return done(0, costOf(got, 0, item), end);
+            // Whoever told of a newer version has none: that must not keep ours from those that lack it.
+            newest = seq;
+            return onFound(result, end);
           }
           this.host.items.put(got.item, end, () => done(0, costOf(got, 0, item), end));
         });
@@ -705,6 +724,7 @@ export class DhtNode {
         if (stored.length > 0) {
           this.host.emit({ type: "data.replicate", item, to: stored });
         }
+        if (!this.#isAmongClosest(target, result.closest)) this.#replicator.noteFar(item);
         done(stored.length, costOf(result, closest.length, item), end);
       });
     };

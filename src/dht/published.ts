@@ -23,8 +23,11 @@ export interface PublishedStore {
   readonly count: number;
   get(target: Id): Published | undefined;
   entries(): Iterable<Published>;
-  /** Keeps a value, or what became of it, in place of what was kept for its target. */
-  save(published: Published): void;
+  /**
+   * Keeps a value, or what became of it, in place of what was kept for its target. `saved` hears whether it will
+   * survive the end of the process, as far as this store promises that.
+   */
+  save(published: Published, saved?: (isSaved: boolean) => void): void;
   remove(target: Id): void;
 }
 
@@ -49,8 +52,9 @@ export class MemoryPublishedStore implements PublishedStore {
     for (const [, published] of this.#published.entries()) yield published;
   }
 
-  save(published: Published): void {
+  save(published: Published, saved?: (isSaved: boolean) => void): void {
     this.#published.set(published.item.target, published);
+    saved?.(true);
   }
 
   remove(target: Id): void {

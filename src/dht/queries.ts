@@ -29,6 +29,9 @@ const LATE_GAIN = 1 / 64;
 /** From late to missed: an answer that comes after all must not count against its node. */
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 
+/** Paths vary by a share of their round trip, even where that was the same for long. */
+const JITTER_SHARE = 0.25;
+
 /** A timer that runs this late tells of our own process, or machine, and nothing of the node that was asked. */
 const STALL_MS = 20;
 
@@ -93,9 +96,10 @@ export class Queries {
   readonly #deadlines = new Deadlines();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending>();
-  /** First answers of nodes of which nothing was known: their mean and variation. */
-  #firstRtt = NaN;
-  #firstVariation = 0;
+  /** First answers of nodes of which nothing was known. */
+  readonly #unknown = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6);
+  /** First answers of nodes whose coordinates were known, as multiples of what those let expect. */
+  readonly #guessed = new Mean(1, 0.5);
   #lateShare = 0;
 
   constructor(node: QuerySender, writer: Writer, random: Random) {
@@ -202,7 +206,7 @@ export class Queries {
 
   /** Keeps the books on a reply. */
   #outcome(
-    { method, to, expected }: Query,
+    { method, to, expected, rtt: guess = NaN }: Query,
     reply: Message,
     rtt: number,
     isSentTwice: boolean,
@@ -222,38 +226,46 @@ export class Queries {
         this.#node.coordinate.learn(reply.coordinate, rtt, () => this.#random.fraction());
       }
       if (expected === undefined || this.#node.contactAt(to, expected) === undefined) {
-        this.#learnFirst(rtt);
+        if (guess > 0) this.#guessed.add(rtt / guess);
+        else this.#unknown.add(rtt);
       }
     }
     if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
     return { kind: "response", message: reply, rtt };
   }
 
-  #learnFirst(rtt: number): void {
-    if (Number.isNaN(this.#firstRtt)) {
-      this.#firstRtt = rtt;
-      this.#firstVariation = rtt / 2;
-      return;
-    }
-    const deviation = Math.abs(rtt - this.#firstRtt);
-    this.#firstVariation += RTT_VARIATION_GAIN * (deviation - this.#firstVariation);
-    this.#firstRtt += RTT_GAIN * (rtt - this.#firstRtt);
-  }
-
   /**
-   * TCP's retransmission timer (RFC 6298): mean and four variations, of this node where it was measured, else of all
-   * that answered for the first time, or twice what its coordinate lets expect if that is less.
+   * TCP's retransmission timer (RFC 6298), mean and four variations: of this node where it was measured, else of what
+   * coordinates are worth in this network, else of all nodes that answered for the first time.
    */
-  #lateAfter({ to, expected, rtt = NaN }: Query): number {
+  #lateAfter({ to, expected, rtt: guess = NaN }: Query): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
-    let wait = LATE_UNKNOWN_MS;
+    let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
-      wait = contact.rtt + 4 * contact.rttVariation;
-    } else {
-      if (!Number.isNaN(this.#firstRtt)) wait = this.#firstRtt + 4 * this.#firstVariation;
-      if (2 * rtt < wait) wait = 2 * rtt;
-    }
+      wait = contact.rtt + Math.max(4 * contact.rttVariation, JITTER_SHARE * contact.rtt);
+    } else wait = guess > 0 ? guess * this.#guessed.most : this.#unknown.most;
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
+  }
+}
+
+/** A smoothed mean and its variation. */
+class Mean {
+  #mean: number;
+  #variation: number;
+
+  constructor(mean: number, variation: number) {
+    this.#mean = mean;
+    this.#variation = variation;
+  }
+
+  /** Mean and four variations. */
+  get most(): number {
+    return this.#mean + Math.max(4 * this.#variation, JITTER_SHARE * this.#mean);
+  }
+
+  add(value: number): void {
+    this.#variation += RTT_VARIATION_GAIN * (Math.abs(value - this.#mean) - this.#variation);
+    this.#mean += RTT_GAIN * (value - this.#mean);
   }
 }

@@ -10,6 +10,9 @@ import type { Random } from "./random.ts";
 /** Our own values are published again this often (Kademlia, section 2.5), give or take a tenth. */
 const PUBLISH_EVERY_MS = 3_600_000;
 
+/** Where fewer than this share of k acknowledged it at first, it is tried again as after a failure. */
+const FEW_SHARE = 0.25;
+
 /** After an attempt that nobody acknowledged: this, doubling up to the hour. */
 const PUBLISH_RETRY_MS = 60_000;
 
@@ -45,6 +48,9 @@ const MAX_ACTIVE = 4, MAX_WAITING = 4_096;
  * two hours that other implementations keep an item (BEP 44).
  */
 export const PACKETS_PER_SECOND = 150, BYTES_PER_SECOND = 128 << 10;
+
+/** Neighbours remembered for having come or gone. */
+const MAX_CHANGED = 256;
 
 /** Budget saved up at most, in seconds of it. */
 const SAVED_SECONDS = 2;
@@ -92,6 +98,8 @@ export class Replicator {
   #cursor: Iterator<StoredItem> | undefined;
   /** Neighbours that came or went since the start. */
   #changes = 0;
+  /** When each of them was counted, the latest last. */
+  readonly #changed = new Map<string, Millis>();
   #packets = 0;
   #bytes = 0;
   #paidAt: Millis;
@@ -110,9 +118,20 @@ export class Replicator {
     return this.#waiting.length + this.#active;
   }
 
-  /** A node among our closest neighbours came or went. */
-  noteNeighbour(): void {
+  /** A node among our closest neighbours came or went. One that flaps counts once an hour for either. */
+  noteNeighbour(id: Id, isThere: boolean, now: Millis): void {
+    const name = `${id} ${isThere}`;
+    const before = this.#changed.get(name);
+    if (before !== undefined && now - before < SEE_EVERY_MS) return;
+    this.#changed.delete(name);
+    this.#changed.set(name, now);
+    if (this.#changed.size > MAX_CHANGED) this.#changed.delete(this.#changed.keys().next().value!);
     this.#changes++;
+  }
+
+  /** An item was seen to, and others hold it nearer than we are: what changes around us is theirs to see to. */
+  noteFar({ turn }: StoredItem): void {
+    if (turn !== undefined) turn.changes = Infinity;
   }
 
   /** A contact sees to an item: our turn is over, unless it was the same one the last time. */
@@ -122,9 +141,10 @@ export class Replicator {
     item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals, by };
   }
 
-  /** When a value that has just been published is due again. */
-  nextPublication(now: Millis): Millis {
-    return now + PUBLISH_EVERY_MS * (0.9 + 0.2 * this.#random.fraction());
+  /** When a value is due again that so many nodes have just acknowledged. */
+  nextPublication(now: Millis, replicas: number): Millis {
+    const every = replicas >= FEW_SHARE * this.#node.k ? PUBLISH_EVERY_MS : PUBLISH_RETRY_MS;
+    return now + every * (0.9 + 0.2 * this.#random.fraction());
   }
 
   #turn(): number {
@@ -250,7 +270,7 @@ export class Replicator {
     const item = (own.item.signed?.seq ?? 0) > (newest.signed?.seq ?? 0) ? own.item : newest;
     if (replicas > 0) {
       this.counts.published++;
-      const nextAt = this.nextPublication(now);
+      const nextAt = this.nextPublication(now, this.#node.k);
       published.save({ ...own, item, replicas, failures: 0, lastAt: now, nextAt });
       return;
     }

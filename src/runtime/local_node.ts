@@ -1,7 +1,7 @@
 // A node of this process: the core on real sockets, clock and disk, behind the NodeService interface.
 
 import { getLogger } from "logtape";
-import type { Config, HostPort } from "../config.ts";
+import type { Config } from "../config.ts";
 import type { Clock, ItemBatch, ItemNetwork } from "../data/item_network.ts";
 import {
   LargeValues,
@@ -41,35 +41,49 @@ import {
   type GetResult,
   type PingResult,
   type PutResult,
+  type ReplicasResult,
 } from "../dht/node.ts";
+import type { Seed } from "../dht/membership.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
 import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
-import { distanceBits, Id, ID_BYTES, word } from "../krpc/id.ts";
+import { distanceBits, Id, ID_BITS, ID_BYTES, word } from "../krpc/id.ts";
 import { ErrorCode } from "../krpc/message.ts";
 import { StorageError } from "../storage/database.ts";
 import { DiskStorage } from "../storage/disk.ts";
-import type { SavedContact } from "../storage/rows.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
+import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
-import { NetFilter, resolveAll } from "./net_scope.ts";
+import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
+import { PeerHistory } from "./peer_history.ts";
+import { Publications, type StoredPart } from "./publications.ts";
+import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
+import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
+import { savedOf, seedsOf } from "./saved_contacts.ts";
 import type {
   FetchOutcome,
   LargeValue,
   LookupReport,
   NodeService,
+  PeerDetail,
   PeerReport,
   PingReport,
+  PublishedValue,
   Readiness,
+  ReplicasOutcome,
+  ReplicasReport,
   SignedItem,
   StatsReport,
   StoreOptions,
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
+import { StateLog } from "./state_log.ts";
+import { survey } from "./survey.ts";
 import { UdpSocket } from "./udp.ts";
+import { type Version, type Watch, Watches } from "./watch.ts";
 
 /** The part of the configuration that a node itself needs. */
 export type NodeConfig = Pick<
@@ -91,10 +105,23 @@ export interface LocalNodeOptions {
   readonly persistent: boolean;
   /** Called when all files are open, before any packet is handled. */
   readonly onOpened?: () => void;
+  /** Looks names up; the system's way unless told. */
+  readonly resolve?: ResolveName;
+  /** How often that is done again while there are no contacts; shorter in tests. */
+  readonly resolveAloneMs?: number;
 }
 
 /** Names of bootstrap nodes and of `--allow-net` are looked up again this often: their addresses change. */
 const RESOLVE_EVERY_MS = 5 * 60_000;
+
+/** While there are no contacts they are looked up this often: a bootstrap node may have come back elsewhere. */
+const RESOLVE_ALONE_MS = 20_000;
+
+/** Whether a bootstrap node is this very node shows within this: its packets leave the machine never, or hardly. */
+const OURSELVES_MS = 300;
+
+/** Contacts that left within this are saved as well, so many at most: what they did is to count when they come back. */
+const LEFT_SAVED_MS = 12 * 3_600_000, LEFT_SAVED = 200;
 
 /** How often the contacts are saved, so that a crash costs few of them. */
 const SAVE_EVERY_MS = 5 * 60_000;
@@ -102,8 +129,17 @@ const SAVE_EVERY_MS = 5 * 60_000;
 /** Rates are over this many seconds: long enough to read, short enough to see a change. */
 const RATE_SECONDS = 5;
 
+/** A put under a key on which holders have another version of the same number is tried with so many numbers. */
+const PUT_ROUNDS = 8;
+
+/** Large values whose copies are counted at a time: each is hundreds of lookups. */
+const MAX_SURVEYS = 2;
+
 /** The longest delay that setTimeout takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Why a store came to nothing. */
+type Failed = Exclude<StoreOutcome, { outcome: "stored" }>;
 
 interface Storage {
   readonly id: Id;
@@ -123,6 +159,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #disk: DiskStorage | undefined;
   readonly #items: ItemStore;
   readonly #published: PublishedStore;
+  readonly #publications: Publications;
+  readonly #watches: Watches;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
@@ -133,9 +171,22 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #putting = new Map<string, Promise<unknown>>();
   readonly #largeValues: LargeValues;
   readonly #progressListeners = new Set<(progress: Progress) => void>();
+  readonly #stopping = new AbortController();
+  #surveys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
-  #joined: "no bootstrap" | "joining" | "joined" | "failed" = "joining";
+  #joined: "joining" | "joined" | "failed" = "joining";
+  /** Whether no other node was named to it, nor remembered. */
+  #isFirst = false;
+  readonly #bootstrap: BootstrapNodes;
+  #isResolving = false;
+  /** The endpoints that the core was given last. */
+  #joinsThrough = "";
+  readonly #readiness: ReadinessProbe;
+  readonly #history = new PeerHistory();
+  readonly #states = new StateLog();
+  /** Where offers to take a value are asked for: far from what this node holds. */
+  readonly #probeTarget = randomId();
   #closed = false;
 
   /**
@@ -148,8 +199,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     const storage = options.persistent ? await openStorage(config) : newStorage(config);
     try {
       options.onOpened?.();
-      const node = new LocalNode(config, storage);
-      await node.#start(storage);
+      const node = new LocalNode(config, storage, options);
+      await node.#start(storage, options);
       return node;
     } catch (error) {
       await storage.disk?.close();
@@ -157,9 +208,13 @@ export class LocalNode implements NodeService, ItemNetwork {
     }
   }
 
-  private constructor(config: NodeConfig, storage: Storage) {
+  private constructor(
+    config: NodeConfig,
+    storage: Storage,
+    { resolve = systemNames }: LocalNodeOptions,
+  ) {
     this.#config = config;
-    this.#filter = new NetFilter(config.allowNet);
+    this.#filter = new NetFilter(config.allowNet, resolve);
     this.#identity = storage.identity;
     this.#disk = storage.disk;
     this.#items = storage.items;
@@ -179,11 +234,42 @@ export class LocalNode implements NodeService, ItemNetwork {
       readOnly: false,
       client: CLIENT,
     }, this.#startedAt);
+    this.#bootstrap = new BootstrapNodes({
+      nodes: config.bootstrapNodes,
+      families: this.#socket.families,
+      resolve,
+      allows: (endpoint) => this.#filter.allows(endpoint),
+      isOurselves: (endpoint) => this.#isOurselves(endpoint),
+      now,
+      log: this.#log,
+    });
+    this.#readiness = new ReadinessProbe({
+      traffic: this.#node.traffic,
+      contacts: () => this.#node.contacts(),
+      ping: (endpoint) => this.#do((at) => this.#node.ping(endpoint, at, () => {})),
+      seekOffers: (done) => this.#seekOffers(done),
+      standing: () => this.#standing(),
+      tell: (change, reason) => this.#tellReadiness(change, reason),
+    });
     this.#largeValues = new LargeValues({
       network: this,
       crypto: dataCrypto,
       clock,
       onProgress: (progress) => this.#progressListeners.forEach((tell) => tell(progress)),
+    });
+    this.#publications = new Publications(
+      storage.published,
+      ({ item, replicas }) => this.#do((at) => this.#node.keepPublished(item, replicas, at)),
+      randomId().a,
+    );
+    this.#watches = new Watches({
+      read: (hash, key, seen) => this.#readVersion(hash, key, seen),
+      now,
+      random: Math.random,
+      later: (ms, run) => {
+        const timer = setTimeout(run, ms);
+        return () => clearTimeout(timer);
+      },
     });
   }
 
@@ -201,24 +287,46 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  async #start({ disk }: Storage): Promise<void> {
+  async #start({ disk }: Storage, options: LocalNodeOptions): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
+    this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
     this.#sample();
-    const seeds = disk?.contacts ?? [];
-    if (this.#config.bootstrapNodes.length === 0 && seeds.length === 0) {
-      this.#joined = "no bootstrap";
-    }
+    this.#every(CHECK_EVERY_MS, () => this.#readiness.check(now()));
+    const seeds = seedsOf(disk?.contacts ?? []);
+    this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
     void this.#join(seeds);
   }
 
   /** Names take their time to resolve: the node serves meanwhile. */
-  async #join(seeds: readonly SavedContact[]): Promise<void> {
-    const endpoints = await this.#resolveBootstrap();
-    if (!this.#closed) this.#do((at) => this.#node.join(endpoints, seeds, at));
+  async #join(seeds: readonly Seed[]): Promise<void> {
+    if (this.#isResolving) return;
+    this.#isResolving = true;
+    const endpoints = await this.#bootstrap.resolve();
+    this.#isResolving = false;
+    if (this.#closed) return;
+    if (this.#bootstrap.isAlone && seeds.length === 0 && this.#joined === "joining") {
+      this.#isFirst = true;
+    }
+    // The core goes on trying by itself.
+    if (seeds.length === 0 && endpoints.join() === this.#joinsThrough) return;
+    this.#joinsThrough = endpoints.join();
+    this.#do((at) => this.#node.join(endpoints, seeds, at));
+  }
+
+  /** Only at our own port can it be we: others are not asked. */
+  async #isOurselves(endpoint: Endpoint): Promise<boolean> {
+    if (endpoint.port !== this.port || !this.#filter.allows(endpoint)) return false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const answer = await Promise.race([
+      this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done)),
+      new Promise<void>((resolve) => timer = setTimeout(resolve, OURSELVES_MS)),
+    ]);
+    clearTimeout(timer);
+    return typeof answer === "object" && answer.kind === "pong" && answer.id.equals(this.#node.id);
   }
 
   /** Saves what is to be kept and lets go of socket and files. */
@@ -227,6 +335,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);
     clearTimeout(this.#timer);
+    this.#stopping.abort();
+    this.#watches.close();
     this.#largeValues.close();
     await this.#socket.close();
     this.#save();
@@ -291,19 +401,23 @@ export class LocalNode implements NodeService, ItemNetwork {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
       case "peer.join":
+        this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
       case "peer.leave":
+        this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} left: {reason}", {
           ...describe(event.contact),
           reason: event.reason,
         });
       case "peer.health":
+        this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} is {to}: {reason}", {
           ...describe(event.contact),
           to: event.to,
           reason: event.reason,
         });
       case "data.store":
+        this.#noteVersion(event.item);
         return this.#log.debug("Stored {hash} for {from}", {
           hash: event.item.target.toString(),
           from: event.from.toString(),
@@ -318,10 +432,13 @@ export class LocalNode implements NodeService, ItemNetwork {
       if (before !== "joined") {
         this.#log.info("Joined the network: {contacts} contacts", { contacts });
       }
-    } else if (before !== "failed") {
+      // Not from within the core, which is in the middle of it.
+      queueMicrotask(() => !this.#closed && this.#readiness.check(now()));
+    }
+    if (this.#states.isDue("joining", state, now()) && state === "failed") {
       this.#log.warning(
         "No bootstrap node answered ({nodes}): trying again, ever more slowly, up to every 20 seconds",
-        { nodes: this.#config.bootstrapNodes.map(hostPortText).join(", ") || "none configured" },
+        { nodes: this.#bootstrap.text },
       );
     }
   }
@@ -334,37 +451,26 @@ export class LocalNode implements NodeService, ItemNetwork {
     }
   }
 
-  async #resolveBootstrap(): Promise<Endpoint[]> {
-    const { endpoints, unresolved } = await resolveAll(
-      this.#config.bootstrapNodes,
-      this.#socket.families,
-    );
-    for (const node of unresolved) {
-      this.#log.warning("Bootstrap node {node} has no address that this node can use", {
-        node: hostPortText(node),
-      });
-    }
-    for (const endpoint of endpoints) {
-      if (!this.#filter.allows(endpoint)) {
-        this.#log.warning(
-          "Bootstrap node {node} is outside of what --allow-net permits: it can't be reached",
-          { node: endpoint.toString() },
-        );
-      }
-    }
-    return endpoints;
-  }
-
   async #resolveAgain(): Promise<void> {
     await this.#resolveScope();
+    // Where no name had an address at the start, saved contacts may have been enough to join.
+    if (this.#bootstrap.unresolved.length > 0) await this.#join([]);
+  }
+
+  async #resolveAlone(): Promise<void> {
     if (this.#node.contactCount > 0 || this.#config.bootstrapNodes.length === 0) return;
+    await this.#resolveScope();
     await this.#join([]);
   }
 
   // ---- what it tells
 
   peers(): PeerReport[] {
-    return Array.from(this.#node.contacts(), (contact) => ({
+    return Array.from(this.#node.contacts(), (contact) => this.#peerReport(contact));
+  }
+
+  #peerReport(contact: Contact): PeerReport {
+    return {
       nodeId: contact.id.toString(),
       address: contact.endpoint.toString(),
       distance: distanceBits(contact.id, this.#node.id),
@@ -374,7 +480,31 @@ export class LocalNode implements NodeService, ItemNetwork {
       rttMs: Number.isNaN(contact.rtt) ? null : contact.rtt,
       score: contact.score,
       client: clientName(contact.client),
-    }));
+    };
+  }
+
+  peer(id: string): PeerDetail | undefined {
+    const record = this.#history.get(id);
+    const present = this.#node.contact(parseId(id));
+    const contact = present ?? record?.contact;
+    if (contact === undefined) return undefined;
+    const report = this.#peerReport(contact);
+    const buckets = this.#node.tables[contact.endpoint.family]!.bucketCount;
+    return {
+      ...report,
+      health: present === undefined ? "gone" : report.health,
+      scoreParts: contact.scoreParts,
+      rttVariationMs: report.rttMs === null ? null : contact.rttVariation,
+      misses: contact.misses,
+      faults: contact.faults,
+      keepsUs: contact.keepsUs ?? null,
+      // Contacts hold a time before all others for what never happened.
+      lastQuery: contact.lastQuery > 0 ? contact.lastQuery : null,
+      lastResponse: contact.lastResponse > 0 ? contact.lastResponse : null,
+      nextCheck: present?.check?.at ?? null,
+      bucket: present === undefined ? null : Math.min(ID_BITS - report.distance, buckets - 1),
+      history: record?.changes ?? [],
+    };
   }
 
   distanceHistogram(): number[] {
@@ -402,6 +532,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       uptimeS: (at - this.#startedAt) / 1000,
       publicKey: hex(this.#identity.publicKey),
       addresses: [this.address],
+      readiness: { ...this.readiness(), ...this.#readiness.answers },
       peers,
       routingTableSize: this.#node.contactCount,
       buckets: (tables[4]?.bucketCount ?? 0) + (tables[6]?.bucketCount ?? 0),
@@ -435,6 +566,10 @@ export class LocalNode implements NodeService, ItemNetwork {
         expiringWithinHour: expiring,
         replicated: this.#items.count - ours,
         announcedPeers: announced.count,
+        published: this.#publications.count,
+        publishedItems: this.#publications.items,
+        republications: this.#node.replication.published,
+        copiesMade: this.#node.replication.copies,
       },
       nat: {
         mode: this.#config.nat,
@@ -448,22 +583,40 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   readiness(): Readiness {
-    const healthy = Array.from(this.#node.contacts()).filter((c) => c.health === "healthy").length;
-    if (healthy > 0) return { ready: true, reason: `${healthy} peers answer` };
-    if (this.#joined === "no bootstrap") {
-      return {
-        ready: true,
-        reason:
-          "first node of its network: no bootstrap nodes are configured, values are held here alone",
-      };
+    return this.#readiness.state(now());
+  }
+
+  #standing(): Standing {
+    if (this.#isFirst) {
+      const reason =
+        "first node of its network: no other bootstrap nodes are configured, values are held here alone";
+      return { isFirst: true, reason };
     }
-    const nodes = this.#config.bootstrapNodes.map(hostPortText).join(", ") || "none configured";
-    return {
-      ready: false,
-      reason: this.#joined === "joining"
-        ? "still joining the network"
-        : `no peer answers; bootstrap nodes: ${nodes}`,
-    };
+    const { text, unresolved } = this.#bootstrap;
+    if (unresolved.length > 0) {
+      const reason = `no peer answers; bootstrap nodes without an address: ${
+        unresolved.join(", ")
+      }`;
+      return { isFirst: false, reason };
+    }
+    const reason = this.#joined === "joining"
+      ? "still joining the network"
+      : `no peer answers; bootstrap nodes: ${text}`;
+    return { isFirst: false, reason };
+  }
+
+  #seekOffers(done: (answered: number, offers: number) => void): void {
+    this.#do((at) =>
+      this.#node.get(this.#probeTarget, undefined, at, ({ closest }) => {
+        done(closest.length, closest.filter(({ token }) => token !== undefined).length);
+      })
+    );
+  }
+
+  #tellReadiness(change: "lost" | "regained" | "missing", reason: string): void {
+    if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
+    else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
+    else this.#log.warning("Still not ready: {reason}", { reason });
   }
 
   #sample(): void {
@@ -484,9 +637,14 @@ export class LocalNode implements NodeService, ItemNetwork {
 
   #save(): void {
     const at = now();
-    const good = Array.from(this.#node.contacts()).filter((contact) => contact.isGood(at));
+    const known = Array.from(this.#node.contacts());
     // An outage must not cost the contacts of better days.
-    if (good.length > 0) this.#disk?.saveContacts(good);
+    if (!known.some((contact) => contact.isGood(at))) return;
+    const left = this.#history.leftSince(at - LEFT_SAVED_MS).slice(0, LEFT_SAVED);
+    this.#disk?.saveContacts([
+      ...known.map((contact) => savedOf(contact, false)),
+      ...left.map((contact) => savedOf(contact, true)),
+    ]);
   }
 
   // ---- what it does
@@ -547,13 +705,14 @@ export class LocalNode implements NodeService, ItemNetwork {
       return await this.#storeLarge(given, key, salt, sized);
     }
     const bencoded = bencodeBytes(given);
-    if (salt === undefined) {
-      const item = immutableItem(itemCrypto, bencoded);
-      const result = await this.#put(item.target, undefined, undefined, () => item);
-      return this.#stored(result, item, null, given.length);
+    const { minReplicas = 1 } = options;
+    if (salt !== undefined) {
+      const result = await this.#putNext(salt, bencoded, options);
+      return "outcome" in result ? result : this.#stored(result, key, given.length);
     }
-    const result = await this.#putMutable(salt, bencoded);
-    return this.#stored(result, result.item!, key, given.length);
+    const item = immutableItem(itemCrypto, bencoded);
+    const result = await this.#putOften(item.target, undefined, undefined, () => item, minReplicas);
+    return tooFew(result, minReplicas) ?? this.#stored(result, null, given.length);
   }
 
   async #storeLarge(
@@ -562,23 +721,40 @@ export class LocalNode implements NodeService, ItemNetwork {
     salt: Uint8Array | undefined,
     options: StoreOptions,
   ): Promise<StoreOutcome> {
-    const startedAt = now();
+    const startedAt = now(), { cas, minReplicas = 1 } = options;
+    if (salt !== undefined && cas !== undefined) {
+      // Before all of its parts are stored for nothing.
+      const target = mutableTarget(itemCrypto, this.#identity.publicKey, salt);
+      const { item } = await this.#get(target, salt);
+      const seq = item?.signed?.seq ?? 0;
+      if (seq !== cas) return { outcome: "cas_mismatch", seq };
+    }
+    const parts: StoredPart[] = [];
     let tree: StoredTree;
     try {
-      tree = await this.#largeValues.store(value, options);
+      tree = await this.#largeValues.store(value, options, (item, replicas) => {
+        parts.push({ item, replicas });
+      });
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
-      const outcome = error.failure === "busy" ? "busy" : "unreachable";
-      return { outcome, detail: error.message };
+      if (error.failure === "not_stored") {
+        const { acknowledged } = error;
+        return { outcome: "too_few", acknowledged, wanted: minReplicas, refusals: [] };
+      }
+      return { outcome: error.failure === "busy" ? "busy" : "unreachable", detail: error.message };
     }
     let hash = tree.root, replicas = tree.replicas, seq: number | null = null;
-    if (salt !== undefined) {
-      const result = await this.#putMutable(salt, encodeReference(tree.root));
-      const outcome = this.#stored(result, result.item!, key, tree.size);
-      if (outcome.outcome !== "stored") return outcome;
+    if (salt === undefined) {
+      const root = parts.pop()!;
+      this.#publications.keep(root, parts);
+      this.#noteVersion(root.item);
+    } else {
+      const result = await this.#putNext(salt, encodeReference(tree.root), options);
+      if ("outcome" in result) return result;
+      const { report } = this.#stored(result, key, tree.size, parts);
       hash = result.item!.target;
-      replicas = Math.min(replicas, outcome.report.replicas);
-      seq = outcome.report.seq;
+      replicas = Math.min(replicas, report.replicas);
+      seq = report.seq;
     }
     return {
       outcome: "stored",
@@ -595,21 +771,67 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  /** Puts a value of this node's own under a key, as its next version. */
-  async #putMutable(salt: Uint8Array, bencoded: Uint8Array): Promise<PutResult> {
+  /**
+   * Puts a value of this node's own under a key, as its next version. Where another node of the same identity does so at
+   * the same time, both may sign one seq. Whoever meets holders that have the other's then goes on to a next seq, so
+   * that one of both is the newest everywhere; under `cas` only if most of the closest nodes have its own.
+   */
+  async #putNext(
+    salt: Uint8Array,
+    bencoded: Uint8Array,
+    { cas, minReplicas = 1 }: StoreOptions,
+  ): Promise<PutResult | Failed> {
     const { publicKey } = this.#identity;
     const target = mutableTarget(itemCrypto, publicKey, salt);
     const hash = target.toString();
-    return await this.#inTurn(hash, () =>
-      this.#put(target, salt, undefined, (newest) => {
-        const seq = Math.max(newest?.signed?.seq ?? 0, this.#signedSeq.get(hash) ?? 0) + 1;
-        this.#signedSeq.set(hash, seq);
-        const signature = this.#identity.sign(signedBytes(salt, seq, bencoded));
-        return { target, value: bencoded, signed: { publicKey, signature, salt, seq } };
-      }));
+    let expected = cas, signed: Item | undefined, newestSeq = 0;
+    const sign = (seq: number): Item => {
+      this.#signedSeq.set(hash, Math.max(seq, this.#signedSeq.get(hash) ?? 0));
+      const signature = this.#identity.sign(signedBytes(salt, seq, bencoded));
+      return { target, value: bencoded, signed: { publicKey, signature, salt, seq } };
+    };
+    const make = (newest: Item | undefined): Item | ItemError => {
+      newestSeq = newest?.signed?.seq ?? 0;
+      // When it is repeated it is what it was, unless that has been overtaken.
+      if (signed !== undefined && refusal(newest, signed, undefined) === undefined) return signed;
+      if (expected === undefined) {
+        return signed = sign(Math.max(newestSeq, this.#signedSeq.get(hash) ?? 0) + 1);
+      }
+      if (signed !== undefined || newestSeq !== expected) {
+        return { code: ErrorCode.casMismatch, text: "cas mismatch" };
+      }
+      return signed = sign(expected + 1);
+    };
+    return await this.#inTurn(hash, async () => {
+      for (let round = 1;; round++) {
+        // The seq alone keeps others' versions: a cas would be refused by every holder that has missed some.
+        const result = await this.#putOften(target, salt, undefined, make, minReplicas);
+        if (result.item === undefined) {
+          return { outcome: signed === undefined ? "cas_mismatch" : "overtaken", seq: newestSeq };
+        }
+        const isContested = result.refusals.some(isRival);
+        const { bucketSize } = this.#config;
+        const hasWon = !isContested || hasMajority(result, target, this.#node.id, bucketSize);
+        if (!isContested || (hasWon && round === PUT_ROUNDS)) {
+          return tooFew(result, minReplicas) ?? result;
+        }
+        if (!hasWon && (expected !== undefined || round === PUT_ROUNDS)) {
+          const { item } = await this.#get(target, salt);
+          return { outcome: "overtaken", seq: item?.signed?.seq ?? newestSeq };
+        }
+        // In step with the other it would meet it again each time.
+        const pause = 2 * Math.random() * result.elapsed;
+        if (!hasWon) await clock.sleep(pause, this.#stopping.signal);
+        signed = expected = undefined;
+      }
+    });
   }
 
-  async storeSigned(hash: string, given: SignedItem): Promise<StoreOutcome> {
+  async storeSigned(
+    hash: string,
+    given: SignedItem,
+    { minReplicas = 1 }: Pick<StoreOptions, "minReplicas"> = {},
+  ): Promise<StoreOutcome> {
     const salt = given.salt ?? new Uint8Array(0);
     if (salt.length > MAX_SALT_BYTES) {
       return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
@@ -632,19 +854,106 @@ export class LocalNode implements NodeService, ItemNetwork {
     const checked = item, cas = given.cas ?? undefined;
     return await this.#inTurn(hash, async () => {
       let newestSeq = seq;
-      const result = await this.#put(checked.target, salt, cas, (newest) => {
+      const make = (newest: Item | undefined) => {
         newestSeq = newest?.signed?.seq ?? seq;
         return refusal(newest, checked, cas) ?? checked;
-      });
-      const refused = result.stored.length === 0 ? result.refusals : [];
+      };
+      const result = await this.#putOften(checked.target, salt, cas, make, minReplicas);
+      const isRefused = result.item === undefined || result.stored.length === 0;
+      const refused = isRefused ? result.refusals : [];
       if (refused.some(({ code }) => code === ErrorCode.casMismatch)) {
         return { outcome: "cas_mismatch", seq: newestSeq };
       }
       if (refused.some(({ code }) => code === ErrorCode.seqTooLow)) {
         return { outcome: "seq_too_old", seq: newestSeq };
       }
-      return this.#stored(result, checked, null, given.value.length);
+      return tooFew(result, minReplicas) ?? this.#stored(result, null, given.value.length);
     });
+  }
+
+  published(offset: number, limit: number): { total: number; values: PublishedValue[] } {
+    return {
+      total: this.#publications.count,
+      values: this.#publications.list(offset, limit),
+    };
+  }
+
+  forget(hash: string): boolean {
+    return this.#publications.forget(parseId(hash));
+  }
+
+  async replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
+    const target = parseId(hash);
+    const salt = key === null ? undefined : new TextEncoder().encode(key);
+    // Counted first: reading a mutable value brings old copies of it up to date.
+    const { replicas } = await this.#ask<ReplicasResult>((at, done) =>
+      this.#node.replicas(target, at, done)
+    );
+    const { item, saltUnknown } = await this.#get(target, salt);
+    if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
+    const isMutable = item.signed !== undefined;
+    const report: ReplicasReport = {
+      hash,
+      kind: isMutable ? "mutable" : "immutable",
+      seq: item.signed?.seq ?? null,
+      holders: replicas.map(({ id, endpoint, seq, ageMs }) => ({
+        nodeId: id.toString(),
+        address: endpoint?.toString() ?? null,
+        seq: isMutable ? seq ?? null : null,
+        ageS: ageMs === undefined ? null : ageMs / 1000,
+      })),
+      wanted: this.#config.bucketSize,
+      parts: null,
+    };
+    const rootTarget = isMutable ? decodeReference(item.value) : target;
+    const top = isMutable && rootTarget ? (await this.#get(rootTarget)).item : item;
+    const root = top && decodeRoot(top.value);
+    if (rootTarget === undefined || root === undefined) return { outcome: "found", report };
+    if (this.#surveys >= MAX_SURVEYS) return { outcome: "busy" };
+    this.#surveys++;
+    try {
+      const batch = this.#node.batch();
+      const network = {
+        get: async (part: Id) => (await this.#get(part, undefined, batch)).item,
+        copies: async (part: Id) =>
+          (await this.#ask<ReplicasResult>((at, done) => this.#node.replicas(part, at, done)))
+            .replicas.length,
+      };
+      const parts = await survey(rootTarget, root, top!.value, network, Math.random);
+      return { outcome: "found", report: { ...report, kind: "chunked", parts } };
+    } finally {
+      this.#surveys--;
+    }
+  }
+
+  watch(hash: string, key: string | null, after: number | null): Watch | undefined {
+    return this.#watches.open(hash, key, after);
+  }
+
+  /** The newest version on the network where it is over `seen`. */
+  async #readVersion(
+    hash: string,
+    key: string | null,
+    seen: number | null,
+  ): Promise<Version | undefined> {
+    const salt = key === null ? undefined : new TextEncoder().encode(key);
+    const { item } = await this.#get(parseId(hash), salt);
+    if (item === undefined || (seen !== null && (item.signed?.seq ?? 0) <= seen)) return undefined;
+    if (!isMarked(item.value)) return versionOf(item);
+    const outcome = await this.#fetchLarge(item);
+    return outcome.outcome === "large"
+      ? { ...versionOf(item), size: outcome.value.size }
+      : undefined;
+  }
+
+  /** Tells those who watch a value of a version that is held here, or has been put from here. */
+  #noteVersion(item: Item): void {
+    if (this.#watches.size === 0) return;
+    const hash = item.target.toString();
+    if (!this.#watches.has(hash)) return;
+    // Of a large value the size is not here.
+    if (isMarked(item.value)) this.#watches.noteNewer(hash);
+    else this.#watches.noteVersion(hash, versionOf(item));
   }
 
   async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
@@ -748,18 +1057,27 @@ export class LocalNode implements NodeService, ItemNetwork {
     return this.#ask((at, done) => this.#node.put(target, salt, cas, make, at, done));
   }
 
-  #stored(result: PutResult, item: Item, key: string | null, size: number): StoreOutcome {
-    if (result.stored.length === 0) {
-      const { closest, refusals } = result;
-      return {
-        outcome: "unreachable",
-        detail: refusals.length > 0
-          ? `All nodes asked refused it, the first with: ${refusals[0].text}.`
-          : closest.length > 0
-          ? `${closest.length} nodes were found, none of them acknowledged the value.`
-          : "No node answered; see /network/peers and /readyz.",
-      };
-    }
+  #putOften(
+    target: Id,
+    salt: Uint8Array | undefined,
+    cas: number | undefined,
+    make: (newest: Item | undefined) => Item | ItemError,
+    wanted: number,
+  ): Promise<PutResult> {
+    const put = () => this.#put(target, salt, cas, make);
+    return putOften(put, wanted, clock, this.#stopping.signal);
+  }
+
+  /** Sees to what an acknowledged value needs from now on, and reports it. */
+  #stored(
+    result: PutResult,
+    key: string | null,
+    size: number,
+    parts: readonly StoredPart[] = [],
+  ): Extract<StoreOutcome, { outcome: "stored" }> {
+    const item = result.item!;
+    this.#publications.keep({ item, replicas: result.stored.length }, parts);
+    this.#noteVersion(item);
     return {
       outcome: "stored",
       report: {
@@ -907,12 +1225,27 @@ function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
   };
 }
 
-function describe(contact: Contact): Record<string, string> {
-  return { id: contact.id.toString(), address: contact.endpoint.toString() };
+/** The refusal where fewer than `wanted` have acknowledged. */
+function tooFew({ stored, refusals }: PutResult, wanted: number): Failed | undefined {
+  if (stored.length >= wanted) return undefined;
+  return {
+    outcome: "too_few",
+    acknowledged: stored.length,
+    wanted,
+    refusals: summaryOf(refusals),
+  };
 }
 
-function hostPortText({ host, port }: HostPort): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+function versionOf({ value, signed }: Item): Version {
+  return {
+    seq: signed?.seq ?? null,
+    size: (byteStringContent(value) ?? value).length,
+    publicKey: signed === undefined ? null : hex(signed.publicKey),
+  };
+}
+
+function describe(contact: Contact): Record<string, string> {
+  return { id: contact.id.toString(), address: contact.endpoint.toString() };
 }
 
 function hex(bytes: Uint8Array): string {

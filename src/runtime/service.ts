@@ -1,12 +1,19 @@
 // What the API and the command line may ask of a running node: plain values in, promises out.
 // The REST layer is written against this interface alone, so it can be tested without a network.
 
-import type { Progress, StoreOptions } from "../data/large_values.ts";
+import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
-import type { Health } from "../dht/contact.ts";
+import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, Health, Progress, StoreOptions };
+export type { ContentHint, Health, Progress, Watch };
+
+/** What a caller may ask of a store. */
+export interface StoreOptions extends TreeOptions {
+  /** Of a value under a key the seq that has to be the newest there is; 0: there must be none yet. */
+  readonly cas?: number;
+}
 
 /** One contact of the routing table, as people see it. Times are milliseconds since 1970. */
 export interface PeerReport {
@@ -24,6 +31,36 @@ export interface PeerReport {
   score: number;
   /** Name and version from the wire's `v`; null where it sent none. */
   client: string | null;
+}
+
+/** One change of a peer. */
+export interface PeerChange {
+  readonly at: number;
+  readonly what: "joined" | Health | "left" | "replaced";
+  readonly reason: string | null;
+}
+
+/** All that is known of one peer; of one that has left, what was known then. */
+export interface PeerDetail extends Omit<PeerReport, "health"> {
+  health: Health | "gone";
+  /** Their product is the score. */
+  scoreParts: ScoreParts;
+  rttVariationMs: number | null;
+  /** Our latest queries that it left unanswered, in a row. */
+  misses: number;
+  /** Wrong and useless answers; fading with each good one. */
+  faults: number;
+  /** Whether it says that it keeps us in its table too; null where it does not say. */
+  keepsUs: boolean | null;
+  /** Null where it never asked or answered. */
+  lastQuery: number | null;
+  lastResponse: number | null;
+  /** Null, like the bucket, once it is gone. */
+  nextCheck: number | null;
+  /** The bucket of the routing table that it is in: 0 holds the farthest. */
+  bucket: number | null;
+  /** The latest changes, oldest first. */
+  history: readonly PeerChange[];
 }
 
 /** One query of a traced lookup. */
@@ -88,14 +125,92 @@ export type StoreOutcome =
   /** A newer version is on the network; `seq` is its number. */
   | { outcome: "seq_too_old"; seq: number }
   | { outcome: "cas_mismatch"; seq: number }
+  /** Under `cas`: at the same time another version was stored, and won; `seq` is its number. */
+  | { outcome: "overtaken"; seq: number }
   /** The signature does not fit key, salt, seq and value. */
   | { outcome: "bad_signature" }
   /** `hash` in the request is not the hash of key and salt. */
   | { outcome: "wrong_target"; hash: string }
-  /** No node acknowledged it, this one included. */
+  /** Fewer nodes than were asked for acknowledged it, or one of its items; this one counts. */
+  | {
+    outcome: "too_few";
+    acknowledged: number;
+    wanted: number;
+    /** What those said that refused it. */
+    refusals: Refusal[];
+  }
+  /** The node stops, or gave its place to another transfer. */
   | { outcome: "unreachable"; detail: string }
   /** Too many large values are being moved. */
   | { outcome: "busy"; detail: string };
+
+/** What nodes answered that did not store a value. The text is a stranger's, cut and cleaned. */
+export interface Refusal {
+  code: number;
+  text: string;
+  /** Nodes that said so. */
+  nodes: number;
+}
+
+/** A value that this node keeps published. Times are milliseconds since 1970. */
+export interface PublishedValue {
+  hash: string;
+  kind: StoreReport["kind"];
+  /** The salt of a mutable value, where it is text. */
+  key: string | null;
+  seq: number | null;
+  /** Bytes; null where the key refers to a large value that another node publishes. */
+  size: number | null;
+  /** Items that it consists of, as far as this node publishes them. */
+  items: number;
+  firstAt: number;
+  lastAt: number | null;
+  nextAt: number;
+  /** Nodes that acknowledged it the last time; of several items the least number. */
+  replicas: number;
+  /** Attempts since then that nobody acknowledged; of several items the most. */
+  failures: number;
+}
+
+/** One copy of a value, as its holder tells. */
+export interface Holder {
+  nodeId: string;
+  /** Null where it is this node. */
+  address: string | null;
+  seq: number | null;
+  /** Seconds since its owner put it; null where the holder does not tell. */
+  ageS: number | null;
+}
+
+export interface ReplicasReport {
+  hash: string;
+  kind: StoreReport["kind"];
+  seq: number | null;
+  /** Nearest first; of a chunked value those that hold the item of `hash`. */
+  holders: Holder[];
+  /** How many there should be. */
+  wanted: number;
+  /** Of a chunked value: the copies of its other items. */
+  parts: PartsReport | null;
+}
+
+/** Copies of a large value's items, of which all the manifests up to a limit and a few chunks are counted. */
+export interface PartsReport {
+  manifests: number;
+  manifestsCounted: number;
+  chunks: number;
+  chunksCounted: number;
+  /** Nodes that hold the item that fewest hold. */
+  least: number;
+  mean: number;
+}
+
+export type ReplicasOutcome =
+  | { outcome: "found"; report: ReplicasReport }
+  | { outcome: "not_found" }
+  | { outcome: "key_needed" }
+  /** Too many are being counted. */
+  | { outcome: "busy" };
 
 /** An item as its owner signed it (BEP 44); `value` is the raw value's bytes, not yet bencoded. */
 export interface SignedItem {
@@ -160,6 +275,7 @@ export interface StatsReport {
   uptimeS: number;
   publicKey: string;
   addresses: string[];
+  readiness: Readiness & AnswerCounts;
   peers: Record<Health, number>;
   routingTableSize: number;
   buckets: number;
@@ -192,6 +308,12 @@ export interface StatsReport {
     expiringWithinHour: number;
     replicated: number;
     announcedPeers: number;
+    /** Values that this node keeps published, and their items. */
+    published: number;
+    publishedItems: number;
+    /** Items that it has published again since the start, and copies that it made of others' where some were missing. */
+    republications: number;
+    copiesMade: number;
   };
   nat: {
     mode: "auto" | "off";
@@ -202,6 +324,16 @@ export interface StatsReport {
     reachable: boolean | null;
     mapping: null;
   };
+}
+
+/** Packets of the last minutes, at most five. */
+export interface AnswerCounts {
+  /** Queries sent; one that was sent twice counts twice. */
+  readonly queries: number;
+  /** Those that were answered. */
+  readonly answers: number;
+  /** Over so many seconds. */
+  readonly overS: number;
 }
 
 export interface Readiness {
@@ -217,6 +349,8 @@ export interface Readiness {
 export interface NodeService {
   readonly nodeId: string;
   peers(): PeerReport[];
+  /** Undefined where nothing is known of this id; 40 lower-case hex digits. */
+  peer(id: string): PeerDetail | undefined;
   /** Contacts of the table by bit length of their distance: index 0 to 160. */
   distanceHistogram(): number[];
   stats(): StatsReport;
@@ -234,9 +368,24 @@ export interface NodeService {
     options?: StoreOptions,
   ): Promise<StoreOutcome>;
   /** Puts an item that its owner signed; `hash` is where the caller believes it belongs. */
-  storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome>;
+  storeSigned(
+    hash: string,
+    item: SignedItem,
+    options?: Pick<StoreOptions, "minReplicas">,
+  ): Promise<StoreOutcome>;
+  /** The values that this node keeps published, the next to be published first, and how many there are in all. */
+  published(offset: number, limit: number): { total: number; values: PublishedValue[] };
+  /** Publishes a value no more; false where it did not. */
+  forget(hash: string): boolean;
   /** `key` is that of a mutable value, where the caller knows it. */
   fetch(hash: string, key: string | null): Promise<FetchOutcome>;
+  /** Who holds a value. */
+  replicas(hash: string, key: string | null): Promise<ReplicasOutcome>;
+  /**
+   * Watches a value: yields its version, where that is over `after`, and each newer one. Undefined where too many are
+   * being watched.
+   */
+  watch(hash: string, key: string | null, after: number | null): Watch | undefined;
   /** The large values that are being stored and fetched. */
   transfers(): Progress[];
   /** Tells how far large values have come, until the function that it returns is called. */

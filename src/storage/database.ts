@@ -243,10 +243,9 @@ export class Database {
     query: string,
     numbers: (row: Row) => number[],
   ): Generator<Row> {
-    for (const row of this.#prepared(query).iterate()) {
-      const { checksum, ...rest } = row as unknown as Checked<Row>;
-      const sound = rest as unknown as Row;
-      if (checksum === null || checksum === checksumOf(sound, numbers(sound))) yield sound;
+    for (const one of this.#prepared(query).iterate()) {
+      const row = one as unknown as Checked<Row>;
+      if (row.checksum === null || row.checksum === checksumOf(row, numbers(row))) yield row;
       else this.damagedRows++;
     }
   }
@@ -336,7 +335,8 @@ type Row = Record<string, unknown>;
 
 /** Fails for what keeps a file from being read: Deno 2.4 does not say it where a statement is prepared. */
 export function readSchema(db: DatabaseSync): void {
-  db.exec("PRAGMA user_version; SELECT count(*) FROM sqlite_schema");
+  versionOf(db);
+  db.exec("SELECT count(*) FROM sqlite_schema");
 }
 
 function versionOf(db: DatabaseSync): number {
@@ -352,14 +352,18 @@ function publishedNumbers(row: PublishedRow): number[] {
   return [first_at, next_at, last_at ?? -1, replicas, failures];
 }
 
+/** Where the numbers of a row become bytes. */
+const NUMBERS = new Float64Array(6), NUMBER_BYTES = new Uint8Array(NUMBERS.buffer);
+
 /** CRC-32 of all that a row holds: SQLite has no checksums in its file, and would serve what the disk has changed. */
 function checksumOf(row: ItemRow | PublishedRow, numbers: readonly number[]): number {
-  const { target, value, public_key, signature, salt, seq } = row;
-  let sum = 0;
-  for (const bytes of [target, value, public_key, signature, salt]) {
-    if (bytes !== null) sum = crc32(bytes, sum);
+  let sum = crc32(row.value, crc32(row.target));
+  if (row.public_key !== null) {
+    sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
   }
-  return crc32(new Uint8Array(Float64Array.of(seq ?? -1, ...numbers).buffer), sum);
+  NUMBERS[0] = row.seq ?? -1;
+  NUMBERS.set(numbers, 1);
+  return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
 }
 
 function damaged(path: string, how: string, cause?: unknown): StorageError {

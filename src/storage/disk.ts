@@ -1,12 +1,13 @@
 // All that a node keeps on disk, behind the stores that the core uses.
 
 import type { Millis } from "../dht/deadlines.ts";
+import type { StoredItem } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
 import { Id, word } from "../krpc/id.ts";
 import { type CommitObserver, CommitQueue } from "./commit_queue.ts";
 import { DurableItemStore } from "./item_store.ts";
 import { DurablePublishedStore } from "./published.ts";
-import { contactRow, type ItemRow, publishedOf, savedContact, storedItem } from "./rows.ts";
+import { contactRow, publishedOf, savedContact, unpackItems } from "./rows.ts";
 import type { SavedContact } from "./rows.ts";
 import { DatabaseThread, type Saved } from "./thread.ts";
 
@@ -42,19 +43,19 @@ export class DiskStorage {
    */
   static async open(options: DiskOptions): Promise<DiskStorage> {
     const { worker, path, mayBeEmpty, randomBytes } = options;
-    const rows: ItemRow[] = [];
+    const items: StoredItem[] = [];
     const { thread, saved } = await DatabaseThread.open(
       worker,
       { path, mayBeEmpty, newNodeId: randomBytes(20) },
-      (part) => rows.push(...part),
+      (part) => items.push(...unpackItems(part)),
     );
-    return new DiskStorage(thread, saved, rows, options);
+    return new DiskStorage(thread, saved, items, options);
   }
 
   private constructor(
     thread: DatabaseThread,
     saved: Saved,
-    rows: readonly ItemRow[],
+    items: readonly StoredItem[],
     { limitBytes, now, randomBytes, observer }: DiskOptions,
   ) {
     const seed = () => word(randomBytes(4), 0);
@@ -64,7 +65,7 @@ export class DiskStorage {
     this.contacts = saved.contacts.map(savedContact);
     this.damagedRows = saved.damagedRows;
     const memory = new MemoryItemStore(this.nodeId, limitBytes, seed());
-    this.items = new DurableItemStore(memory, this.#queue, rows.map(storedItem), now, seed());
+    this.items = new DurableItemStore(memory, this.#queue, items, now, seed());
     this.published = new DurablePublishedStore(
       this.#queue,
       saved.published.map(publishedOf),

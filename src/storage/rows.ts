@@ -1,9 +1,15 @@
 // What the database's rows hold, in a form that passes between threads, and how it becomes the core's own.
 
-import type { Item, Signed, StoredItem } from "../dht/item.ts";
+import {
+  type Item,
+  PUBLIC_KEY_BYTES,
+  SIGNATURE_BYTES,
+  type Signed,
+  type StoredItem,
+} from "../dht/item.ts";
 import type { Published } from "../dht/published.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
-import { Id } from "../krpc/id.ts";
+import { Id, ID_BYTES } from "../krpc/id.ts";
 
 type Bytes = Uint8Array;
 
@@ -72,6 +78,64 @@ export function storedItem(row: ItemRow): StoredItem {
   // Spelled out: each node holds a great many, and all have to be of one shape.
   const { target, value, signed } = itemOf(row);
   return { target, value, signed, storedAt: row.stored_at, expiresAt: row.expires_at };
+}
+
+/**
+ * Many rows of `items` in two buffers, which pass to another thread without being copied. To clone the rows would take
+ * longer than to read them from the disk, and a node can have 100,000 when it starts.
+ */
+export interface PackedItems {
+  /** Of each row: target, value, and, where it is mutable, public key, signature and salt. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Of each row: bytes of the value, bytes of the salt (-1: immutable), seq, and the two times. */
+  readonly numbers: Float64Array<ArrayBuffer>;
+}
+
+const NUMBERS_A_ROW = 5;
+
+export function packItems(rows: readonly ItemRow[]): PackedItems {
+  let length = 0;
+  for (const { value, salt } of rows) length += ID_BYTES + value.length + signedLength(salt);
+  const bytes = new Uint8Array(length), numbers = new Float64Array(rows.length * NUMBERS_A_ROW);
+  let at = 0;
+  const put = (part: Bytes) => {
+    bytes.set(part, at);
+    at += part.length;
+  };
+  for (const [i, row] of rows.entries()) {
+    const { target, value, public_key, signature, salt, seq, stored_at, expires_at } = row;
+    put(target);
+    put(value);
+    if (public_key !== null) put(public_key), put(signature!), put(salt!);
+    numbers.set(
+      [value.length, salt?.length ?? -1, seq ?? -1, stored_at, expires_at],
+      i * NUMBERS_A_ROW,
+    );
+  }
+  return { bytes, numbers };
+}
+
+/** The items of `packItems`. Each has bytes of its own, and can go without the others. */
+export function* unpackItems({ bytes, numbers }: PackedItems): Generator<StoredItem> {
+  let at = 0;
+  const take = (length: number) => bytes.slice(at, at += length);
+  for (let i = 0; i < numbers.length; i += NUMBERS_A_ROW) {
+    const saltLength = numbers[i + 1];
+    const target = Id.read(bytes, at);
+    at += ID_BYTES;
+    const value = take(numbers[i]);
+    const signed: Signed | undefined = saltLength < 0 ? undefined : {
+      publicKey: take(PUBLIC_KEY_BYTES),
+      signature: take(SIGNATURE_BYTES),
+      salt: take(saltLength),
+      seq: numbers[i + 2],
+    };
+    yield { target, value, signed, storedAt: numbers[i + 3], expiresAt: numbers[i + 4] };
+  }
+}
+
+function signedLength(salt: Bytes | null): number {
+  return salt === null ? 0 : PUBLIC_KEY_BYTES + SIGNATURE_BYTES + salt.length;
 }
 
 export function publishedRow(published: Published): PublishedRow {

@@ -2,7 +2,13 @@
 
 import type { Changes } from "./commit_queue.ts";
 import { Database, type Files, StorageError } from "./database.ts";
-import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
+import {
+  type ContactRow,
+  type ItemRow,
+  type PackedItems,
+  packItems,
+  type PublishedRow,
+} from "./rows.ts";
 
 /** Rows of one message while the file is read: the other thread takes them in meanwhile. */
 const ROWS_A_MESSAGE = 1000;
@@ -34,7 +40,7 @@ type Request =
 
 /** Each request is answered once, in order; items come before the answer to `open`. */
 type Message =
-  | { readonly type: "items"; readonly rows: readonly ItemRow[] }
+  | { readonly type: "items"; readonly items: PackedItems }
   | { readonly type: "done"; readonly saved?: Saved }
   | { readonly type: "failed"; readonly message: string };
 
@@ -42,10 +48,10 @@ type Message =
 export class DatabaseThread {
   readonly #worker: Worker;
   readonly #waiting: PromiseWithResolvers<Saved | undefined>[] = [];
-  readonly #onItems: (rows: readonly ItemRow[]) => void;
+  readonly #onItems: (items: PackedItems) => void;
   #failure: StorageError | undefined;
 
-  private constructor(worker: Worker, path: string, onItems: (rows: readonly ItemRow[]) => void) {
+  private constructor(worker: Worker, path: string, onItems: (items: PackedItems) => void) {
     this.#worker = worker;
     this.#onItems = onItems;
     this.#worker.onmessage = ({ data }: MessageEvent<Message>) => this.#receive(data);
@@ -66,7 +72,7 @@ export class DatabaseThread {
   static async open(
     worker: Worker,
     open: OpenDatabase,
-    onItems: (rows: readonly ItemRow[]) => void,
+    onItems: (items: PackedItems) => void,
   ): Promise<{ thread: DatabaseThread; saved: Saved }> {
     const thread = new DatabaseThread(worker, open.path, onItems);
     try {
@@ -106,7 +112,7 @@ export class DatabaseThread {
   }
 
   #receive(message: Message): void {
-    if (message.type === "items") return this.#onItems(message.rows);
+    if (message.type === "items") return this.#onItems(message.items);
     const { resolve, reject } = this.#waiting.shift()!;
     if (message.type === "done") resolve(message.saved);
     else reject(new StorageError(message.message));
@@ -117,7 +123,7 @@ export class DatabaseThread {
 export function serveDatabase(
   thread: {
     onmessage: ((event: MessageEvent<Request>) => void) | null;
-    postMessage(message: Message): void;
+    postMessage(message: Message, transfer?: Transferable[]): void;
   },
   files: Files,
 ): void {
@@ -138,7 +144,8 @@ export function serveDatabase(
     if (nodeId === undefined) database.setMeta(NODE_ID, nodeId = newNodeId);
     let rows: ItemRow[] = [];
     const post = () => {
-      thread.postMessage({ type: "items", rows });
+      const items = packItems(rows);
+      thread.postMessage({ type: "items", items }, [items.bytes.buffer, items.numbers.buffer]);
       rows = [];
     };
     for (const row of database.items()) if (rows.push(row) === ROWS_A_MESSAGE) post();

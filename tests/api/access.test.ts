@@ -23,6 +23,8 @@ const SENDS: [method: string, path: string][] = [
   ["HEAD", `/network/find/${PEER_A}`],
   ["POST", "/network/store"],
   ["PUT", `/data/${PEER_A}`],
+  ["DELETE", `/data/${PEER_A}`],
+  ["GET", "/network/published"],
   ["GET", `/data/${PEER_A}`],
   ["HEAD", `/data/${PEER_A}`],
 ];

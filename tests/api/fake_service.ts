@@ -6,14 +6,19 @@ import type {
   FetchOutcome,
   LookupReport,
   NodeService,
+  PeerDetail,
   PeerReport,
   PingReport,
   Progress,
+  PublishedValue,
   Readiness,
+  ReplicasOutcome,
   SignedItem,
   StatsReport,
+  StoreOptions,
   StoreOutcome,
 } from "../../src/runtime/service.ts";
+import { type Version, type Watch, Watches } from "../../src/runtime/watch.ts";
 import { collected } from "../data/memory_network.ts";
 
 export const NODE_ID = "a1".repeat(20);
@@ -68,6 +73,23 @@ export class FakeService implements NodeService {
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Progress[] = [];
+  /** What the stores were asked beside their value. */
+  readonly options: (StoreOptions | undefined)[] = [];
+  publishedValues: PublishedValue[] = [];
+  /** Answer of the next counts of copies, instead of counting. */
+  replicasOutcome: ReplicasOutcome | null = null;
+  /** What the watched values are said to be, by hash. */
+  readonly versions = new Map<string, Version>();
+  readonly watches = new Watches({
+    read: (hash) => Promise.resolve(this.versions.get(hash)),
+    now: () => Date.UTC(2026, 3, 14, 12),
+    random: () => 0.5,
+    // Polls at once when a watch begins, and never of its own accord.
+    later: (ms, run) => {
+      if (ms === 0) queueMicrotask(run);
+      return () => {};
+    },
+  });
   /** Answer of the next stores, instead of storing. */
   storeOutcome: StoreOutcome | null = null;
   /** Thrown by every method that is asked. */
@@ -81,6 +103,28 @@ export class FakeService implements NodeService {
   peers(): PeerReport[] {
     this.#asked("peers");
     return this.peerList;
+  }
+
+  peer(id: string): PeerDetail | undefined {
+    this.#asked("peer", id);
+    const known = this.peerList.find(({ nodeId }) => nodeId === id);
+    return known && {
+      ...known,
+      health: id === PEER_C ? "gone" : known.health,
+      scoreParts: { answers: 1, speed: 0.98, honesty: 1, tenure: 0.99 },
+      rttVariationMs: known.rttMs === null ? null : 2.5,
+      misses: 1,
+      faults: 0.5,
+      keepsUs: null,
+      lastQuery: null,
+      lastResponse: known.lastSeen,
+      nextCheck: id === PEER_C ? null : known.lastSeen + 60_000,
+      bucket: id === PEER_C ? null : 3,
+      history: [
+        { at: known.firstSeen, what: "joined", reason: null },
+        { at: known.lastSeen, what: "degraded", reason: "no answer to ping" },
+      ],
+    };
   }
 
   distanceHistogram(): number[] {
@@ -135,7 +179,9 @@ export class FakeService implements NodeService {
   async store(
     given: Uint8Array | AsyncIterable<Uint8Array>,
     key: string | null,
+    options?: StoreOptions,
   ): Promise<StoreOutcome> {
+    this.options.push(options);
     const value = given instanceof Uint8Array ? given : await collected(given);
     this.#asked("store", value, key);
     if (this.storeOutcome) return this.storeOutcome;
@@ -152,7 +198,12 @@ export class FakeService implements NodeService {
     return await this.#stored(hash, kind, key, seq, value.length);
   }
 
-  storeSigned(hash: string, item: SignedItem): Promise<StoreOutcome> {
+  storeSigned(
+    hash: string,
+    item: SignedItem,
+    options?: Pick<StoreOptions, "minReplicas">,
+  ): Promise<StoreOutcome> {
+    this.options.push(options);
     this.#asked("storeSigned", hash, item);
     if (this.storeOutcome) return Promise.resolve(this.storeOutcome);
     const { value, seq, publicKey } = item;
@@ -180,6 +231,36 @@ export class FakeService implements NodeService {
     if (value === undefined) return Promise.resolve({ outcome: "not_found" });
     const hidden = this.keyNeeded.has(hash) && key === null;
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
+  }
+
+  published(offset: number, limit: number): { total: number; values: PublishedValue[] } {
+    this.#asked("published", offset, limit);
+    const { publishedValues: all } = this;
+    return { total: all.length, values: all.slice(offset, offset + limit) };
+  }
+
+  forget(hash: string): boolean {
+    this.#asked("forget", hash);
+    return this.values.delete(hash);
+  }
+
+  replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
+    this.#asked("replicas", hash, key);
+    if (this.replicasOutcome) return Promise.resolve(this.replicasOutcome);
+    const value = this.values.get(hash);
+    if (value === undefined) return Promise.resolve({ outcome: "not_found" });
+    const { kind, seq } = value;
+    const holders = [
+      { nodeId: NODE_ID, address: null, seq, ageS: 12.5 },
+      { nodeId: PEER_A, address: "192.168.1.10:8000", seq, ageS: null },
+    ];
+    const report = { hash, kind, seq, holders, wanted: 20, parts: null };
+    return Promise.resolve({ outcome: "found", report });
+  }
+
+  watch(hash: string, key: string | null, after: number | null): Watch | undefined {
+    this.#asked("watch", hash, key, after);
+    return this.watches.open(hash, key, after);
   }
 
   transfers(): Progress[] {
@@ -220,6 +301,7 @@ export class FakeService implements NodeService {
       uptimeS: 9000.5,
       publicKey: "ab".repeat(32),
       addresses: ["127.0.0.1:8000"],
+      readiness: { ...this.ready, queries: 40, answers: 38, overS: 300 },
       peers: { healthy: 1, degraded: 1, unhealthy: 1 },
       routingTableSize: 12,
       buckets: 5,
@@ -239,6 +321,10 @@ export class FakeService implements NodeService {
         expiringWithinHour: 1,
         replicated: 2,
         announcedPeers: 0,
+        published: 2,
+        publishedItems: 50,
+        republications: 7,
+        copiesMade: 3,
       },
       nat: {
         mode: "auto",

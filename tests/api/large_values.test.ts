@@ -71,7 +71,12 @@ Deno.test("a raw body is streamed into a tree, and comes back byte for byte", as
       [body.kind, body.size, body.replicas, body.nodes.length, body.key],
       ["chunked", size, 20, 20, null],
     );
-    assert.deepEqual(service.announced.pop(), { totalBytes: size, label: "a" });
+    assert.deepEqual(service.announced.pop(), {
+      totalBytes: size,
+      label: "a",
+      minReplicas: 1,
+      cas: undefined,
+    });
     const response = await request(`/data/${body.hash}`);
     assert.deepEqual(Object.fromEntries(response.headers), {
       "accept-ranges": "bytes",

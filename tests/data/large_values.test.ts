@@ -362,6 +362,26 @@ Deno.test("an item that few nodes take is put again; one that none takes ends th
   assert.ok(isClosed && network.open === 0);
 });
 
+Deno.test("where so many copies are asked for, each item has them or the store ends", async () => {
+  const { network, clock, values } = setup();
+  network.replicasOf = (_, put) => put === 3 ? 7 : 10;
+  const replicas: number[] = [];
+  const tree = await values.store(
+    inPieces(sampleBytes(10_000)),
+    { minReplicas: 10 },
+    (_, count) => void replicas.push(count),
+  );
+  assert.deepEqual([tree.replicas, clock.slept], [10, [1_000]]);
+  assert.deepEqual(replicas, Array(12).fill(10), "of the root as well");
+  network.replicasOf = () => 9;
+  await assert.rejects(
+    values.store(inPieces(sampleBytes(10_000)), { minReplicas: 10 }),
+    (error: unknown) =>
+      failsWith("not_stored")(error) && (error as { acknowledged: number }).acknowledged === 9,
+  );
+  assert.deepEqual(clock.slept.slice(1).toSorted((x, y) => x - y).slice(-1), [4_000]);
+});
+
 Deno.test("a network that becomes smaller is not asked for more than it has", async () => {
   const { network, clock, values } = setup();
   network.replicasOf = (_, put) => put < 20 ? 20 : 5;

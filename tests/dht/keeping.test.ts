@@ -279,3 +279,38 @@ Deno.test("two halves that an hour has parted become one again, and the newest v
     assert.ok(found.closest[0].id.equals(truth.node.id));
   }
 });
+
+Deno.test("a liar that tells of a newer version which nobody has keeps no holder from making copies", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(30, { k: K });
+  const item = mutable("true", 1);
+  put(network, nodes[0], item);
+  const liar = new Stranger(network, "10.9.9.1:1");
+  const near = item.target.flip(159);
+  liar.answer = (packet) => {
+    const { t, y } = decodeAny(packet);
+    const r = { id: near.toBytes(), token: "liar", seq: 99 };
+    return text(y) === "q" ? encode({ t, y: "r", r }) : undefined;
+  };
+  for (const { node } of nodes) node.ping(liar.at, network.now, () => {});
+  network.run(5 * MINUTE);
+  for (const one of closest(nodes, item.target).filter((_, i) => i % 2)) one.isDown = true;
+  network.run(15 * MINUTE);
+  const copies = holding(closest(nodes, item.target), item, network.now).length;
+  assert.ok(copies >= K - 1, `${copies} copies`);
+});
+
+Deno.test("a value that only its owner acknowledged is published soon after others can be reached", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(20, { k: K });
+  const owner = nodes[7], item = immutable("alone");
+  network.link = (datagram, from, to) =>
+    from.equals(owner.endpoint) || to.equals(owner.endpoint) ? undefined : datagram;
+  publish(network, owner, item);
+  network.run(MINUTE);
+  network.link = (datagram) => datagram;
+  network.run(5 * MINUTE);
+  const holders = closest(nodes, item.target);
+  const copies = holding(holders, item, network.now).length;
+  assert.ok(copies >= K - 1, `${copies} copies`);
+});

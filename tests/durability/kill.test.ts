@@ -109,3 +109,34 @@ Deno.test(`${KILLS} times kill -9: every acknowledged value is there again`, asy
     await Deno.remove(directory, { recursive: true });
   }
 });
+
+Deno.test("stopped in the midst of puts, it ends within 5 s with status 0, and keeps what it acknowledged", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-stop-" });
+  const dataDir = join(directory, "data"), options = { cwd: directory };
+  const acknowledged = new Acknowledged();
+  let node: NodeProcess | undefined;
+  try {
+    for (let round = 0; round < 3; round++) {
+      node = await NodeProcess.start(dataDir, [], options);
+      const client = new Client(node.udp);
+      await acknowledged.verify(client, 0);
+      const writing = acknowledged.write(client);
+      await pause(30);
+      const begun = performance.now();
+      const { code, stderr } = await node.stop("SIGTERM");
+      assert.equal(code, 0, stderr);
+      assert.ok(performance.now() - begun < 5000);
+      client.close();
+      await writing;
+      assert.equal(node.lines.at(-1)!.message, "Stopped");
+    }
+    node = await NodeProcess.start(dataDir, [], options);
+    const client = new Client(node.udp);
+    await acknowledged.verify(client, 0);
+    client.close();
+    assert.ok(acknowledged.values.length > 0);
+  } finally {
+    await node?.stop("SIGKILL");
+    await Deno.remove(directory, { recursive: true });
+  }
+});

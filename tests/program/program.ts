@@ -152,6 +152,11 @@ export class NodeProcess {
     return this.#ready().udp as string;
   }
 
+  /** Sends a signal, such as one that pauses it. */
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
   /** Sends a signal and waits for the end. */
   async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus & { stderr: string }> {
     try {

@@ -1,0 +1,75 @@
+// One peer explained, and readiness among the statistics.
+
+import assert from "node:assert/strict";
+import { createApi } from "../../src/api/app.ts";
+import * as schemas from "../../src/api/schemas.ts";
+import { loadConfig } from "../../src/config.ts";
+import { FakeService, PEER_A, PEER_B, PEER_C, STRANGER } from "./fake_service.ts";
+
+async function get(path: string, service = new FakeService()) {
+  const app = createApi({ service, config: loadConfig() });
+  const response = await app.fetch(new Request(`http://localhost${path}`));
+  return { status: response.status, body: await response.json() };
+}
+
+Deno.test("GET /network/peers/{node_id} explains one peer, in either case of its id", async () => {
+  const { status, body } = await get(`/network/peers/${PEER_A.toUpperCase()}`);
+  assert.equal(status, 200);
+  assert.deepEqual(schemas.PeerResponse.strict().parse(body), body);
+  assert.deepEqual(body, {
+    node_id: PEER_A,
+    address: "192.168.1.10:8000",
+    distance: 155,
+    last_seen: "2026-04-14T10:29:55Z",
+    health: "healthy",
+    rtt_ms: 12.4,
+    score: 0.97,
+    first_seen: "2026-04-14T09:00:00Z",
+    client: "dmnode/0.1.0",
+    score_parts: { answers: 1, speed: 0.98, honesty: 1, tenure: 0.99 },
+    rtt_variation_ms: 2.5,
+    misses: 1,
+    faults: 0.5,
+    keeps_us: null,
+    last_query: null,
+    last_response: "2026-04-14T10:29:55Z",
+    next_check: "2026-04-14T10:30:55Z",
+    bucket: 3,
+    history: [
+      { at: "2026-04-14T09:00:00Z", what: "joined", reason: null },
+      { at: "2026-04-14T10:29:55Z", what: "degraded", reason: "no answer to ping" },
+    ],
+  });
+  const unmeasured = (await get(`/network/peers/${PEER_B}`)).body;
+  assert.deepEqual([unmeasured.rtt_ms, unmeasured.rtt_variation_ms], [null, null]);
+});
+
+Deno.test("a peer that has left is gone, and still explained; of others nothing is known", async () => {
+  const { body } = await get(`/network/peers/${PEER_C}`);
+  assert.deepEqual([body.health, body.next_check, body.bucket], ["gone", null, null]);
+  assert.deepEqual(schemas.PeerResponse.parse(body), body);
+  const { status, body: problem } = await get(`/network/peers/${STRANGER}`);
+  assert.equal(status, 404);
+  assert.match(problem.detail, new RegExp(STRANGER));
+  for (const bad of ["abc", "g".repeat(40), "a".repeat(41), "%00", "..%2fstats"]) {
+    assert.equal((await get(`/network/peers/${bad}`)).status, 400, bad);
+  }
+});
+
+Deno.test("the list keeps its shape: nothing of the explanation is in it", async () => {
+  const { body } = await get("/network/peers");
+  assert.deepEqual(schemas.Peer.strict().parse(body.peers[0]), body.peers[0]);
+});
+
+Deno.test("statistics say whether the node is ready, why, and how many queries were answered", async () => {
+  const service = new FakeService();
+  service.ready = { ready: false, reason: "no peer has answered for 34 s" };
+  const { body } = await get("/network/stats", service);
+  assert.deepEqual(body.readiness, {
+    ready: false,
+    reason: "no peer has answered for 34 s",
+    queries: 40,
+    answers: 38,
+    over_s: 300,
+  });
+});

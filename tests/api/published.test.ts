@@ -1,0 +1,320 @@
+// What is published, how many copies there have to be and are, and values that are watched.
+
+import assert from "node:assert/strict";
+import { createApi } from "../../src/api/app.ts";
+import { isEventStream, watchResponse } from "../../src/api/event_stream.ts";
+import * as schemas from "../../src/api/schemas.ts";
+import { serveApi } from "../../src/api/server.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { PublishedValue } from "../../src/runtime/service.ts";
+import { MAX_TARGETS } from "../../src/runtime/watch.ts";
+import { FakeService, NODE_ID, PEER_A, STRANGER } from "./fake_service.ts";
+
+function setup(env: Record<string, string> = {}) {
+  const service = new FakeService();
+  const app = createApi({ service, config: loadConfig({ env }) });
+  const request = async (path: string, init?: RequestInit): Promise<Response> =>
+    await app.fetch(new Request(`http://localhost${path}`, init));
+  const json = async (path: string, init?: RequestInit, status = 200) => {
+    const response = await request(path, init);
+    const text = await response.text();
+    assert.equal(response.status, status, text);
+    return JSON.parse(text);
+  };
+  return { service, request, json };
+}
+
+const postJson = (body: unknown): RequestInit => ({
+  method: "POST",
+  body: JSON.stringify(body),
+  headers: { "content-type": "application/json" },
+});
+const postRaw = (): RequestInit => ({ method: "POST", body: "raw" });
+const base64 = (length: number) => btoa("\x01".repeat(length));
+const SIGNED = { k: base64(32), sig: base64(64), seq: 3, v: btoa("mine") };
+
+const published = (nextAt: number, rest: Partial<PublishedValue> = {}): PublishedValue => ({
+  hash: PEER_A,
+  kind: "immutable",
+  key: null,
+  seq: null,
+  size: 5,
+  items: 1,
+  firstAt: Date.UTC(2026, 3, 14, 9),
+  lastAt: Date.UTC(2026, 3, 14, 10),
+  nextAt,
+  replicas: 20,
+  failures: 0,
+  ...rest,
+});
+
+Deno.test("GET /network/published is a page of the values", async () => {
+  const { service, json } = setup();
+  const at = Date.UTC(2026, 3, 14, 11);
+  service.publishedValues = [
+    published(at),
+    published(at + 1000, { kind: "chunked", key: "k", seq: 3, size: null, lastAt: null }),
+    published(at + 2000),
+  ];
+  const body = await json("/network/published?offset=1&limit=1");
+  assert.deepEqual(schemas.PublishedResponse.parse(body), body);
+  assert.deepEqual(body, {
+    total: 3,
+    offset: 1,
+    published: [{
+      hash: PEER_A,
+      kind: "chunked",
+      key: "k",
+      seq: 3,
+      size: null,
+      items: 1,
+      first_at: "2026-04-14T09:00:00Z",
+      last_at: null,
+      next_at: "2026-04-14T11:00:01Z",
+      replicas: 20,
+      failures: 0,
+    }],
+  });
+  assert.equal((await json("/network/published")).published.length, 3);
+  assert.deepEqual(service.calls.at(-1), ["published", 0, 100]);
+  for (
+    const query of ["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=99999999999999999"]
+  ) {
+    const { detail } = await json(`/network/published?${query}`, {}, 400);
+    assert.match(detail, /^query parameter (limit|offset): /);
+  }
+});
+
+Deno.test("DELETE /data/{hash} ends the publishing; what is not published is 404", async () => {
+  const { service, request, json } = setup();
+  const hash = service.hold("value");
+  const response = await request(`/data/${hash.toUpperCase()}`, { method: "DELETE" });
+  assert.deepEqual([response.status, await response.text()], [204, ""]);
+  const { detail } = await json(`/data/${hash}`, { method: "DELETE" }, 404);
+  assert.match(detail, new RegExp(`does not publish ${hash}`));
+  await json("/data/abc", { method: "DELETE" }, 400);
+});
+
+Deno.test("min_replicas and cas come from query, body or configuration", async () => {
+  const { service, json } = setup({ MIN_REPLICAS: "3" });
+  const asked = () => {
+    const { minReplicas, cas } = service.options.pop() ?? {};
+    return [minReplicas, cas];
+  };
+  const store = (query: string, init: RequestInit) => json(`/network/store${query}`, init, 201);
+  await store("", postRaw());
+  assert.deepEqual(asked(), [3, undefined]);
+  await store("?min_replicas=20&key=k&cas=0", postRaw());
+  assert.deepEqual(asked(), [20, 0]);
+  await store("?cas=7", postJson({ value: 1, key: "k", min_replicas: 2 }));
+  assert.deepEqual(asked(), [2, 7]);
+  await store("?key=k", postJson({ value: 1, cas: 4 }));
+  assert.deepEqual(asked(), [3, 4]);
+  const put = { ...postJson({ ...SIGNED, min_replicas: 5 }), method: "PUT" };
+  await json(`/data/${PEER_A}`, put);
+  assert.deepEqual(asked(), [5, undefined]);
+  await json(`/data/${PEER_A}?min_replicas=6`, { ...postJson(SIGNED), method: "PUT" });
+  assert.deepEqual(asked(), [6, undefined]);
+});
+
+Deno.test("min_replicas and cas that can't be are 400, and nothing is stored", async () => {
+  const { service, json } = setup({ K_BUCKET_SIZE: "8" });
+  const wrong: [string, unknown][] = [
+    ["min_replicas=0", { value: 1 }],
+    ["min_replicas=9", { value: 1 }],
+    ["min_replicas=129", { value: 1 }],
+    ["min_replicas=1.5", { value: 1 }],
+    ["min_replicas=", { value: 1 }],
+    ["min_replicas=1&min_replicas=2", { value: 1 }],
+    ["min_replicas=1", { value: 1, min_replicas: 1 }],
+    ["", { value: 1, min_replicas: "2" }],
+    ["", { value: 1, min_replicas: 9 }],
+    ["", { value: 1, cas: 1 }],
+    ["cas=1", { value: 1 }],
+    ["cas=-1", { value: 1, key: "k" }],
+    ["cas=9007199254740992", { value: 1, key: "k" }],
+    ["cas=1", { value: 1, key: "k", cas: 1 }],
+    ["cas=1&cas=1", { value: 1, key: "k" }],
+  ];
+  for (const [query, body] of wrong) {
+    const { detail } = await json(`/network/store?${query}`, postJson(body), 400);
+    assert.match(detail, /min_replicas|cas/, `${query} ${JSON.stringify(body)}`);
+  }
+  await json("/network/store?min_replicas=9", postRaw(), 400);
+  const put = { ...postJson(SIGNED), method: "PUT" };
+  await json(`/data/${PEER_A}?min_replicas=9`, put, 400);
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("too few copies are 503 with what was told; a lost race is 409, a wrong cas 412", async () => {
+  const { service, json } = setup();
+  service.storeOutcome = {
+    outcome: "too_few",
+    acknowledged: 2,
+    wanted: 5,
+    refusals: [{ code: 205, text: "v is too big", nodes: 3 }],
+  };
+  const few = await json("/network/store", postRaw(), 503);
+  assert.deepEqual(
+    [few.acknowledged, few.min_replicas, few.refusals, few.kept_published],
+    [2, 5, [{ code: 205, text: "v is too big", nodes: 3 }], false],
+  );
+  assert.match(few.detail, /^2 of the 5 nodes .*3 × 205 v is too big.* expire.* not keep/);
+  service.storeOutcome = { outcome: "overtaken", seq: 8 };
+  assert.equal((await json("/network/store?key=k&cas=7", postRaw(), 409)).seq, 8);
+  service.storeOutcome = { outcome: "cas_mismatch", seq: 9 };
+  assert.equal((await json("/network/store?key=k&cas=7", postRaw(), 412)).seq, 9);
+});
+
+Deno.test("GET /data/{hash}?replicas=1 tells the holders", async () => {
+  const { service, json } = setup();
+  const hash = service.hold("value", true);
+  const body = await json(`/data/${hash}?replicas=1&key=k`);
+  assert.deepEqual(schemas.ReplicasResponse.parse(body), body);
+  assert.deepEqual(body, {
+    hash,
+    kind: "mutable",
+    seq: 7,
+    holders: [
+      { node_id: NODE_ID, address: null, seq: 7, age_s: 12.5 },
+      { node_id: PEER_A, address: "192.168.1.10:8000", seq: 7, age_s: null },
+    ],
+    count: 2,
+    wanted: 20,
+    parts: null,
+  });
+  assert.deepEqual(service.calls.at(-1), ["replicas", hash, "k"]);
+  const parts = { manifests: 3, manifestsCounted: 3, chunks: 101, chunksCounted: 20 };
+  service.replicasOutcome = {
+    outcome: "found",
+    report: {
+      hash,
+      kind: "chunked",
+      seq: null,
+      holders: [],
+      wanted: 20,
+      parts: { ...parts, least: 2, mean: 19.5 },
+    },
+  };
+  const chunked = await json(`/data/${hash}?replicas=true`);
+  assert.deepEqual(chunked.parts, {
+    manifests: 3,
+    manifests_counted: 3,
+    chunks: 101,
+    chunks_counted: 20,
+    least: 2,
+    mean: 19.5,
+  });
+  await json(`/data/${hash}?replicas=2`, {}, 400);
+  service.replicasOutcome = null;
+  await json(`/data/${STRANGER}?replicas=1`, {}, 404);
+  service.replicasOutcome = { outcome: "key_needed" };
+  assert.equal((await json(`/data/${hash}?replicas=1`, {}, 404)).key_needed, true);
+  service.replicasOutcome = { outcome: "busy" };
+  await json(`/data/${hash}?replicas=1`, {}, 503);
+});
+
+/** Reads a stream of events block by block. */
+function blocks(response: Response) {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  return {
+    next: async () => (await reader.read()).value,
+    cancel: () => reader.cancel(),
+  };
+}
+
+const WATCH = { headers: { accept: "text/html, text/event-stream;q=0.9" } };
+const version = (seq: number | null) => ({ seq, size: 5, publicKey: seq === null ? null : "ab" });
+
+Deno.test("a watched value: an event at the start and at each newer version", async () => {
+  const { service, request } = setup();
+  const hash = "0b".repeat(20);
+  service.versions.set(hash, version(3));
+  const response = await request(`/data/${hash}?key=k`, WATCH);
+  assert.equal(response.headers.get("content-type"), "text/event-stream");
+  assert.equal(response.headers.get("cache-control"), "no-store");
+  assert.deepEqual(service.calls.at(-1), ["watch", hash, "k", null]);
+  const events = blocks(response);
+  assert.equal(await events.next(), ": watching\n\n");
+  const text = await events.next();
+  const match = /^event: value\nid: 3\ndata: (.*)\n\n$/.exec(text!);
+  const data = JSON.parse(match![1]);
+  assert.deepEqual(schemas.ValueEvent.parse(data), data);
+  assert.deepEqual(data, {
+    hash,
+    seq: 3,
+    size: 5,
+    public_key: "ab",
+    at: "2026-04-14T12:00:00Z",
+  });
+  service.watches.noteVersion(hash, version(3));
+  service.watches.noteVersion(hash, version(2));
+  service.watches.noteVersion(hash, version(4));
+  assert.match((await events.next())!, /^event: value\nid: 4\n/);
+  service.watches.close();
+  assert.equal(await events.next(), undefined, "the stream ends with the node");
+});
+
+Deno.test("Last-Event-ID: only a newer version is sent; a client that leaves is forgotten", async () => {
+  const { service, request, json } = setup();
+  const hash = "0c".repeat(20);
+  service.versions.set(hash, version(3));
+  const headers = { ...WATCH.headers, "last-event-id": "3" };
+  const events = blocks(await request(`/data/${hash}`, { headers }));
+  await events.next();
+  service.watches.noteVersion(hash, version(4));
+  assert.match((await events.next())!, /id: 4/);
+  await events.cancel();
+  assert.equal(service.watches.size, 0);
+  for (const id of ["x", "-1", "1.5", "99999999999999999"]) {
+    await json(`/data/${hash}`, { headers: { ...headers, "last-event-id": id } }, 400);
+  }
+});
+
+Deno.test("over a connection: events arrive as they come, and a client that breaks off is forgotten", async () => {
+  const service = new FakeService();
+  const api = createApi({ service, config: loadConfig() });
+  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const hash = "0d".repeat(20);
+  service.versions.set(hash, version(1));
+  const controller = new AbortController();
+  const { signal } = controller;
+  const events = blocks(await fetch(`${server.url}/data/${hash}`, { ...WATCH, signal }));
+  let text = "";
+  while (!text.includes("id: 1")) text += await events.next();
+  service.watches.noteVersion(hash, version(2));
+  while (!text.includes("id: 2")) text += await events.next();
+  controller.abort();
+  await assert.rejects(events.next());
+  const deadline = Date.now() + 10_000;
+  while (service.watches.size > 0) {
+    assert.ok(Date.now() < deadline, "still watched");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await server.close();
+});
+
+Deno.test("an immutable value is one event without an id; silence brings comments", async () => {
+  const { service } = setup();
+  const hash = service.hold("value");
+  service.versions.set(hash, version(null));
+  const request = new Request(`http://localhost/data/${hash}`, WATCH);
+  const events = blocks(watchResponse(service, request, hash, null, 5));
+  await events.next();
+  assert.match((await events.next())!, /^event: value\ndata: .*"seq":null/);
+  assert.equal(await events.next(), ":\n\n");
+  assert.equal(await events.next(), ":\n\n");
+  await events.cancel();
+});
+
+Deno.test("too many watched values are 503; HEAD and other types don't watch", async () => {
+  const { service, request, json } = setup();
+  for (let i = 0; i < MAX_TARGETS; i++) service.watches.open(`${i}`, null, null);
+  const { detail } = await json(`/data/${STRANGER}`, WATCH, 503);
+  assert.match(detail, /Too many/);
+  assert.equal((await request(`/data/${STRANGER}`, { ...WATCH, method: "HEAD" })).status, 404);
+  const accepts = (accept: string) =>
+    isEventStream(new Request("http://localhost", { headers: { accept } }));
+  assert.ok(accepts("TEXT/Event-Stream"));
+  assert.ok(!accepts("*/*") && !accepts("text/plain") && !accepts("text/event-streams"));
+});

@@ -1,0 +1,154 @@
+// Values under keys, their copies and their versions through the command line.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { command, run, withNodes } from "./program.ts";
+
+/** A `dmnode follow` that runs. */
+class Follower {
+  readonly lines: string[] = [];
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+
+  constructor(args: string[], cwd: string) {
+    this.#child = command(["follow", ...args], { cwd }, "null").spawn();
+    this.#reading = this.#read();
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop()!;
+      this.lines.push(...parts);
+    }
+  }
+
+  async until(count: number): Promise<void> {
+    const deadline = Date.now() + 30_000;
+    while (this.lines.length < count) {
+      assert.ok(Date.now() < deadline, `${count} lines in vain: ${this.lines.join("\n")}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async end(signal?: Deno.Signal): Promise<{ code: number; stderr: string }> {
+    if (signal !== undefined) this.#child.kill(signal);
+    const stderr = await new Response(this.#child.stderr).text();
+    const { code } = await this.#child.status;
+    await this.#reading;
+    return { code, stderr };
+  }
+}
+
+Deno.test(
+  "a value under a key: stored if it is at a version, fetched by key, here and elsewhere",
+  withNodes(async (start, directory) => {
+    const [{ api }, other] = [await start("1"), await start("2")];
+    const dmnode = async (args: string[], stdin = "") => {
+      const bytes = new TextEncoder().encode(stdin);
+      return await run([...args, "--api", api], { cwd: directory, stdin: bytes });
+    };
+    const put = async (value: string, ...more: string[]) => {
+      const { code, stdout, stderr } = await dmnode(
+        ["put", "--key", "a b", "--json", ...more],
+        value,
+      );
+      return code === 0 ? JSON.parse(stdout).seq : `${code} ${stderr}`;
+    };
+    assert.equal(await put("one", "--if-seq", "0"), 1);
+    assert.equal(await put("two", "--if-seq", "1", "--min-replicas", "1"), 2);
+    assert.match(await put("late", "--if-seq", "1"), /^1 dmnode: .*seq is 2.*\(HTTP 412\)\n$/);
+    assert.match(
+      await put("many", "--min-replicas", "21"),
+      /^1 dmnode: .*1 to 20.*\(HTTP 400\)\n$/,
+    );
+
+    assert.equal((await dmnode(["get", "--key", "a b"])).stdout, "two");
+    const { public_key } = await (await fetch(`${api}/network/stats`)).json();
+    const named = await dmnode(["get", "--key", "a b", "--public-key", public_key.toUpperCase()]);
+    assert.equal(named.stdout, "two");
+    const stranger = await dmnode(["get", "--key", "a b", "--public-key", "0".repeat(64)]);
+    assert.match(stranger.stderr, /HTTP 404/);
+    const { stderr } = await run(["get", "--key", "a b", "--api", other.api], { cwd: directory });
+    assert.match(stderr, /HTTP 404/, "the other node's own key is another one");
+
+    const { hash } = JSON.parse((await dmnode(["stat", "--key", "a b", "--json"])).stdout);
+    const table = (await dmnode(["stat", hash, "--key", "a b"])).stdout.split("\n");
+    assert.match(table[0], /^NODE +ADDRESS +SEQ +AGE$/);
+    assert.match(table[1], /^[0-9a-f]{40} +this node +2 +\d+ s$/);
+    assert.equal(table[2], "mutable, seq 2: 1 copies, 20 are wanted");
+
+    const list = (await dmnode(["published"])).stdout.split("\n");
+    assert.match(list[1], new RegExp(`^${hash} +mutable +a b +3 +1 +\\d{4}-`));
+    const forgotten = await dmnode(["forget", "--key", "a b"]);
+    assert.deepEqual([forgotten.code, forgotten.stdout], [0, ""]);
+    assert.match((await dmnode(["forget", hash])).stderr, /does not publish .*HTTP 404/);
+    assert.equal(JSON.parse((await dmnode(["published", "--json"])).stdout).total, 0);
+    assert.equal((await dmnode(["get", hash])).stdout, "two", "it is still held");
+
+    const wrong: [string[], RegExp][] = [
+      [["put", "--if-seq", "1"], /--if-seq takes a --key/],
+      [["get"], /hash, or --key/],
+      [["stat", hash, "--public-key", public_key], /--public-key goes with --key alone/],
+      [["follow", "--key", "k", "--public-key", "ab"], /64 hex digits/],
+      [["forget", "xyz"], /40 hex digits/],
+    ];
+    for (const [args, message] of wrong) {
+      const ended = await dmnode(args);
+      assert.equal(ended.code, 2, args.join(" "));
+      assert.match(ended.stderr, message);
+      assert.equal(ended.stderr.trim().split("\n").length, 1);
+    }
+  }),
+);
+
+Deno.test(
+  "stat of a large value counts its items",
+  withNodes(async (start, directory) => {
+    const { api } = await start("1");
+    const stdin = new Uint8Array(100_000).map((_, i) => i + (i >> 8));
+    const put = await run(["put", "--api", api], { cwd: directory, stdin });
+    const { stdout } = await run(["stat", put.stdout.trim(), "--api", api], { cwd: directory });
+    assert.match(
+      stdout,
+      /chunked: 1 copies, 20 are wanted\nits items: at least 1 copies, 1\.0 on average, of 4 of 4 manifests and 20 of 101 chunks\n$/,
+    );
+  }),
+);
+
+Deno.test(
+  "follow prints each version, rewrites a file, and ends with 0 at Ctrl-C and 1 with its node",
+  withNodes(async (start, directory) => {
+    const node = await start("1"), { api } = node;
+    const put = (value: string) =>
+      run(["put", "--key", "k", "--api", api], {
+        cwd: directory,
+        stdin: new TextEncoder().encode(value),
+      });
+    await put("one");
+    const text = new Follower(["--key", "k", "--api", api], directory);
+    const json = new Follower(["--key", "k", "--api", api, "--json", "-o", "v.txt"], directory);
+    await Promise.all([text.until(1), json.until(1)]);
+    assert.match(text.lines[0], /^\d{4}-\d\d-\d\dT[\d:]+Z {2}seq 1 {2}3 bytes$/);
+    assert.equal(await Deno.readTextFile(join(directory, "v.txt")), "one");
+    const { hash } = JSON.parse(json.lines[0]);
+    const begun = Date.now();
+    await put("second");
+    await Promise.all([text.until(2), json.until(2)]);
+    assert.ok(Date.now() - begun < 4_000, "at once");
+    assert.equal(await Deno.readTextFile(join(directory, "v.txt")), "second");
+    const { seq, size } = JSON.parse(json.lines[1]);
+    assert.deepEqual([seq, size, hash.length], [2, 6, 40]);
+    assert.deepEqual(await text.end("SIGINT"), { code: 0, stderr: "" });
+
+    const stopping = Date.now();
+    assert.equal((await node.stop()).code, 0);
+    assert.ok(Date.now() - stopping < 4_000, "a client that watches does not hold up the end");
+    const { code, stderr } = await json.end();
+    assert.equal(code, 1);
+    assert.match(stderr, /^dmnode: the (node ended the stream|connection broke).*\n$/);
+    const gone = new Follower(["--key", "k", "--api", api], directory);
+    assert.match((await gone.end()).stderr, /no node answers/);
+  }),
+);

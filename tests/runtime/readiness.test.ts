@@ -1,0 +1,174 @@
+// When a node counts as ready, what it asks of whom to find out, and at what cost.
+
+import assert from "node:assert/strict";
+import { Contact } from "../../src/dht/contact.ts";
+import { Flow } from "../../src/dht/traffic.ts";
+import { CHECK_EVERY_MS, type ProbedNode, ReadinessProbe } from "../../src/runtime/readiness.ts";
+import { endpoint, id } from "../packets.ts";
+
+/** A node whose peers answer as the test will have it, on a clock of its own. */
+class Fake implements ProbedNode {
+  now = 1_000_000;
+  readonly traffic = { in: new Flow(), out: new Flow() };
+  readonly table: Contact[] = [];
+  readonly pinged: string[] = [];
+  readonly told: string[] = [];
+  /** Offers among the answers to the next searches; undefined: nobody answers. */
+  offers: number | undefined = 3;
+  searches = 0;
+  isFirst = false;
+  isCutOff = false;
+  readonly probe = new ReadinessProbe(this);
+
+  contacts = () => this.table;
+  standing = () => ({ isFirst: this.isFirst, reason: this.isFirst ? "first" : "joining" });
+  tell = (change: string, reason: string) => void this.told.push(`${change}: ${reason}`);
+
+  add(count: number): void {
+    for (let i = 0; i < count; i++) {
+      const n = this.table.length;
+      this.table.push(new Contact(id(`${10 + n}`), endpoint(`127.0.0.1:${1000 + n}`), this.now));
+    }
+  }
+
+  /** A contact answers something. */
+  answer(index = 0): void {
+    this.table[index].answered(this.now, 5);
+    this.traffic.in.count("ping", "response", 50);
+  }
+
+  ping(to: { toString(): string }): void {
+    this.pinged.push(`${to}`);
+    this.traffic.out.count("ping", "query", 60);
+    const index = this.table.findIndex((contact) => `${contact.endpoint}` === `${to}`);
+    if (!this.isCutOff && index >= 0) this.answer(index);
+  }
+
+  seekOffers(done: (answered: number, offers: number) => void): void {
+    this.searches++;
+    if (this.offers === undefined || this.isCutOff) done(0, 0);
+    else done(Math.max(3, this.offers), this.offers);
+  }
+
+  pass(seconds: number, each = () => {}): void {
+    for (let s = 0; s < seconds; s++) {
+      this.now += CHECK_EVERY_MS;
+      each();
+      this.probe.check(this.now);
+    }
+  }
+
+  get state() {
+    return this.probe.state(this.now);
+  }
+}
+
+/** A node with contacts, of which one has just answered. */
+function joined(contacts: number): Fake {
+  const fake = new Fake();
+  fake.add(contacts);
+  fake.answer();
+  fake.pass(1);
+  return fake;
+}
+
+Deno.test("the first node of a network is ready alone, any other once a peer offers to take values", () => {
+  const first = new Fake();
+  first.isFirst = true;
+  first.pass(100);
+  assert.deepEqual(first.state, { ready: true, reason: "first" });
+  assert.deepEqual([first.searches, first.pinged.length], [0, 0]);
+
+  const other = new Fake();
+  other.pass(5);
+  assert.deepEqual(other.state, { ready: false, reason: "joining" });
+  other.offers = 0;
+  other.add(3);
+  other.answer();
+  other.pass(1);
+  assert.match(other.state.reason, /none of 3 that were asked offers to take a value/);
+  other.offers = 1;
+  other.pass(21, () => other.answer());
+  assert.deepEqual(other.state, { ready: true, reason: "3 peers answer" });
+  assert.deepEqual(other.told, [], "to become ready for the first time is told by others");
+});
+
+Deno.test("where other traffic proves it, nothing is asked but for an offer every ten minutes", () => {
+  const busy = joined(8);
+  busy.pass(3600, () => busy.answer(busy.now / 1000 % 8));
+  assert.ok(busy.state.ready);
+  assert.deepEqual(busy.pinged, []);
+  assert.equal(busy.searches, 6 + 1);
+
+  const storing = joined(8);
+  storing.pass(3600, () => storing.traffic.in.count("put", "response", 50));
+  assert.equal(storing.searches, 1, "who takes a value has offered to");
+});
+
+Deno.test("without traffic two peers are asked every 20 s", () => {
+  const idle = joined(3);
+  idle.pass(3600);
+  assert.ok(idle.state.ready);
+  assert.ok(idle.pinged.length <= 2 * 3600 / 20, `${idle.pinged.length} pings`);
+});
+
+Deno.test("without answers it is not ready after some 30 s, and says since when and who was the last", () => {
+  const cut = joined(5);
+  cut.isCutOff = true;
+  cut.pass(29);
+  assert.ok(cut.state.ready);
+  cut.pass(3);
+  assert.match(cut.state.reason, /^no peer has answered for 3\d s; the last answer came from 10/);
+  assert.match(cut.state.reason, /127\.0\.0\.1:1000 \(5 peers still in the table\)/);
+  cut.pass(30);
+  assert.equal(new Set(cut.pinged).size, 5, "each gets its turn");
+  assert.ok(cut.pinged.length <= 2 * 43 / 5 + 2, `${cut.pinged.length} pings`);
+  assert.equal(cut.told.length, 1);
+  cut.pass(600);
+  assert.ok(cut.told.length <= 12, "one line a minute");
+  cut.isCutOff = false;
+  cut.pass(6);
+  assert.ok(cut.state.ready);
+  assert.match(cut.told.at(-1)!, /^regained/);
+});
+
+Deno.test("with an empty table the peers of better days are asked", () => {
+  const lost = joined(4);
+  lost.pass(15, () => lost.answer(1));
+  const [kept] = lost.table;
+  lost.isCutOff = true;
+  lost.table.length = 0;
+  lost.pass(1);
+  assert.match(lost.state.reason, /all were dropped/);
+  lost.pass(60);
+  assert.ok(lost.pinged.includes(`${kept.endpoint}`));
+});
+
+Deno.test("one peer that answers among many that don't is enough", () => {
+  const few = joined(20);
+  few.isCutOff = true;
+  few.pass(300, () => few.now % 19_000 === 0 && few.answer(7));
+  assert.ok(few.state.ready, few.state.reason);
+});
+
+Deno.test("a clock that leaps over hours makes nobody unready who was not asked", () => {
+  const slept = joined(5);
+  slept.now += 8 * 3_600_000;
+  assert.ok(slept.state.ready);
+  slept.pass(1);
+  assert.ok(slept.state.ready);
+  slept.pass(1);
+  assert.ok(slept.pinged.length > 0 && slept.state.ready);
+});
+
+Deno.test("queries and answers are counted over five minutes", () => {
+  const counted = joined(5);
+  counted.pass(1000, () => {
+    counted.answer();
+    counted.traffic.out.count("ping", "query", 60);
+    counted.traffic.out.count("ping", "query", 60);
+  });
+  const { queries, answers, overS } = counted.probe.answers;
+  assert.equal(overS, 300);
+  assert.deepEqual([queries, answers], [600, 300]);
+});
