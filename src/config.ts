@@ -34,6 +34,8 @@ export interface Config {
   readonly bucketSize: number;
   /** Nodes that have to acknowledge a store, unless it says otherwise. */
   readonly minReplicas: number;
+  /** Contacts of one public /24 or /64 in a bucket, and by halves in a lookup; 0: any number. */
+  readonly maxPerSubnet: number;
   readonly alpha: number;
   readonly healthCheckIntervalMs: number;
   readonly apiHost: string;
@@ -130,6 +132,7 @@ const schema = z.object({
   K_BUCKET_SIZE: wholeNumber(1, MAX_BUCKET_SIZE),
   MIN_REPLICAS: wholeNumber(1, MAX_BUCKET_SIZE),
   ALPHA: wholeNumber(1, MAX_ALPHA),
+  MAX_PER_SUBNET: wholeNumber(0, MAX_BUCKET_SIZE),
   HEALTH_CHECK_INTERVAL: wholeNumber(1, MAX_HEALTH_CHECK_INTERVAL_S, " of seconds"),
   API_HOST: setting(
     "an IPv4 or IPv6 address or a host name",
@@ -182,6 +185,11 @@ const EXPLAINED = {
     "nodes that must acknowledge a store, unless it says otherwise (1 to K_BUCKET_SIZE)",
   ],
   ALPHA: ["--alpha", "3", "concurrent queries of a lookup"],
+  MAX_PER_SUBNET: [
+    "--max-per-subnet",
+    "2",
+    "peers of one public /24, or /64 of IPv6, in a bucket (0: any number)",
+  ],
   HEALTH_CHECK_INTERVAL: [
     "--health-check-interval",
     "60",
@@ -272,6 +280,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     bucketSize: s.K_BUCKET_SIZE,
     minReplicas: s.MIN_REPLICAS,
     alpha: s.ALPHA,
+    maxPerSubnet: s.MAX_PER_SUBNET,
     healthCheckIntervalMs: s.HEALTH_CHECK_INTERVAL * 1000,
     apiHost: s.API_HOST,
     apiPort: s.API_PORT,

@@ -93,6 +93,7 @@ export type NodeConfig = Pick<
   | "bootstrapNodes"
   | "bucketSize"
   | "alpha"
+  | "maxPerSubnet"
   | "healthCheckIntervalMs"
   | "dataDir"
   | "storageLimit"
@@ -229,6 +230,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       id: storage.id,
       k: config.bucketSize,
       alpha: config.alpha,
+      perSubnet: config.maxPerSubnet,
       healthCheckIntervalMs: config.healthCheckIntervalMs,
       families: this.#socket.families,
       readOnly: false,
@@ -259,7 +261,10 @@ export class LocalNode implements NodeService, ItemNetwork {
     });
     this.#publications = new Publications(
       storage.published,
-      ({ item, replicas }) => this.#do((at) => this.#node.keepPublished(item, replicas, at)),
+      ({ item, replicas }) =>
+        new Promise((resolve) =>
+          this.#do((at) => this.#node.keepPublished(item, replicas, at, resolve))
+        ),
       randomId().a,
     );
     this.#watches = new Watches({
@@ -708,11 +713,11 @@ export class LocalNode implements NodeService, ItemNetwork {
     const { minReplicas = 1 } = options;
     if (salt !== undefined) {
       const result = await this.#putNext(salt, bencoded, options);
-      return "outcome" in result ? result : this.#stored(result, key, given.length);
+      return "outcome" in result ? result : await this.#stored(result, key, given.length);
     }
     const item = immutableItem(itemCrypto, bencoded);
     const result = await this.#putOften(item.target, undefined, undefined, () => item, minReplicas);
-    return tooFew(result, minReplicas) ?? this.#stored(result, null, given.length);
+    return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.length);
   }
 
   async #storeLarge(
@@ -746,12 +751,12 @@ export class LocalNode implements NodeService, ItemNetwork {
     let hash = tree.root, replicas = tree.replicas, seq: number | null = null;
     if (salt === undefined) {
       const root = parts.pop()!;
-      this.#publications.keep(root, parts);
+      await this.#publications.keep(root, parts);
       this.#noteVersion(root.item);
     } else {
       const result = await this.#putNext(salt, encodeReference(tree.root), options);
       if ("outcome" in result) return result;
-      const { report } = this.#stored(result, key, tree.size, parts);
+      const { report } = await this.#stored(result, key, tree.size, parts);
       hash = result.item!.target;
       replicas = Math.min(replicas, report.replicas);
       seq = report.seq;
@@ -867,7 +872,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       if (refused.some(({ code }) => code === ErrorCode.seqTooLow)) {
         return { outcome: "seq_too_old", seq: newestSeq };
       }
-      return tooFew(result, minReplicas) ?? this.#stored(result, null, given.value.length);
+      return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.value.length);
     });
   }
 
@@ -1069,14 +1074,14 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   /** Sees to what an acknowledged value needs from now on, and reports it. */
-  #stored(
+  async #stored(
     result: PutResult,
     key: string | null,
     size: number,
     parts: readonly StoredPart[] = [],
-  ): Extract<StoreOutcome, { outcome: "stored" }> {
+  ): Promise<Extract<StoreOutcome, { outcome: "stored" }>> {
     const item = result.item!;
-    this.#publications.keep({ item, replicas: result.stored.length }, parts);
+    await this.#publications.keep({ item, replicas: result.stored.length }, parts);
     this.#noteVersion(item);
     return {
       outcome: "stored",

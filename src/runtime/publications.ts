@@ -15,7 +15,7 @@ export interface StoredPart {
 
 export class Publications {
   readonly #store: PublishedStore;
-  readonly #keep: (part: StoredPart) => void;
+  readonly #keep: (part: StoredPart) => Promise<unknown>;
   readonly #seed: number;
   /** Targets of whole values: what is not here is published because one of these leads to it. */
   readonly #values: IdMap<true>;
@@ -23,10 +23,10 @@ export class Publications {
   /**
    * What an earlier run left in `store` is taken for a value of its own where nothing else leads to it.
    *
-   * @param keep adds an item to `store`
+   * @param keep adds an item to `store`; resolves when it is as safe there as it gets
    * @param seed any 32-bit integer that strangers don't know
    */
-  constructor(store: PublishedStore, keep: (part: StoredPart) => void, seed: number) {
+  constructor(store: PublishedStore, keep: (part: StoredPart) => Promise<unknown>, seed: number) {
     this.#store = store;
     this.#keep = keep;
     this.#seed = seed;
@@ -50,15 +50,18 @@ export class Publications {
     return this.#store.count;
   }
 
-  /** Keeps a value published from now on, `parts` being the items that its own leads to. */
-  keep(value: StoredPart, parts: readonly StoredPart[] = []): void {
+  /**
+   * Keeps a value published from now on, `parts` being the items that its own leads to. Resolves when that will survive
+   * the end of the process.
+   */
+  async keep(value: StoredPart, parts: readonly StoredPart[] = []): Promise<void> {
     const { target } = value.item;
     const before = this.#store.get(target)?.item.value;
-    for (const part of parts) this.#keep(part);
-    this.#keep(value);
+    const kept = [...parts, value].map((part) => this.#keep(part));
     this.#values.set(target, true);
     // What a key referred to before is not published for ever more.
     if (before !== undefined) this.#sweep(linksOf(before));
+    await Promise.all(kept);
   }
 
   /** Publishes a value, and those of its items that no other value needs, no more; false where it did not. */

@@ -29,6 +29,7 @@ export class Dmnodes implements AsyncDisposable {
       bootstrapNodes: bootstrap.map(hostPort),
       bucketSize: K,
       alpha: ALPHA,
+      maxPerSubnet: 2,
       healthCheckIntervalMs: 60_000,
       dataDir: "",
       storageLimit: 2 ** 24,

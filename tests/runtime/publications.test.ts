@@ -16,10 +16,11 @@ const SEED = 7;
 
 function setup(store = new MemoryPublishedStore(SEED)) {
   let at = 1_000;
-  const keep = ({ item, replicas }: StoredPart) => {
+  const keep = ({ item, replicas }: StoredPart): Promise<void> => {
     const firstAt = store.get(item.target)?.firstAt ?? at;
     store.save({ item, firstAt, lastAt: at, nextAt: at + 100, replicas, failures: 0 });
     at++;
+    return Promise.resolve();
   };
   return { store, publications: new Publications(store, keep, SEED) };
 }
