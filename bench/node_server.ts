@@ -19,6 +19,7 @@ const node = await LocalNode.start({
   bootstrapNodes: [swarm.bootstrap],
   bucketSize: K,
   alpha: 3,
+  maxPerSubnet: 2,
   healthCheckIntervalMs: HEALTH_CHECK_MS,
   dataDir: "",
   storageLimit: 1 << 30,

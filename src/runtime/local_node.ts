@@ -405,6 +405,12 @@ export class LocalNode implements NodeService, ItemNetwork {
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
+      case "id":
+        this.#disk?.saveNodeId(event.id);
+        return this.#log.info(
+          "Peers see this node at {address}: its id is now {id}, which fits that (BEP 42); it was {former}",
+          { id: `${event.id}`, former: `${event.former}`, address: event.address.host },
+        );
       case "peer.join":
         this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));

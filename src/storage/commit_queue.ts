@@ -12,6 +12,8 @@ export interface Changes {
   readonly published: (PublishedRow | Pick<PublishedRow, "target">)[];
   /** All contacts, in place of the former; undefined leaves those. */
   contacts: ContactRow[] | undefined;
+  /** The node's new id, where it has one. */
+  nodeId?: Uint8Array;
 }
 
 /** Hears how commits fare: of the first failure, now and then of more, and of the end of them. */

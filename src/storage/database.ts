@@ -7,6 +7,9 @@ import { crc32 } from "./crc32.ts";
 import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 import { damageInLog } from "./wal.ts";
 
+/** Under this name the node's id is kept. */
+export const NODE_ID = "node_id";
+
 /** DATA_DIR can't be used as it is. The message is one line for the user; nothing was changed. */
 export class StorageError extends Error {
   override readonly name = "StorageError";
@@ -282,7 +285,8 @@ export class Database {
     }
   }
 
-  #write({ deletedItems, items, published, contacts }: Changes): void {
+  #write({ deletedItems, items, published, contacts, nodeId }: Changes): void {
+    if (nodeId !== undefined) this.setMeta(NODE_ID, nodeId);
     const unkeep = this.#prepared("DELETE FROM items WHERE target = ?");
     for (const target of deletedItems) unkeep.run(target);
     const keep = this.#prepared(

@@ -79,6 +79,12 @@ export class DiskStorage {
     this.#queue.add((changes) => changes.contacts = rows);
   }
 
+  /** Remembers another node id, from the next run on. */
+  saveNodeId(id: Id): void {
+    const bytes = id.toBytes();
+    this.#queue.add((changes) => changes.nodeId = bytes);
+  }
+
   /** Commits what waits, and lets go of the file. Never rejects. */
   async close(): Promise<void> {
     await this.#queue.close();

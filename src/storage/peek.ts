@@ -1,8 +1,7 @@
 // A look at a database from beside the node: whose it is, and whether a node has it open. Changes nothing.
 
 import { DatabaseSync } from "node:sqlite";
-import { type Files, readSchema } from "./database.ts";
-import { NODE_ID } from "./thread.ts";
+import { type Files, NODE_ID, readSchema } from "./database.ts";
 
 export interface Peek {
   /** Undefined where it can't be read now. */

@@ -187,8 +187,17 @@ export function savedContact(row: ContactRow): SavedContact {
     rtt: row.rtt ?? undefined,
     rttVariation: row.rtt_variation ?? undefined,
     answerRate: row.answer_rate ?? undefined,
-    parts: parts === null ? undefined : JSON.parse(parts),
+    parts: parts === null ? undefined : partsOf(parts),
   };
+}
+
+/** What is damaged is as if not known: a contact is worth a try without it. */
+function partsOf(json: string): Record<string, unknown> | undefined {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
 }
 
 function valueRow({ target, value, signed }: Item): ValueRow {

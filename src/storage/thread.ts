@@ -1,7 +1,7 @@
 // A database in a thread of its own, and the messages between the two threads.
 
 import type { Changes } from "./commit_queue.ts";
-import { Database, type Files, StorageError } from "./database.ts";
+import { Database, type Files, NODE_ID, StorageError } from "./database.ts";
 import {
   type ContactRow,
   type ItemRow,
@@ -12,9 +12,6 @@ import {
 
 /** Rows of one message while the file is read: the other thread takes them in meanwhile. */
 const ROWS_A_MESSAGE = 1000;
-
-/** Under this name the node's id is kept. */
-export const NODE_ID = "node_id";
 
 export interface OpenDatabase {
   readonly path: string;
