@@ -548,6 +548,7 @@ export class DhtNode {
       }
       this.host.items.put(item, at, (kept) => {
         if (kept) here.push(this.id);
+        else ours.push({ code: ErrorCode.server, text: "could not store" });
         elsewhere();
       });
     }, { batch });

@@ -128,7 +128,7 @@ const SETTLE_MS = 120_000;
 const IDLE_MS = 60_000;
 
 /** Each node starts an operation this often on average, so that they don't disturb one another. */
-const OPERATION_EVERY_MS = 50_000;
+const OPERATION_EVERY_MS = 10_000;
 
 /** An operation that has not ended after this long has failed. */
 const OPERATION_LIMIT_MS = 60_000;
