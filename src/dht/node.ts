@@ -210,7 +210,9 @@ export class DhtNode {
         items: host.items,
         published: host.published,
         k: options.k,
-        isConnected: () => contacts.size > 0,
+        get contactCount() {
+          return contacts.size;
+        },
         publish: (item, at, done) => this.#publish(item, at, done),
         complete: (item, at, done) => this.#complete(item, at, done),
       },

@@ -10,7 +10,7 @@ import type { Random } from "./random.ts";
 /** Our own values are published again this often (Kademlia, section 2.5), give or take a tenth. */
 const PUBLISH_EVERY_MS = 3_600_000;
 
-/** Where fewer than this share of k acknowledged it at first, it is tried again as after a failure. */
+/** Where fewer than this share of k, or of all there are, acknowledged it, it is tried again as after a failure. */
 const FEW_SHARE = 0.25;
 
 /** After an attempt that nobody acknowledged: this, doubling up to the hour. */
@@ -66,8 +66,8 @@ export interface ReplicatorNode {
   readonly items: ItemStore;
   readonly published: PublishedStore;
   readonly k: number;
-  /** Whether anybody could be asked. */
-  isConnected(): boolean;
+  /** Those who could be asked. */
+  readonly contactCount: number;
   /** Puts an own value on the closest nodes; `done` hears how many acknowledged, and what was put. */
   publish(
     item: Item,
@@ -143,7 +143,9 @@ export class Replicator {
 
   /** When a value is due again that so many nodes have just acknowledged. */
   nextPublication(now: Millis, replicas: number): Millis {
-    const every = replicas >= FEW_SHARE * this.#node.k ? PUBLISH_EVERY_MS : PUBLISH_RETRY_MS;
+    const { k, contactCount } = this.#node;
+    const isFew = replicas < FEW_SHARE * Math.min(k, contactCount + 1);
+    const every = isFew || replicas === 0 ? PUBLISH_RETRY_MS : PUBLISH_EVERY_MS;
     return now + every * (0.9 + 0.2 * this.#random.fraction());
   }
 
@@ -155,7 +157,7 @@ export class Replicator {
     const at = now + COLLECT_EVERY_MS * (0.75 + 0.5 * this.#random.fraction());
     this.#deadlines.schedule(at, (due) => {
       this.#scheduleCollection(due);
-      if (this.#waiting.length > 0 || !this.#node.isConnected()) return;
+      if (this.#waiting.length > 0 || this.#node.contactCount === 0) return;
       this.#collect(due);
       this.#start(due);
     });

@@ -30,7 +30,8 @@ function assertSound(network: VirtualNetwork, { node, items, endpoint }: Virtual
   network.run(30_000);
   const { queries, deadlines } = node.pending;
   assert.ok(queries <= 20, `${queries} open queries`);
-  assert.ok(deadlines <= node.contactCount + queries + 2, `${deadlines} deadlines`);
+  // Its rounds are three; a probe, an attempt to join and work on values may wait as well.
+  assert.ok(deadlines <= node.contactCount + 6, `${deadlines} deadlines`);
   assert.equal(node.lookups.active, 0);
   assert.ok(node.contactCount <= 20, `${node.contactCount} contacts`);
   assert.ok(items.count <= BATCH && node.peers.count <= BATCH);
