@@ -29,6 +29,9 @@ const UNANSWERED_MS = 500;
 /** From this share of answers on a contact counts as reliable: a single miss is an accident. */
 const RELIABLE = 0.85;
 
+/** With values only who answers at least this share of queries is relied on. */
+const RELIED_ON = 0.6;
+
 /** Round-trip time at which a contact's score is halved: near the mean between distant regions. */
 const HALF_SCORE_RTT_MS = 300;
 
@@ -149,6 +152,11 @@ export class Contact {
   /** Milliseconds that a query to it takes on average, those that stay unanswered counted in; NaN if never measured. */
   get expectedMs(): number {
     return this.rtt + UNANSWERED_MS * Math.max(0, RELIABLE - this.answerRate);
+  }
+
+  /** Whether it may be relied on with a value: it answers more often than not, and not wrongly. */
+  get isReliable(): boolean {
+    return this.answerRate >= RELIED_ON && this.faults < 1.5;
   }
 
   /** For the next run. */

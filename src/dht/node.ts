@@ -423,11 +423,21 @@ export class DhtNode {
     const reader = new ItemReader(this.host, target, salt, held);
     /** What each holder of a mutable item told. */
     const told = new Map<string, { seq: number; age: number }>();
-    const read = ({ publicKey, id, seq, age }: Message, message: Message) => {
+    const read = (message: Message, { endpoint }: Candidate, at: Millis) => {
+      const { publicKey, id, seq, age } = message;
       if (publicKey !== undefined) told.set(`${id}`, { seq, age });
-      return reader.read(message);
+      const isEnough = reader.read(message);
+      if (reader.isWrong && id !== undefined) {
+        this.#contacts.noteFault(
+          id,
+          endpoint,
+          "returned a value that is not what was asked for",
+          at,
+        );
+      }
+      return isEnough;
     };
-    this.#lookupAll(target, "get", now, (message) => read(message, message), (result, at) => {
+    this.#lookupAll(target, "get", now, read, (result, at) => {
       const { newest, saltUnknown } = reader;
       done({ ...result, item: newest, saltUnknown }, at);
       if (newest?.signed !== undefined) this.#updateStale(newest, result, told, at);
@@ -614,8 +624,11 @@ export class DhtNode {
     now: Millis,
     done: (stored: Id[], refusals: ItemError[], now: Millis) => void,
   ): void {
-    const { k } = this.#options;
     const waiting = closest.filter((c) => c.token !== undefined);
+    // Whoever fails often is given it as well, but is not relied on.
+    const isRelied = ({ id }: { id: Id }) => this.contact(id)?.isReliable ?? true;
+    const k = this.#options.k +
+      waiting.slice(0, this.#options.k).filter((c) => !isRelied(c)).length;
     const stored = [...here];
     const refusals: ItemError[] = [];
     let open = 0;
@@ -741,7 +754,9 @@ export class DhtNode {
     target: Id,
     method: LookupMethod,
     now: Millis,
-    onResponse: ((message: Message, candidate: Candidate) => boolean) | undefined,
+    onResponse:
+      | ((message: Message, candidate: Candidate, now: Millis) => boolean)
+      | undefined,
     done: (result: FindResult, now: Millis) => void,
     how: Manner = {},
   ): void {
@@ -768,7 +783,7 @@ export class DhtNode {
     for (const family of families) {
       const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
       const watch = onResponse && ((message: Message, candidate: Candidate, at: Millis) => {
-        if (!onResponse(message, candidate)) return false;
+        if (!onResponse(message, candidate, at)) return false;
         // One family has it: the other need not go on. Its own lookup ends by the result.
         running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
         return true;
@@ -959,6 +974,8 @@ const MAX_PEERS_FOUND = 1_000;
 /** Collects the versions of one item that the answers to a `get` carry, and keeps the newest that is genuine. */
 class ItemReader {
   newest: Item | undefined;
+  /** Whether the answer that was read last carried a value that can't be the one asked for. */
+  isWrong = false;
   /** Answers that wait for somebody to tell the salt. */
   readonly #unverified: { message: Message; packet: Uint8Array }[] = [];
 
@@ -978,6 +995,7 @@ class ItemReader {
 
   /** Reads one answer; true where nothing better can follow, because the item is immutable. */
   read(message: Message): boolean {
+    this.isWrong = false;
     if (message.value === undefined) return false;
     const salt = this.salt ?? message.salt ?? EMPTY;
     const item = itemOf(this.host, message, salt);
@@ -993,14 +1011,12 @@ class ItemReader {
         this.salt = salt.slice();
         for (const kept of this.#unverified.splice(0)) this.read(kept.message);
       }
-    } else if (
-      this.salt === undefined && message.publicKey !== undefined &&
-      this.#unverified.length < MAX_UNVERIFIED
-    ) {
+    } else if (this.salt === undefined && message.publicKey !== undefined) {
+      if (this.#unverified.length >= MAX_UNVERIFIED) return false;
       const packet = message.packet.slice();
       const again = decode(packet);
       if (typeof again !== "string") this.#unverified.push({ message: again, packet });
-    }
+    } else this.isWrong = true;
     return false;
   }
 }

@@ -81,6 +81,7 @@ export interface SimNode {
   readonly traits: Traits;
   readonly node: DhtNode;
   readonly items: MemoryItemStore;
+  readonly published: MemoryPublishedStore;
   readonly addedAt: Millis;
   /** When its own join had ended; Infinity before. */
   joinedAt: Millis;
@@ -164,6 +165,7 @@ export class World {
       traits,
       node: new DhtNode(host, { ...options, id, families: [4] }, this.now),
       items,
+      published,
       addedAt: this.now,
       joinedAt: Infinity,
       state: "up",

@@ -683,3 +683,19 @@ Deno.test("BEP 42: a node takes an id that fits the address that ten peers agree
     assert.ok(closest[0].id.equals(node.id));
   }
 });
+
+Deno.test("who returns a value that was not asked for loses score, and in the end its place", () => {
+  const network = new VirtualNetwork();
+  const reader = network.add();
+  const liar = peer(network, id("80"), "10.9.9.1:1", { v: "something else", token: "t" });
+  introduce(network, reader, liar);
+  const contact = reader.node.contact(id("80"))!;
+  const before = contact.score;
+  const target = immutableItem(itemCrypto, bencodeBytes(latin1("wanted"))).target;
+  assert.equal(get(network, reader, target).item, undefined);
+  assert.ok(contact.faults > 0.9 && contact.score < 0.6 * before);
+  get(network, reader, target);
+  assert.equal(contact.isReliable, false);
+  for (let i = 0; i < 8; i++) get(network, reader, target);
+  assert.equal(reader.node.contact(id("80")), undefined);
+});
