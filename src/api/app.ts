@@ -29,6 +29,7 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { isEventStream, watchResponse } from "./event_stream.ts";
+import { watchSocket } from "./value_socket.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -92,6 +93,8 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   app.use(async (c, next) => {
     await next();
+    // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
+    if (c.res.status === 101) return;
     const { headers } = c.res;
     headers.set("x-content-type-options", "nosniff");
     headers.set("cross-origin-resource-policy", "same-origin");
@@ -414,6 +417,14 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     }),
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
+
+  // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
+  app.get("/ws", guarded.middleware, (c) => {
+    const params = schemas.HashParams.safeParse({ hash: c.req.query("watch") });
+    if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
+    const key = checkKey(keyOfQuery(c.req.url));
+    return watchSocket(service, c.req.raw, params.data.hash, key);
+  });
 
   app.openapi(
     createRoute({

@@ -162,3 +162,57 @@ Deno.test("an error outside the app is a problem document as well", async () => 
   assert.doesNotMatch(await response.text(), /secret/);
   await server.close();
 });
+
+/** Messages of a socket, one after the other; ends with the close code. */
+function messagesOf(socket: WebSocket): () => Promise<Record<string, unknown> | number> {
+  const waiting: (Record<string, unknown> | number)[] = [];
+  let wake = () => {};
+  const add = (message: Record<string, unknown> | number) => {
+    waiting.push(message);
+    wake();
+  };
+  socket.onmessage = ({ data }) => add(JSON.parse(data));
+  socket.onclose = ({ code }) => add(code);
+  return async () => {
+    while (waiting.length === 0) await new Promise<void>((resolve) => wake = resolve);
+    return waiting.shift()!;
+  };
+}
+
+Deno.test("a WebSocket that watches a value hears hello, its version and each newer one", async () => {
+  await withServer(async (server, service) => {
+    const hash = "0d".repeat(20);
+    const version = (seq: number) => ({ seq, size: 5, publicKey: "ab" });
+    service.versions.set(hash, version(3));
+    const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ws?watch=${hash}&key=k`);
+    const next = messagesOf(socket);
+    const hello = await next() as { type: string; data: { node_id: string; peers: number } };
+    assert.equal(hello.type, "hello");
+    assert.equal(hello.data.node_id, service.nodeId);
+    const at = (seq: number) => ({
+      type: "watch",
+      at: "2026-04-14T12:00:00Z",
+      data: { hash, seq, size: 5, public_key: "ab" },
+    });
+    assert.deepEqual(await next(), at(3));
+    service.watches.noteVersion(hash, version(4));
+    assert.deepEqual(await next(), at(4));
+    service.watches.close();
+    assert.equal(await next(), 1001, "the node stops");
+  });
+});
+
+Deno.test("/ws refuses a bad hash, a plain request and pages of other origins", async () => {
+  await withServer(async ({ port }) => {
+    const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const ask = (path: string, headers: string) =>
+      exchange(port, `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${headers}\r\n`);
+    const good = `/ws?watch=${"0d".repeat(20)}`;
+    assert.match(await ask("/ws?watch=xyz", upgrade), /^HTTP\/1.1 400 /);
+    assert.match(await ask("/ws", upgrade), /^HTTP\/1.1 400 /);
+    assert.match(await ask(good, ""), /^HTTP\/1.1 400 /);
+    assert.match(await ask(good, `${upgrade}Origin: https://evil.example\r\n`), /^HTTP\/1.1 403 /);
+    assert.match(await ask(good, upgrade), /^HTTP\/1.1 101 /);
+  });
+});
