@@ -353,6 +353,20 @@ export const FindResponse = z.object({
   })).optional(),
 }).openapi("Lookup");
 
+const Mapping = z.object({
+  status: z.enum(["searching", "mapped", "behind_another_nat", "not_needed", "none", "off"]),
+  protocol: z.enum(["pcp", "nat-pmp", "upnp"]).nullable(),
+  gateway: z.string().nullable().openapi({ description: "the router's address" }),
+  internal_address: z.string().nullable(),
+  external_address: z.string().nullable(),
+  lease_s: count.nullable().openapi({ description: "seconds; 0: until it is deleted" }),
+  since: time.nullable(),
+  renewed_at: time.nullable(),
+  made: count.openapi({ description: "mappings since the start" }),
+  renewals: count,
+  problem: z.string().nullable(),
+}).openapi("Mapping");
+
 const TrafficCount = z.object({ messages: count, bytes: count });
 const Traffic = z.object({
   messages: count,
@@ -416,7 +430,10 @@ export const StatsResponse = z.object({
     votes: count,
     type: z.string(),
     reachable: z.boolean().nullable(),
-    mapping: z.unknown().openapi({ type: ["object", "null"] }),
+    mapping: Mapping.nullable().openapi({ description: "of the P2P port, by the local router" }),
+    pinhole: Mapping.nullable().openapi({
+      description: "the same for IPv6: what its firewall lets in",
+    }),
   }),
   config: z.object({
     p2p_port: count,

@@ -4,6 +4,7 @@ import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
 import type {
   LookupReport,
+  MappingReport,
   PeerDetail,
   PeerReport,
   Progress,
@@ -239,9 +240,23 @@ export function statsView(
       votes: nat.votes,
       type: nat.type,
       reachable: nat.reachable,
-      mapping: nat.mapping,
+      mapping: mappingView(nat.mapping),
+      pinhole: mappingView(nat.pinhole),
     },
     config: configView(config),
+  };
+}
+
+function mappingView(report: MappingReport | null): StatsView["nat"]["mapping"] {
+  if (report === null) return null;
+  const { internalAddress, externalAddress, leaseS, since, renewedAt, ...rest } = report;
+  return {
+    ...rest,
+    internal_address: internalAddress,
+    external_address: externalAddress,
+    lease_s: leaseS,
+    since: since === null ? null : timeText(since),
+    renewed_at: renewedAt === null ? null : timeText(renewedAt),
   };
 }
 

@@ -58,6 +58,9 @@ import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
 import { PeerHistory } from "./peer_history.ts";
+import { SystemNetwork } from "./port_mapping/local_network.ts";
+import { type MappingState, PortMapping } from "./port_mapping/port_mapping.ts";
+import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
 import { Publications, type StoredPart } from "./publications.ts";
 import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
@@ -66,6 +69,7 @@ import type {
   FetchOutcome,
   LargeValue,
   LookupReport,
+  MappingReport,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -162,6 +166,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #published: PublishedStore;
   readonly #publications: Publications;
   readonly #watches: Watches;
+  /** Undefined where no router is to be asked. */
+  readonly #mapping: PortMapping | undefined;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
@@ -226,6 +232,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
     });
+    this.#mapping = this.#portMapping();
     this.#node = new DhtNode(this.#host(), {
       id: storage.id,
       k: config.bucketSize,
@@ -278,6 +285,26 @@ export class LocalNode implements NodeService, ItemNetwork {
     });
   }
 
+  /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
+  #portMapping(): PortMapping | undefined {
+    const { nat, allowNet } = this.#config;
+    if (nat === "off" || allowNet.mode === "loopback") return undefined;
+    const host: MappingHost = {
+      allows: (endpoint) => this.#filter.allows(endpoint),
+      clock,
+      random: Math.random,
+      ports: WELL_KNOWN_PORTS,
+    };
+    return new PortMapping({
+      host,
+      network: new SystemNetwork(host, this.#socket.hostname),
+      // The same after a restart, and nobody else's: then a PCP server gives us back what we had.
+      nonce: this.#identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(0, 12),
+      log: getLogger(["dmnode", "mapping"]),
+      onChange: () => {},
+    });
+  }
+
   #host(): Host {
     return {
       ...itemCrypto,
@@ -295,6 +322,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   async #start({ disk }: Storage, options: LocalNodeOptions): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
+    this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
@@ -343,9 +371,11 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#stopping.abort();
     this.#watches.close();
     this.#largeValues.close();
+    const unmapped = this.#mapping?.close();
     await this.#socket.close();
     this.#save();
     await this.#disk?.close();
+    await unmapped;
   }
 
   get nodeId(): string {
@@ -588,7 +618,8 @@ export class LocalNode implements NodeService, ItemNetwork {
         votes: leader?.votes ?? 0,
         type: "unknown",
         reachable: null,
-        mapping: null,
+        mapping: mappingReport(this.#mapping?.state(4)),
+        pinhole: mappingReport(this.#mapping?.state(6)),
       },
     };
   }
@@ -1210,6 +1241,16 @@ function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 
 function randomId(): Id {
   return Id.read(randomBytes(ID_BYTES));
+}
+
+function mappingReport(state: MappingState | undefined): MappingReport | null {
+  if (state === undefined || state.status === "off") return null;
+  const { internal, external, ...report } = state;
+  return {
+    ...report,
+    internalAddress: internal?.toString() ?? null,
+    externalAddress: external?.toString() ?? null,
+  };
 }
 
 function parseId(hex: string): Id {

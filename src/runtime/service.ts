@@ -4,6 +4,8 @@
 import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { MappingStatus } from "./port_mapping/port_mapping.ts";
+import type { Protocol } from "./port_mapping/router.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
@@ -322,8 +324,31 @@ export interface StatsReport {
     votes: number;
     type: "unknown";
     reachable: boolean | null;
-    mapping: null;
+    /** Null where no router is asked. */
+    mapping: MappingReport | null;
+    /** The same for IPv6, where there is nothing to translate but a firewall to pass. */
+    pinhole: MappingReport | null;
   };
+}
+
+/** How the local router's mapping of the P2P port stands. Times are milliseconds since 1970. */
+export interface MappingReport {
+  status: MappingStatus;
+  /** Null, like all the others but `problem`, where there is no mapping. */
+  protocol: Protocol | null;
+  /** The router's address. */
+  gateway: string | null;
+  internalAddress: string | null;
+  externalAddress: string | null;
+  /** Seconds that it was granted for; 0: until it is deleted. */
+  leaseS: number | null;
+  since: number | null;
+  renewedAt: number | null;
+  /** Since the start: mappings made, and renewals of them. */
+  made: number;
+  renewals: number;
+  /** One sentence, partly a stranger's words, cut and cleaned; null where nothing is wrong. */
+  problem: string | null;
 }
 
 /** Packets of the last minutes, at most five. */

@@ -29,13 +29,22 @@ const GROUPS: Readonly<Record<Family, string>> = { 4: "224.0.0.1", 6: "ff0e::114
 export class SystemNetwork implements LocalNetwork {
   readonly #clock: Clock;
   readonly #host: Pick<MappingHost, "allows">;
+  /** The one address that is used; undefined where all are. */
+  readonly #bound: Endpoint | undefined;
 
-  constructor(host: Pick<MappingHost, "allows" | "clock">) {
+  /** `hostname`: where the P2P socket is bound. */
+  constructor(host: Pick<MappingHost, "allows" | "clock">, hostname: string) {
     this.#host = host;
     this.#clock = host.clock;
+    const bound = Endpoint.parse(hostname, 1);
+    this.#bound = bound?.scope === "none" ? undefined : bound;
   }
 
   async ownAddress(family: Family): Promise<Endpoint | undefined> {
+    if (this.#bound !== undefined) {
+      const isUsed = this.#bound.family === family && this.isOwn(this.#bound);
+      return isUsed && this.#bound.scope !== "loopback" ? this.#bound : undefined;
+    }
     // What is sent to an IPv6 group reaches the link.
     if (family === 6 && !this.#host.allows(Endpoint.parse(GROUPS[6], 1)!)) return undefined;
     let conn: Deno.DatagramConn | undefined;

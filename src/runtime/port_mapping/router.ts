@@ -57,6 +57,13 @@ export interface MappingHost {
   };
 }
 
+/** PCP and NAT-PMP share a port, and one for announcements (RFC 6887, section 19.1); SSDP's is UPnP's. */
+export const WELL_KNOWN_PORTS: MappingHost["ports"] = {
+  control: 5351,
+  ssdp: 1900,
+  announcements: 5350,
+};
+
 /** What is asked of a router: these packets to us, please. */
 export interface Wanted {
   /** Our address on the router's network, and the P2P port. */
