@@ -21,20 +21,23 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** A program, with its arguments, that starts the program, such as one that enters a network namespace. */
+  readonly before?: readonly string[];
 }
 
 /** The program, not started yet. */
 export function command(
   args: readonly string[],
-  { env = {}, cwd }: RunOptions,
+  { env = {}, cwd, before: starter = [] }: RunOptions,
   stdin: "piped" | "null",
 ) {
   const executable = Deno.env.get("DMNODE");
   const [program, before] = executable
     ? [executable, []]
     : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
-  return new Deno.Command(program, {
-    args: [...before, ...args],
+  const [first, ...rest] = [...starter, program, ...before, ...args];
+  return new Deno.Command(first, {
+    args: rest,
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
     env: {

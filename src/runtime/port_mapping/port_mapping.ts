@@ -257,7 +257,7 @@ class Keeper {
     const isOther = own === undefined || this.#own === undefined || !own.sameAddress(this.#own);
     this.#own = own;
     if (own === undefined) {
-      this.#tell({ status: "none", problem: "this machine has no address on a network" });
+      this.#tell({ status: "none", problem: `this machine has no IPv${this.#family} address` });
       return ADDRESS_MS;
     }
     if (!await this.#isWanted(own)) {
