@@ -66,8 +66,8 @@ export function mapRequest(
   bytes.set(nonce, 24);
   bytes[36] = UDP;
   view.setUint16(40, internal.port);
-  view.setUint16(42, external?.port ?? (lifetimeS === 0 ? 0 : internal.port));
-  writeAddress(bytes, 44, lifetimeS === 0 ? undefined : external, internal.family);
+  if (lifetimeS > 0) view.setUint16(42, (external ?? internal).port);
+  writeAddress(bytes, 44, lifetimeS > 0 ? external : undefined, internal.family);
   return bytes;
 }
 

@@ -406,7 +406,7 @@ class Keeper {
       first.abort();
     }));
     const { clock } = this.#options.host;
-    await Promise.race([all, clock.sleep(MAP_WITHIN_MS, first.signal)]);
+    await Promise.race([all, aborted(first.signal)]);
     await within(clock, ANSWERS_SPREAD_MS, all);
     return speakers.filter((speaker) => answering.has(speaker));
   }
@@ -472,6 +472,10 @@ class Keeper {
     }
     onChange(this.#family, this.state);
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
 function opened<T>(router: T | undefined): T[] {
