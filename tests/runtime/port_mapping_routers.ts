@@ -330,7 +330,9 @@ export class FakeIgd {
   }
 
   async #serveWeb(): Promise<void> {
-    for await (const conn of this.#web) void this.#converse(conn);
+    const conversations: Promise<void>[] = [];
+    for await (const conn of this.#web) conversations.push(this.#converse(conn));
+    await Promise.all(conversations);
   }
 
   async #converse(conn: Deno.Conn): Promise<void> {
