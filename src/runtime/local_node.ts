@@ -80,6 +80,7 @@ import type {
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
+import { LocalAddresses, SparePorts } from "./spare_sockets.ts";
 import { StateLog } from "./state_log.ts";
 import { survey } from "./survey.ts";
 import { UdpSocket } from "./udp.ts";
@@ -98,6 +99,7 @@ export type NodeConfig = Pick<
   | "dataDir"
   | "storageLimit"
   | "nat"
+  | "relay"
   | "allowNet"
 >;
 
@@ -155,6 +157,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #log = getLogger(["dmnode", "node"]);
   readonly #config: NodeConfig;
   readonly #socket: UdpSocket;
+  readonly #sparePorts: SparePorts;
+  readonly #localAddresses = new LocalAddresses();
   readonly #filter: NetFilter;
   readonly #identity: Identity;
   readonly #disk: DiskStorage | undefined;
@@ -220,8 +224,14 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#disk = storage.disk;
     this.#items = storage.items;
     this.#published = storage.published;
+    const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
+    this.#sparePorts = new SparePorts({
+      host,
+      receive: (datagram, from) => this.#receive(datagram, from),
+      allows: (endpoint) => this.#filter.allows(endpoint),
+    });
     this.#socket = UdpSocket.bind({
-      host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
+      host,
       port: config.p2pPort,
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
@@ -234,6 +244,8 @@ export class LocalNode implements NodeService, ItemNetwork {
       healthCheckIntervalMs: config.healthCheckIntervalMs,
       families: this.#socket.families,
       readOnly: false,
+      nat: config.nat === "auto",
+      relayRate: config.relay,
       client: CLIENT,
     }, this.#startedAt);
     this.#bootstrap = new BootstrapNodes({
@@ -285,10 +297,16 @@ export class LocalNode implements NodeService, ItemNetwork {
       published: this.#published,
       randomBytes,
       send: (datagram, to) => {
-        if (this.#filter.allows(to)) this.#socket.send(datagram, to);
-        else this.#node.traffic.drop("not_allowed");
+        if (!this.#filter.allows(to)) this.#node.traffic.drop("not_allowed");
+        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint),
+      openSockets: (count, receive) =>
+        this.#sparePorts.open(count, (index, datagram, from) => {
+          receive(index, datagram, from, now());
+          this.#arm();
+        }),
     };
   }
 
@@ -344,6 +362,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#watches.close();
     this.#largeValues.close();
     await this.#socket.close();
+    await this.#sparePorts.close();
     this.#save();
     await this.#disk?.close();
   }

@@ -1,0 +1,542 @@
+// Ways between nodes of which one or both can't be reached by strangers: through holes in NATs, or by way of a node
+// that both talk to.
+
+import { bencodeBytes, byteStringContent, type Writer } from "../krpc/bencode.ts";
+import { type Endpoint, type Family, mayRefer } from "../krpc/endpoint.ts";
+import { type Id, word } from "../krpc/id.ts";
+import {
+  decode,
+  type Message,
+  type Method,
+  type QueryArguments,
+  writeQuery,
+  writeResponse,
+} from "../krpc/message.ts";
+import { Allowance } from "./allowance.ts";
+import type { Contact } from "./contact.ts";
+import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import { MAX_PASSED_BYTES } from "./introducer.ts";
+import type { QueryOutcome } from "./lookup.ts";
+import type { Nat, NatState } from "./nat.ts";
+import type { Query } from "./queries.ts";
+import type { Random } from "./random.ts";
+import { type Found, Registration, type RegistrationNode } from "./registration.ts";
+import { isSecureId } from "./secure_id.ts";
+import type { Drop } from "./traffic.ts";
+
+/**
+ * How a node was reached. direct: at its endpoint; punched: there, once it had opened its NAT for us; relayed: by way
+ * of another node.
+ */
+export type Way = "direct" | "punched" | "relayed";
+
+/** What became of the search for a node. */
+export type ReachResult =
+  | {
+    readonly kind: "reached";
+    readonly endpoint: Endpoint;
+    readonly rtt: number;
+    readonly way: Way;
+  }
+  /** Nobody knows of it. */
+  | { readonly kind: "unknown" }
+  | { readonly kind: "timeout"; readonly endpoint: Endpoint };
+
+/** Introductions that are acted on: each costs a packet to a stranger, and one to whoever passed it on. */
+const INTRODUCED_PER_SECOND = 4, INTRODUCED_BURST = 16;
+
+/** Who was introduced is answered for so long after its latest query; so many are remembered. */
+const INTRODUCED_MS = 60_000, MAX_INTRODUCED = 64;
+
+/** After the answer to an introduction, which is sent when the other's hole is open, pings go out at these times. */
+const PINGS_MS = [0, 60, 200, 500, 1_000];
+
+/** An introduction that has not been answered is tried again after this, at another node where there is one. */
+const AGAIN_MS = 500, MAX_INTRODUCTIONS = 3;
+
+/** A hole is open within this of an introduction, or never. */
+const PUNCH_MS = 2_000;
+
+/** Where both sides are symmetric hardly any hole can open: so much is left to the pings. */
+const HARDLY_MS = 400;
+
+/** A message that is passed on is given up after this. */
+const PASSED_MS = 2_000;
+
+/** Endpoints that are pinged for one node, and of one introducer's: strangers tell of them. */
+const MAX_ENDPOINTS = 4, ENDPOINTS_OF_ONE = 2;
+
+/** A way that was used within this still stands; so many are remembered. */
+const WAY_MS = 25_000, MAX_WAYS = 64;
+
+/** What the wire's `nt` says of a node. */
+const NAT_CODE = { unknown: 0, reachable: 1, endpoint_independent: 2, symmetric: 3 } as const;
+
+/** What this part needs of the node. */
+export interface PunchingNode extends RegistrationNode {
+  readonly nat: Nat;
+  contact(id: Id): Contact | undefined;
+  drop(reason: Drop): void;
+  send(query: Query, now: Millis, done: (outcome: QueryOutcome, now: Millis) => void): void;
+  /** Counts and sends the query that the writer holds. */
+  sendWritten(method: Method, to: Endpoint): void;
+  /** Our reply to a query from `from`, valid until the next message is written; undefined where it takes its time. */
+  answer(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined;
+}
+
+/** A node that may introduce us to another. */
+interface Introducer {
+  readonly id: Id;
+  readonly endpoint: Endpoint;
+  readonly token: Uint8Array;
+  /** Where it sees the other. */
+  readonly sees: Endpoint;
+}
+
+/** A query that was passed on, and waits for its answer. */
+interface Passed {
+  readonly via: Endpoint;
+  readonly deadline: Deadline;
+  readonly done: (answer: Message | undefined, now: Millis) => void;
+}
+
+/** How a node was reached last. */
+interface KnownWay {
+  readonly way: Way;
+  readonly endpoint: Endpoint;
+  /** Where it is relayed. */
+  readonly via: Introducer | undefined;
+  readonly at: Millis;
+}
+
+/** A search for a way to one node. */
+class Attempt {
+  readonly endpoints: Endpoint[] = [];
+  /** Endpoints to which its id is not bound (BEP 42), each with who tells of it: anybody could say so. */
+  readonly doubtful: [Found, Endpoint][] = [];
+  readonly introducers: Introducer[] = [];
+  readonly timers = new Set<Deadline>();
+  introductions = 0;
+  /** The introducer by way of which it answered. */
+  answered: Introducer | undefined = undefined;
+  isSearched = false;
+  isOver = false;
+  /** Pings and passed messages without an outcome. */
+  open = 0;
+
+  constructor(
+    readonly target: Id,
+    readonly listeners: ((result: ReachResult, now: Millis) => void)[],
+  ) {}
+}
+
+export class Punching {
+  readonly #node: PunchingNode;
+  readonly #writer: Writer;
+  readonly #deadlines: Deadlines;
+  readonly #random: Random;
+  readonly #registrations: { readonly [F in Family]?: Registration };
+  readonly #allowance = new Allowance(INTRODUCED_PER_SECOND, INTRODUCED_BURST);
+  /** Addresses of those that were introduced to us, and until when they are answered. */
+  readonly #introduced = new Map<string, Millis>();
+  readonly #attempts = new Map<string, Attempt>();
+  readonly #passed = new Map<number, Passed>();
+  readonly #ways = new Map<string, KnownWay>();
+
+  constructor(
+    node: PunchingNode,
+    families: readonly Family[],
+    writer: Writer,
+    deadlines: Deadlines,
+    random: Random,
+  ) {
+    this.#node = node;
+    this.#writer = writer;
+    this.#deadlines = deadlines;
+    this.#random = random;
+    this.#registrations = Object.fromEntries(
+      families.map((family) => [family, new Registration(node, family, deadlines, random)]),
+    );
+  }
+
+  /** Where we are registered, for those who want to reach us. */
+  get places(): number {
+    return Object.values(this.#registrations).reduce((sum, { places }) => sum + places.length, 0);
+  }
+
+  /** Registers while strangers can't reach us, and no longer. */
+  noteNat({ family, reachable }: NatState, now: Millis): void {
+    const registration = this.#registrations[family];
+    if (reachable === false) registration?.start(now);
+    else registration?.stop();
+  }
+
+  /** Our id is another one. */
+  noteId(now: Millis): void {
+    for (const registration of Object.values(this.#registrations)) registration.restart(now);
+  }
+
+  // ---- being reached
+
+  /** Whether we answer a query though strangers get no answers: its sender was introduced to us. */
+  admits({ method, token }: Message, from: Endpoint, now: Millis): boolean {
+    if (method === "dm_pass" && token === undefined) return true;
+    if (this.#introduced.size === 0) return false;
+    const { host } = from;
+    const until = this.#introduced.get(host);
+    if (until === undefined || until < now) return false;
+    this.#introduced.set(host, now + INTRODUCED_MS);
+    return true;
+  }
+
+  /** `dm_pass` without a token: what another node has passed on to us. */
+  deliver(outer: Message, from: Endpoint, now: Millis): void {
+    const { values, value, returnToken } = outer;
+    const sender = values?.[0];
+    const payload = value && byteStringContent(value);
+    const inner = payload && decode(payload);
+    if (sender === undefined || typeof inner !== "object") return this.#node.drop("malformed");
+    if (inner.type !== "q") return this.#takeAnswer(inner, from, now);
+    const isFit = this.#registrations[from.family]?.at(from) !== undefined &&
+      returnToken !== undefined && sender.family === from.family && mayRefer(from, sender);
+    if (!isFit) return this.#node.drop("not_introduced");
+    if (!this.#allowance.take(now)) return this.#node.drop("over_budget");
+    const back = { sender, via: from, token: returnToken.slice() };
+    if (inner.method === "dm_punch") this.#meet(inner, outer, back, now);
+    else if (inner.method === "ping" || inner.method === "get") {
+      const answer = this.#node.answer(inner, sender, now);
+      if (answer !== undefined) this.#passBack(answer, back);
+    } else this.#node.drop("not_introduced");
+  }
+
+  /** Opens our NAT for whoever wants to meet us, and says so. */
+  #meet(
+    inner: Message,
+    outer: Message,
+    back: { readonly sender: Endpoint; readonly via: Endpoint; readonly token: Uint8Array },
+    now: Millis,
+  ): void {
+    const { sender } = back;
+    const { id, client, nat } = this.#node;
+    this.#admit(sender, now);
+    // One, and small: whoever made us send it has sent more.
+    writeQuery(this.#writer, "dm_punch", this.#random.word(), id, client, true, {});
+    if (this.#writer.done().length <= outer.packet.length) {
+      nat.noteSent(sender);
+      this.#node.sendWritten("dm_punch", sender);
+    } else this.#node.drop("would_amplify");
+    const values = { natType: this.#natCode(sender.family) };
+    writeResponse(this.#writer, inner, sender, id, client, values, true);
+    this.#passBack(this.#writer.done(), back);
+  }
+
+  #admit({ host }: Endpoint, now: Millis): void {
+    this.#introduced.delete(host);
+    this.#introduced.set(host, now + INTRODUCED_MS);
+    if (this.#introduced.size > MAX_INTRODUCED) {
+      this.#introduced.delete(this.#introduced.keys().next().value!);
+    }
+  }
+
+  #passBack(
+    answer: Uint8Array,
+    { sender, via, token }: {
+      readonly sender: Endpoint;
+      readonly via: Endpoint;
+      readonly token: Uint8Array;
+    },
+  ): void {
+    if (answer.length > MAX_PASSED_BYTES) return;
+    const { id, client } = this.#node;
+    const args = { token, values: [sender], value: bencodeBytes(answer) };
+    writeQuery(this.#writer, "dm_pass", this.#random.word(), id, client, true, args);
+    this.#node.sendWritten("dm_pass", via);
+  }
+
+  #natCode(family: Family): number {
+    const { type, reachable } = this.#node.nat.standing(family);
+    if (reachable) return NAT_CODE.reachable;
+    switch (type) {
+      case "symmetric":
+        return NAT_CODE.symmetric;
+      // A firewall without a NAT maps nothing.
+      case "none":
+      case "endpoint_independent":
+        return NAT_CODE.endpoint_independent;
+      default:
+        return NAT_CODE.unknown;
+    }
+  }
+
+  // ---- reaching others
+
+  /** Whether queries that come in are to be shown to `noteQuery`. */
+  get isReaching(): boolean {
+    return this.#attempts.size > 0;
+  }
+
+  /** A query that came in: where it is of a node that we try to reach, its hole is open, maybe at another port. */
+  noteQuery({ id }: Message, from: Endpoint, now: Millis): void {
+    const attempt = id && this.#attempts.get(id.toString());
+    if (attempt === undefined) return;
+    if (!attempt.endpoints.some((endpoint) => endpoint.sameAddress(from))) return;
+    if (!attempt.endpoints.some((endpoint) => endpoint.equals(from))) {
+      if (attempt.endpoints.length >= MAX_ENDPOINTS) return;
+      attempt.endpoints.push(from);
+    }
+    this.#ping(attempt, from, false, now);
+  }
+
+  /** Finds a way to a node, wherever it is, and pings it. */
+  reach(target: Id, now: Millis, done: (result: ReachResult, now: Millis) => void): void {
+    const name = target.toString();
+    const known = this.#attempts.get(name);
+    if (known !== undefined) return void known.listeners.push(done);
+    const attempt = new Attempt(target, [done]);
+    this.#attempts.set(name, attempt);
+    const way = this.#freshWay(target, now);
+    if (way?.via !== undefined) {
+      attempt.endpoints.push(way.endpoint);
+      return this.#relay(attempt, [way.via], now, (at) => this.#search(attempt, at));
+    }
+    const endpoint = way?.endpoint ?? this.#node.contact(target)?.endpoint;
+    if (endpoint === undefined) return this.#search(attempt, now);
+    const query = { method: "ping", to: endpoint, args: {}, expected: target } as const;
+    this.#node.send(query, now, (outcome, at) => {
+      if (attempt.isOver) return;
+      if (outcome.kind === "response" && outcome.message.id?.equals(target)) {
+        return this.#reached(attempt, endpoint, outcome.rtt, way?.way ?? "direct", undefined, at);
+      }
+      attempt.endpoints.push(endpoint);
+      this.#search(attempt, at);
+    });
+  }
+
+  /** Asks a node, wherever it is. */
+  ask(
+    target: Id,
+    method: "ping" | "get",
+    args: QueryArguments,
+    now: Millis,
+    done: (answer: Message | undefined, now: Millis) => void,
+  ): void {
+    this.reach(target, now, (result, at) => {
+      if (result.kind !== "reached") return done(undefined, at);
+      const via = this.#ways.get(target.toString())?.via;
+      if (via !== undefined) return this.#pass(via, target, method, args, at, done);
+      const query = { method, to: result.endpoint, args, expected: target };
+      this.#node.send(query, at, (outcome, end) => {
+        done(outcome.kind === "response" ? outcome.message : undefined, end);
+      });
+    });
+  }
+
+  #freshWay(target: Id, now: Millis): KnownWay | undefined {
+    const way = this.#ways.get(target.toString());
+    return way !== undefined && now - way.at < WAY_MS ? way : undefined;
+  }
+
+  #search(attempt: Attempt, now: Millis): void {
+    const { target } = attempt;
+    this.#node.seek(undefined, target, now, (found, at) => {
+      if (attempt.isOver) return true;
+      if (found.id.equals(target)) {
+        this.#reached(attempt, found.endpoint, found.rtt, "direct", undefined, at);
+        return true;
+      }
+      const told = found.values.filter((endpoint) => mayRefer(found.endpoint, endpoint));
+      const bound = told.filter((endpoint) => isSecureId(target, endpoint));
+      for (const endpoint of bound.slice(0, ENDPOINTS_OF_ONE)) {
+        this.#hear(attempt, found, endpoint, at);
+      }
+      if (bound.length === 0) {
+        for (const endpoint of told.slice(0, ENDPOINTS_OF_ONE)) {
+          attempt.doubtful.push([found, endpoint]);
+        }
+      }
+      return attempt.isOver;
+    }, (at) => {
+      if (attempt.isOver) return;
+      attempt.isSearched = true;
+      if (attempt.introducers.length === 0) {
+        for (const [found, endpoint] of attempt.doubtful) this.#hear(attempt, found, endpoint, at);
+      }
+      this.#settle(attempt, at);
+    });
+  }
+
+  /** One more node that sees the one we look for at `endpoint`. */
+  #hear(
+    attempt: Attempt,
+    { id, endpoint: at, token, isOurs }: Found,
+    endpoint: Endpoint,
+    now: Millis,
+  ) {
+    const { endpoints, introducers } = attempt;
+    if (!endpoints.some((known) => known.equals(endpoint))) {
+      if (endpoints.length >= MAX_ENDPOINTS) return;
+      endpoints.push(endpoint);
+      this.#ping(attempt, endpoint, true, now);
+    }
+    if (!isOurs || token === undefined) return;
+    introducers.push({ id, endpoint: at, token, sees: endpoint });
+    if (introducers.length === 1) this.#introduce(attempt, now);
+  }
+
+  #ping(attempt: Attempt, to: Endpoint, isFirst: boolean, now: Millis): void {
+    const { target } = attempt;
+    attempt.open++;
+    const query = { method: "ping", to, args: {}, expected: target, isOnce: true } as const;
+    this.#node.send(query, now, (outcome, at) => {
+      attempt.open--;
+      if (outcome.kind === "response" && outcome.message.id?.equals(target)) {
+        this.#reached(attempt, to, outcome.rtt, isFirst ? "direct" : "punched", undefined, at);
+      } else this.#settle(attempt, at);
+    });
+  }
+
+  /** Has the next introducer tell the other of us. */
+  #introduce(attempt: Attempt, now: Millis): void {
+    const { introducers, target } = attempt;
+    const introducer = introducers[attempt.introductions++ % introducers.length];
+    const { family } = introducer.endpoint;
+    const args = { natType: this.#natCode(family) };
+    attempt.open++;
+    this.#pass(introducer, target, "dm_punch", args, now, (answer, at) => {
+      attempt.open--;
+      const isAnswer = answer?.type === "r" && answer.id?.equals(target);
+      if (attempt.isOver || !isAnswer || attempt.answered !== undefined) {
+        return this.#settle(attempt, at);
+      }
+      attempt.answered = introducer;
+      const areSymmetric = answer.natType === NAT_CODE.symmetric &&
+        args.natType === NAT_CODE.symmetric;
+      const limit = areSymmetric ? HARDLY_MS : PUNCH_MS;
+      for (const ms of PINGS_MS) {
+        if (ms < limit) {
+          this.#later(attempt, ms, at, (due) => {
+            for (const endpoint of [...attempt.endpoints]) {
+              this.#ping(attempt, endpoint, false, due);
+            }
+          });
+        }
+      }
+      this.#later(attempt, limit, at, (due) => {
+        const others = introducers.filter((other) => other !== introducer);
+        this.#relay(attempt, [introducer, ...others], due, (end) => this.#fail(attempt, end));
+      });
+    });
+    if (attempt.introductions >= MAX_INTRODUCTIONS) return;
+    this.#later(attempt, AGAIN_MS, now, (due) => {
+      if (attempt.answered === undefined) this.#introduce(attempt, due);
+    });
+  }
+
+  /** Pings by way of one introducer after the other. */
+  #relay(
+    attempt: Attempt,
+    [introducer, ...others]: readonly Introducer[],
+    now: Millis,
+    otherwise: (now: Millis) => void,
+  ): void {
+    if (introducer === undefined) return otherwise(now);
+    const { target } = attempt;
+    attempt.open++;
+    this.#pass(introducer, target, "ping", {}, now, (answer, at) => {
+      attempt.open--;
+      if (attempt.isOver) return;
+      if (answer?.type === "r" && answer.id?.equals(target)) {
+        return this.#reached(attempt, introducer.sees, at - now, "relayed", introducer, at);
+      }
+      this.#relay(attempt, others.slice(0, 1), at, otherwise);
+    });
+  }
+
+  /** Sends a query by way of an introducer; `done` hears of the answer, undefined where none comes. */
+  #pass(
+    via: Introducer,
+    target: Id,
+    method: Method,
+    args: QueryArguments,
+    now: Millis,
+    done: (answer: Message | undefined, now: Millis) => void,
+  ): void {
+    const { id, client, nat } = this.#node;
+    let tid = this.#random.word();
+    while (this.#passed.has(tid)) tid = this.#random.word();
+    const end = (answer: Message | undefined, at: Millis) => {
+      const passed = this.#passed.get(tid);
+      if (passed === undefined) return;
+      this.#passed.delete(tid);
+      this.#deadlines.cancel(passed.deadline);
+      done(answer, at);
+    };
+    const deadline = this.#deadlines.schedule(now + PASSED_MS, (at) => end(undefined, at));
+    this.#passed.set(tid, { via: via.endpoint, deadline, done: end });
+    const { endpoint: to, token, sees } = via;
+    writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);
+    const value = bencodeBytes(this.#writer.done());
+    const outer = { target, token, value, values: [sees] };
+    this.#node.send(
+      { method: "dm_pass", to, args: outer, expected: via.id },
+      now,
+      (outcome, at) => {
+        if (outcome.kind !== "response") end(undefined, at);
+      },
+    );
+  }
+
+  #takeAnswer(inner: Message, from: Endpoint, now: Millis): void {
+    const isOurs = inner.tidEnd - inner.tidStart === 4;
+    const passed = isOurs ? this.#passed.get(word(inner.packet, inner.tidStart)) : undefined;
+    if (passed === undefined || !passed.via.equals(from)) return this.#node.drop("unmatched");
+    passed.done(inner, now);
+  }
+
+  #later(attempt: Attempt, ms: Millis, now: Millis, run: (now: Millis) => void): void {
+    const timer = this.#deadlines.schedule(now + ms, (due) => {
+      attempt.timers.delete(timer);
+      if (!attempt.isOver) run(due);
+    });
+    attempt.timers.add(timer);
+  }
+
+  /** Ends an attempt of which nothing more is to be expected. */
+  #settle(attempt: Attempt, now: Millis): void {
+    const { isOver, isSearched, open, timers } = attempt;
+    if (!isOver && isSearched && open === 0 && timers.size === 0) this.#fail(attempt, now);
+  }
+
+  #reached(
+    attempt: Attempt,
+    endpoint: Endpoint,
+    rtt: number,
+    way: Way,
+    via: Introducer | undefined,
+    now: Millis,
+  ): void {
+    if (attempt.isOver) return;
+    const name = attempt.target.toString();
+    this.#ways.delete(name);
+    this.#ways.set(name, { way, endpoint, via, at: now });
+    if (this.#ways.size > MAX_WAYS) this.#ways.delete(this.#ways.keys().next().value!);
+    this.#end(attempt, { kind: "reached", endpoint, rtt, way }, now);
+  }
+
+  #fail(attempt: Attempt, now: Millis): void {
+    const [endpoint] = attempt.endpoints;
+    this.#ways.delete(attempt.target.toString());
+    const result = endpoint === undefined
+      ? { kind: "unknown" } as const
+      : { kind: "timeout", endpoint } as const;
+    this.#end(attempt, result, now);
+  }
+
+  #end(attempt: Attempt, result: ReachResult, now: Millis): void {
+    if (attempt.isOver) return;
+    attempt.isOver = true;
+    this.#attempts.delete(attempt.target.toString());
+    for (const timer of attempt.timers) this.#deadlines.cancel(timer);
+    for (const listener of attempt.listeners) listener(result, now);
+  }
+}
