@@ -269,22 +269,25 @@ export class DhtNode {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return Math.min(this.#deadlines.next, this.#queries.nextDeadline);
+    return Math.min(
+      this.#deadlines.next,
+      this.#queries.nextDeadline,
+      this.#contacts.nextDeadline,
+    );
   }
 
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
   get pending(): { queries: number; deadlines: number } {
-    return { queries: this.#queries.open, deadlines: this.#deadlines.size };
-  }
-
-  /** The share of our queries that were late of late: packets lost, nodes gone without notice. */
-  get lateShare(): number {
-    return this.#queries.lateShare;
+    return {
+      queries: this.#queries.open,
+      deadlines: this.#deadlines.size + this.#contacts.checks,
+    };
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
     this.#deadlines.run(now);
+    this.#contacts.tick(now);
     this.#queries.tick(now);
   }
 
