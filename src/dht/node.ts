@@ -858,7 +858,7 @@ export class DhtNode {
       },
       onEnd: (result, at) => {
         this.lookups.active--;
-        this.lookups.record(result, k);
+        this.lookups.record(result, k, this.id);
         this.host.emit({
           type: "lookup",
           lookup: {
