@@ -41,7 +41,7 @@ import {
 } from "./lookup.ts";
 import { Membership, type Seed } from "./membership.ts";
 import { PeerStore } from "./peer_store.ts";
-import { Queries } from "./queries.ts";
+import { Queries, whenDone } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
 import { type Cost, Replicator } from "./replicator.ts";
@@ -84,7 +84,7 @@ export interface NodeOptions {
 /** A lookup over all families. */
 export interface FindResult {
   /** The k closest that answered, nearest first. */
-  readonly closest: readonly (Candidate & { id: Id })[];
+  readonly closest: readonly Placed[];
   readonly asked: readonly Candidate[];
   readonly startedAt: Millis;
   readonly hops: number;
@@ -147,8 +147,7 @@ export class DhtNode {
 
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
-  readonly #options: NodeOptions;
-  readonly #techniques: Techniques;
+  readonly #options: Required<NodeOptions>;
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
   readonly #contacts: Contacts;
@@ -159,7 +158,7 @@ export class DhtNode {
   readonly #random: Random;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
-    this.#options = options;
+    this.#options = { techniques: ALL_TECHNIQUES, perSubnet: PER_SUBNET, ...options };
     const self = { id: options.id };
     this.#self = self;
     this.client = options.client;
@@ -167,8 +166,6 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    const { techniques = ALL_TECHNIQUES, perSubnet = PER_SUBNET } = options;
-    this.#techniques = techniques;
     const contacts = new Contacts(
       {
         get id() {
@@ -180,7 +177,7 @@ export class DhtNode {
         noteNeighbour: (...change) => this.#replicator.noteNeighbour(...change),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      { ...options, techniques, perSubnet },
+      this.#options,
       this.#deadlines,
       this.#random,
       now,
@@ -200,7 +197,7 @@ export class DhtNode {
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
         noteMiss: (...miss) => contacts.noteMiss(...miss),
-        isAdaptive: techniques.adapt,
+        isAdaptive: this.#options.techniques.adapt,
       },
       WRITER,
       this.#random,
@@ -843,14 +840,16 @@ export class DhtNode {
       bootstrap,
       now,
       own: this.id,
-      perSubnet: this.#options.perSubnet ?? PER_SUBNET,
+      perSubnet: this.#options.perSubnet,
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
         this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
-      techniques: this.#techniques,
-      hurryToBits: how.isHurried && this.#techniques.hurry ? table.bucketCount - 1 : undefined,
+      techniques: this.#options.techniques,
+      hurryToBits: how.isHurried && this.#options.techniques.hurry
+        ? table.bucketCount - 1
+        : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);
@@ -920,8 +919,7 @@ export class DhtNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ): void {
-    const watcher = { onLate: () => {}, onOverdue: () => {}, done };
-    this.#queries.send({ method, to, args, expected }, now, watcher);
+    this.#queries.send({ method, to, args, expected }, now, whenDone(done));
   }
 }
 
