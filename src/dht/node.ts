@@ -451,7 +451,7 @@ export class DhtNode {
     told: ReadonlyMap<string, { seq: number; age: number }>,
     now: Millis,
   ): void {
-    const { target, value, signed } = item;
+    const { target, signed } = item;
     const { seq } = signed!;
     const ages = [...told.values()].filter((one) => one.seq === seq && !Number.isNaN(one.age))
       .map((one) => one.age);
@@ -461,11 +461,7 @@ export class DhtNode {
       this.host.items.put(item, now, () => {}, age * 1000);
     }
     const stale = closest.filter(({ id }) => (told.get(`${id}`)?.seq ?? Infinity) < seq);
-    const args = (token: Uint8Array): [Method, QueryArguments] => [
-      "put",
-      { token, value, age, ...signed },
-    ];
-    this.#write(stale, args, [], () => false, now, () => {});
+    this.#write(stale, putsOf(item, age), [], () => false, now, () => {});
   }
 
   /** Who of the k closest nodes holds an item now, in which version, and how old each copy is. */
@@ -576,7 +572,7 @@ export class DhtNode {
     now: Millis,
     done: (result: Pick<PutResult, "stored" | "elapsed">, now: Millis) => void,
   ): void {
-    const { target, value } = item;
+    const { target } = item;
     const search = (at: Millis) =>
       this.put(target, undefined, undefined, () => item, at, (result, end) => {
         done({ stored: result.stored, elapsed: end - now }, end);
@@ -586,7 +582,7 @@ export class DhtNode {
     if (closest === undefined) return search(now);
     const here: Id[] = [];
     const elsewhere = () =>
-      this.#write(closest, (token) => ["put", { token, value }], here, () => false, now, (
+      this.#write(closest, putsOf(item), here, () => false, now, (
         stored,
         _,
         at,
@@ -732,11 +728,7 @@ export class DhtNode {
       }
       const closest = result.closest.slice(0, k).filter(({ id }) => !holders.has(`${id}`));
       const age = Math.round((at - item.storedAt) / 1000);
-      const args = (token: Uint8Array): [Method, QueryArguments] => [
-        "put",
-        { token, value: item.value, age, ...signed },
-      ];
-      this.#write(closest, args, [], () => false, at, (stored, _, end) => {
+      this.#write(closest, putsOf(item, age), [], () => false, at, (stored, _, end) => {
         if (stored.length > 0) {
           this.host.emit({ type: "data.replicate", item, to: stored });
         }
@@ -958,6 +950,11 @@ interface Manner {
   readonly seesTo?: boolean;
   /** Begins with what other lookups of the batch have found, and adds to it. */
   readonly batch?: Batch;
+}
+
+/** Puts an item with each node's token; `age`: how many seconds ago its owner did. */
+function putsOf({ value, signed }: Item, age?: number) {
+  return (token: Uint8Array): [Method, QueryArguments] => ["put", { token, value, age, ...signed }];
 }
 
 /** What finding nodes, and then so many puts, have cost; of a query's bytes about as much as there are. */
