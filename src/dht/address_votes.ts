@@ -15,16 +15,6 @@ const PORT_VOTERS = 8;
 /** And so many of those say which of several ports is the present one. */
 const PRESENT_VOTERS = 3;
 
-interface Vote {
-  voter: Endpoint;
-  /** Tells most voters apart at one comparison. */
-  mark: number;
-  seen: Endpoint;
-  at: Millis;
-  /** Counts up from vote to vote. */
-  order: number;
-}
-
 /** What the voters of one family say. */
 export interface Tally {
   /** The address that most saw, at the port that it has at present. */
@@ -43,43 +33,42 @@ export interface Tally {
 
 /** The latest vote of each of the latest voters; one voter is one IP address, or one loopback endpoint. */
 export class AddressVotes {
-  /** In any order. */
-  readonly #votes: Vote[] = [];
-  #latest: Vote | undefined;
+  // Columns of one table, in any order: to look for a voter reads numbers side by side.
+  /** Tells most voters apart. */
+  readonly #marks: number[] = [];
+  /** Counts up from vote to vote. */
+  readonly #orders: number[] = [];
+  readonly #voters: Endpoint[] = [];
+  readonly #seen: Endpoint[] = [];
+  #latest = 0;
+  #latestAt: Millis = 0;
+  #votes = 0;
 
   /** Notes a vote; true where it is news: it names another endpoint than the one before, or there are few yet. */
   add(voter: Endpoint, seen: Endpoint, now: Millis): boolean {
-    const order = this.#latest === undefined ? 0 : this.#latest.order + 1;
-    const at = Math.floor(now);
     // Most agree: then one object serves all of them.
-    const isSame = this.#latest !== undefined && this.#latest.seen.equals(seen);
-    if (isSame) seen = this.#latest!.seen;
+    const isSame = this.#seen[this.#latest]?.equals(seen) ?? false;
+    if (isSame) seen = this.#seen[this.#latest];
     const mark = markOf(voter);
-    let vote = this.#find(voter, mark);
-    if (vote === undefined) {
-      vote = { voter, mark, seen, at, order };
-      this.#votes.push(vote);
-    } else {
-      vote.voter = voter;
-      vote.mark = mark;
-      vote.seen = seen;
-      vote.at = at;
-      vote.order = order;
-    }
-    this.#latest = vote;
-    return !isSame || this.#votes.length <= FEW_VOTERS;
+    const at = this.#find(voter, mark);
+    this.#marks[at] = mark;
+    this.#orders[at] = this.#votes++;
+    this.#voters[at] = voter;
+    this.#seen[at] = seen;
+    this.#latest = at;
+    this.#latestAt = now;
+    return !isSame || this.#seen.length <= FEW_VOTERS;
   }
 
-  /** The vote that a new one of `voter` takes the place of: its own, else the oldest; undefined while there is room. */
-  #find(voter: Endpoint, mark: number): Vote | undefined {
-    const votes = this.#votes;
-    let oldest: Vote | undefined;
-    for (let i = 0; i < votes.length; i++) {
-      const vote = votes[i];
-      if (vote.mark === mark && isSameVoter(vote.voter, voter)) return vote;
-      if (oldest === undefined || vote.order < oldest.order) oldest = vote;
+  /** The place of a vote of `voter`: where its last one is, else a free one, else that of the oldest. */
+  #find(voter: Endpoint, mark: number): number {
+    const marks = this.#marks, orders = this.#orders;
+    let oldest = 0;
+    for (let i = 0; i < marks.length; i++) {
+      if (marks[i] === mark && isSameVoter(this.#voters[i], voter)) return i;
+      if (orders[i] < orders[oldest]) oldest = i;
     }
-    return votes.length < VOTERS ? undefined : oldest;
+    return marks.length < VOTERS ? marks.length : oldest;
   }
 
   /**
@@ -87,9 +76,10 @@ export class AddressVotes {
    * one with the oldest vote.
    */
   leader(): { endpoint: Endpoint; votes: number; voters: number } | undefined {
-    const first = leading(this.#votes);
-    if (first === undefined) return undefined;
-    return { endpoint: first[0].seen, votes: first.length, voters: this.#votes.length };
+    const agreeing = this.#agreeing([...this.#seen.keys()]);
+    if (agreeing === undefined) return undefined;
+    const endpoint = this.#seen[agreeing[0]];
+    return { endpoint, votes: agreeing.length, voters: this.#seen.length };
   }
 
   /**
@@ -97,48 +87,53 @@ export class AddressVotes {
    * a neighbour behind the same router sees another address than the Internet does.
    */
   tally(family: Family): Tally | undefined {
-    let votes: Vote[] = [];
-    for (const vote of this.#votes) {
-      if (vote.voter.family !== family || vote.seen.family !== family) continue;
-      if (votes.length > 0 && isWider(votes[0].voter, vote.voter)) continue;
-      if (votes.length > 0 && isWider(vote.voter, votes[0].voter)) votes = [];
-      votes.push(vote);
+    const voters = this.#voters, seen = this.#seen;
+    let places: number[] = [];
+    for (let i = 0; i < seen.length; i++) {
+      if (voters[i].family !== family || seen[i].family !== family) continue;
+      if (places.length > 0 && isWider(voters[places[0]], voters[i])) continue;
+      if (places.length > 0 && isWider(voters[i], voters[places[0]])) places = [];
+      places.push(i);
     }
-    const agreeing = leading(votes);
+    const agreeing = this.#agreeing(places);
     if (agreeing === undefined) return undefined;
-    const latest = agreeing.sort((x, y) => y.order - x.order).slice(0, PORT_VOTERS);
-    const present = commonPort(latest.slice(0, PRESENT_VOTERS));
+    const latest = agreeing.reverse().slice(0, PORT_VOTERS);
+    const ports = latest.map((place) => seen[place].port);
+    const present = commonest(ports.slice(0, PRESENT_VOTERS));
     return {
-      endpoint: present.seen,
+      endpoint: seen[latest[present.index]],
       votes: agreeing.length,
-      voters: votes.length,
+      voters: places.length,
       portVoters: latest.length,
-      samePort: commonPort(latest).count,
-      by: latest.map(({ voter }) => voter),
-      at: latest[0].at,
+      samePort: commonest(ports).count,
+      by: latest.map((place) => voters[place]),
+      at: this.#latestAt,
     };
   }
-}
 
-/** The votes for the address that most of them name, the oldest first; of equals the one with the oldest vote. */
-function leading(votes: readonly Vote[]): Vote[] | undefined {
-  const byAddress = new Map<string, Vote[]>();
-  for (const vote of votes.toSorted((x, y) => x.order - y.order)) {
-    const same = byAddress.get(vote.seen.host);
-    if (same === undefined) byAddress.set(vote.seen.host, [vote]);
-    else same.push(vote);
+  /** Of these places those with the address that most of them name, the oldest first. */
+  #agreeing(places: number[]): number[] | undefined {
+    const byAddress = new Map<string, number[]>();
+    for (const place of places.sort((x, y) => this.#orders[x] - this.#orders[y])) {
+      const { host } = this.#seen[place];
+      const same = byAddress.get(host);
+      if (same === undefined) byAddress.set(host, [place]);
+      else same.push(place);
+    }
+    let best: number[] | undefined;
+    for (const same of byAddress.values()) if (same.length > (best?.length ?? 0)) best = same;
+    return best;
   }
-  let best: Vote[] | undefined;
-  for (const same of byAddress.values()) if (same.length > (best?.length ?? 0)) best = same;
-  return best;
 }
 
-/** What was seen at the port that most of these votes name, the first of equals, and how many name it. */
-function commonPort(votes: readonly Vote[]): { seen: Endpoint; count: number } {
-  const counts = votes.map(({ seen }) => {
-    return { seen, count: votes.filter((other) => other.seen.port === seen.port).length };
+/** Where the number is that most others equal, the first of several, and how many do. */
+function commonest(numbers: readonly number[]): { index: number; count: number } {
+  let index = 0, count = 0;
+  numbers.forEach((number, i) => {
+    const same = numbers.filter((other) => other === number).length;
+    if (same > count) index = i, count = same;
   });
-  return counts.reduce((most, next) => next.count > most.count ? next : most);
+  return { index, count };
 }
 
 function isSameVoter(x: Endpoint, y: Endpoint): boolean {

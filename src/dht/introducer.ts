@@ -55,8 +55,8 @@ export interface IntroducerNode {
   contacts(family: Family): Iterable<Contact>;
   contactAt(at: Endpoint, id: Id): Contact | undefined;
   drop(reason: Drop): void;
-  /** Counts the query that the writer holds, and sends it, by a socket of its own where one is given. */
-  sendWritten(method: Method, to: Endpoint, socket?: SpareSockets): void;
+  /** Counts the query that the writer holds, and sends it, by a spare socket where some are given. */
+  sendWritten(method: Method, to: Endpoint, sockets?: SpareSockets, index?: number): void;
   sendReply(to: Endpoint, query: Message, kind: "response" | "error"): void;
 }
 

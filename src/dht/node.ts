@@ -20,8 +20,8 @@ import { Contacts } from "./contacts.ts";
 import { OwnCoordinate } from "./coordinate.ts";
 import { Deadlines, type Millis } from "./deadlines.ts";
 import { PER_SUBNET } from "./diversity.ts";
-import type { Host, SpareSockets } from "./host.ts";
-import { Introducer, isOurs } from "./introducer.ts";
+import type { Host } from "./host.ts";
+import { Introducer, type IntroducerNode, isOurs } from "./introducer.ts";
 import {
   isItemError,
   type Item,
@@ -43,8 +43,8 @@ import {
 import { Membership, type Seed } from "./membership.ts";
 import { Nat, type NatState, type Prober } from "./nat.ts";
 import { PeerStore } from "./peer_store.ts";
-import { Punching, type ReachResult } from "./punching.ts";
-import { Queries, type Query } from "./queries.ts";
+import { Punching, type PunchingNode, type ReachResult } from "./punching.ts";
+import { Queries, whenDone } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
 import type { Found } from "./registration.ts";
@@ -92,7 +92,7 @@ export interface NodeOptions {
 /** A lookup over all families. */
 export interface FindResult {
   /** The k closest that answered, nearest first. */
-  readonly closest: readonly (Candidate & { id: Id })[];
+  readonly closest: readonly Placed[];
   readonly asked: readonly Candidate[];
   readonly startedAt: Millis;
   readonly hops: number;
@@ -155,8 +155,7 @@ export class DhtNode {
 
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
-  readonly #options: NodeOptions;
-  readonly #techniques: Techniques;
+  readonly #options: Required<NodeOptions>;
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
   readonly #contacts: Contacts;
@@ -166,13 +165,20 @@ export class DhtNode {
   readonly #limiter: RateLimiter;
   readonly #random: Random;
   readonly #nat: Nat;
-  readonly #punching: Punching;
-  readonly #introducer: Introducer;
+  /** Made when they are needed: most nodes never do. */
+  #madePunching: Punching | undefined;
+  #madeIntroducer: Introducer | undefined;
   /** Whether the reply in the making is not sent, but handed to whoever asked for it. */
   readonly #aside = { isHeldBack: false };
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
-    this.#options = options;
+    this.#options = {
+      techniques: ALL_TECHNIQUES,
+      perSubnet: PER_SUBNET,
+      nat: true,
+      relayRate: RELAY_RATE,
+      ...options,
+    };
     const self = { id: options.id };
     this.#self = self;
     const aside = this.#aside;
@@ -181,8 +187,6 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    const { techniques = ALL_TECHNIQUES, perSubnet = PER_SUBNET } = options;
-    this.#techniques = techniques;
     this.#nat = new Nat(
       {
         host,
@@ -193,7 +197,7 @@ export class DhtNode {
         changed: (state, at) => this.#onNat(state, at),
       },
       options.families,
-      options.readOnly ? "read_only" : options.nat === false ? "off" : "auto",
+      options.readOnly ? "read_only" : this.#options.nat ? "auto" : "off",
       this.#deadlines,
       this.#random,
       now,
@@ -210,7 +214,7 @@ export class DhtNode {
         noteNeighbour: (...change) => this.#replicator.noteNeighbour(...change),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      { ...options, techniques, perSubnet },
+      this.#options,
       this.#deadlines,
       this.#random,
       now,
@@ -229,7 +233,7 @@ export class DhtNode {
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
         noteMiss: (...miss) => contacts.noteMiss(...miss),
-        isAdaptive: techniques.adapt,
+        isAdaptive: this.#options.techniques.adapt,
       },
       WRITER,
       this.#random,
@@ -285,41 +289,6 @@ export class DhtNode {
       WRITER,
       this.#sendReply,
     );
-    const behindNats = {
-      host,
-      get id() {
-        return self.id;
-      },
-      client: options.client,
-      nat: this.#nat,
-      tokens: this.tokens,
-      peers: this.peers,
-      contacts: (family: Family) => contacts.tables[family]?.contacts() ?? [],
-      contact: (id: Id) => contacts.find(id),
-      contactAt: (at: Endpoint, id: Id) => contacts.at(at, id),
-      drop: (reason: Drop) => this.traffic.drop(reason),
-      seek: this.#seek,
-      query: this.#query,
-      send: (query: Query, at: Millis, done: (outcome: QueryOutcome, now: Millis) => void) =>
-        this.#queries.send(query, at, { onLate: () => {}, onOverdue: () => {}, done }),
-      sendWritten: (method: Method, to: Endpoint, socket?: SpareSockets) => {
-        const datagram = WRITER.done();
-        this.traffic.out.count(method, "query", datagram.length);
-        if (socket === undefined) host.send(datagram, to);
-        else socket.send(0, datagram, to);
-      },
-      sendReply: this.#sendReply,
-      answer: (query: Message, from: Endpoint, at: Millis) => this.#answerAside(query, from, at),
-    };
-    const { relayRate = RELAY_RATE } = options;
-    this.#introducer = new Introducer(behindNats, relayRate, WRITER, this.#random);
-    this.#punching = new Punching(
-      behindNats,
-      options.families,
-      WRITER,
-      this.#deadlines,
-      this.#random,
-    );
     this.#scheduleHousekeeping(now);
   }
 
@@ -335,22 +304,25 @@ export class DhtNode {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return Math.min(this.#deadlines.next, this.#queries.nextDeadline);
+    return Math.min(
+      this.#deadlines.next,
+      this.#queries.nextDeadline,
+      this.#contacts.nextDeadline,
+    );
   }
 
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
   get pending(): { queries: number; deadlines: number } {
-    return { queries: this.#queries.open, deadlines: this.#deadlines.size };
-  }
-
-  /** The share of our queries that were late of late: packets lost, nodes gone without notice. */
-  get lateShare(): number {
-    return this.#queries.lateShare;
+    return {
+      queries: this.#queries.open,
+      deadlines: this.#deadlines.size + this.#contacts.checks,
+    };
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
     this.#deadlines.run(now);
+    this.#contacts.tick(now);
     this.#queries.tick(now);
   }
 
@@ -397,7 +369,7 @@ export class DhtNode {
     this.#contacts.rebuild(now);
     this.host.emit({ type: "id", id: this.id, former, address: leader.endpoint });
     this.#membership.settle(now);
-    this.#punching.noteId(now);
+    this.#madePunching?.noteId(now);
   }
 
   // ---- operations
@@ -518,7 +490,7 @@ export class DhtNode {
     told: ReadonlyMap<string, { seq: number; age: number }>,
     now: Millis,
   ): void {
-    const { target, value, signed } = item;
+    const { target, signed } = item;
     const { seq } = signed!;
     const ages = [...told.values()].filter((one) => one.seq === seq && !Number.isNaN(one.age))
       .map((one) => one.age);
@@ -528,11 +500,7 @@ export class DhtNode {
       this.host.items.put(item, now, () => {}, age * 1000);
     }
     const stale = closest.filter(({ id }) => (told.get(`${id}`)?.seq ?? Infinity) < seq);
-    const args = (token: Uint8Array): [Method, QueryArguments] => [
-      "put",
-      { token, value, age, ...signed },
-    ];
-    this.#write(stale, args, [], () => false, now, () => {});
+    this.#write(stale, putsOf(item, age), [], () => false, now, () => {});
   }
 
   /** Who of the k closest nodes holds an item now, in which version, and how old each copy is. */
@@ -643,7 +611,7 @@ export class DhtNode {
     now: Millis,
     done: (result: Pick<PutResult, "stored" | "elapsed">, now: Millis) => void,
   ): void {
-    const { target, value } = item;
+    const { target } = item;
     const search = (at: Millis) =>
       this.put(target, undefined, undefined, () => item, at, (result, end) => {
         done({ stored: result.stored, elapsed: end - now }, end);
@@ -653,7 +621,7 @@ export class DhtNode {
     if (closest === undefined) return search(now);
     const here: Id[] = [];
     const elsewhere = () =>
-      this.#write(closest, (token) => ["put", { token, value }], here, () => false, now, (
+      this.#write(closest, putsOf(item), here, () => false, now, (
         stored,
         _,
         at,
@@ -799,11 +767,7 @@ export class DhtNode {
       }
       const closest = result.closest.slice(0, k).filter(({ id }) => !holders.has(`${id}`));
       const age = Math.round((at - item.storedAt) / 1000);
-      const args = (token: Uint8Array): [Method, QueryArguments] => [
-        "put",
-        { token, value: item.value, age, ...signed },
-      ];
-      this.#write(closest, args, [], () => false, at, (stored, _, end) => {
+      this.#write(closest, putsOf(item, age), [], () => false, at, (stored, _, end) => {
         if (stored.length > 0) {
           this.host.emit({ type: "data.replicate", item, to: stored });
         }
@@ -907,14 +871,16 @@ export class DhtNode {
       bootstrap,
       now,
       own: this.id,
-      perSubnet: this.#options.perSubnet ?? PER_SUBNET,
+      perSubnet: this.#options.perSubnet,
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
         this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
-      techniques: this.#techniques,
-      hurryToBits: how.isHurried && this.#techniques.hurry ? table.bucketCount - 1 : undefined,
+      techniques: this.#options.techniques,
+      hurryToBits: how.isHurried && this.#options.techniques.hurry
+        ? table.bucketCount - 1
+        : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);
@@ -922,7 +888,7 @@ export class DhtNode {
       },
       onEnd: (result, at) => {
         this.lookups.active--;
-        this.lookups.record(result, k);
+        this.lookups.record(result, k, this.id);
         this.host.emit({
           type: "lookup",
           lookup: {
@@ -961,8 +927,9 @@ export class DhtNode {
   #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
     this.traffic.in.count(query.method!, "query", query.packet.length);
     if (this.#nat.isWatching) this.#nat.noteArrived(from, query.method === "dm_probe", now);
-    if (this.#punching.isReaching) this.#punching.noteQuery(query, from, now);
-    if (this.#nat.isReadOnly(from.family) && !this.#punching.admits(query, from, now)) {
+    const punching = this.#madePunching;
+    if (punching?.isReaching) punching.noteQuery(query, from, now);
+    if (this.#nat.isReadOnly(from.family) && !punching?.admits(query, from, now)) {
       return this.traffic.drop("read_only");
     }
     if (!this.#limiter.allow(from, now)) return this.traffic.drop("rate_limited");
@@ -990,7 +957,7 @@ export class DhtNode {
 
   /** Nodes at which we have registered, so that they introduce others to us. */
   get introducers(): number {
-    return this.#punching.places;
+    return this.#madePunching?.places ?? 0;
   }
 
   /** Finds out anew whether strangers can reach us. */
@@ -1026,7 +993,8 @@ export class DhtNode {
 
   #onNat(state: NatState, now: Millis): void {
     this.host.emit({ type: "nat", state });
-    this.#punching.noteNat(state, now);
+    if (state.reachable === false) this.#punching.noteNat(state, now);
+    else this.#madePunching?.noteNat(state, now);
   }
 
   /** Queries of this project's extensions for nodes behind NATs. */
@@ -1040,6 +1008,50 @@ export class DhtNode {
     } else if (method === "dm_probe" && values !== undefined) {
       this.#introducer.probe(query, from, now);
     }
+  }
+
+  get #punching(): Punching {
+    const { families } = this.#options;
+    const random = this.#random;
+    this.#madePunching ??= new Punching(this.#hidden, families, WRITER, this.#deadlines, random);
+    return this.#madePunching;
+  }
+
+  get #introducer(): Introducer {
+    const { relayRate } = this.#options;
+    this.#madeIntroducer ??= new Introducer(this.#hidden, relayRate, WRITER, this.#random);
+    return this.#madeIntroducer;
+  }
+
+  /** What serves nodes that strangers can't reach needs this of the node. */
+  get #hidden(): PunchingNode & IntroducerNode {
+    const { host, client, tokens, peers } = this;
+    const self = this.#self, contacts = this.#contacts;
+    return {
+      get id() {
+        return self.id;
+      },
+      host,
+      client,
+      tokens,
+      peers,
+      nat: this.#nat,
+      contacts: (family) => contacts.tables[family]?.contacts() ?? [],
+      contact: (id) => contacts.find(id),
+      contactAt: (at, id) => contacts.at(at, id),
+      drop: (reason) => this.traffic.drop(reason),
+      seek: (...search) => this.#seek(...search),
+      query: this.#query,
+      send: (query, now, done) => this.#queries.send(query, now, whenDone(done)),
+      sendWritten: (method, to, sockets?, index = 0) => {
+        const datagram = WRITER.done();
+        this.traffic.out.count(method, "query", datagram.length);
+        if (sockets === undefined) host.send(datagram, to);
+        else sockets.send(index, datagram, to);
+      },
+      sendReply: this.#sendReply,
+      answer: (...query) => this.#answerAside(...query),
+    };
   }
 
   /** Our reply to a query that did not come from its sender, and is not answered there; undefined where it is late. */
@@ -1065,13 +1077,13 @@ export class DhtNode {
     }, (at) => done(found, at));
   }
 
-  readonly #seek = (
+  #seek(
     family: Family | undefined,
     target: Id,
     now: Millis,
     onFound: (found: Found, now: Millis) => boolean,
     onEnd: (now: Millis) => void,
-  ): void => {
+  ): void {
     const hear = ({ id, token, values, client }: Message, candidate: Candidate, at: Millis) => {
       if (id === undefined) return false;
       const { endpoint, rtt } = candidate;
@@ -1083,7 +1095,7 @@ export class DhtNode {
     }
     const end = (_: LookupResult, at: Millis) => onEnd(at);
     this.#prepare(family, target, "get_peers", [], now, hear, end).start();
-  };
+  }
 
   readonly #query = (
     method: Method,
@@ -1093,8 +1105,7 @@ export class DhtNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ): void => {
-    const watcher = { onLate: () => {}, onOverdue: () => {}, done };
-    this.#queries.send({ method, to, args, expected }, now, watcher);
+    this.#queries.send({ method, to, args, expected }, now, whenDone(done));
   };
 }
 
@@ -1139,6 +1150,11 @@ interface Manner {
   readonly seesTo?: boolean;
   /** Begins with what other lookups of the batch have found, and adds to it. */
   readonly batch?: Batch;
+}
+
+/** Puts an item with each node's token; `age`: how many seconds ago its owner did. */
+function putsOf({ value, signed }: Item, age?: number) {
+  return (token: Uint8Array): [Method, QueryArguments] => ["put", { token, value, age, ...signed }];
 }
 
 /** What finding nodes, and then so many puts, have cost; of a query's bytes about as much as there are. */

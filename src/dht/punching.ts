@@ -15,6 +15,7 @@ import {
 import { Allowance } from "./allowance.ts";
 import type { Contact } from "./contact.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import type { SpareSockets } from "./host.ts";
 import { MAX_PASSED_BYTES } from "./introducer.ts";
 import type { QueryOutcome } from "./lookup.ts";
 import type { Nat, NatState } from "./nat.ts";
@@ -78,8 +79,8 @@ export interface PunchingNode extends RegistrationNode {
   contact(id: Id): Contact | undefined;
   drop(reason: Drop): void;
   send(query: Query, now: Millis, done: (outcome: QueryOutcome, now: Millis) => void): void;
-  /** Counts and sends the query that the writer holds. */
-  sendWritten(method: Method, to: Endpoint): void;
+  /** Counts the query that the writer holds, and sends it, by a spare socket where some are given. */
+  sendWritten(method: Method, to: Endpoint, sockets?: SpareSockets, index?: number): void;
   /** Our reply to a query from `from`, valid until the next message is written; undefined where it takes its time. */
   answer(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined;
 }

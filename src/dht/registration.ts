@@ -86,6 +86,7 @@ export class Registration {
   /** Counts up with each start and stop: what was asked for before does not count after. */
   #run = 0;
   #next: Deadline | undefined;
+  #nextAt: Millis = Infinity;
   #retryMs = RETRY_MS;
 
   constructor(node: RegistrationNode, family: Family, deadlines: Deadlines, random: Random) {
@@ -138,6 +139,7 @@ export class Registration {
   }
 
   #refresh(now: Millis): void {
+    this.#nextAt = Infinity;
     const run = ++this.#run;
     const found: Found[] = [];
     this.#node.seek(this.#family, this.#node.id, now, (one) => {
@@ -166,8 +168,8 @@ export class Registration {
 
   #later(ms: Millis, now: Millis): void {
     this.#deadlines.cancel(this.#next);
-    const at = now + ms * (1 + this.#random.fraction() / 4);
-    this.#next = this.#deadlines.schedule(at, (due) => this.#refresh(due));
+    this.#nextAt = now + ms * (1 + this.#random.fraction() / 4);
+    this.#next = this.#deadlines.schedule(this.#nextAt, (due) => this.#refresh(due));
   }
 
   /** As many as are missing, of the contacts that answer, from different subnets. */
@@ -243,8 +245,7 @@ export class Registration {
     const place = this.at(endpoint);
     if (place === undefined) return;
     this.#leave(place);
-    const soon = now + RETRY_MS;
-    if (this.#next !== undefined && this.#next.at > soon) this.#later(RETRY_MS / 2, now);
+    if (this.#nextAt > now + RETRY_MS) this.#later(RETRY_MS / 2, now);
   }
 
   #leave(place: Place): void {
