@@ -309,7 +309,9 @@ export class Nat {
   /** Tells of changes, once. */
   #tell(state: State, now: Millis): void {
     const { external, type, reachable, readOnly } = state;
-    const told = `${external} ${type} ${reachable} ${readOnly}`;
+    // Behind a symmetric NAT each peer sees another port: that is no news.
+    const seen = type === "symmetric" ? external?.host : external;
+    const told = `${seen} ${type} ${reachable} ${readOnly}`;
     if (told === state.told) return;
     state.told = told;
     this.#node.changed(state.snapshot(this.#node.votes.tally(state.family)), now);

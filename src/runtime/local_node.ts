@@ -44,6 +44,8 @@ import {
   type ReplicasResult,
 } from "../dht/node.ts";
 import type { Seed } from "../dht/membership.ts";
+import type { NatState } from "../dht/nat.ts";
+import type { ReachResult } from "../dht/punching.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
 import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
@@ -56,6 +58,7 @@ import { CLIENT, clientName, VERSION } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
+import { natReport, natSummary, natText } from "./nat_report.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { Publications, type StoredPart } from "./publications.ts";
@@ -430,6 +433,8 @@ export class LocalNode implements NodeService, ItemNetwork {
           "Peers see this node at {address}: its id is now {id}, which fits that (BEP 42); it was {former}",
           { id: `${event.id}`, former: `${event.former}`, address: event.address.host },
         );
+      case "nat":
+        return this.#onNat(event.state);
       case "peer.join":
         this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
@@ -453,6 +458,15 @@ export class LocalNode implements NodeService, ItemNetwork {
           from: event.from.toString(),
         });
     }
+  }
+
+  #onNat(state: NatState): void {
+    const { external, family, type, reachable, readOnly } = state;
+    const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
+    if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
+    const text = natText(state);
+    if (external.scope === "global") this.#log.info("{text}", { text });
+    else this.#log.debug("{text}", { text });
   }
 
   #onBootstrap(state: "joined" | "failed", contacts: number): void {
@@ -543,7 +557,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   stats(): StatsReport {
-    const { traffic, lookups, tables, votes, peers: announced } = this.#node;
+    const { traffic, lookups, tables, peers: announced } = this.#node;
     const at = now();
     const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
     for (const contact of this.#node.contacts()) peers[contact.health]++;
@@ -553,7 +567,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
     }
     const latency = lookups.latency();
-    const leader = votes.leader();
+    const nats = this.#node.nat.map(natReport);
     const rates = this.#rates();
     return {
       nodeId: this.nodeId,
@@ -603,10 +617,9 @@ export class LocalNode implements NodeService, ItemNetwork {
       },
       nat: {
         mode: this.#config.nat,
-        externalAddress: leader?.endpoint.toString() ?? null,
-        votes: leader?.votes ?? 0,
-        type: "unknown",
-        reachable: null,
+        ...natSummary(nats),
+        introducers: this.#node.introducers,
+        families: nats,
         mapping: null,
       },
     };
@@ -682,22 +695,15 @@ export class LocalNode implements NodeService, ItemNetwork {
   async ping(id: string): Promise<PingReport> {
     const wanted = parseId(id);
     if (wanted.equals(this.#node.id)) {
-      return { outcome: "pong", nodeId: id, address: this.address, rttMs: 0, health: "healthy" };
+      const self = { nodeId: id, address: this.address, rttMs: 0, health: "healthy" } as const;
+      return { outcome: "pong", ...self, via: "direct" };
     }
-    const endpoint = this.#node.contact(wanted)?.endpoint ?? await this.#locate(wanted);
-    if (endpoint === undefined) return { outcome: "unknown" };
-    const address = endpoint.toString();
-    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
-    if (result.kind === "timeout" || !result.id.equals(wanted)) {
-      return { outcome: "timeout", address };
-    }
+    const result = await this.#ask<ReachResult>((at, done) => this.#node.reach(wanted, at, done));
+    if (result.kind === "unknown") return { outcome: "unknown" };
+    const address = result.endpoint.toString();
+    if (result.kind === "timeout") return { outcome: "timeout", address };
     const health = this.#node.contact(wanted)?.health ?? "healthy";
-    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health };
-  }
-
-  async #locate(id: Id): Promise<Endpoint | undefined> {
-    const { closest } = await this.#ask<FindResult>((at, done) => this.#node.find(id, at, done));
-    return closest.find((candidate) => candidate.id.equals(id))?.endpoint;
+    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health, via: result.way };
   }
 
   async find(id: string): Promise<LookupReport> {
