@@ -67,6 +67,9 @@ const PASSED_MS = 2_000;
 /** Endpoints that are pinged for one node, and of one introducer's: strangers tell of them. */
 const MAX_ENDPOINTS = 4, ENDPOINTS_OF_ONE = 2;
 
+/** Further ports of these that are pinged because queries of the node came from there. */
+const MAX_MET = 4;
+
 /** A way that was used within this still stands; so many are remembered. */
 const WAY_MS = 25_000, MAX_WAYS = 64;
 
@@ -112,7 +115,9 @@ interface KnownWay {
 
 /** A search for a way to one node. */
 class Attempt {
+  /** Where others say that it is, and where its own queries came from. */
   readonly endpoints: Endpoint[] = [];
+  readonly met: Endpoint[] = [];
   /** Endpoints to which its id is not bound (BEP 42), each with who tells of it: anybody could say so. */
   readonly doubtful: [Found, Endpoint][] = [];
   readonly introducers: Introducer[] = [];
@@ -280,11 +285,10 @@ export class Punching {
   noteQuery({ id }: Message, from: Endpoint, now: Millis): void {
     const attempt = id && this.#attempts.get(id.toString());
     if (attempt === undefined) return;
-    if (!attempt.endpoints.some((endpoint) => endpoint.sameAddress(from))) return;
-    if (!attempt.endpoints.some((endpoint) => endpoint.equals(from))) {
-      if (attempt.endpoints.length >= MAX_ENDPOINTS) return;
-      attempt.endpoints.push(from);
-    }
+    const { endpoints, met } = attempt;
+    if (!endpoints.some((endpoint) => endpoint.sameAddress(from))) return;
+    if (met.length >= MAX_MET || met.some((endpoint) => endpoint.equals(from))) return;
+    met.push(from);
     this.#ping(attempt, from, false, now);
   }
 
