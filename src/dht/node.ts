@@ -938,7 +938,8 @@ export class DhtNode {
   }
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
-    if (!this.#queries.receive(reply, from, now)) this.#drop("unmatched", reply.packet);
+    if (this.#queries.receive(reply, from, now)) return;
+    if (!this.#madePunching?.noteReply(reply, from, now)) this.#drop("unmatched", reply.packet);
   }
 
   readonly #sendReply = (to: Endpoint, { method }: Echo, kind: "response" | "error"): void => {
@@ -1050,6 +1051,7 @@ export class DhtNode {
         else sockets.send(index, datagram, to);
       },
       sendReply: this.#sendReply,
+      receive: (...packet) => this.receive(...packet),
       answer: (...query) => this.#answerAside(...query),
     };
   }

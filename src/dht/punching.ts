@@ -13,9 +13,9 @@ import {
   writeResponse,
 } from "../krpc/message.ts";
 import { Allowance } from "./allowance.ts";
+import { type BurstNode, openPorts, PortProbes } from "./burst.ts";
 import type { Contact } from "./contact.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
-import type { SpareSockets } from "./host.ts";
 import { MAX_PASSED_BYTES } from "./introducer.ts";
 import type { QueryOutcome } from "./lookup.ts";
 import type { Nat, NatState } from "./nat.ts";
@@ -23,6 +23,7 @@ import type { Query } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { type Found, Registration, type RegistrationNode } from "./registration.ts";
 import { isSecureId } from "./secure_id.ts";
+import type { Tokens } from "./tokens.ts";
 import type { Drop } from "./traffic.ts";
 
 /**
@@ -61,6 +62,15 @@ const PUNCH_MS = 2_000;
 /** Where both sides are symmetric hardly any hole can open: so much is left to the pings. */
 const HARDLY_MS = 400;
 
+/** Once many ports are opened and tried it may take longer. */
+const BURST_MS = 2_200;
+
+/** Bursts of many packets to one address, ours and those that others ask of us: one at a time, and so many a minute. */
+const BURSTS_A_MINUTE = 3;
+
+/** Ports that were opened are closed after this, the one that has met the other too. */
+const PORTS_OPEN_MS = 120_000;
+
 /** A message that is passed on is given up after this. */
 const PASSED_MS = 2_000;
 
@@ -77,13 +87,14 @@ const WAY_MS = 25_000, MAX_WAYS = 64;
 const NAT_CODE = { unknown: 0, reachable: 1, endpoint_independent: 2, symmetric: 3 } as const;
 
 /** What this part needs of the node. */
-export interface PunchingNode extends RegistrationNode {
+export interface PunchingNode extends RegistrationNode, BurstNode {
+  readonly id: Id;
+  readonly client: number;
   readonly nat: Nat;
+  readonly tokens: Tokens;
   contact(id: Id): Contact | undefined;
   drop(reason: Drop): void;
   send(query: Query, now: Millis, done: (outcome: QueryOutcome, now: Millis) => void): void;
-  /** Counts the query that the writer holds, and sends it, by a spare socket where some are given. */
-  sendWritten(method: Method, to: Endpoint, sockets?: SpareSockets, index?: number): void;
   /** Our reply to a query from `from`, valid until the next message is written; undefined where it takes its time. */
   answer(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined;
 }
@@ -104,6 +115,22 @@ interface Passed {
   readonly done: (answer: Message | undefined, now: Millis) => void;
 }
 
+/** A message that was passed on to us: whom it is from, who passed it on, and with what we answer by that way. */
+interface Sender {
+  readonly sender: Endpoint;
+  readonly via: Endpoint;
+  readonly token: Uint8Array;
+}
+
+/** Many packets to one address, under way. */
+interface Burst {
+  /** Whom it is for. */
+  readonly other: Id;
+  readonly address: Endpoint;
+  readonly probes: PortProbes | undefined;
+  stop(): void;
+}
+
 /** How a node was reached last. */
 interface KnownWay {
   readonly way: Way;
@@ -122,6 +149,8 @@ class Attempt {
   readonly doubtful: [Found, Endpoint][] = [];
   readonly introducers: Introducer[] = [];
   readonly timers = new Set<Deadline>();
+  /** That of them which ends the waiting for a hole. */
+  relay: Deadline | undefined = undefined;
   introductions = 0;
   /** The introducer by way of which it answered. */
   answered: Introducer | undefined = undefined;
@@ -148,6 +177,8 @@ export class Punching {
   readonly #attempts = new Map<string, Attempt>();
   readonly #passed = new Map<number, Passed>();
   readonly #ways = new Map<string, KnownWay>();
+  readonly #bursts = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
+  #burst: Burst | undefined;
 
   constructor(
     node: PunchingNode,
@@ -185,7 +216,8 @@ export class Punching {
   // ---- being reached
 
   /** Whether we answer a query though strangers get no answers: its sender was introduced to us. */
-  admits({ method, token }: Message, from: Endpoint, now: Millis): boolean {
+  admits({ id, method, token }: Message, from: Endpoint, now: Millis): boolean {
+    if (this.#burst !== undefined && id !== undefined) this.#hasMet(id, from);
     if (method === "dm_pass" && token === undefined) return true;
     if (this.#introduced.size === 0) return false;
     const { host } = from;
@@ -219,11 +251,11 @@ export class Punching {
   #meet(
     inner: Message,
     outer: Message,
-    back: { readonly sender: Endpoint; readonly via: Endpoint; readonly token: Uint8Array },
+    back: Sender,
     now: Millis,
   ): void {
-    const { sender } = back;
-    const { id, client, nat } = this.#node;
+    const { sender, via } = back;
+    const { id, client, nat, tokens } = this.#node;
     this.#admit(sender, now);
     // One, and small: whoever made us send it has sent more.
     writeQuery(this.#writer, "dm_punch", this.#random.word(), id, client, true, {});
@@ -231,9 +263,55 @@ export class Punching {
       nat.noteSent(sender);
       this.#node.sendWritten("dm_punch", sender);
     } else this.#node.drop("would_amplify");
-    const values = { natType: this.#natCode(sender.family) };
-    writeResponse(this.#writer, inner, sender, id, client, values, true);
+    const natType = this.#natCode(sender.family);
+    const isLopsided = (natType === NAT_CODE.symmetric) !== (inner.natType === NAT_CODE.symmetric);
+    let token: Uint8Array | undefined, values: Endpoint[] | undefined;
+    // Many packets go only to who proves, by another node that we choose, that its address is its own.
+    const claimed = sender.withPort(0);
+    if (isLopsided && inner.token === undefined) {
+      const witness = this.#registrations[sender.family]!.witness(via)?.endpoint;
+      if (witness !== undefined) {
+        token = tokens.issueReturn(claimed, witness, now);
+        values = [witness];
+      }
+    } else if (isLopsided && tokens.verifyReturn(inner.token!, claimed, via, now)) {
+      const proof = inner.token!.slice();
+      if (this.#startBurst(inner.id!, sender, natType === NAT_CODE.symmetric, now)) token = proof;
+    }
+    writeResponse(this.#writer, inner, sender, id, client, { natType, token, values }, true);
     this.#passBack(this.#writer.done(), back);
+  }
+
+  /** Opens many ports towards `to`, or tries many of that address; false where it can't, or not now. */
+  #startBurst(other: Id, to: Endpoint, isSymmetric: boolean, now: Millis): boolean {
+    if (this.#burst !== undefined || !this.#bursts.take(now)) return false;
+    const writer = this.#writer, deadlines = this.#deadlines, random = this.#random;
+    const end = () => {
+      if (this.#burst?.other === other) this.#burst = undefined;
+    };
+    if (!isSymmetric) {
+      const probes = new PortProbes(this.#node, to, writer, deadlines, random, end);
+      this.#burst = { other, address: to, probes, stop: () => probes.stop() };
+      probes.start(now);
+      return true;
+    }
+    const isMet = { yet: false };
+    const sockets = openPorts(this.#node, to, other, writer, random, () => {
+      isMet.yet = true;
+      end();
+    });
+    if (sockets === undefined) return false;
+    const stop = () => {
+      end();
+      if (!isMet.yet) sockets.close();
+    };
+    this.#burst = { other, address: to, probes: undefined, stop };
+    deadlines.schedule(now + BURST_MS, stop);
+    deadlines.schedule(now + PORTS_OPEN_MS, () => {
+      sockets.close();
+      this.#ways.delete(other.toString());
+    });
+    return true;
   }
 
   #admit({ host }: Endpoint, now: Millis): void {
@@ -244,14 +322,7 @@ export class Punching {
     }
   }
 
-  #passBack(
-    answer: Uint8Array,
-    { sender, via, token }: {
-      readonly sender: Endpoint;
-      readonly via: Endpoint;
-      readonly token: Uint8Array;
-    },
-  ): void {
+  #passBack(answer: Uint8Array, { sender, via, token }: Sender): void {
     if (answer.length > MAX_PASSED_BYTES) return;
     const { id, client } = this.#node;
     const args = { token, values: [sender], value: bencodeBytes(answer) };
@@ -274,6 +345,12 @@ export class Punching {
     }
   }
 
+  /** A packet has come from a node for which a burst is under way: enough of that. */
+  #hasMet(id: Id, from: Endpoint): void {
+    const { probes, other, address } = this.#burst!;
+    if (other.equals(id) && address.sameAddress(from)) probes?.stop();
+  }
+
   // ---- reaching others
 
   /** Whether queries that come in are to be shown to `noteQuery`. */
@@ -284,7 +361,20 @@ export class Punching {
   /** A query that came in: where it is of a node that we try to reach, its hole is open, maybe at another port. */
   noteQuery({ id }: Message, from: Endpoint, now: Millis): void {
     const attempt = id && this.#attempts.get(id.toString());
-    if (attempt === undefined) return;
+    if (attempt !== undefined) this.#meetAt(attempt, from, now);
+  }
+
+  /** A reply that no query waits for: one of the ports that were tried is that of the other side. */
+  noteReply({ id, packet, tidStart, tidEnd }: Message, from: Endpoint, now: Millis): boolean {
+    const probes = this.#burst?.probes;
+    if (probes === undefined || id === undefined || tidEnd - tidStart !== 4) return false;
+    if (word(packet, tidStart) !== probes.tid || !probes.to.sameAddress(from)) return false;
+    const attempt = this.#attempts.get(id.toString());
+    if (attempt !== undefined) this.#meetAt(attempt, from, now);
+    return attempt !== undefined;
+  }
+
+  #meetAt(attempt: Attempt, from: Endpoint, now: Millis): void {
     const { endpoints, met } = attempt;
     if (!endpoints.some((endpoint) => endpoint.sameAddress(from))) return;
     if (met.length >= MAX_MET || met.some((endpoint) => endpoint.equals(from))) return;
@@ -416,6 +506,7 @@ export class Punching {
       attempt.answered = introducer;
       const areSymmetric = answer.natType === NAT_CODE.symmetric &&
         args.natType === NAT_CODE.symmetric;
+      this.#askWitness(attempt, introducer, answer, args.natType, at);
       const limit = areSymmetric ? HARDLY_MS : PUNCH_MS;
       for (const ms of PINGS_MS) {
         if (ms < limit) {
@@ -426,14 +517,62 @@ export class Punching {
           });
         }
       }
-      this.#later(attempt, limit, at, (due) => {
-        const others = introducers.filter((other) => other !== introducer);
-        this.#relay(attempt, [introducer, ...others], due, (end) => this.#fail(attempt, end));
-      });
+      this.#relayLater(attempt, limit, at);
     });
     if (attempt.introductions >= MAX_INTRODUCTIONS) return;
     this.#later(attempt, AGAIN_MS, now, (due) => {
       if (attempt.answered === undefined) this.#introduce(attempt, due);
+    });
+  }
+
+  /** Takes the way by a third node, if no other has been found by then. */
+  #relayLater(attempt: Attempt, ms: Millis, now: Millis): void {
+    const { answered, introducers } = attempt;
+    if (attempt.relay !== undefined) this.#deadlines.cancel(attempt.relay);
+    attempt.timers.delete(attempt.relay!);
+    attempt.relay = this.#later(attempt, ms, now, (due) => {
+      const others = introducers.filter((other) => other !== answered);
+      this.#relay(attempt, [answered!, ...others], due, (end) => this.#fail(attempt, end));
+    });
+  }
+
+  /**
+   * The other can be met if one of us tries many ports. It wants us introduced by a node of its own choice first, which
+   * tells us as well whether its address is its own: two nodes have verified that then.
+   */
+  #askWitness(
+    attempt: Attempt,
+    { endpoint: introducer, sees }: Introducer,
+    { token: proof, values }: Message,
+    natType: number,
+    now: Millis,
+  ): void {
+    const { target } = attempt;
+    const witness = values?.[0];
+    if (witness === undefined || proof === undefined || this.#burst !== undefined) return;
+    if (witness.family !== introducer.family || witness.sameAddress(introducer)) return;
+    if (!mayRefer(introducer, witness)) return;
+    const isSymmetric = natType === NAT_CODE.symmetric;
+    const kept = proof.slice();
+    attempt.open++;
+    this.#node.query("get_peers", witness, { infoHash: target }, undefined, now, (outcome, at) => {
+      attempt.open--;
+      if (attempt.isOver || outcome.kind !== "response") return this.#settle(attempt, at);
+      const { id, token, values } = outcome.message;
+      const there = values?.find((endpoint) => endpoint.sameAddress(sees));
+      if (id === undefined || token === undefined || there === undefined) return;
+      // First our ports are opened, or the other would try them too soon.
+      if (isSymmetric && !this.#startBurst(target, sees, true, at)) return;
+      const via = { id, endpoint: witness, token: token.slice(), sees: there };
+      this.#relayLater(attempt, BURST_MS, at);
+      attempt.open++;
+      this.#pass(via, target, "dm_punch", { natType, token: kept }, at, (answer, end) => {
+        attempt.open--;
+        if (attempt.isOver) return;
+        const isWilling = answer?.type === "r" && answer.token !== undefined;
+        if (!isWilling) this.#relayLater(attempt, 0, end);
+        else if (!isSymmetric) this.#startBurst(target, sees, false, end);
+      });
     });
   }
 
@@ -498,12 +637,13 @@ export class Punching {
     passed.done(inner, now);
   }
 
-  #later(attempt: Attempt, ms: Millis, now: Millis, run: (now: Millis) => void): void {
+  #later(attempt: Attempt, ms: Millis, now: Millis, run: (now: Millis) => void): Deadline {
     const timer = this.#deadlines.schedule(now + ms, (due) => {
       attempt.timers.delete(timer);
       if (!attempt.isOver) run(due);
     });
     attempt.timers.add(timer);
+    return timer;
   }
 
   /** Ends an attempt of which nothing more is to be expected. */
@@ -542,6 +682,7 @@ export class Punching {
     attempt.isOver = true;
     this.#attempts.delete(attempt.target.toString());
     for (const timer of attempt.timers) this.#deadlines.cancel(timer);
+    if (this.#burst?.other === attempt.target) this.#burst.stop();
     for (const listener of attempt.listeners) listener(result, now);
   }
 }

@@ -84,6 +84,8 @@ for (
     ["port-restricted", "address-restricted", "punched"],
     ["symmetric", "address-restricted", "punched"],
     ["address-restricted", "symmetric", "punched"],
+    ["symmetric", "port-restricted", "punched"],
+    ["port-restricted", "symmetric", "punched"],
     ["symmetric", "symmetric", "relayed"],
   ] as readonly [Kind, Kind, string][]
 ) {
