@@ -5,6 +5,7 @@ import { type Config, describeEntry } from "../config.ts";
 import type {
   LookupReport,
   MappingReport,
+  NatReport,
   PeerDetail,
   PeerReport,
   Progress,
@@ -240,6 +241,9 @@ export function statsView(
       votes: nat.votes,
       type: nat.type,
       reachable: nat.reachable,
+      read_only: nat.readOnly,
+      introducers: nat.introducers,
+      families: nat.families.map(natFamilyView),
       mapping: mappingView(nat.mapping),
       pinhole: mappingView(nat.pinhole),
     },
@@ -257,6 +261,34 @@ function mappingView(report: MappingReport | null): StatsView["nat"]["mapping"] 
     lease_s: leaseS,
     since: since === null ? null : timeText(since),
     renewed_at: renewedAt === null ? null : timeText(renewedAt),
+  };
+}
+
+/** What is held to be so of one address family. */
+export function natFamilyView(
+  report: NatReport,
+): z.output<typeof StatsResponse>["nat"]["families"][number] {
+  const { family, externalAddress, type, reachable, readOnly, evidence } = report;
+  const optional = (ms: number | null) => ms === null ? null : timeText(ms);
+  return {
+    family,
+    external_address: externalAddress,
+    type,
+    reachable,
+    read_only: readOnly,
+    evidence: {
+      votes: evidence.votes,
+      voters: evidence.voters,
+      port_voters: evidence.portVoters,
+      same_port: evidence.samePort,
+      voted_by: evidence.votedBy,
+      voted_at: optional(evidence.votedAt),
+      reason: evidence.reason,
+      checked_at: optional(evidence.checkedAt),
+      probes: evidence.probes,
+      missed: evidence.missed,
+      arrived_from: evidence.arrivedFrom,
+    },
   };
 }
 
@@ -294,6 +326,7 @@ function configView(config: Config): StatsView["config"] {
     max_value_size: config.maxValueSize,
     storage_limit: config.storageLimit,
     nat: config.nat,
+    relay: config.relay,
     allow_net: allowNet.mode === "list"
       ? allowNet.entries.map(describeEntry)
       : allowNet.mode === "any",

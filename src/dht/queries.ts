@@ -4,12 +4,12 @@ import type { Writer } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import { type Message, type Method, type QueryArguments, writeQuery } from "../krpc/message.ts";
-import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
-import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
+import { Agenda, type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
+import type { Nat } from "./nat.ts";
 import type { Random } from "./random.ts";
 import type { Traffic } from "./traffic.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
@@ -43,9 +43,8 @@ export interface QuerySender {
   readonly host: Host;
   readonly id: Id;
   readonly client: number;
-  readonly readOnly: boolean;
   readonly traffic: Traffic;
-  readonly votes: AddressVotes;
+  readonly nat: Nat;
   readonly coordinate: OwnCoordinate;
   /** The contact that is expected at an endpoint, if it is one. */
   contactAt(to: Endpoint, id: Id): Contact | undefined;
@@ -73,27 +72,37 @@ export interface Query {
   readonly expected: Id | undefined;
   /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
   readonly rtt?: number;
+  /** It is not sent a second time, and likely not answered: that tells nothing of other queries. */
+  readonly isOnce?: boolean;
 }
 
 /** Our coordinate, as an argument of a query: written there when the query is. */
 export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** A query without an outcome. */
-interface Pending extends Transaction {
+/** A watcher that wants nothing but the outcome. */
+export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
+  return { onLate: ignore, onOverdue: ignore, done };
+}
+
+const ignore = () => {};
+
+/** A query without an outcome; in an agenda until the next thing that happens to it if no answer comes. */
+interface Pending extends Transaction, Due {
   readonly query: Query;
   readonly watcher: QueryWatcher;
   readonly startedAt: Millis;
   readonly lateAfter: number;
   /** When it was sent for the second time; NaN before. */
   lateAt: Millis;
-  deadline: Deadline | undefined;
+  /** What happens to it next. */
+  then: (pending: Pending, now: Millis) => void;
 }
 
 export class Queries {
   readonly #node: QuerySender;
   readonly #writer: Writer;
   /** Apart from the node's other deadlines: these are few, and nearly all of them are cancelled. */
-  readonly #deadlines = new Deadlines();
+  readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending>();
   /** First answers of nodes of which nothing was known. */
@@ -120,12 +129,16 @@ export class Queries {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return this.#deadlines.next;
+    return this.#agenda.next;
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
-    this.#deadlines.run(now);
+    for (let due = this.#agenda.take(now); due !== undefined; due = this.#agenda.take(now)) {
+      // Late by our own fault: our process could not look at answers until now.
+      if (now - due.dueAt > STALL_MS) this.#schedule(due, now + due.lateAfter, due.then);
+      else due.then(due, now);
+    }
   }
 
   /** Sends a query, once more when no answer comes in time. */
@@ -143,27 +156,30 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
-      deadline: undefined,
+      then: this.#late,
+      dueAt: now + lateAfter,
+      place: NOWHERE,
+      order: 0,
     };
-    this.#schedule(pending, now + lateAfter, this.#late);
+    this.#agenda.add(pending);
     this.#transactions.add(pending);
     this.#write(pending);
   }
 
-  /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
+  /** Runs `then` when `at` has come. */
   #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
-    pending.deadline = this.#deadlines.schedule(at, (due) => {
-      if (due - at > STALL_MS) this.#schedule(pending, due + pending.lateAfter, then);
-      else then(pending, due);
-    });
+    pending.dueAt = at;
+    pending.then = then;
+    this.#agenda.add(pending);
   }
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
-    this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
+    const { args, isOnce } = pending.query;
+    if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // A second put with a cas would be refused for what the first one did.
-    if (pending.query.args.cas === undefined) this.#write(pending);
+    if (args.cas === undefined && !isOnce) this.#write(pending);
     pending.watcher.onLate(now);
   };
 
@@ -186,7 +202,7 @@ export class Queries {
     if (transaction === undefined) return false;
     const kind = reply.type === "r" ? "response" : "error";
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
-    this.#deadlines.cancel(transaction.deadline);
+    this.#agenda.remove(transaction);
     const { query, watcher, startedAt, lateAt } = transaction;
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.
@@ -196,9 +212,10 @@ export class Queries {
   }
 
   #write({ query: { args }, method, tid, to }: Pending): void {
-    const { id, client, readOnly, traffic, host, coordinate } = this.#node;
+    const { id, client, nat, traffic, host, coordinate } = this.#node;
     if (args.coordinate === OWN_COORDINATE) coordinate.write(OWN_COORDINATE, 0);
-    writeQuery(this.#writer, method, tid, id, client, readOnly, args);
+    nat.noteSent(to);
+    writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);
     const datagram = this.#writer.done();
     traffic.out.count(method, "query", datagram.length);
     host.send(datagram, to);
@@ -212,7 +229,7 @@ export class Queries {
     isSentTwice: boolean,
     now: Millis,
   ): QueryOutcome {
-    if (reply.ip !== undefined) this.#node.votes.add(to, reply.ip);
+    if (reply.ip !== undefined) this.#node.nat.noteVote(to, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
     // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
     if (!isAnswer && method === "ping" && expected !== undefined) {
@@ -230,7 +247,10 @@ export class Queries {
         else this.#unknown.add(rtt);
       }
     }
-    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    // Whom others can't reach has no place in a table (BEP 43).
+    if (reply.id !== undefined && !reply.readOnly) {
+      this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    }
     return { kind: "response", message: reply, rtt };
   }
 

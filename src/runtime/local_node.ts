@@ -44,6 +44,8 @@ import {
   type ReplicasResult,
 } from "../dht/node.ts";
 import type { Seed } from "../dht/membership.ts";
+import type { NatState } from "../dht/nat.ts";
+import type { ReachResult } from "../dht/punching.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
 import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
@@ -56,6 +58,7 @@ import { CLIENT, clientName, VERSION } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
+import { natReport, natSummary, natText } from "./nat_report.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
@@ -84,6 +87,7 @@ import type {
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
+import { LocalAddresses, SparePorts } from "./spare_sockets.ts";
 import { StateLog } from "./state_log.ts";
 import { survey } from "./survey.ts";
 import { UdpSocket } from "./udp.ts";
@@ -102,6 +106,7 @@ export type NodeConfig = Pick<
   | "dataDir"
   | "storageLimit"
   | "nat"
+  | "relay"
   | "allowNet"
 >;
 
@@ -159,6 +164,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #log = getLogger(["dmnode", "node"]);
   readonly #config: NodeConfig;
   readonly #socket: UdpSocket;
+  readonly #sparePorts: SparePorts;
+  readonly #localAddresses = new LocalAddresses();
   readonly #filter: NetFilter;
   readonly #identity: Identity;
   readonly #disk: DiskStorage | undefined;
@@ -226,8 +233,14 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#disk = storage.disk;
     this.#items = storage.items;
     this.#published = storage.published;
+    const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
+    this.#sparePorts = new SparePorts({
+      host,
+      receive: (datagram, from) => this.#receive(datagram, from),
+      allows: (endpoint) => this.#filter.allows(endpoint),
+    });
     this.#socket = UdpSocket.bind({
-      host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
+      host,
       port: config.p2pPort,
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
@@ -241,6 +254,8 @@ export class LocalNode implements NodeService, ItemNetwork {
       healthCheckIntervalMs: config.healthCheckIntervalMs,
       families: this.#socket.families,
       readOnly: false,
+      nat: config.nat === "auto",
+      relayRate: config.relay,
       client: CLIENT,
     }, this.#startedAt);
     this.#bootstrap = new BootstrapNodes({
@@ -301,7 +316,12 @@ export class LocalNode implements NodeService, ItemNetwork {
       // The same after a restart, and nobody else's: then a PCP server gives us back what we had.
       nonce: this.#identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(0, 12),
       log: getLogger(["dmnode", "mapping"]),
-      onChange: () => {},
+      onChange: (family, { status }) =>
+        this.#do((at) => {
+          this.#node.noteMapping(family, status === "mapped", at);
+          // Also where it was mapped before: it is at another address now.
+          if (status === "mapped") this.#node.recheckNat(at);
+        }),
     });
   }
 
@@ -312,10 +332,16 @@ export class LocalNode implements NodeService, ItemNetwork {
       published: this.#published,
       randomBytes,
       send: (datagram, to) => {
-        if (this.#filter.allows(to)) this.#socket.send(datagram, to);
-        else this.#node.traffic.drop("not_allowed");
+        if (!this.#filter.allows(to)) this.#node.traffic.drop("not_allowed");
+        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint),
+      openSockets: (count, receive) =>
+        this.#sparePorts.open(count, (index, datagram, from) => {
+          receive(index, datagram, from, now());
+          this.#arm();
+        }),
     };
   }
 
@@ -373,6 +399,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#largeValues.close();
     const unmapped = this.#mapping?.close();
     await this.#socket.close();
+    await this.#sparePorts.close();
     this.#save();
     await this.#disk?.close();
     await unmapped;
@@ -441,6 +468,8 @@ export class LocalNode implements NodeService, ItemNetwork {
           "Peers see this node at {address}: its id is now {id}, which fits that (BEP 42); it was {former}",
           { id: `${event.id}`, former: `${event.former}`, address: event.address.host },
         );
+      case "nat":
+        return this.#onNat(event.state);
       case "peer.join":
         this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
@@ -464,6 +493,18 @@ export class LocalNode implements NodeService, ItemNetwork {
           from: event.from.toString(),
         });
     }
+  }
+
+  #onNat(state: NatState): void {
+    const { external, family, type, reachable, readOnly } = state;
+    const mapped = this.#mapping?.state(family).external;
+    // The router has another address than when it was asked.
+    if (mapped && external && !mapped.sameAddress(external)) this.#mapping!.recheck();
+    const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
+    if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
+    const text = natText(state);
+    if (external.scope === "global") this.#log.info("{text}", { text });
+    else this.#log.debug("{text}", { text });
   }
 
   #onBootstrap(state: "joined" | "failed", contacts: number): void {
@@ -542,7 +583,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       // Contacts hold a time before all others for what never happened.
       lastQuery: contact.lastQuery > 0 ? contact.lastQuery : null,
       lastResponse: contact.lastResponse > 0 ? contact.lastResponse : null,
-      nextCheck: present?.check?.at ?? null,
+      nextCheck: present?.dueAt ?? null,
       bucket: present === undefined ? null : Math.min(ID_BITS - report.distance, buckets - 1),
       history: record?.changes ?? [],
     };
@@ -554,7 +595,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   stats(): StatsReport {
-    const { traffic, lookups, tables, votes, peers: announced } = this.#node;
+    const { traffic, lookups, tables, peers: announced } = this.#node;
     const at = now();
     const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
     for (const contact of this.#node.contacts()) peers[contact.health]++;
@@ -564,7 +605,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
     }
     const latency = lookups.latency();
-    const leader = votes.leader();
+    const nats = this.#node.nat.map(natReport);
     const rates = this.#rates();
     return {
       nodeId: this.nodeId,
@@ -614,10 +655,9 @@ export class LocalNode implements NodeService, ItemNetwork {
       },
       nat: {
         mode: this.#config.nat,
-        externalAddress: leader?.endpoint.toString() ?? null,
-        votes: leader?.votes ?? 0,
-        type: "unknown",
-        reachable: null,
+        ...natSummary(nats),
+        introducers: this.#node.introducers,
+        families: nats,
         mapping: mappingReport(this.#mapping?.state(4)),
         pinhole: mappingReport(this.#mapping?.state(6)),
       },
@@ -694,22 +734,15 @@ export class LocalNode implements NodeService, ItemNetwork {
   async ping(id: string): Promise<PingReport> {
     const wanted = parseId(id);
     if (wanted.equals(this.#node.id)) {
-      return { outcome: "pong", nodeId: id, address: this.address, rttMs: 0, health: "healthy" };
+      const self = { nodeId: id, address: this.address, rttMs: 0, health: "healthy" } as const;
+      return { outcome: "pong", ...self, via: "direct" };
     }
-    const endpoint = this.#node.contact(wanted)?.endpoint ?? await this.#locate(wanted);
-    if (endpoint === undefined) return { outcome: "unknown" };
-    const address = endpoint.toString();
-    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
-    if (result.kind === "timeout" || !result.id.equals(wanted)) {
-      return { outcome: "timeout", address };
-    }
+    const result = await this.#ask<ReachResult>((at, done) => this.#node.reach(wanted, at, done));
+    if (result.kind === "unknown") return { outcome: "unknown" };
+    const address = result.endpoint.toString();
+    if (result.kind === "timeout") return { outcome: "timeout", address };
     const health = this.#node.contact(wanted)?.health ?? "healthy";
-    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health };
-  }
-
-  async #locate(id: Id): Promise<Endpoint | undefined> {
-    const { closest } = await this.#ask<FindResult>((at, done) => this.#node.find(id, at, done));
-    return closest.find((candidate) => candidate.id.equals(id))?.endpoint;
+    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health, via: result.way };
   }
 
   async find(id: string): Promise<LookupReport> {

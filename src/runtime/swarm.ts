@@ -124,7 +124,7 @@ export class Swarm {
   /** Sees to it that a node's next deadline is kept; a node has at most one entry, which may be early. */
   arm(node: SwarmNode): void {
     const next = node.core.nextDeadline;
-    if (node.wake !== undefined && node.wake.at <= next) return;
+    if (node.wake !== undefined && node.wake.dueAt <= next) return;
     this.#deadlines.cancel(node.wake);
     if (next === Infinity) return;
     node.wake = this.#deadlines.schedule(next, node.onWake);
@@ -184,6 +184,9 @@ export class SwarmNode {
         if (!this.isSilent) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
+      // All are on this machine.
+      isLocal: () => true,
+      openSockets: () => undefined,
     };
     this.core = new DhtNode(host, {
       id,
@@ -192,6 +195,7 @@ export class SwarmNode {
       healthCheckIntervalMs,
       families: [4],
       readOnly: false,
+      nat: false,
       client: CLIENT,
     }, clock());
     this.#socket.start();

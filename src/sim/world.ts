@@ -154,6 +154,8 @@ export class World {
       randomBytes: (length) => random.bytes(length),
       send: (datagram, to) => this.#send(sim, datagram, to),
       emit: (event) => hear(sim, event, this.now),
+      isLocal: (address) => traits.natMs === undefined && address.sameAddress(endpoint),
+      openSockets: () => undefined,
     };
     const sim: SimNode = {
       kind: "node",
