@@ -956,6 +956,11 @@ export class DhtNode {
     return this.#nat.states;
   }
 
+  /** Whether it answers no strangers of a family, and says so (BEP 43). */
+  isReadOnly(family: Family): boolean {
+    return this.#nat.isReadOnly(family);
+  }
+
   /** Nodes at which we have registered, so that they introduce others to us. */
   get introducers(): number {
     return this.#madePunching?.places ?? 0;

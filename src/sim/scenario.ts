@@ -7,6 +7,7 @@ import type { Techniques } from "../dht/techniques.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
 import { CLIENT } from "../version.ts";
+import { drawNat } from "./nat.ts";
 import { SeededRandom } from "./random.ts";
 import { sybil } from "./sybil.ts";
 import type { Replication, Totals } from "./totals.ts";
@@ -140,9 +141,6 @@ const KEY_SEED_BYTES = 32;
 
 const FLAKY_DELAY_MS = 400, FLAKY_LOSS = 0.5;
 
-/** How long a NAT keeps a UDP mapping: between the 30 s of the strictest and RFC 4787's two minutes. */
-const NAT_MS = 60_000;
-
 /** Draws of a node to ask, until the first one is taken, which nothing happens to. */
 const ASKER_DRAWS = 1_000;
 
@@ -244,10 +242,11 @@ class Run {
     // The draws are made for every node alike: what one share is changes nothing about the others.
     const isNat = random.fraction() < nat, isFlaky = random.fraction() < flaky;
     const isSlow = random.fraction() < 0.5, isSybil = random.fraction() < sybils;
+    const drawn = drawNat(random);
     const sim = world.add(
       { k, alpha, techniques, healthCheckIntervalMs, readOnly: false, client: CLIENT },
       isBootstrap ? {} : {
-        natMs: isNat ? NAT_MS : undefined,
+        nat: isNat ? drawn : undefined,
         extraDelayMs: isFlaky && isSlow ? FLAKY_DELAY_MS / 2 : undefined,
         extraLoss: isFlaky && !isSlow ? FLAKY_LOSS : undefined,
         impostor: isSybil ? sybil(random, () => world.randomEndpoint()) : undefined,
@@ -564,9 +563,10 @@ class Run {
   }
 }
 
-/** Whether anybody can reach it, and it tells the truth. */
-function isReachable({ traits }: SimNode): boolean {
-  return traits.natMs === undefined && traits.impostor === undefined;
+/** Whether anybody can reach it, and it tells the truth. Behind a NAT that lets all in it has to know of that first. */
+function isReachable({ traits: { nat, impostor }, node }: SimNode): boolean {
+  if (impostor !== undefined) return false;
+  return nat === undefined || (nat.kind === "full_cone" && !node.isReadOnly(4));
 }
 
 function loadByType(before: Totals, after: Totals, seconds: number): ReadonlyMap<string, Load> {
