@@ -3,6 +3,7 @@
 import type { Millis } from "../dht/deadlines.ts";
 import { sameBytes } from "../dht/item.ts";
 import type { FindResult } from "../dht/node.ts";
+import type { ReachResult, Way } from "../dht/punching.ts";
 import type { Techniques } from "../dht/techniques.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
@@ -76,6 +77,20 @@ export interface Sample {
   readonly hops: number;
   readonly queries: number;
   readonly elapsed: number;
+  /** Whether who asked was slow or lost packets itself: of that no choice of peers makes up for. */
+  readonly isAskerFlaky: boolean;
+}
+
+/** Pings of nodes behind NATs, from any node. */
+export interface Reaches {
+  readonly count: number;
+  readonly found: number;
+  /** How many were answered in which way. */
+  readonly ways: Readonly<Record<Way, number>>;
+  /** Of those in which one side at least has no symmetric NAT: how many got through without a third node, within 2 s. */
+  readonly punchable: { readonly count: number; readonly found: number };
+  /** Until the answer. */
+  readonly latency: Distribution;
 }
 
 /** What a node sends a second on average. */
@@ -88,6 +103,10 @@ export interface ScenarioResult {
   readonly lookups: Measured;
   /** Undefined where no values were asked for, or every node holds all of them. */
   readonly fetches: Measured | undefined;
+  /** Pings of nodes behind NATs; undefined where there are none. */
+  readonly reaches: Reaches | undefined;
+  /** Those of them that nodes which are not flaky themselves asked for; undefined where none is flaky. */
+  readonly fetchesOfGood: Measured | undefined;
   /** Different values that were fetched, and those among them that some fetch did not find. */
   readonly fetchedValues: { readonly count: number; readonly missed: number };
   /** Where values are after the measurement; undefined where there are none. */
@@ -147,6 +166,9 @@ const ASKER_DRAWS = 1_000;
 /** Draws of an asker that neither holds a value nor fetched it before, until the fetch is given up. */
 const FETCH_DRAWS = 1_000;
 
+/** Of so many lookups one more node behind a NAT is reached for. */
+const REACH_SHARE = 5;
+
 /** Steps in which progress is told. */
 const STEPS = 100;
 
@@ -201,12 +223,17 @@ class Run {
     if (churnMinutes > 0) this.#churn(churnMinutes * 60_000);
     if (settleMinutes > 0) this.#watch("at rest again", world.now + settleMinutes * 60_000);
     const { lookupSamples, fetchSamples, fetchedValues } = this.#measure(values);
+    const reaches = this.#reachHidden();
     const up = world.nodes.filter((sim) => sim.state === "up");
     const contacts = up.reduce((sum, sim) => sum + sim.node.contactCount, 0);
     const reachable = up.filter(isReachable).filter(({ joinedAt }) => joinedAt <= world.now);
     return {
       lookups: measured(lookupSamples),
       fetches: fetchSamples.length === 0 ? undefined : measured(fetchSamples),
+      fetchesOfGood: fetchSamples.length === 0 || this.#scenario.flaky === 0
+        ? undefined
+        : measured(fetchSamples.filter(({ isAskerFlaky }) => !isAskerFlaky)),
+      reaches,
       fetchedValues,
       copies: count === 0 ? undefined : copiesOf(values, up, reachable, k, world.now),
       replicas: count === 0 ? undefined : this.#replicas / count,
@@ -429,7 +456,13 @@ class Run {
       });
     }, hours * 3_600_000);
     for (const index of [...open.keys()]) {
-      const outcome = { found: false, hops: NaN, queries: NaN, elapsed: OPERATION_LIMIT_MS };
+      const outcome = {
+        found: false,
+        hops: NaN,
+        queries: NaN,
+        elapsed: OPERATION_LIMIT_MS,
+        isAskerFlaky: false,
+      };
       end(index, outcome, () => this.#fold(`${index} never ended`));
     }
     const fetchedValues = { count: fetched.size, missed: missed.size };
@@ -497,7 +530,7 @@ class Run {
       node.find(target, now, (result) => {
         const [nearest] = result.closest;
         const found = nearest !== undefined && this.#isClosest(nearest.id, sim, target, now);
-        done(this.#outcome("find", target, found, result));
+        done(this.#outcome("find", target, found, result, sim));
       }));
   }
 
@@ -534,7 +567,7 @@ class Run {
         this.#world.act(sim, (node, now) =>
           node.get(target, wanted.signed?.salt, now, (result) => {
             const found = result.item !== undefined && sameBytes(result.item.value, wanted.value);
-            ended(this.#outcome("get", target, found, result));
+            ended(this.#outcome("get", target, found, result, sim));
           }));
       },
       done,
@@ -542,9 +575,16 @@ class Run {
     );
   }
 
-  #outcome(kind: string, target: Id, found: boolean, result: FindResult): Outcome {
+  #outcome(
+    kind: string,
+    target: Id,
+    found: boolean,
+    result: FindResult,
+    asker: SimNode,
+  ): Outcome {
     this.#note(kind, target, found, result, result.closest.map((c) => c.id));
-    return { found, hops: result.hops, queries: result.asked.length, elapsed: result.elapsed };
+    const { hops, asked, elapsed } = result;
+    return { found, hops, queries: asked.length, elapsed, isAskerFlaky: isFlaky(asker) };
   }
 
   #note(
@@ -563,10 +603,19 @@ class Run {
   }
 }
 
+/** Whether strangers' packets don't arrive there. */
+function isHidden({ nat, state, joinedAt }: SimNode): boolean {
+  return nat !== undefined && nat.kind !== "full_cone" && state === "up" && joinedAt < Infinity;
+}
+
 /** Whether anybody can reach it, and it tells the truth. Behind a NAT that lets all in it has to know of that first. */
 function isReachable({ traits: { nat, impostor }, node }: SimNode): boolean {
   if (impostor !== undefined) return false;
   return nat === undefined || (nat.kind === "full_cone" && !node.isReadOnly(4));
+}
+
+function isFlaky({ traits: { extraDelayMs = 0, extraLoss = 0 } }: SimNode): boolean {
+  return extraDelayMs > 0 || extraLoss > 0;
 }
 
 function loadByType(before: Totals, after: Totals, seconds: number): ReadonlyMap<string, Load> {
