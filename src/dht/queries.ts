@@ -50,7 +50,7 @@ export interface QuerySender {
   readonly id: Id;
   readonly client: number;
   readonly traffic: Traffic;
-  readonly nat: Nat;
+  readonly nat: Pick<Nat, "noteSent" | "noteVote" | "isReadOnly">;
   readonly coordinate: OwnCoordinate;
   /** The contact that is expected at an endpoint, if it is one. */
   contactAt(to: Endpoint, id: Id): Contact | undefined;

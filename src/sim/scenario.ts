@@ -3,7 +3,7 @@
 import type { Millis } from "../dht/deadlines.ts";
 import { sameBytes } from "../dht/item.ts";
 import type { FindResult } from "../dht/node.ts";
-import type { ReachResult, Way } from "../dht/punching.ts";
+import type { Way } from "../dht/punching.ts";
 import type { Techniques } from "../dht/techniques.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
@@ -169,6 +169,9 @@ const FETCH_DRAWS = 1_000;
 /** Of so many lookups one more node behind a NAT is reached for. */
 const REACH_SHARE = 5;
 
+/** Holes are to be open within this. */
+const SOON_MS = 2_000;
+
 /** Steps in which progress is told. */
 const STEPS = 100;
 
@@ -182,6 +185,13 @@ export function runScenario(
 
 /** What an operation came to, without its time. */
 type Outcome = Omit<Sample, "at">;
+
+/** What became of the ping of a node behind a NAT. */
+interface Reached {
+  readonly asker: SimNode;
+  readonly way: Way | undefined;
+  readonly elapsed: number;
+}
 
 /** An operation under way: it starts again elsewhere where its node departs. */
 interface Operation {
@@ -573,6 +583,43 @@ class Run {
       done,
       onNobody,
     );
+  }
+
+  /** Pings nodes behind NATs from any others. */
+  #reachHidden(): Reaches | undefined {
+    const world = this.#world;
+    const hidden = world.nodes.filter(isHidden);
+    if (hidden.length === 0) return undefined;
+    const ways = { direct: 0, punched: 0, relayed: 0 };
+    const punchable = { count: 0, found: 0 };
+    const times: number[] = [];
+    const count = Math.ceil(this.#scenario.lookups / REACH_SHARE);
+    this.#spread("reaching", count, (_, done) => {
+      const target = this.#random.pick(hidden), begun = world.now;
+      const draw = () => {
+        const asker = this.#asker();
+        return asker === target ? this.#bootstrap[0] : asker;
+      };
+      this.#operate<Reached>(
+        draw,
+        (asker, ended) =>
+          world.act(asker, (node, now) =>
+            node.reach(target.node.id, now, (result, at) => {
+              const way = result.kind === "reached" ? result.way : undefined;
+              ended({ asker, way, elapsed: at - begun });
+            })),
+        ({ asker, way, elapsed }) => {
+          if (way !== undefined) ways[way]++, times.push(elapsed);
+          if (asker.nat?.kind !== "symmetric" || target.nat?.kind !== "symmetric") {
+            punchable.count++;
+            if (way !== undefined && way !== "relayed" && elapsed < SOON_MS) punchable.found++;
+          }
+          this.#fold(["reach", target.node.id, way, elapsed].join(" "));
+          done();
+        },
+      );
+    });
+    return { count, found: times.length, ways, punchable, latency: distribution(times) };
   }
 
   #outcome(

@@ -39,7 +39,7 @@ function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
 
 /** The JSON of one run. `wall_s` and `rss_bytes` alone differ between runs of one seed. */
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
-  const { lookups, fetches, fetchesOfGood, fetchedValues, copies, idle, load } = result;
+  const { lookups, fetches, fetchesOfGood, fetchedValues, reaches, copies, idle, load } = result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
