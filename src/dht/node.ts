@@ -856,6 +856,8 @@ export class DhtNode {
       wantSalt: method === "get",
       seesTo: how.seesTo,
     };
+    const { techniques } = this.#options;
+    const isUrgent = how.isHurried && techniques.hedge;
     this.lookups.active++;
     table.touch(target, now);
     return new Lookup({
@@ -875,12 +877,10 @@ export class DhtNode {
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
+        this.#queries.send({ method, to, args, expected, rtt, isUrgent }, at, watcher);
       },
-      techniques: this.#options.techniques,
-      hurryToBits: how.isHurried && this.#options.techniques.hurry
-        ? table.bucketCount - 1
-        : undefined,
+      techniques,
+      hurryToBits: how.isHurried && techniques.hurry ? table.bucketCount - 1 : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);
@@ -954,6 +954,11 @@ export class DhtNode {
   /** What is held to be so of our address and whether strangers can reach us, by family. */
   get nat(): readonly NatState[] {
     return this.#nat.states;
+  }
+
+  /** Whether it answers no strangers of a family, and says so (BEP 43). */
+  isReadOnly(family: Family): boolean {
+    return this.#nat.isReadOnly(family);
   }
 
   /** Nodes at which we have registered, so that they introduce others to us. */

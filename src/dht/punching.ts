@@ -54,7 +54,7 @@ const INTRODUCED_MS = 60_000, MAX_INTRODUCED = 64;
 const PINGS_MS = [0, 60, 200, 500, 1_000];
 
 /** An introduction that has not been answered is tried again after this, at another node where there is one. */
-const AGAIN_MS = 500, MAX_INTRODUCTIONS = 3;
+const AGAIN_MS = 700, MAX_INTRODUCTIONS = 3;
 
 /** A hole is open within this of an introduction, or never. */
 const PUNCH_MS = 2_000;
@@ -62,8 +62,8 @@ const PUNCH_MS = 2_000;
 /** Where both sides are symmetric hardly any hole can open: so much is left to the pings. */
 const HARDLY_MS = 400;
 
-/** Once many ports are opened and tried it may take longer. */
-const BURST_MS = 2_200;
+/** Trying many ports takes up to 1.4 seconds, and a round trip; the ports that it is to meet are open for longer. */
+const BURST_MS = 1_800, OPEN_MS = 5_000;
 
 /** Bursts of many packets to one address, ours and those that others ask of us: one at a time, and so many a minute. */
 const BURSTS_A_MINUTE = 3;
@@ -71,14 +71,14 @@ const BURSTS_A_MINUTE = 3;
 /** Ports that were opened are closed after this, the one that has met the other too. */
 const PORTS_OPEN_MS = 120_000;
 
-/** A message that is passed on is given up after this. */
-const PASSED_MS = 2_000;
+/** A message that is passed on is sent again after this, if no answer has come, and given up after that. */
+const PASS_AGAIN_MS = 500, PASSED_MS = 2_000;
 
 /** Endpoints that are pinged for one node, and of one introducer's: strangers tell of them. */
 const MAX_ENDPOINTS = 4, ENDPOINTS_OF_ONE = 2;
 
-/** Further ports of these that are pinged because queries of the node came from there. */
-const MAX_MET = 4;
+/** Further ports of these that are pinged because packets of the node came from there; and again after these times. */
+const MAX_MET = 4, MET_PINGS_MS = [150, 400];
 
 /** A way that was used within this still stands; so many are remembered. */
 const WAY_MS = 25_000, MAX_WAYS = 64;
@@ -111,7 +111,7 @@ interface Introducer {
 /** A query that was passed on, and waits for its answer. */
 interface Passed {
   readonly via: Endpoint;
-  readonly deadline: Deadline;
+  deadline: Deadline;
   readonly done: (answer: Message | undefined, now: Millis) => void;
 }
 
@@ -275,8 +275,9 @@ export class Punching {
         values = [witness];
       }
     } else if (isLopsided && tokens.verifyReturn(inner.token!, claimed, via, now)) {
-      const proof = inner.token!.slice();
-      if (this.#startBurst(inner.id!, sender, natType === NAT_CODE.symmetric, now)) token = proof;
+      const isUnderWay = this.#burst?.other.equals(inner.id!) ?? false;
+      const proof = inner.token!.slice(), isSymmetric = natType === NAT_CODE.symmetric;
+      if (isUnderWay || this.#startBurst(inner.id!, sender, isSymmetric, now)) token = proof;
     }
     writeResponse(this.#writer, inner, sender, id, client, { natType, token, values }, true);
     this.#passBack(this.#writer.done(), back);
@@ -306,7 +307,7 @@ export class Punching {
       if (!isMet.yet) sockets.close();
     };
     this.#burst = { other, address: to, probes: undefined, stop };
-    deadlines.schedule(now + BURST_MS, stop);
+    deadlines.schedule(now + OPEN_MS, stop);
     deadlines.schedule(now + PORTS_OPEN_MS, () => {
       sockets.close();
       this.#ways.delete(other.toString());
@@ -379,6 +380,11 @@ export class Punching {
     if (!endpoints.some((endpoint) => endpoint.sameAddress(from))) return;
     if (met.length >= MAX_MET || met.some((endpoint) => endpoint.equals(from))) return;
     met.push(from);
+    this.#burst?.probes?.stop();
+    // The way is open: what is lost on it is sent again.
+    for (const ms of MET_PINGS_MS) {
+      this.#later(attempt, ms, now, (due) => this.#ping(attempt, from, false, due));
+    }
     this.#ping(attempt, from, false, now);
   }
 
@@ -564,14 +570,14 @@ export class Punching {
       // First our ports are opened, or the other would try them too soon.
       if (isSymmetric && !this.#startBurst(target, sees, true, at)) return;
       const via = { id, endpoint: witness, token: token.slice(), sees: there };
-      this.#relayLater(attempt, BURST_MS, at);
+      this.#relayLater(attempt, PASSED_MS + BURST_MS, at);
       attempt.open++;
       this.#pass(via, target, "dm_punch", { natType, token: kept }, at, (answer, end) => {
         attempt.open--;
         if (attempt.isOver) return;
         const isWilling = answer?.type === "r" && answer.token !== undefined;
-        if (!isWilling) this.#relayLater(attempt, 0, end);
-        else if (!isSymmetric) this.#startBurst(target, sees, false, end);
+        this.#relayLater(attempt, isWilling ? BURST_MS : 0, end);
+        if (isWilling && !isSymmetric) this.#startBurst(target, sees, false, end);
       });
     });
   }
@@ -615,19 +621,28 @@ export class Punching {
       this.#deadlines.cancel(passed.deadline);
       done(answer, at);
     };
-    const deadline = this.#deadlines.schedule(now + PASSED_MS, (at) => end(undefined, at));
-    this.#passed.set(tid, { via: via.endpoint, deadline, done: end });
     const { endpoint: to, token, sees } = via;
     writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);
     const value = bencodeBytes(this.#writer.done());
     const outer = { target, token, value, values: [sees] };
-    this.#node.send(
-      { method: "dm_pass", to, args: outer, expected: via.id },
-      now,
-      (outcome, at) => {
-        if (outcome.kind !== "response") end(undefined, at);
-      },
-    );
+    const send = (at: Millis) => {
+      const query = { method: "dm_pass", to, args: outer, expected: via.id } as const;
+      this.#node.send(query, at, (outcome, refusedAt) => {
+        if (outcome.kind === "error") end(undefined, refusedAt);
+      });
+    };
+    const wait = (ms: Millis, then: (at: Millis) => void) =>
+      this.#deadlines.schedule(now + ms, then);
+    const passed: Passed = {
+      via: to,
+      deadline: wait(PASS_AGAIN_MS, (at) => {
+        passed.deadline = wait(PASSED_MS, (late) => end(undefined, late));
+        send(at);
+      }),
+      done: end,
+    };
+    this.#passed.set(tid, passed);
+    send(now);
   }
 
   #takeAnswer(inner: Message, from: Endpoint, now: Millis): void {

@@ -2,9 +2,6 @@
 
 import assert from "node:assert/strict";
 import type { ReachResult } from "../../src/dht/punching.ts";
-import { immutableItem, isItemError } from "../../src/dht/item.ts";
-import { bencodeBytes } from "../../src/krpc/bencode.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
 import {
   ADDRESS_RESTRICTED,
   FULL_CONE,
