@@ -55,6 +55,16 @@ export class Machine {
     return execute("ip", "netns", "exec", this.ns, ...command);
   }
 
+  /** The same for one that fails in the end, such as by a time limit: what it has printed until then. */
+  async printed(...command: string[]): Promise<string> {
+    const { stdout } = await new Deno.Command("ip", {
+      args: ["netns", "exec", this.ns, ...command],
+      stdin: "null",
+      stderr: "null",
+    }).output();
+    return new TextDecoder().decode(stdout);
+  }
+
   /** Starts a node there, and waits until it serves its API. */
   start(args: readonly string[] = []): Promise<Node> {
     return this.lab.startNode(this, args);
@@ -78,12 +88,21 @@ export type Stats = any;
 export class Node {
   readonly #api: string;
 
-  constructor(readonly machine: Machine, readonly process: NodeProcess, readonly id: string) {
+  /** Its id as of the latest `stats`: it changes when the node learns its address (BEP 42). */
+  id: string;
+
+  constructor(readonly machine: Machine, readonly process: NodeProcess) {
     this.#api = process.api;
+    this.id = String(process.lines.find((line) => line.node_id !== undefined)?.node_id);
   }
 
   get lines(): readonly LogLine[] {
     return this.process.lines;
+  }
+
+  /** Where its API has this path, on its own machine. */
+  url(path: string): string {
+    return `${this.#api}${path}`;
   }
 
   /** A request to its API, from its own machine: status, and the body's JSON or text. */
@@ -99,7 +118,7 @@ export class Node {
       "-w",
       "\n%{http_code} %{time_total}",
       ...options,
-      `${this.#api}${path}`,
+      this.url(path),
     );
     const end = text.lastIndexOf("\n");
     const [status, seconds] = text.slice(end + 1).split(" ").map(Number);
@@ -112,7 +131,9 @@ export class Node {
   }
 
   async stats(): Promise<Stats> {
-    return (await this.request("/network/stats")).body;
+    const { body } = await this.request("/network/stats");
+    this.id = body.node_id;
+    return body;
   }
 
   /** Polls the node's statistics until they are as wanted. */
@@ -393,8 +414,8 @@ export class Lab implements AsyncDisposable {
       directory,
       ...args,
     ], { cwd: this.#directory, before: ["ip", "netns", "exec", machine.ns] });
-    const ready = await process.line((line) => line.message.startsWith("Ready"), 60_000);
-    const node = new Node(machine, process, String(ready.node_id));
+    await process.line((line) => line.message.startsWith("Ready"), 60_000);
+    const node = new Node(machine, process);
     this.#nodes.push(node);
     return node;
   }
