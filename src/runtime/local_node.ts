@@ -495,11 +495,20 @@ export class LocalNode implements NodeService, ItemNetwork {
     }
   }
 
+  /** Tells the router's side what peers see, where it is not what the router said. */
+  #compareMapping({ external, family, type, reachable }: NatState): void {
+    const mapped = this.#mapping?.state(family).external;
+    if (!mapped || !external || mapped.equals(external)) return;
+    // The router has another address than when it was asked.
+    if (!mapped.sameAddress(external)) this.#mapping!.recheck();
+    else if (type === "endpoint_independent" && reachable === false) {
+      this.#mapping!.prefer(family, external.port);
+    }
+  }
+
   #onNat(state: NatState): void {
     const { external, family, type, reachable, readOnly } = state;
-    const mapped = this.#mapping?.state(family).external;
-    // The router has another address than when it was asked.
-    if (mapped && external && !mapped.sameAddress(external)) this.#mapping!.recheck();
+    this.#compareMapping(state);
     const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
     if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
     const text = natText(state);

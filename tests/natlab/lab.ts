@@ -240,6 +240,13 @@ export class Lab implements AsyncDisposable {
     return new Machine(this, ns, `11.${n}.0.2`);
   }
 
+  /** Nodes with public addresses, and the arguments of others to join them. */
+  async publicNodes(count: number): Promise<{ nodes: Node[]; bootstrap: string[] }> {
+    const hosts = await Promise.all(Array.from({ length: count }, () => this.publicHost()));
+    const bootstrap = ["--bootstrap", hosts.slice(0, 2).map((h) => `${h.address}:8000`).join()];
+    return { nodes: await Promise.all(hosts.map((host) => host.start(bootstrap))), bootstrap };
+  }
+
   /** A network of hosts behind a router of this kind. `change` alters a NAT in user space. */
   async site(
     kind: Kind,

@@ -60,9 +60,7 @@ interface Cell {
 
 Deno.test("nodes behind every kind of NAT are one network", async (t) => {
   await using lab = await Lab.open();
-  const hosts = await Promise.all(Array.from({ length: PUBLIC_NODES }, () => lab.publicHost()));
-  const bootstrap = ["--bootstrap", hosts.slice(0, 2).map((h) => `${h.address}:8000`).join()];
-  const publicNodes = await Promise.all(hosts.map((host) => host.start(bootstrap)));
+  const { nodes: publicNodes, bootstrap } = await lab.publicNodes(PUBLIC_NODES);
   const members = (row: Row) => memberOf(lab, row, bootstrap);
   const [askers, asked] = await Promise.all([
     Promise.all(ROWS.map(members)),

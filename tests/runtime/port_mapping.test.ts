@@ -453,6 +453,28 @@ Deno.test("nothing is asked where nothing may be sent, nor where our own address
   ]);
 });
 
+Deno.test("the port that peers see is asked for instead of another, a few times", async () => {
+  for (const protocol of ["pcp", "nat-pmp", "upnp"] as const) {
+    const router = protocol === "upnp" ? { ssdp: new FakeIgd() } : {
+      control: new FakeControl((protocol === "pcp" ? new PcpState() : new NatPmpState()).answers),
+    };
+    await using scene = new Scene(router);
+    await scene.reaches("mapped");
+    for (const port of [30_000, 30_001, 30_002, 30_003]) {
+      scene.mapping.prefer(4, port);
+      await until("moved", () => scene.state.external?.port === port);
+      await until("idle", () => scene.isIdle);
+      scene.mapping.prefer(4, port);
+    }
+    for (const port of [30_000, 30_004, 80]) {
+      scene.mapping.prefer(4, port);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal(scene.state.external!.port, 30_003);
+    }
+    if (router.ssdp) assert.deepEqual([...router.ssdp.entries.keys()], [30_003]);
+  }
+});
+
 Deno.test("a search in vain is repeated ever more seldom", async () => {
   const ssdp = new FakeIgd();
   ssdp.overrule.set("AddPortMapping", () => ({ error: 606 }));

@@ -12,6 +12,7 @@ import {
   isOnOurNetwork,
   type Lease,
   type MappingHost,
+  MIN_EXTERNAL_PORT,
   type Protocol,
   type Router,
   type Wanted,
@@ -77,6 +78,9 @@ const ADDRESS_MS = 30_000;
 /** After a router restarted, all of its clients come back: not all at once (RFC 6887, section 14.1.3: up to 5 s). */
 const REMAKE_SPREAD_MS = 5_000;
 
+/** External ports that are asked for instead of the mapped one: a router that gives us ever others is no use. */
+const MAX_MOVES = 4;
+
 /** Whatever suggests it, it is not looked at more often than this. */
 const RECHECK_MS = 5_000;
 
@@ -122,6 +126,14 @@ export class PortMapping {
   /** Something suggests that the network or the router changed: looks at it now, but not again and again. */
   recheck(): void {
     for (const keeper of this.#keepers.values()) keeper.recheck();
+  }
+
+  /**
+   * Peers see this node at another external port than the mapped one, as with several nodes of one port behind a router
+   * that does not translate what is sent like what arrives: then the port that they see is asked for.
+   */
+  prefer(family: Family, externalPort: number): void {
+    this.#keepers.get(family)?.prefer(externalPort);
   }
 
   /** Gives the mappings back, and settles within 2.5 s, answered or not. */
@@ -206,6 +218,9 @@ class Keeper {
   #searches = 0;
   #checkedAt = -Infinity;
   #recheckedAt = -Infinity;
+  /** The external port to ask for instead, and all that were asked for so. */
+  #preferred: number | undefined;
+  readonly #moved = new Set<number>();
   state: MappingState = { ...OFF, status: "searching" };
 
   constructor(options: PortMappingOptions, family: Family, port: number) {
@@ -223,6 +238,13 @@ class Keeper {
     if (at - this.#recheckedAt < RECHECK_MS) return;
     this.#recheckedAt = at;
     this.#checkedAt = -Infinity;
+    this.#waking.abort();
+  }
+
+  prefer(port: number): void {
+    if (this.#held === undefined || this.#held.lease.external.port === port) return;
+    if (port < MIN_EXTERNAL_PORT || this.#moved.has(port) || this.#moved.size >= MAX_MOVES) return;
+    this.#preferred = port;
     this.#waking.abort();
   }
 
@@ -289,6 +311,7 @@ class Keeper {
       // Whoever has the address now has the mapping, too: it can't be given back from here.
       return this.#drop(held, `this machine has left ${lease.internal.host}`);
     }
+    if (this.#preferred !== undefined) return await this.#move(held, this.#preferred);
     const renewMs = lease.seconds > 0 ? renewedAt + lease.seconds * 500 - this.#now() : Infinity;
     const checkMs = this.#checkedAt + CHECK_MS - this.#now();
     if (renewMs > 0 && checkMs > 0) return Math.min(renewMs, checkMs);
@@ -312,6 +335,21 @@ class Keeper {
     }
     if (asked.outcome === "silent") return this.#noteSilence(held);
     return this.#drop(held, `${router.gateway} does not renew the mapping: ${asked.reason}`);
+  }
+
+  /** Exchanges the mapping for one of another external port: routers give a client one for each port of its own. */
+  async #move(held: Held, port: number): Promise<number> {
+    const { router, lease } = held;
+    this.#preferred = undefined;
+    this.#moved.add(port);
+    await within(this.#options.host.clock, RELEASE_MS, router.release(lease));
+    const wish = { ...lease, external: lease.external.withPort(port) };
+    const asked = await this.#ask(router, wish);
+    if (asked.outcome !== "leased") {
+      return this.#drop(held, `${router.gateway} does not map port ${port}: ${asked.reason}`);
+    }
+    this.#hold(router, asked.lease, "remade");
+    return CHECK_MS;
   }
 
   #noteSilence(held: Held): number {
