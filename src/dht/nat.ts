@@ -272,12 +272,14 @@ export class Nat {
     if (state.check !== undefined) {
       state.check.awaited = state.check.awaited.filter((awaited) => !awaited.sameAddress(from));
       if (state.strangers.length > 0) this.#judge(state, now);
-    } else if (state.strangers.length >= ENOUGH_UNASKED) this.#judge(state, now);
+    } else if (external !== undefined && state.strangers.length >= ENOUGH_UNASKED) {
+      this.#judge(state, now);
+    }
   }
 
   /** Whether any packet from this address may be an answer, or be taken for one by a NAT. */
   #isContacted({ family, contacted }: State, from: Endpoint): boolean {
-    if (contacted!.hasAddress(from)) return true;
+    if (contacted === undefined || contacted.hasAddress(from)) return true;
     // All contacts are pinged now and then, also before we began to note whom we query.
     for (const { endpoint } of this.#node.contacts(family)) {
       if (endpoint.sameAddress(from)) return true;
@@ -297,7 +299,7 @@ export class Nat {
     state.external = endpoint;
     if (this.#isOff) return this.#tell(state, now);
     state.type = isOurs ? "none" : mappingOf(tally, isNew ? "unknown" : formerType);
-    if (isNew) this.#begin(state, now);
+    if (isNew) this.#begin(state, before === undefined, now);
     else if (state.reachable && state.type === "endpoint_independent" && !before.equals(endpoint)) {
       // Another port: the router may have started anew.
       this.#watch(state, now);
@@ -317,9 +319,10 @@ export class Nat {
     this.#node.changed(state.snapshot(this.#node.votes.tally(state.family)), now);
   }
 
-  /** The address is new: whether packets arrive there is another question. */
-  #begin(state: State, now: Millis): void {
-    this.#forget(state);
+  /** The address is new: whether packets arrive there is another question, unless it is the first that we hear of. */
+  #begin(state: State, isFirst: boolean, now: Millis): void {
+    if (!isFirst) this.#forget(state);
+    this.#watch(state, now);
     state.isOnTrial = state.hasTried = false;
     if (state.type === "none" && state.external!.scope !== "global") {
       return this.#conclude(
@@ -329,6 +332,7 @@ export class Nat {
         now,
       );
     }
+    if (state.strangers.length >= ENOUGH_UNASKED) return this.#judge(state, now);
     state.reachable = undefined;
     state.reason = UNCHECKED;
     const wait = state.type === "none" ? PASSIVE_MS : CHECK_AFTER_MS;
