@@ -202,6 +202,9 @@ export class Nat {
   readonly #random: Random;
   readonly #states: { readonly [F in Family]?: State };
   readonly #isOff: boolean;
+  // Asked for twice a packet.
+  #isReadOnly4 = false;
+  #isReadOnly6 = false;
   /** Whether any family's queries are to be looked at: false nearly always. */
   isWatching: boolean;
 
@@ -223,6 +226,7 @@ export class Nat {
     );
     if (this.#isOff) { for (const state of this.#all) state.contacted = undefined; }
     this.isWatching = !this.#isOff;
+    this.#isReadOnly4 = this.#isReadOnly6 = mode === "read_only";
   }
 
   get #all(): State[] {
@@ -239,9 +243,9 @@ export class Nat {
     return this.#states[family] ?? { type: "unknown", reachable: undefined };
   }
 
-  /** Whether queries of this family are answered by nobody, and say so. */
+  /** Whether queries of this family get no answers, and ours say so. */
   isReadOnly(family: Family): boolean {
-    return this.#states[family]?.readOnly ?? false;
+    return family === 4 ? this.#isReadOnly4 : this.#isReadOnly6;
   }
 
   // ---- what is seen
@@ -311,6 +315,8 @@ export class Nat {
   /** Tells of changes, once. */
   #tell(state: State, now: Millis): void {
     const { external, type, reachable, readOnly } = state;
+    if (state.family === 4) this.#isReadOnly4 = readOnly;
+    else this.#isReadOnly6 = readOnly;
     // Behind a symmetric NAT each peer sees another port: that is no news.
     const seen = type === "symmetric" ? external?.host : external;
     const told = `${seen} ${type} ${reachable} ${readOnly}`;
