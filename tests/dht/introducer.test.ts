@@ -251,6 +251,19 @@ Deno.test("dm_probe: the address that it comes from is probed, whatever is named
   assert.deepEqual(friend.received, []);
 });
 
+Deno.test("dm_probe: who asks with fewer bytes than it would cost the others is not served", () => {
+  const scene = new Scene();
+  const friend = scene.befriend("4.4.4.4:4444", CONTACT);
+  const { asker, server } = scene;
+  const a = { id: ASKER.toBytes(), token: scene.token(asker) };
+  const terse = encode({ t: "", y: "q", q: "dm_probe", a });
+  const before = asker.received.length;
+  asker.send(terse, server.endpoint);
+  scene.network.run(100);
+  assert.deepEqual([friend.received.length, asker.received.length - before], [0, 0]);
+  assert.equal(server.node.traffic.dropped.would_amplify, 1);
+});
+
 Deno.test("dm_probe: who knows nobody else probes from another port of its own", () => {
   const scene = new Scene();
   const { asker, server } = scene;
