@@ -256,7 +256,7 @@ Deno.test("dm_probe: who asks with fewer bytes than it would cost the others is 
   const friend = scene.befriend("4.4.4.4:4444", CONTACT);
   const { asker, server } = scene;
   const a = { id: ASKER.toBytes(), token: scene.token(asker) };
-  const terse = encode({ t: "", y: "q", q: "dm_probe", a });
+  const terse = encode({ t: "", y: "q", q: "dm_probe", a, ...QUIET });
   const before = asker.received.length;
   asker.send(terse, server.endpoint);
   scene.network.run(100);
