@@ -52,6 +52,8 @@ const REAL_CLOCK: Clock = {
 
 /** How exactly the times above are kept. */
 const SWEEP_MS = 1000;
+/** Connections that are taken however short of file descriptors the process is. */
+const FEWEST = 8;
 /** Until the next try where the process is out of file descriptors. */
 const RETRY_MS = 100;
 /** After the last byte of an answer, for the client to take it and close: what it still sends would reset it. */
@@ -86,12 +88,15 @@ export class Front {
   readonly #byPort = new Map<number, Connection>();
   readonly #byClient = new Map<string, number>();
   #stopSweeping: (() => void) | undefined;
+  /** Connections at a time, by the limit and by what the process has been found to bear. */
+  #most: number;
   #isStopped = false;
   #onDrained: (() => void) | undefined;
 
   constructor(options: FrontOptions) {
     this.#options = options;
     this.#clock = options.clock ?? REAL_CLOCK;
+    this.#most = options.limits.connections;
     void this.#accept();
   }
 
@@ -125,6 +130,16 @@ export class Front {
     for (const connection of [...this.#refused, ...this.#all]) connection.close();
   }
 
+  /**
+   * The process or the system is out of file descriptors. From now on half as many connections are taken: each may
+   * need two more, and those that wait make room.
+   */
+  noteExhausted(): void {
+    this.#options.refusals.no_descriptors++;
+    this.#most = Math.max(FEWEST, Math.ceil(Math.min(this.#most, this.#all.size) / 2));
+    while (this.#all.size > this.#most && this.#makeRoom());
+  }
+
   async #accept(): Promise<void> {
     for (;;) {
       try {
@@ -132,9 +147,7 @@ export class Front {
       } catch (error) {
         if (this.#isStopped) return;
         if (error instanceof Deno.errors.ConnectionAborted) continue;
-        // Out of descriptors, of the process or of the system.
-        this.#options.refusals.no_descriptors++;
-        this.#makeRoom();
+        this.noteExhausted();
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -149,13 +162,14 @@ export class Front {
       refusals.client_connections++;
       return this.#refuse(socket, 429, "Too many connections from your address.");
     }
-    if (this.#all.size >= limits.connections && !this.#makeRoom()) {
+    if (this.#all.size >= this.#most && !this.#makeRoom()) {
       refusals.connections++;
       return this.#refuse(socket, 503, "Too many connections; try again.");
     }
     if (client !== null) this.#byClient.set(client, ofClient + 1);
     const connection: Connection = new Connection(socket, this.#options, this.#clock, {
       dialed: (port) => this.#byPort.set(port, connection),
+      exhausted: () => this.noteExhausted(),
       busy: () => this.#waiting.delete(connection),
       waiting: () => this.#waiting.add(connection),
       closed: (port) => this.#forget(connection, client, port),
@@ -181,6 +195,7 @@ export class Front {
     if (this.#refused.size >= MAX_REFUSED) return socket.close();
     const connection: Connection = new Connection(socket, this.#options, this.#clock, {
       dialed: () => {},
+      exhausted: () => {},
       busy: () => {},
       waiting: () => {},
       closed: () => {
@@ -225,6 +240,8 @@ export class Front {
 interface ConnectionEvents {
   /** Deno.serve knows it by this port. */
   dialed(port: number): void;
+  /** There was no file descriptor for a connection to Deno.serve. */
+  exhausted(): void;
   busy(): void;
   /** It waits for a request. */
   waiting(): void;
@@ -374,12 +391,13 @@ export class Connection {
       const bytes = buffer.subarray(0, length);
       this.#follow(bytes);
       if (this.#endedSince !== null || this.#isClosed) continue;
-      if (this.#server !== undefined) await writeAll(this.#server, bytes).catch(() => {});
-      else {
+      if (this.#server === undefined) {
         this.#held.push(bytes.slice());
         if (this.#head === "done") await this.#dial();
+      } else {
+        await writeAll(this.#server, bytes).catch(() => {});
+        buffer = roomFor(buffer, length);
       }
-      buffer = roomFor(buffer, length);
     }
     this.#hasClientEnded = true;
     if (this.#server === undefined || this.#endedSince !== null) this.close();
@@ -428,8 +446,8 @@ export class Connection {
     try {
       server = await Deno.connect({ hostname: "127.0.0.1", port: port() });
     } catch {
-      refusals.no_descriptors++;
-      return this.refuse(503, "The node is out of file descriptors; try again.");
+      this.#events.exhausted();
+      return this.refuse(503, "The node is short of file descriptors; try again.");
     }
     if (this.#isClosed) return closeQuietly(server);
     server.setNoDelay();

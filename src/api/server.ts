@@ -158,6 +158,7 @@ class Inner {
   }
 
   async #again(): Promise<void> {
+    if (!this.#isClosing) this.#front.noteExhausted();
     while (!this.#isClosing) {
       try {
         this.#server = this.#serve();
