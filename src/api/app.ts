@@ -29,8 +29,9 @@ import {
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
-import { isEventStream, watchResponse } from "./event_stream.ts";
-import { watchSocket } from "./value_socket.ts";
+import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
+import { eventSocket, type SocketWish } from "./event_socket.ts";
+import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -65,12 +66,20 @@ const STALL_MS = 30_000;
 /** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
 const LARGEST_BODIES = 4;
 
+/** The API as a server takes it. */
+export interface Api extends OpenAPIHono {
+  /** Ends all that would go on for as long as the client likes. */
+  endStreams(): void;
+}
+
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
-export function createApi(options: ApiOptions): OpenAPIHono {
+export function createApi(options: ApiOptions): Api {
   const { service, config, log, stallMs = STALL_MS } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
+  const feed = new EventFeed(service);
+  const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -380,7 +389,9 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     const query = schemas.FetchQuery.safeParse({ replicas: c.req.query("replicas") });
     if (!query.success) throw invalid("query", query.error);
     if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
-    if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
+    if (isEventStream(c.req.raw)) {
+      return watchResponse(service, c.req.raw, hash, key, stopping.signal);
+    }
     const result = await service.fetch(hash, key);
     switch (result.outcome) {
       case "found":
@@ -425,12 +436,30 @@ export function createApi(options: ApiOptions): OpenAPIHono {
   );
 
   // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
-  app.get("/ws", sending.middleware, (c) => {
-    const params = schemas.HashParams.safeParse({ hash: c.req.query("watch") });
-    if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
-    const key = checkKey(keyOfQuery(c.req.url));
-    return watchSocket(service, c.req.raw, params.data.hash, key);
-  });
+  app.get(
+    "/ws",
+    sending.middleware,
+    (c) => eventSocket(feed, service, c.req.raw, socketWishOf(c.req.url, c.req.query())),
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/events",
+      summary: "What happens in the node, as server-sent events",
+      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
+      request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
+      responses: {
+        200: {
+          description: "An event each, without end",
+          content: { "text/event-stream": { schema: schemas.Event } },
+        },
+        ...problems(400, 401, 503),
+      },
+    }),
+    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+  );
 
   app.openapi(
     createRoute({
@@ -467,7 +496,28 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       servers: [{ url: "/" }],
     })));
 
-  return app;
+  const endStreams = () => {
+    stopping.abort();
+    feed.close();
+  };
+  return Object.assign(app, { endStreams });
+}
+
+/** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
+function socketWishOf(url: string, given: Record<string, string>): SocketWish {
+  const query = schemas.SocketQuery.safeParse(given);
+  if (!query.success) throw invalid("query", query.error);
+  const { watch: hash, batch: isBatched } = query.data;
+  const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
+  const { types, since } = wishOf(query.data);
+  if (watched === null) return { types, since, isBatched, watched };
+  const others = query.data.types === undefined ? [] : types;
+  return { types: new Set([...others, "watch"]), since, isBatched, watched };
+}
+
+/** Which events the query asks for. */
+function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
+  return { types: typesOf(types?.split(",") ?? []), since: since ?? null };
 }
 
 /** The report of a store that went well; every other outcome is a problem. */

@@ -52,6 +52,8 @@ export function serveOptions(config: Config): ServeOptions {
 /** What is served; `caller` tells who asks. */
 export interface ServedApp {
   fetch(request: Request, caller: Caller): Response | Promise<Response>;
+  /** Ends all that would go on for as long as the client likes. */
+  endStreams?(): void;
 }
 
 /** Leaves time for saving state within the 5 s that a stopping node has. */
@@ -93,6 +95,7 @@ export function serveApi(app: ServedApp, options: ServeOptions): ApiServer {
     url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${addr.port}`,
     port: addr.port,
     async close(graceMs = CLOSE_GRACE_MS) {
+      app.endStreams?.();
       front.stop();
       const closed = inner.shutdown();
       await waitFor(Promise.race([closed, inner.drained()]), graceMs);
