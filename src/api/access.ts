@@ -1,7 +1,6 @@
 // Who may use the API: the bearer token, the hosts it is asked for, browsers that other sites have sent, and how much
 // one client may ask.
 
-import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { type Config, isLoopbackHost } from "../config.ts";
@@ -217,7 +216,16 @@ function givenToken(request: Request): string | undefined {
   if (header !== null) return /^bearer +(\S+) *$/i.exec(header)?.[1] ?? "";
   const protocols = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
   const bearer = protocols.map((name) => name.trim()).find((name) => name.startsWith("bearer."));
-  return bearer && Buffer.from(bearer.slice("bearer.".length), "base64url").toString("latin1");
+  return bearer && decodeBase64Url(bearer.slice("bearer.".length));
+}
+
+/** The text of base64url (RFC 4648, section 5); empty, which is no token, where it is none. */
+function decodeBase64Url(text: string): string {
+  try {
+    return atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  } catch {
+    return "";
+  }
 }
 
 /** Whether a browser sent this for a page of another origin; only what it lets pages neither set nor leave out counts. */

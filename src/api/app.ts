@@ -59,6 +59,8 @@ export interface ApiOptions {
   readonly stallMs?: number;
   /** Where refusals are counted; the server counts there as well. */
   readonly refusals?: Refusals;
+  /** Who may use it, where that is not all in the configuration. */
+  readonly access?: Access;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
@@ -113,7 +115,7 @@ export function createApi(options: ApiOptions): Api {
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
   const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
-  const access = new Access(config, open, options.refusals);
+  const access = options.access ?? new Access(config, open, options.refusals);
   app.use(access.check);
   app.use(methodNotAllowed({
     app,
