@@ -57,6 +57,8 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
+  /** How many clients may listen to events. */
+  readonly maxListeners?: number;
   /** Where refusals are counted; the server counts there as well. */
   readonly refusals?: Refusals;
   /** Who may use it, where that is not all in the configuration. */
@@ -76,11 +78,11 @@ export interface Api extends OpenAPIHono {
 
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
 export function createApi(options: ApiOptions): Api {
-  const { service, config, log, stallMs = STALL_MS } = options;
+  const { service, config, log, stallMs = STALL_MS, maxListeners } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
-  const feed = new EventFeed(service);
+  const feed = new EventFeed(service, maxListeners);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -519,7 +521,10 @@ function socketWishOf(url: string, given: Record<string, string>): SocketWish {
 
 /** Which events the query asks for. */
 function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
-  return { types: typesOf(types?.split(",") ?? []), since: since ?? null };
+  return {
+    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    since: since ?? null,
+  };
 }
 
 /** The report of a store that went well; every other outcome is a problem. */
