@@ -97,7 +97,7 @@ export class PastHour {
       storage: { items: reading.items, bytes: reading.bytes },
     });
     if (this.#samples.length > MAX_SAMPLES) this.#samples.shift();
-    this.#before = { at, in: { ...reading.in }, out: { ...reading.out } };
+    this.#before = { at, in: copyOf(reading.in), out: copyOf(reading.out) };
     this.#latencies = [];
     this.#count = this.#success = 0;
   }
@@ -106,6 +106,11 @@ export class PastHour {
   after(at: Millis): readonly HourSample[] {
     return this.#samples.filter((sample) => sample.at > at);
   }
+}
+
+/** The counters go on: what they are now, whatever they are made of. */
+function copyOf({ messages, bytes }: TrafficCount): TrafficCount {
+  return { messages, bytes };
 }
 
 function quantile(sorted: readonly number[], share: number): number | null {

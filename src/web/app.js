@@ -68,34 +68,38 @@ export function App({ state, session, stores }) {
       "nav",
       { class: "sections", "aria-label": "Sections" },
       h(
-        "ul",
-        null,
-        VIEWS.map(({ view, path, label }) => {
-          const isHere = route.view === view || (view === "peers" && route.view === "peer");
-          return h(
-            "li",
-            { key: view },
-            h(
-              "a",
-              { href: path, "aria-current": isHere ? "page" : undefined },
-              h(Icon, { name: view, size: 18 }),
-              h("span", null, label),
-              h(Tally, { view, state }),
-            ),
-          );
-        }),
-      ),
-      state.stats !== null && h(
         "div",
-        { class: "whose" },
+        { class: "sections-inner" },
         h(
-          "p",
+          "ul",
           null,
-          h("code", { title: state.stats.node_id }, shortId(state.stats.node_id)),
-          h(Copy, { text: state.stats.node_id, what: "node id" }),
+          VIEWS.map(({ view, path, label }) => {
+            const isHere = route.view === view || (view === "peers" && route.view === "peer");
+            return h(
+              "li",
+              { key: view },
+              h(
+                "a",
+                { href: path, "aria-current": isHere ? "page" : undefined },
+                h(Icon, { name: view, size: 18 }),
+                h("span", null, label),
+                h(Tally, { view, state }),
+              ),
+            );
+          }),
         ),
-        h("p", null, `dmnode ${state.stats.version}`),
-        h("p", null, h("a", { href: "/openapi.json" }, "API description")),
+        state.stats !== null && h(
+          "div",
+          { class: "whose" },
+          h(
+            "p",
+            null,
+            h("code", { title: state.stats.node_id }, shortId(state.stats.node_id)),
+            h(Copy, { text: state.stats.node_id, what: "node id" }),
+          ),
+          h("p", null, `dmnode ${state.stats.version}`),
+          h("p", null, h("a", { href: "/openapi.json" }, "API description")),
+        ),
       ),
     ),
     h(

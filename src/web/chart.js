@@ -23,7 +23,7 @@ import { useSize } from "./hooks.js";
  * `times`, `from` and `to` in milliseconds since 1970; `latest` what is told while nobody points at the chart, where
  * that is not the last value
  */
-export function Chart({ label, times, series, format, from, to, version, height = 128, latest }) {
+export function Chart({ label, times, series, format, from, to, version, height = 146, latest }) {
   const [frame, { width }] = useSize();
   const { theme } = useTheme();
   const plot = useRef(/** @type {uPlot | null} */ (null));
@@ -120,7 +120,7 @@ function options({ width, height, series, format, scale, onPoint }) {
   return {
     width,
     height,
-    padding: [8, 4, 0, 0],
+    padding: [8, 14, 0, 0],
     legend: { show: false },
     cursor: {
       sync: { key: "time" },

@@ -13,8 +13,8 @@ const REPLAY_MS = 2_600;
 /** What the eye sees by itself. */
 const VISIBLE_MS = 1_200;
 
-const HEIGHT = 300;
-const MARGIN = { top: 14, right: 16, bottom: 34, left: 46 };
+const HEIGHT = 320;
+const MARGIN = { top: 20, right: 16, bottom: 34, left: 46 };
 
 /** @typedef {Step & { bits: number, endMs: number | null }} PlacedStep */
 
@@ -29,10 +29,14 @@ export function placeSteps(target, steps) {
     ...step,
     // A bootstrap node that has not told its id may be anywhere: it is as far as can be.
     bits: step.node_id === null ? ID_BITS : distanceLog(step.node_id, target),
-    endMs: step.outcome === "pending" || step.outcome === "late" || step.rtt_ms === null
-      ? null
-      : step.started_ms + step.rtt_ms,
+    endMs: endOf(step),
   }));
+}
+
+/** Null while it is waited for; Infinity where nobody tells when it was given up. @param {Step} step */
+function endOf({ outcome, started_ms, rtt_ms }) {
+  if (outcome === "pending" || outcome === "late") return null;
+  return rtt_ms === null ? Infinity : started_ms + rtt_ms;
 }
 
 /**
@@ -66,7 +70,9 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
   const last = Math.max(
     1,
     elapsedMs ?? 0,
-    ...placed.map(({ started_ms, endMs }) => endMs ?? started_ms),
+    ...placed.map(({ started_ms, endMs }) =>
+      endMs === null || endMs === Infinity ? started_ms : endMs
+    ),
   );
   const scales = scalesFor(width, last, placed);
   const visible = placed.filter(({ started_ms }) => started_ms <= playhead);
@@ -104,7 +110,7 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
       h(
         "ul",
         { class: "legend" },
-        [["responded", "answered"], ["timeout", "no answer"], ["pending", "waiting"], [
+        [["responded", "answered, at this hop"], ["timeout", "no answer"], ["pending", "waiting"], [
           "best",
           "closest so far",
         ]]
@@ -189,7 +195,8 @@ function Axes({ scales: { x, y, least, most }, width, last }) {
   const every = Math.max(1, Math.ceil((most - least) / 6));
   const lines = [];
   for (let bits = Math.ceil(least / every) * every; bits <= most; bits += every) lines.push(bits);
-  const times = [0, 0.25, 0.5, 0.75, 1].map((share) => share * last);
+  const tick = niceStep(last / 5);
+  const times = Array.from({ length: Math.floor(last / tick) + 1 }, (_, i) => i * tick);
   return h(
     "g",
     { class: "axes", "aria-hidden": "true" },
@@ -210,11 +217,33 @@ function Axes({ scales: { x, y, least, most }, width, last }) {
       h("text", {
         key: i,
         x: x(at),
-        y: HEIGHT - 14,
-        "text-anchor": i === 0 ? "start" : i === times.length - 1 ? "end" : "middle",
-      }, ms(at))
+        y: HEIGHT - 12,
+        "text-anchor": i === 0 ? "start" : x(at) > width - 40 ? "end" : "middle",
+      }, at === 0 ? "0" : tickText(at))
     ),
+    h(
+      "text",
+      { class: "axis-name", x: width - MARGIN.right, y: y(most) - 5, "text-anchor": "end" },
+      "farther from the target",
+    ),
+    h("text", {
+      class: "axis-name",
+      x: width - MARGIN.right,
+      y: y(least) - 5,
+      "text-anchor": "end",
+    }, "nearer"),
   );
+}
+
+/** 1, 2 or 5 times a power of ten, and no less than `least`. @param {number} least */
+function niceStep(least) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return power * ([1, 2, 5, 10].find((step) => step * power >= least) ?? 10);
+}
+
+/** @param {number} at milliseconds */
+function tickText(at) {
+  return at >= 1000 ? `${+(at / 1000).toFixed(2)} s` : `${+at.toFixed(2)} ms`;
 }
 
 /** @param {{ step: PlacedStep, scales: Scales, playhead: number, end: number, isPointed: boolean, onPoint: (address: string | null) => void }} props */
@@ -233,14 +262,23 @@ function StepMark({ step, scales: { x, y }, playhead, end, isPointed, onPoint })
     h("circle", { class: "start", cx: from, cy: height, r: 2 }),
     isOver &&
       (outcome === "responded"
-        ? h("circle", { class: "answer", cx: to, cy: height, r: isPointed ? 6 : 4.5 })
+        ? h(
+          "g",
+          null,
+          h("circle", { class: "answer", cx: to, cy: height, r: isPointed ? 9 : 7.5 }),
+          h(
+            "text",
+            { class: "answer-hop", x: to, y: height + 3.5, "text-anchor": "middle" },
+            step.hop,
+          ),
+        )
         : h("path", { class: "failure", d: `M${to - 4} ${height - 4}l8 8m0 -8l-8 8` })),
     isPointed && h(
       "text",
       {
         class: "step-name",
-        x: to > 320 ? to - 10 : to + 10,
-        y: height - 8,
+        x: to > 320 ? to - 14 : to + 14,
+        y: height - 9,
         "text-anchor": to > 320 ? "end" : "start",
       },
       `${step.node_id === null ? step.address : shortId(step.node_id)} · hop ${step.hop} · ${

@@ -76,15 +76,20 @@ export function duration(s) {
   }).filter((text, i) => i === 0 || !text.startsWith("0 ")).join(" ");
 }
 
-/** How long ago. @param {number} at @param {number} now */
+/** How long ago, by its largest unit. @param {number} at @param {number} now */
 export function ago(at, now) {
   const s = (now - at) / 1000;
-  return s < 1.5 ? "just now" : `${duration(s)} ago`;
+  return s < 1.5 ? "just now" : `${largestUnit(s)} ago`;
+}
+
+/** @param {number} s */
+function largestUnit(s) {
+  return duration(s).split(" ").slice(0, 2).join(" ");
 }
 
 /** How long it will be. @param {number} at @param {number} now */
 export function until(at, now) {
-  return at <= now ? "now" : `in ${duration((at - now) / 1000)}`;
+  return at <= now ? "now" : `in ${largestUnit((at - now) / 1000)}`;
 }
 
 /** Time of day. @param {number} at */

@@ -99,6 +99,11 @@ export function PeerLink({ id }) {
   return h("a", { class: "id", href: `#/peers/${id}`, title: id }, shortId(id));
 }
 
+/** A distance by its logarithm. @param {{ bits: number | string }} props */
+export function Power({ bits }) {
+  return h("span", { class: "power" }, "2", h("sup", null, bits));
+}
+
 /** A share as a bar; the words beside it tell the same. @param {{ share: number, tone?: Tone, label: string }} props */
 export function Meter({ share, tone = "accent", label }) {
   const percent = Math.round(Math.min(1, Math.max(0, share)) * 1000) / 10;

@@ -34,9 +34,12 @@ const COLORS = /** @type {const} */ ([
 /**
  * @param {{
  *   state: NodeState, bucket?: number | null, pointed?: string | null, onPoint?: (id: string | null) => void,
- * }} props `bucket` is set off; `pointed` is the id of a peer that is pointed at elsewhere
+ *   isAbout?: boolean,
+ * }} props `bucket` is set off; `pointed` is the id of a peer that is pointed at elsewhere, or whom the page is about
  */
-export function PeerMap({ state, bucket = null, pointed = null, onPoint = () => {} }) {
+export function PeerMap(
+  { state, bucket = null, pointed = null, isAbout = false, onPoint = () => {} },
+) {
   const [frame, { width }] = useSize();
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [picked, setPicked] = useState(/** @type {string | null} */ (null));
@@ -130,7 +133,8 @@ export function PeerMap({ state, bucket = null, pointed = null, onPoint = () => 
           point(null);
         },
       }),
-      shown !== null && h(Tip, { dot: shown, middle, scale, size }),
+      shown !== null && !(isAbout && picked === null) &&
+        h(Tip, { dot: shown, middle, scale, size }),
     ),
     h(
       "p",

@@ -8,7 +8,7 @@ import { ago, count, ms, NONE, percent, plural, shortId } from "../format.js";
 import { useAction, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId, randomId } from "../ids.js";
-import { Badge, Card, Empty, Note, PeerLink } from "../parts.js";
+import { Badge, Card, Empty, Note, PeerLink, Power } from "../parts.js";
 import { table } from "../table.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
@@ -154,6 +154,7 @@ function ofTrace(state, lookup) {
 function ShownLookup({ shown: { key, target, steps, elapsedMs, answer } }) {
   const [pointed, setPointed] = useState(/** @type {string | null} */ (null));
   const answered = steps.filter(({ outcome }) => outcome === "responded").length;
+  const hops = Math.max(0, ...steps.map(({ hop }) => hop));
   const silent = steps.filter(({ outcome }) => outcome === "timeout" || outcome === "error").length;
   return h(
     Card,
@@ -179,7 +180,7 @@ function ShownLookup({ shown: { key, target, steps, elapsedMs, answer } }) {
       ),
       elapsedMs !== null && h("li", null, h("b", null, ms(elapsedMs))),
       h("li", null, h("b", null, count(steps.length)), steps.length === 1 ? " query" : " queries"),
-      h("li", null, h("b", null, count(Math.max(0, ...steps.map(({ hop }) => hop)))), " hops"),
+      h("li", null, h("b", null, count(hops)), hops === 1 ? " hop" : " hops"),
       h("li", null, h("b", null, count(answered)), " answered"),
       silent > 0 && h("li", { class: "tone-bad" }, h("b", null, count(silent)), " silent"),
     ),
@@ -222,7 +223,7 @@ function ShownLookup({ shown: { key, target, steps, elapsedMs, answer } }) {
               },
               h(PeerLink, { id: node_id }),
               h("span", { class: "address" }, address),
-              h("span", { class: "num" }, `2^${distance}`),
+              h("span", { class: "num" }, h(Power, { bits: distance })),
             )
           ),
         ),
@@ -275,7 +276,7 @@ function StepTable({ target, steps, version, pointed, onPoint }) {
       label: "Distance",
       class: "num",
       by: (step) => step.node_id === null ? null : step.bits,
-      cell: (step) => step.node_id === null ? NONE : `2^${step.bits.toFixed(1)}`,
+      cell: (step) => step.node_id === null ? NONE : h(Power, { bits: step.bits.toFixed(1) }),
     },
     {
       key: "rtt",

@@ -1,6 +1,7 @@
 // The node itself: identity, reachability, packets by type, what it refused, and its configuration.
 
 import { h } from "preact";
+import { useMedia } from "../hooks.js";
 import { bytes, count, date, duration, NONE, percent, plural, rate } from "../format.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";
 import { table } from "../table.js";
@@ -18,60 +19,71 @@ export function Node({ state }) {
     "div",
     { class: "node-view" },
     h(
-      Card,
-      { title: "Identity", id: "identity-title" },
-      h(Facts, {
-        rows: [
-          ["Node id", h(FullId, { id: stats.node_id, what: "node id" })],
-          ["Public key", h(FullId, { id: stats.public_key, what: "public key" })],
-          ["Version", stats.version],
-          ["Started", `${date(Date.parse(stats.started_at))}, up for ${duration(stats.uptime_s)}`],
-          ["Readiness", `${readiness.ready ? "Ready" : "Not ready"}: ${readiness.reason}`],
-          [
-            "Answers",
-            readiness.queries === 0
-              ? "no queries lately"
-              : `${count(readiness.answers)} of ${
-                plural(readiness.queries, "query", "queries")
-              } over ${duration(readiness.over_s)} (${
-                percent(Math.min(1, readiness.answers / readiness.queries))
-              })`,
+      "div",
+      { class: "column" },
+      h(
+        Card,
+        { title: "Identity", id: "identity-title" },
+        h(Facts, {
+          rows: [
+            ["Node id", h(FullId, { id: stats.node_id, what: "node id" })],
+            ["Public key", h(FullId, { id: stats.public_key, what: "public key" })],
+            ["Version", stats.version],
+            [
+              "Started",
+              `${date(Date.parse(stats.started_at))}, up for ${duration(stats.uptime_s)}`,
+            ],
+            ["Readiness", `${readiness.ready ? "Ready" : "Not ready"}: ${readiness.reason}`],
+            [
+              "Answers",
+              readiness.queries === 0
+                ? "no queries lately"
+                : `${count(readiness.answers)} of ${
+                  plural(readiness.queries, "query", "queries")
+                } over ${duration(readiness.over_s)} (${
+                  percent(Math.min(1, readiness.answers / readiness.queries))
+                })`,
+            ],
           ],
-        ],
-      }),
+        }),
+      ),
+      h(
+        Card,
+        { title: "Storage", id: "storage-title" },
+        h(Facts, {
+          rows: [
+            [
+              "Held",
+              `${plural(storage.items, "item")}, ${bytes(storage.bytes)} of ${
+                bytes(storage.limit_bytes)
+              }`,
+            ],
+            ["For others", plural(storage.replicated, "item")],
+            ["Expiring within the hour", plural(storage.expiring_within_hour, "item")],
+            [
+              "Published from here",
+              `${plural(storage.published, "value")}, ${plural(storage.published_items, "item")}`,
+            ],
+            ["Republished since the start", plural(storage.republications, "item")],
+            ["Missing copies made", plural(storage.copies_made, "item")],
+            ["Announced swarm peers", count(storage.announced_peers)],
+          ],
+        }),
+      ),
+      h(Dropped, { dropped: stats.traffic.dropped }),
     ),
     h(
-      Card,
-      { title: "Reachability", id: "reach-title" },
-      h(Facts, {
-        rows: [...natRows(stats), ["Listens on", h("code", null, stats.addresses.join(", "))]],
-      }),
+      "div",
+      { class: "column" },
+      h(
+        Card,
+        { title: "Reachability", id: "reach-title" },
+        h(Facts, {
+          rows: [...natRows(stats), ["Listens on", h("code", null, stats.addresses.join(", "))]],
+        }),
+      ),
+      h(Packets, { traffic: stats.traffic }),
     ),
-    h(
-      Card,
-      { title: "Storage", id: "storage-title" },
-      h(Facts, {
-        rows: [
-          [
-            "Held",
-            `${plural(storage.items, "item")}, ${bytes(storage.bytes)} of ${
-              bytes(storage.limit_bytes)
-            }`,
-          ],
-          ["For others", plural(storage.replicated, "item")],
-          ["Expiring within the hour", plural(storage.expiring_within_hour, "item")],
-          [
-            "Published from here",
-            `${plural(storage.published, "value")}, ${plural(storage.published_items, "item")}`,
-          ],
-          ["Republished since the start", plural(storage.republications, "item")],
-          ["Missing copies made", plural(storage.copies_made, "item")],
-          ["Announced swarm peers", count(storage.announced_peers)],
-        ],
-      }),
-    ),
-    h(Dropped, { dropped: stats.traffic.dropped }),
-    h(Packets, { traffic: stats.traffic }),
     stats.config !== undefined && h(
       Card,
       { title: "Configuration in force", id: "config-title", class: "config-card" },
@@ -85,7 +97,7 @@ export function Node({ state }) {
   );
 }
 
-/** Whatever is told of the address, the type and the mapping. @param {Stats} stats @returns {[string, import("preact").ComponentChildren][]} */
+/** Whatever is told of the address, the type and the mapping. @param {Stats} stats @returns {import("../parts.js").Fact[]} */
 function natRows({ nat }) {
   const known = new Set(["mode", "external_address", "votes", "type", "reachable", "mapping"]);
   const more = Object.entries(nat).filter(([name]) => !known.has(name));
@@ -101,9 +113,7 @@ function natRows({ nat }) {
       "Port mapping",
       nat.mapping === null || nat.mapping === undefined ? "none" : valueText(nat.mapping),
     ],
-    ...more.map((
-      [name, value],
-    ) => /** @type {[string, string]} */ ([words(name), valueText(value)])),
+    ...more.map(([name, value]) => fact(words(name), valueText(value))),
   ];
 }
 
@@ -128,6 +138,7 @@ function valueText(value) {
 function configText(value) {
   if (value === null || value === "") return "not set";
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
+  if (typeof value === "number" && value >= 1_000_000) return `${value} (${bytes(value)})`;
   return String(value);
 }
 
@@ -146,6 +157,7 @@ function Dropped({ dropped }) {
 
 /** @param {{ traffic: Stats["traffic"] }} props */
 function Packets({ traffic }) {
+  const isNarrow = useMedia("(max-width: 760px)");
   const types = [
     ...new Set([...Object.keys(traffic.in.by_type), ...Object.keys(traffic.out.by_type)]),
   ];

@@ -112,7 +112,7 @@ function Status({ stats, state }) {
           h(
             "span",
             { class: "full-id" },
-            h("code", { title: stats.node_id }, `${stats.node_id.slice(0, 16)}…`),
+            h("code", { title: stats.node_id }, `${stats.node_id.slice(0, 12)}…`),
             h(Copy, { text: stats.node_id, what: "node id" }),
           ),
         ],
@@ -242,7 +242,7 @@ export function HealthBar({ peers }) {
   return h(
     "span",
     { class: "health-bar", "aria-hidden": "true" },
-    Object.entries(peers).map(([health, n]) =>
+    Object.entries(peers).filter(([, n]) => n > 0).map(([health, n]) =>
       h("span", {
         key: health,
         class: `fill-${health}`,
@@ -374,9 +374,9 @@ function Charts({ state, stats }) {
             label: "Latency",
             format: ms,
             series: [
-              { label: "lookup p95", color: "series-2", values: columns.p95, style: "dots" },
-              { label: "lookup p50", color: "series-1", values: columns.p50, style: "dots" },
-              { label: "peer round trip", color: "series-3", values: columns.rtt },
+              { label: "lookups p95", color: "series-2", values: columns.p95, style: "dots" },
+              { label: "p50", color: "series-1", values: columns.p50, style: "dots" },
+              { label: "peers", color: "series-3", values: columns.rtt },
             ],
           }),
         ),

@@ -7,7 +7,8 @@ import { ago, date, ms, NONE, plural, shortId, until } from "../format.js";
 import { useAction, useEvery } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId, sharedBits } from "../ids.js";
-import { Card, Empty, Facts, FullId, Health, Meter, Note } from "../parts.js";
+import { Card, Empty, Facts, FullId, Health, Meter, Note, Power } from "../parts.js";
+import { PeerMap } from "../peer_map.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../api/types.ts").PeerDetail} PeerDetail */
@@ -85,7 +86,7 @@ export function PeerPage({ state, id, now }) {
   if (peer === null) {
     return h("div", { class: "peer-view" }, back, h("p", { class: "loading" }, "Reading…"));
   }
-  const own = state.stats?.node_id ?? "";
+  const own = state.stats?.node_id ?? peer.node_id;
   const when = (/** @type {string | null} */ at) =>
     at === null
       ? NONE
@@ -168,13 +169,16 @@ export function PeerPage({ state, id, now }) {
             ],
             [
               "Distance",
-              `2^${peer.distance} · shares ${
-                plural(own === "" ? 0 : sharedBits(own, peer.node_id), "leading bit")
-              } with this node`,
+              h(
+                "span",
+                null,
+                h(Power, { bits: peer.distance }),
+                `, ${plural(sharedBits(own, peer.node_id), "leading bit")} in common`,
+              ),
             ],
             ["Bucket", peer.bucket === null ? NONE : `${peer.bucket} of the routing table`],
             ["Last answer", when(peer.last_response)],
-            ["Last query from it", peer.last_query === null ? "never" : when(peer.last_query)],
+            ["Its last query", peer.last_query === null ? "never" : when(peer.last_query)],
             [
               "Next check",
               peer.next_check === null ? NONE : until(Date.parse(peer.next_check), now),
@@ -190,20 +194,29 @@ export function PeerPage({ state, id, now }) {
         }),
       ),
       h(
-        Card,
-        { title: "History", id: "history-title", note: "Since this node started" },
-        peer.history.length === 0 ? h("p", { class: "muted" }, "No changes.") : h(
-          "ol",
-          { class: "timeline" },
-          peer.history.toReversed().map(({ at, what, reason }, i) =>
-            h(
-              "li",
-              { key: `${at} ${i}`, class: `timeline-${what}` },
-              h("b", null, what),
-              reason !== null && h("span", null, reason),
-              h("time", { dateTime: at, title: date(Date.parse(at)) }, ago(Date.parse(at), now)),
-            )
+        "div",
+        { class: "column" },
+        h(
+          Card,
+          { title: "History", id: "history-title", note: "Since this node started" },
+          peer.history.length === 0 ? h("p", { class: "muted" }, "No changes.") : h(
+            "ol",
+            { class: "timeline" },
+            peer.history.toReversed().map(({ at, what, reason }, i) =>
+              h(
+                "li",
+                { key: `${at} ${i}`, class: `timeline-${what}` },
+                h("b", null, what),
+                reason !== null && h("span", null, reason),
+                h("time", { dateTime: at, title: date(Date.parse(at)) }, ago(Date.parse(at), now)),
+              )
+            ),
           ),
+        ),
+        state.peers.has(id) && h(
+          Card,
+          { title: "Id space", id: "map-title", class: "peer-map" },
+          h(PeerMap, { state, pointed: id, isAbout: true }),
         ),
       ),
     ),

@@ -2,6 +2,7 @@
 
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { Buckets } from "../buckets.js";
 import { ago, count, ms, NONE, plural } from "../format.js";
 import { useMedia, usePaced } from "../hooks.js";
 import { Icon } from "../icons.js";
@@ -24,6 +25,7 @@ export function Peers({ state, now }) {
   const [filter, setFilter] = useState(/** @type {Filter} */ ("all"));
   const [text, setText] = useState("");
   const [pointed, setPointed] = useState(/** @type {string | null} */ (null));
+  const [bucket, setBucket] = useState(/** @type {number | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
   const version = usePaced(state.versions.peers, PACE_MS);
   const rows = useMemo(() => filterPeers(state.peers.values(), filter, text), [
@@ -47,8 +49,10 @@ export function Peers({ state, now }) {
     h(
       Card,
       { title: "Id space", id: "map-title", class: "peers-map" },
-      h(PeerMap, { state, pointed, onPoint: setPointed }),
+      h(PeerMap, { state, pointed, bucket, onPoint: setPointed }),
       h(MapKey, null),
+      h("h3", { class: "side-title" }, "Buckets"),
+      h(Buckets, { state, chosen: bucket, onChoose: setBucket }),
     ),
     h(
       Card,
