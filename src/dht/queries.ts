@@ -7,7 +7,7 @@ import { type Message, type Method, type QueryArguments, writeQuery } from "../k
 import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
-import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
+import { Agenda, type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
 import type { Random } from "./random.ts";
@@ -78,22 +78,30 @@ export interface Query {
 /** Our coordinate, as an argument of a query: written there when the query is. */
 export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** A query without an outcome. */
-interface Pending extends Transaction {
+/** A watcher that wants nothing but the outcome. */
+export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
+  return { onLate: ignore, onOverdue: ignore, done };
+}
+
+const ignore = () => {};
+
+/** A query without an outcome; in an agenda until the next thing that happens to it if no answer comes. */
+interface Pending extends Transaction, Due {
   readonly query: Query;
   readonly watcher: QueryWatcher;
   readonly startedAt: Millis;
   readonly lateAfter: number;
   /** When it was sent for the second time; NaN before. */
   lateAt: Millis;
-  deadline: Deadline | undefined;
+  /** What happens to it next. */
+  then: (pending: Pending, now: Millis) => void;
 }
 
 export class Queries {
   readonly #node: QuerySender;
   readonly #writer: Writer;
   /** Apart from the node's other deadlines: these are few, and nearly all of them are cancelled. */
-  readonly #deadlines = new Deadlines();
+  readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending>();
   /** First answers of nodes of which nothing was known. */
@@ -120,12 +128,16 @@ export class Queries {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return this.#deadlines.next;
+    return this.#agenda.next;
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
-    this.#deadlines.run(now);
+    for (let due = this.#agenda.take(now); due !== undefined; due = this.#agenda.take(now)) {
+      // Late by our own fault: our process could not look at answers until now.
+      if (now - due.dueAt > STALL_MS) this.#schedule(due, now + due.lateAfter, due.then);
+      else due.then(due, now);
+    }
   }
 
   /** Sends a query, once more when no answer comes in time. */
@@ -143,19 +155,21 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
-      deadline: undefined,
+      then: this.#late,
+      dueAt: now + lateAfter,
+      place: NOWHERE,
+      order: 0,
     };
-    this.#schedule(pending, now + lateAfter, this.#late);
+    this.#agenda.add(pending);
     this.#transactions.add(pending);
     this.#write(pending);
   }
 
-  /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
+  /** Runs `then` when `at` has come. */
   #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
-    pending.deadline = this.#deadlines.schedule(at, (due) => {
-      if (due - at > STALL_MS) this.#schedule(pending, due + pending.lateAfter, then);
-      else then(pending, due);
-    });
+    pending.dueAt = at;
+    pending.then = then;
+    this.#agenda.add(pending);
   }
 
   readonly #late = (pending: Pending, now: Millis): void => {
@@ -186,7 +200,7 @@ export class Queries {
     if (transaction === undefined) return false;
     const kind = reply.type === "r" ? "response" : "error";
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
-    this.#deadlines.cancel(transaction.deadline);
+    this.#agenda.remove(transaction);
     const { query, watcher, startedAt, lateAt } = transaction;
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.

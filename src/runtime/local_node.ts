@@ -528,7 +528,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       // Contacts hold a time before all others for what never happened.
       lastQuery: contact.lastQuery > 0 ? contact.lastQuery : null,
       lastResponse: contact.lastResponse > 0 ? contact.lastResponse : null,
-      nextCheck: present?.check?.at ?? null,
+      nextCheck: present?.dueAt ?? null,
       bucket: present === undefined ? null : Math.min(ID_BITS - report.distance, buckets - 1),
       history: record?.changes ?? [],
     };
