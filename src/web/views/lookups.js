@@ -165,8 +165,17 @@ function ShownLookup({ shown: { key, target, steps, elapsedMs, answer } }) {
       note: h("code", { class: "target" }, target),
     },
     h(
+      "p",
+      { class: "visually-hidden", role: "status" },
+      elapsedMs === null
+        ? "Looking up."
+        : `Done: ${plural(steps.length, "query", "queries")}, ${plural(hops, "hop")}, ${
+          ms(elapsedMs)
+        }.`,
+    ),
+    h(
       "ul",
-      { class: "tally", role: "status" },
+      { class: "tally" },
       h(
         "li",
         null,

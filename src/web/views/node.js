@@ -1,8 +1,8 @@
 // The node itself: identity, reachability, packets by type, what it refused, and its configuration.
 
 import { h } from "preact";
-import { useMedia } from "../hooks.js";
 import { bytes, count, date, duration, NONE, percent, plural, rate } from "../format.js";
+import { useMedia } from "../hooks.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";
 import { table } from "../table.js";
 import { Reachability } from "./overview.js";
@@ -194,14 +194,14 @@ function Packets({ traffic }) {
         {
           key: "type",
           label: "Type",
-          by: (row) => row.type,
-          cell: (row) => h("code", null, row.type),
+          by: (/** @type {Row} */ row) => row.type,
+          cell: (/** @type {Row} */ row) => h("code", null, row.type),
         },
         column("In", (row) => row.in.messages, count),
         column("Bytes in", (row) => row.in.bytes, bytes),
         column("Out", (row) => row.out.messages, count),
         column("Bytes out", (row) => row.out.bytes, bytes),
-      ],
+      ].filter(({ key }) => !(isNarrow && key.startsWith("Bytes"))),
       rows,
       keyOf: (row) => row.type,
       sortedBy: "In",

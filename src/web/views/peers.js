@@ -33,6 +33,11 @@ export function Peers({ state, now }) {
     filter,
     text,
   ]);
+  // Said when what is looked for changes, not with each peer that comes or goes.
+  const told = useMemo(
+    () => filter === "all" && text === "" ? "" : `${plural(rows.length, "peer")} found`,
+    [filter, text],
+  );
   const columns = useMemo(() => columnsFor(isNarrow, now), [isNarrow, Math.floor(now / 5000)]);
   if (state.stats === null) return null;
   if (state.hasPeers && state.peers.size === 0) {
@@ -62,12 +67,13 @@ export function Peers({ state, now }) {
         class: "peers-table",
         note: h(
           "span",
-          { role: "status" },
+          null,
           rows.length === state.peers.size
             ? plural(rows.length, "peer")
             : `${count(rows.length)} of ${plural(state.peers.size, "peer")}`,
         ),
       },
+      h("p", { class: "visually-hidden", role: "status" }, told),
       h(
         "div",
         { class: "toolbar" },

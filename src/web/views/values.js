@@ -551,8 +551,9 @@ function PublishedCard({ state, now }) {
     setPage(await json(`/network/published?limit=${PAGE}&offset=${offset}`));
   });
   const isAway = state.phase === "lost" || state.phase === "connecting";
+  const isBarred = state.access === "needed" || state.access === "wrong";
   useEffect(() => {
-    if (!isAway) void reading.run();
+    if (!isAway && !isBarred) void reading.run();
   }, [offset, state.versions.published, state.stats?.storage.published, state.access, isAway]);
   const forget = useAction(async (/** @type {string} */ hash) => {
     await request(`/data/${hash}`, { method: "DELETE" });
@@ -661,7 +662,9 @@ function PublishedCard({ state, now }) {
     },
     h("p", { class: "visually-hidden", role: "status" }, said),
     forget.error !== null && h(Note, { tone: "bad" }, forget.error),
-    page === null
+    isBarred
+      ? h(Empty, { icon: "key", title: "What is published is told with the token alone" })
+      : page === null
       ? reading.error === null
         ? h("p", { class: "loading" }, "Reading…")
         : h(Note, { tone: "warn" }, reading.error)
