@@ -28,8 +28,9 @@ import {
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
+import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
+import { eventSocket, type WatchedValue, withTokenOfProtocol } from "./event_socket.ts";
 import { isEventStream, watchResponse } from "./event_stream.ts";
-import { watchSocket } from "./value_socket.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -62,12 +63,19 @@ const STALL_MS = 30_000;
 /** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
 const LARGEST_BODIES = 4;
 
+/** The API as a server takes it. */
+export interface Api extends OpenAPIHono {
+  /** Ends all that would go on for as long as the client likes. */
+  endStreams(): void;
+}
+
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
-export function createApi(options: ApiOptions): OpenAPIHono {
+export function createApi(options: ApiOptions): Api {
   const { service, config, log, stallMs = STALL_MS } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
+  const feed = new EventFeed(service);
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -419,11 +427,12 @@ export function createApi(options: ApiOptions): OpenAPIHono {
   );
 
   // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
-  app.get("/ws", guarded.middleware, (c) => {
-    const params = schemas.HashParams.safeParse({ hash: c.req.query("watch") });
-    if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
-    const key = checkKey(keyOfQuery(c.req.url));
-    return watchSocket(service, c.req.raw, params.data.hash, key);
+  app.get("/ws", async (c) => {
+    const request = c.req.raw;
+    c.req.raw = withTokenOfProtocol(request);
+    await guarded.middleware(c, () => Promise.resolve());
+    const watched = watchedOf(c.req.url);
+    return eventSocket(feed, service, request, wishOf(c.req.url, watched !== null), watched);
   });
 
   app.openapi(
@@ -461,7 +470,28 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       servers: [{ url: "/" }],
     })));
 
-  return app;
+  return Object.assign(app, { endStreams: () => feed.close() });
+}
+
+/** The value that the query says is to be watched. */
+function watchedOf(url: string): WatchedValue | null {
+  const hash = new URL(url).searchParams.get("watch");
+  if (hash === null) return null;
+  const params = schemas.HashParams.safeParse({ hash });
+  if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
+  return { hash: params.data.hash, key: checkKey(keyOfQuery(url)) };
+}
+
+/** The events that the query asks for. Who watches a value hears of others only where it names them. */
+function wishOf(url: string, isWatching: boolean): Wish {
+  const { searchParams } = new URL(url);
+  const names = searchParams.getAll("types").flatMap((list) => list.split(","));
+  const types = isWatching && names.length === 0 ? new Set<never>() : typesOf(names);
+  const since = searchParams.get("since");
+  if (since !== null && !/^\d{1,15}$/.test(since)) {
+    throw new Problem(400, "query parameter since: expected the id of an event, a whole number.");
+  }
+  return { types: new Set([...types, "watch"]), since: since === null ? null : Number(since) };
 }
 
 /** The report of a store that went well; every other outcome is a problem. */

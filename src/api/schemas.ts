@@ -323,17 +323,18 @@ export const ValueEvent = z.object({
   at: time,
 }).openapi("ValueEvent");
 
+const transferMembers = {
+  transfer: count.openapi({ description: "tells the transfers of this node apart" }),
+  label: z.string().nullable(),
+  direction: z.enum(["store", "fetch"]),
+  hash: id.nullable().openapi({ description: "null while it is being stored" }),
+  done_bytes: count,
+  total_bytes: count.nullable().openapi({ description: "null where a body did not say" }),
+};
+
 /** Answer of `GET /network/transfers`. */
-export const TransfersResponse = z.object({
-  transfers: z.array(z.object({
-    transfer: count.openapi({ description: "tells the transfers of this node apart" }),
-    label: z.string().nullable(),
-    direction: z.enum(["store", "fetch"]),
-    hash: id.nullable().openapi({ description: "null while it is being stored" }),
-    done_bytes: count,
-    total_bytes: count.nullable().openapi({ description: "null where a body did not say" }),
-  })),
-}).openapi("Transfers");
+export const TransfersResponse = z.object({ transfers: z.array(z.object(transferMembers)) })
+  .openapi("Transfers");
 
 /** Answer of `GET /network/find/{node_id}`. */
 export const FindResponse = z.object({
@@ -438,6 +439,97 @@ export const StatsResponse = z.object({
     allow_net: z.union([z.boolean(), z.array(z.string())]),
   }),
 }).openapi("Stats");
+
+const peerName = { node_id: id, address };
+const stateOfPeer = { ...peerName, reason: z.string() };
+const eventNumber = z.int().min(1);
+
+/** What the events of `/ws` and `/events` carry, by type: all that there are. */
+export const EVENT_DATA = {
+  "hello": z.object({
+    node_id: id,
+    version: z.string(),
+    peers: count,
+    last: eventNumber.openapi({ description: "the number of the newest event" }),
+    resumed: z.boolean().openapi({ description: "all that came after `since` follows" }),
+    missed: count.nullable().openapi({
+      description: "events after `since` that are not kept any more; null: the node was restarted",
+    }),
+  }),
+  "peer.join": Peer,
+  "peer.leave": z.object(stateOfPeer),
+  "peer.health": z.object({ ...peerName, from: health, to: health, reason: z.string() }),
+  "data.store": z.object({
+    hash: id,
+    kind: z.enum(["immutable", "mutable"]),
+    seq: seq.nullable(),
+    size: count,
+    from: address,
+  }).openapi({ description: "an item was stored here for the network" }),
+  "data.publish": z.object({
+    hash: id,
+    kind,
+    key: z.string().nullable(),
+    seq: seq.nullable(),
+    size: count,
+    replicas: count,
+  }).openapi({ description: "a value was stored on the network from here" }),
+  "data.fetch": z.object({
+    hash: id,
+    kind: kind.nullable(),
+    size: count.nullable(),
+    found: z.boolean(),
+    elapsed_ms: amount,
+  }),
+  "data.replicate": z.object({ hash: id, to: z.array(id) }),
+  "data.expire": z.object({ hash: id }),
+  "data.progress": z.object({ ...transferMembers, state: z.enum(["moving", "done", "failed"]) }),
+  "lookup": z.object({
+    lookup: count.openapi({ description: "tells the lookups of this node apart" }),
+    target: id,
+    method: z.enum(["find_node", "get_peers", "get"]),
+    hops: count,
+    queries: count,
+    elapsed_ms: amount,
+    success: z.boolean().openapi({ description: "whether any node answered" }),
+  }),
+  "lookup.step": z.object({
+    lookup: count,
+    target: id,
+    node_id: id.nullable().openapi({ description: "null: a bootstrap node that has not told it" }),
+    address,
+    distance: distance.nullable(),
+    hop: count,
+    state: z.enum(["asked", "responded", "late", "failed"]),
+    rtt_ms: amount.nullable(),
+  }),
+  "id": z.object({ node_id: id, former: id, address }),
+  "bootstrap": z.object({ state: z.enum(["joined", "failed"]), contacts: count }),
+  "nat": StatsResponse.shape.nat,
+  "ready": z.object({ ready: z.boolean(), reason: z.string() }),
+  "stats": StatsResponse.omit({ config: true }),
+  "watch": ValueEvent.omit({ at: true }),
+} as const;
+
+/** The type of an event. */
+export type EventType = keyof typeof EVENT_DATA;
+
+/** What an event of a type carries. */
+export type EventData<T extends EventType> = z.output<(typeof EVENT_DATA)[T]>;
+
+/** One message of `/ws`. */
+export const Event = z.union(
+  Object.entries(EVENT_DATA).map(([type, data]) =>
+    z.object({
+      id: eventNumber.nullable().openapi({
+        description: "rises by one from event to event; null where it is none that can be resumed",
+      }),
+      type: z.literal(type),
+      at: time,
+      data,
+    })
+  ),
+).openapi("Event");
 
 /** Answer of `GET /healthz`. */
 export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Health");

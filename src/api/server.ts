@@ -27,7 +27,7 @@ const FLUSH_MS = 500;
  * @throws {ListenError} where the port is taken, forbidden, or not this machine's
  */
 export function serveApi(
-  app: { fetch(request: Request): Response | Promise<Response> },
+  app: { fetch(request: Request): Response | Promise<Response>; endStreams?(): void },
   { hostname, port }: { hostname: string; port: number },
 ): ApiServer {
   const inHand = new Set<(answer: Response) => void>();
@@ -54,6 +54,7 @@ export function serveApi(
     url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${server.addr.port}`,
     port: server.addr.port,
     async close(graceMs = CLOSE_GRACE_MS) {
+      app.endStreams?.();
       const closed = server.shutdown();
       const drained = new Promise<void>((resolve) => {
         idle = resolve;

@@ -69,7 +69,10 @@ export function selectPeers(
     .map(({ peer }) => peerView(peer));
 }
 
-function peerView<H extends string>(peer: Omit<PeerReport, "health"> & { readonly health: H }) {
+/** One peer of the table. */
+export function peerView<H extends string>(
+  peer: Omit<PeerReport, "health"> & { readonly health: H },
+) {
   return {
     node_id: peer.nodeId,
     address: peer.address,
@@ -189,6 +192,14 @@ export function statsView(
   histogram: readonly number[],
   config: Config,
 ): z.output<typeof StatsResponse> {
+  return { ...bareStatsView(report, histogram), config: configView(config) };
+}
+
+/** Statistics without the configuration. */
+export function bareStatsView(
+  report: StatsReport,
+  histogram: readonly number[],
+): Omit<z.output<typeof StatsResponse>, "config"> {
   const { traffic, lookups, storage, nat } = report;
   return {
     node_id: report.nodeId,
@@ -233,15 +244,19 @@ export function statsView(
       republications: storage.republications,
       copies_made: storage.copiesMade,
     },
-    nat: {
-      mode: nat.mode,
-      external_address: nat.externalAddress,
-      votes: nat.votes,
-      type: nat.type,
-      reachable: nat.reachable,
-      mapping: nat.mapping,
-    },
-    config: configView(config),
+    nat: natView(nat),
+  };
+}
+
+/** How the node is reached from outside. */
+export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>["nat"] {
+  return {
+    mode: nat.mode,
+    external_address: nat.externalAddress,
+    votes: nat.votes,
+    type: nat.type,
+    reachable: nat.reachable,
+    mapping: nat.mapping,
   };
 }
 

@@ -5,6 +5,7 @@ import type { Id } from "../krpc/id.ts";
 import type { Contact, Health } from "./contact.ts";
 import type { Item, ItemCrypto } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
+import type { Candidate, StepState } from "./lookup.ts";
 import type { PublishedStore } from "./published.ts";
 
 /** What a node runs on: real sockets and clocks, or simulated ones. All calls return at once. */
@@ -38,10 +39,14 @@ export type NodeEvent =
   /** The node has taken an id that is bound to its address (BEP 42). */
   | { readonly type: "id"; readonly id: Id; readonly former: Id; readonly address: Endpoint }
   | { readonly type: "lookup"; readonly lookup: LookupEvent }
+  /** While the node's `tellsSteps` is set. */
+  | { readonly type: "lookup.step"; readonly step: LookupStep }
   | { readonly type: "bootstrap"; readonly state: "joined" | "failed"; readonly contacts: number };
 
 /** A lookup that ended. */
 export interface LookupEvent {
+  /** Tells the lookups of this node apart. */
+  readonly lookup: number;
   readonly target: Id;
   readonly method: "find_node" | "get_peers" | "get";
   readonly hops: number;
@@ -49,4 +54,13 @@ export interface LookupEvent {
   readonly elapsed: number;
   /** Whether any node answered. */
   readonly success: boolean;
+}
+
+/** How one query of a lookup fares. */
+export interface LookupStep {
+  readonly lookup: number;
+  readonly target: Id;
+  readonly state: StepState;
+  /** As it is now; it goes on to change. */
+  readonly candidate: Candidate;
 }

@@ -144,6 +144,8 @@ export class DhtNode {
   /** Read by the responder. */
   readonly client: number;
   readonly tokens: Tokens;
+  /** Whether lookups that begin from now on tell of each query: an event for every packet of theirs. */
+  tellsSteps = false;
 
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
@@ -157,6 +159,8 @@ export class DhtNode {
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
+  /** The latest lookup's number. */
+  #lastLookup = 0;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     this.#options = options;
@@ -828,6 +832,7 @@ export class DhtNode {
       wantSalt: method === "get",
       seesTo: how.seesTo,
     };
+    const lookup = ++this.#lastLookup;
     this.lookups.active++;
     table.touch(target, now);
     return new Lookup({
@@ -856,12 +861,17 @@ export class DhtNode {
         noteIn(how.batch!, message, candidate, this.client, at);
         return onResponse?.(message, candidate, at) ?? false;
       },
+      onStep: !this.tellsSteps ? undefined : (state, candidate) => {
+        const step = { lookup, target, state, candidate };
+        this.host.emit({ type: "lookup.step", step });
+      },
       onEnd: (result, at) => {
         this.lookups.active--;
         this.lookups.record(result, k, this.id);
         this.host.emit({
           type: "lookup",
           lookup: {
+            lookup,
             target,
             method,
             hops: result.hops,

@@ -55,6 +55,7 @@ import { DiskStorage } from "../storage/disk.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
+import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
 import { PeerHistory } from "./peer_history.ts";
@@ -172,6 +173,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #putting = new Map<string, Promise<unknown>>();
   readonly #largeValues: LargeValues;
   readonly #progressListeners = new Set<(progress: Progress) => void>();
+  readonly #listeners = new EventListeners();
   readonly #stopping = new AbortController();
   #surveys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -186,6 +188,9 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
   readonly #states = new StateLog();
+  #wasReady = false;
+  /** What was told of it last, as JSON. */
+  #toldNat: string;
   /** Where offers to take a value are asked for: far from what this node holds. */
   readonly #probeTarget = randomId();
   #closed = false;
@@ -257,7 +262,10 @@ export class LocalNode implements NodeService, ItemNetwork {
       network: this,
       crypto: dataCrypto,
       clock,
-      onProgress: (progress) => this.#progressListeners.forEach((tell) => tell(progress)),
+      onProgress: (progress) => {
+        this.#progressListeners.forEach((tell) => tell(progress));
+        this.#tell({ type: "data.progress", progress });
+      },
     });
     this.#publications = new Publications(
       storage.published,
@@ -276,6 +284,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         return () => clearTimeout(timer);
       },
     });
+    this.#toldNat = JSON.stringify(this.#nat());
   }
 
   #host(): Host {
@@ -300,7 +309,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
     this.#sample();
-    this.#every(CHECK_EVERY_MS, () => this.#readiness.check(now()));
+    this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
     this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
     void this.#join(seeds);
@@ -402,6 +411,9 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   #onEvent(event: NodeEvent): void {
+    if (!this.#listeners.isEmpty) {
+      this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
+    }
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -444,7 +456,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         this.#log.info("Joined the network: {contacts} contacts", { contacts });
       }
       // Not from within the core, which is in the middle of it.
-      queueMicrotask(() => !this.#closed && this.#readiness.check(now()));
+      queueMicrotask(() => !this.#closed && this.#checkState());
     }
     if (this.#states.isDue("joining", state, now()) && state === "failed") {
       this.#log.warning(
@@ -524,7 +536,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   stats(): StatsReport {
-    const { traffic, lookups, tables, votes, peers: announced } = this.#node;
+    const { traffic, lookups, tables, peers: announced } = this.#node;
     const at = now();
     const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
     for (const contact of this.#node.contacts()) peers[contact.health]++;
@@ -534,7 +546,6 @@ export class LocalNode implements NodeService, ItemNetwork {
       if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
     }
     const latency = lookups.latency();
-    const leader = votes.leader();
     const rates = this.#rates();
     return {
       nodeId: this.nodeId,
@@ -582,15 +593,35 @@ export class LocalNode implements NodeService, ItemNetwork {
         republications: this.#node.replication.published,
         copiesMade: this.#node.replication.copies,
       },
-      nat: {
-        mode: this.#config.nat,
-        externalAddress: leader?.endpoint.toString() ?? null,
-        votes: leader?.votes ?? 0,
-        type: "unknown",
-        reachable: null,
-        mapping: null,
-      },
+      nat: this.#nat(),
     };
+  }
+
+  #nat(): StatsReport["nat"] {
+    const leader = this.#node.votes.leader();
+    return {
+      mode: this.#config.nat,
+      externalAddress: leader?.endpoint.toString() ?? null,
+      votes: leader?.votes ?? 0,
+      type: "unknown",
+      reachable: null,
+      mapping: null,
+    };
+  }
+
+  /** Tells how the node stands with its network, where that is otherwise than it was. */
+  #checkState(): void {
+    this.#readiness.check(now());
+    const readiness = this.readiness();
+    if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
+    this.#wasReady = readiness.ready;
+    const nat = this.#nat(), text = JSON.stringify(nat);
+    if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
+    this.#toldNat = text;
+  }
+
+  #tell(event: ServiceEvent): void {
+    this.#listeners.tell(event, now());
   }
 
   readiness(): Readiness {
@@ -700,7 +731,18 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  async store(
+  async store(...given: Parameters<NodeService["store"]>): Promise<StoreOutcome> {
+    return this.#told(await this.#store(...given));
+  }
+
+  #told(outcome: StoreOutcome): StoreOutcome {
+    if (outcome.outcome === "stored") {
+      this.#tell({ type: "data.publish", report: outcome.report });
+    }
+    return outcome;
+  }
+
+  async #store(
     value: Uint8Array | AsyncIterable<Uint8Array>,
     key: string | null,
     options: StoreOptions = {},
@@ -838,7 +880,11 @@ export class LocalNode implements NodeService, ItemNetwork {
     });
   }
 
-  async storeSigned(
+  async storeSigned(...given: Parameters<NodeService["storeSigned"]>): Promise<StoreOutcome> {
+    return this.#told(await this.#storeSigned(...given));
+  }
+
+  async #storeSigned(
     hash: string,
     given: SignedItem,
     { minReplicas = 1 }: Pick<StoreOptions, "minReplicas"> = {},
@@ -968,6 +1014,25 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    const startedAt = now();
+    const outcome = await this.#fetch(hash, key);
+    const value = outcome.outcome === "found"
+      ? { kind: outcome.value.kind, size: outcome.value.bytes.length }
+      : outcome.outcome === "large"
+      ? { kind: "chunked" as const, size: outcome.value.size }
+      : undefined;
+    this.#tell({
+      type: "data.fetch",
+      hash,
+      kind: value?.kind ?? null,
+      size: value?.size ?? null,
+      found: value !== undefined,
+      elapsedMs: now() - startedAt,
+    });
+    return outcome;
+  }
+
+  async #fetch(hash: string, key: string | null): Promise<FetchOutcome> {
     const target = parseId(hash);
     const salt = key === null ? undefined : new TextEncoder().encode(key);
     const { item, saltUnknown } = await this.#get(target, salt);
@@ -1044,6 +1109,14 @@ export class LocalNode implements NodeService, ItemNetwork {
   onProgress(listener: (progress: Progress) => void): () => void {
     this.#progressListeners.add(listener);
     return () => this.#progressListeners.delete(listener);
+  }
+
+  onEvent(listener: EventListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  tellLookupSteps(isOn: boolean): void {
+    this.#node.tellsSteps = isOn;
   }
 
   batch(): ItemBatch {

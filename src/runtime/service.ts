@@ -4,10 +4,11 @@
 import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { EventListener, ServiceEvent } from "./events.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, Health, Progress, Watch };
+export type { ContentHint, EventListener, Health, Progress, ServiceEvent, Watch };
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -390,4 +391,8 @@ export interface NodeService {
   transfers(): Progress[];
   /** Tells how far large values have come, until the function that it returns is called. */
   onProgress(listener: (progress: Progress) => void): () => void;
+  /** Tells what happens from now on, until the function that it returns is called. */
+  onEvent(listener: EventListener): () => void;
+  /** Whether lookups that begin from now on are told step by step: an event for each of their packets. */
+  tellLookupSteps(isOn: boolean): void;
 }

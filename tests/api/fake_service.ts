@@ -18,6 +18,7 @@ import type {
   StoreOptions,
   StoreOutcome,
 } from "../../src/runtime/service.ts";
+import { type EventListener, EventListeners } from "../../src/runtime/events.ts";
 import { type Version, type Watch, Watches } from "../../src/runtime/watch.ts";
 import { collected } from "../data/memory_network.ts";
 
@@ -48,6 +49,9 @@ export class FakeService implements NodeService {
   /** Hashes that are fetched with their key alone. */
   readonly keyNeeded = new Set<string>();
   readonly values = new Map<string, FetchedValue>();
+  /** Those who hear what a test says that happened. */
+  readonly events = new EventListeners();
+  tellsSteps = false;
   peerList: PeerReport[] = [
     peer(PEER_A, 155),
     peer(PEER_B, 160, {
@@ -269,6 +273,14 @@ export class FakeService implements NodeService {
 
   onProgress(): () => void {
     return () => {};
+  }
+
+  onEvent(listener: EventListener): () => void {
+    return this.events.add(listener);
+  }
+
+  tellLookupSteps(isOn: boolean): void {
+    this.tellsSteps = isOn;
   }
 
   /** Puts a value in place and returns its hash. */
