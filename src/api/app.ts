@@ -30,6 +30,7 @@ import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
 import { eventSocket, type WatchedValue, withTokenOfProtocol } from "./event_socket.ts";
+import { ApiMetrics } from "./metrics.ts";
 import { isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
@@ -76,6 +77,7 @@ export function createApi(options: ApiOptions): Api {
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service);
+  const metrics = new ApiMetrics(service, () => feed.listeners);
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -99,6 +101,7 @@ export function createApi(options: ApiOptions): Api {
   });
   app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
 
+  app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
     // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
@@ -183,7 +186,7 @@ export function createApi(options: ApiOptions): Api {
     }),
     async (c) => {
       const id = c.req.valid("param").node_id;
-      const report = await service.ping(id);
+      const report = await metrics.measure("ping", () => service.ping(id), outcomeOf);
       switch (report.outcome) {
         case "pong":
           return c.json({
@@ -213,7 +216,12 @@ export function createApi(options: ApiOptions): Api {
       },
     }),
     async (c) => {
-      const report = await service.find(c.req.valid("param").node_id);
+      const id = c.req.valid("param").node_id;
+      const report = await metrics.measure(
+        "find",
+        () => service.find(id),
+        ({ found }) => found ? "found" : "not_found",
+      );
       return c.json(lookupView(report, c.req.valid("query").trace), 200);
     },
   );
@@ -258,7 +266,8 @@ export function createApi(options: ApiOptions): Api {
         const { value, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
         if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
-        return stored(await service.store(value, key, options));
+        const store = () => service.store(value, key, options);
+        return stored(await metrics.measure("store", store, outcomeOf));
       })
       : await storeStream(c.req.raw, query);
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
@@ -272,7 +281,8 @@ export function createApi(options: ApiOptions): Api {
     const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, { ...options, totalBytes, label }));
+      const store = () => service.store(body, key, { ...options, totalBytes, label });
+      return stored(await metrics.measure("store", store, outcomeOf));
     } finally {
       body.return(undefined);
     }
@@ -303,7 +313,8 @@ export function createApi(options: ApiOptions): Api {
     const report = await bodies.read(c.req.raw, SIGNED_BODY_LIMIT, async (body) => {
       const { item, terms } = decodeSigned(body);
       const { options } = checked(mergeTerms(terms, { min_replicas }));
-      return stored(await service.storeSigned(params.data.hash, item, options));
+      const store = () => service.storeSigned(params.data.hash, item, options);
+      return stored(await metrics.measure("store_signed", store, outcomeOf));
     });
     return c.json(storeView(report), 200);
   });
@@ -383,7 +394,7 @@ export function createApi(options: ApiOptions): Api {
     if (!query.success) throw invalid("query", query.error);
     if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
     if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
-    const result = await service.fetch(hash, key);
+    const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -399,7 +410,8 @@ export function createApi(options: ApiOptions): Api {
   });
 
   async function replicasOf(hash: string, key: string | null) {
-    const result = await service.replicas(hash, key);
+    const count = () => service.replicas(hash, key);
+    const result = await metrics.measure("replicas", count, outcomeOf);
     switch (result.outcome) {
       case "found":
         return replicasView(result.report);
@@ -459,6 +471,8 @@ export function createApi(options: ApiOptions): Api {
     },
   );
 
+  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
+
   app.get("/openapi.json", (c) =>
     c.json(app.getOpenAPI31Document({
       openapi: "3.1.0",
@@ -492,6 +506,10 @@ function wishOf(url: string, isWatching: boolean): Wish {
     throw new Problem(400, "query parameter since: expected the id of an event, a whole number.");
   }
   return { types: new Set([...types, "watch"]), since: since === null ? null : Number(since) };
+}
+
+function outcomeOf({ outcome }: { readonly outcome: string }): string {
+  return outcome;
 }
 
 /** The report of a store that went well; every other outcome is a problem. */
