@@ -508,7 +508,7 @@ function wishOf(url: string, isWatching: boolean): Wish {
   return { types: new Set([...types, "watch"]), since: since === null ? null : Number(since) };
 }
 
-function outcomeOf({ outcome }: { readonly outcome: string }): string {
+function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
   return outcome;
 }
 

@@ -7,8 +7,17 @@ import { COMMIT } from "../commit.ts";
 import { BOUNDS_MS } from "../dht/histogram.ts";
 import { ITEM_OVERHEAD_BYTES } from "../dht/item_store.ts";
 import type { Drop } from "../dht/traffic.ts";
-import type { Durations, Measurements, NodeService, StatsReport } from "../runtime/service.ts";
-import type { EventType } from "./schemas.ts";
+import type {
+  Durations,
+  FetchOutcome,
+  Measurements,
+  NodeService,
+  PingReport,
+  ReplicasOutcome,
+  ServiceEvent,
+  StatsReport,
+  StoreOutcome,
+} from "../runtime/service.ts";
 
 /** What all metrics of one scrape are read from. */
 interface Snapshot {
@@ -331,8 +340,58 @@ const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DEL
 /** Bounds in seconds: a figure that is at hand, and a store that is tried four times. */
 const REQUEST_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** What is asked of the node, and takes its time. */
-export type Operation = "store" | "store_signed" | "fetch" | "replicas" | "ping" | "find";
+/** What is asked of the node and takes its time, and how each may end; "error" is a rejection. */
+interface Outcomes {
+  store: StoreOutcome["outcome"];
+  store_signed: StoreOutcome["outcome"];
+  fetch: FetchOutcome["outcome"];
+  replicas: ReplicasOutcome["outcome"];
+  ping: PingReport["outcome"];
+  find: "found" | "not_found";
+}
+
+const STORED: Readonly<Record<StoreOutcome["outcome"], true>> = {
+  stored: true,
+  too_large: true,
+  key_too_long: true,
+  seq_too_old: true,
+  cas_mismatch: true,
+  overtaken: true,
+  bad_signature: true,
+  wrong_target: true,
+  too_few: true,
+  unreachable: true,
+  busy: true,
+};
+
+/** All that there are, for the reason that {@link DROPS} has. */
+const OUTCOMES: { readonly [O in keyof Outcomes]: Readonly<Record<Outcomes[O], true>> } = {
+  store: STORED,
+  store_signed: STORED,
+  fetch: { found: true, large: true, invalid: true, not_found: true, key_needed: true },
+  replicas: { found: true, not_found: true, key_needed: true, busy: true },
+  ping: { pong: true, unknown: true, timeout: true },
+  find: { found: true, not_found: true },
+};
+
+/** Events that are counted: steps are told only while somebody listens, and progress has metrics of its own. */
+const EVENTS: Readonly<
+  Record<Exclude<ServiceEvent["type"], "lookup.step" | "data.progress">, true>
+> = {
+  "peer.join": true,
+  "peer.leave": true,
+  "peer.health": true,
+  "data.store": true,
+  "data.publish": true,
+  "data.fetch": true,
+  "data.replicate": true,
+  "data.expire": true,
+  "lookup": true,
+  "id": true,
+  "bootstrap": true,
+  "nat": true,
+  "ready": true,
+};
 
 /** The metrics of one API and of the node behind it. */
 export class ApiMetrics {
@@ -404,10 +463,16 @@ export class ApiMetrics {
     for (const direction of ["store", "fetch"]) {
       for (const outcome of ["done", "failed"]) this.#transfers.inc({ direction, outcome }, 0);
     }
+    for (const type in EVENTS) this.#events.inc({ type }, 0);
+    for (const [operation, outcomes] of Object.entries(OUTCOMES)) {
+      for (const outcome of [...Object.keys(outcomes), "error"]) {
+        this.#operations.inc({ operation, outcome }, 0);
+      }
+      this.#operationDurations.zero({ operation });
+    }
     service.onEvent((event) => {
-      if (event.type !== "data.progress") {
-        this.#events.inc({ type: event.type satisfies EventType });
-      } else if (event.progress.state !== "moving") {
+      if (event.type in EVENTS) this.#events.inc({ type: event.type });
+      else if (event.type === "data.progress" && event.progress.state !== "moving") {
         const { direction, state } = event.progress;
         this.#transfers.inc({ direction, outcome: state });
       }
@@ -439,13 +504,13 @@ export class ApiMetrics {
   };
 
   /** Measures what the node was asked, and counts its outcome. */
-  async measure<T>(
-    operation: Operation,
+  async measure<O extends keyof Outcomes, T>(
+    operation: O,
     run: () => Promise<T>,
-    outcomeOf: (result: T) => string,
+    outcomeOf: (result: T) => Outcomes[O],
   ): Promise<T> {
     const startedAt = performance.now();
-    let outcome = "error";
+    let outcome: Outcomes[O] | "error" = "error";
     try {
       const result = await run();
       outcome = outcomeOf(result);
