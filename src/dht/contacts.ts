@@ -9,7 +9,7 @@ import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coord
 import { Agenda, type Deadline, type Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
-import { OWN_COORDINATE, type Query } from "./queries.ts";
+import { OWN_COORDINATE, type Query, whenDone } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import type { Techniques } from "./techniques.ts";
@@ -36,7 +36,7 @@ const FAULTS_TO_DROP = 5;
 /** Records of an earlier run that are kept. */
 const MAX_REMEMBERED = 200;
 
-const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
+const NOBODY = whenDone(() => {});
 
 const PING_OF_CONTACT = { coordinate: OWN_COORDINATE, keeps: true };
 const PING_OF_STRANGER = { coordinate: OWN_COORDINATE, keeps: false };
@@ -203,12 +203,11 @@ export class Contacts {
       const { prospect: { id, endpoint, rtt }, bucket } = taken;
       const target = id.flip(bucket + 1).withSuffix(bucket + 2, this.#random.id());
       const args = { target, wantCount: MAX_REPLY_NODES };
-      this.#node.query({ method: "find_node", to: endpoint, args, expected: id, rtt }, now, {
-        ...NOBODY,
-        done: (outcome, at) => {
-          if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
-        },
+      const query: Query = { method: "find_node", to: endpoint, args, expected: id, rtt };
+      const watcher = whenDone((outcome, at) => {
+        if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
       });
+      this.#node.query(query, now, watcher);
       this.#probe = this.#deadlines.schedule(
         now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),
         (at) => this.#probeNext(at),

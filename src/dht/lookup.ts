@@ -86,7 +86,7 @@ export interface LookupOptions {
   readonly perSubnet: number;
   /** Never asked and never listed. */
   readonly own: Id;
-  readonly techniques: Pick<Techniques, "burst" | "pass">;
+  readonly techniques: Pick<Techniques, "burst">;
   /** Our own network coordinate. */
   readonly coordinate: Coordinate;
   /** Sends the lookup's query to a candidate. */
@@ -143,9 +143,6 @@ const HOP_MIN_MS = 5, HOP_MAX_MS = 150;
 const MOST_LATE = 0.5;
 
 const SIGN = 0x80000000 | 0;
-
-/** A query gives up its slot to one that leads to the value so much sooner than it still may. */
-const SOONER_MS = 5;
 
 export class Lookup {
   readonly #options: LookupOptions;
@@ -246,8 +243,7 @@ export class Lookup {
   #step(now: Millis): void {
     while (!this.#ended) {
       const next = this.#next();
-      if (next === undefined) break;
-      if (this.#inFlight >= this.#slots && !this.#makesRoom(next, now)) break;
+      if (next === undefined || this.#inFlight >= this.#slots) break;
       this.#query(next, now);
     }
     if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
@@ -271,23 +267,6 @@ export class Lookup {
   #withSpare(count: number): number {
     const share = Math.min(MOST_LATE, this.#options.lateShare);
     return count + Math.round(count * share / (1 - share));
-  }
-
-  /** In a hurried lookup a query is passed by where `next` promises the value sooner than it still does. */
-  #makesRoom(next: Candidate, now: Millis): boolean {
-    const { hurryToBits, techniques: { pass } } = this.#options;
-    if (hurryToBits === undefined || next.id === undefined || !pass) return false;
-    let passed: Candidate | undefined,
-      longest = this.#cost(next as Placed, hurryToBits) + SOONER_MS;
-    for (const candidate of this.#shortlist) {
-      if (candidate.state !== "waiting") continue;
-      const left = this.#cost(candidate, hurryToBits) - (now - candidate.sentAt);
-      if (left > longest) longest = left, passed = candidate;
-    }
-    if (passed === undefined) return false;
-    passed.state = "late";
-    this.#inFlight--;
-    return true;
   }
 
   /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
