@@ -1,5 +1,7 @@
-// GET /metrics: what the node counts and measures, for Prometheus and whatever else reads its formats.
+// GET /metrics: what the node counts and measures, for Prometheus and whatever else reads its formats. Of the same
+// requests and operations there are spans, where Deno exports telemetry (OTEL_DENO).
 
+import { SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Context, MiddlewareHandler } from "hono";
 import { matchedRoutes } from "hono/route";
 import { Counter, Histogram, type Metric, Registry } from "prom-client";
@@ -334,6 +336,9 @@ const PULLED: readonly (Pulled | PulledHistogram)[] = [
   },
 ];
 
+/** Does nothing where no telemetry is exported. */
+const TRACER = trace.getTracer("dmnode");
+
 /** Methods that have a series of their own: others are anybody's invention. */
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
 
@@ -499,6 +504,8 @@ export class ApiMetrics {
     const route = routeOf(c), { method: given } = c.req;
     const method = METHODS.has(given) ? given : "other";
     const status = `${Math.floor(c.res.status / 100)}xx`;
+    // Deno's own span of the request knows no routes; paths would be a name for each value.
+    trace.getActiveSpan()?.updateName(`${method} ${route}`).setAttribute("http.route", route);
     this.#requests.inc({ route, method, status });
     this.#requestDurations.observe({ route, method }, (performance.now() - startedAt) / 1000);
   };
@@ -509,16 +516,22 @@ export class ApiMetrics {
     run: () => Promise<T>,
     outcomeOf: (result: T) => Outcomes[O],
   ): Promise<T> {
-    const startedAt = performance.now();
-    let outcome: Outcomes[O] | "error" = "error";
-    try {
-      const result = await run();
-      outcome = outcomeOf(result);
-      return result;
-    } finally {
-      this.#operations.inc({ operation, outcome });
-      this.#operationDurations.observe({ operation }, (performance.now() - startedAt) / 1000);
-    }
+    return await TRACER.startActiveSpan(`dmnode.${operation}`, async (span) => {
+      const startedAt = performance.now();
+      let outcome: Outcomes[O] | "error" = "error";
+      try {
+        const result = await run();
+        outcome = outcomeOf(result);
+        return result;
+      } catch (error) {
+        span.setStatus({ code: SpanStatusCode.ERROR, message: String(error) });
+        throw error;
+      } finally {
+        this.#operations.inc({ operation, outcome });
+        this.#operationDurations.observe({ operation }, (performance.now() - startedAt) / 1000);
+        span.setAttribute("dmnode.outcome", outcome).end();
+      }
+    });
   }
 
   /** All metrics as they stand, in OpenMetrics where `accept` names it, else in Prometheus' own format. */
