@@ -29,9 +29,9 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
-import { eventSocket, type WatchedValue, withTokenOfProtocol } from "./event_socket.ts";
+import { eventSocket, type SocketWish, withTokenOfProtocol } from "./event_socket.ts";
+import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
 import { ApiMetrics } from "./metrics.ts";
-import { isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -78,6 +78,7 @@ export function createApi(options: ApiOptions): Api {
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service);
   const metrics = new ApiMetrics(service, () => feed.listeners);
+  const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -393,7 +394,9 @@ export function createApi(options: ApiOptions): Api {
     const query = schemas.FetchQuery.safeParse({ replicas: c.req.query("replicas") });
     if (!query.success) throw invalid("query", query.error);
     if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
-    if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
+    if (isEventStream(c.req.raw)) {
+      return watchResponse(service, c.req.raw, hash, key, stopping.signal);
+    }
     const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
     switch (result.outcome) {
       case "found":
@@ -443,9 +446,27 @@ export function createApi(options: ApiOptions): Api {
     const request = c.req.raw;
     c.req.raw = withTokenOfProtocol(request);
     await guarded.middleware(c, () => Promise.resolve());
-    const watched = watchedOf(c.req.url);
-    return eventSocket(feed, service, request, wishOf(c.req.url, watched !== null), watched);
+    return eventSocket(feed, service, request, socketWishOf(c.req.url, c.req.query()));
   });
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/events",
+      summary: "What happens in the node, as server-sent events",
+      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
+      request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
+      responses: {
+        200: {
+          description: "An event each, without end",
+          content: { "text/event-stream": { schema: schemas.Event } },
+        },
+        ...problems(400, 401, 403, 503),
+      },
+    }),
+    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+  );
 
   app.openapi(
     createRoute({
@@ -484,28 +505,28 @@ export function createApi(options: ApiOptions): Api {
       servers: [{ url: "/" }],
     })));
 
-  return Object.assign(app, { endStreams: () => feed.close() });
+  const endStreams = () => {
+    stopping.abort();
+    feed.close();
+  };
+  return Object.assign(app, { endStreams });
 }
 
-/** The value that the query says is to be watched. */
-function watchedOf(url: string): WatchedValue | null {
-  const hash = new URL(url).searchParams.get("watch");
-  if (hash === null) return null;
-  const params = schemas.HashParams.safeParse({ hash });
-  if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
-  return { hash: params.data.hash, key: checkKey(keyOfQuery(url)) };
+/** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
+function socketWishOf(url: string, given: Record<string, string>): SocketWish {
+  const query = schemas.SocketQuery.safeParse(given);
+  if (!query.success) throw invalid("query", query.error);
+  const { watch: hash, batch: isBatched } = query.data;
+  const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
+  const { types, since } = wishOf(query.data);
+  if (watched === null) return { types, since, isBatched, watched };
+  const others = query.data.types === undefined ? [] : types;
+  return { types: new Set([...others, "watch"]), since, isBatched, watched };
 }
 
-/** The events that the query asks for. Who watches a value hears of others only where it names them. */
-function wishOf(url: string, isWatching: boolean): Wish {
-  const { searchParams } = new URL(url);
-  const names = searchParams.getAll("types").flatMap((list) => list.split(","));
-  const types = isWatching && names.length === 0 ? new Set<never>() : typesOf(names);
-  const since = searchParams.get("since");
-  if (since !== null && !/^\d{1,15}$/.test(since)) {
-    throw new Problem(400, "query parameter since: expected the id of an event, a whole number.");
-  }
-  return { types: new Set([...types, "watch"]), since: since === null ? null : Number(since) };
+/** Which events the query asks for. */
+function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
+  return { types: typesOf(types?.split(",") ?? []), since: since ?? null };
 }
 
 function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
