@@ -6,6 +6,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { checkCaller, checkHost } from "./access.ts";
+import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
@@ -441,7 +442,6 @@ export function createApi(options: ApiOptions): Api {
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
-  // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
   app.get("/ws", async (c) => {
     const request = c.req.raw;
     c.req.raw = withTokenOfProtocol(request);
@@ -455,7 +455,6 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/events",
       summary: "What happens in the node, as server-sent events",
-      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
       request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
       responses: {
         200: {
@@ -494,16 +493,9 @@ export function createApi(options: ApiOptions): Api {
 
   app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
 
-  app.get("/openapi.json", (c) =>
-    c.json(app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "DataMgmt Node",
-        version: service.stats().version,
-        license: { name: "MIT", url: "https://opensource.org/license/mit" },
-      },
-      servers: [{ url: "/" }],
-    })));
+  describePlainRoutes(app, security);
+  let document: Document | undefined;
+  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
 
   const endStreams = () => {
     stopping.abort();
