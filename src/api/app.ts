@@ -58,6 +58,8 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
+  /** How many clients may listen to events. */
+  readonly maxListeners?: number;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
@@ -73,11 +75,11 @@ export interface Api extends OpenAPIHono {
 
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
 export function createApi(options: ApiOptions): Api {
-  const { service, config, log, stallMs = STALL_MS } = options;
+  const { service, config, log, stallMs = STALL_MS, maxListeners } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
-  const feed = new EventFeed(service);
+  const feed = new EventFeed(service, maxListeners);
   const metrics = new ApiMetrics(service, () => feed.listeners);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
@@ -518,7 +520,10 @@ function socketWishOf(url: string, given: Record<string, string>): SocketWish {
 
 /** Which events the query asks for. */
 function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
-  return { types: typesOf(types?.split(",") ?? []), since: since ?? null };
+  return {
+    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    since: since ?? null,
+  };
 }
 
 function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
