@@ -5,7 +5,8 @@ import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
-import { checkCaller, checkHost } from "./access.ts";
+import { Access } from "./access.ts";
+import type { Refusals } from "./limits.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
@@ -30,7 +31,7 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
-import { eventSocket, type SocketWish, withTokenOfProtocol } from "./event_socket.ts";
+import { eventSocket, type SocketWish } from "./event_socket.ts";
 import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
 import { ApiMetrics } from "./metrics.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
@@ -60,6 +61,10 @@ export interface ApiOptions {
   readonly stallMs?: number;
   /** How many clients may listen to events. */
   readonly maxListeners?: number;
+  /** Where refusals are counted; the server counts there as well. */
+  readonly refusals?: Refusals;
+  /** Who may use it, where that is not all in the configuration. */
+  readonly access?: Access;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
@@ -115,7 +120,9 @@ export function createApi(options: ApiOptions): Api {
     headers.set("cross-origin-resource-policy", "same-origin");
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
-  app.use(checkHost(config));
+  const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
+  const access = options.access ?? new Access(config, open, options.refusals);
+  app.use(access.check);
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
@@ -134,7 +141,8 @@ export function createApi(options: ApiOptions): Api {
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
-  const guarded = { middleware: checkCaller(config), security };
+  const guarded = { middleware: access.guard, security };
+  const sending = { middleware: access.guardSending, security };
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
@@ -147,7 +155,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers",
       summary: "Peers of the routing table",
       request: { query: schemas.PeersQuery },
-      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400) },
+      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400, 401) },
     }),
     (c) => {
       const distribution = bucketDistribution(service.distanceHistogram());
@@ -166,7 +174,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers/{node_id}",
       summary: "All that is known of one peer, and why it came, missed or went",
       request: { params: schemas.NodeIdParams },
-      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 404) },
+      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 401, 404) },
     }),
     (c) => {
       const id = c.req.valid("param").node_id;
@@ -178,14 +186,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/ping/{node_id}",
       summary: "Ping a node",
       request: { params: schemas.NodeIdParams },
       responses: {
         200: answer("It answered", schemas.PingResponse),
-        ...problems(400, 401, 403, 404, 504),
+        ...problems(400, 401, 404, 504),
       },
     }),
     async (c) => {
@@ -209,14 +217,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/find/{node_id}",
       summary: "Look up the nodes closest to an id",
       request: { params: schemas.NodeIdParams, query: schemas.FindQuery },
       responses: {
         200: answer("What the lookup found", schemas.FindResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     async (c) => {
@@ -235,7 +243,7 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/network/stats",
       summary: "What the node has done, holds and is told",
-      responses: { 200: answer("Statistics", schemas.StatsResponse) },
+      responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
   );
@@ -259,11 +267,11 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       201: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
   const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
-  app.post("/network/store", guarded.middleware, async (c) => {
+  app.post("/network/store", sending.middleware, async (c) => {
     const query = termsOfQuery(c.req.url);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
@@ -304,10 +312,10 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       200: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
-  app.put("/data/:hash", guarded.middleware, async (c) => {
+  app.put("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     if (!isJson(c.req.header("content-type"))) {
@@ -332,7 +340,7 @@ export function createApi(options: ApiOptions): Api {
       request: { params: schemas.HashParams },
       responses: {
         204: { description: "This node publishes it no more" },
-        ...problems(400, 401, 403, 404),
+        ...problems(400, 401, 404),
       },
     }),
     (c) => {
@@ -351,7 +359,7 @@ export function createApi(options: ApiOptions): Api {
       request: { query: schemas.PublishedQuery },
       responses: {
         200: answer("The values", schemas.PublishedResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     (c) => {
@@ -363,7 +371,7 @@ export function createApi(options: ApiOptions): Api {
 
   const value = { schema: { type: "string", format: "binary" } } as const;
   const getData = createRoute({
-    ...guarded,
+    ...sending,
     method: "get",
     path: "/data/{hash}",
     summary: "Fetch a value, count its copies, or watch it",
@@ -385,11 +393,11 @@ export function createApi(options: ApiOptions): Api {
       },
       206: { description: "The range of an immutable or chunked value" },
       304: { description: "Unchanged" },
-      ...problems(400, 401, 403, 404, 416, 502, 503),
+      ...problems(400, 401, 404, 416, 502, 503),
     },
   });
   app.openAPIRegistry.registerPath(getData);
-  app.get("/data/:hash", guarded.middleware, async (c) => {
+  app.get("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     const { hash } = params.data;
@@ -438,18 +446,17 @@ export function createApi(options: ApiOptions): Api {
       summary: "The values of many items that are being stored and fetched",
       responses: {
         200: answer("The transfers", schemas.TransfersResponse),
-        ...problems(401, 403),
+        ...problems(401),
       },
     }),
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
-  app.get("/ws", async (c) => {
-    const request = c.req.raw;
-    c.req.raw = withTokenOfProtocol(request);
-    await guarded.middleware(c, () => Promise.resolve());
-    return eventSocket(feed, service, request, socketWishOf(c.req.url, c.req.query()));
-  });
+  app.get(
+    "/ws",
+    sending.middleware,
+    (c) => eventSocket(feed, service, c.req.raw, socketWishOf(c.req.url, c.req.query())),
+  );
 
   app.openapi(
     createRoute({
@@ -463,7 +470,7 @@ export function createApi(options: ApiOptions): Api {
           description: "An event each, without end",
           content: { "text/event-stream": { schema: schemas.Event } },
         },
-        ...problems(400, 401, 403, 503),
+        ...problems(400, 401, 503),
       },
     }),
     (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
@@ -474,7 +481,7 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/healthz",
       summary: "Whether the process lives",
-      responses: { 200: answer("It does", schemas.HealthResponse) },
+      responses: { 200: answer("It does", schemas.HealthResponse), ...problems() },
     }),
     (c) => c.json({ status: "ok" as const }, 200),
   );
@@ -606,7 +613,7 @@ const PROBLEM_CONTENT = { "application/problem+json": { schema: schemas.ProblemD
 
 const WHEN: Partial<Record<ProblemStatus, string>> = {
   400: "Malformed: path, query, body or signature",
-  401: "The token is missing or wrong",
+  401: "The token is missing or wrong, where one is asked for",
   403: "Sent by a foreign web page, or for another host",
   404: "Not found on the network",
   408: "The body stalled",
@@ -615,14 +622,23 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   413: "Over the limit",
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
+  429: "Too many requests from this address; Retry-After tells when to come again",
   502: "What the network holds is no valid value",
   503: "Not now: too few nodes acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 
+/** What any request can be answered with. */
+const ALWAYS = [403, 429] as const;
+
 /** The documentation of the problems that a route can answer with. */
 function problems<S extends ProblemStatus>(...statuses: S[]) {
   return Object.fromEntries(
-    statuses.map((status) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
-  ) as Record<S, { description: string; content: typeof PROBLEM_CONTENT }>;
+    [...statuses, ...ALWAYS].map((
+      status,
+    ) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
+  ) as Record<
+    S | typeof ALWAYS[number],
+    { description: string; content: typeof PROBLEM_CONTENT }
+  >;
 }

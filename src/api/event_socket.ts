@@ -15,8 +15,8 @@ const MAX_MESSAGE = 1_024;
 /** A client has so long for the end of the handshake. */
 const HANDSHAKE_MS = 10_000;
 
-/** The subprotocol that is agreed on, and what begins the one that carries a token. */
-const PROTOCOL = "dmnode", BEARER = "bearer.";
+/** The subprotocol that is agreed on; another one may carry a token. */
+const PROTOCOL = "dmnode";
 
 /** A value to watch. */
 export interface WatchedValue {
@@ -35,29 +35,6 @@ export interface SocketWish extends Wish {
 function protocolsOf(request: Request): string[] {
   const header = request.headers.get("sec-websocket-protocol") ?? "";
   return header.split(",").map((name) => name.trim()).filter((name) => name !== "");
-}
-
-/**
- * The request as if the token of its subprotocol had come as `Authorization`, which pages can't send with a WebSocket;
- * the request itself where there is no such token.
- */
-export function withTokenOfProtocol(request: Request): Request {
-  const bearer = protocolsOf(request).find((name) => name.startsWith(BEARER));
-  if (bearer === undefined || request.headers.has("authorization")) return request;
-  const headers = new Headers(request.headers);
-  // What is no base64url is as wrong as any other token.
-  headers.set("authorization", `Bearer ${decodeToken(bearer.slice(BEARER.length)) ?? "?"}`);
-  return new Request(request.url, { headers });
-}
-
-/** The text of base64url (RFC 4648, section 5); undefined where it is none, or not of visible ASCII. */
-function decodeToken(text: string): string | undefined {
-  try {
-    const decoded = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-    return /^[\x21-\x7e]+$/.test(decoded) ? decoded : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /**
