@@ -59,6 +59,7 @@ import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
+import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { LAG_EVERY_MS, processReport } from "./process.ts";
 import { Publications, type StoredPart } from "./publications.ts";
@@ -194,6 +195,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
+  readonly #pastHour = new PastHour(this.#startedAt);
   readonly #states = new StateLog();
   #wasReady = false;
   /** What was told of it last, as JSON. */
@@ -319,6 +321,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
     this.#measureLag();
+    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
     this.#sample();
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
@@ -425,6 +428,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (!this.#listeners.isEmpty) {
       this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
     }
+    this.#pastHour.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -675,6 +679,10 @@ export class LocalNode implements NodeService, ItemNetwork {
     return this.#readiness.state(now());
   }
 
+  pastHour(after: number): readonly HourSample[] {
+    return this.#pastHour.after(after);
+  }
+
   #standing(): Standing {
     if (this.#isFirst) {
       const reason =
@@ -721,6 +729,14 @@ export class LocalNode implements NodeService, ItemNetwork {
       this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
       at = now;
     });
+  }
+
+  #sampleHour(): void {
+    const contacts = Array.from(this.#node.contacts());
+    const { in: inward, out } = this.#node.traffic;
+    const { count: items, bytes } = this.#items;
+    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
+    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
   }
 
   #rates() {

@@ -7,11 +7,12 @@ import type { Health, ScoreParts } from "../dht/contact.ts";
 import type { DurationHistogram } from "../dht/histogram.ts";
 import type { LookupResult } from "../dht/lookup.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
+import type { HourSample } from "./past_hour.ts";
 import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, EventListener, Health, Progress, ServiceEvent, Watch };
+export type { ContentHint, EventListener, Health, HourSample, Progress, ServiceEvent, Watch };
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -394,6 +395,8 @@ export interface NodeService {
   distanceHistogram(): number[];
   stats(): StatsReport;
   measurements(): Measurements;
+  /** The node's figures over the last hour, those after `after` (milliseconds since 1970), oldest first. */
+  pastHour(after: number): readonly HourSample[];
   readiness(): Readiness;
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;

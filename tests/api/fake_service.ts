@@ -5,6 +5,7 @@ import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   FetchedValue,
   FetchOutcome,
+  HourSample,
   LookupReport,
   Measurements,
   NodeService,
@@ -79,6 +80,7 @@ export class FakeService implements NodeService {
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Progress[] = [];
+  hour: HourSample[] = [];
   /** What the stores were asked beside their value. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -267,6 +269,10 @@ export class FakeService implements NodeService {
   watch(hash: string, key: string | null, after: number | null): Watch | undefined {
     this.#asked("watch", hash, key, after);
     return this.watches.open(hash, key, after);
+  }
+
+  pastHour(after: number): HourSample[] {
+    return this.hour.filter(({ at }) => at > after);
   }
 
   transfers(): Progress[] {
