@@ -593,10 +593,28 @@ export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Hea
 export const ReadyResponse = z.object({ ready: z.literal(true), reason: z.string() })
   .openapi("Ready");
 
-/** Every error (RFC 9457). Further members say more, such as the limit of a 413. */
+/** Every error (RFC 9457). Those that concern it have further members, such as the limit of a 413. */
 export const ProblemDocument = z.looseObject({
-  type: z.string(),
-  title: z.string(),
+  type: z.string().openapi({ description: "always about:blank: the status says it" }),
+  title: z.string().openapi({ description: "what the status is called" }),
   status: z.int(),
-  detail: z.string(),
+  detail: z.string().openapi({ description: "what was wrong with this request" }),
+  size: count.optional().openapi({ description: "bytes that there are" }),
+  limit: count.optional().openapi({ description: "how many there may be" }),
+  seq: seq.optional().openapi({ description: "the version on the network" }),
+  hash: id.optional().openapi({ description: "where a signed item belongs" }),
+  key_needed: z.literal(true).optional().openapi({
+    description: "the value is there, and can be verified with its key alone",
+  }),
+  acknowledged: count.optional().openapi({ description: "nodes that acknowledged the value" }),
+  min_replicas: count.optional().openapi({ description: "nodes that were to" }),
+  refusals: z.array(z.object({
+    code: z.int().openapi({ description: "of KRPC (BEP 5, BEP 44)" }),
+    text: z.string(),
+    nodes: count.openapi({ description: "how many said so" }),
+  })).optional().openapi({ description: "what those said that refused it" }),
+  kept_published: z.literal(false).optional(),
+  ready: z.literal(false).optional(),
+  reason: z.string().optional().openapi({ description: "why the node is not ready" }),
+  types: z.array(z.string()).optional().openapi({ description: "the events that there are" }),
 }).openapi("Problem");

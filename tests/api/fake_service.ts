@@ -1,11 +1,13 @@
 // A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
 
 import { createHash } from "node:crypto";
+import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   FetchedValue,
   FetchOutcome,
   HourSample,
   LookupReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -301,6 +303,28 @@ export class FakeService implements NodeService {
       publicKey: mutable ? new Uint8Array(32).fill(0xab) : null,
     });
     return hash;
+  }
+
+  measurements(): Measurements {
+    const durations = new DurationHistogram();
+    durations.add(12.4);
+    return {
+      roundTrips: durations,
+      lookups: { find_node: durations },
+      eventLoopLag: new DurationHistogram(),
+      database: null,
+      published: { failing: 0, short: 1 },
+      replication: { turns: 9, waiting: 2 },
+      process: {
+        startedAtS: 1_776_162_595,
+        cpuUserS: 1.5,
+        cpuSystemS: 0.25,
+        residentBytes: 80e6,
+        heapBytes: 20e6,
+        heapUsedBytes: 15e6,
+        runtime: "deno 2.9.6",
+      },
+    };
   }
 
   stats(): StatsReport {
