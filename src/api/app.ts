@@ -4,8 +4,11 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
+import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
-import { checkCaller, checkHost } from "./access.ts";
+import { Access } from "./access.ts";
+import type { Refusals } from "./limits.ts";
+import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
@@ -28,11 +31,14 @@ import {
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
-import { isEventStream, watchResponse } from "./event_stream.ts";
-import { watchSocket } from "./value_socket.ts";
+import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
+import { eventSocket, type SocketWish } from "./event_socket.ts";
+import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
+import { ApiMetrics } from "./metrics.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
+  hourView,
   lookupView,
   peerDetailView,
   publishedView,
@@ -55,6 +61,12 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
+  /** How many clients may listen to events. */
+  readonly maxListeners?: number;
+  /** Where refusals are counted; the server counts there as well. */
+  readonly refusals?: Refusals;
+  /** Who may use it, where that is not all in the configuration. */
+  readonly access?: Access;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
@@ -62,12 +74,21 @@ const STALL_MS = 30_000;
 /** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
 const LARGEST_BODIES = 4;
 
+/** The API as a server takes it. */
+export interface Api extends OpenAPIHono {
+  /** Ends all that would go on for as long as the client likes. */
+  endStreams(): void;
+}
+
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
-export function createApi(options: ApiOptions): OpenAPIHono {
-  const { service, config, log, stallMs = STALL_MS } = options;
+export function createApi(options: ApiOptions): Api {
+  const { service, config, log, stallMs = STALL_MS, maxListeners } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
+  const feed = new EventFeed(service, maxListeners);
+  const metrics = new ApiMetrics(service, () => feed.listeners);
+  const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -91,6 +112,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
   });
   app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
 
+  app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
     // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
@@ -100,7 +122,9 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     headers.set("cross-origin-resource-policy", "same-origin");
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
-  app.use(checkHost(config));
+  const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
+  const access = options.access ?? new Access(config, open, options.refusals);
+  app.use(access.check);
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
@@ -111,15 +135,23 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     },
   }));
 
-  for (const [path, { type, body }] of Object.entries(PAGE_FILES)) {
-    app.get(
-      path,
-      (c) => c.body(body, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }),
-    );
+  for (const [path, { type, body, etag }] of Object.entries(PAGE_FILES)) {
+    const headers = {
+      "content-type": type,
+      "content-security-policy": PAGE_POLICY,
+      "referrer-policy": "no-referrer",
+      "cache-control": "no-cache",
+      etag,
+    };
+    app.get(path, (c) => {
+      const isKnown = c.req.header("if-none-match")?.includes(etag);
+      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
+    });
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
-  const guarded = { middleware: checkCaller(config), security };
+  const guarded = { middleware: access.guard, security };
+  const sending = { middleware: access.guardSending, security };
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
@@ -132,7 +164,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       path: "/network/peers",
       summary: "Peers of the routing table",
       request: { query: schemas.PeersQuery },
-      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400) },
+      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400, 401) },
     }),
     (c) => {
       const distribution = bucketDistribution(service.distanceHistogram());
@@ -151,7 +183,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       path: "/network/peers/{node_id}",
       summary: "All that is known of one peer, and why it came, missed or went",
       request: { params: schemas.NodeIdParams },
-      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 404) },
+      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 401, 404) },
     }),
     (c) => {
       const id = c.req.valid("param").node_id;
@@ -163,19 +195,19 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/ping/{node_id}",
       summary: "Ping a node",
       request: { params: schemas.NodeIdParams },
       responses: {
         200: answer("It answered", schemas.PingResponse),
-        ...problems(400, 401, 403, 404, 504),
+        ...problems(400, 401, 404, 504),
       },
     }),
     async (c) => {
       const id = c.req.valid("param").node_id;
-      const report = await service.ping(id);
+      const report = await metrics.measure("ping", () => service.ping(id), outcomeOf);
       switch (report.outcome) {
         case "pong":
           return c.json({
@@ -195,18 +227,23 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/find/{node_id}",
       summary: "Look up the nodes closest to an id",
       request: { params: schemas.NodeIdParams, query: schemas.FindQuery },
       responses: {
         200: answer("What the lookup found", schemas.FindResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     async (c) => {
-      const report = await service.find(c.req.valid("param").node_id);
+      const id = c.req.valid("param").node_id;
+      const report = await metrics.measure(
+        "find",
+        () => service.find(id),
+        ({ found }) => found ? "found" : "not_found",
+      );
       return c.json(lookupView(report, c.req.valid("query").trace), 200);
     },
   );
@@ -216,9 +253,24 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       method: "get",
       path: "/network/stats",
       summary: "What the node has done, holds and is told",
-      responses: { 200: answer("Statistics", schemas.StatsResponse) },
+      responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/network/history",
+      summary: "The node's figures over the last hour",
+      request: { query: schemas.HistoryQuery },
+      responses: { 200: answer("The samples", schemas.HistoryResponse), ...problems(400) },
+    }),
+    (c) => {
+      const { after } = c.req.valid("query");
+      const samples = service.pastHour(after === undefined ? 0 : Date.parse(after));
+      return c.json({ interval_s: SAMPLE_EVERY_MS / 1000, samples: samples.map(hourView) }, 200);
+    },
   );
 
   // The bodies are documented here and read below: the router's own validator would read them without a limit.
@@ -240,18 +292,19 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     },
     responses: {
       201: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
   const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
-  app.post("/network/store", guarded.middleware, async (c) => {
+  app.post("/network/store", sending.middleware, async (c) => {
     const query = termsOfQuery(c.req.url);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
         const { value, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
         if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
-        return stored(await service.store(value, key, options));
+        const store = () => service.store(value, key, options);
+        return stored(await metrics.measure("store", store, outcomeOf));
       })
       : await storeStream(c.req.raw, query);
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
@@ -265,7 +318,8 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, { ...options, totalBytes, label }));
+      const store = () => service.store(body, key, { ...options, totalBytes, label });
+      return stored(await metrics.measure("store", store, outcomeOf));
     } finally {
       body.return(undefined);
     }
@@ -283,10 +337,10 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     },
     responses: {
       200: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
-  app.put("/data/:hash", guarded.middleware, async (c) => {
+  app.put("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     if (!isJson(c.req.header("content-type"))) {
@@ -296,7 +350,8 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     const report = await bodies.read(c.req.raw, SIGNED_BODY_LIMIT, async (body) => {
       const { item, terms } = decodeSigned(body);
       const { options } = checked(mergeTerms(terms, { min_replicas }));
-      return stored(await service.storeSigned(params.data.hash, item, options));
+      const store = () => service.storeSigned(params.data.hash, item, options);
+      return stored(await metrics.measure("store_signed", store, outcomeOf));
     });
     return c.json(storeView(report), 200);
   });
@@ -310,7 +365,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       request: { params: schemas.HashParams },
       responses: {
         204: { description: "This node publishes it no more" },
-        ...problems(400, 401, 403, 404),
+        ...problems(400, 401, 404),
       },
     }),
     (c) => {
@@ -329,7 +384,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       request: { query: schemas.PublishedQuery },
       responses: {
         200: answer("The values", schemas.PublishedResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     (c) => {
@@ -341,7 +396,7 @@ export function createApi(options: ApiOptions): OpenAPIHono {
 
   const value = { schema: { type: "string", format: "binary" } } as const;
   const getData = createRoute({
-    ...guarded,
+    ...sending,
     method: "get",
     path: "/data/{hash}",
     summary: "Fetch a value, count its copies, or watch it",
@@ -363,11 +418,11 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       },
       206: { description: "The range of an immutable or chunked value" },
       304: { description: "Unchanged" },
-      ...problems(400, 401, 403, 404, 416, 502, 503),
+      ...problems(400, 401, 404, 416, 502, 503),
     },
   });
   app.openAPIRegistry.registerPath(getData);
-  app.get("/data/:hash", guarded.middleware, async (c) => {
+  app.get("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     const { hash } = params.data;
@@ -375,8 +430,10 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     const query = schemas.FetchQuery.safeParse({ replicas: c.req.query("replicas") });
     if (!query.success) throw invalid("query", query.error);
     if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
-    if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
-    const result = await service.fetch(hash, key);
+    if (isEventStream(c.req.raw)) {
+      return watchResponse(service, c.req.raw, hash, key, stopping.signal);
+    }
+    const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -392,7 +449,8 @@ export function createApi(options: ApiOptions): OpenAPIHono {
   });
 
   async function replicasOf(hash: string, key: string | null) {
-    const result = await service.replicas(hash, key);
+    const count = () => service.replicas(hash, key);
+    const result = await metrics.measure("replicas", count, outcomeOf);
     switch (result.outcome) {
       case "found":
         return replicasView(result.report);
@@ -413,26 +471,42 @@ export function createApi(options: ApiOptions): OpenAPIHono {
       summary: "The values of many items that are being stored and fetched",
       responses: {
         200: answer("The transfers", schemas.TransfersResponse),
-        ...problems(401, 403),
+        ...problems(401),
       },
     }),
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
-  // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
-  app.get("/ws", guarded.middleware, (c) => {
-    const params = schemas.HashParams.safeParse({ hash: c.req.query("watch") });
-    if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
-    const key = checkKey(keyOfQuery(c.req.url));
-    return watchSocket(service, c.req.raw, params.data.hash, key);
-  });
+  app.get(
+    "/ws",
+    sending.middleware,
+    (c) => eventSocket(feed, service, c.req.raw, socketWishOf(c.req.url, c.req.query())),
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/events",
+      summary: "What happens in the node, as server-sent events",
+      request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
+      responses: {
+        200: {
+          description: "An event each, without end",
+          content: { "text/event-stream": { schema: schemas.Event } },
+        },
+        ...problems(400, 401, 503),
+      },
+    }),
+    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+  );
 
   app.openapi(
     createRoute({
       method: "get",
       path: "/healthz",
       summary: "Whether the process lives",
-      responses: { 200: answer("It does", schemas.HealthResponse) },
+      responses: { 200: answer("It does", schemas.HealthResponse), ...problems() },
     }),
     (c) => c.json({ status: "ok" as const }, 200),
   );
@@ -451,18 +525,41 @@ export function createApi(options: ApiOptions): OpenAPIHono {
     },
   );
 
-  app.get("/openapi.json", (c) =>
-    c.json(app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "DataMgmt Node",
-        version: service.stats().version,
-        license: { name: "MIT", url: "https://opensource.org/license/mit" },
-      },
-      servers: [{ url: "/" }],
-    })));
+  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
 
-  return app;
+  describePlainRoutes(app, security);
+  let document: Document | undefined;
+  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
+
+  const endStreams = () => {
+    stopping.abort();
+    feed.close();
+  };
+  return Object.assign(app, { endStreams });
+}
+
+/** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
+function socketWishOf(url: string, given: Record<string, string>): SocketWish {
+  const query = schemas.SocketQuery.safeParse(given);
+  if (!query.success) throw invalid("query", query.error);
+  const { watch: hash, batch: isBatched } = query.data;
+  const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
+  const { types, since } = wishOf(query.data);
+  if (watched === null) return { types, since, isBatched, watched };
+  const others = query.data.types === undefined ? [] : types;
+  return { types: new Set([...others, "watch"]), since, isBatched, watched };
+}
+
+/** Which events the query asks for. */
+function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
+  return {
+    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    since: since ?? null,
+  };
+}
+
+function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
+  return outcome;
 }
 
 /** The report of a store that went well; every other outcome is a problem. */
@@ -541,7 +638,7 @@ const PROBLEM_CONTENT = { "application/problem+json": { schema: schemas.ProblemD
 
 const WHEN: Partial<Record<ProblemStatus, string>> = {
   400: "Malformed: path, query, body or signature",
-  401: "The token is missing or wrong",
+  401: "The token is missing or wrong, where one is asked for",
   403: "Sent by a foreign web page, or for another host",
   404: "Not found on the network",
   408: "The body stalled",
@@ -550,14 +647,23 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   413: "Over the limit",
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
+  429: "Too many requests from this address; Retry-After tells when to come again",
   502: "What the network holds is no valid value",
   503: "Not now: too few nodes acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 
+/** What any request can be answered with. */
+const ALWAYS = [403, 429] as const;
+
 /** The documentation of the problems that a route can answer with. */
 function problems<S extends ProblemStatus>(...statuses: S[]) {
   return Object.fromEntries(
-    statuses.map((status) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
-  ) as Record<S, { description: string; content: typeof PROBLEM_CONTENT }>;
+    [...statuses, ...ALWAYS].map((
+      status,
+    ) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
+  ) as Record<
+    S | typeof ALWAYS[number],
+    { description: string; content: typeof PROBLEM_CONTENT }
+  >;
 }

@@ -331,17 +331,18 @@ export const ValueEvent = z.object({
   at: time,
 }).openapi("ValueEvent");
 
+const transferMembers = {
+  transfer: count.openapi({ description: "tells the transfers of this node apart" }),
+  label: z.string().nullable(),
+  direction: z.enum(["store", "fetch"]),
+  hash: id.nullable().openapi({ description: "null while it is being stored" }),
+  done_bytes: count,
+  total_bytes: count.nullable().openapi({ description: "null where a body did not say" }),
+};
+
 /** Answer of `GET /network/transfers`. */
-export const TransfersResponse = z.object({
-  transfers: z.array(z.object({
-    transfer: count.openapi({ description: "tells the transfers of this node apart" }),
-    label: z.string().nullable(),
-    direction: z.enum(["store", "fetch"]),
-    hash: id.nullable().openapi({ description: "null while it is being stored" }),
-    done_bytes: count,
-    total_bytes: count.nullable().openapi({ description: "null where a body did not say" }),
-  })),
-}).openapi("Transfers");
+export const TransfersResponse = z.object({ transfers: z.array(z.object(transferMembers)) })
+  .openapi("Transfers");
 
 /** Answer of `GET /network/find/{node_id}`. */
 export const FindResponse = z.object({
@@ -497,6 +498,152 @@ export const StatsResponse = z.object({
   }),
 }).openapi("Stats");
 
+/** `GET /network/history?…` */
+export const HistoryQuery = z.object({
+  after: z.iso.datetime({ error: "expected a time such as 2026-04-14T10:29:55Z" }).optional()
+    .openapi({ description: "Only samples after this" }),
+});
+
+const HistoryRate = z.object({ messages_per_second: amount, bytes_per_second: amount });
+
+/** Answer of `GET /network/history`. */
+export const HistoryResponse = z.object({
+  interval_s: amount.openapi({ description: "between samples" }),
+  samples: z.array(z.object({
+    at: time,
+    peers: count,
+    rtt_ms: amount.nullable().openapi({ description: "median of the peers'" }),
+    in: HistoryRate,
+    out: HistoryRate,
+    lookups: z.object({
+      count: count.openapi({ description: "ended since the sample before" }),
+      success: count,
+      p50_ms: amount.nullable(),
+      p95_ms: amount.nullable(),
+    }),
+    storage: z.object({ items: count, bytes: count }),
+  })).openapi({ description: "oldest first; of the last hour, or since the start" }),
+}).openapi("History");
+
+const peerName = { node_id: id, address };
+const stateOfPeer = { ...peerName, reason: z.string() };
+const eventNumber = z.int().min(1);
+
+/** What the events of `/ws` and `/events` carry, by type: all that there are. */
+export const EVENT_DATA = {
+  "hello": z.object({
+    node_id: id,
+    version: z.string(),
+    peers: count,
+    last: eventNumber.openapi({ description: "the number of the newest event" }),
+    resumed: z.boolean().openapi({ description: "all that came after `since` follows" }),
+    missed: count.nullable().openapi({
+      description: "events after `since` that are not kept any more; null: the node was restarted",
+    }),
+  }),
+  "peer.join": Peer,
+  "peer.leave": z.object(stateOfPeer),
+  "peer.health": z.object({ ...peerName, from: health, to: health, reason: z.string() }),
+  "data.store": z.object({
+    hash: id,
+    kind: z.enum(["immutable", "mutable"]),
+    seq: seq.nullable(),
+    size: count,
+    from: address,
+  }).openapi({ description: "an item was stored here for the network" }),
+  "data.publish": z.object({
+    hash: id,
+    kind,
+    key: z.string().nullable(),
+    seq: seq.nullable(),
+    size: count,
+    replicas: count,
+  }).openapi({ description: "a value was stored on the network from here" }),
+  "data.fetch": z.object({
+    hash: id,
+    kind: kind.nullable(),
+    size: count.nullable(),
+    found: z.boolean(),
+    elapsed_ms: amount,
+  }),
+  "data.replicate": z.object({ hash: id, to: z.array(id) }),
+  "data.expire": z.object({ hash: id }),
+  "data.progress": z.object({ ...transferMembers, state: z.enum(["moving", "done", "failed"]) }),
+  "lookup": z.object({
+    lookup: count.openapi({ description: "tells the lookups of this node apart" }),
+    target: id,
+    method: z.enum(["find_node", "get_peers", "get"]),
+    hops: count,
+    queries: count,
+    elapsed_ms: amount,
+    success: z.boolean().openapi({ description: "whether any node answered" }),
+  }),
+  "lookup.step": z.object({
+    lookup: count,
+    target: id,
+    node_id: id.nullable().openapi({ description: "null: a bootstrap node that has not told it" }),
+    address,
+    distance: distance.nullable(),
+    hop: count,
+    state: z.enum(["asked", "responded", "late", "failed"]),
+    rtt_ms: amount.nullable(),
+  }),
+  "id": z.object({ node_id: id, former: id, address }),
+  "bootstrap": z.object({ state: z.enum(["joined", "failed"]), contacts: count }),
+  "nat": StatsResponse.shape.nat,
+  "ready": z.object({ ready: z.boolean(), reason: z.string() }),
+  "stats": StatsResponse.omit({ config: true }),
+  "watch": ValueEvent.omit({ at: true }),
+} as const;
+
+/** The type of an event. */
+export type EventType = keyof typeof EVENT_DATA;
+
+/** What an event of a type carries. */
+export type EventData<T extends EventType> = z.output<(typeof EVENT_DATA)[T]>;
+
+const EVENT_TYPES = Object.keys(EVENT_DATA).join(", ");
+
+/** `GET /events?…` */
+export const EventsQuery = z.object({
+  types: z.string().optional().openapi({
+    description: `Types by commas: ${EVENT_TYPES}; data.* for all that begin so, * for all but ` +
+      "lookup.step, which has to be named.",
+    example: "peer.*,data.*",
+  }),
+  since: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional().openapi({
+    description: "The id of the last event that the client has: those after it come first.",
+  }),
+});
+
+/** Headers of it. */
+export const EventsHeaders = z.object({
+  "last-event-id": z.string().optional().openapi({
+    description: "As since, which it goes before.",
+  }),
+});
+
+/** `/ws?…` */
+export const SocketQuery = EventsQuery.extend({
+  watch: z.string().regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
+    .transform((hex) => hex.toLowerCase()).optional(),
+  batch: flag,
+});
+
+/** One message of `/ws`. */
+export const Event = z.union(
+  Object.entries(EVENT_DATA).map(([type, data]) =>
+    z.object({
+      id: eventNumber.nullable().openapi({
+        description: "rises by one from event to event; null where it is none that can be resumed",
+      }),
+      type: z.literal(type),
+      at: time,
+      data,
+    })
+  ),
+).openapi("Event");
+
 /** Answer of `GET /healthz`. */
 export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Health");
 
@@ -504,10 +651,28 @@ export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Hea
 export const ReadyResponse = z.object({ ready: z.literal(true), reason: z.string() })
   .openapi("Ready");
 
-/** Every error (RFC 9457). Further members say more, such as the limit of a 413. */
+/** Every error (RFC 9457). Those that concern it have further members, such as the limit of a 413. */
 export const ProblemDocument = z.looseObject({
-  type: z.string(),
-  title: z.string(),
+  type: z.string().openapi({ description: "always about:blank: the status says it" }),
+  title: z.string().openapi({ description: "what the status is called" }),
   status: z.int(),
-  detail: z.string(),
+  detail: z.string().openapi({ description: "what was wrong with this request" }),
+  size: count.optional().openapi({ description: "bytes that there are" }),
+  limit: count.optional().openapi({ description: "how many there may be" }),
+  seq: seq.optional().openapi({ description: "the version on the network" }),
+  hash: id.optional().openapi({ description: "where a signed item belongs" }),
+  key_needed: z.literal(true).optional().openapi({
+    description: "the value is there, and can be verified with its key alone",
+  }),
+  acknowledged: count.optional().openapi({ description: "nodes that acknowledged the value" }),
+  min_replicas: count.optional().openapi({ description: "nodes that were to" }),
+  refusals: z.array(z.object({
+    code: z.int().openapi({ description: "of KRPC (BEP 5, BEP 44)" }),
+    text: z.string(),
+    nodes: count.openapi({ description: "how many said so" }),
+  })).optional().openapi({ description: "what those said that refused it" }),
+  kept_published: z.literal(false).optional(),
+  ready: z.literal(false).optional(),
+  reason: z.string().optional().openapi({ description: "why the node is not ready" }),
+  types: z.array(z.string()).optional().openapi({ description: "the events that there are" }),
 }).openapi("Problem");

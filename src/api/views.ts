@@ -3,6 +3,7 @@
 import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
 import type {
+  HourSample,
   LookupReport,
   MappingReport,
   NatReport,
@@ -17,6 +18,7 @@ import type {
 import {
   BUCKET_RANGES,
   type FindResponse,
+  type HistoryResponse,
   type Peer,
   type PeerResponse,
   type PeersQuery,
@@ -71,7 +73,10 @@ export function selectPeers(
     .map(({ peer }) => peerView(peer));
 }
 
-function peerView<H extends string>(peer: Omit<PeerReport, "health"> & { readonly health: H }) {
+/** One peer of the table. */
+export function peerView<H extends string>(
+  peer: Omit<PeerReport, "health"> & { readonly health: H },
+) {
   return {
     node_id: peer.nodeId,
     address: peer.address,
@@ -155,6 +160,31 @@ export function replicasView(report: ReplicasReport): z.output<typeof ReplicasRe
   };
 }
 
+/** One sample of the last hour. */
+export function hourView(
+  { at, peers, rttMs, in: inward, out, lookups, storage }: HourSample,
+): z.output<typeof HistoryResponse>["samples"][number] {
+  const rate = ({ messagesPerSecond, bytesPerSecond }: HourSample["in"]) => ({
+    messages_per_second: messagesPerSecond,
+    bytes_per_second: bytesPerSecond,
+  });
+  return {
+    // To the millisecond: it is what the next request asks after.
+    at: new Date(at).toISOString(),
+    peers,
+    rtt_ms: rttMs,
+    in: rate(inward),
+    out: rate(out),
+    lookups: {
+      count: lookups.count,
+      success: lookups.success,
+      p50_ms: lookups.p50Ms,
+      p95_ms: lookups.p95Ms,
+    },
+    storage: { items: storage.items, bytes: storage.bytes },
+  };
+}
+
 /** One large value under way. */
 export function transferView(
   { transfer, label, direction, hash, doneBytes, totalBytes }: Progress,
@@ -191,6 +221,14 @@ export function statsView(
   histogram: readonly number[],
   config: Config,
 ): z.output<typeof StatsResponse> {
+  return { ...bareStatsView(report, histogram), config: configView(config) };
+}
+
+/** Statistics without the configuration. */
+export function bareStatsView(
+  report: StatsReport,
+  histogram: readonly number[],
+): Omit<z.output<typeof StatsResponse>, "config"> {
   const { traffic, lookups, storage, nat } = report;
   return {
     node_id: report.nodeId,
@@ -235,19 +273,23 @@ export function statsView(
       republications: storage.republications,
       copies_made: storage.copiesMade,
     },
-    nat: {
-      mode: nat.mode,
-      external_address: nat.externalAddress,
-      votes: nat.votes,
-      type: nat.type,
-      reachable: nat.reachable,
-      read_only: nat.readOnly,
-      introducers: nat.introducers,
-      families: nat.families.map(natFamilyView),
-      mapping: mappingView(nat.mapping),
-      pinhole: mappingView(nat.pinhole),
-    },
-    config: configView(config),
+    nat: natView(nat),
+  };
+}
+
+/** How the node is reached from outside. */
+export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>["nat"] {
+  return {
+    mode: nat.mode,
+    external_address: nat.externalAddress,
+    votes: nat.votes,
+    type: nat.type,
+    reachable: nat.reachable,
+    read_only: nat.readOnly,
+    introducers: nat.introducers,
+    families: nat.families.map(natFamilyView),
+    mapping: mappingView(nat.mapping),
+    pinhole: mappingView(nat.pinhole),
   };
 }
 

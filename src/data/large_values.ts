@@ -17,17 +17,19 @@ export interface Progress {
   readonly transfer: number;
   /** What whoever stores it calls it. */
   readonly label: string | null;
-  /** The root's hash; null while it is being stored. */
+  /** The root's hash; null while it is not known yet: of a store until its end. */
   readonly hash: string | null;
   readonly direction: "store" | "fetch";
   /** Bytes of the value that nodes have acknowledged, or that its reader has taken. */
   readonly doneBytes: number;
   /** All that are to be moved; null where the end of a stream is not in sight. */
   readonly totalBytes: number | null;
+  /** Failed: it ended before all was moved, for whatever reason. */
+  readonly state: "moving" | "done" | "failed";
 }
 
-/** Progress is told each time so many more bytes are done, and at the end. */
-const PROGRESS_BYTES = 64 * 1024;
+/** Progress is told when so many more bytes are done and so much time has passed, and at the end. */
+const PROGRESS_BYTES = 64 * 1024, PROGRESS_MS = 250;
 
 /** What a caller may say of a value that it stores. */
 export interface StoreOptions {
@@ -104,11 +106,12 @@ export class LargeValues {
       // The root goes last: whoever finds it finds the rest.
       const root = chunker.root({ sha256: hash.digest(), hint: guess.end() });
       const nodes = await upload.put(root);
-      meter.end();
+      meter.end("done", `${root.target}`);
       return { root: root.target, size: chunker.size, replicas: upload.replicas, nodes };
     } finally {
       transfer.close();
       this.#meters.delete(meter);
+      meter.end("failed");
     }
   }
 
@@ -141,11 +144,12 @@ export class LargeValues {
         yield bytes;
         meter.add(bytes.length);
       }
-      meter.end();
+      meter.end("done");
     } finally {
       signal?.removeEventListener("abort", onAbort);
       transfer.close();
       this.#meters.delete(meter);
+      meter.end("failed");
     }
   }
 
@@ -159,8 +163,9 @@ export class LargeValues {
     this.#transfers.close();
   }
 
-  #meter(what: Omit<Progress, "transfer" | "doneBytes">): Meter {
-    const meter = new Meter({ ...what, transfer: this.#count++ }, this.#options.onProgress);
+  #meter(what: Omit<Progress, "transfer" | "doneBytes" | "state">): Meter {
+    const { clock, onProgress } = this.#options;
+    const meter = new Meter({ ...what, transfer: this.#count++ }, clock, onProgress);
     this.#meters.add(meter);
     return meter;
   }
@@ -168,28 +173,44 @@ export class LargeValues {
 
 /** Counts what is done, and tells now and then. */
 class Meter {
-  readonly #what: Omit<Progress, "doneBytes">;
+  readonly #what: Omit<Progress, "doneBytes" | "state">;
+  readonly #clock: Clock;
   readonly #tell: (progress: Progress) => void;
   #done = 0;
+  #state: Progress["state"] = "moving";
   #told = 0;
+  #toldAt: number;
 
-  constructor(what: Omit<Progress, "doneBytes">, tell: (progress: Progress) => void) {
+  constructor(
+    what: Omit<Progress, "doneBytes" | "state">,
+    clock: Clock,
+    tell: (progress: Progress) => void,
+  ) {
     this.#what = what;
+    this.#clock = clock;
     this.#tell = tell;
+    this.#toldAt = clock.now();
   }
 
   get progress(): Progress {
-    return { ...this.#what, doneBytes: this.#done };
+    return { ...this.#what, doneBytes: this.#done, state: this.#state };
   }
 
   add(bytes: number): void {
     this.#done += bytes;
-    if (this.#done - this.#told >= PROGRESS_BYTES) this.end();
+    if (this.#done - this.#told < PROGRESS_BYTES) return;
+    const now = this.#clock.now();
+    if (now - this.#toldAt < PROGRESS_MS) return;
+    this.#told = this.#done;
+    this.#toldAt = now;
+    this.#tell(this.progress);
   }
 
-  end(): void {
-    if (this.#done > this.#told) this.#tell(this.progress);
-    this.#told = this.#done;
+  /** The first end counts. */
+  end(state: "done" | "failed", hash = this.#what.hash): void {
+    if (this.#state !== "moving") return;
+    this.#state = state;
+    this.#tell({ ...this.progress, hash });
   }
 }
 

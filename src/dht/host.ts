@@ -6,6 +6,7 @@ import type { Contact, Health } from "./contact.ts";
 import type { Millis } from "./deadlines.ts";
 import type { Item, ItemCrypto } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
+import type { Candidate, StepState } from "./lookup.ts";
 import type { NatState } from "./nat.ts";
 import type { PublishedStore } from "./published.ts";
 
@@ -66,10 +67,14 @@ export type NodeEvent =
   /** Where the node is seen, its kind of NAT, whether it can be reached, or whether it is read-only has changed. */
   | { readonly type: "nat"; readonly state: NatState }
   | { readonly type: "lookup"; readonly lookup: LookupEvent }
+  /** While the node's `tellsSteps` is set. */
+  | { readonly type: "lookup.step"; readonly step: LookupStep }
   | { readonly type: "bootstrap"; readonly state: "joined" | "failed"; readonly contacts: number };
 
 /** A lookup that ended. */
 export interface LookupEvent {
+  /** Tells the lookups of this node apart. */
+  readonly lookup: number;
   readonly target: Id;
   readonly method: "find_node" | "get_peers" | "get";
   readonly hops: number;
@@ -77,4 +82,13 @@ export interface LookupEvent {
   readonly elapsed: number;
   /** Whether any node answered. */
   readonly success: boolean;
+}
+
+/** How one query of a lookup fares. */
+export interface LookupStep {
+  readonly lookup: number;
+  readonly target: Id;
+  readonly state: StepState;
+  /** As it is now; it goes on to change. */
+  readonly candidate: Candidate;
 }

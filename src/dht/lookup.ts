@@ -19,6 +19,9 @@ export type LookupMethod = "find_node" | "get_peers" | "get";
  */
 export type CandidateState = "heard" | "waiting" | "late" | "overdue" | "responded" | "failed";
 
+/** What a lookup tells of its queries as it runs; late: it waits for the answer no longer, and still counts it. */
+export type StepState = "asked" | "responded" | "late" | "failed";
+
 /** A node on the shortlist. */
 export interface Candidate {
   /** Undefined for a bootstrap node that has not answered yet. */
@@ -99,6 +102,8 @@ export interface LookupOptions {
   readonly onHeard?: (id: Id, endpoint: Endpoint, expected: number, now: Millis) => void;
   /** Sees each response; true ends the lookup with what there is. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
+  /** Hears of each query how it fares. */
+  readonly onStep?: (state: StepState, candidate: Candidate) => void;
   readonly onEnd: (result: LookupResult, now: Millis) => void;
 }
 
@@ -320,6 +325,7 @@ export class Lookup {
     candidate.sentAt = now;
     this.#asked.push(candidate);
     this.#inFlight++;
+    this.#options.onStep?.("asked", candidate);
     this.#options.ask(candidate, now, {
       onSlow: (at) => this.#overtake(candidate, "late", at),
       onLate: (at) => this.#overtake(candidate, "late", at),
@@ -333,6 +339,7 @@ export class Lookup {
     if (this.#ended || (former !== "waiting" && former !== "late")) return;
     candidate.state = state;
     if (former === "waiting") this.#inFlight--;
+    if (former === "waiting" || state === "late") this.#options.onStep?.("late", candidate);
     if (former !== state) this.#step(now);
   }
 
@@ -355,6 +362,7 @@ export class Lookup {
     candidate.state = "responded";
     candidate.token = message.token?.slice();
     if (candidate.id === undefined) this.#place(candidate, id);
+    this.#options.onStep?.("responded", candidate);
     const { onResponse, onHeard, family, coordinate } = this.#options;
     const ended = onResponse?.(message, candidate, now) ?? false;
     const nodes = family === 4 ? message.nodes : message.nodes6;
@@ -372,6 +380,7 @@ export class Lookup {
   #fail(candidate: Candidate, rtt: number): false {
     candidate.state = "failed";
     candidate.rtt = rtt;
+    this.#options.onStep?.("failed", candidate);
     return false;
   }
 

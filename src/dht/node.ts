@@ -152,6 +152,8 @@ export class DhtNode {
   /** Read by the responder. */
   readonly client: number;
   readonly tokens: Tokens;
+  /** Whether lookups that begin from now on tell of each query: an event for every packet of theirs. */
+  tellsSteps = false;
 
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
@@ -164,6 +166,8 @@ export class DhtNode {
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
+  /** The latest lookup's number. */
+  #lastLookup = 0;
   readonly #nat: Nat;
   /** Made when they are needed: most nodes never do. */
   #madePunching: Punching | undefined;
@@ -856,6 +860,7 @@ export class DhtNode {
       wantSalt: method === "get",
       seesTo: how.seesTo,
     };
+    const lookup = ++this.#lastLookup;
     const { techniques } = this.#options;
     const isUrgent = how.isHurried && techniques.hedge;
     this.lookups.active++;
@@ -886,12 +891,17 @@ export class DhtNode {
         noteIn(how.batch!, message, candidate, this.client, at);
         return onResponse?.(message, candidate, at) ?? false;
       },
+      onStep: !this.tellsSteps ? undefined : (state, candidate) => {
+        const step = { lookup, target, state, candidate };
+        this.host.emit({ type: "lookup.step", step });
+      },
       onEnd: (result, at) => {
         this.lookups.active--;
         this.lookups.record(result, k, this.id);
         this.host.emit({
           type: "lookup",
           lookup: {
+            lookup,
             target,
             method,
             hops: result.hops,

@@ -43,6 +43,7 @@ import {
   type PutResult,
   type ReplicasResult,
 } from "../dht/node.ts";
+import { DurationHistogram } from "../dht/histogram.ts";
 import type { Seed } from "../dht/membership.ts";
 import type { NatState } from "../dht/nat.ts";
 import type { ReachResult } from "../dht/punching.ts";
@@ -57,13 +58,16 @@ import { DiskStorage } from "../storage/disk.ts";
 import { CLIENT, clientName, VERSION } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
+import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { natReport, natSummary, natText } from "./nat_report.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
+import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { type MappingState, PortMapping } from "./port_mapping/port_mapping.ts";
 import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
+import { LAG_EVERY_MS, processReport } from "./process.ts";
 import { Publications, type StoredPart } from "./publications.ts";
 import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
@@ -73,6 +77,7 @@ import type {
   LargeValue,
   LookupReport,
   MappingReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -139,6 +144,9 @@ const SAVE_EVERY_MS = 5 * 60_000;
 /** Rates are over this many seconds: long enough to read, short enough to see a change. */
 const RATE_SECONDS = 5;
 
+/** More items than these are counted anew so often at most: 100,000 take 5 ms, in which no packet is answered. */
+const FEW_ITEMS = 10_000, COUNT_ITEMS_MS = 10_000;
+
 /** A put under a key on which holders have another version of the same number is tried with so many numbers. */
 const PUT_ROUNDS = 8;
 
@@ -185,7 +193,9 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #putting = new Map<string, Promise<unknown>>();
   readonly #largeValues: LargeValues;
   readonly #progressListeners = new Set<(progress: Progress) => void>();
+  readonly #listeners = new EventListeners();
   readonly #stopping = new AbortController();
+  readonly #eventLoopLag = new DurationHistogram();
   #surveys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
@@ -198,7 +208,14 @@ export class LocalNode implements NodeService, ItemNetwork {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
+  readonly #pastHour = new PastHour(this.#startedAt);
   readonly #states = new StateLog();
+  #wasReady = false;
+  /** What was told of it last, as JSON. */
+  #toldNat: string;
+  #itemCounts:
+    | { readonly at: Millis; readonly expiring: number; readonly ours: number }
+    | undefined;
   /** Where offers to take a value are asked for: far from what this node holds. */
   readonly #probeTarget = randomId();
   #closed = false;
@@ -279,7 +296,10 @@ export class LocalNode implements NodeService, ItemNetwork {
       network: this,
       crypto: dataCrypto,
       clock,
-      onProgress: (progress) => this.#progressListeners.forEach((tell) => tell(progress)),
+      onProgress: (progress) => {
+        this.#progressListeners.forEach((tell) => tell(progress));
+        this.#tell({ type: "data.progress", progress });
+      },
     });
     this.#publications = new Publications(
       storage.published,
@@ -298,6 +318,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         return () => clearTimeout(timer);
       },
     });
+    this.#toldNat = natKey(this.#nat());
   }
 
   /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
@@ -353,8 +374,10 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
+    this.#measureLag();
+    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
     this.#sample();
-    this.#every(CHECK_EVERY_MS, () => this.#readiness.check(now()));
+    this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
     this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
     void this.#join(seeds);
@@ -459,6 +482,10 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   #onEvent(event: NodeEvent): void {
+    if (event.type !== "nat" && !this.#listeners.isEmpty) {
+      this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
+    }
+    this.#pastHour.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -524,7 +551,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         this.#log.info("Joined the network: {contacts} contacts", { contacts });
       }
       // Not from within the core, which is in the middle of it.
-      queueMicrotask(() => !this.#closed && this.#readiness.check(now()));
+      queueMicrotask(() => !this.#closed && this.#checkState());
     }
     if (this.#states.isDue("joining", state, now()) && state === "failed") {
       this.#log.warning(
@@ -608,13 +635,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     const at = now();
     const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
     for (const contact of this.#node.contacts()) peers[contact.health]++;
-    let expiring = 0, ours = 0;
-    for (const item of this.#items.entries()) {
-      if (item.expiresAt - at < 3_600_000) expiring++;
-      if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
-    }
+    const { expiring, ours } = this.#countItems(at);
     const latency = lookups.latency();
-    const nats = this.#node.nat.map(natReport);
     const rates = this.#rates();
     return {
       nodeId: this.nodeId,
@@ -662,19 +684,83 @@ export class LocalNode implements NodeService, ItemNetwork {
         republications: this.#node.replication.published,
         copiesMade: this.#node.replication.copies,
       },
-      nat: {
-        mode: this.#config.nat,
-        ...natSummary(nats),
-        introducers: this.#node.introducers,
-        families: nats,
-        mapping: mappingReport(this.#mapping?.state(4)),
-        pinhole: mappingReport(this.#mapping?.state(6)),
+      nat: this.#nat(),
+    };
+  }
+
+  /** Items that expire within the hour, and those that this node has signed. */
+  #countItems(at: Millis): { readonly expiring: number; readonly ours: number } {
+    const known = this.#itemCounts;
+    if (known !== undefined && this.#items.count > FEW_ITEMS && at - known.at < COUNT_ITEMS_MS) {
+      return known;
+    }
+    let expiring = 0, ours = 0;
+    for (const item of this.#items.entries()) {
+      if (item.expiresAt - at < 3_600_000) expiring++;
+      if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
+    }
+    this.#itemCounts = { at, expiring, ours };
+    return this.#itemCounts;
+  }
+
+  #nat(): StatsReport["nat"] {
+    const families = this.#node.nat.map(natReport);
+    return {
+      mode: this.#config.nat,
+      ...natSummary(families),
+      introducers: this.#node.introducers,
+      families,
+      mapping: mappingReport(this.#mapping?.state(4)),
+      pinhole: mappingReport(this.#mapping?.state(6)),
+    };
+  }
+
+  /** Tells how the node stands with its network, where that is otherwise than it was. */
+  #checkState(): void {
+    this.#readiness.check(now());
+    const readiness = this.readiness();
+    if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
+    this.#wasReady = readiness.ready;
+    const nat = this.#nat(), text = natKey(nat);
+    if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
+    this.#toldNat = text;
+  }
+
+  #tell(event: ServiceEvent): void {
+    this.#listeners.tell(event, now());
+  }
+
+  measurements(): Measurements {
+    const { traffic, lookups, replication, contactCount } = this.#node;
+    const commits = this.#disk?.commits;
+    const enough = Math.min(this.#config.bucketSize, contactCount) / 2;
+    let failing = 0, short = 0;
+    for (const { replicas, failures } of this.#published.entries()) {
+      if (failures > 0) failing++;
+      if (replicas < enough) short++;
+    }
+    return {
+      roundTrips: traffic.roundTrips,
+      lookups: lookups.durations,
+      eventLoopLag: this.#eventLoopLag,
+      database: commits === undefined ? null : {
+        commits: commits.durations,
+        failedCommits: commits.failures,
+        waitingChanges: commits.waiting,
+        damagedRows: this.#disk!.damagedRows,
       },
+      published: { failing, short },
+      replication: { turns: replication.completed, waiting: replication.pending },
+      process: processReport(),
     };
   }
 
   readiness(): Readiness {
     return this.#readiness.state(now());
+  }
+
+  pastHour(after: number): readonly HourSample[] {
+    return this.#pastHour.after(after);
   }
 
   #standing(): Standing {
@@ -714,6 +800,23 @@ export class LocalNode implements NodeService, ItemNetwork {
     const { in: inward, out } = this.#node.traffic;
     this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
     if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
+  }
+
+  #measureLag(): void {
+    let at = performance.now();
+    this.#every(LAG_EVERY_MS, () => {
+      const now = performance.now();
+      this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
+      at = now;
+    });
+  }
+
+  #sampleHour(): void {
+    const contacts = Array.from(this.#node.contacts());
+    const { in: inward, out } = this.#node.traffic;
+    const { count: items, bytes } = this.#items;
+    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
+    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
   }
 
   #rates() {
@@ -773,7 +876,18 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  async store(
+  async store(...given: Parameters<NodeService["store"]>): Promise<StoreOutcome> {
+    return this.#told(await this.#store(...given));
+  }
+
+  #told(outcome: StoreOutcome): StoreOutcome {
+    if (outcome.outcome === "stored") {
+      this.#tell({ type: "data.publish", report: outcome.report });
+    }
+    return outcome;
+  }
+
+  async #store(
     value: Uint8Array | AsyncIterable<Uint8Array>,
     key: string | null,
     options: StoreOptions = {},
@@ -911,7 +1025,11 @@ export class LocalNode implements NodeService, ItemNetwork {
     });
   }
 
-  async storeSigned(
+  async storeSigned(...given: Parameters<NodeService["storeSigned"]>): Promise<StoreOutcome> {
+    return this.#told(await this.#storeSigned(...given));
+  }
+
+  async #storeSigned(
     hash: string,
     given: SignedItem,
     { minReplicas = 1 }: Pick<StoreOptions, "minReplicas"> = {},
@@ -1041,6 +1159,25 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    const startedAt = now();
+    const outcome = await this.#fetch(hash, key);
+    const value = outcome.outcome === "found"
+      ? { kind: outcome.value.kind, size: outcome.value.bytes.length }
+      : outcome.outcome === "large"
+      ? { kind: "chunked" as const, size: outcome.value.size }
+      : undefined;
+    this.#tell({
+      type: "data.fetch",
+      hash,
+      kind: value?.kind ?? null,
+      size: value?.size ?? null,
+      found: value !== undefined,
+      elapsedMs: now() - startedAt,
+    });
+    return outcome;
+  }
+
+  async #fetch(hash: string, key: string | null): Promise<FetchOutcome> {
     const target = parseId(hash);
     const salt = key === null ? undefined : new TextEncoder().encode(key);
     const { item, saltUnknown } = await this.#get(target, salt);
@@ -1117,6 +1254,14 @@ export class LocalNode implements NodeService, ItemNetwork {
   onProgress(listener: (progress: Progress) => void): () => void {
     this.#progressListeners.add(listener);
     return () => this.#progressListeners.delete(listener);
+  }
+
+  onEvent(listener: EventListener): () => void {
+    return this.#listeners.add(listener);
+  }
+
+  tellLookupSteps(isOn: boolean): void {
+    this.#node.tellsSteps = isOn;
   }
 
   batch(): ItemBatch {
@@ -1349,4 +1494,10 @@ function hex(bytes: Uint8Array): string {
 function sameKey(x: Uint8Array, y: Uint8Array): boolean {
   for (let i = 0; i < x.length; i += 4) if (word(x, i) !== word(y, i)) return false;
   return true;
+}
+
+/** What is told of as a change: all but the evidence, of which there is more with each vote. */
+function natKey({ families, mapping, pinhole }: StatsReport["nat"]): string {
+  const mapped = [mapping, pinhole].map((report) => [report?.status, report?.externalAddress]);
+  return JSON.stringify([mapped, families.map(({ evidence: _, ...family }) => family)]);
 }

@@ -4,14 +4,29 @@
 import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { DurationHistogram } from "../dht/histogram.ts";
+import type { LookupResult } from "../dht/lookup.ts";
 import type { NatType } from "../dht/nat.ts";
 import type { Way } from "../dht/punching.ts";
 import type { MappingStatus } from "./port_mapping/port_mapping.ts";
 import type { Protocol } from "./port_mapping/router.ts";
+import type { EventListener, ServiceEvent } from "./events.ts";
+import type { HourSample } from "./past_hour.ts";
+import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, Health, NatType, Progress, Watch, Way };
+export type {
+  ContentHint,
+  EventListener,
+  Health,
+  HourSample,
+  NatType,
+  Progress,
+  ServiceEvent,
+  Watch,
+  Way,
+};
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -359,6 +374,41 @@ export interface MappingReport {
   problem: string | null;
 }
 
+/** A histogram as it stands: a copy is not made, for it is read at once. */
+export type Durations = Readonly<Pick<DurationHistogram, "counts" | "sum">>;
+
+/** What monitoring reads beside the statistics. */
+export interface Measurements {
+  /** Of queries that were answered at the first try. */
+  readonly roundTrips: Durations;
+  readonly lookups: Readonly<Partial<Record<LookupResult["method"], Durations>>>;
+  /** How late a timer ran that was due each second. */
+  readonly eventLoopLag: Durations;
+  /** Null where nothing is kept on disk. */
+  readonly database: {
+    readonly commits: Durations;
+    readonly failedCommits: number;
+    /** Changes that are not committed yet. */
+    readonly waitingChanges: number;
+    /** Rows that were left out when it was opened, for they are not as they were written. */
+    readonly damagedRows: number;
+  } | null;
+  /** Items of the values that this node keeps published. */
+  readonly published: {
+    /** Those that nobody acknowledged the last time. */
+    readonly failing: number;
+    /** Those that fewer than half of the nodes acknowledged that could: of K_BUCKET_SIZE, or of all there are. */
+    readonly short: number;
+  };
+  readonly replication: {
+    /** Turns in which this node saw to an item's copies. */
+    readonly turns: number;
+    /** Items that wait to be published again or seen to. */
+    readonly waiting: number;
+  };
+  readonly process: ProcessReport;
+}
+
 /** Where a node is in one address family, and whether strangers can reach it. Times are milliseconds since 1970. */
 export interface NatReport {
   family: 4 | 6;
@@ -413,6 +463,9 @@ export interface NodeService {
   /** Contacts of the table by bit length of their distance: index 0 to 160. */
   distanceHistogram(): number[];
   stats(): StatsReport;
+  measurements(): Measurements;
+  /** The node's figures over the last hour, those after `after` (milliseconds since 1970), oldest first. */
+  pastHour(after: number): readonly HourSample[];
   readiness(): Readiness;
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;
@@ -449,4 +502,8 @@ export interface NodeService {
   transfers(): Progress[];
   /** Tells how far large values have come, until the function that it returns is called. */
   onProgress(listener: (progress: Progress) => void): () => void;
+  /** Tells what happens from now on, until the function that it returns is called. */
+  onEvent(listener: EventListener): () => void;
+  /** Whether lookups that begin from now on are told step by step: an event for each of their packets. */
+  tellLookupSteps(isOn: boolean): void;
 }

@@ -1,10 +1,13 @@
 // A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
 
 import { createHash } from "node:crypto";
+import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   FetchedValue,
   FetchOutcome,
+  HourSample,
   LookupReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -18,6 +21,7 @@ import type {
   StoreOptions,
   StoreOutcome,
 } from "../../src/runtime/service.ts";
+import { type EventListener, EventListeners } from "../../src/runtime/events.ts";
 import { type Version, type Watch, Watches } from "../../src/runtime/watch.ts";
 import { collected } from "../data/memory_network.ts";
 
@@ -48,6 +52,9 @@ export class FakeService implements NodeService {
   /** Hashes that are fetched with their key alone. */
   readonly keyNeeded = new Set<string>();
   readonly values = new Map<string, FetchedValue>();
+  /** Those who hear what a test says that happened. */
+  readonly events = new EventListeners();
+  tellsSteps = false;
   peerList: PeerReport[] = [
     peer(PEER_A, 155),
     peer(PEER_B, 160, {
@@ -73,6 +80,7 @@ export class FakeService implements NodeService {
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Progress[] = [];
+  hour: HourSample[] = [];
   /** What the stores were asked beside their value. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -264,12 +272,24 @@ export class FakeService implements NodeService {
     return this.watches.open(hash, key, after);
   }
 
+  pastHour(after: number): HourSample[] {
+    return this.hour.filter(({ at }) => at > after);
+  }
+
   transfers(): Progress[] {
     return this.underWay;
   }
 
   onProgress(): () => void {
     return () => {};
+  }
+
+  onEvent(listener: EventListener): () => void {
+    return this.events.add(listener);
+  }
+
+  tellLookupSteps(isOn: boolean): void {
+    this.tellsSteps = isOn;
   }
 
   /** Puts a value in place and returns its hash. */
@@ -284,6 +304,28 @@ export class FakeService implements NodeService {
       publicKey: mutable ? new Uint8Array(32).fill(0xab) : null,
     });
     return hash;
+  }
+
+  measurements(): Measurements {
+    const durations = new DurationHistogram();
+    durations.add(12.4);
+    return {
+      roundTrips: durations,
+      lookups: { find_node: durations },
+      eventLoopLag: new DurationHistogram(),
+      database: null,
+      published: { failing: 0, short: 1 },
+      replication: { turns: 9, waiting: 2 },
+      process: {
+        startedAtS: 1_776_162_595,
+        cpuUserS: 1.5,
+        cpuSystemS: 0.25,
+        residentBytes: 80e6,
+        heapBytes: 20e6,
+        heapUsedBytes: 15e6,
+        runtime: "deno 2.9.6",
+      },
+    };
   }
 
   stats(): StatsReport {

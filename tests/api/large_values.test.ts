@@ -349,6 +349,7 @@ Deno.test("GET /network/transfers shows what is under way, under the client's la
     hash: null,
     doneBytes: 5,
     totalBytes: null,
+    state: "moving",
   }];
   const response = await request("/network/transfers");
   assert.deepEqual(schemas.TransfersResponse.parse(await response.json()), {

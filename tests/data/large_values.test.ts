@@ -56,6 +56,14 @@ function setup() {
 const failsWith = (failure: TransferFailure) => (error: unknown) =>
   error instanceof TransferError && error.failure === failure;
 
+/** Each piece takes a tenth of a second. */
+async function* slowly(pieces: AsyncIterable<Uint8Array>, clock: InstantClock) {
+  for await (const piece of pieces) {
+    clock.time += 100;
+    yield piece;
+  }
+}
+
 const soon = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 const isChunk = ({ value }: Item) => value[0] !== 0x64;
@@ -415,19 +423,27 @@ Deno.test("many readers share what the node asks for at a time", async () => {
 });
 
 Deno.test("progress is told on the way and at the end, for each transfer by itself", async () => {
-  const { progress, values, hold } = setup();
+  const { progress, values, hold, clock } = setup();
   const bytes = sampleBytes(300_000);
-  await values.store(inPieces(bytes), { label: "mine", totalBytes: 300_000 });
+  await values.store(inPieces(bytes), { label: "at once", totalBytes: 300_000 });
+  assert.deepEqual(progress.map((step) => step.doneBytes), [300_000], "no time has passed");
+  progress.length = 0;
+  const { root } = await values.store(slowly(inPieces(bytes), clock), {
+    label: "mine",
+    totalBytes: 300_000,
+  });
   assert.ok(progress.length >= 4 && progress.length <= 6);
   const { transfer } = progress[0];
   assert.deepEqual(progress.at(-1), {
     transfer,
     label: "mine",
-    hash: null,
+    hash: `${root}`,
     direction: "store",
     doneBytes: 300_000,
     totalBytes: 300_000,
+    state: "done",
   });
+  assert.deepEqual([progress[0].hash, progress[0].state], [null, "moving"]);
   const done = progress.map((step) => step.doneBytes);
   assert.deepEqual(done, done.toSorted((x, y) => x - y));
   const { read, target } = await hold(bytes);
@@ -444,4 +460,8 @@ Deno.test("progress is told on the way and at the end, for each transfer by itse
     ["fetch", 200_000, []],
   );
   assert.notEqual(progress.at(-1)?.transfer, transfer);
+  const given = read(0, 200_000);
+  await given.next();
+  await given.return(undefined);
+  assert.deepEqual([progress.at(-1)?.state, progress.at(-1)?.doneBytes], ["failed", 0]);
 });

@@ -23,20 +23,28 @@ export interface RunOptions {
   readonly stdin?: Uint8Array<ArrayBuffer>;
   /** A program, with its arguments, that starts the program, such as one that enters a network namespace. */
   readonly before?: readonly string[];
+  /** File descriptors that the process may have; not on Windows. */
+  readonly descriptors?: number;
 }
 
 /** The program, not started yet. */
 export function command(
   args: readonly string[],
-  { env = {}, cwd, before: starter = [] }: RunOptions,
+  { env = {}, cwd, before = [], descriptors }: RunOptions,
   stdin: "piped" | "null",
 ) {
   const executable = Deno.env.get("DMNODE");
-  const [program, before] = executable
-    ? [executable, []]
-    : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
-  const [first, ...rest] = [...starter, program, ...before, ...args];
-  return new Deno.Command(first, {
+  const limited = descriptors === undefined
+    ? []
+    : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
+  const [program, ...rest] = [
+    ...before,
+    ...limited,
+    ...(executable ? [executable] : source),
+    ...args,
+  ];
+  return new Deno.Command(program, {
     args: rest,
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
