@@ -30,7 +30,6 @@ const LATE_MS = 250, SLOWED = 0.1;
 /** How the events may be had. */
 const WAYS: Record<string, { readonly kind: "socket" | "stream"; readonly path: string }> = {
   "/ws": { kind: "socket", path: "/ws?types=data.store" },
-  "/ws?batch=1": { kind: "socket", path: "/ws?types=data.store&batch=1" },
   "/events": { kind: "stream", path: "/events?types=data.store" },
 };
 
@@ -42,7 +41,7 @@ interface Heard {
   readonly bad: number;
   readonly per_second: number;
   readonly least: number;
-  readonly messages: number;
+  readonly reads: number;
   readonly p50_ms: number;
   readonly p99_ms: number;
   readonly max_ms: number;
@@ -244,7 +243,7 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
           figure(2, ({ cpu }) => cpu),
           figure(0, ({ made }) => made),
           figure(0, ({ heard }) => heard?.per_second),
-          figure(0, ({ heard }) => heard && heard.messages / seconds),
+          figure(0, ({ heard }) => heard && heard.reads / seconds),
           figure(0, ({ heard }) => heard?.p50_ms),
           figure(0, ({ heard }) => heard?.p99_ms),
           figure(0, ({ heard }) => heard?.max_ms),
@@ -264,7 +263,7 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
       "CPU",
       "events/s",
       "heard/s",
-      "messages/s",
+      "reads/s",
       "p50 ms",
       "p99 ms",
       "max ms",
