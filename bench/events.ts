@@ -30,6 +30,9 @@ const WAYS: Record<string, { readonly kind: "socket" | "stream"; readonly path: 
   "/events": { kind: "stream", path: "/events?types=data.store" },
 };
 
+/** Until what connecting takes is over. */
+const SETTLE_MS = 500;
+
 /** At the begin and the end of a measurement nothing is asked. */
 const MARGIN_S = 0.1;
 
@@ -117,6 +120,8 @@ async function measure({ node, running, generator, listener, options, isAsked, w
   try {
     const output = heard && new Output(heard);
     await output?.first();
+    // All have connected just now.
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     const started = performance.now(), cpu = await cpuSeconds(node.process), made = source.made;
     await heard?.stdin.close();
     const asked = isAsked
