@@ -3,7 +3,9 @@
 import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
 import type {
+  HourSample,
   LookupReport,
+  NatReport,
   PeerDetail,
   PeerReport,
   Progress,
@@ -15,6 +17,7 @@ import type {
 import {
   BUCKET_RANGES,
   type FindResponse,
+  type HistoryResponse,
   type Peer,
   type PeerResponse,
   type PeersQuery,
@@ -156,6 +159,31 @@ export function replicasView(report: ReplicasReport): z.output<typeof ReplicasRe
   };
 }
 
+/** One sample of the last hour. */
+export function hourView(
+  { at, peers, rttMs, in: inward, out, lookups, storage }: HourSample,
+): z.output<typeof HistoryResponse>["samples"][number] {
+  const rate = ({ messagesPerSecond, bytesPerSecond }: HourSample["in"]) => ({
+    messages_per_second: messagesPerSecond,
+    bytes_per_second: bytesPerSecond,
+  });
+  return {
+    // To the millisecond: it is what the next request asks after.
+    at: new Date(at).toISOString(),
+    peers,
+    rtt_ms: rttMs,
+    in: rate(inward),
+    out: rate(out),
+    lookups: {
+      count: lookups.count,
+      success: lookups.success,
+      p50_ms: lookups.p50Ms,
+      p95_ms: lookups.p95Ms,
+    },
+    storage: { items: storage.items, bytes: storage.bytes },
+  };
+}
+
 /** One large value under way. */
 export function transferView(
   { transfer, label, direction, hash, doneBytes, totalBytes }: Progress,
@@ -256,7 +284,38 @@ export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>
     votes: nat.votes,
     type: nat.type,
     reachable: nat.reachable,
+    read_only: nat.readOnly,
+    introducers: nat.introducers,
+    families: nat.families.map(natFamilyView),
     mapping: nat.mapping,
+  };
+}
+
+/** What is held to be so of one address family. */
+export function natFamilyView(
+  report: NatReport,
+): z.output<typeof StatsResponse>["nat"]["families"][number] {
+  const { family, externalAddress, type, reachable, readOnly, evidence } = report;
+  const optional = (ms: number | null) => ms === null ? null : timeText(ms);
+  return {
+    family,
+    external_address: externalAddress,
+    type,
+    reachable,
+    read_only: readOnly,
+    evidence: {
+      votes: evidence.votes,
+      voters: evidence.voters,
+      port_voters: evidence.portVoters,
+      same_port: evidence.samePort,
+      voted_by: evidence.votedBy,
+      voted_at: optional(evidence.votedAt),
+      reason: evidence.reason,
+      checked_at: optional(evidence.checkedAt),
+      probes: evidence.probes,
+      missed: evidence.missed,
+      arrived_from: evidence.arrivedFrom,
+    },
   };
 }
 
@@ -294,6 +353,7 @@ function configView(config: Config): StatsView["config"] {
     max_value_size: config.maxValueSize,
     storage_limit: config.storageLimit,
     nat: config.nat,
+    relay: config.relay,
     allow_net: allowNet.mode === "list"
       ? allowNet.entries.map(describeEntry)
       : allowNet.mode === "any",
