@@ -6,6 +6,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { type Config, isLoopbackHost } from "../config.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
+import type { TakeOver } from "./front.ts";
 import { Problem } from "./problems.ts";
 
 /** What the checks need of the configuration. */
@@ -23,6 +24,8 @@ export type AccessRules = Pick<
 /** What a server hands on with each request, in the form of Deno's ServeHandlerInfo. */
 export interface Caller {
   readonly remoteAddr: { readonly hostname: string };
+  /** For what is no request and answer. */
+  readonly takeOver?: TakeOver;
 }
 
 /** What a request says about the token. */
