@@ -4,6 +4,7 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
+import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access } from "./access.ts";
 import type { Refusals } from "./limits.ts";
@@ -35,6 +36,7 @@ import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts"
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
+  hourView,
   lookupView,
   peerDetailView,
   publishedView,
@@ -129,11 +131,18 @@ export function createApi(options: ApiOptions): Api {
     },
   }));
 
-  for (const [path, { type, body }] of Object.entries(PAGE_FILES)) {
-    app.get(
-      path,
-      (c) => c.body(body, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }),
-    );
+  for (const [path, { type, body, etag }] of Object.entries(PAGE_FILES)) {
+    const headers = {
+      "content-type": type,
+      "content-security-policy": PAGE_POLICY,
+      "referrer-policy": "no-referrer",
+      "cache-control": "no-cache",
+      etag,
+    };
+    app.get(path, (c) => {
+      const isKnown = c.req.header("if-none-match")?.includes(etag);
+      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
+    });
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
@@ -237,6 +246,21 @@ export function createApi(options: ApiOptions): Api {
       responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/network/history",
+      summary: "The node's figures over the last hour",
+      request: { query: schemas.HistoryQuery },
+      responses: { 200: answer("The samples", schemas.HistoryResponse), ...problems(400) },
+    }),
+    (c) => {
+      const { after } = c.req.valid("query");
+      const samples = service.pastHour(after === undefined ? 0 : Date.parse(after));
+      return c.json({ interval_s: SAMPLE_EVERY_MS / 1000, samples: samples.map(hourView) }, 200);
+    },
   );
 
   // The bodies are documented here and read below: the router's own validator would read them without a limit.

@@ -440,6 +440,33 @@ export const StatsResponse = z.object({
   }),
 }).openapi("Stats");
 
+/** `GET /network/history?…` */
+export const HistoryQuery = z.object({
+  after: z.iso.datetime({ error: "expected a time such as 2026-04-14T10:29:55Z" }).optional()
+    .openapi({ description: "Only samples after this" }),
+});
+
+const HistoryRate = z.object({ messages_per_second: amount, bytes_per_second: amount });
+
+/** Answer of `GET /network/history`. */
+export const HistoryResponse = z.object({
+  interval_s: amount.openapi({ description: "between samples" }),
+  samples: z.array(z.object({
+    at: time,
+    peers: count,
+    rtt_ms: amount.nullable().openapi({ description: "median of the peers'" }),
+    in: HistoryRate,
+    out: HistoryRate,
+    lookups: z.object({
+      count: count.openapi({ description: "ended since the sample before" }),
+      success: count,
+      p50_ms: amount.nullable(),
+      p95_ms: amount.nullable(),
+    }),
+    storage: z.object({ items: count, bytes: count }),
+  })).openapi({ description: "oldest first; of the last hour, or since the start" }),
+}).openapi("History");
+
 const peerName = { node_id: id, address };
 const stateOfPeer = { ...peerName, reason: z.string() };
 const eventNumber = z.int().min(1);

@@ -58,6 +58,7 @@ import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
+import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { Publications, type StoredPart } from "./publications.ts";
 import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
@@ -190,6 +191,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
+  readonly #pastHour = new PastHour(this.#startedAt);
   readonly #states = new StateLog();
   #wasReady = false;
   /** What was told of it last, as JSON. */
@@ -314,6 +316,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
+    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
     this.#sample();
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
@@ -420,6 +423,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (!this.#listeners.isEmpty) {
       this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
     }
+    this.#pastHour.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -645,6 +649,10 @@ export class LocalNode implements NodeService, ItemNetwork {
     return this.#readiness.state(now());
   }
 
+  pastHour(after: number): readonly HourSample[] {
+    return this.#pastHour.after(after);
+  }
+
   #standing(): Standing {
     if (this.#isFirst) {
       const reason =
@@ -682,6 +690,14 @@ export class LocalNode implements NodeService, ItemNetwork {
     const { in: inward, out } = this.#node.traffic;
     this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
     if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
+  }
+
+  #sampleHour(): void {
+    const contacts = Array.from(this.#node.contacts());
+    const { in: inward, out } = this.#node.traffic;
+    const { count: items, bytes } = this.#items;
+    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
+    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
   }
 
   #rates() {

@@ -5,10 +5,11 @@ import type { Progress, StoreOptions as TreeOptions } from "../data/large_values
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
+import type { HourSample } from "./past_hour.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, EventListener, Health, Progress, ServiceEvent, Watch };
+export type { ContentHint, EventListener, Health, HourSample, Progress, ServiceEvent, Watch };
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -355,6 +356,8 @@ export interface NodeService {
   /** Contacts of the table by bit length of their distance: index 0 to 160. */
   distanceHistogram(): number[];
   stats(): StatsReport;
+  /** The node's figures over the last hour, those after `after` (milliseconds since 1970), oldest first. */
+  pastHour(after: number): readonly HourSample[];
   readiness(): Readiness;
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;

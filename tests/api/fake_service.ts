@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import type {
   FetchedValue,
   FetchOutcome,
+  HourSample,
   LookupReport,
   NodeService,
   PeerDetail,
@@ -77,6 +78,7 @@ export class FakeService implements NodeService {
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Progress[] = [];
+  hour: HourSample[] = [];
   /** What the stores were asked beside their value. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -265,6 +267,10 @@ export class FakeService implements NodeService {
   watch(hash: string, key: string | null, after: number | null): Watch | undefined {
     this.#asked("watch", hash, key, after);
     return this.watches.open(hash, key, after);
+  }
+
+  pastHour(after: number): HourSample[] {
+    return this.hour.filter(({ at }) => at > after);
   }
 
   transfers(): Progress[] {
