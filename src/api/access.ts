@@ -28,8 +28,8 @@ export interface Caller {
 /** What a request says about the token. */
 export type TokenState = "none" | "wrong" | "right";
 
-/** Wrong tokens that one client may send at once, and then a second: enough for typing, too few for guessing. */
-const WRONG_TOKENS = 20, WRONG_TOKENS_PER_SECOND = 0.2;
+/** Wrong tokens that one client may send at once, and then a second: a forgotten tab does not lock its owner out. */
+const WRONG_TOKENS = 60, WRONG_TOKENS_PER_SECOND = 1;
 
 /** Longer ones carry nothing that this API takes; servers behind proxies often take 8 kB as well. */
 const MAX_TARGET = 8192;
