@@ -26,7 +26,10 @@ const SERVERS = { "Deno.serve": "bare", "through the front": "front" } as const;
 function serve(mode: string): void {
   const where = { hostname: "127.0.0.1", port: 0 };
   const port = mode === "front"
-    ? serveApi({ fetch: answer }, { ...where, limits: connectionLimits(connections) }).port
+    ? serveApi({ fetch: answer }, {
+      ...where,
+      limits: connectionLimits(Math.max(connections, 100)),
+    }).port
     : Deno.serve({ ...where, onListen() {} }, answer).addr.port;
   console.log(port);
 }

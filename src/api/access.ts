@@ -72,8 +72,8 @@ export class Access {
   }
 
   /**
-   * For all routes: the client's rate, the host, the origin, and, where others than this machine reach the API, the
-   * token. A route that is added without a thought is therefore closed.
+   * For all routes: the client's rate, the host, the origin, and, where others than this machine reach the API or a
+   * proxy brings them, the token. A route that is added without a thought is therefore closed to them.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
@@ -82,8 +82,9 @@ export class Access {
     const token = this.#guess(c.req.raw, client);
     const host = this.#checkHost(c, token);
     if (sentByForeignPage(c, host)) this.#refuseForeignPage();
-    const needsToken = this.#isExposed && !this.#rules.apiOpenReads && !this.#open.has(c.req.path);
-    if (needsToken) this.#checkToken(c.req.raw);
+    const isLocal = !this.#isExposed && client === null && isLoopbackHost(nameOf(host));
+    const isOpen = isLocal || this.#rules.apiOpenReads || this.#open.has(c.req.path);
+    if (!isOpen) this.#checkToken(c.req.raw);
     await next();
   };
 
@@ -161,7 +162,7 @@ export class Access {
       this.#refusals.bad_host++;
       throw new Problem(400, "The Host header is malformed, or not that of the request's target.");
     }
-    const name = canonical(host.replace(/:\d+$/, ""));
+    const name = nameOf(host);
     const isOwn = isLoopbackHost(name) || this.#hosts.has(name) ||
       this.#isExposed && Endpoint.parse(name, 0) !== undefined;
     if (isOwn || this.#token !== null && token === "right") return host;
@@ -267,6 +268,11 @@ function requestHost(c: Context): string | undefined {
   const asUrl = `${url.protocol}//${header}`;
   if (!HOST.test(header) || !URL.canParse(asUrl)) return undefined;
   return new URL(asUrl).host === url.host ? header.toLowerCase() : undefined;
+}
+
+/** The name or address in a Host header. */
+function nameOf(host: string): string {
+  return canonical(host.replace(/:\d+$/, ""));
 }
 
 /** A host name or address in the one form that is compared. */
