@@ -131,8 +131,8 @@ export class Front {
   }
 
   /**
-   * The process or the system is out of file descriptors. From now on half as many connections are taken: each may
-   * need two more, and those that wait make room.
+   * The process or the system is out of file descriptors. Half as many connections are taken now, since each may need
+   * two more, and those that wait make room; with each sweep it is one more again.
    */
   noteExhausted(): void {
     this.#options.refusals.no_descriptors++;
@@ -231,6 +231,7 @@ export class Front {
   #startSweeping(): void {
     this.#stopSweeping ??= this.#clock.every(SWEEP_MS, () => {
       const now = this.#clock.now();
+      this.#most = Math.min(this.#options.limits.connections, this.#most + 1);
       for (const connection of [...this.#refused, ...this.#all]) connection.sweep(now);
     });
   }
