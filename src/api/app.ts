@@ -8,6 +8,7 @@ import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access } from "./access.ts";
 import type { Refusals } from "./limits.ts";
+import { DOCS_POLICY, docsPage } from "./docs.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
@@ -526,9 +527,21 @@ export function createApi(options: ApiOptions): Api {
 
   app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
 
-  describePlainRoutes(app, security);
+  describePlainRoutes(app);
   let document: Document | undefined;
-  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
+  const documentOnce = () => document ??= apiDocument(app);
+  app.get("/openapi.json", (c) => c.json(documentOnce()));
+
+  // Its curl lines go to where it was asked for.
+  let docs: { readonly origin: string; readonly page: Promise<string> } | undefined;
+  app.get("/docs", async (c) => {
+    const { origin } = new URL(c.req.url);
+    if (docs?.origin !== origin) docs = { origin, page: docsPage(documentOnce(), origin) };
+    return c.html(await docs.page, 200, {
+      "content-security-policy": DOCS_POLICY,
+      "referrer-policy": "no-referrer",
+    });
+  });
 
   const endStreams = () => {
     stopping.abort();
