@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access } from "./access.ts";
-import type { Refusals } from "./limits.ts";
+import { noRefusals, type Refusals } from "./limits.ts";
 import { DOCS_POLICY, docsPage } from "./docs.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
@@ -88,7 +88,8 @@ export function createApi(options: ApiOptions): Api {
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service, maxListeners);
-  const metrics = new ApiMetrics(service, () => feed.listeners);
+  const refusals = options.refusals ?? noRefusals();
+  const metrics = new ApiMetrics(service, () => feed.listeners, refusals);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -124,7 +125,7 @@ export function createApi(options: ApiOptions): Api {
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
   const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
-  const access = options.access ?? new Access(config, open, options.refusals);
+  const access = options.access ?? new Access(config, open, refusals);
   app.use(access.check);
   app.use(methodNotAllowed({
     app,

@@ -9,6 +9,7 @@ import { COMMIT } from "../commit.ts";
 import { BOUNDS_MS } from "../dht/histogram.ts";
 import { ITEM_OVERHEAD_BYTES } from "../dht/item_store.ts";
 import type { Drop } from "../dht/traffic.ts";
+import type { Refusals } from "./limits.ts";
 import type {
   Durations,
   FetchOutcome,
@@ -28,6 +29,7 @@ interface Snapshot {
   /** Connections that events are sent to. */
   readonly listeners: number;
   readonly transfers: Readonly<Record<"store" | "fetch", number>>;
+  readonly refusals: Refusals;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -269,6 +271,12 @@ const PULLED: readonly (Pulled | PulledHistogram)[] = [
     read: ({ transfers }) => Object.entries(transfers).map(([direction, n]) => [{ direction }, n]),
   },
   {
+    type: "counter",
+    name: "dmnode_http_refusals_total",
+    help: "Requests and connections that the API refused, or cut off, by reason.",
+    read: ({ refusals }) => Object.entries(refusals).map(([reason, n]) => [{ reason }, n]),
+  },
+  {
     type: "gauge",
     name: "dmnode_event_listeners",
     help: "Connections that events are sent to.",
@@ -402,6 +410,7 @@ const EVENTS: Readonly<
 export class ApiMetrics {
   readonly #service: NodeService;
   readonly #listeners: () => number;
+  readonly #refusals: Refusals;
   readonly #requests = new Counter({
     name: "dmnode_http_requests_total",
     help: "Requests to the API by route, method and class of status.",
@@ -444,10 +453,14 @@ export class ApiMetrics {
   readonly #open = new Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>();
   #snapshot: Snapshot | undefined;
 
-  /** @param listeners how many connections events are sent to */
-  constructor(service: NodeService, listeners: () => number) {
+  /**
+   * @param listeners how many connections events are sent to
+   * @param refusals where refusals are counted
+   */
+  constructor(service: NodeService, listeners: () => number, refusals: Refusals) {
     this.#service = service;
     this.#listeners = listeners;
+    this.#refusals = refusals;
     this.#open.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
     for (const metric of PULLED) {
       this.#register(metric, () => Promise.resolve(samplesOf(metric, this.#snapshot!)));
@@ -545,6 +558,7 @@ export class ApiMetrics {
       measured: this.#service.measurements(),
       listeners: this.#listeners(),
       transfers,
+      refusals: this.#refusals,
     };
     // All metrics are read before this gives way to anything else.
     const text = registry.metrics();

@@ -336,7 +336,7 @@ silence.`,
         ],
         examples: {
           "text/plain": { part: { summary: "Range: bytes=0-4", value: "Hello" } },
-          "application/json": { part: { summary: "Range: bytes=0-0", value: 1 } },
+          "application/json": { part: { summary: "Range: bytes=0-0", value: "{" } },
           "application/octet-stream": {
             part: { summary: "Range: bytes=0-1", value: "\u0000\u0001" },
           },
@@ -604,7 +604,10 @@ too slowly.`,
           "text/html": { page: { summary: "Its beginning", value: "<!doctype html>" } },
         },
       },
-      304: { headers: ["Content-Security-Policy", "ETag", "Referrer-Policy"] },
+      304: {
+        description: "Unchanged",
+        headers: ["Content-Security-Policy", "ETag", "Referrer-Policy"],
+      },
     },
   },
 };
