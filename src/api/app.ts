@@ -217,6 +217,7 @@ export function createApi(options: ApiOptions): Api {
             address: report.address,
             rtt_ms: report.rttMs,
             health: report.health,
+            via: report.via,
           }, 200);
         case "unknown":
           throw new Problem(404, `No node ${id} was found.`);

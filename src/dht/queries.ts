@@ -4,18 +4,24 @@ import type { Writer } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import { type Message, type Method, type QueryArguments, writeQuery } from "../krpc/message.ts";
-import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import { Agenda, type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
+import type { Nat } from "./nat.ts";
 import type { Random } from "./random.ts";
 import type { Traffic } from "./traffic.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
 /** A first answer is late after this until some have been measured: most of the world answers within. */
 const LATE_UNKNOWN_MS = 500;
+
+/**
+ * Variations beyond the mean after which a query is sent again, as TCP does (RFC 6298), and after which whoever is in
+ * a hurry asks somebody else as well (Dean and Barroso, "The tail at scale", 2013).
+ */
+const LATE_VARIATIONS = 4, SLOW_VARIATIONS = 1;
 
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
@@ -43,9 +49,8 @@ export interface QuerySender {
   readonly host: Host;
   readonly id: Id;
   readonly client: number;
-  readonly readOnly: boolean;
   readonly traffic: Traffic;
-  readonly votes: AddressVotes;
+  readonly nat: Pick<Nat, "noteSent" | "noteVote" | "isReadOnly">;
   readonly coordinate: OwnCoordinate;
   /** The contact that is expected at an endpoint, if it is one. */
   contactAt(to: Endpoint, id: Id): Contact | undefined;
@@ -73,6 +78,10 @@ export interface Query {
   readonly expected: Id | undefined;
   /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
   readonly rtt?: number;
+  /** It is not sent a second time, and likely not answered: that tells nothing of other queries. */
+  readonly isOnce?: boolean;
+  /** Whether the watcher wants to hear early that it takes longer than it should. */
+  readonly isUrgent?: boolean;
 }
 
 /** Our coordinate, as an argument of a query: written there when the query is. */
@@ -80,7 +89,7 @@ export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
 /** A watcher that wants nothing but the outcome. */
 export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
-  return { onLate: ignore, onOverdue: ignore, done };
+  return { onSlow: ignore, onLate: ignore, onOverdue: ignore, done };
 }
 
 const ignore = () => {};
@@ -145,7 +154,7 @@ export class Queries {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
     const { method, to } = query;
-    const lateAfter = this.#lateAfter(query);
+    const lateAfter = this.#waitFor(query, LATE_VARIATIONS);
     const pending: Pending = {
       tid,
       method,
@@ -155,8 +164,8 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
-      then: this.#late,
-      dueAt: now + lateAfter,
+      then: query.isUrgent ? this.#slow : this.#late,
+      dueAt: now + (query.isUrgent ? this.#waitFor(query, SLOW_VARIATIONS) : lateAfter),
       place: NOWHERE,
       order: 0,
     };
@@ -172,12 +181,18 @@ export class Queries {
     this.#agenda.add(pending);
   }
 
+  readonly #slow = (pending: Pending, now: Millis): void => {
+    this.#schedule(pending, pending.startedAt + pending.lateAfter, this.#late);
+    pending.watcher.onSlow(now);
+  };
+
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
-    this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
+    const { args, isOnce } = pending.query;
+    if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // A second put with a cas would be refused for what the first one did.
-    if (pending.query.args.cas === undefined) this.#write(pending);
+    if (args.cas === undefined && !isOnce) this.#write(pending);
     pending.watcher.onLate(now);
   };
 
@@ -211,9 +226,10 @@ export class Queries {
   }
 
   #write({ query: { args }, method, tid, to }: Pending): void {
-    const { id, client, readOnly, traffic, host, coordinate } = this.#node;
+    const { id, client, nat, traffic, host, coordinate } = this.#node;
     if (args.coordinate === OWN_COORDINATE) coordinate.write(OWN_COORDINATE, 0);
-    writeQuery(this.#writer, method, tid, id, client, readOnly, args);
+    nat.noteSent(to);
+    writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);
     const datagram = this.#writer.done();
     traffic.out.count(method, "query", datagram.length);
     host.send(datagram, to);
@@ -227,7 +243,7 @@ export class Queries {
     isSentTwice: boolean,
     now: Millis,
   ): QueryOutcome {
-    if (reply.ip !== undefined) this.#node.votes.add(to, reply.ip);
+    if (reply.ip !== undefined) this.#node.nat.noteVote(to, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
     // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
     if (!isAnswer && method === "ping" && expected !== undefined) {
@@ -245,21 +261,27 @@ export class Queries {
         else this.#unknown.add(rtt);
       }
     }
-    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    // Whom others can't reach has no place in a table (BEP 43).
+    if (reply.id !== undefined && !reply.readOnly) {
+      this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    }
     return { kind: "response", message: reply, rtt };
   }
 
   /**
-   * TCP's retransmission timer (RFC 6298), mean and four variations: of this node where it was measured, else of what
-   * coordinates are worth in this network, else of all nodes that answered for the first time.
+   * Mean and so many variations of how long answers take (RFC 6298): those of this node where it was measured, else
+   * of what coordinates are worth in this network, else of all nodes that answered for the first time.
    */
-  #lateAfter({ to, expected, rtt: guess = NaN }: Query): number {
+  #waitFor({ to, expected, rtt: guess = NaN }: Query, variations: number): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
-      wait = contact.rtt + Math.max(4 * contact.rttVariation, JITTER_SHARE * contact.rtt);
-    } else wait = guess > 0 ? guess * this.#guessed.most : this.#unknown.most;
+      const { rtt, rttVariation } = contact;
+      wait = rtt + Math.max(variations * rttVariation, JITTER_SHARE * rtt);
+    } else {
+      wait = guess > 0 ? guess * this.#guessed.most(variations) : this.#unknown.most(variations);
+    }
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 }
@@ -274,9 +296,9 @@ class Mean {
     this.#variation = variation;
   }
 
-  /** Mean and four variations. */
-  get most(): number {
-    return this.#mean + Math.max(4 * this.#variation, JITTER_SHARE * this.#mean);
+  /** Mean and so many variations. */
+  most(variations: number): number {
+    return this.#mean + Math.max(variations * this.#variation, JITTER_SHARE * this.#mean);
   }
 
   add(value: number): void {

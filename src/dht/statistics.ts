@@ -12,7 +12,7 @@ const RECENT = 512;
 const ESTIMATED_OVER = 64;
 
 /** What a lookup tells of the size counts half after this, and for so much longer: a network may have doubled since. */
-const ESTIMATE_HALF_LIFE_MS = 10 * 60_000, ESTIMATE_FOR_MS = 60 * 60_000;
+const ESTIMATE_HALF_LIFE_MS = 60 * 60_000, ESTIMATE_FOR_MS = 4 * 60 * 60_000;
 
 /** Below this many answers a lookup tells nothing of the density of ids. */
 const ESTIMATE_FROM = 8;

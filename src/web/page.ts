@@ -37,6 +37,7 @@ import mapLayout from "./map_layout.js" with { type: "text" };
 import nodeState from "./node_state.js" with { type: "text" };
 import parts from "./parts.js" with { type: "text" };
 import peerMap from "./peer_map.js" with { type: "text" };
+import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
 import session from "./session.js" with { type: "text" };
 import table from "./table.js" with { type: "text" };
@@ -87,6 +88,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "node_state.js": nodeState,
   "parts.js": parts,
   "peer_map.js": peerMap,
+  "reachability.js": reachability,
   "routes.js": routes,
   "session.js": session,
   "table.js": table,

@@ -23,7 +23,9 @@ interface LogRecord {
 
 /** What is common to the three kinds of exported documents, as far as it is looked at. */
 interface Exported {
-  readonly resourceSpans?: readonly { readonly scopeSpans: readonly { readonly spans: Span[] }[] }[];
+  readonly resourceSpans?: readonly {
+    readonly scopeSpans: readonly { readonly spans: Span[] }[];
+  }[];
   readonly resourceLogs?: readonly {
     readonly scopeLogs: readonly { readonly logRecords: LogRecord[] }[];
   }[];
@@ -63,7 +65,9 @@ class Collector {
     for (const { resource, scopeMetrics } of resourceMetrics) {
       const name = resource.attributes.find(({ key }) => key === "service.name");
       this.service = name?.value.stringValue ?? "";
-      for (const { metrics } of scopeMetrics) for (const { name } of metrics) this.metrics.add(name);
+      for (const { metrics } of scopeMetrics) {
+        for (const { name } of metrics) this.metrics.add(name);
+      }
     }
   }
 
@@ -106,7 +110,10 @@ Deno.test({
       "spans arrive",
     );
     await until(() => collector.metrics.has("http.server.request.duration"), "metrics arrive");
-    await until(() => collector.logs.some(({ body }) => body.stringValue.includes("Ready")), "logs");
+    await until(
+      () => collector.logs.some(({ body }) => body.stringValue.includes("Ready")),
+      "logs",
+    );
 
     assert.equal(collector.service, "dmnode-test");
     assert.deepEqual([...collector.paths].sort(), ["/v1/logs", "/v1/metrics", "/v1/traces"]);
@@ -124,7 +131,12 @@ Deno.test({
     assert.equal(JSON.parse(log.body.stringValue).node_id, ready.node_id);
 
     const manual = await Deno.readTextFile(new URL("../../docs/operations.md", import.meta.url));
-    for (const name of [...collector.metrics, ...new Set(collector.spans.map(({ name }) => name))]) {
+    for (
+      const name of [
+        ...collector.metrics,
+        ...new Set(collector.spans.map(({ name }) => name)),
+      ]
+    ) {
       const isOfRoute = /^[A-Z]+ \//.test(name) || name === "GET" || name === "POST";
       if (!isOfRoute) assert.ok(manual.includes(`\`${name}\``), `the manual has no ${name}`);
     }

@@ -396,7 +396,7 @@ function Recent({ state, now, chosen, onChoose }) {
         "Lookups of this node, its own upkeep among them, appear here as they end.",
       )
       : table({
-        caption: "Latest lookups",
+        caption: "Lookups that ended",
         class: "short",
         columns: isNarrow
           ? columns.filter(({ key }) => !["method", "queries", "outcome"].includes(key))

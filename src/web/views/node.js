@@ -1,11 +1,11 @@
 // The node itself: identity, reachability, packets by type, what it refused, and its configuration.
 
 import { h } from "preact";
-import { bytes, count, date, duration, NONE, percent, plural, rate } from "../format.js";
+import { bytes, count, date, duration, percent, plural, rate } from "../format.js";
 import { useMedia } from "../hooks.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";
+import { reachabilityFacts } from "../reachability.js";
 import { table } from "../table.js";
-import { Reachability } from "./overview.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../api/types.ts").Stats} Stats */
@@ -79,7 +79,10 @@ export function Node({ state }) {
         Card,
         { title: "Reachability", id: "reach-title" },
         h(Facts, {
-          rows: [...natRows(stats), ["Listens on", h("code", null, stats.addresses.join(", "))]],
+          rows: [...reachabilityFacts(stats.nat), [
+            "Listens on",
+            h("code", null, stats.addresses.join(", ")),
+          ]],
         }),
       ),
       h(Packets, { traffic: stats.traffic }),
@@ -97,41 +100,10 @@ export function Node({ state }) {
   );
 }
 
-/** Whatever is told of the address, the type and the mapping. @param {Stats} stats @returns {import("../parts.js").Fact[]} */
-function natRows({ nat }) {
-  const known = new Set(["mode", "external_address", "votes", "type", "reachable", "mapping"]);
-  const more = Object.entries(nat).filter(([name]) => !known.has(name));
-  return [
-    ["Reachability", h(Reachability, { nat })],
-    [
-      "Seen by others as",
-      nat.external_address === null ? "not known yet" : h("code", null, nat.external_address),
-    ],
-    ["Told by", plural(nat.votes, "peer")],
-    ["NAT", nat.mode === "off" ? "not looked for (NAT=off)" : nat.type.replaceAll("_", " ")],
-    [
-      "Port mapping",
-      nat.mapping === null || nat.mapping === undefined ? "none" : valueText(nat.mapping),
-    ],
-    ...more.map(([name, value]) => fact(words(name), valueText(value))),
-  ];
-}
-
 /** @param {string} name */
 function words(name) {
   const text = name.replaceAll("_", " ");
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/** @param {unknown} value @returns {string} */
-function valueText(value) {
-  if (value === null || value === undefined) return NONE;
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value !== "object") return String(value);
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueText).join(", ");
-  return Object.entries(value).map(([name, part]) =>
-    `${name.replaceAll("_", " ")} ${valueText(part)}`
-  ).join(", ");
 }
 
 /** @param {unknown} value */

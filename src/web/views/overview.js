@@ -17,8 +17,9 @@ import {
   plural,
   rate,
 } from "../format.js";
-import { Badge, Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
+import { Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
 import { PeerMap } from "../peer_map.js";
+import { Reachability } from "../reachability.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../api/types.ts").Stats} Stats */
@@ -133,16 +134,6 @@ function Status({ stats, state }) {
     }),
     state.phase === "live" && h("span", { class: "visually-hidden" }, "Figures are live."),
   );
-}
-
-/** @param {{ nat: Stats["nat"] }} props */
-export function Reachability({ nat }) {
-  const kind = nat.type === "unknown" ? "" : ` · ${nat.type.replaceAll("_", " ")}`;
-  if (nat.reachable === true) return h("span", null, h(Badge, { tone: "ok" }, "reachable"), kind);
-  if (nat.reachable === false) {
-    return h("span", null, h(Badge, { tone: "warn" }, "not reachable"), kind);
-  }
-  return h("span", null, nat.type === "unknown" ? "not known yet" : nat.type.replaceAll("_", " "));
 }
 
 /** The figures that are asked for first. @param {{ stats: Stats }} props */
