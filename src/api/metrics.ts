@@ -14,6 +14,7 @@ import type {
   Durations,
   FetchOutcome,
   Measurements,
+  NatType,
   NodeService,
   PingReport,
   ReplicasOutcome,
@@ -65,6 +66,13 @@ const DROPS: Readonly<Record<Drop, true>> = {
   not_introduced: true,
   over_budget: true,
   would_amplify: true,
+};
+
+const NAT_TYPES: Readonly<Record<NatType, true>> = {
+  none: true,
+  endpoint_independent: true,
+  symmetric: true,
+  unknown: true,
 };
 
 const flag = (value: boolean | null) => value === null ? null : Number(value);
@@ -296,6 +304,24 @@ const PULLED: readonly (Pulled | PulledHistogram)[] = [
     name: "dmnode_nat_reachable",
     help: "Whether others reach this node unasked; absent where that is not known.",
     read: ({ stats }) => flag(stats.nat.reachable),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_read_only",
+    help: "Whether this node answers no strangers, because they can't reach it (BEP 43).",
+    read: ({ stats }) => flag(stats.nat.readOnly),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_type",
+    help: "1 for the kind of NAT that this node is behind, 0 for the others.",
+    read: ({ stats }) => named("type", NAT_TYPES, (type) => Number(type === stats.nat.type)),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_introducers",
+    help: "Nodes at which this one has registered, so that others are introduced to it.",
+    read: ({ stats }) => stats.nat.introducers,
   },
   {
     type: "gauge",

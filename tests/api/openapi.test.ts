@@ -167,7 +167,13 @@ Deno.test("every request and response has an example, and each fits its schema",
 Deno.test("an example that does not fit is found", async () => {
   const served = new ServedDocument(await documentOf());
   const pointer = "/components/schemas/Ping";
-  const pong = { node_id: "a".repeat(40), address: "x:1", rtt_ms: 1, health: "healthy" };
+  const pong = {
+    node_id: "a".repeat(40),
+    address: "x:1",
+    rtt_ms: 1,
+    health: "healthy",
+    via: "direct",
+  };
   served.validate(pointer, pong, "a pong");
   for (
     const wrong of [{ ...pong, rtt_ms: "1" }, { ...pong, surplus: 1 }, { ...pong, health: "" }, {}]
