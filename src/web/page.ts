@@ -17,6 +17,7 @@ import themeStyle from "./theme.css" with { type: "text" };
 import shellStyle from "./shell.css" with { type: "text" };
 import partsStyle from "./parts.css" with { type: "text" };
 import viewsStyle from "./views.css" with { type: "text" };
+import docsStyle from "./docs.css" with { type: "text" };
 import api from "./api.js" with { type: "text" };
 import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
@@ -63,6 +64,7 @@ const STYLES: Readonly<Record<string, string>> = {
   "shell.css": shellStyle,
   "parts.css": partsStyle,
   "views.css": viewsStyle,
+  "docs.css": docsStyle,
 };
 
 /** Modules as the browser runs them; what they say of types is in their comments. */
