@@ -23,7 +23,7 @@ import { useSize } from "./hooks.js";
  * `times`, `from` and `to` in milliseconds since 1970; `latest` what is told while nobody points at the chart, where
  * that is not the last value
  */
-export function Chart({ label, times, series, format, from, to, version, height = 146, latest }) {
+export function Chart({ label, times, series, format, from, to, version, height = 124, latest }) {
   const [frame, { width }] = useSize();
   const { theme } = useTheme();
   const plot = useRef(/** @type {uPlot | null} */ (null));

@@ -362,12 +362,12 @@ function Charts({ state, stats }) {
           { title: "Latency" },
           h(Chart, {
             ...common,
-            label: "Latency",
+            label: "Latency of lookups, and round trips of peers",
             format: ms,
             series: [
-              { label: "lookups p95", color: "series-2", values: columns.p95, style: "dots" },
+              { label: "p95", color: "series-2", values: columns.p95, style: "dots" },
               { label: "p50", color: "series-1", values: columns.p50, style: "dots" },
-              { label: "peers", color: "series-3", values: columns.rtt },
+              { label: "peer RTT", color: "series-3", values: columns.rtt },
             ],
           }),
         ),
