@@ -190,7 +190,7 @@ function Figures({ stats }) {
     ),
     h(
       Figure,
-      { label: "Held for others", value: bytes(storage.bytes), href: "#/values" },
+      { label: "Held here", value: bytes(storage.bytes), href: "#/values" },
       h(Meter, {
         share: used,
         label: "Storage used",
