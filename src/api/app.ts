@@ -1,13 +1,16 @@
 // The REST API: routes between HTTP and the NodeService, documented by the schemas that check them.
 
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
 import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
-import { checkCaller, checkHost } from "./access.ts";
-import { Problem, type ProblemStatus } from "./problems.ts";
+import { Access, type Caller } from "./access.ts";
+import type { TakeOver } from "./front.ts";
+import type { Refusals } from "./limits.ts";
+import { Problem, type ProblemStatus, SAFE_HEADERS } from "./problems.ts";
 import {
   BodyReader,
   checkKey,
@@ -30,8 +33,8 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
-import { eventSocket, type SocketWish, withTokenOfProtocol } from "./event_socket.ts";
-import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
+import { eventSocket, eventStream, type SocketWish } from "./event_connections.ts";
+import { isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -58,12 +61,18 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
+  /** Where refusals are counted; the server counts there as well. */
+  readonly refusals?: Refusals;
+  /** Who may use it, where that is not all in the configuration. */
+  readonly access?: Access;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
 const STALL_MS = 30_000;
 /** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
 const LARGEST_BODIES = 4;
+/** Of the connections so many may be of those who listen to events, and stay: others have requests. */
+const LISTENERS_SHARE = 0.75;
 
 /** The API as a server takes it. */
 export interface Api extends OpenAPIHono {
@@ -77,7 +86,7 @@ export function createApi(options: ApiOptions): Api {
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
-  const feed = new EventFeed(service);
+  const feed = new EventFeed(service, Math.ceil(LISTENERS_SHARE * config.apiMaxConnections));
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -104,14 +113,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.use(async (c, next) => {
     await next();
-    // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
-    if (c.res.status === 101) return;
     const { headers } = c.res;
-    headers.set("x-content-type-options", "nosniff");
-    headers.set("cross-origin-resource-policy", "same-origin");
-    if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
+    for (const [name, value] of Object.entries(SAFE_HEADERS)) {
+      if (!headers.has(name)) headers.set(name, value);
+    }
   });
-  app.use(checkHost(config));
+  const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
+  const access = options.access ?? new Access(config, open, options.refusals);
+  app.use(access.check);
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
@@ -137,7 +146,8 @@ export function createApi(options: ApiOptions): Api {
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
-  const guarded = { middleware: checkCaller(config), security };
+  const guarded = { middleware: access.guard, security };
+  const sending = { middleware: access.guardSending, security };
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
@@ -150,7 +160,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers",
       summary: "Peers of the routing table",
       request: { query: schemas.PeersQuery },
-      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400) },
+      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400, 401) },
     }),
     (c) => {
       const distribution = bucketDistribution(service.distanceHistogram());
@@ -169,7 +179,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers/{node_id}",
       summary: "All that is known of one peer, and why it came, missed or went",
       request: { params: schemas.NodeIdParams },
-      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 404) },
+      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 401, 404) },
     }),
     (c) => {
       const id = c.req.valid("param").node_id;
@@ -181,14 +191,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/ping/{node_id}",
       summary: "Ping a node",
       request: { params: schemas.NodeIdParams },
       responses: {
         200: answer("It answered", schemas.PingResponse),
-        ...problems(400, 401, 403, 404, 504),
+        ...problems(400, 401, 404, 504),
       },
     }),
     async (c) => {
@@ -212,14 +222,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/find/{node_id}",
       summary: "Look up the nodes closest to an id",
       request: { params: schemas.NodeIdParams, query: schemas.FindQuery },
       responses: {
         200: answer("What the lookup found", schemas.FindResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     async (c) => {
@@ -233,7 +243,7 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/network/stats",
       summary: "What the node has done, holds and is told",
-      responses: { 200: answer("Statistics", schemas.StatsResponse) },
+      responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
   );
@@ -272,11 +282,11 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       201: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
   const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
-  app.post("/network/store", guarded.middleware, async (c) => {
+  app.post("/network/store", sending.middleware, async (c) => {
     const query = termsOfQuery(c.req.url);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
@@ -315,10 +325,10 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       200: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
-  app.put("/data/:hash", guarded.middleware, async (c) => {
+  app.put("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     if (!isJson(c.req.header("content-type"))) {
@@ -342,7 +352,7 @@ export function createApi(options: ApiOptions): Api {
       request: { params: schemas.HashParams },
       responses: {
         204: { description: "This node publishes it no more" },
-        ...problems(400, 401, 403, 404),
+        ...problems(400, 401, 404),
       },
     }),
     (c) => {
@@ -361,7 +371,7 @@ export function createApi(options: ApiOptions): Api {
       request: { query: schemas.PublishedQuery },
       responses: {
         200: answer("The values", schemas.PublishedResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     (c) => {
@@ -373,7 +383,7 @@ export function createApi(options: ApiOptions): Api {
 
   const value = { schema: { type: "string", format: "binary" } } as const;
   const getData = createRoute({
-    ...guarded,
+    ...sending,
     method: "get",
     path: "/data/{hash}",
     summary: "Fetch a value, count its copies, or watch it",
@@ -395,11 +405,11 @@ export function createApi(options: ApiOptions): Api {
       },
       206: { description: "The range of an immutable or chunked value" },
       304: { description: "Unchanged" },
-      ...problems(400, 401, 403, 404, 416, 502, 503),
+      ...problems(400, 401, 404, 416, 502, 503),
     },
   });
   app.openAPIRegistry.registerPath(getData);
-  app.get("/data/:hash", guarded.middleware, async (c) => {
+  app.get("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     const { hash } = params.data;
@@ -447,19 +457,21 @@ export function createApi(options: ApiOptions): Api {
       summary: "The values of many items that are being stored and fetched",
       responses: {
         200: answer("The transfers", schemas.TransfersResponse),
-        ...problems(401, 403),
+        ...problems(401),
       },
     }),
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
   // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
-  app.get("/ws", async (c) => {
-    const request = c.req.raw;
-    c.req.raw = withTokenOfProtocol(request);
-    await guarded.middleware(c, () => Promise.resolve());
-    return eventSocket(feed, service, request, socketWishOf(c.req.url, c.req.query()));
-  });
+  app.get(
+    "/ws",
+    sending.middleware,
+    (c) => {
+      const wish = socketWishOf(c.req.url, c.req.query());
+      return eventSocket(feed, service, c.req.raw, takeOverOf(c), wish);
+    },
+  );
 
   app.openapi(
     createRoute({
@@ -474,10 +486,10 @@ export function createApi(options: ApiOptions): Api {
           description: "An event each, without end",
           content: { "text/event-stream": { schema: schemas.Event } },
         },
-        ...problems(400, 401, 403, 503),
+        ...problems(400, 401, 503),
       },
     }),
-    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+    (c) => eventStream(feed, c.req.raw, takeOverOf(c), wishOf(c.req.valid("query"))),
   );
 
   app.openapi(
@@ -485,7 +497,7 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/healthz",
       summary: "Whether the process lives",
-      responses: { 200: answer("It does", schemas.HealthResponse) },
+      responses: { 200: answer("It does", schemas.HealthResponse), ...problems() },
     }),
     (c) => c.json({ status: "ok" as const }, 200),
   );
@@ -522,21 +534,31 @@ export function createApi(options: ApiOptions): Api {
   return Object.assign(app, { endStreams });
 }
 
+/** Takes the request's connection over from the HTTP server. */
+function takeOverOf(c: Context): TakeOver {
+  const { takeOver } = c.env as Partial<Caller>;
+  if (takeOver === undefined) throw new Error("this is served without connections");
+  return takeOver;
+}
+
 /** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
 function socketWishOf(url: string, given: Record<string, string>): SocketWish {
   const query = schemas.SocketQuery.safeParse(given);
   if (!query.success) throw invalid("query", query.error);
-  const { watch: hash, batch: isBatched } = query.data;
+  const { watch: hash } = query.data;
   const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
   const { types, since } = wishOf(query.data);
-  if (watched === null) return { types, since, isBatched, watched };
+  if (watched === null) return { types, since, watched };
   const others = query.data.types === undefined ? [] : types;
-  return { types: new Set([...others, "watch"]), since, isBatched, watched };
+  return { types: new Set([...others, "watch"]), since, watched };
 }
 
 /** Which events the query asks for. */
 function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
-  return { types: typesOf(types?.split(",") ?? []), since: since ?? null };
+  return {
+    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    since: since ?? null,
+  };
 }
 
 /** The report of a store that went well; every other outcome is a problem. */
@@ -615,7 +637,7 @@ const PROBLEM_CONTENT = { "application/problem+json": { schema: schemas.ProblemD
 
 const WHEN: Partial<Record<ProblemStatus, string>> = {
   400: "Malformed: path, query, body or signature",
-  401: "The token is missing or wrong",
+  401: "The token is missing or wrong, where one is asked for",
   403: "Sent by a foreign web page, or for another host",
   404: "Not found on the network",
   408: "The body stalled",
@@ -624,14 +646,23 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   413: "Over the limit",
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
+  429: "Too many requests from this address; Retry-After tells when to come again",
   502: "What the network holds is no valid value",
   503: "Not now: too few nodes acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 
+/** What any request can be answered with. */
+const ALWAYS = [403, 429] as const;
+
 /** The documentation of the problems that a route can answer with. */
 function problems<S extends ProblemStatus>(...statuses: S[]) {
   return Object.fromEntries(
-    statuses.map((status) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
-  ) as Record<S, { description: string; content: typeof PROBLEM_CONTENT }>;
+    [...statuses, ...ALWAYS].map((
+      status,
+    ) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
+  ) as Record<
+    S | typeof ALWAYS[number],
+    { description: string; content: typeof PROBLEM_CONTENT }
+  >;
 }

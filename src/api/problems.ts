@@ -1,5 +1,12 @@
 // Errors of the API as RFC 9457 problem documents.
 
+/** What every answer has: nobody may guess another type, embed it in a page elsewhere, or keep it. */
+export const SAFE_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "cross-origin-resource-policy": "same-origin",
+  "cache-control": "no-store",
+} as const;
+
 /** Titles of the statuses the API answers with (RFC 9110, section 15). */
 const TITLES = {
   400: "Bad Request",
@@ -11,12 +18,16 @@ const TITLES = {
   409: "Conflict",
   412: "Precondition Failed",
   413: "Content Too Large",
+  414: "URI Too Long",
   415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
 } as const;
 
 /** A status that a problem may have. */
@@ -39,12 +50,21 @@ export class Problem extends Error {
     super(detail);
   }
 
-  /** The response; `about:blank` because the status says all there is to the type. */
+  /** What the status is called. */
+  get title(): string {
+    return TITLES[this.status];
+  }
+
+  /** The document; `about:blank` because the status says all there is to the type. */
+  get document(): Record<string, unknown> {
+    const { title, status, detail } = this;
+    return { type: "about:blank", title, status, detail, ...this.extension };
+  }
+
+  /** The response. */
   toResponse(): Response {
-    const { status, detail } = this;
-    const document = { type: "about:blank", title: TITLES[status], status, detail };
-    return new Response(JSON.stringify({ ...document, ...this.extension }), {
-      status,
+    return new Response(JSON.stringify(this.document), {
+      status: this.status,
       headers: { "content-type": "application/problem+json", ...this.headers },
     });
   }

@@ -569,7 +569,6 @@ export const EventsHeaders = z.object({
 export const SocketQuery = EventsQuery.extend({
   watch: z.string().regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
     .transform((hex) => hex.toLowerCase()).optional(),
-  batch: flag,
 });
 
 /** One message of `/ws`. */

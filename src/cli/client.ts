@@ -1,7 +1,7 @@
 // The commands that talk to a running node through its API.
 
 import { parse as parseDotenv } from "dotenv";
-import { readEnvFile } from "./env_file.ts";
+import { readEnvFile, readTokenFile } from "./env_file.ts";
 import { UserError } from "./errors.ts";
 import { openOutput, standardOutput } from "./output.ts";
 import { ProgressBar } from "./progress.ts";
@@ -336,7 +336,9 @@ export function apiOf({ api }: ApiFlags): { api: string; token: string | undefin
   const file = parseDotenv(readEnvFile(undefined) ?? "");
   const setting = (name: string) => Deno.env.get(name) || file[name] || undefined;
   const url = (api ?? setting("DMNODE_API") ?? "http://127.0.0.1:8080").replace(/\/+$/, "");
-  return { api: url, token: setting("API_TOKEN") };
+  const tokenFile = setting("API_TOKEN_FILE");
+  const token = setting("API_TOKEN") ?? (tokenFile && readTokenFile(tokenFile));
+  return { api: url, token: token || undefined };
 }
 
 /** Calls the API; turns every failure into one line for the user. */

@@ -56,7 +56,9 @@ export type KnownNode = Pick<
 
 /** Hears how a query fares. */
 export interface QueryWatcher {
-  /** It takes longer than it should. */
+  /** It takes longer than most; heard of urgent queries only. */
+  onSlow(now: Millis): void;
+  /** It takes so long that it was sent again. */
   onLate(now: Millis): void;
   /** It takes so long that hardly any answer will come. */
   onOverdue(now: Millis): void;
@@ -136,8 +138,8 @@ const UNKNOWN_RTT_MS = 150;
 /** How many bits of the way a hop makes: log2(k) of k random contacts' best. */
 const BITS_PER_HOP = 4.3;
 
-/** Bounds of what one more hop is held to cost: the mean round trip to those that we know. */
-const HOP_MIN_MS = 5, HOP_MAX_MS = 150;
+/** Bounds of what one more hop is held to cost: the mean round trip to those that we know, on a slow line of ours too. */
+const HOP_MIN_MS = 5, HOP_MAX_MS = 600;
 
 /** No more is made of late queries than if half of all were. */
 const MOST_LATE = 0.5;
@@ -325,6 +327,7 @@ export class Lookup {
     this.#inFlight++;
     this.#options.onStep?.("asked", candidate);
     this.#options.ask(candidate, now, {
+      onSlow: (at) => this.#overtake(candidate, "late", at),
       onLate: (at) => this.#overtake(candidate, "late", at),
       onOverdue: (at) => this.#overtake(candidate, "overdue", at),
       done: (outcome, at) => this.#settle(candidate, outcome, at),

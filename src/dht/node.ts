@@ -822,6 +822,8 @@ export class DhtNode {
       seesTo: how.seesTo,
     };
     const lookup = ++this.#lastLookup;
+    const { techniques } = this.#options;
+    const isUrgent = how.isHurried && techniques.hedge;
     this.lookups.active++;
     table.touch(target, now);
     return new Lookup({
@@ -841,12 +843,10 @@ export class DhtNode {
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
+        this.#queries.send({ method, to, args, expected, rtt, isUrgent }, at, watcher);
       },
-      techniques: this.#options.techniques,
-      hurryToBits: how.isHurried && this.#options.techniques.hurry
-        ? table.bucketCount - 1
-        : undefined,
+      techniques,
+      hurryToBits: how.isHurried && techniques.hurry ? table.bucketCount - 1 : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);

@@ -17,6 +17,12 @@ import { type Transaction, Transactions } from "./transactions.ts";
 /** A first answer is late after this until some have been measured: most of the world answers within. */
 const LATE_UNKNOWN_MS = 500;
 
+/**
+ * Variations beyond the mean after which a query is sent again, as TCP does (RFC 6298), and after which whoever is in
+ * a hurry asks somebody else as well (Dean and Barroso, "The tail at scale", 2013).
+ */
+const LATE_VARIATIONS = 4, SLOW_VARIATIONS = 1;
+
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
 
@@ -73,6 +79,8 @@ export interface Query {
   readonly expected: Id | undefined;
   /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
   readonly rtt?: number;
+  /** Whether the watcher wants to hear early that it takes longer than it should. */
+  readonly isUrgent?: boolean;
 }
 
 /** Our coordinate, as an argument of a query: written there when the query is. */
@@ -80,7 +88,7 @@ export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
 /** A watcher that wants nothing but the outcome. */
 export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
-  return { onLate: ignore, onOverdue: ignore, done };
+  return { onSlow: ignore, onLate: ignore, onOverdue: ignore, done };
 }
 
 const ignore = () => {};
@@ -145,7 +153,7 @@ export class Queries {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
     const { method, to } = query;
-    const lateAfter = this.#lateAfter(query);
+    const lateAfter = this.#waitFor(query, LATE_VARIATIONS);
     const pending: Pending = {
       tid,
       method,
@@ -155,8 +163,8 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
-      then: this.#late,
-      dueAt: now + lateAfter,
+      then: query.isUrgent ? this.#slow : this.#late,
+      dueAt: now + (query.isUrgent ? this.#waitFor(query, SLOW_VARIATIONS) : lateAfter),
       place: NOWHERE,
       order: 0,
     };
@@ -171,6 +179,11 @@ export class Queries {
     pending.then = then;
     this.#agenda.add(pending);
   }
+
+  readonly #slow = (pending: Pending, now: Millis): void => {
+    this.#schedule(pending, pending.startedAt + pending.lateAfter, this.#late);
+    pending.watcher.onSlow(now);
+  };
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
@@ -249,16 +262,19 @@ export class Queries {
   }
 
   /**
-   * TCP's retransmission timer (RFC 6298), mean and four variations: of this node where it was measured, else of what
-   * coordinates are worth in this network, else of all nodes that answered for the first time.
+   * Mean and so many variations of how long answers take (RFC 6298): those of this node where it was measured, else
+   * of what coordinates are worth in this network, else of all nodes that answered for the first time.
    */
-  #lateAfter({ to, expected, rtt: guess = NaN }: Query): number {
+  #waitFor({ to, expected, rtt: guess = NaN }: Query, variations: number): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
-      wait = contact.rtt + Math.max(4 * contact.rttVariation, JITTER_SHARE * contact.rtt);
-    } else wait = guess > 0 ? guess * this.#guessed.most : this.#unknown.most;
+      const { rtt, rttVariation } = contact;
+      wait = rtt + Math.max(variations * rttVariation, JITTER_SHARE * rtt);
+    } else {
+      wait = guess > 0 ? guess * this.#guessed.most(variations) : this.#unknown.most(variations);
+    }
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 }
@@ -273,9 +289,9 @@ class Mean {
     this.#variation = variation;
   }
 
-  /** Mean and four variations. */
-  get most(): number {
-    return this.#mean + Math.max(4 * this.#variation, JITTER_SHARE * this.#mean);
+  /** Mean and so many variations. */
+  most(variations: number): number {
+    return this.#mean + Math.max(variations * this.#variation, JITTER_SHARE * this.#mean);
   }
 
   add(value: number): void {

@@ -1,5 +1,5 @@
-// Listeners to a node's events: opens N WebSockets to one path, reads them for a while, and prints one JSON line of how
-// late the events came. Lateness is the wall clock's time at which a message was read less the `at` that it carries, so
+// Listeners to a node's events: opens N WebSockets to one path, or streams of server-sent events, reads them for a while,
+// and prints one JSON line of how late the events came. Lateness is the wall clock's time at which a message was read less the `at` that it carries, so
 // it takes a server on the same machine. Frames are read as RFC 6455 has them; pings are answered.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 enum {
-  MAX_CONNECTIONS = 8000,
+  MAX_CONNECTIONS = 4000,
   READ_BYTES = 256 * 1024, // at a time, of one connection
-  HEAD_BYTES = 512,        // what is looked at of a message: `at` stands near its beginning
+  HEAD_BYTES = 64 * 1024,  // what is looked at of a message: more than the node sends at a time
   MAX_LATENESS_MS = 60000  // the last bucket holds everything later
 };
 
@@ -43,9 +43,9 @@ typedef struct {
 
 static connection_t connections[MAX_CONNECTIONS];
 static uint32_t lateness[MAX_LATENESS_MS + 1];
-static uint64_t events, others, bytes_read, reads, closed, bad;
+static uint64_t events, others, messages, bytes_read, reads, closed, bad;
 static bool measuring;
-static const char *counted = "\"type\":\"data.store\"";
+static bool is_stream;
 
 static double seconds(clockid_t clock) {
   struct timespec t;
@@ -62,31 +62,33 @@ static double cpu_seconds(void) {
 
 // Milliseconds since 1970 of `"at":"2026-04-14T10:29:55.323Z"`, or -1.
 static double time_of(const char *text) {
-  const char *at = strstr(text, "\"at\":\"");
   int year, month, day, hour, minute;
   double second;
-  if (at == NULL || sscanf(at, "\"at\":\"%d-%d-%dT%d:%d:%lfZ\"", &year, &month, &day, &hour, &minute, &second) != 6)
-    return -1;
+  if (sscanf(text, "\"at\":\"%d-%d-%dT%d:%d:%lfZ\"", &year, &month, &day, &hour, &minute, &second) != 6) return -1;
   struct tm tm = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour, .tm_min = minute};
   return (double)timegm(&tm) * 1000 + second * 1000;
 }
 
+// Counts the events of a message: each has its type, and then its time.
 static void note_message(connection_t *c) {
+  static const char type[] = "\"type\":\"", counted[] = "data.store\",";
   c->head[c->head_length] = 0;
-  if (strstr((const char *)c->head, counted) == NULL) {
-    others++;
-    return;
+  messages++;
+  for (const char *p = (const char *)c->head; (p = strstr(p, type)) != NULL;) {
+    p += sizeof type - 1;
+    if (strncmp(p, counted, sizeof counted - 1) != 0) {
+      others++;
+      continue;
+    }
+    double at = time_of(p + sizeof counted - 1);
+    if (at < 0) bad++;
+    else if (measuring) {
+      double late = seconds(CLOCK_REALTIME) * 1000 - at;
+      lateness[late < 0 ? 0 : late > MAX_LATENESS_MS ? MAX_LATENESS_MS : (int)late]++;
+      events++;
+      c->events++;
+    }
   }
-  double at = time_of((const char *)c->head);
-  if (at < 0) {
-    bad++;
-    return;
-  }
-  if (!measuring) return;
-  double late = seconds(CLOCK_REALTIME) * 1000 - at;
-  lateness[late < 0 ? 0 : late > MAX_LATENESS_MS ? MAX_LATENESS_MS : (int)late]++;
-  events++;
-  c->events++;
 }
 
 static void end(connection_t *c) {
@@ -139,6 +141,18 @@ static void take_frames(connection_t *c, const uint8_t *p, size_t length) {
   }
 }
 
+// Lines of a chunked stream: those with data are messages, all others are framing.
+static void take_lines(connection_t *c, const uint8_t *p, size_t length) {
+  for (; length > 0; p++, length--) {
+    if (*p != '\n') {
+      if (c->head_length < HEAD_BYTES) c->head[c->head_length++] = *p;
+    } else {
+      if (c->head_length > 5 && memcmp(c->head, "data:", 5) == 0) note_message(c);
+      c->head_length = 0;
+    }
+  }
+}
+
 static void take(connection_t *c, const uint8_t *p, size_t length) {
   while (length > 0 && c->state == HANDSHAKE) {
     static const char end_of_head[] = "\r\n\r\n";
@@ -149,11 +163,12 @@ static void take(connection_t *c, const uint8_t *p, size_t length) {
     length--;
     if (c->line < 4) continue;
     c->head[c->head_length] = 0;
-    if (strncmp((const char *)c->head, "HTTP/1.1 101 ", 13) != 0) end(c);
+    if (strncmp((const char *)c->head, is_stream ? "HTTP/1.1 200 " : "HTTP/1.1 101 ", 13) != 0) end(c);
     else c->state = OPEN;
     c->head_length = 0;
   }
-  take_frames(c, p, length);
+  if (is_stream) take_lines(c, p, length);
+  else take_frames(c, p, length);
 }
 
 static void readable(connection_t *c) {
@@ -174,10 +189,10 @@ static void open_connection(connection_t *c, int poll, uint16_t port, const char
     exit(1);
   }
   char request[1024];
-  int length = snprintf(request, sizeof request,
-                        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                        path, port);
+  int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s\r\n", path, port,
+                        is_stream ? "Accept-Encoding: identity\r\n"
+                                         : "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
   if (send(c->fd, request, (size_t)length, MSG_NOSIGNAL) != length) {
     perror("send");
     exit(1);
@@ -187,7 +202,8 @@ static void open_connection(connection_t *c, int poll, uint16_t port, const char
 }
 
 static int percentile(double share) {
-  uint64_t wanted = (uint64_t)(share * (double)events), seen = 0;
+  if (events == 0) return -1;
+  uint64_t wanted = (uint64_t)(share * (double)(events - 1)), seen = 0;
   for (int ms = 0; ms <= MAX_LATENESS_MS; ms++) {
     seen += lateness[ms];
     if (seen > wanted) return ms;
@@ -211,22 +227,23 @@ static bool all_open(unsigned count) {
   return true;
 }
 
-// ws_load PORT PATH CONNECTIONS SECONDS: prints "open" once all stand, measures for so long from the first byte on
-// standard input, or from its end, on, and prints what came.
+// events_load socket|stream PORT PATH CONNECTIONS SECONDS: prints "open" once all stand, waits for the end of its standard
+// input, measures from then on for so long, and prints what came.
 int main(int argc, char **argv) {
-  if (argc != 5) {
-    fprintf(stderr, "usage: ws_load PORT PATH CONNECTIONS SECONDS\n");
+  if (argc != 6) {
+    fprintf(stderr, "usage: events_load socket|stream PORT PATH CONNECTIONS SECONDS\n");
     return 2;
   }
-  uint16_t port = (uint16_t)atoi(argv[1]);
-  unsigned count = (unsigned)atoi(argv[3]);
-  double duration = atof(argv[4]);
+  is_stream = strcmp(argv[1], "stream") == 0;
+  uint16_t port = (uint16_t)atoi(argv[2]);
+  unsigned count = (unsigned)atoi(argv[4]);
+  double duration = atof(argv[5]);
   if (count == 0 || count > MAX_CONNECTIONS || duration <= 0) return 2;
   struct rlimit files = {count + 64, count + 64};
   setrlimit(RLIMIT_NOFILE, &files);
   int poll = epoll_create1(0);
   for (unsigned i = 0; i < count; i++) {
-    open_connection(&connections[i], poll, port, argv[2]);
+    open_connection(&connections[i], poll, port, argv[3]);
     wait_until(poll, seconds(CLOCK_MONOTONIC) + 0.0005);
   }
   for (double give_up = seconds(CLOCK_MONOTONIC) + 30; !all_open(count) && seconds(CLOCK_MONOTONIC) < give_up;)
@@ -236,7 +253,7 @@ int main(int argc, char **argv) {
   fcntl(0, F_SETFL, O_NONBLOCK);
   for (char c; read(0, &c, 1) < 0;) wait_until(poll, seconds(CLOCK_MONOTONIC) + 0.005);
   measuring = true;
-  bytes_read = reads = 0;
+  bytes_read = reads = messages = 0;
   double cpu = cpu_seconds();
   wait_until(poll, seconds(CLOCK_MONOTONIC) + duration);
   double share = (cpu_seconds() - cpu) / duration;
@@ -246,10 +263,11 @@ int main(int argc, char **argv) {
     if (connections[i].events > most) most = connections[i].events;
   }
   printf("{\"connections\":%u,\"closed\":%llu,\"bad\":%llu,\"events\":%llu,\"per_second\":%.1f,"
-         "\"least\":%llu,\"most\":%llu,\"others\":%llu,\"bytes\":%llu,\"reads\":%llu,"
+         "\"least\":%llu,\"most\":%llu,\"others\":%llu,\"messages\":%llu,\"bytes\":%llu,\"reads\":%llu,"
          "\"p50_ms\":%d,\"p99_ms\":%d,\"max_ms\":%d,\"cpu_share\":%.3f}\n",
          count, (unsigned long long)closed, (unsigned long long)bad, (unsigned long long)events,
          (double)events / duration, (unsigned long long)least, (unsigned long long)most, (unsigned long long)others,
+         (unsigned long long)messages,
          (unsigned long long)bytes_read, (unsigned long long)reads, percentile(0.5), percentile(0.99),
          percentile(1), share);
   return 0;
