@@ -128,11 +128,14 @@ browserTest("pictures of the states", async (browser, test) => {
   await withNodes(async (start) => {
     const node = await start("first");
     const guarded = await start("guarded", [], { env: { API_TOKEN: "swordfish" } });
+    const exposed = await start("exposed", [], {
+      env: { API_TOKEN: "swordfish", API_HOST: "0.0.0.0" },
+    });
     const never = () => {};
     const step = (name: string, fn: () => Promise<void>) =>
       test.step({ ...NO_SANITIZERS, name, fn });
     for (const { suffix, options } of appearances()) {
-      const show = (name: string, { api }: NodeProcess, ...steps: Steps) =>
+      const show = (name: string, { api }: Pick<NodeProcess, "api">, ...steps: Steps) =>
         showState(browser, api, `${name}-${suffix}`, options, ...steps);
       await step(suffix, async () => {
         await show("connecting", node, isConnecting, (page) => page.route("**/network/**", never));
@@ -143,6 +146,11 @@ browserTest("pictures of the states", async (browser, test) => {
           (page) => page.route("**/network/**", (route) => route.abort()),
         );
         await show("token", guarded, isRefused);
+        await show(
+          "locked",
+          { api: `http://127.0.0.1:${new URL(exposed.api).port}` },
+          (page) => page.getByText("Locked", { exact: true }).waitFor(),
+        );
         await show("empty", node, (page) => page.getByText("No peers yet").waitFor());
       });
     }
