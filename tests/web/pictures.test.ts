@@ -33,6 +33,8 @@ Deno.test("the closest so far only comes nearer, in the order of the answers", (
     { atMs: 45, bits: 156 },
   ]);
   assert.deepEqual(placed.map(({ endMs }) => endMs), [10, 45, 15, 16, Infinity, null]);
+  const [givenUp] = placeSteps(TARGET, [{ ...step("1", 6, null, "timeout"), ended_ms: 90 }]);
+  assert.equal(givenUp.endMs, 90);
   const [bootstrap] = placeSteps(TARGET, [{ ...step("8", 0, 1), node_id: null } as never]);
   assert.equal(bootstrap.bits, 160);
 });
