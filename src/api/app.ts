@@ -10,6 +10,7 @@ import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime
 import { Access, type Caller } from "./access.ts";
 import type { TakeOver } from "./front.ts";
 import type { Refusals } from "./limits.ts";
+import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus, SAFE_HEADERS } from "./problems.ts";
 import {
   BodyReader,
@@ -35,6 +36,7 @@ import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
 import { eventSocket, eventStream, type SocketWish } from "./event_connections.ts";
 import { isEventStream, watchResponse } from "./event_stream.ts";
+import { ApiMetrics } from "./metrics.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -87,6 +89,7 @@ export function createApi(options: ApiOptions): Api {
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service, Math.ceil(LISTENERS_SHARE * config.apiMaxConnections));
+  const metrics = new ApiMetrics(service, () => feed.listeners);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -111,6 +114,7 @@ export function createApi(options: ApiOptions): Api {
   });
   app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
 
+  app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
     const { headers } = c.res;
@@ -203,7 +207,7 @@ export function createApi(options: ApiOptions): Api {
     }),
     async (c) => {
       const id = c.req.valid("param").node_id;
-      const report = await service.ping(id);
+      const report = await metrics.measure("ping", () => service.ping(id), outcomeOf);
       switch (report.outcome) {
         case "pong":
           return c.json({
@@ -211,6 +215,7 @@ export function createApi(options: ApiOptions): Api {
             address: report.address,
             rtt_ms: report.rttMs,
             health: report.health,
+            via: report.via,
           }, 200);
         case "unknown":
           throw new Problem(404, `No node ${id} was found.`);
@@ -233,7 +238,12 @@ export function createApi(options: ApiOptions): Api {
       },
     }),
     async (c) => {
-      const report = await service.find(c.req.valid("param").node_id);
+      const id = c.req.valid("param").node_id;
+      const report = await metrics.measure(
+        "find",
+        () => service.find(id),
+        ({ found }) => found ? "found" : "not_found",
+      );
       return c.json(lookupView(report, c.req.valid("query").trace), 200);
     },
   );
@@ -293,7 +303,8 @@ export function createApi(options: ApiOptions): Api {
         const { value, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
         if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
-        return stored(await service.store(value, key, options));
+        const store = () => service.store(value, key, options);
+        return stored(await metrics.measure("store", store, outcomeOf));
       })
       : await storeStream(c.req.raw, query);
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
@@ -307,7 +318,8 @@ export function createApi(options: ApiOptions): Api {
     const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, { ...options, totalBytes, label }));
+      const store = () => service.store(body, key, { ...options, totalBytes, label });
+      return stored(await metrics.measure("store", store, outcomeOf));
     } finally {
       body.return(undefined);
     }
@@ -338,7 +350,8 @@ export function createApi(options: ApiOptions): Api {
     const report = await bodies.read(c.req.raw, SIGNED_BODY_LIMIT, async (body) => {
       const { item, terms } = decodeSigned(body);
       const { options } = checked(mergeTerms(terms, { min_replicas }));
-      return stored(await service.storeSigned(params.data.hash, item, options));
+      const store = () => service.storeSigned(params.data.hash, item, options);
+      return stored(await metrics.measure("store_signed", store, outcomeOf));
     });
     return c.json(storeView(report), 200);
   });
@@ -420,7 +433,7 @@ export function createApi(options: ApiOptions): Api {
     if (isEventStream(c.req.raw)) {
       return watchResponse(service, c.req.raw, hash, key, stopping.signal);
     }
-    const result = await service.fetch(hash, key);
+    const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -436,7 +449,8 @@ export function createApi(options: ApiOptions): Api {
   });
 
   async function replicasOf(hash: string, key: string | null) {
-    const result = await service.replicas(hash, key);
+    const count = () => service.replicas(hash, key);
+    const result = await metrics.measure("replicas", count, outcomeOf);
     switch (result.outcome) {
       case "found":
         return replicasView(result.report);
@@ -463,7 +477,6 @@ export function createApi(options: ApiOptions): Api {
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
-  // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
   app.get(
     "/ws",
     sending.middleware,
@@ -479,7 +492,6 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/events",
       summary: "What happens in the node, as server-sent events",
-      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
       request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
       responses: {
         200: {
@@ -516,16 +528,11 @@ export function createApi(options: ApiOptions): Api {
     },
   );
 
-  app.get("/openapi.json", (c) =>
-    c.json(app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "DataMgmt Node",
-        version: service.stats().version,
-        license: { name: "MIT", url: "https://opensource.org/license/mit" },
-      },
-      servers: [{ url: "/" }],
-    })));
+  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
+
+  describePlainRoutes(app, security);
+  let document: Document | undefined;
+  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
 
   const endStreams = () => {
     stopping.abort();
@@ -559,6 +566,10 @@ function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
     types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
     since: since ?? null,
   };
+}
+
+function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
+  return outcome;
 }
 
 /** The report of a store that went well; every other outcome is a problem. */

@@ -57,7 +57,7 @@ const BATCH_CHARACTERS = 16 * 1024;
  * (bench/events.ts): less than a tenth of a core, and 1,000 connections have their turn five times a second. When events
  * wait for long it is up to half a core.
  */
-const SENDS_PER_S = 5_500, MOST_SENDS_PER_S = 30_000;
+const SENDS_PER_S = 5_000, MOST_SENDS_PER_S = 30_000;
 
 /** Events wait for long when they do for this. */
 const LATE_MS = 400;
@@ -137,6 +137,11 @@ export class EventFeed {
     this.#log = log;
     this.#roundEnd = log.end;
     service.onEvent((event, at) => this.#note(event, at));
+  }
+
+  /** Connections that events are sent to. */
+  get listeners(): number {
+    return this.#listeners.size;
   }
 
   /**

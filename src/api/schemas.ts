@@ -257,8 +257,16 @@ export const PeersResponse = z.object({
 }).openapi("Peers");
 
 /** Answer of `GET /network/ping/{node_id}`. */
-export const PingResponse = z.object({ node_id: id, address, rtt_ms: amount, health })
-  .openapi("Ping");
+export const PingResponse = z.object({
+  node_id: id,
+  address,
+  rtt_ms: amount,
+  health,
+  via: z.enum(["direct", "punched", "relayed"]).openapi({
+    description: "how it was reached: at its address; there, once it had opened its NAT for this " +
+      "node; or by way of another node",
+  }),
+}).openapi("Ping");
 
 /** Answer of a store. */
 export const StoreResponse = z.object({
@@ -354,6 +362,33 @@ export const FindResponse = z.object({
   })).optional(),
 }).openapi("Lookup");
 
+const natType = z.enum(["none", "endpoint_independent", "symmetric", "unknown"]).openapi({
+  description: "none: peers see an address of this machine; endpoint_independent: all see one " +
+    "port of a router; symmetric: each sees another port",
+});
+
+/** Where a node is in one address family. */
+const NatFamily = z.object({
+  family: z.union([z.literal(4), z.literal(6)]),
+  external_address: z.string().nullable(),
+  type: natType,
+  reachable: z.boolean().nullable(),
+  read_only: z.boolean(),
+  evidence: z.object({
+    votes: count.openapi({ description: "peers that see this address" }),
+    voters: count.openapi({ description: "all that told one" }),
+    port_voters: count.openapi({ description: "the latest of those that see it" }),
+    same_port: count.openapi({ description: "and how many of them at most see one port" }),
+    voted_by: z.array(z.string()),
+    voted_at: time.nullable(),
+    reason: z.string().openapi({ description: "why it is held to be reachable, or not" }),
+    checked_at: time.nullable(),
+    probes: count.openapi({ description: "sent by others in the latest check" }),
+    missed: count,
+    arrived_from: z.array(z.string()),
+  }),
+}).openapi("NatFamily");
+
 const TrafficCount = z.object({ messages: count, bytes: count });
 const Traffic = z.object({
   messages: count,
@@ -415,8 +450,13 @@ export const StatsResponse = z.object({
     mode: z.enum(["auto", "off"]),
     external_address: z.string().nullable(),
     votes: count,
-    type: z.string(),
-    reachable: z.boolean().nullable(),
+    type: natType,
+    reachable: z.boolean().nullable().openapi({
+      description: "whether packets arrive that were not asked for; null: not known yet",
+    }),
+    read_only: z.boolean().openapi({ description: "whether it answers no strangers (BEP 43)" }),
+    introducers: count.openapi({ description: "nodes that introduce others to it" }),
+    families: z.array(NatFamily),
     mapping: z.unknown().openapi({ type: ["object", "null"] }),
   }),
   config: z.object({
@@ -436,6 +476,7 @@ export const StatsResponse = z.object({
     max_value_size: count,
     storage_limit: count,
     nat: z.string(),
+    relay: count.openapi({ description: "bytes a second that it passes on for others" }),
     allow_net: z.union([z.boolean(), z.array(z.string())]),
   }),
 }).openapi("Stats");
@@ -592,10 +633,28 @@ export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Hea
 export const ReadyResponse = z.object({ ready: z.literal(true), reason: z.string() })
   .openapi("Ready");
 
-/** Every error (RFC 9457). Further members say more, such as the limit of a 413. */
+/** Every error (RFC 9457). Those that concern it have further members, such as the limit of a 413. */
 export const ProblemDocument = z.looseObject({
-  type: z.string(),
-  title: z.string(),
+  type: z.string().openapi({ description: "always about:blank: the status says it" }),
+  title: z.string().openapi({ description: "what the status is called" }),
   status: z.int(),
-  detail: z.string(),
+  detail: z.string().openapi({ description: "what was wrong with this request" }),
+  size: count.optional().openapi({ description: "bytes that there are" }),
+  limit: count.optional().openapi({ description: "how many there may be" }),
+  seq: seq.optional().openapi({ description: "the version on the network" }),
+  hash: id.optional().openapi({ description: "where a signed item belongs" }),
+  key_needed: z.literal(true).optional().openapi({
+    description: "the value is there, and can be verified with its key alone",
+  }),
+  acknowledged: count.optional().openapi({ description: "nodes that acknowledged the value" }),
+  min_replicas: count.optional().openapi({ description: "nodes that were to" }),
+  refusals: z.array(z.object({
+    code: z.int().openapi({ description: "of KRPC (BEP 5, BEP 44)" }),
+    text: z.string(),
+    nodes: count.openapi({ description: "how many said so" }),
+  })).optional().openapi({ description: "what those said that refused it" }),
+  kept_published: z.literal(false).optional(),
+  ready: z.literal(false).optional(),
+  reason: z.string().optional().openapi({ description: "why the node is not ready" }),
+  types: z.array(z.string()).optional().openapi({ description: "the events that there are" }),
 }).openapi("Problem");

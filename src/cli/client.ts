@@ -248,7 +248,8 @@ export async function find(id: string, flags: ApiFlags): Promise<void> {
 export async function ping(id: string, flags: ApiFlags): Promise<void> {
   const pong = await (await call(flags, "GET", `/network/ping/${checkId(id)}`)).json();
   if (flags.json) return printJson(pong);
-  console.log(`${pong.node_id} at ${pong.address}: ${ms(pong.rtt_ms)}, ${pong.health}`);
+  const way = pong.via === "direct" ? "" : `, ${pong.via}`;
+  console.log(`${pong.node_id} at ${pong.address}: ${ms(pong.rtt_ms)}, ${pong.health}${way}`);
 }
 
 /** Prints the routing table's contacts, or all that is known of one of them. */

@@ -4,14 +4,31 @@ import { configure, type LogRecord } from "logtape";
 import type { Config } from "../config.ts";
 import { logsToJournal } from "../runtime/service_manager.ts";
 
+/**
+ * Where OTEL_DENO is set, Deno exports what goes through the console, and that alone. It registers itself for
+ * OpenTelemetry's API under this name.
+ */
+const IS_EXPORTED = Symbol.for("opentelemetry.js.api.1") in globalThis;
+
+/** The console's function for each level: its name becomes the severity. */
+const CONSOLE = {
+  trace: "debug",
+  debug: "debug",
+  info: "info",
+  warning: "warn",
+  error: "error",
+  fatal: "error",
+} as const satisfies Record<LogRecord["level"], keyof Console>;
+
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
   const isTerminal = Deno.stdout.isTerminal();
-  const hasColor = isTerminal && !Deno.noColor;
+  const hasColor = isTerminal && !Deno.noColor && !IS_EXPORTED;
   const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
     ? jsonLine
     : (record: LogRecord) => prettyLine(record, hasColor);
   const isJournal = logsToJournal();
   const encoder = new TextEncoder();
+  const exported = (record: LogRecord) => console[CONSOLE[record.level]](format(record));
   const stdout = (record: LogRecord) => {
     try {
       const priority = isJournal ? `<${PRIORITIES[record.level]}>` : "";
@@ -21,7 +38,7 @@ export async function configureLogging({ logLevel, logFormat }: Config): Promise
     }
   };
   await configure({
-    sinks: { stdout },
+    sinks: { stdout: IS_EXPORTED ? exported : stdout },
     loggers: [
       { category: "dmnode", lowestLevel: logLevel, sinks: ["stdout"] },
       { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stdout"] },

@@ -1,6 +1,7 @@
 // Counts of what went in and out, by type of message, and of what was dropped, by reason.
 
 import type { DropReason, Method } from "../krpc/message.ts";
+import { DurationHistogram } from "./histogram.ts";
 
 /** Why a packet was not served. */
 export type Drop =
@@ -14,7 +15,13 @@ export type Drop =
   /** An address that this node may not talk to. */
   | "not_allowed"
   /** More packets waited to be sent than the host holds. */
-  | "send_queue_full";
+  | "send_queue_full"
+  /** A message by way of a node with which we have not registered, nor sent one by. */
+  | "not_introduced"
+  /** Over what we do for nodes behind NATs, or let others make us do. */
+  | "over_budget"
+  /** It would have made us send a third party more than we were sent. */
+  | "would_amplify";
 
 export type MessageKind = "query" | "response" | "error";
 
@@ -26,6 +33,9 @@ const METHODS: readonly (Method | "unknown")[] = [
   "get",
   "put",
   "sample_infohashes",
+  "dm_pass",
+  "dm_probe",
+  "dm_punch",
   "unknown",
 ];
 const KINDS: readonly MessageKind[] = ["query", "response", "error"];
@@ -73,6 +83,8 @@ export class Traffic {
   readonly in = new Flow();
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
+  /** Of queries that were answered before they were sent again: of others nobody knows what was answered. */
+  readonly roundTrips = new DurationHistogram();
 
   drop(reason: Drop): void {
     this.dropped[reason] = (this.dropped[reason] ?? 0) + 1;
@@ -100,8 +112,14 @@ function methodIndex(method: Method | "unknown"): number {
       return 5;
     case "sample_infohashes":
       return 6;
-    default:
+    case "dm_pass":
       return 7;
+    case "dm_probe":
+      return 8;
+    case "dm_punch":
+      return 9;
+    default:
+      return 10;
   }
 }
 

@@ -4,12 +4,27 @@
 import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { DurationHistogram } from "../dht/histogram.ts";
+import type { LookupResult } from "../dht/lookup.ts";
+import type { NatType } from "../dht/nat.ts";
+import type { Way } from "../dht/punching.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
 import type { HourSample } from "./past_hour.ts";
+import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, EventListener, Health, HourSample, Progress, ServiceEvent, Watch };
+export type {
+  ContentHint,
+  EventListener,
+  Health,
+  HourSample,
+  NatType,
+  Progress,
+  ServiceEvent,
+  Watch,
+  Way,
+};
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -96,7 +111,7 @@ export interface LookupReport {
 }
 
 export type PingReport =
-  | { outcome: "pong"; nodeId: string; address: string; rttMs: number; health: Health }
+  | { outcome: "pong"; nodeId: string; address: string; rttMs: number; health: Health; via: Way }
   | { outcome: "unknown" }
   | { outcome: "timeout"; address: string };
 
@@ -322,9 +337,76 @@ export interface StatsReport {
     externalAddress: string | null;
     /** Peers that reported this address. */
     votes: number;
-    type: "unknown";
+    type: NatType;
     reachable: boolean | null;
+    /** Whether it answers no strangers, because they can't reach it (BEP 43). */
+    readOnly: boolean;
+    /** Nodes at which it has registered, so that others are introduced to it. */
+    introducers: number;
+    /** What is held to be so of each address family, and why; the above is of the first that peers have told of. */
+    families: NatReport[];
     mapping: null;
+  };
+}
+
+/** A histogram as it stands: a copy is not made, for it is read at once. */
+export type Durations = Readonly<Pick<DurationHistogram, "counts" | "sum">>;
+
+/** What monitoring reads beside the statistics. */
+export interface Measurements {
+  /** Of queries that were answered at the first try. */
+  readonly roundTrips: Durations;
+  readonly lookups: Readonly<Partial<Record<LookupResult["method"], Durations>>>;
+  /** How late a timer ran that was due each second. */
+  readonly eventLoopLag: Durations;
+  /** Null where nothing is kept on disk. */
+  readonly database: {
+    readonly commits: Durations;
+    readonly failedCommits: number;
+    /** Changes that are not committed yet. */
+    readonly waitingChanges: number;
+    /** Rows that were left out when it was opened, for they are not as they were written. */
+    readonly damagedRows: number;
+  } | null;
+  /** Items of the values that this node keeps published. */
+  readonly published: {
+    /** Those that nobody acknowledged the last time. */
+    readonly failing: number;
+    /** Those that fewer than half of the nodes acknowledged that could: of K_BUCKET_SIZE, or of all there are. */
+    readonly short: number;
+  };
+  readonly replication: {
+    /** Turns in which this node saw to an item's copies. */
+    readonly turns: number;
+    /** Items that wait to be published again or seen to. */
+    readonly waiting: number;
+  };
+  readonly process: ProcessReport;
+}
+
+/** Where a node is in one address family, and whether strangers can reach it. Times are milliseconds since 1970. */
+export interface NatReport {
+  family: 4 | 6;
+  externalAddress: string | null;
+  type: NatType;
+  reachable: boolean | null;
+  readOnly: boolean;
+  evidence: {
+    /** Peers that see this address, and all that told one. */
+    votes: number;
+    voters: number;
+    /** The latest of those that see it, how many of them at most see one port, and they themselves. */
+    portVoters: number;
+    samePort: number;
+    votedBy: string[];
+    votedAt: number | null;
+    /** Why it is held to be reachable, or not. */
+    reason: string;
+    checkedAt: number | null;
+    /** Probes that were asked for in the latest check, those that did not arrive, and where others came from. */
+    probes: number;
+    missed: number;
+    arrivedFrom: string[];
   };
 }
 
@@ -356,6 +438,7 @@ export interface NodeService {
   /** Contacts of the table by bit length of their distance: index 0 to 160. */
   distanceHistogram(): number[];
   stats(): StatsReport;
+  measurements(): Measurements;
   /** The node's figures over the last hour, those after `after` (milliseconds since 1970), oldest first. */
   pastHour(after: number): readonly HourSample[];
   readiness(): Readiness;

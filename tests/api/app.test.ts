@@ -15,9 +15,12 @@ function setup(env: Record<string, string> = {}) {
   const app = createApi({ service, config: loadConfig({ env }), log, stallMs: 50 });
   // Not app.request(): Deno versions disagree on the type of its RequestInit.
   const request = async (path: string, init?: RequestInit): Promise<Response> =>
-    await app.fetch(new Request(`http://localhost${path}`, init));
-  return { service, logged, request };
+    await app.fetch(new Request(`http://localhost${path}`, init), { takeOver });
+  return { service, logged, request, endStreams: () => app.endStreams() };
 }
+
+/** Takes over a connection to nobody. */
+const takeOver = () => ({ write: () => Promise.resolve(), end: () => {}, close: () => {} });
 
 /** The JSON body, which has to be of the schema and have no member beyond it. */
 async function jsonOf<T extends z.ZodType>(
@@ -145,6 +148,7 @@ Deno.test("GET /network/ping/{node_id}: pong, unknown, timeout", async () => {
     address: "192.168.1.10:8000",
     rtt_ms: 12.4,
     health: "healthy",
+    via: "punched",
   });
   await jsonOf(request(`/network/ping/${PEER_A.toUpperCase()}`), 200, schemas.PingResponse);
   assert.deepEqual(service.calls.at(-1), ["ping", PEER_A], "ids are passed on in lower case");
@@ -215,8 +219,22 @@ Deno.test("GET /network/stats has every group, and no token", async () => {
     max_value_size: 16777216,
     storage_limit: 1073741824,
     nat: "auto",
+    relay: 2048,
     allow_net: false,
   });
+  const { families, ...nat } = body.nat;
+  assert.deepEqual(nat, {
+    mode: "auto",
+    external_address: "203.0.113.9:41000",
+    votes: 12,
+    type: "endpoint_independent",
+    reachable: false,
+    read_only: true,
+    introducers: 6,
+    mapping: null,
+  });
+  assert.equal(families[0].evidence.voted_at, "2026-04-14T10:29:00Z");
+  assert.deepEqual([families[0].evidence.probes, families[0].evidence.missed], [3, 3]);
   assert.deepEqual(body.traffic.in.by_type.ping, { messages: 4, bytes: 300 });
   assert.deepEqual(body.lookups.latency_ms, { mean: 40, p50: 38, p95: null });
   assert.equal(body.started_at, "2026-04-14T08:00:00Z");
@@ -746,7 +764,7 @@ Deno.test("/openapi.json is 3.1 and describes what the routes really answer", as
 });
 
 Deno.test("every curl line of docs/api.md is a request that the API takes", async () => {
-  const { service, request } = setup();
+  const { service, request, endStreams } = setup();
   const docs = await Deno.readTextFile(new URL("../../docs/api.md", import.meta.url));
   const lines = docs.match(/^.*curl .*$/gm) ?? [];
   assert.ok(lines.length >= 12);
@@ -761,4 +779,5 @@ Deno.test("every curl line of docs/api.md is a request that the API takes", asyn
     const response = await request(path, { ...post(body, type), method });
     assert.ok(response.ok, `${line}: ${response.status} ${await response.text()}`);
   }
+  endStreams();
 });

@@ -1,11 +1,13 @@
 // A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
 
 import { createHash } from "node:crypto";
+import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   FetchedValue,
   FetchOutcome,
   HourSample,
   LookupReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -145,7 +147,8 @@ export class FakeService implements NodeService {
     this.#asked("ping", id);
     const { address, health } = this.peerList[0];
     if (id === PEER_A) {
-      return Promise.resolve({ outcome: "pong", nodeId: id, address, rttMs: 12.4, health });
+      const pong = { nodeId: id, address, rttMs: 12.4, health };
+      return Promise.resolve({ outcome: "pong", ...pong, via: "punched" });
     }
     return Promise.resolve(
       id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
@@ -303,6 +306,28 @@ export class FakeService implements NodeService {
     return hash;
   }
 
+  measurements(): Measurements {
+    const durations = new DurationHistogram();
+    durations.add(12.4);
+    return {
+      roundTrips: durations,
+      lookups: { find_node: durations },
+      eventLoopLag: new DurationHistogram(),
+      database: null,
+      published: { failing: 0, short: 1 },
+      replication: { turns: 9, waiting: 2 },
+      process: {
+        startedAtS: 1_776_162_595,
+        cpuUserS: 1.5,
+        cpuSystemS: 0.25,
+        residentBytes: 80e6,
+        heapBytes: 20e6,
+        heapUsedBytes: 15e6,
+        runtime: "deno 2.9.6",
+      },
+    };
+  }
+
   stats(): StatsReport {
     this.#asked("stats");
     const traffic = {
@@ -346,10 +371,32 @@ export class FakeService implements NodeService {
       },
       nat: {
         mode: "auto",
-        externalAddress: null,
-        votes: 0,
-        type: "unknown",
-        reachable: null,
+        externalAddress: "203.0.113.9:41000",
+        votes: 12,
+        type: "endpoint_independent",
+        reachable: false,
+        readOnly: true,
+        introducers: 6,
+        families: [{
+          family: 4,
+          externalAddress: "203.0.113.9:41000",
+          type: "endpoint_independent",
+          reachable: false,
+          readOnly: true,
+          evidence: {
+            votes: 12,
+            voters: 13,
+            portVoters: 8,
+            samePort: 8,
+            votedBy: ["198.51.100.1:8000"],
+            votedAt: Date.UTC(2026, 3, 14, 10, 29),
+            reason: "3 of 3 probes that were sent have not arrived",
+            checkedAt: Date.UTC(2026, 3, 14, 10),
+            probes: 3,
+            missed: 3,
+            arrivedFrom: [],
+          },
+        }],
         mapping: null,
       },
     };

@@ -21,20 +21,24 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** File descriptors that the process may have; not on Windows. */
+  readonly descriptors?: number;
 }
 
 /** The program, not started yet. */
 export function command(
   args: readonly string[],
-  { env = {}, cwd }: RunOptions,
+  { env = {}, cwd, descriptors }: RunOptions,
   stdin: "piped" | "null",
 ) {
   const executable = Deno.env.get("DMNODE");
-  const [program, before] = executable
-    ? [executable, []]
-    : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
+  const limited = descriptors === undefined
+    ? []
+    : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
+  const [program, ...rest] = [...limited, ...(executable ? [executable] : source), ...args];
   return new Deno.Command(program, {
-    args: [...before, ...args],
+    args: rest,
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
     env: {
