@@ -482,13 +482,12 @@ that is kept. A comment comes after 15 s of silence; who reads too slowly is cut
     id: "openSocket",
     tag: "Events",
     description:
-      `The same events over a WebSocket (RFC 6455): each message is one Event, or with \`?batch=1\` an array of them. The
-first is \`hello\`. With \`?watch=\` the versions of a value come as events of the type \`watch\`, and others only where
-\`types\` names them.
+      `The same events over a WebSocket (RFC 6455): each message is one Event, the first \`hello\`. With \`?watch=\` the
+versions of a value come as events of the type \`watch\`, and others only where \`types\` names them.
 
 Pages can't set \`Authorization\` here: they offer the subprotocols \`dmnode\` and \`bearer.\` followed by the token in
-base64url. The node closes with 1001 when it stops, 1003 or 1009 where a client says something, and 1013 where it reads
-too slowly.`,
+base64url. The node closes with 1001 when it stops, 1002, 1003 or 1009 where a client says something, and 1013 where it
+reads too slowly.`,
     parameters: { types: "peer.*,data.*" },
     responses: {
       101: { description: "The connection speaks WebSocket from now on" },

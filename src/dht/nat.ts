@@ -202,6 +202,9 @@ export class Nat {
   readonly #random: Random;
   readonly #states: { readonly [F in Family]?: State };
   readonly #isOff: boolean;
+  // Asked for twice a packet.
+  #isReadOnly4 = false;
+  #isReadOnly6 = false;
   /** Whether any family's queries are to be looked at: false nearly always. */
   isWatching: boolean;
 
@@ -223,6 +226,7 @@ export class Nat {
     );
     if (this.#isOff) { for (const state of this.#all) state.contacted = undefined; }
     this.isWatching = !this.#isOff;
+    this.#isReadOnly4 = this.#isReadOnly6 = mode === "read_only";
   }
 
   get #all(): State[] {
@@ -239,9 +243,9 @@ export class Nat {
     return this.#states[family] ?? { type: "unknown", reachable: undefined };
   }
 
-  /** Whether queries of this family are answered by nobody, and say so. */
+  /** Whether queries of this family get no answers, and ours say so. */
   isReadOnly(family: Family): boolean {
-    return this.#states[family]?.readOnly ?? false;
+    return family === 4 ? this.#isReadOnly4 : this.#isReadOnly6;
   }
 
   // ---- what is seen
@@ -272,12 +276,14 @@ export class Nat {
     if (state.check !== undefined) {
       state.check.awaited = state.check.awaited.filter((awaited) => !awaited.sameAddress(from));
       if (state.strangers.length > 0) this.#judge(state, now);
-    } else if (state.strangers.length >= ENOUGH_UNASKED) this.#judge(state, now);
+    } else if (external !== undefined && state.strangers.length >= ENOUGH_UNASKED) {
+      this.#judge(state, now);
+    }
   }
 
   /** Whether any packet from this address may be an answer, or be taken for one by a NAT. */
   #isContacted({ family, contacted }: State, from: Endpoint): boolean {
-    if (contacted!.hasAddress(from)) return true;
+    if (contacted === undefined || contacted.hasAddress(from)) return true;
     // All contacts are pinged now and then, also before we began to note whom we query.
     for (const { endpoint } of this.#node.contacts(family)) {
       if (endpoint.sameAddress(from)) return true;
@@ -297,7 +303,7 @@ export class Nat {
     state.external = endpoint;
     if (this.#isOff) return this.#tell(state, now);
     state.type = isOurs ? "none" : mappingOf(tally, isNew ? "unknown" : formerType);
-    if (isNew) this.#begin(state, now);
+    if (isNew) this.#begin(state, before === undefined, now);
     else if (state.reachable && state.type === "endpoint_independent" && !before.equals(endpoint)) {
       // Another port: the router may have started anew.
       this.#watch(state, now);
@@ -309,6 +315,8 @@ export class Nat {
   /** Tells of changes, once. */
   #tell(state: State, now: Millis): void {
     const { external, type, reachable, readOnly } = state;
+    if (state.family === 4) this.#isReadOnly4 = readOnly;
+    else this.#isReadOnly6 = readOnly;
     // Behind a symmetric NAT each peer sees another port: that is no news.
     const seen = type === "symmetric" ? external?.host : external;
     const told = `${seen} ${type} ${reachable} ${readOnly}`;
@@ -317,9 +325,10 @@ export class Nat {
     this.#node.changed(state.snapshot(this.#node.votes.tally(state.family)), now);
   }
 
-  /** The address is new: whether packets arrive there is another question. */
-  #begin(state: State, now: Millis): void {
-    this.#forget(state);
+  /** The address is new: whether packets arrive there is another question, unless it is the first that we hear of. */
+  #begin(state: State, isFirst: boolean, now: Millis): void {
+    if (!isFirst) this.#forget(state);
+    this.#watch(state, now);
     state.isOnTrial = state.hasTried = false;
     if (state.type === "none" && state.external!.scope !== "global") {
       return this.#conclude(
@@ -329,6 +338,7 @@ export class Nat {
         now,
       );
     }
+    if (state.strangers.length >= ENOUGH_UNASKED) return this.#judge(state, now);
     state.reachable = undefined;
     state.reason = UNCHECKED;
     const wait = state.type === "none" ? PASSIVE_MS : CHECK_AFTER_MS;

@@ -122,8 +122,11 @@ Deno.test(
       (await (await start(crypto.randomUUID(), args)).line((l) => l.message.includes("talks to")))
         .message;
     assert.match(await line([]), /loopback only/);
-    assert.match(await line(["--allow-net"]), /any address/);
-    assert.match(await line(["--allow-net=10.0.0.0/8,192.0.2.1"]), /10\.0\.0\.0\/8, 192\.0\.2\.1/);
+    assert.match(await line(["--allow-net", "--nat", "off"]), /any address/);
+    assert.match(
+      await line(["--allow-net=10.0.0.0/8,192.0.2.1", "--nat", "off"]),
+      /10\.0\.0\.0\/8, 192\.0\.2\.1/,
+    );
   }),
 );
 
