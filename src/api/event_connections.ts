@@ -168,7 +168,7 @@ class EventSocket implements Sink {
       return this.#close(CloseCode.tryAgainLater, "Events come faster than you read.");
     }
     // A node that stops waits for nobody.
-    if (this.#outlet.isStuck) return this.#connection.close();
+    if (this.#isEnding || this.#outlet.isStuck) return this.#connection.close();
     const last = closeFrame(CloseCode.goingAway, "The node is stopping.");
     this.#outlet.sendLast(last, () => this.#connection.close());
   }

@@ -113,6 +113,8 @@ export class EventFeed {
   readonly #log: EventLog;
   readonly #maxConnections: number;
   readonly #listeners = new Set<Listener>();
+  /** Those that are given no more, and are not gone yet. */
+  readonly #leaving = new Set<Listener>();
   #connections = 0;
   /** Those that have not had their turn in this round. */
   #round: Listener[] = [];
@@ -164,9 +166,13 @@ export class EventFeed {
       },
       hasOwn: () => this.#wake(),
       ended: () => {
+        this.#leaving.add(listener);
         if (this.#listeners.delete(listener)) this.#noteWishes();
       },
-      released: () => this.#connections--,
+      released: () => {
+        this.#leaving.delete(listener);
+        this.#connections--;
+      },
     });
     return listener;
   }
@@ -174,7 +180,7 @@ export class EventFeed {
   /** Ends all connections. */
   close(): void {
     this.#closed = true;
-    for (const listener of [...this.#listeners]) listener.end("stopping");
+    for (const listener of [...this.#leaving, ...this.#listeners]) listener.end("stopping");
     clearTimeout(this.#timer);
   }
 
@@ -418,9 +424,9 @@ export class Listener {
     this.#isSilent = true;
   }
 
-  /** Ends the connection; its place is taken until it is gone. */
+  /** Ends the connection; its place is taken until it is gone. A node that stops does not wait for that. */
   end(reason: "stopping" | "slow"): void {
-    if (this.stop()) this.#sink?.end(reason);
+    if (this.stop() || reason === "stopping") this.#sink?.end(reason);
   }
 
   /** It is given no more; false where that is so already. */

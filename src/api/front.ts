@@ -142,14 +142,17 @@ export class Front {
 
   async #accept(): Promise<void> {
     for (;;) {
+      let socket: Deno.TcpConn;
       try {
-        this.#take(await this.#options.listener.accept());
+        socket = await this.#options.listener.accept();
       } catch (error) {
         if (this.#isStopped) return;
         if (error instanceof Deno.errors.ConnectionAborted) continue;
         this.noteExhausted();
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        continue;
       }
+      this.#take(socket);
     }
   }
 
@@ -323,8 +326,6 @@ export class Connection {
 
   /** Passes bytes on until the connection ends. */
   run(): void {
-    // A small answer must not wait until the client has acknowledged the one before.
-    this.#client.setNoDelay();
     this.#copyFromClient().catch(() => this.close());
   }
 
@@ -422,6 +423,8 @@ export class Connection {
   }
 
   async #copyFromClient(): Promise<void> {
+    // A small answer must not wait until the client has acknowledged the one before.
+    this.#client.setNoDelay();
     let buffer = new Uint8Array(FIRST_BUFFER);
     for (;;) {
       const length = await this.#client.read(buffer);
