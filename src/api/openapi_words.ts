@@ -131,8 +131,9 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     example: `/data/${HELLO}`,
   },
   ETag: {
-    description: "Names the bytes: of immutable and chunked values their hash.",
-    schema: { type: "string", pattern: '^"[^"]+"$' },
+    description:
+      "Names the bytes: of immutable and chunked values their hash. A page's is weak where it is compressed.",
+    schema: { type: "string", pattern: '^(W/)?"[^"]+"$' },
     required: false,
     example: `"${HELLO}"`,
   },
