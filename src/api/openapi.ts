@@ -1,6 +1,6 @@
 // The API's OpenAPI document: what the schemas that validate say, completed with words, headers and examples.
 
-import type { OpenAPIHono } from "@hono/zod-openapi";
+import { type OpenAPIHono, z } from "@hono/zod-openapi";
 import { VERSION } from "../version.ts";
 import { eventExample } from "./openapi_examples.ts";
 import {
@@ -16,7 +16,7 @@ import {
   type Words,
 } from "./openapi_words.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
-import { type EventType, SocketQuery } from "./schemas.ts";
+import { type EventType, FetchQuery, SocketQuery } from "./schemas.ts";
 
 /** The document. */
 export type Document = ReturnType<OpenAPIHono["getOpenAPI31Document"]>;
@@ -50,6 +50,13 @@ export function* operationsOf({ paths = {} }: Document): Generator<NamedOperatio
   }
 }
 
+const SocketHeaders = z.object({
+  "sec-websocket-protocol": z.string().optional().openapi({
+    description:
+      "dmnode, and bearer. with the token in base64url where Authorization can't be set.",
+  }),
+});
+
 /** Enters what is served without the router's validation. */
 export function describePlainRoutes({ openAPIRegistry: registry }: OpenAPIHono): void {
   const get = (path: string, summary: string, description: string, types: readonly string[]) => {
@@ -76,7 +83,10 @@ export function describePlainRoutes({ openAPIRegistry: registry }: OpenAPIHono):
     method: "get",
     path: "/ws",
     summary: "What happens in the node, over a WebSocket",
-    request: { query: SocketQuery },
+    request: {
+      query: SocketQuery.extend({ key: FetchQuery.shape.key }),
+      headers: SocketHeaders,
+    },
     responses: {
       101: { description: "The connection speaks WebSocket from now on" },
       400: { description: "No upgrade, or a bad query" },

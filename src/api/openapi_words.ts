@@ -114,6 +114,12 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     required: false,
     example: "default-src 'none'; frame-ancestors 'none'; sandbox",
   },
+  "Sec-WebSocket-Version": {
+    description: "Comes where the handshake is wrong: the version that is spoken.",
+    schema: { type: "string", const: "13" },
+    required: false,
+    example: "13",
+  },
   "Referrer-Policy": {
     description: "Pages tell others nothing of where they are.",
     schema: { type: "string", const: "no-referrer" },
@@ -125,8 +131,9 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     example: `/data/${HELLO}`,
   },
   ETag: {
-    description: "Names the bytes: of immutable and chunked values their hash.",
-    schema: { type: "string", pattern: '^"[^"]+"$' },
+    description:
+      "Names the bytes: of immutable and chunked values their hash. A page's is weak where it is compressed.",
+    schema: { type: "string", pattern: '^(W/)?"[^"]+"$' },
     required: false,
     example: `"${HELLO}"`,
   },
@@ -491,7 +498,10 @@ reads too slowly.`,
     parameters: { types: "peer.*,data.*" },
     responses: {
       101: { description: "The connection speaks WebSocket from now on" },
-      400: { problem: { detail: "This path speaks WebSocket alone; send Upgrade: websocket." } },
+      400: {
+        headers: ["Sec-WebSocket-Version"],
+        problem: { detail: "This path speaks WebSocket alone; send Upgrade: websocket." },
+      },
       503: {
         headers: ["Retry-After"],
         problem: { detail: "Too many clients listen to events; try again." },

@@ -129,8 +129,18 @@ export const FetchQuery = z.object({
   replicas: flag.openapi({ description: "Asks who holds the value, instead of for the value." }),
 });
 
-/** Headers of a fetch that watches. */
+/** Headers of a fetch. */
 export const FetchHeaders = z.object({
+  "range": z.string().optional().openapi({
+    description: "Of an immutable or chunked value one range of bytes (RFC 9110, section 14.2).",
+    example: "bytes=0-4",
+  }),
+  "if-range": z.string().optional().openapi({
+    description: "An ETag: where the value has another, Range is passed over.",
+  }),
+  "if-none-match": z.string().optional().openapi({
+    description: "ETags that the client has: where one is the value's, the answer is 304.",
+  }),
   "last-event-id": z.string().optional().openapi({
     description: "With Accept: text/event-stream the seq over which versions are sent.",
   }),

@@ -104,6 +104,14 @@ class Contract {
     return await this.judge(name, 403, await this.#api.fetch(request));
   }
 
+  /** As a connection that is there would ask: with headers that fetch keeps for itself. */
+  async callInside(name: string, status: number, headers: Record<string, string>): Promise<Answer> {
+    const takeOver = () => assert.fail("nobody is to listen");
+    const caller = { remoteAddr: { hostname: "127.0.0.1" }, takeOver };
+    const request = new Request(`http://127.0.0.1${target(name, {})}`, { headers });
+    return await this.judge(name, status, await this.#api.fetch(request, caller));
+  }
+
   /** Has the document judge an answer. */
   async judge(name: string, status: number, response: Response): Promise<Answer> {
     const answer = {
@@ -148,11 +156,13 @@ class Contract {
     await this.#server.close(0);
     await asked;
     // Nobody can connect any more; those who are connected still can ask.
-    for (const name of ["get /events", "get /ws"]) {
-      const headers = { upgrade: "websocket" };
-      const request = new Request(`http://127.0.0.1${name.split(" ")[1]}`, { headers });
-      await this.judge(name, 503, await this.#api.fetch(request));
-    }
+    const headers = {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    };
+    for (const name of ["get /events", "get /ws"]) await this.callInside(name, 503, headers);
   }
 }
 
@@ -468,6 +478,8 @@ Deno.test("the API does what its document says, and documents what it does", asy
       await contract.call("get /events", 400, { query: "?types=luck" });
       await contract.call("get /ws", 400);
       await contract.call("get /ws", 400, { query: "?watch=x" });
+      const wrong = await contract.callInside("get /ws", 400, { upgrade: "websocket" });
+      assert.equal(wrong.headers.get("sec-websocket-version"), "13");
     });
 
     await t.step("delete /data/{hash}", async () => {
