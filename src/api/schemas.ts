@@ -362,6 +362,20 @@ export const FindResponse = z.object({
   })).optional(),
 }).openapi("Lookup");
 
+const Mapping = z.object({
+  status: z.enum(["searching", "mapped", "behind_another_nat", "not_needed", "none", "off"]),
+  protocol: z.enum(["pcp", "nat-pmp", "upnp"]).nullable(),
+  gateway: z.string().nullable().openapi({ description: "the router's address" }),
+  internal_address: z.string().nullable(),
+  external_address: z.string().nullable(),
+  lease_s: count.nullable().openapi({ description: "seconds; 0: until it is deleted" }),
+  since: time.nullable(),
+  renewed_at: time.nullable(),
+  made: count.openapi({ description: "mappings since the start" }),
+  renewals: count,
+  problem: z.string().nullable(),
+}).openapi("Mapping");
+
 const natType = z.enum(["none", "endpoint_independent", "symmetric", "unknown"]).openapi({
   description: "none: peers see an address of this machine; endpoint_independent: all see one " +
     "port of a router; symmetric: each sees another port",
@@ -462,7 +476,10 @@ export const StatsResponse = z.object({
     read_only: z.boolean().openapi({ description: "whether it answers no strangers (BEP 43)" }),
     introducers: count.openapi({ description: "nodes that introduce others to it" }),
     families: z.array(NatFamily),
-    mapping: z.unknown().openapi({ type: ["object", "null"] }),
+    mapping: Mapping.nullable().openapi({ description: "of the P2P port, by the local router" }),
+    pinhole: Mapping.nullable().openapi({
+      description: "the same for IPv6: what its firewall lets in",
+    }),
   }),
   config: z.object({
     p2p_port: count,
@@ -615,7 +632,6 @@ export const EventsHeaders = z.object({
 export const SocketQuery = EventsQuery.extend({
   watch: z.string().regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
     .transform((hex) => hex.toLowerCase()).optional(),
-  batch: flag,
 });
 
 /** One message of `/ws`. */
