@@ -24,9 +24,8 @@ export function natText({ external, type, reachable, evidence }: NatState): stri
 }
 
 /** One family's state in plain values. */
-export function natReport(
-  { family, external, type, filtering, reachable, readOnly, evidence }: NatState,
-): NatReport {
+export function natReport(state: NatState): NatReport {
+  const { family, external, type, filtering, reachable, readOnly, evidence } = state;
   const { votes, voters, portVoters, samePort, by, votedAt, reason, checkedAt } = evidence;
   return {
     family,
