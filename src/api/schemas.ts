@@ -386,6 +386,11 @@ const NatFamily = z.object({
   family: z.union([z.literal(4), z.literal(6)]),
   external_address: z.string().nullable(),
   type: natType,
+  filtering: z.enum(["none", "address", "address_and_port", "unknown"]).openapi({
+    description:
+      "whom it lets in at a port from which packets went out: everybody, the addresses " +
+      "that were written to, or only their very ports",
+  }),
   reachable: z.boolean().nullable(),
   read_only: z.boolean(),
   evidence: z.object({

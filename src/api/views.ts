@@ -310,12 +310,13 @@ function mappingView(report: MappingReport | null): StatsView["nat"]["mapping"] 
 export function natFamilyView(
   report: NatReport,
 ): z.output<typeof StatsResponse>["nat"]["families"][number] {
-  const { family, externalAddress, type, reachable, readOnly, evidence } = report;
+  const { family, externalAddress, type, filtering, reachable, readOnly, evidence } = report;
   const optional = (ms: number | null) => ms === null ? null : timeText(ms);
   return {
     family,
     external_address: externalAddress,
     type,
+    filtering,
     reachable,
     read_only: readOnly,
     evidence: {

@@ -357,7 +357,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
-      isLocal: (endpoint) => this.#localAddresses.has(endpoint),
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint, now()),
       openSockets: (count, receive) =>
         this.#sparePorts.open(count, (index, datagram, from) => {
           receive(index, datagram, from, now());

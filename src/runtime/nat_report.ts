@@ -32,6 +32,7 @@ export function natReport(
     family,
     externalAddress: external?.toString() ?? null,
     type,
+    filtering,
     reachable: reachable ?? null,
     readOnly,
     evidence: {

@@ -6,7 +6,7 @@ import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
 import type { DurationHistogram } from "../dht/histogram.ts";
 import type { LookupResult } from "../dht/lookup.ts";
-import type { NatType } from "../dht/nat.ts";
+import type { NatFiltering, NatType } from "../dht/nat.ts";
 import type { Way } from "../dht/punching.ts";
 import type { MappingStatus } from "./port_mapping/port_mapping.ts";
 import type { Protocol } from "./port_mapping/router.ts";
@@ -414,6 +414,8 @@ export interface NatReport {
   family: 4 | 6;
   externalAddress: string | null;
   type: NatType;
+  /** Whom it lets in at a port from which packets went out. */
+  filtering: NatFiltering;
   reachable: boolean | null;
   readOnly: boolean;
   evidence: {

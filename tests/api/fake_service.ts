@@ -381,6 +381,7 @@ export class FakeService implements NodeService {
           family: 4,
           externalAddress: "203.0.113.9:41000",
           type: "endpoint_independent",
+          filtering: "address_and_port",
           reachable: false,
           readOnly: true,
           evidence: {
