@@ -160,6 +160,7 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
       family: 4,
       external_address: "198.51.100.7:8000",
       type: "endpoint_independent",
+      filtering: "none",
       reachable: true,
       read_only: false,
       evidence: {
