@@ -190,11 +190,11 @@ async function worksAsClient(node: Node, other: Node): Promise<void> {
   assert.match(await watching, /"seq":2/);
 }
 
+/** One letter for the way, the seconds until the answer was there, and the packets of both nodes meanwhile. */
 function tableOf(table: ReadonlyMap<string, Cell>): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
-  const cell = ({ via, seconds, packets }: Cell) =>
-    `${via}, ${seconds.toFixed(seconds < 1 ? 2 : 1)} s, ${packets}`;
-  return line(["asks \\ is asked", ...ROWS]) + line(["---", ...ROWS.map(() => "---")]) +
+  const cell = ({ via, seconds, packets }: Cell) => `${via[0]} ${seconds.toFixed(2)} ${packets}`;
+  return line(["asks \\ asked", ...ROWS]) + line(["---", ...ROWS.map(() => "---")]) +
     ROWS.map((asker) =>
       line([asker, ...ROWS.map((asked) => cell(table.get(`${asker} ${asked}`)!))])
     ).join("");
