@@ -152,7 +152,7 @@ function View({ route: { view, id }, state, session, stores }) {
     case "events":
       return h(Events, { state });
     case "node":
-      return h(Node, { state });
+      return h(Node, { state, now });
     default:
       return h(Overview, { state });
   }

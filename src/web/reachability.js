@@ -1,7 +1,7 @@
 // How the node stands towards the outside: its address as others see it, the kind of NAT, whether strangers reach it.
 
 import { h } from "preact";
-import { NONE, plural } from "./format.js";
+import { ago, NONE, plural } from "./format.js";
 import { Badge, fact } from "./parts.js";
 
 /** @typedef {import("../api/types.ts").Stats["nat"]} Nat */
@@ -33,51 +33,59 @@ export function Reachability({ nat: { type, reachable } }) {
 }
 
 /**
- * All that is told of it. What a newer node tells besides is shown as it is.
+ * All that is told of it, with the evidence.
  *
- * @param {Nat} nat
+ * @param {Nat} nat @param {number} now
  * @returns {import("./parts.js").Fact[]}
  */
-export function reachabilityFacts(nat) {
-  const { mode, external_address, votes, type, reachable: _, mapping, ...more } = nat;
+export function reachabilityFacts(nat, now) {
+  const { mode, external_address, type, mapping, read_only, introducers, families } = nat;
   return [
     fact("Reachability", h(Reachability, { nat })),
     fact(
       "Seen by others as",
       external_address === null ? "not known yet" : h("code", null, external_address),
     ),
-    fact("Told by", plural(votes, "peer")),
     fact(
       "NAT",
-      type === "unknown"
-        ? mode === "off" ? "not looked for (NAT=off)" : "not known yet"
-        : typeText(type),
+      type !== "unknown"
+        ? typeText(type)
+        : mode === "off"
+        ? "not looked for (NAT=off)"
+        : "not known yet",
     ),
+    ...families.flatMap((family) => familyFacts(family, families.length > 1, now)),
     fact("Port mapping", mapping === null || mapping === undefined ? "none" : valueText(mapping)),
-    ...Object.entries(more).flatMap(([name, value]) => moreFacts(name, value)),
+    fact("Answers strangers", read_only ? "no: read-only (BEP 43)" : "yes"),
+    fact("Introduced by", introducers === 0 ? "nobody" : plural(introducers, "node")),
   ];
 }
 
-/** @param {string} name @param {unknown} value @returns {import("./parts.js").Fact[]} */
-function moreFacts(name, value) {
-  // A list of members, such as one of each address family: a fact of each.
-  if (Array.isArray(value) && value.some((part) => typeof part === "object" && part !== null)) {
-    return value.map((part, i) => fact(partName(name, part, i), valueText(part)));
-  }
-  return [fact(words(name), valueText(value))];
-}
-
-/** @param {string} name @param {Record<string, unknown>} part @param {number} i */
-function partName(name, part, i) {
-  return name === "families" && typeof part.family === "number"
-    ? `IPv${part.family}`
-    : `${words(name)} ${i + 1}`;
-}
-
-/** @param {string} name */
-function words(name) {
-  const text = name.replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
+/**
+ * What a family's state is known from. Of several families each is named.
+ *
+ * @param {Nat["families"][number]} family @param {boolean} isNamed @param {number} now
+ */
+function familyFacts({ family, external_address, evidence }, isNamed, now) {
+  const name = (/** @type {string} */ text) => isNamed ? `${text}, IPv${family}` : text;
+  const { reason, votes, voters, port_voters, same_port, checked_at, probes, missed } = evidence;
+  return [
+    fact(name("Because"), reason),
+    fact(
+      name("Seen by"),
+      external_address === null
+        ? "nobody yet"
+        : `${votes} of ${
+          plural(voters, "peer")
+        }; of the latest ${port_voters}, ${same_port} see one port`,
+    ),
+    ...checked_at === null ? [] : [
+      fact(
+        name("Checked"),
+        `${ago(Date.parse(checked_at), now)}, ${plural(probes, "probe")}, ${missed} missed`,
+      ),
+    ],
+  ];
 }
 
 /** @param {unknown} value @returns {string} */
@@ -86,7 +94,8 @@ function valueText(value) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "object") return String(value);
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueText).join(", ");
-  return Object.entries(value)
-    .filter(([name, part]) => part !== null && name !== "family")
-    .map(([name, part]) => `${name.replaceAll("_", " ")}: ${valueText(part)}`).join("; ");
+  return Object.entries(value).map(([name, part]) =>
+    `${name.replaceAll("_", " ")} ${valueText(part)}`
+  )
+    .join(", ");
 }

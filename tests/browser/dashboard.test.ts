@@ -52,7 +52,6 @@ async function overview(browser: TestBrowser, api: string): Promise<void> {
   const { page } = visit;
   await page.getByText("Live", { exact: true }).waitFor();
   await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
-  const busy = await busyMeter(page);
   const stats = await json<{ node_id: string; routing_table_size: number; addresses: string[] }>(
     api,
     "/network/stats",
@@ -66,6 +65,8 @@ async function overview(browser: TestBrowser, api: string): Promise<void> {
   });
   assert.ok(await paintedPixels(page) > 500, "the map is empty");
   await page.getByRole("img", { name: /^Traffic\. in: last [\d.]+ k?B\/s/ }).waitFor();
+  const busy = await busyMeter(page);
+  await page.waitForTimeout(5_000);
   console.log(`The overview, live: the page's thread is busy ${await busy()} of the time`);
   assert.ok(
     await page.locator(".latest-card .event").count() > 0,

@@ -10,8 +10,8 @@ import { table } from "../table.js";
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../api/types.ts").Stats} Stats */
 
-/** @param {{ state: NodeState }} props */
-export function Node({ state }) {
+/** @param {{ state: NodeState, now: number }} props */
+export function Node({ state, now }) {
   const { stats } = state;
   if (stats === null) return null;
   const { readiness, storage } = stats;
@@ -79,7 +79,7 @@ export function Node({ state }) {
         Card,
         { title: "Reachability", id: "reach-title" },
         h(Facts, {
-          rows: [...reachabilityFacts(stats.nat), [
+          rows: [...reachabilityFacts(stats.nat, now), [
             "Listens on",
             h("code", null, stats.addresses.join(", ")),
           ]],

@@ -18,6 +18,14 @@ const REFRESH_MS = 3_000;
 /** Pings of this page that are shown. */
 const PINGS = 12;
 
+/** @typedef {{ rtt: number, via: Ping["via"] } | { error: string }} Pinged */
+
+/** How a peer was reached, where it took more than its address. @type {Partial<Record<Ping["via"], string>>} */
+const WAYS = {
+  punched: ", through its NAT, which it opened",
+  relayed: ", by way of another node",
+};
+
 /** What a score is the product of. */
 const PARTS = /** @type {const} */ ([
   ["answers", "Answers", "the share of our latest queries that it answered"],
@@ -32,7 +40,7 @@ export function PeerPage({ state, id, now }) {
   const [error, setError] = useState(
     /** @type {{ text: string, unknown: boolean } | null} */ (null),
   );
-  const [pings, setPings] = useState(/** @type {({ rtt: number } | { error: string })[]} */ ([]));
+  const [pings, setPings] = useState(/** @type {Pinged[]} */ ([]));
   const read = async () => {
     if (!isId(id)) return setError({ text: "An id has 40 hex digits.", unknown: true });
     try {
@@ -46,11 +54,11 @@ export function PeerPage({ state, id, now }) {
   };
   useEvery(read, REFRESH_MS, [id, state.phase]);
   const ping = useAction(async () => {
-    /** @type {{ rtt: number } | { error: string }} */
+    /** @type {Pinged} */
     let outcome;
     try {
       const answer = /** @type {Ping} */ (await json(`/network/ping/${id}`));
-      outcome = { rtt: answer.rtt_ms };
+      outcome = { rtt: answer.rtt_ms, via: answer.via };
     } catch (error) {
       outcome = { error: messageOf(error) };
     }
@@ -223,7 +231,7 @@ export function PeerPage({ state, id, now }) {
   );
 }
 
-/** @param {{ pings: ({ rtt: number } | { error: string })[] }} props */
+/** @param {{ pings: Pinged[] }} props */
 function PingOutcome({ pings }) {
   const last = pings.at(-1);
   const most = Math.max(1, ...pings.map((ping) => "rtt" in ping ? ping.rtt : 0));
@@ -241,7 +249,8 @@ function PingOutcome({ pings }) {
         })
       ),
     ),
-    last !== undefined && ("rtt" in last ? `Answered in ${ms(last.rtt)}` : last.error),
+    last !== undefined &&
+      ("rtt" in last ? `Answered in ${ms(last.rtt)}${WAYS[last.via] ?? ""}` : last.error),
   );
 }
 

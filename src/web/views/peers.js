@@ -33,12 +33,31 @@ export function Peers({ state, now }) {
     filter,
     text,
   ]);
+  const isWhole = filter === "all" && text === "";
   // Said when what is looked for changes, not with each peer that comes or goes.
   const told = useMemo(
-    () => filter === "all" && text === "" ? "" : `${plural(rows.length, "peer")} found`,
+    () => isWhole ? "" : `${plural(rows.length, "peer")} found`,
     [filter, text],
   );
   const columns = useMemo(() => columnsFor(isNarrow, now), [isNarrow, Math.floor(now / 5000)]);
+  // Made anew when what it shows has changed, not with each second's statistics.
+  const list = useMemo(
+    () =>
+      table({
+        caption: "Peers of the routing table",
+        class: "tall",
+        columns,
+        rows,
+        keyOf: (row) => row.node_id,
+        sortedBy: "score",
+        direction: "descending",
+        rowHeight: isNarrow ? 57 : 37,
+        version: rows,
+        pointed,
+        onPoint: (row) => setPointed(row?.node_id ?? null),
+      }),
+    [columns, rows, pointed],
+  );
   if (state.stats === null) return null;
   if (state.hasPeers && state.peers.size === 0) {
     return h(
@@ -68,7 +87,7 @@ export function Peers({ state, now }) {
         note: h(
           "span",
           null,
-          rows.length === state.peers.size
+          isWhole
             ? plural(rows.length, "peer")
             : `${count(rows.length)} of ${plural(state.peers.size, "peer")}`,
         ),
@@ -116,19 +135,7 @@ export function Peers({ state, now }) {
             },
           }, "Show all peers"),
         )
-        : table({
-          caption: "Peers of the routing table",
-          class: "tall",
-          columns,
-          rows,
-          keyOf: (row) => row.node_id,
-          sortedBy: "score",
-          direction: "descending",
-          rowHeight: isNarrow ? 57 : 37,
-          version: rows,
-          pointed,
-          onPoint: (row) => setPointed(row?.node_id ?? null),
-        }),
+        : list,
     ),
   );
 }
