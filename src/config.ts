@@ -62,6 +62,8 @@ export interface Setting {
   /** As it would be written in `.env`; empty for none. */
   readonly default: string;
   readonly meaning: string;
+  /** All that it takes, where that are few words. */
+  readonly choices: readonly string[] | undefined;
 }
 
 /** What loadConfig reads; nothing else is looked at. */
@@ -87,6 +89,8 @@ const MAX_STORAGE_LIMIT = Number.MAX_SAFE_INTEGER;
 const SHORT_TOKEN = 16;
 
 const LOG_LEVELS = ["trace", "debug", "info", "warning", "error"] as const;
+const LOG_FORMATS = ["pretty", "json"] as const;
+const NAT_MODES = ["auto", "off"] as const;
 
 /** A setting's text turned into its value; `accept` yields undefined for text outside `allowed`. */
 function setting<T>(allowed: string, accept: (text: string) => T | undefined) {
@@ -150,11 +154,11 @@ const schema = z.object({
   LOG_LEVEL: oneOf(LOG_LEVELS),
   LOG_FORMAT: setting(
     "pretty, json or nothing",
-    (text) => (["", "pretty", "json"] as const).find((format) => format === text.toLowerCase()),
+    (text) => (["", ...LOG_FORMATS] as const).find((format) => format === text.toLowerCase()),
   ),
   MAX_VALUE_SIZE: wholeNumber(1, MAX_MAX_VALUE_SIZE, " of bytes"),
   STORAGE_LIMIT: wholeNumber(0, MAX_STORAGE_LIMIT, " of bytes"),
-  NAT: oneOf(["auto", "off"]),
+  NAT: oneOf(NAT_MODES),
 }).superRefine((settings, context) => {
   if (settings.MIN_REPLICAS > settings.K_BUCKET_SIZE) {
     context.addIssue({
@@ -210,12 +214,18 @@ const EXPLAINED = {
   NAT: ["--nat", "auto", "auto, off: port mapping, address voting, hole punching"],
 } as const satisfies Record<Name, readonly [flag: string | null, byDefault: string, string]>;
 
+const CHOICES: Partial<Record<Name, readonly string[]>> = {
+  LOG_LEVEL: LOG_LEVELS,
+  LOG_FORMAT: LOG_FORMATS,
+  NAT: NAT_MODES,
+};
+
 const NAMES = Object.keys(EXPLAINED) as Name[];
 
 /** Every variable, in the order of the documentation. */
 export const SETTINGS: readonly Setting[] = Object.freeze(NAMES.map((name) => {
   const [flag, byDefault, meaning] = EXPLAINED[name];
-  return Object.freeze({ name, flag, default: byDefault, meaning });
+  return Object.freeze({ name, flag, default: byDefault, meaning, choices: CHOICES[name] });
 }));
 
 /** Every environment variable the program may read; the compiled program is permitted these alone. */
@@ -498,7 +508,7 @@ function looksLike(name: string, known: string): boolean {
 }
 
 /** Whether `a` becomes `b` within `most` insertions, deletions, substitutions or swaps of neighbours. */
-function withinEdits(a: string, b: string, most: number): boolean {
+export function withinEdits(a: string, b: string, most: number): boolean {
   if (Math.abs(a.length - b.length) > most) return false;
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {

@@ -3,28 +3,28 @@
 import { configure, type LogRecord } from "logtape";
 import type { Config } from "../config.ts";
 import { logsToJournal } from "../runtime/service_manager.ts";
+import { stdout } from "./terminal.ts";
 
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
-  const isTerminal = Deno.stdout.isTerminal();
-  const hasColor = isTerminal && !Deno.noColor;
+  // Asked now: a running node may read no variable.
+  const { isTerminal, hasColor } = stdout;
   const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
     ? jsonLine
     : (record: LogRecord) => prettyLine(record, hasColor);
   const isJournal = logsToJournal();
-  const encoder = new TextEncoder();
-  const stdout = (record: LogRecord) => {
+  const write = (record: LogRecord) => {
     try {
       const priority = isJournal ? `<${PRIORITIES[record.level]}>` : "";
-      Deno.stdout.writeSync(encoder.encode(`${priority}${format(record)}\n`));
+      stdout.write(`${priority}${format(record)}\n`);
     } catch {
       // Whoever read the log has gone; the node has not.
     }
   };
   await configure({
-    sinks: { stdout },
+    sinks: { write },
     loggers: [
-      { category: "dmnode", lowestLevel: logLevel, sinks: ["stdout"] },
-      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stdout"] },
+      { category: "dmnode", lowestLevel: logLevel, sinks: ["write"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["write"] },
     ],
   });
 }

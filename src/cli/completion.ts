@@ -1,0 +1,292 @@
+// `dmnode completion`: scripts that complete the command line in bash, zsh and fish, made from the very definitions
+// that the parser works with.
+
+import type { Argument, Command, Option } from "commander";
+
+/** The shells that there are scripts for. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+export type Shell = typeof SHELLS[number];
+
+/** What may stand in one place. */
+type Values = { readonly choices: readonly string[] } | "files" | "folders" | "anything";
+
+interface CompletedOption {
+  /** As it is written: `-o`, `--output`. */
+  readonly names: readonly string[];
+  readonly description: string;
+  /** Null where it takes no value. */
+  readonly values: Values | null;
+}
+
+/** One command, with its words from the program's name on. */
+interface CompletedCommand {
+  readonly path: readonly string[];
+  readonly description: string;
+  readonly options: readonly CompletedOption[];
+  /** Of the words behind the options, in order. */
+  readonly words: readonly Values[];
+  readonly commands: readonly CompletedCommand[];
+}
+
+/** The script for a shell. */
+export function completionScript(program: Command, shell: Shell): string {
+  const root = describe(program, []);
+  const script = { bash: bashScript, zsh: zshScript, fish: fishScript }[shell];
+  return script(root).trim();
+}
+
+function describe(command: Command, before: readonly string[]): CompletedCommand {
+  const path = [...before, command.name()];
+  const help = command.createHelp();
+  const commands = help.visibleCommands(command);
+  // What `dmnode` alone takes is what its default command takes.
+  const byDefault = before.length === 0
+    ? commands.find((inner) => inner.name() === "start")
+    : undefined;
+  const options = [
+    ...help.visibleOptions(command),
+    ...(byDefault === undefined ? [] : help.visibleOptions(byDefault)),
+  ].map(describeOption);
+  return {
+    path,
+    description: command.description(),
+    options: options.filter(({ names }, i) =>
+      i === options.findIndex((other) => other.names.join() === names.join())
+    ),
+    words: command.name() === "help" && before.length > 0
+      ? [{ choices: [] }]
+      : command.registeredArguments.map(valuesOf),
+    commands: commands.map((inner) => describe(inner, path)),
+  };
+}
+
+function describeOption(option: Option): CompletedOption {
+  // `--allow-net[=LIST]` is known to the parser by this whole text.
+  const names = [option.short, option.long].flatMap((name) => name?.replace(/\[.*$/, "") ?? []);
+  const takesValue = option.required || option.optional;
+  return {
+    names,
+    description: option.description,
+    values: takesValue ? valuesOf(option) : null,
+  };
+}
+
+/** From choices, or from what the value is called: `<file>`, `[file]`, `<dir>`. */
+function valuesOf(place: Option | Argument): Values {
+  if (place.argChoices !== undefined) return { choices: place.argChoices };
+  const called = "flags" in place ? /[<[](.*?)[>\]]/.exec(place.flags)?.[1] ?? "" : place.name();
+  if (/^file\b/.test(called)) return "files";
+  return called === "dir" ? "folders" : "anything";
+}
+
+/** This command and all below it. */
+function all(command: CompletedCommand): CompletedCommand[] {
+  return [command, ...command.commands.flatMap(all)];
+}
+
+// ---- bash
+
+/** Lines of a `case` that finds out where the word is; fish has the same by other words. */
+function bashScript(root: CompletedCommand): string {
+  const words = (list: readonly string[]) => list.join(" ");
+  const reply = (values: Values): string =>
+    values === "anything"
+      ? ":"
+      : values === "files"
+      ? 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))'
+      : values === "folders"
+      ? 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur"))'
+      : `COMPREPLY=($(compgen -W "${words(values.choices)}" -- "$cur"))`;
+  const commands = all(root);
+  const name = ({ path }: CompletedCommand) => path.join(" ");
+  const withValues = commands.flatMap((command) =>
+    command.options.flatMap(({ names, values }) =>
+      values === null ? [] : [{ patterns: names.map((n) => `"${name(command)} ${n}"`), values }]
+    )
+  );
+  return `
+# Completes dmnode's commands, options and their values in bash. From: dmnode completion bash
+_dmnode() {
+  local cur=\${COMP_WORDS[COMP_CWORD]} path=dmnode option= word i
+  local -i place=0
+  COMPREPLY=()
+  # --option=value comes as three words.
+  if [[ $cur == "=" ]]; then cur=; fi
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=\${COMP_WORDS[i]}
+    if [[ $word == "=" ]]; then continue; fi
+    if [[ -n $option ]]; then
+      option=
+      continue
+    fi
+    case "$path $word" in
+${
+    commands.slice(1).map((command) => `      "${name(command)}") path="${name(command)}" ;;`)
+      .join("\n")
+  }
+${
+    withValues.length === 0
+      ? ""
+      : `      ${withValues.flatMap(({ patterns }) => patterns).join(" | ")}) option=$word ;;`
+  }
+      *" -"*) ;;
+      *) place+=1 ;;
+    esac
+  done
+  case "$path $option" in
+${
+    withValues.map(({ patterns, values }) =>
+      `    ${patterns.join(" | ")}) ${reply(values)}; return ;;`
+    ).join("\n")
+  }
+  esac
+  case "$path" in
+${
+    commands.map((command) => {
+      const options = words(command.options.flatMap(({ names }) => names));
+      const below = words(command.commands.map(({ path }) => path.at(-1)!));
+      const places = command.words.map((values, i) => `${i}) ${reply(values)} ;;`);
+      const inner = below === ""
+        ? places
+        : [`0) COMPREPLY=($(compgen -W "${below}" -- "$cur")) ;;`];
+      return `    "${name(command)}")
+      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "${options}" -- "$cur")); return; fi
+      case $place in ${inner.join(" ")} esac
+      ;;`;
+    }).join("\n")
+  }
+  esac
+}
+complete -F _dmnode dmnode`;
+}
+
+// ---- zsh
+
+function zshScript(root: CompletedCommand): string {
+  const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
+  // What ends a description, or begins something in it, for _arguments and _describe.
+  const escaped = (text: string) => text.replace(/[\\[\]:]/g, "\\$&");
+  const action = (values: Values) =>
+    values === "files"
+      ? "_files"
+      : values === "folders"
+      ? "_files -/"
+      : values === "anything"
+      ? " "
+      : `(${values.choices.join(" ")})`;
+  const spec = ({ names, description, values }: CompletedOption) => {
+    const shown = `[${escaped(description)}]`;
+    const value = values === null ? "" : `:value:${action(values)}`;
+    return names.length === 1
+      ? quoted(`${names[0]}${names[0] === "--allow-net" ? "-" : ""}${shown}${value}`)
+      : `'(${names.join(" ")})'{${names.join(",")}}${quoted(shown + value)}`;
+  };
+  const functionOf = ({ path }: CompletedCommand) => `_${path.join("_").replaceAll("-", "_")}`;
+  const body = (command: CompletedCommand): string => {
+    const options = command.options.map(spec);
+    if (command.commands.length === 0) {
+      const words = command.words.map((values, i) => quoted(`${i + 1}::word:${action(values)}`));
+      return `${functionOf(command)}() {
+  _arguments -S : ${[...options, ...words].join(" \\\n    ")}
+}`;
+    }
+    const list = command.commands.map(({ path, description }) =>
+      quoted(`${path.at(-1)}:${escaped(description)}`)
+    );
+    return `${functionOf(command)}() {
+  local curcontext="$curcontext" state line
+  typeset -A opt_args
+  local -a commands
+  commands=(${list.join(" \\\n    ")})
+  _arguments -C -S : ${options.join(" \\\n    ")} \\
+    '1: :->command' '*:: :->rest'
+  case $state in
+    command) _describe -t commands 'command' commands ;;
+    rest)
+      case $words[1] in
+${
+      command.commands.map((inner) => `        ${inner.path.at(-1)}) ${functionOf(inner)} ;;`)
+        .join("\n")
+    }
+      esac
+      ;;
+  esac
+}`;
+  };
+  return `
+#compdef dmnode
+# Completes dmnode's commands, options and their values in zsh. From: dmnode completion zsh
+${all(root).map(body).join("\n\n")}
+
+if [ "$funcstack[1]" = "_dmnode" ]; then _dmnode "$@"; else compdef _dmnode dmnode; fi`;
+}
+
+// ---- fish
+
+function fishScript(root: CompletedCommand): string {
+  const quoted = (text: string) => `'${text.replace(/[\\']/g, "\\$&")}'`;
+  const commands = all(root);
+  const name = ({ path }: CompletedCommand) => path.join(" ");
+  const takers = commands.flatMap((command) =>
+    command.options.flatMap(({ names, values }) =>
+      values === null ? [] : names.map((n) => quoted(`${name(command)} ${n}`))
+    )
+  );
+  const completes = (values: Values) =>
+    values === "files"
+      ? "-rF"
+      : values === "folders"
+      ? "-xa '(__fish_complete_directories)'"
+      : values === "anything"
+      ? "-x"
+      : `-xa ${quoted(values.choices.join(" "))}`;
+  const lines = commands.flatMap((command) => {
+    const at = (place: string) => `complete -c dmnode -n ${quoted(`__dmnode_at ${place}`)}`;
+    const path = name(command);
+    return [
+      ...command.options.map(({ names, description, values }) => {
+        const flags = names.map((n) =>
+          n.startsWith("--") ? `-l ${n.slice(2)}` : `-s ${n.slice(1)}`
+        );
+        const value = values === null ? "" : ` ${completes(values)}`;
+        return `${at(`any ${path}`)} ${flags.join(" ")}${value} -d ${quoted(description)}`;
+      }),
+      ...command.commands.map(({ path: inner, description }) =>
+        `${at(`0 ${path}`)} -xa ${inner.at(-1)} -d ${quoted(description)}`
+      ),
+      ...command.words.map((values, i) =>
+        values === "files"
+          ? `${at(`${i} ${path}`)} -F`
+          : `${at(`${i} ${path}`)} ${completes(values)}`
+      ),
+    ];
+  });
+  return `
+# Completes dmnode's commands, options and their values in fish. From: dmnode completion fish
+# Whether the word to complete belongs to a command: __dmnode_at PLACE dmnode COMMAND..., where PLACE is the number of
+# words before it that are neither commands nor options, or any.
+function __dmnode_at
+    set -l tokens (commandline -opc)
+    set -l path dmnode
+    set -l place 0
+    set -l takes_value 0
+    for word in $tokens[2..-1]
+        if test $takes_value = 1
+            set takes_value 0
+            continue
+        end
+        switch "$path $word"
+            case ${commands.slice(1).map((command) => quoted(name(command))).join(" ")}
+                set path "$path $word"
+            case ${takers.join(" ")}
+                set takes_value 1
+            case '* -*'
+            case '*'
+                set place (math $place + 1)
+        end
+    end
+    test "$path" = "$argv[2..-1]"; and test "$argv[1]" = any -o "$argv[1]" = $place
+end
+complete -c dmnode -f
+${lines.join("\n")}`;
+}
