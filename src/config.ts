@@ -402,7 +402,7 @@ function parseName(text: string): string | undefined {
 }
 
 /** The node that `entry` names, or what is wrong with it. */
-function parseHostPort(entry: string): HostPort | string {
+export function parseHostPort(entry: string): HostPort | string {
   const expected = "expected host:port with a name, an IPv4 address or an [IPv6] address";
   if (Endpoint.parse(unbracket(entry), 0)?.family === 6) {
     return `has no port; expected [${unbracket(entry)}]:port`;

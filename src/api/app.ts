@@ -36,6 +36,7 @@ import {
   bucketDistribution,
   lookupView,
   peerDetailView,
+  pingView,
   publishedView,
   replicasView,
   selectPeers,
@@ -186,16 +187,38 @@ export function createApi(options: ApiOptions): Api {
       const report = await service.ping(id);
       switch (report.outcome) {
         case "pong":
-          return c.json({
-            node_id: report.nodeId,
-            address: report.address,
-            rtt_ms: report.rttMs,
-            health: report.health,
-          }, 200);
+          return c.json(pingView(report), 200);
         case "unknown":
           throw new Problem(404, `No node ${id} was found.`);
         case "timeout":
           throw new Problem(504, `Node ${id} at ${report.address} did not answer.`);
+      }
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/network/ping",
+      summary: "Ping whoever is at an address",
+      request: { query: schemas.PingQuery },
+      responses: {
+        200: answer("It answered", schemas.PingResponse),
+        ...problems(400, 401, 403, 404, 504),
+      },
+    }),
+    async (c) => {
+      const report = await service.pingAddress(c.req.valid("query").address);
+      switch (report.outcome) {
+        case "pong":
+          return c.json(pingView(report), 200);
+        case "no_address":
+          throw new Problem(404, "The name has no address that this node can use.");
+        case "not_allowed":
+          throw new Problem(403, `${report.address} is outside of what --allow-net permits.`);
+        case "timeout":
+          throw new Problem(504, `Nobody answered at ${report.address}.`);
       }
     },
   );

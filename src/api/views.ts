@@ -6,6 +6,7 @@ import type {
   LookupReport,
   PeerDetail,
   PeerReport,
+  PingReport,
   Progress,
   PublishedValue,
   ReplicasReport,
@@ -19,6 +20,7 @@ import {
   type PeerResponse,
   type PeersQuery,
   type PeersResponse,
+  type PingResponse,
   type PublishedResponse,
   type ReplicasResponse,
   type StatsResponse,
@@ -102,6 +104,13 @@ export function peerDetailView(peer: PeerDetail): z.output<typeof PeerResponse> 
     bucket: peer.bucket,
     history: peer.history.map(({ at, what, reason }) => ({ at: timeText(at), what, reason })),
   };
+}
+
+/** Answer to a ping. */
+export function pingView(
+  { nodeId, address, rttMs, health }: Extract<PingReport, { outcome: "pong" }>,
+): z.output<typeof PingResponse> {
+  return { node_id: nodeId, address, rtt_ms: rttMs, health };
 }
 
 /** Answer to a store. */

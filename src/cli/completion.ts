@@ -53,22 +53,21 @@ function describe(command: Command, before: readonly string[]): CompletedCommand
     options: options.filter(({ names }, i) =>
       i === options.findIndex((other) => other.names.join() === names.join())
     ),
-    words: command.name() === "help" && before.length > 0
-      ? [{ choices: [] }]
-      : command.registeredArguments.map(valuesOf),
-    commands: commands.map((inner) => describe(inner, path)),
+    words: command.registeredArguments.map(valuesOf),
+    commands: commands.map((inner) => {
+      const described = describe(inner, path);
+      // Commander's own command: its argument names no choices.
+      if (inner.name() !== "help") return described;
+      return { ...described, words: [{ choices: command.commands.map((other) => other.name()) }] };
+    }),
   };
 }
 
 function describeOption(option: Option): CompletedOption {
-  // `--allow-net[=LIST]` is known to the parser by this whole text.
+  // `--allow-net[=LIST]` is known to the parser by this whole text, and takes no word of its own.
   const names = [option.short, option.long].flatMap((name) => name?.replace(/\[.*$/, "") ?? []);
-  const takesValue = option.required || option.optional;
-  return {
-    names,
-    description: option.description,
-    values: takesValue ? valuesOf(option) : null,
-  };
+  const { description } = option;
+  return { names, description, values: option.required ? valuesOf(option) : null };
 }
 
 /** From choices, or from what the value is called: `<file>`, `[file]`, `<dir>`. */
@@ -84,77 +83,87 @@ function all(command: CompletedCommand): CompletedCommand[] {
   return [command, ...command.commands.flatMap(all)];
 }
 
+/** Options that take one of few values, or a file: wherever a name is met, the same. */
+function optionValues(commands: readonly CompletedCommand[]): Map<string, Values> {
+  const found = new Map<string, Values>();
+  for (const { names, values } of commands.flatMap(({ options }) => options)) {
+    if (values === null || values === "anything") continue;
+    for (const name of names) {
+      const other = found.get(name);
+      if (other !== undefined && JSON.stringify(other) !== JSON.stringify(values)) {
+        throw new Error(`${name} takes other values elsewhere: completions don't tell them apart`);
+      }
+      found.set(name, values);
+    }
+  }
+  return found;
+}
+
 // ---- bash
 
-/** Lines of a `case` that finds out where the word is; fish has the same by other words. */
 function bashScript(root: CompletedCommand): string {
-  const words = (list: readonly string[]) => list.join(" ");
+  const commands = all(root);
   const reply = (values: Values): string =>
     values === "anything"
       ? ":"
-      : values === "files"
-      ? 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))'
-      : values === "folders"
-      ? 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur"))'
-      : `COMPREPLY=($(compgen -W "${words(values.choices)}" -- "$cur"))`;
-  const commands = all(root);
-  const name = ({ path }: CompletedCommand) => path.join(" ");
-  const withValues = commands.flatMap((command) =>
-    command.options.flatMap(({ names, values }) =>
-      values === null ? [] : [{ patterns: names.map((n) => `"${name(command)} ${n}"`), values }]
-    )
-  );
+      : typeof values === "string"
+      ? `compopt -o filenames; COMPREPLY=($(compgen -${values === "files" ? "f" : "d"} -- "$cur"))`
+      : `COMPREPLY=($(compgen -W "${values.choices.join(" ")}" -- "$cur"))`;
+  const at = ({ path, options, commands }: CompletedCommand) =>
+    `    "${path.join(" ")}")
+      commands="${commands.map(({ path }) => path.at(-1)).join(" ")}"
+      options="${options.flatMap(({ names }) => names).join(" ")}"
+      takers="${
+      options.flatMap(({ names, values }) => values === null ? [] : names).join(" ")
+    }" ;;`;
   return `
 # Completes dmnode's commands, options and their values in bash. From: dmnode completion bash
+_dmnode_at() {
+  case $path in
+${commands.map(at).join("\n")}
+  esac
+}
+
 _dmnode() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} path=dmnode option= word i
+  local cur=\${COMP_WORDS[COMP_CWORD]} path=dmnode option= word commands options takers i
   local -i place=0
   COMPREPLY=()
   # --option=value comes as three words.
   if [[ $cur == "=" ]]; then cur=; fi
+  _dmnode_at
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
     if [[ $word == "=" ]]; then continue; fi
     if [[ -n $option ]]; then
       option=
-      continue
+    elif [[ $word == -* ]]; then
+      if [[ " $takers " == *" $word "* ]]; then option=$word; fi
+    elif [[ " $commands " == *" $word "* ]]; then
+      path+=" $word"
+      _dmnode_at
+    else
+      place+=1
     fi
-    case "$path $word" in
-${
-    commands.slice(1).map((command) => `      "${name(command)}") path="${name(command)}" ;;`)
-      .join("\n")
-  }
-${
-    withValues.length === 0
-      ? ""
-      : `      ${withValues.flatMap(({ patterns }) => patterns).join(" | ")}) option=$word ;;`
-  }
-      *" -"*) ;;
-      *) place+=1 ;;
-    esac
   done
-  case "$path $option" in
+  case $option in
 ${
-    withValues.map(({ patterns, values }) =>
-      `    ${patterns.join(" | ")}) ${reply(values)}; return ;;`
-    ).join("\n")
+    [...optionValues(commands)].map(([name, values]) => `    ${name}) ${reply(values)} ;;`).join(
+      "\n",
+    )
   }
   esac
-  case "$path" in
+  if [[ -n $option ]]; then return; fi
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$cur"))
+    return
+  fi
+  case "$path $place" in
 ${
-    commands.map((command) => {
-      const options = words(command.options.flatMap(({ names }) => names));
-      const below = words(command.commands.map(({ path }) => path.at(-1)!));
-      const places = command.words.map((values, i) => `${i}) ${reply(values)} ;;`);
-      const inner = below === ""
-        ? places
-        : [`0) COMPREPLY=($(compgen -W "${below}" -- "$cur")) ;;`];
-      return `    "${name(command)}")
-      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "${options}" -- "$cur")); return; fi
-      case $place in ${inner.join(" ")} esac
-      ;;`;
-    }).join("\n")
+    commands.flatMap(({ path, words }) =>
+      words.map((values, i) => `    "${path.join(" ")} ${i}") ${reply(values)} ;;`)
+    ).join("\n")
   }
+    *" 0") COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
   esac
 }
 complete -F _dmnode dmnode`;
@@ -178,7 +187,7 @@ function zshScript(root: CompletedCommand): string {
     const shown = `[${escaped(description)}]`;
     const value = values === null ? "" : `:value:${action(values)}`;
     return names.length === 1
-      ? quoted(`${names[0]}${names[0] === "--allow-net" ? "-" : ""}${shown}${value}`)
+      ? quoted(`${names[0]}${shown}${value}`)
       : `'(${names.join(" ")})'{${names.join(",")}}${quoted(shown + value)}`;
   };
   const functionOf = ({ path }: CompletedCommand) => `_${path.join("_").replaceAll("-", "_")}`;

@@ -19,6 +19,7 @@ const READS: [method: string, path: string][] = [
 /** Requests that change something or send packets. */
 const SENDS: [method: string, path: string][] = [
   ["GET", `/network/ping/${PEER_A}`],
+  ["GET", "/network/ping?address=127.0.0.1:1"],
   ["GET", `/network/find/${PEER_A}`],
   ["HEAD", `/network/find/${PEER_A}`],
   ["POST", "/network/store"],

@@ -1,7 +1,9 @@
 // A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
 
 import { createHash } from "node:crypto";
+import type { HostPort } from "../../src/config.ts";
 import type {
+  AddressPingReport,
   FetchedValue,
   FetchOutcome,
   LookupReport,
@@ -148,6 +150,16 @@ export class FakeService implements NodeService {
     return Promise.resolve(
       id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
     );
+  }
+
+  pingAddress({ host, port }: HostPort): Promise<AddressPingReport> {
+    const address = `${host}:${port}`;
+    this.#asked("pingAddress", address);
+    if (host === "nowhere.example") return Promise.resolve({ outcome: "no_address" });
+    if (host === "192.0.2.1") return Promise.resolve({ outcome: "not_allowed", address });
+    if (host === "192.0.2.2") return Promise.resolve({ outcome: "timeout", address });
+    const { health } = this.peerList[0];
+    return Promise.resolve({ outcome: "pong", nodeId: PEER_A, address, rttMs: 12.4, health });
   }
 
   find(target: string): Promise<LookupReport> {
