@@ -51,6 +51,7 @@ export type Query = Readonly<Record<string, string | number | boolean | undefine
 export class Api {
   /** Without a slash at its end. */
   readonly url: string;
+  /** What the node may ask for. */
   readonly token: string | undefined;
   /** Where the token was found. */
   readonly #tokenSource: string;
@@ -78,11 +79,6 @@ export class Api {
       value === undefined ? [] : [[name, String(value)]]
     );
     return `${this.url}${path}${given.length === 0 ? "" : `?${new URLSearchParams(given)}`}`;
-  }
-
-  /** The headers that say who asks. */
-  get credentials(): Record<string, string> {
-    return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
   }
 
   /**
@@ -121,13 +117,16 @@ export class Api {
     { body, headers, signal }: RequestOptions,
     read: (response: Response) => Promise<T>,
   ): Promise<T> {
-    const watchdog = new Watchdog(`${this.url}/healthz`, this.#silentMs);
+    const watchdog = this.watchdog();
     const signals = signal === undefined ? [watchdog.signal] : [watchdog.signal, signal];
     try {
       const response = await this.#fetch(url, {
         method,
         body,
-        headers: { ...headers, ...this.credentials },
+        headers: {
+          ...headers,
+          ...(this.token === undefined ? {} : { authorization: `Bearer ${this.token}` }),
+        },
         signal: AbortSignal.any(signals),
       });
       if (!response.ok) throw await this.#refusal(response);
@@ -139,6 +138,11 @@ export class Api {
     } finally {
       watchdog.stop();
     }
+  }
+
+  /** Watches over a connection, until it is stopped. */
+  watchdog(): Watchdog {
+    return new Watchdog(`${this.url}/healthz`, this.#silentMs);
   }
 
   async #fetch(url: string, init: RequestInit): Promise<Response> {
@@ -212,7 +216,7 @@ function connectionFailure(error: unknown): string {
 }
 
 /** Gives a node up that is silent: after half of the time it is asked for its health, and has the other half for that. */
-class Watchdog {
+export class Watchdog {
   readonly #controller = new AbortController();
   readonly #url: string;
   readonly #silentMs: number;
@@ -226,6 +230,12 @@ class Watchdog {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** The node has said something. */
+  heard(): void {
+    clearTimeout(this.#timer);
+    this.#arm();
   }
 
   stop(): void {

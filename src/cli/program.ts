@@ -424,6 +424,22 @@ Examples:
   dmnode stats --json | jq .traffic.in`,
     )
     .action(network.stats);
+
+  command("watch", "watch the node live on a terminal, or print its events")
+    .option("--types <list>", "only these events, such as peer.*,data.publish,lookup")
+    .option("--since <id>", "first those after this one, with --json", integer(1, MAX_SEQ))
+    .addHelpText(
+      "after",
+      `
+On a terminal, q or Ctrl-C ends it. With --json, or where standard output is no terminal, each event is a line of JSON;
+docs/api.md lists them. Where the node is started again, it connects again.
+
+Examples:
+  dmnode watch
+  dmnode watch --types 'peer.*'
+  dmnode watch --types data.publish,data.fetch --json | jq -r .data.hash`,
+    )
+    .action(async (flags) => (await import("./watch.ts")).watch(flags));
 }
 
 const START_HELP = `

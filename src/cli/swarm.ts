@@ -34,12 +34,10 @@ export async function swarm(
   const byDefault = Math.min(navigator.hardwareConcurrency, Math.ceil(nodes / NODES_PER_THREAD));
   const swarm = new ThreadedSwarm({ nodes, threads: threads ?? byDefault, settings });
   const bar = new ProgressBar("things", !json);
-  let isMeasured = false;
   try {
     await interruptible(async (signal) => {
       const plan = { stores, restSeconds: rest, isQuiet: json === true };
       const report = await measure(swarm, bar, plan, signal);
-      isMeasured = true;
       if (json) printJson(report);
       if (exit || json) {
         const { count, found } = report.fetch;
@@ -50,8 +48,8 @@ export async function swarm(
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
     });
   } catch (error) {
-    // What stays up has no other end.
-    if (!(error instanceof Interrupted && isMeasured)) throw error;
+    // Without a report that is waited for, this is its end.
+    if (!(error instanceof Interrupted) || exit || json) throw error;
   } finally {
     bar.clear();
     await swarm.close();

@@ -23,17 +23,14 @@ export interface RunOptions {
   readonly stdin?: Uint8Array<ArrayBuffer>;
 }
 
-/** The program, not started yet. */
-export function command(
-  args: readonly string[],
-  { env = {}, cwd }: RunOptions,
-  stdin: "piped" | "null",
-) {
+/** How the program is started. */
+export function command(args: readonly string[], { env = {}, cwd }: RunOptions) {
   const executable = Deno.env.get("DMNODE");
-  const [program, before] = executable
+  const [path, before] = executable
     ? [executable, []]
     : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
-  return new Deno.Command(program, {
+  return {
+    path,
     args: [...before, ...args],
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
@@ -44,10 +41,17 @@ export function command(
       ...env,
     },
     cwd,
-    stdin,
-    stdout: "piped",
-    stderr: "piped",
-  });
+  };
+}
+
+/** Starts the program, with pipes instead of a terminal. */
+export function spawn(
+  args: readonly string[],
+  options: RunOptions = {},
+  stdin: "piped" | "null" = "null",
+): Deno.ChildProcess {
+  const { path, ...rest } = command(args, options);
+  return new Deno.Command(path, { ...rest, stdin, stdout: "piped", stderr: "piped" }).spawn();
 }
 
 function denoVariables(): Record<string, string> {
@@ -60,7 +64,7 @@ function denoVariables(): Record<string, string> {
 
 /** Runs the program to its end. */
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  const child = command(args, options, options.stdin ? "piped" : "null").spawn();
+  const child = spawn(args, options, options.stdin ? "piped" : "null");
   if (options.stdin !== undefined) {
     const writer = child.stdin.getWriter();
     await writer.write(options.stdin);
@@ -81,7 +85,7 @@ export class NodeProcess {
 
   constructor(args: readonly string[], options: RunOptions = {}) {
     const env = { LOG_FORMAT: "json", ...options.env };
-    this.#child = command(args, { ...options, env }, "null").spawn();
+    this.#child = spawn(args, { ...options, env });
     this.#reading = this.#read();
     this.#stderr = new Response(this.#child.stderr).text();
   }
