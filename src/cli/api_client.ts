@@ -35,7 +35,7 @@ export class Refused extends UserError {
     readonly status: number,
     readonly members: Readonly<Record<string, unknown>>,
   ) {
-    super(message);
+    super(message, status === 400);
   }
 }
 
@@ -171,7 +171,9 @@ export class Api {
         `what answers at ${this.url} is no dmnode (HTTP ${status}): name the node's API with --api`,
       );
     }
-    const detail = printable(String(problem.detail ?? problem.title)).replace(/\.$/, "");
+    // A sentence of the API as part of one of ours.
+    const detail = printable(String(problem.detail ?? problem.title)).replace(/\.$/, "")
+      .replace(/^query parameter /, "").replace(/^[A-Z](?=[a-z ])/, (c) => c.toLowerCase());
     const told = (message: string) => new Refused(message, status, problem);
     if (status === 401) {
       return told(
@@ -212,7 +214,7 @@ function urlOf(
 
 /** The system's own words, which Deno puts at the end of a chain. */
 function connectionFailure(error: unknown): string {
-  return reason(error).replace(/^.*: (?=[^:]+$)/, "").replace(/ \(os error \d+\)/, "");
+  return reason(error).replace(/^.*: (?=[^:]+$)/, "");
 }
 
 /** Gives a node up that is silent: after half of the time it is asked for its health, and has the other half for that. */

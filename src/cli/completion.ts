@@ -194,7 +194,10 @@ function zshScript(root: CompletedCommand): string {
   const body = (command: CompletedCommand): string => {
     const options = command.options.map(spec);
     if (command.commands.length === 0) {
-      const words = command.words.map((values, i) => quoted(`${i + 1}::word:${action(values)}`));
+      // With one for a word that may be anything, zsh lists options and inserts none.
+      const words = command.words.flatMap((values, i) =>
+        values === "anything" ? [] : [quoted(`${i + 1}::word:${action(values)}`)]
+      );
       return `${functionOf(command)}() {
   _arguments -S : ${[...options, ...words].join(" \\\n    ")}
 }`;

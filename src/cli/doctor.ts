@@ -181,7 +181,8 @@ const VERDICT_CELLS = 8;
 
 function printFinding({ check, verdict, found, advice }: Finding): void {
   // What a node reports may come from strangers, such as the addresses that they tell.
-  const text = printable(`${check}: ${found}${advice === null ? "" : `. ${advice}`}`);
+  const todo = advice === null ? "" : `. ${advice[0].toUpperCase()}${advice.slice(1)}`;
+  const text = printable(`${check}: ${found}${todo}`);
   const width = stdout.columns === null ? Infinity : stdout.columns - VERDICT_CELLS;
   const [first, ...more] = wrapped(text, width);
   const mark = stdout.paint(STYLES[verdict], verdict);

@@ -29,5 +29,6 @@ export class Interrupted extends Error {
 export function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error).split("\n")[0];
   if (error.message === "fetch failed" && error.cause !== undefined) return reason(error.cause);
-  return error.message.split("\n")[0];
+  // What Deno adds says nothing to a user: ": stat 'name'" with the name that is told anyway, and the system's number.
+  return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+ '.*')?/, "");
 }

@@ -39,7 +39,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
       : { allowNet: undefined, rest: [...args] };
     const dmnode = createProgram(allowNet);
     checkCommand(dmnode, rest);
-    await dmnode.parseAsync(rest, { from: "user" });
+    await dmnode.parseAsync(withHelpOption(rest), { from: "user" });
     return DONE;
   } catch (error) {
     if (error instanceof OutputClosed) return DONE;
@@ -74,13 +74,26 @@ function namedCommand(dmnode: Command, args: readonly string[]): string[] {
   return path;
 }
 
-/** With a default command, commander would take an unknown one for that command's argument. */
-function checkCommand(dmnode: Command, [first]: readonly string[]): void {
-  const names = [...dmnode.commands.map((command) => command.name()), "help"];
-  if (first === undefined || first.startsWith("-") || names.includes(first)) return;
-  const meant = names.find((name) => withinEdits(first, name, name.length > 4 ? 2 : 1));
+/** With a default command, commander would take an unknown one for that command's argument, as for that of `help`. */
+function checkCommand(command: Command, [first, ...rest]: readonly string[]): void {
+  const isRoot = command.parent === null;
+  const names = [...command.commands.map((inner) => inner.name()), ...(isRoot ? ["help"] : [])];
+  if (first === undefined || first.startsWith("-") || command.commands.length === 0) return;
+  const inner = command.commands.find((candidate) => candidate.name() === first);
+  if (inner !== undefined) return checkCommand(inner, rest);
+  if (names.includes(first)) return checkCommand(command, rest);
+  const meant =
+    [1, 2].flatMap((edits) =>
+      names.filter((name) => name.length > 2 * edits && withinEdits(first, name, edits))
+    )[0];
   const suggestion = meant === undefined ? "" : `: did you mean ${meant}?`;
   throw new UserError(`there is no command ${JSON.stringify(first)}${suggestion}`, true);
+}
+
+/** `help put` as `put --help`: commander's own `help` knows no commands of commands, nor itself. */
+function withHelpOption(args: readonly string[]): string[] {
+  if (args[0] !== "help") return [...args];
+  return [...args.slice(1).filter((arg) => arg !== "help"), "--help"];
 }
 
 /**
@@ -138,7 +151,7 @@ export function createProgram(allowNet?: true | string): Command {
   dmnode.commandsGroup("Trials:");
   addSimCommand(dmnode);
   addSwarmCommand(dmnode);
-  dmnode.commandsGroup("Others:");
+  dmnode.commandsGroup("Others:").helpCommand("help [command]", "show the help of a command");
   dmnode.command("completion")
     .description("print a script that completes dmnode's commands, options and their values")
     .addArgument(dmnode.createArgument("<shell>", "the shell it is for").choices(SHELLS))

@@ -55,6 +55,7 @@ export async function put(file: string, flags: PutFlags): Promise<void> {
     throw new UserError("--if-seq takes a --key: other values have no versions", true);
   }
   const api = new Api(flags);
+  if (file === "") throw new UserError("the file's name is empty", true);
   const { stream, size } = file === "-" ? standardInput() : await openFile(file);
   const stored = await interruptible((signal) => store(api, stream, size, flags, signal));
   if (flags.json) return printJson(stored);
