@@ -44,9 +44,8 @@ export async function listen(
   let wasOpen = false;
   try {
     await new Promise<void>((resolve, reject) => {
-      const abort = ({ reason }: AbortSignal) => () => reject(reason);
-      signal.addEventListener("abort", abort(signal));
-      watchdog.signal.addEventListener("abort", abort(watchdog.signal));
+      const either = AbortSignal.any([signal, watchdog.signal]);
+      either.addEventListener("abort", () => reject(either.reason));
       socket.onopen = () => {
         wasOpen = true;
         watchdog.heard();

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import xterm from "@xterm/headless";
 import { command, type RunOptions } from "./program.ts";
 
@@ -61,6 +62,11 @@ export class TestTerminal {
       { length: this.#emulator.rows },
       (_, i) => active.getLine(active.viewportY + i)?.translateToString(true).trimEnd() ?? "",
     );
+  }
+
+  /** All that was written, without colors. */
+  get plain(): string {
+    return stripVTControlCharacters(this.raw);
   }
 
   get text(): string {
