@@ -1,17 +1,21 @@
 // The node under load: dmnode's own node without API and disk, its table filled by a swarm, its items put by another
 // node.
 //
-// deno run --allow-net node_server.ts HOST
-// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. Prints one line, {"port": N, "host": ADDRESS, "item": HEX40}, when
-// it is ready: the address is where it is bound, which may be ::, the item one that it holds.
+// deno run --allow-net node_server.ts HOST [api]
+// HOST is 127.0.0.1, or 0.0.0.0 for all addresses; with `api` it serves that too. Prints one line,
+// {"port": N, "host": ADDRESS, "item": HEX40, "api": N}, when it is ready: the address is where it is bound, which may be
+// ::, the item one that it holds.
 
+import { createApi } from "../src/api/app.ts";
+import { serveApi } from "../src/api/server.ts";
+import { loadConfig } from "../src/config.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
 import { Swarm } from "./swarm.ts";
 
 const SWARM_PORT = 6881;
 
-const p2pHost = Deno.args[0];
+const [p2pHost] = Deno.args;
 const swarm = new Swarm(SWARM_PORT);
 const node = await LocalNode.start({
   p2pHost,
@@ -38,7 +42,13 @@ if (length !== swarm.ids.length) {
 const item = await putItems(exchange);
 await swarm[Symbol.asyncDispose]();
 const host = node.address.slice(0, node.address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
-console.log(JSON.stringify({ port: node.port, host, item: item.toString() }));
+const api = Deno.args.includes("api")
+  ? serveApi(createApi({ service: node, config: loadConfig({ env: {} }) }), {
+    hostname: "127.0.0.1",
+    port: 0,
+  }).port
+  : undefined;
+console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }));
 
 /** Sends the node one query and waits for the reply. */
 async function exchange(query: Uint8Array): Promise<Uint8Array> {

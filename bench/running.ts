@@ -48,6 +48,8 @@ export interface Server {
   readonly item: string;
   /** KRPC where it is not given. */
   readonly protocol?: "dht-rpc";
+  /** The port of its API, where it was told to serve that. */
+  readonly api?: number;
   /** How the npm peer's program tells where it is. */
   readonly nodes?: readonly { address: string }[];
 }
@@ -68,14 +70,17 @@ export async function succeeds(program: string, args: string[]): Promise<boolean
   }
 }
 
-/** Builds the load generator, or tells why that is not possible. */
-export async function buildGenerator(directory: string): Promise<string | { skipped: string }> {
+/** Builds a load generator, or tells why that is not possible. */
+export async function buildGenerator(
+  directory: string,
+  name = "krpc_load",
+): Promise<string | { skipped: string }> {
   if (Deno.build.os !== "linux") return { skipped: "the load generator is for Linux" };
   if (navigator.hardwareConcurrency < 2) {
     return { skipped: "it takes two cores, one for the server and one for the load generator" };
   }
-  const output = `${directory}/krpc_load`;
-  const args = ["-O2", "-o", output, here("load/krpc_load.c")];
+  const output = `${directory}/${name}`;
+  const args = ["-O2", "-o", output, here(`load/${name}.c`)];
   try {
     const { success, stderr } = await new Deno.Command("cc", { args }).output();
     if (!success) throw new Error(new TextDecoder().decode(stderr));
@@ -126,7 +131,7 @@ export class Running implements AsyncDisposable {
 
   /** Starts a server and waits for the line that says it is ready. `request` goes to its standard input. */
   async start(program: string, args: string[], request = ""): Promise<Server> {
-    const process = this.#command(0, program, args, "piped").spawn();
+    const process = this.command(0, program, args, "piped").spawn();
     this.#processes.push(process);
     // Left open: a program that is driven through it ends with it.
     await process.stdin.getWriter().write(new TextEncoder().encode(request));
@@ -167,7 +172,7 @@ export class Running implements AsyncDisposable {
   async #sample({ process, port }: Server, query: Query, more: string[]): Promise<Sample> {
     const { seconds, window } = this.options;
     const before = await cpuSeconds(process);
-    const { success, stdout } = await this.#command(1, this.generator, [
+    const { success, stdout } = await this.command(1, this.generator, [
       ...["--port", `${port}`, "--query", query, "--window", `${window}`],
       ...["--seconds", `${seconds}`, "--warmup", `${WARM_UP_SECONDS}`],
       ...more,
@@ -180,7 +185,8 @@ export class Running implements AsyncDisposable {
     return { ...load, cpuMicros };
   }
 
-  #command(core: 0 | 1, program: string, args: string[], stdin?: "piped"): Deno.Command {
+  /** A program on one of the two cores. */
+  command(core: 0 | 1, program: string, args: string[], stdin?: "piped"): Deno.Command {
     const pinned = this.cores && ["-c", `${this.cores[core]}`, program, ...args];
     return new Deno.Command(pinned ? "taskset" : program, {
       args: pinned ?? args,
@@ -192,7 +198,7 @@ export class Running implements AsyncDisposable {
 }
 
 /** Processor time that a process has used. */
-async function cpuSeconds({ pid }: Deno.ChildProcess): Promise<number> {
+export async function cpuSeconds({ pid }: Deno.ChildProcess): Promise<number> {
   const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
   // Fields 14 and 15, counted from the end of the name, which may hold spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

@@ -15,10 +15,15 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** The addresses whose first `prefix` bits are those of `address`. */
+export interface AddressRange {
+  readonly kind: "cidr";
+  readonly address: Endpoint;
+  readonly prefix: number;
+}
+
 /** One entry of `--allow-net=…`. A name stands for whatever it resolves to. */
-export type NetEntry =
-  | { readonly kind: "cidr"; readonly address: Endpoint; readonly prefix: number }
-  | { readonly kind: "host"; readonly name: string };
+export type NetEntry = AddressRange | { readonly kind: "host"; readonly name: string };
 
 /** Whom the node may exchange packets with. */
 export type NetScope =
@@ -42,6 +47,17 @@ export interface Config {
   readonly apiPort: number;
   /** Null where no token is asked for. */
   readonly apiToken: string | null;
+  /** Whether what only reads needs no token on an address that others reach; on loopback it never does. */
+  readonly apiOpenReads: boolean;
+  /** Names beside its own under which browsers and proxies may ask for the API, in lower case. */
+  readonly apiAllowedHosts: readonly string[];
+  /** Requests a second that one client may send, those among them that send packets; 0: any number. */
+  readonly apiRateLimit: number;
+  readonly apiSendRateLimit: number;
+  /** Connections to the API at a time. */
+  readonly apiMaxConnections: number;
+  /** Whose X-Forwarded-For tells the client's address. */
+  readonly apiTrustedProxies: readonly AddressRange[];
   readonly dataDir: string;
   readonly logLevel: "trace" | "debug" | "info" | "warning" | "error";
   /** Null: pretty on a terminal, json otherwise. */
@@ -75,6 +91,8 @@ export interface ConfigSources {
   readonly envFile?: string;
   /** How messages call that file. */
   readonly envFileName?: string;
+  /** Reads the file that API_TOKEN_FILE names; throws where it can't. */
+  readonly readFile?: (path: string) => string;
 }
 
 // Buckets beyond this make one find_node reply a table dump; Kademlia's own k is 20.
@@ -87,6 +105,10 @@ const MAX_MAX_VALUE_SIZE = 256 * 1024 * 1024;
 const MAX_STORAGE_LIMIT = Number.MAX_SAFE_INTEGER;
 // Shorter tokens on a reachable address can be guessed within days.
 const SHORT_TOKEN = 16;
+// More than one machine answers; it only keeps what is typed wrong from meaning no limit.
+const MAX_RATE = 1_000_000;
+// Each takes up to three file descriptors; systems give a process some tens of thousands.
+const MAX_CONNECTIONS = 20_000;
 
 const LOG_LEVELS = ["trace", "debug", "info", "warning", "error"] as const;
 const LOG_FORMATS = ["pretty", "json"] as const;
@@ -118,21 +140,36 @@ function oneOf<const T extends string>(choices: readonly T[]) {
   );
 }
 
+/** A path; the empty text is `empty`. */
+function filePath(empty?: string) {
+  return setting("a path without control characters", (text) => {
+    if (text === "") return empty;
+    return /\p{Cc}/u.test(text) ? undefined : text;
+  });
+}
+
+/** Entries that are apart by commas; `parse` yields what is wrong with one as text. */
+function entries<T extends object>(parse: (entry: string) => T | string) {
+  return z.string().transform((text, context): T[] => {
+    const parsed: T[] = [];
+    for (const entry of list(text)) {
+      const result = parse(entry);
+      if (typeof result === "string") {
+        context.addIssue({ code: "custom", message: `${quote(entry)} ${result}` });
+        return z.NEVER;
+      }
+      parsed.push(result);
+    }
+    return parsed;
+  });
+}
+
 const schema = z.object({
   P2P_PORT: wholeNumber(0, 65535),
   P2P_HOST: setting("an IPv4 or IPv6 address", parseAddress),
-  BOOTSTRAP_NODES: z.string().transform((text, context): HostPort[] => {
-    const nodes = new Map<string, HostPort>();
-    for (const entry of list(text)) {
-      const node = parseHostPort(entry);
-      if (typeof node === "string") {
-        context.addIssue({ code: "custom", message: `${quote(entry)} ${node}` });
-        return z.NEVER;
-      }
-      nodes.set(`${node.host} ${node.port}`, node);
-    }
-    return [...nodes.values()];
-  }),
+  BOOTSTRAP_NODES: entries(parseHostPort).transform((nodes) => [
+    ...new Map(nodes.map((node) => [`${node.host} ${node.port}`, node])).values(),
+  ]),
   K_BUCKET_SIZE: wholeNumber(1, MAX_BUCKET_SIZE),
   MIN_REPLICAS: wholeNumber(1, MAX_BUCKET_SIZE),
   ALPHA: wholeNumber(1, MAX_ALPHA),
@@ -147,10 +184,22 @@ const schema = z.object({
     "at most 1024 visible ASCII characters without spaces",
     (text) => /^[!-~]{0,1024}$/.test(text) ? text : undefined,
   ),
-  DATA_DIR: setting(
-    "a path without control characters",
-    (text) => text !== "" && !/\p{Cc}/u.test(text) ? text : undefined,
-  ),
+  API_TOKEN_FILE: filePath(""),
+  API_OPEN_READS: oneOf(["true", "false"]),
+  API_ALLOWED_HOSTS: entries((entry) => {
+    const name = parseName(entry) ?? parseAddress(entry);
+    return name === undefined
+      ? "is none; expected host names or addresses without ports"
+      : { name };
+  }),
+  API_TRUSTED_PROXIES: entries((entry) => {
+    const range = parseRange(entry);
+    return typeof range === "string" ? `${range}; expected addresses or CIDRs` : range;
+  }),
+  API_RATE_LIMIT: wholeNumber(0, MAX_RATE),
+  API_SEND_RATE_LIMIT: wholeNumber(0, MAX_RATE),
+  API_MAX_CONNECTIONS: wholeNumber(1, MAX_CONNECTIONS),
+  DATA_DIR: filePath(),
   LOG_LEVEL: oneOf(LOG_LEVELS),
   LOG_FORMAT: setting(
     "pretty, json or nothing",
@@ -206,6 +255,21 @@ const EXPLAINED = {
   ],
   API_PORT: ["--api-port", "8080", "HTTP port (0: any free port)"],
   API_TOKEN: [null, "", "bearer token asked of every request that changes or sends anything"],
+  API_TOKEN_FILE: [null, "", "file whose first line is the API_TOKEN"],
+  API_OPEN_READS: [
+    null,
+    "false",
+    "true: with API_HOST not loopback, what only reads needs no token (false or true)",
+  ],
+  API_ALLOWED_HOSTS: [null, "", "comma-separated names by which proxies and browsers may ask"],
+  API_TRUSTED_PROXIES: [null, "", "comma-separated addresses or CIDRs of trusted reverse proxies"],
+  API_RATE_LIMIT: [null, "200", "requests a second of one client (0: any number)"],
+  API_SEND_RATE_LIMIT: [
+    null,
+    "50",
+    "those among them that send packets: store, fetch, find, ping (0: any number)",
+  ],
+  API_MAX_CONNECTIONS: [null, "1000", "connections to the API at a time (1 to 20000)"],
   DATA_DIR: ["--data-dir", "./data", "identity, routing table, values; created 0700"],
   LOG_LEVEL: ["--log-level", "info", "trace, debug, info, warning, error"],
   LOG_FORMAT: ["--log-format", "", "pretty or json; empty: pretty on a terminal, json otherwise"],
@@ -268,6 +332,16 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     );
   }
 
+  const tokenFile = given.get("API_TOKEN_FILE")!;
+  if (tokenFile.text.trim() !== "") {
+    if (given.get("API_TOKEN")!.text.trim() !== "") {
+      throw new ConfigError(
+        refusal("API_TOKEN_FILE", tokenFile, "expected no API_TOKEN beside it; give one of them"),
+      );
+    }
+    given.set("API_TOKEN", readToken(tokenFile, sources.readFile));
+  }
+
   const parsed = schema.safeParse(
     Object.fromEntries([...given].map(([name, { text }]) => [name, text])),
   );
@@ -295,6 +369,12 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     apiHost: s.API_HOST,
     apiPort: s.API_PORT,
     apiToken: s.API_TOKEN === "" ? null : s.API_TOKEN,
+    apiOpenReads: s.API_OPEN_READS === "true",
+    apiAllowedHosts: s.API_ALLOWED_HOSTS.map(({ name }) => name),
+    apiRateLimit: s.API_RATE_LIMIT,
+    apiSendRateLimit: s.API_SEND_RATE_LIMIT,
+    apiMaxConnections: s.API_MAX_CONNECTIONS,
+    apiTrustedProxies: s.API_TRUSTED_PROXIES,
     dataDir: s.DATA_DIR,
     logLevel: s.LOG_LEVEL,
     logFormat: s.LOG_FORMAT === "" ? null : s.LOG_FORMAT,
@@ -304,6 +384,26 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     allowNet: parseAllowNet(flags.allowNet),
     warnings,
   });
+}
+
+/** The token in the file that API_TOKEN_FILE names: its first line, so that an editor's last newline does not count. */
+function readToken(file: Given, readFile: ConfigSources["readFile"]): Given {
+  const path = file.text.trim();
+  let text: string | undefined;
+  try {
+    text = readFile?.(path);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+    throw new ConfigError(
+      refusal("API_TOKEN_FILE", file, `expected a file that can be read: ${reason}`),
+    );
+  }
+  const token = text?.split(/\r?\n/)[0].trim() ?? "";
+  // Else an empty secret would leave the API open.
+  if (token === "") {
+    throw new ConfigError(refusal("API_TOKEN_FILE", file, "expected a token in its first line"));
+  }
+  return { text: token, source: `in ${path}` };
 }
 
 /**
@@ -327,10 +427,7 @@ export function parseAllowNet(value: unknown): NetScope {
 }
 
 /** Whether `endpoint`'s address lies in the range; ports don't matter. */
-export function cidrIncludes(
-  cidr: Extract<NetEntry, { kind: "cidr" }>,
-  endpoint: Endpoint,
-): boolean {
+export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
   const { address, prefix } = cidr;
   return address.family === endpoint.family &&
     sameBits(address.a, endpoint.a, prefix) &&
@@ -418,23 +515,25 @@ export function parseHostPort(entry: string): HostPort | string {
 }
 
 function parseNetEntry(entry: string): NetEntry {
-  const fail = (reason: string) =>
-    new ConfigError(
-      `--allow-net: ${quote(entry)} ${reason}; expected a CIDR such as 10.0.0.0/8, ` +
-        "an IP address or a host name, without a port",
-    );
+  const range = parseRange(entry);
+  if (typeof range !== "string") return range;
+  const name = entry.includes("/") ? undefined : parseName(entry);
+  if (name !== undefined) return { kind: "host", name };
+  const reason = entry.includes("/") ? range : "is no address or host name";
+  throw new ConfigError(
+    `--allow-net: ${quote(entry)} ${reason}; expected a CIDR such as 10.0.0.0/8, ` +
+      "an IP address or a host name, without a port",
+  );
+}
+
+/** The addresses of a CIDR or the one that is given alone, or what is wrong with it. */
+function parseRange(entry: string): AddressRange | string {
   const slash = entry.indexOf("/");
   const hostText = slash < 0 ? entry : entry.slice(0, slash);
   const address = parseAddress(hostText) === undefined
     ? undefined
     : Endpoint.parse(unbracket(hostText), 0);
-  if (address === undefined) {
-    const name = slash < 0 ? parseName(entry) : undefined;
-    if (name === undefined) {
-      throw fail(slash < 0 ? "is no address or host name" : "is no CIDR: bad address");
-    }
-    return { kind: "host", name };
-  }
+  if (address === undefined) return slash < 0 ? "is no address" : "is no CIDR: bad address";
   const bits = address.family === 4 ? 32 : 128;
   if (slash < 0) return { kind: "cidr", address, prefix: bits };
   const prefixText = entry.slice(slash + 1);
@@ -442,7 +541,7 @@ function parseNetEntry(entry: string): NetEntry {
   const max = mapped ? 128 : bits, min = mapped ? 96 : 0;
   const prefix = /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : NaN;
   if (!(prefix >= min && prefix <= max)) {
-    throw fail(`is no CIDR: the prefix length must be ${min} to ${max}`);
+    return `is no CIDR: the prefix length must be ${min} to ${max}`;
   }
   return { kind: "cidr", address, prefix: prefix - min };
 }

@@ -40,6 +40,12 @@ Deno.test("without any source the defaults of the contract hold", () => {
     apiHost: "127.0.0.1",
     apiPort: 8080,
     apiToken: null,
+    apiOpenReads: false,
+    apiAllowedHosts: [],
+    apiRateLimit: 200,
+    apiSendRateLimit: 50,
+    apiMaxConnections: 1000,
+    apiTrustedProxies: [],
     dataDir: "./data",
     logLevel: "info",
     logFormat: null,
@@ -153,6 +159,13 @@ const BAD: Record<string, string[]> = {
   API_HOST: ["-x", "a_b!", "127.0.0.1:8080", "http://localhost", "256.1.1.1", "x".repeat(64)],
   API_PORT: ["65536", "http"],
   API_TOKEN: ["two words", "naïve", "a\tb", "x".repeat(1025)],
+  API_TOKEN_FILE: ["a\0b"],
+  API_OPEN_READS: ["yes", "1", "on"],
+  API_ALLOWED_HOSTS: ["*", "a:1", "http://a", "a b", "a,-"],
+  API_TRUSTED_PROXIES: ["proxy.example", "10.0.0.0/33", "*", "127.0.0.1:80", "::/129"],
+  API_RATE_LIMIT: ["-1", "1000001", "many", "0.5"],
+  API_SEND_RATE_LIMIT: ["-1", "1000001", "10/s"],
+  API_MAX_CONNECTIONS: ["0", "20001", "x"],
   DATA_DIR: ["a\0b", "a\nb"],
   LOG_LEVEL: ["verbose", "warn", "1"],
   LOG_FORMAT: ["xml"],
@@ -233,6 +246,56 @@ Deno.test("an API beyond loopback requires a token", () => {
   }
   assert.match(loadConfig({ env: { API_HOST: "::", API_TOKEN: "x" } }).warnings[0], /API_TOKEN/);
   assert.ok(isLoopbackHost("::ffff:127.0.0.1") && !isLoopbackHost("128.0.0.1"));
+});
+
+Deno.test("API_TOKEN_FILE gives the token, and counts as one", () => {
+  const files: Record<string, string> = {
+    "/run/token": "from-the-file-0123\nanother line\n",
+    "/run/crlf": "  token-with-blanks \r\n",
+    "/run/empty": "\nsecond",
+    "/run/odd": "two words of it",
+  };
+  const readFile = (path: string) => {
+    if (files[path] === undefined) throw new Error(`No such file: ${path}\n    at open`);
+    return files[path];
+  };
+  const load = (env: Record<string, string>) => loadConfig({ env, readFile });
+  const beyond = load({ API_HOST: "0.0.0.0", API_TOKEN_FILE: "/run/token" });
+  assert.deepEqual([beyond.apiToken, beyond.warnings], ["from-the-file-0123", []]);
+  assert.equal(load({ API_TOKEN_FILE: " /run/crlf " }).apiToken, "token-with-blanks");
+  assert.equal(load({ API_TOKEN_FILE: "", API_TOKEN: "x" }).apiToken, "x");
+  assert.match(
+    refusal(() => load({ API_TOKEN_FILE: "/run/empty" })),
+    /^API_TOKEN_FILE: "\/run\/empty" in the environment: expected a token in its first line$/,
+  );
+  assert.match(refusal(() => load({ API_TOKEN_FILE: "/run/none" })), /can be read: No such file/);
+  assert.match(
+    refusal(() => load({ API_TOKEN_FILE: "/run/token", API_TOKEN: "x" })),
+    /^API_TOKEN_FILE: .* expected no API_TOKEN beside it/,
+  );
+  const odd = refusal(() => load({ API_TOKEN_FILE: "/run/odd" }));
+  assert.match(odd, /^API_TOKEN: the value of 15 characters in \/run\/odd: expected at most/);
+});
+
+Deno.test("hosts and proxies of the API are lists", () => {
+  const config = loadConfig({
+    env: {
+      API_ALLOWED_HOSTS: "Node.Example.ORG., node_1,192.0.2.7,[2001:DB8::1]",
+      API_TRUSTED_PROXIES: "127.0.0.1, 10.0.0.0/8,[::1],2001:db8::/32",
+      API_OPEN_READS: "TRUE",
+    },
+  });
+  assert.deepEqual(config.apiAllowedHosts, [
+    "node.example.org",
+    "node_1",
+    "192.0.2.7",
+    "2001:db8::1",
+  ]);
+  assert.deepEqual(
+    config.apiTrustedProxies.map(({ address, prefix }) => [address.host, prefix]),
+    [["127.0.0.1", 32], ["10.0.0.0", 8], ["::1", 128], ["2001:db8::", 32]],
+  );
+  assert.equal(config.apiOpenReads, true);
 });
 
 Deno.test("--allow-net: absent, alone, or a list of addresses, CIDRs and names", () => {
@@ -357,6 +420,13 @@ Deno.test("the table and the contract's names and flags agree", () => {
     ["API_HOST", "--api-host"],
     ["API_PORT", "--api-port"],
     ["API_TOKEN", null],
+    ["API_TOKEN_FILE", null],
+    ["API_OPEN_READS", null],
+    ["API_ALLOWED_HOSTS", null],
+    ["API_TRUSTED_PROXIES", null],
+    ["API_RATE_LIMIT", null],
+    ["API_SEND_RATE_LIMIT", null],
+    ["API_MAX_CONNECTIONS", null],
     ["DATA_DIR", "--data-dir"],
     ["LOG_LEVEL", "--log-level"],
     ["LOG_FORMAT", "--log-format"],

@@ -5,7 +5,8 @@ import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
-import { checkCaller, checkHost } from "./access.ts";
+import { Access } from "./access.ts";
+import type { Refusals } from "./limits.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
@@ -29,8 +30,8 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
-import { eventSocket, type WatchedValue, withTokenOfProtocol } from "./event_socket.ts";
-import { isEventStream, watchResponse } from "./event_stream.ts";
+import { eventSocket, type SocketWish } from "./event_socket.ts";
+import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
@@ -57,6 +58,12 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
+  /** How many clients may listen to events. */
+  readonly maxListeners?: number;
+  /** Where refusals are counted; the server counts there as well. */
+  readonly refusals?: Refusals;
+  /** Who may use it, where that is not all in the configuration. */
+  readonly access?: Access;
 }
 
 /** Longer than any link that still works pauses, short enough that idle uploads don't pile up. */
@@ -72,11 +79,12 @@ export interface Api extends OpenAPIHono {
 
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
 export function createApi(options: ApiOptions): Api {
-  const { service, config, log, stallMs = STALL_MS } = options;
+  const { service, config, log, stallMs = STALL_MS, maxListeners } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
-  const feed = new EventFeed(service);
+  const feed = new EventFeed(service, maxListeners);
+  const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
       if (!result.success) {
@@ -109,7 +117,9 @@ export function createApi(options: ApiOptions): Api {
     headers.set("cross-origin-resource-policy", "same-origin");
     if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
   });
-  app.use(checkHost(config));
+  const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
+  const access = options.access ?? new Access(config, open, options.refusals);
+  app.use(access.check);
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
@@ -128,7 +138,8 @@ export function createApi(options: ApiOptions): Api {
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
-  const guarded = { middleware: checkCaller(config), security };
+  const guarded = { middleware: access.guard, security };
+  const sending = { middleware: access.guardSending, security };
   app.openAPIRegistry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
@@ -141,7 +152,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers",
       summary: "Peers of the routing table",
       request: { query: schemas.PeersQuery },
-      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400) },
+      responses: { 200: answer("The peers", schemas.PeersResponse), ...problems(400, 401) },
     }),
     (c) => {
       const distribution = bucketDistribution(service.distanceHistogram());
@@ -160,7 +171,7 @@ export function createApi(options: ApiOptions): Api {
       path: "/network/peers/{node_id}",
       summary: "All that is known of one peer, and why it came, missed or went",
       request: { params: schemas.NodeIdParams },
-      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 404) },
+      responses: { 200: answer("The peer", schemas.PeerResponse), ...problems(400, 401, 404) },
     }),
     (c) => {
       const id = c.req.valid("param").node_id;
@@ -172,14 +183,14 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/ping/{node_id}",
       summary: "Ping a node",
       request: { params: schemas.NodeIdParams },
       responses: {
         200: answer("It answered", schemas.PingResponse),
-        ...problems(400, 401, 403, 404, 504),
+        ...problems(400, 401, 404, 504),
       },
     }),
     async (c) => {
@@ -198,7 +209,7 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/ping",
       summary: "Ping whoever is at an address",
@@ -232,7 +243,7 @@ export function createApi(options: ApiOptions): Api {
       request: { params: schemas.NodeIdParams, query: schemas.FindQuery },
       responses: {
         200: answer("What the lookup found", schemas.FindResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     async (c) => {
@@ -246,7 +257,7 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/network/stats",
       summary: "What the node has done, holds and is told",
-      responses: { 200: answer("Statistics", schemas.StatsResponse) },
+      responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
   );
@@ -270,11 +281,11 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       201: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
   const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
-  app.post("/network/store", guarded.middleware, async (c) => {
+  app.post("/network/store", sending.middleware, async (c) => {
     const query = termsOfQuery(c.req.url);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
@@ -313,10 +324,10 @@ export function createApi(options: ApiOptions): Api {
     },
     responses: {
       200: answer("Stored, and kept published from now on", schemas.StoreResponse),
-      ...problems(400, 401, 403, 408, 409, 412, 413, 415, 503),
+      ...problems(400, 401, 408, 409, 412, 413, 415, 503),
     },
   });
-  app.put("/data/:hash", guarded.middleware, async (c) => {
+  app.put("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     if (!isJson(c.req.header("content-type"))) {
@@ -340,7 +351,7 @@ export function createApi(options: ApiOptions): Api {
       request: { params: schemas.HashParams },
       responses: {
         204: { description: "This node publishes it no more" },
-        ...problems(400, 401, 403, 404),
+        ...problems(400, 401, 404),
       },
     }),
     (c) => {
@@ -359,7 +370,7 @@ export function createApi(options: ApiOptions): Api {
       request: { query: schemas.PublishedQuery },
       responses: {
         200: answer("The values", schemas.PublishedResponse),
-        ...problems(400, 401, 403),
+        ...problems(400, 401),
       },
     }),
     (c) => {
@@ -371,7 +382,7 @@ export function createApi(options: ApiOptions): Api {
 
   const value = { schema: { type: "string", format: "binary" } } as const;
   const getData = createRoute({
-    ...guarded,
+    ...sending,
     method: "get",
     path: "/data/{hash}",
     summary: "Fetch a value, count its copies, or watch it",
@@ -393,11 +404,11 @@ export function createApi(options: ApiOptions): Api {
       },
       206: { description: "The range of an immutable or chunked value" },
       304: { description: "Unchanged" },
-      ...problems(400, 401, 403, 404, 416, 502, 503),
+      ...problems(400, 401, 404, 416, 502, 503),
     },
   });
   app.openAPIRegistry.registerPath(getData);
-  app.get("/data/:hash", guarded.middleware, async (c) => {
+  app.get("/data/:hash", sending.middleware, async (c) => {
     const params = schemas.HashParams.safeParse(c.req.param());
     if (!params.success) throw invalid("path", params.error);
     const { hash } = params.data;
@@ -405,7 +416,9 @@ export function createApi(options: ApiOptions): Api {
     const query = schemas.FetchQuery.safeParse({ replicas: c.req.query("replicas") });
     if (!query.success) throw invalid("query", query.error);
     if (query.data.replicas) return c.json(await replicasOf(hash, key), 200);
-    if (isEventStream(c.req.raw)) return watchResponse(service, c.req.raw, hash, key);
+    if (isEventStream(c.req.raw)) {
+      return watchResponse(service, c.req.raw, hash, key, stopping.signal);
+    }
     const result = await service.fetch(hash, key);
     switch (result.outcome) {
       case "found":
@@ -443,27 +456,44 @@ export function createApi(options: ApiOptions): Api {
       summary: "The values of many items that are being stored and fetched",
       responses: {
         200: answer("The transfers", schemas.TransfersResponse),
-        ...problems(401, 403),
+        ...problems(401),
       },
     }),
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
   // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
-  app.get("/ws", async (c) => {
-    const request = c.req.raw;
-    c.req.raw = withTokenOfProtocol(request);
-    await guarded.middleware(c, () => Promise.resolve());
-    const watched = watchedOf(c.req.url);
-    return eventSocket(feed, service, request, wishOf(c.req.url, watched !== null), watched);
-  });
+  app.get(
+    "/ws",
+    sending.middleware,
+    (c) => eventSocket(feed, service, c.req.raw, socketWishOf(c.req.url, c.req.query())),
+  );
+
+  app.openapi(
+    createRoute({
+      ...guarded,
+      method: "get",
+      path: "/events",
+      summary: "What happens in the node, as server-sent events",
+      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
+      request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
+      responses: {
+        200: {
+          description: "An event each, without end",
+          content: { "text/event-stream": { schema: schemas.Event } },
+        },
+        ...problems(400, 401, 503),
+      },
+    }),
+    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+  );
 
   app.openapi(
     createRoute({
       method: "get",
       path: "/healthz",
       summary: "Whether the process lives",
-      responses: { 200: answer("It does", schemas.HealthResponse) },
+      responses: { 200: answer("It does", schemas.HealthResponse), ...problems() },
     }),
     (c) => c.json({ status: "ok" as const }, 200),
   );
@@ -493,28 +523,31 @@ export function createApi(options: ApiOptions): Api {
       servers: [{ url: "/" }],
     })));
 
-  return Object.assign(app, { endStreams: () => feed.close() });
+  const endStreams = () => {
+    stopping.abort();
+    feed.close();
+  };
+  return Object.assign(app, { endStreams });
 }
 
-/** The value that the query says is to be watched. */
-function watchedOf(url: string): WatchedValue | null {
-  const hash = new URL(url).searchParams.get("watch");
-  if (hash === null) return null;
-  const params = schemas.HashParams.safeParse({ hash });
-  if (!params.success) throw new Problem(400, "query parameter watch: expected 40 hex digits.");
-  return { hash: params.data.hash, key: checkKey(keyOfQuery(url)) };
+/** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
+function socketWishOf(url: string, given: Record<string, string>): SocketWish {
+  const query = schemas.SocketQuery.safeParse(given);
+  if (!query.success) throw invalid("query", query.error);
+  const { watch: hash, batch: isBatched } = query.data;
+  const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
+  const { types, since } = wishOf(query.data);
+  if (watched === null) return { types, since, isBatched, watched };
+  const others = query.data.types === undefined ? [] : types;
+  return { types: new Set([...others, "watch"]), since, isBatched, watched };
 }
 
-/** The events that the query asks for. Who watches a value hears of others only where it names them. */
-function wishOf(url: string, isWatching: boolean): Wish {
-  const { searchParams } = new URL(url);
-  const names = searchParams.getAll("types").flatMap((list) => list.split(","));
-  const types = isWatching && names.length === 0 ? new Set<never>() : typesOf(names);
-  const since = searchParams.get("since");
-  if (since !== null && !/^\d{1,15}$/.test(since)) {
-    throw new Problem(400, "query parameter since: expected the id of an event, a whole number.");
-  }
-  return { types: new Set([...types, "watch"]), since: since === null ? null : Number(since) };
+/** Which events the query asks for. */
+function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
+  return {
+    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    since: since ?? null,
+  };
 }
 
 /** The report of a store that went well; every other outcome is a problem. */
@@ -593,7 +626,7 @@ const PROBLEM_CONTENT = { "application/problem+json": { schema: schemas.ProblemD
 
 const WHEN: Partial<Record<ProblemStatus, string>> = {
   400: "Malformed: path, query, body or signature",
-  401: "The token is missing or wrong",
+  401: "The token is missing or wrong, where one is asked for",
   403: "Sent by a foreign web page, or for another host",
   404: "Not found on the network",
   408: "The body stalled",
@@ -602,14 +635,23 @@ const WHEN: Partial<Record<ProblemStatus, string>> = {
   413: "Over the limit",
   415: "Wrong content type or encoding",
   416: "The range is outside the value",
+  429: "Too many requests from this address; Retry-After tells when to come again",
   502: "What the network holds is no valid value",
   503: "Not now: too few nodes acknowledged, not ready, or too much at a time",
   504: "It did not answer",
 };
 
+/** What any request can be answered with. */
+const ALWAYS = [403, 429] as const;
+
 /** The documentation of the problems that a route can answer with. */
 function problems<S extends ProblemStatus>(...statuses: S[]) {
   return Object.fromEntries(
-    statuses.map((status) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
-  ) as Record<S, { description: string; content: typeof PROBLEM_CONTENT }>;
+    [...statuses, ...ALWAYS].map((
+      status,
+    ) => [status, { description: WHEN[status]!, content: PROBLEM_CONTENT }]),
+  ) as Record<
+    S | typeof ALWAYS[number],
+    { description: string; content: typeof PROBLEM_CONTENT }
+  >;
 }

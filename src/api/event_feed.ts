@@ -1,8 +1,8 @@
-// What happens in the node, to all who listen: each event is written once, kept for a while, and read by each at its
-// own pace.
+// What happens in the node, to all who listen: each event is written once and kept for a while, and all connections read
+// from there, at a pace that leaves the node's own work its time.
 
 import type { NodeService, ServiceEvent } from "../runtime/service.ts";
-import { EventLog } from "./event_log.ts";
+import { type Cursor, EventLog, type LoggedEvent } from "./event_log.ts";
 import { eventText, eventView } from "./event_view.ts";
 import { Problem } from "./problems.ts";
 import { RETRY } from "./requests.ts";
@@ -22,32 +22,63 @@ export interface Wish {
   readonly since: number | null;
 }
 
+/** each: an event a message; array: a message has all that there are; stream: server-sent events. */
+export type Format = "each" | "array" | "stream";
+
 /** A connection to a listener. */
 export interface Sink {
-  send(text: string, id: number | null, type: EventType): void;
-  /** Bytes that were given to it and that have not been sent yet. */
+  readonly format: Format;
+  /** Bytes that were given to it and that have not left it yet. */
   readonly backlog: number;
-  /** Slow: it reads less than there is. */
+  /** Takes a message, as text or, of a stream, as bytes. */
+  send(message: string | Uint8Array): void;
+  /** Begins to end the connection; slow: it reads less than there is. */
   end(reason: "stopping" | "slow"): void;
 }
 
-/** Connections at a time: each costs some kilobytes, and each event a packet to each of them. */
-export const MAX_LISTENERS = 2_000;
+/** Connections at a time; each costs some 20 kB and what follows. */
+export const MAX_CONNECTIONS = 2_000;
 
-/** What a connection may have to send still before it is given more. */
-export const MAX_BACKLOG = 64 * 1024;
+/** Bytes that a connection may have to send still before it is given more. */
+export const MAX_BACKLOG = 32 * 1024;
 
-/** How often those are looked at that had too much to send. */
-const RETRY_MS = 50;
+/** A connection that has more than that, and has sent nothing for so long, is given up. */
+export const STALLED_MS = 10_000;
 
-/** How long a connection may take nothing of what it has to send. */
-const STALLED_MS = 15_000;
+/** How often those connections are looked at. */
+const FULL_RETRY_MS = 50;
+
+/** Characters of the events that a connection is given at a time. */
+const BATCH_CHARACTERS = 16 * 1024;
+
+/**
+ * Messages a second, to all together. One takes 16 µs, ten of them the kernel's (bench/events.ts): a tenth of a core,
+ * and 1,000 connections have their turn six times a second. When events wait for long it is half a core, and what is
+ * beyond that, some connections are closed for.
+ */
+const SENDS_PER_S = 5_500, MOST_SENDS_PER_S = 30_000;
+
+/** Events wait for long when they do for this. */
+const LATE_MS = 400;
+
+/** Messages that are sent in one go: a millisecond, in which no packet is answered. */
+const SENDS_AT_ONCE = 64;
+
+/** What it costs to see that a connection wants nothing of what there is, in messages. */
+const LOOK_COST = 0.02;
+
+/** Timers come late while there is much to do: so much is made up for. */
+const MADE_UP_MS = 20;
 
 const STATS_MS = 1_000;
 
+/** After so much silence a stream has a comment: proxies keep it, and a client that is gone is noticed. */
+const STREAM_BEAT_MS = 15_000;
+const STREAM_BEAT = new TextEncoder().encode(":\n\n");
+
 /**
- * The types that `names` asks for: a type, `data.*` for all whose names begin so, `*` for all but those that have to be
- * named. All of these where nothing is asked for.
+ * The types that `names` asks for: a type, `data.*` for all that begin so, `*` for all but those that have to be named.
+ * All of these where nothing is asked for.
  *
  * @throws {Problem} 400 where there is no such type
  */
@@ -55,13 +86,7 @@ export function typesOf(names: readonly string[]): Set<EventType> {
   const usual = EVENT_TYPES.filter((type) => !ON_REQUEST.has(type));
   if (names.length === 0) return new Set(usual);
   return new Set(names.flatMap((name) => {
-    const found = name === "*"
-      ? usual
-      : EVENT_TYPES.filter((type) =>
-        name.endsWith(".*")
-          ? type === name.slice(0, -2) || type.startsWith(name.slice(0, -1))
-          : type === name
-      );
+    const found = name === "*" ? usual : EVENT_TYPES.filter((type) => isNamed(type, name));
     if (found.length > 0) return found;
     const detail = `query parameter types: there is no event ${JSON.stringify(name.slice(0, 40))}` +
       `; there are ${EVENT_TYPES.join(", ")}, and patterns such as data.*`;
@@ -69,196 +94,356 @@ export function typesOf(names: readonly string[]): Set<EventType> {
   }));
 }
 
+function isNamed(type: EventType, name: string): boolean {
+  return name.endsWith(".*") ? `${type}.`.startsWith(name.slice(0, -1)) : type === name;
+}
+
+/** Some events as they are sent, and where to read on after them. */
+interface Batch {
+  readonly messages: readonly (string | Uint8Array)[];
+  readonly after: Readonly<Cursor>;
+  /** When the oldest of them was added. */
+  readonly oldest: number;
+}
+
 /** The events of one node. */
 export class EventFeed {
   readonly #service: NodeService;
   readonly #log: EventLog;
+  readonly #maxConnections: number;
   readonly #listeners = new Set<Listener>();
-  #flushing: ReturnType<typeof setTimeout> | undefined;
+  #connections = 0;
+  /** Those that have not had their turn in this round. */
+  #round: Listener[] = [];
+  /** The end of the log when the round began. */
+  #roundEnd: Readonly<Cursor>;
+  /** Batches that the next connection may want as well. */
+  readonly #batches = new Map<string, Batch>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the next messages may be sent. */
+  #notBefore = 0;
+  /** How long an event has waited at most, in the round before this one and in this one. */
+  #waited = 0;
+  #waiting = 0;
   #stats: ReturnType<typeof setInterval> | undefined;
+  #beats: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  constructor(service: NodeService, log = new EventLog(Date.now())) {
+  /** @param maxConnections fewer in tests */
+  constructor(
+    service: NodeService,
+    maxConnections = MAX_CONNECTIONS,
+    log = new EventLog(Date.now()),
+  ) {
     this.#service = service;
+    this.#maxConnections = maxConnections;
     this.#log = log;
+    this.#roundEnd = log.end;
     service.onEvent((event, at) => this.#note(event, at));
   }
 
-  get listeners(): number {
-    return this.#listeners.size;
-  }
-
   /**
-   * Makes room for a connection.
+   * Makes room for a connection, which is to be started when it stands.
    *
    * @throws {Problem} 503 where there are too many, or the node stops
    */
   open(wish: Wish): Listener {
     if (this.#closed) throw new Problem(503, "The node is stopping.");
-    if (this.#listeners.size >= MAX_LISTENERS) {
+    if (this.#connections >= this.#maxConnections) {
       throw new Problem(503, "Too many clients listen to events; try again.", {}, RETRY);
     }
-    const listener = new Listener(
-      this.#log,
-      wish.types,
-      () => {
-        this.#listeners.delete(listener);
+    this.#connections++;
+    const listener: Listener = new Listener(wish, {
+      started: () => {
+        this.#listeners.add(listener);
         this.#noteWishes();
+        this.#wake();
+        return this.#hello(listener, wish);
       },
-      (now) => this.#hello(wish, now),
-      () => this.#flushSoon(0),
-    );
-    this.#listeners.add(listener);
-    this.#noteWishes();
+      hasOwn: () => this.#wake(),
+      ended: () => {
+        if (this.#listeners.delete(listener)) this.#noteWishes();
+      },
+      released: () => this.#connections--,
+    });
     return listener;
   }
 
   /** Ends all connections. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#flushing);
     for (const listener of [...this.#listeners]) listener.end("stopping");
+    clearTimeout(this.#timer);
   }
 
-  #wants(type: EventType): boolean {
-    for (const listener of this.#listeners) if (listener.types.has(type)) return true;
-    return false;
+  #hello(listener: Listener, { since }: Wish): EventData<"hello"> {
+    const { cursor, missed } = since === null
+      ? { cursor: { ...this.#log.end }, missed: 0 }
+      : this.#log.resume(since);
+    listener.cursor = cursor;
+    return {
+      node_id: this.#service.nodeId,
+      version: this.#service.stats().version,
+      peers: this.#service.peers().length,
+      last: this.#log.last,
+      resumed: since !== null && missed === 0,
+      missed,
+    };
   }
 
   /** What costs something is done only while somebody wants it. */
   #noteWishes(): void {
-    this.#service.tellLookupSteps(this.#wants("lookup.step"));
-    if (!this.#wants("stats")) {
-      clearInterval(this.#stats);
-      this.#stats = undefined;
-    } else this.#stats ??= setInterval(() => this.#tellStats(), STATS_MS);
+    const wants = (type: EventType) =>
+      this.#listeners.values().some(({ types }) => types.has(type));
+    this.#service.tellLookupSteps(wants("lookup.step"));
+    const isStream = ({ format }: Listener) => format === "stream";
+    this.#stats = kept(this.#stats, wants("stats"), STATS_MS, () => this.#noteStats());
+    const hasStreams = this.#listeners.values().some(isStream);
+    this.#beats = kept(this.#beats, hasStreams, STREAM_BEAT_MS, () => {
+      for (const listener of this.#listeners) if (isStream(listener)) listener.beat();
+    });
   }
 
-  #tellStats(): void {
-    const { stats, distanceHistogram } = {
-      stats: this.#service.stats(),
-      distanceHistogram: this.#service.distanceHistogram(),
-    };
-    const text = eventText(null, "stats", Date.now(), bareStatsView(stats, distanceHistogram));
-    this.#tellNow("stats", text);
+  #noteStats(): void {
+    const data = bareStatsView(this.#service.stats(), this.#service.distanceHistogram());
+    this.#addReading("stats", eventText(null, "stats", Date.now(), data));
   }
 
   #note(event: ServiceEvent, at: number): void {
     const { type } = event;
     if (type === "lookup.step") {
-      return this.#tellNow(type, eventText(null, type, at, eventView(event)));
+      return this.#addReading(type, eventText(null, type, at, eventView(event)));
     }
-    this.#log.add(type, (id) => eventText(id, type, at, eventView(event)));
-    if (this.#listeners.size > 0) this.#flushSoon(0);
+    const data = eventView(event);
+    this.#log.addEvent(type, performance.now(), (id) => eventText(id, type, at, data));
+    this.#wake();
   }
 
-  /** Those who are behind do without: it is of the moment. */
-  #tellNow(type: EventType, text: string): void {
-    for (const listener of this.#listeners) listener.tell(type, text);
+  #addReading(type: EventType, text: string): void {
+    this.#log.addReading(type, performance.now(), text);
+    this.#wake();
   }
 
-  #flushSoon(ms: number): void {
-    this.#flushing ??= setTimeout(() => {
-      this.#flushing = undefined;
-      let isBehind = false;
-      for (const listener of this.#listeners) isBehind = !listener.catchUp() || isBehind;
-      if (isBehind) this.#flushSoon(RETRY_MS);
-    }, ms);
+  // ---- giving it to those who listen
+
+  /** There is something to send. */
+  #wake(): void {
+    this.#batches.clear();
+    if (this.#listeners.size > 0 && !this.#closed) this.#sendIn(0);
   }
 
-  #hello({ since }: Wish, listenerAt: (id: number) => void): EventData<"hello"> {
-    const { start, first, next } = this.#log;
-    const isOfThisRun = since !== null && since >= start - 1 && since < next;
-    const from = since === null ? next : isOfThisRun ? Math.max(since + 1, first) : first;
-    listenerAt(from);
-    const missed = since === null ? 0 : isOfThisRun ? from - since - 1 : null;
-    return {
-      node_id: this.#service.nodeId,
-      version: this.#service.stats().version,
-      peers: this.#service.peers().length,
-      last: next - 1,
-      resumed: since !== null && missed === 0,
-      missed,
-    };
+  #sendIn(ms: number): void {
+    const wait = Math.max(ms, this.#notBefore - performance.now());
+    this.#timer ??= setTimeout(() => this.#send(), Math.max(0, wait));
   }
+
+  /** Goes on with the round, or begins one, until enough was sent for now. */
+  #send(): void {
+    this.#timer = undefined;
+    if (this.#round.length === 0) this.#beginRound();
+    const now = performance.now();
+    let cost = 0, isFull = false;
+    while (cost < SENDS_AT_ONCE && this.#round.length > 0) {
+      const listener = this.#round.pop()!;
+      const sent = this.#serve(listener, now);
+      if (sent === "full") isFull = true;
+      cost += LOOK_COST + (sent === "full" ? 0 : sent);
+    }
+    this.#batches.clear();
+    const isLate = Math.max(this.#waited, this.#waiting) > LATE_MS;
+    const pause = 1000 * cost / (isLate ? MOST_SENDS_PER_S : SENDS_PER_S);
+    this.#notBefore = Math.max(this.#notBefore, now - MADE_UP_MS) + pause;
+    if (this.#round.length > 0 || this.#isBehind()) this.#sendIn(0);
+    else if (isFull) this.#sendIn(FULL_RETRY_MS);
+  }
+
+  #beginRound(): void {
+    this.#round = [...this.#listeners];
+    this.#roundEnd = this.#log.end;
+    this.#waited = this.#waiting;
+    this.#waiting = 0;
+  }
+
+  /** Whether anybody can be given more once the round is over. */
+  #isBehind(): boolean {
+    const { event, reading } = this.#log.end;
+    if (event !== this.#roundEnd.event || reading !== this.#roundEnd.reading) return true;
+    return this.#listeners.values().some((listener) => listener.hasMore);
+  }
+
+  /** How many messages the listener was given; full: it has to get rid of others first. */
+  #serve(listener: Listener, now: number): number | "full" {
+    if (!this.#listeners.has(listener)) return 0;
+    if (this.#log.isLost(listener.cursor) || listener.isStalled(now)) {
+      listener.end("slow");
+      return 0;
+    }
+    if (listener.isFull) {
+      listener.hasMore = false;
+      return "full";
+    }
+    const { messages, after, oldest } = this.#batchFor(listener);
+    if (messages.length > 0) this.#waiting = Math.max(this.#waiting, now - oldest);
+    Object.assign(listener.cursor, after);
+    const { event, reading } = this.#log.end;
+    listener.hasMore = after.event < event || after.reading < reading;
+    return listener.send(messages);
+  }
+
+  #batchFor({ format, types, typesKey, cursor }: Listener): Batch {
+    const key = `${format} ${typesKey} ${cursor.event} ${cursor.reading}`;
+    const known = this.#batches.get(key);
+    if (known !== undefined) return known;
+    const after = { ...cursor };
+    const events: LoggedEvent[] = [];
+    for (let characters = 0; characters < BATCH_CHARACTERS;) {
+      const event = this.#log.read(after);
+      if (event === undefined) break;
+      if (!types.has(event.type)) continue;
+      events.push(event);
+      characters += event.text.length;
+    }
+    const batch = { messages: messagesOf(events, format), after, oldest: events[0]?.addedAt ?? 0 };
+    this.#batches.set(key, batch);
+    return batch;
+  }
+}
+
+/** An interval that runs while it is wanted. */
+function kept(
+  interval: ReturnType<typeof setInterval> | undefined,
+  isWanted: boolean,
+  ms: number,
+  run: () => void,
+): ReturnType<typeof setInterval> | undefined {
+  if (isWanted) return interval ?? setInterval(run, ms);
+  clearInterval(interval);
+  return undefined;
+}
+
+const ENCODER = new TextEncoder();
+
+/** The messages that carry these events. */
+function messagesOf(
+  events: readonly Pick<LoggedEvent, "id" | "text">[],
+  format: Format,
+): (string | Uint8Array)[] {
+  if (events.length === 0) return [];
+  switch (format) {
+    case "each":
+      return events.map(({ text }) => text);
+    case "array":
+      return [`[${events.map(({ text }) => text).join(",")}]`];
+    case "stream":
+      return [ENCODER.encode(
+        events.map(({ id, text }) => `${id === null ? "" : `id: ${id}\n`}data: ${text}\n\n`).join(
+          "",
+        ),
+      )];
+  }
+}
+
+/** What a listener needs of the feed. */
+interface Place {
+  /** It stands: yields what it is greeted with. */
+  started(): EventData<"hello">;
+  /** It has something to send that is for itself alone. */
+  hasOwn(): void;
+  /** It is given no more. */
+  ended(): void;
+  /** Its connection is gone. */
+  released(): void;
 }
 
 /** One connection, and how far it has come. */
 export class Listener {
   readonly types: ReadonlySet<EventType>;
-  readonly #log: EventLog;
-  readonly #onClose: () => void;
-  readonly #greet: (startAt: (id: number) => void) => EventData<"hello">;
-  readonly #onStart: () => void;
+  /** The same for the same types. */
+  readonly typesKey: string;
+  cursor: Cursor = { event: 0, reading: 0 };
+  /** Whether it can be given more at once. */
+  hasMore = false;
+  readonly #place: Place;
+  #state: "opening" | "open" | "ended" | "released" = "opening";
   #sink: Sink | undefined;
-  #next = 0;
+  #own: string | undefined;
+  /** The backlog that was seen last, when that became less, and whether anything was sent since the last beat. */
   #backlog = 0;
-  #movedAt = 0;
+  #movedAt = -Infinity;
+  #isSilent = true;
 
-  constructor(
-    log: EventLog,
-    types: ReadonlySet<EventType>,
-    onClose: () => void,
-    greet: (startAt: (id: number) => void) => EventData<"hello">,
-    onStart: () => void,
-  ) {
-    this.#log = log;
+  constructor({ types }: Wish, place: Place) {
     this.types = types;
-    this.#onClose = onClose;
-    this.#greet = greet;
-    this.#onStart = onStart;
+    this.typesKey = EVENT_TYPES.map((type) => types.has(type) ? 1 : 0).join("");
+    this.#place = place;
   }
 
-  /** The connection stands: greets, and goes on from there. */
+  get format(): Format {
+    return this.#sink?.format ?? "each";
+  }
+
+  /** The connection stands: it is greeted, and the rest follows. */
   start(sink: Sink): void {
-    const hello = this.#greet((id) => this.#next = id);
-    sink.send(eventText(null, "hello", Date.now(), hello), null, "hello");
+    if (this.#state !== "opening") return;
+    this.#state = "open";
     this.#sink = sink;
-    this.#onStart();
+    const text = eventText(null, "hello", Date.now(), this.#place.started());
+    this.send(messagesOf([{ id: null, text }], sink.format));
   }
 
-  /** Sends what there is; false where the connection has to get rid of other things first. */
-  catchUp(): boolean {
-    const sink = this.#sink;
-    if (sink === undefined) return true;
-    const { first, next } = this.#log;
-    if (this.#next < first) {
-      this.end("slow");
-      return true;
-    }
-    while (this.#next < next) {
-      if (this.#isFull(sink)) return this.#sink === undefined;
-      const { id, type, text } = this.#log.at(this.#next++);
-      if (this.types.has(type as EventType)) sink.send(text, id, type as EventType);
-    }
-    return true;
+  /** Sends something to this connection alone. Of what it could not be sent yet the newest is kept. */
+  tell<T extends EventType>(type: T, at: number, data: EventData<T>): void {
+    this.#own = eventText(null, type, at, data);
+    this.#place.hasOwn();
   }
 
-  /** Sends what is of the moment, unless the connection is behind. */
-  tell(type: EventType, text: string): void {
-    if (!this.types.has(type) || this.#sink === undefined || !this.catchUp()) return;
-    if (this.#sink !== undefined && !this.#isFull(this.#sink)) this.#sink.send(text, null, type);
+  get isFull(): boolean {
+    return this.#sink !== undefined && this.#sink.backlog > MAX_BACKLOG;
   }
 
-  #isFull(sink: Sink): boolean {
-    const { backlog } = sink;
-    const now = performance.now();
-    if (backlog < this.#backlog || backlog <= MAX_BACKLOG) this.#movedAt = now;
+  /** Whether it has been full for long, and has sent nothing meanwhile. */
+  isStalled(now: number): boolean {
+    const backlog = this.#sink?.backlog ?? 0;
+    if (backlog <= MAX_BACKLOG || backlog < this.#backlog) this.#movedAt = now;
     this.#backlog = backlog;
-    if (backlog <= MAX_BACKLOG) return false;
-    if (now - this.#movedAt > STALLED_MS) this.end("slow");
-    return true;
+    return now - this.#movedAt > STALLED_MS;
   }
 
-  /** Ends the connection. */
+  /** @returns how many messages it was, with what is for itself alone */
+  send(messages: readonly (string | Uint8Array)[]): number {
+    const sink = this.#sink;
+    if (this.#state !== "open" || sink === undefined) return 0;
+    const own = this.#own === undefined
+      ? []
+      : messagesOf([{ id: null, text: this.#own }], sink.format);
+    this.#own = undefined;
+    for (const message of messages) sink.send(message);
+    for (const message of own) sink.send(message);
+    const count = messages.length + own.length;
+    if (count > 0) this.#isSilent = false;
+    return count;
+  }
+
+  /** Called now and then: shows a stream that is silent that it lives. */
+  beat(): void {
+    if (this.#isSilent && !this.isFull) this.#sink?.send(STREAM_BEAT);
+    this.#isSilent = true;
+  }
+
+  /** Ends the connection; its place is taken until it is gone. */
   end(reason: "stopping" | "slow"): void {
+    if (this.#state !== "open" && this.#state !== "opening") return;
+    this.#state = "ended";
+    this.#place.ended();
     this.#sink?.end(reason);
-    this.close();
   }
 
-  /** The connection has ended. */
-  close(): void {
+  /** The connection is gone. */
+  release(): void {
+    if (this.#state === "released") return;
+    if (this.#state !== "ended") this.#place.ended();
+    this.#state = "released";
     this.#sink = undefined;
-    this.#onClose();
+    this.#place.released();
   }
 }

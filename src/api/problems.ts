@@ -11,12 +11,16 @@ const TITLES = {
   409: "Conflict",
   412: "Precondition Failed",
   413: "Content Too Large",
+  414: "URI Too Long",
   415: "Unsupported Media Type",
   416: "Range Not Satisfiable",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   502: "Bad Gateway",
   503: "Service Unavailable",
   504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
 } as const;
 
 /** A status that a problem may have. */
@@ -39,12 +43,21 @@ export class Problem extends Error {
     super(detail);
   }
 
-  /** The response; `about:blank` because the status says all there is to the type. */
+  /** What the status is called. */
+  get title(): string {
+    return TITLES[this.status];
+  }
+
+  /** The document; `about:blank` because the status says all there is to the type. */
+  get document(): Record<string, unknown> {
+    const { title, status, detail } = this;
+    return { type: "about:blank", title, status, detail, ...this.extension };
+  }
+
+  /** The response. */
   toResponse(): Response {
-    const { status, detail } = this;
-    const document = { type: "about:blank", title: TITLES[status], status, detail };
-    return new Response(JSON.stringify({ ...document, ...this.extension }), {
-      status,
+    return new Response(JSON.stringify(this.document), {
+      status: this.status,
       headers: { "content-type": "application/problem+json", ...this.headers },
     });
   }

@@ -527,6 +527,34 @@ export type EventType = keyof typeof EVENT_DATA;
 /** What an event of a type carries. */
 export type EventData<T extends EventType> = z.output<(typeof EVENT_DATA)[T]>;
 
+const EVENT_TYPES = Object.keys(EVENT_DATA).join(", ");
+
+/** `GET /events?…` */
+export const EventsQuery = z.object({
+  types: z.string().optional().openapi({
+    description: `Types by commas: ${EVENT_TYPES}; data.* for all that begin so, * for all but ` +
+      "lookup.step, which has to be named.",
+    example: "peer.*,data.*",
+  }),
+  since: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional().openapi({
+    description: "The id of the last event that the client has: those after it come first.",
+  }),
+});
+
+/** Headers of it. */
+export const EventsHeaders = z.object({
+  "last-event-id": z.string().optional().openapi({
+    description: "As since, which it goes before.",
+  }),
+});
+
+/** `/ws?…` */
+export const SocketQuery = EventsQuery.extend({
+  watch: z.string().regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
+    .transform((hex) => hex.toLowerCase()).optional(),
+  batch: flag,
+});
+
 /** One message of `/ws`. */
 export const Event = z.union(
   Object.entries(EVENT_DATA).map(([type, data]) =>

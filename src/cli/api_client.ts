@@ -1,7 +1,7 @@
 // A running node, as the client commands see it: its API's URL and token, and one line for whatever goes wrong.
 
 import { parse as parseDotenv } from "dotenv";
-import { readEnvFile } from "./env_file.ts";
+import { readEnvFile, readTokenFile } from "./env_file.ts";
 import { reason, UserError } from "./errors.ts";
 import { isApiUrl } from "./option_types.ts";
 import { printable } from "./terminal.ts";
@@ -67,9 +67,9 @@ export class Api {
       return inFile ? [inFile, `in ${envFile ?? ".env"}`] : undefined;
     };
     this.url = api ?? urlOf(setting);
-    const [token, source] = setting("API_TOKEN") ?? [undefined, ""];
-    this.token = token;
-    this.#tokenSource = source;
+    const given = setting("API_TOKEN"), named = setting("API_TOKEN_FILE");
+    this.token = given?.[0] ?? (named && readTokenFile(named[0]) || undefined);
+    this.#tokenSource = given?.[1] ?? `in ${named?.[0]}`;
     this.#silentMs = timeout * 1000;
   }
 

@@ -1,4 +1,4 @@
-// The .env file's text.
+// The .env file's text, and the token's file.
 
 import { ConfigError } from "../config.ts";
 import { reason } from "./errors.ts";
@@ -10,5 +10,14 @@ export function readEnvFile(named: string | undefined): string | undefined {
   } catch (error) {
     if (named === undefined && error instanceof Deno.errors.NotFound) return undefined;
     throw new ConfigError(`${named ?? ".env"} can't be read: ${reason(error)}`);
+  }
+}
+
+/** The token in the first line of a file that API_TOKEN_FILE names. */
+export function readTokenFile(path: string): string {
+  try {
+    return Deno.readTextFileSync(path).split(/\r?\n/)[0].trim();
+  } catch (error) {
+    throw new ConfigError(`API_TOKEN_FILE: ${path} can't be read: ${reason(error)}`);
   }
 }

@@ -2,7 +2,8 @@
 
 import { getLogger } from "logtape";
 import { createApi } from "../api/app.ts";
-import { ListenError, serveApi } from "../api/server.ts";
+import { noRefusals } from "../api/limits.ts";
+import { ListenError, serveApi, serveOptions } from "../api/server.ts";
 import { type Config, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import { dropPermissions } from "../runtime/permissions.ts";
@@ -39,8 +40,9 @@ export async function start(flags: StartFlags): Promise<void> {
   });
   let server;
   try {
-    const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]) });
-    server = serveApi(api, { hostname: config.apiHost, port: config.apiPort });
+    const refusals = noRefusals();
+    const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]), refusals });
+    server = serveApi(api, { ...serveOptions(config), refusals });
   } catch (error) {
     await node.close();
     if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
@@ -77,7 +79,13 @@ export async function start(flags: StartFlags): Promise<void> {
 /** Settings from flags, environment and .env. */
 export function readConfig({ envFile, ...flags }: StartFlags): Config {
   const env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
-  return loadConfig({ flags, env, envFile: readEnvFile(envFile), envFileName: envFile });
+  return loadConfig({
+    flags,
+    env,
+    envFile: readEnvFile(envFile),
+    envFileName: envFile,
+    readFile: Deno.readTextFileSync,
+  });
 }
 
 /** `onOpened` is called when all files are open, and before any packet is handled. */

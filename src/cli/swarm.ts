@@ -4,7 +4,7 @@ import { getLogger } from "logtape";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createApi } from "../api/app.ts";
-import { type ApiServer, ListenError, serveApi } from "../api/server.ts";
+import { type ApiServer, ListenError, serveApi, serveOptions } from "../api/server.ts";
 import { loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import type {
@@ -244,7 +244,7 @@ class ThreadedSwarm {
     this.#first = await LocalNode.start(config, { persistent: false });
     const app = createApi({ service: this.#first, config, log: getLogger(["dmnode", "api"]) });
     try {
-      this.#server = serveApi(app, { hostname: config.apiHost, port: config.apiPort });
+      this.#server = serveApi(app, serveOptions(config));
     } catch (error) {
       if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
       throw error;

@@ -5,55 +5,47 @@ import type { Endpoint } from "../krpc/endpoint.ts";
 /** Voters remembered; a vote counts until this many others have voted. */
 const VOTERS = 32;
 
-interface Vote {
-  voter: Endpoint;
-  /** Tells most voters apart at one comparison. */
-  mark: number;
-  seen: Endpoint;
-  /** Counts up from vote to vote. */
-  order: number;
-}
-
 /** The latest vote of each of the latest voters; one voter is one IP address, or one loopback endpoint. */
 export class AddressVotes {
-  /** In any order. */
-  readonly #votes: Vote[] = [];
-  #latest: Vote | undefined;
+  // Columns of one table, in any order: to look for a voter reads numbers side by side.
+  /** Tells most voters apart. */
+  readonly #marks: number[] = [];
+  /** Counts up from vote to vote. */
+  readonly #orders: number[] = [];
+  readonly #voters: Endpoint[] = [];
+  readonly #seen: Endpoint[] = [];
+  #latest = 0;
+  #votes = 0;
 
   add(voter: Endpoint, seen: Endpoint): void {
-    const order = this.#latest === undefined ? 0 : this.#latest.order + 1;
     // Most agree: then one object serves all of them.
-    if (this.#latest?.seen.equals(seen)) seen = this.#latest.seen;
+    if (this.#seen[this.#latest]?.equals(seen)) seen = this.#seen[this.#latest];
     const mark = markOf(voter);
-    let vote = this.#find(voter, mark);
-    if (vote === undefined) {
-      vote = { voter, mark, seen, order };
-      this.#votes.push(vote);
-    } else {
-      vote.voter = voter;
-      vote.mark = mark;
-      vote.seen = seen;
-      vote.order = order;
-    }
-    this.#latest = vote;
+    const at = this.#find(voter, mark);
+    this.#marks[at] = mark;
+    this.#orders[at] = this.#votes++;
+    this.#voters[at] = voter;
+    this.#seen[at] = seen;
+    this.#latest = at;
   }
 
-  /** The vote that a new one of `voter` takes the place of: its own, else the oldest; undefined while there is room. */
-  #find(voter: Endpoint, mark: number): Vote | undefined {
-    const votes = this.#votes;
-    let oldest: Vote | undefined;
-    for (let i = 0; i < votes.length; i++) {
-      const vote = votes[i];
-      if (vote.mark === mark && isSameVoter(vote.voter, voter)) return vote;
-      if (oldest === undefined || vote.order < oldest.order) oldest = vote;
+  /** The place of a vote of `voter`: where its last one is, else a free one, else that of the oldest. */
+  #find(voter: Endpoint, mark: number): number {
+    const marks = this.#marks, orders = this.#orders;
+    let oldest = 0;
+    for (let i = 0; i < marks.length; i++) {
+      if (marks[i] === mark && isSameVoter(this.#voters[i], voter)) return i;
+      if (orders[i] < orders[oldest]) oldest = i;
     }
-    return votes.length < VOTERS ? undefined : oldest;
+    return marks.length < VOTERS ? marks.length : oldest;
   }
 
   /** The endpoint most voters saw, and how many they are. Of equals the one with the oldest vote. */
   leader(): { endpoint: Endpoint; votes: number; voters: number } | undefined {
     const counts = new Map<string, { endpoint: Endpoint; votes: number }>();
-    for (const { seen } of this.#votes.toSorted((x, y) => x.order - y.order)) {
+    const places = [...this.#seen.keys()].sort((x, y) => this.#orders[x] - this.#orders[y]);
+    for (const place of places) {
+      const seen = this.#seen[place];
       const key = seen.toString();
       const entry = counts.get(key) ?? { endpoint: seen, votes: 0 };
       entry.votes++;
@@ -61,7 +53,7 @@ export class AddressVotes {
     }
     let best: { endpoint: Endpoint; votes: number } | undefined;
     for (const entry of counts.values()) if (entry.votes > (best?.votes ?? 0)) best = entry;
-    return best && { ...best, voters: this.#votes.length };
+    return best && { ...best, voters: this.#seen.length };
   }
 }
 

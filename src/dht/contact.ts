@@ -2,7 +2,7 @@
 
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
-import type { Deadline, Millis } from "./deadlines.ts";
+import { type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import { isSecureId } from "./secure_id.ts";
 
 /** healthy: answers; degraded: missed the latest check; unhealthy: missed more, about to be removed. */
@@ -41,6 +41,9 @@ const HALF_TENURE_MS = 30 * 60_000;
 /** How much tenure can count: a newcomer is worth less than a proven contact, but not much. */
 const TENURE_SHARE = 0.1;
 
+/** More faults than this are not told apart. */
+const MAX_FAULTS = 1_000;
+
 /** Each answer makes up for a fiftieth of the faults before it. */
 const FORGIVEN_SHARE = 0.02;
 
@@ -72,8 +75,18 @@ const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 /** Before any time there is. Times are kept in whole milliseconds: small integers stand in the record itself. */
 const NEVER = -(2 ** 30);
 
-/** A remote DHT node. Mutable: it is the routing table's own record. */
-export class Contact {
+/**
+ * Units of what is kept of a contact's answers: to the millisecond, and to one. As whole numbers these stand in the
+ * record itself, where each fraction would be an object of its own: a process of many nodes has a hundred contacts
+ * for each of them.
+ */
+const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
+
+/** A round-trip time that was not measured. */
+const UNMEASURED = -1;
+
+/** A remote DHT node. Mutable: it is the routing table's own record, and waits for its next health check. */
+export class Contact implements Due {
   /** When it last answered a query of ours. */
   lastResponse: Millis = NEVER;
   /** When it last queried us. */
@@ -82,13 +95,10 @@ export class Contact {
   misses = 0;
   /** When the latest of them was counted. */
   lastMiss: Millis = NEVER;
-  /** Smoothed round-trip time; NaN before the first. */
-  rtt = NaN;
-  rttVariation = 0;
-  /** Exponentially weighted share of our queries that it answered. */
-  answerRate = 1;
-  /** Wrong and useless answers, and items that it had taken and did not return; fading with each answer. */
-  faults = 0;
+  #rtt = UNMEASURED;
+  #rttVariation = 0;
+  #answerRate = SHARE_UNITS;
+  #faults = 0;
   /** Where it says that it is among the network's coordinates, as the wire has it; zeros where it does not say. */
   coordinateXy = 0;
   coordinateZHeight = 0;
@@ -96,8 +106,10 @@ export class Contact {
   keepsUs: boolean | undefined = undefined;
   /** The four bytes of the wire's `v`; 0 where it sent none. */
   client = 0;
-  /** The next health check, while it is in a table. */
-  check: Deadline | undefined = undefined;
+  /** When its next health check is due, while it is in a table. */
+  dueAt: Millis = 0;
+  place = NOWHERE;
+  order = 0;
 
   firstSeen: Millis;
   /** Whether its address may have its id (BEP 42). */
@@ -106,6 +118,25 @@ export class Contact {
   constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
     this.firstSeen = Math.floor(now);
     this.hasValidId = isSecureId(id, endpoint);
+  }
+
+  /** Smoothed round-trip time; NaN before the first. */
+  get rtt(): number {
+    return this.#rtt === UNMEASURED ? NaN : this.#rtt / MS_UNITS;
+  }
+
+  get rttVariation(): number {
+    return this.#rttVariation / MS_UNITS;
+  }
+
+  /** Exponentially weighted share of our queries that it answered. */
+  get answerRate(): number {
+    return this.#answerRate / SHARE_UNITS;
+  }
+
+  /** Wrong and useless answers; fading with each good one. */
+  get faults(): number {
+    return this.#faults / SHARE_UNITS;
   }
 
   get lastSeen(): Millis {
@@ -169,17 +200,17 @@ export class Contact {
   recall(record: ContactRecord, now: Millis): void {
     const weight = 2 ** (-Math.max(0, now - record.lastSeen) / RECORD_HALF_LIFE_MS);
     this.firstSeen = Math.min(this.firstSeen, record.firstSeen);
-    this.answerRate = 1 - weight * (1 - record.answerRate);
-    this.faults = weight * record.faults;
-    if (Number.isNaN(this.rtt) && !Number.isNaN(record.rtt)) {
-      this.rtt = record.rtt;
-      this.rttVariation = record.rttVariation;
+    this.#answerRate = Math.round(SHARE_UNITS * (1 - weight * (1 - record.answerRate)));
+    this.#faults = Math.round(SHARE_UNITS * Math.min(MAX_FAULTS, weight * record.faults));
+    if (this.#rtt === UNMEASURED && !Number.isNaN(record.rtt)) {
+      this.#rtt = Math.round(MS_UNITS * record.rtt);
+      this.#rttVariation = Math.round(MS_UNITS * record.rttVariation);
     }
   }
 
   /** Records a wrong or useless answer. */
   failed(): void {
-    this.faults++;
+    this.#faults = Math.min(MAX_FAULTS * SHARE_UNITS, this.#faults + SHARE_UNITS);
   }
 
   /**
@@ -189,15 +220,18 @@ export class Contact {
   answered(now: Millis, rtt: number, isSecondTry = false): void {
     this.lastResponse = Math.floor(now);
     this.misses = 0;
-    this.answerRate += ANSWER_GAIN * ((isSecondTry ? SECOND_TRY : 1) - this.answerRate);
-    this.faults *= 1 - FORGIVEN_SHARE;
-    if (isSecondTry && !Number.isNaN(this.rtt)) return;
-    if (Number.isNaN(this.rtt)) {
-      this.rtt = rtt;
-      this.rttVariation = rtt / 2;
+    const outcome = isSecondTry ? SECOND_TRY * SHARE_UNITS : SHARE_UNITS;
+    this.#answerRate += Math.round(ANSWER_GAIN * (outcome - this.#answerRate));
+    this.#faults -= Math.round(FORGIVEN_SHARE * this.#faults);
+    if (isSecondTry && this.#rtt !== UNMEASURED) return;
+    const sample = Math.round(MS_UNITS * rtt);
+    if (this.#rtt === UNMEASURED) {
+      this.#rtt = sample;
+      this.#rttVariation = sample >> 1;
     } else {
-      this.rttVariation += RTT_VARIATION_GAIN * (Math.abs(rtt - this.rtt) - this.rttVariation);
-      this.rtt += RTT_GAIN * (rtt - this.rtt);
+      const deviation = Math.abs(sample - this.#rtt);
+      this.#rttVariation += Math.round(RTT_VARIATION_GAIN * (deviation - this.#rttVariation));
+      this.#rtt += Math.round(RTT_GAIN * (sample - this.#rtt));
     }
   }
 
@@ -205,6 +239,6 @@ export class Contact {
   missed(now: Millis): void {
     this.misses++;
     this.lastMiss = Math.floor(now);
-    this.answerRate -= ANSWER_GAIN * this.answerRate;
+    this.#answerRate -= Math.round(ANSWER_GAIN * this.#answerRate);
   }
 }

@@ -6,10 +6,10 @@ import { type Id, word } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
 import { Contact, type ContactRecord, MISSES_TO_DROP } from "./contact.ts";
 import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
-import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import { Agenda, type Deadline, type Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
-import { OWN_COORDINATE, type Query } from "./queries.ts";
+import { OWN_COORDINATE, type Query, whenDone } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import type { Techniques } from "./techniques.ts";
@@ -36,7 +36,7 @@ const FAULTS_TO_DROP = 5;
 /** Records of an earlier run that are kept. */
 const MAX_REMEMBERED = 200;
 
-const NOBODY: QueryWatcher = { onLate: () => {}, onOverdue: () => {}, done: () => {} };
+const NOBODY = whenDone(() => {});
 
 const PING_OF_CONTACT = { coordinate: OWN_COORDINATE, keeps: true };
 const PING_OF_STRANGER = { coordinate: OWN_COORDINATE, keeps: false };
@@ -69,6 +69,8 @@ export class Contacts {
   readonly #node: ContactsNode;
   readonly #options: ContactsOptions;
   readonly #deadlines: Deadlines;
+  /** Contacts by the time of their next health check. */
+  readonly #checks = new Agenda<Contact>();
   readonly #random: Random;
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
@@ -108,6 +110,23 @@ export class Contacts {
     for (const contact of before) {
       const { admission } = this.tables[contact.endpoint.family]!.admit(contact, now);
       if (admission !== "added") this.#left(contact, "no place beside our new id", now);
+    }
+  }
+
+  /** When `tick` is to be called next. */
+  get nextDeadline(): Millis {
+    return this.#checks.next;
+  }
+
+  /** Health checks that wait for their time. */
+  get checks(): number {
+    return this.#checks.size;
+  }
+
+  /** Does what is due. */
+  tick(now: Millis): void {
+    for (let due = this.#checks.take(now); due !== undefined; due = this.#checks.take(now)) {
+      this.#check(due, now);
     }
   }
 
@@ -184,12 +203,11 @@ export class Contacts {
       const { prospect: { id, endpoint, rtt }, bucket } = taken;
       const target = id.flip(bucket + 1).withSuffix(bucket + 2, this.#random.id());
       const args = { target, wantCount: MAX_REPLY_NODES };
-      this.#node.query({ method: "find_node", to: endpoint, args, expected: id, rtt }, now, {
-        ...NOBODY,
-        done: (outcome, at) => {
-          if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
-        },
+      const query: Query = { method: "find_node", to: endpoint, args, expected: id, rtt };
+      const watcher = whenDone((outcome, at) => {
+        if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
       });
+      this.#node.query(query, now, watcher);
       this.#probe = this.#deadlines.schedule(
         now + PROBE_EVERY_MS * (0.5 + this.#random.fraction()),
         (at) => this.#probeNext(at),
@@ -319,8 +337,7 @@ export class Contacts {
   }
 
   #left(contact: Contact, reason: string, now: Millis): void {
-    this.#deadlines.cancel(contact.check);
-    contact.check = undefined;
+    this.#checks.remove(contact);
     if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.id, false, now);
     this.remember(contact.id, contact.record);
     this.#node.host.emit({ type: "peer.leave", contact, reason });
@@ -344,12 +361,13 @@ export class Contacts {
   }
 
   #scheduleCheck(contact: Contact, at: Millis): void {
-    this.#deadlines.cancel(contact.check);
-    contact.check = this.#deadlines.schedule(at, this.#check, contact);
+    this.#checks.remove(contact);
+    contact.dueAt = Math.ceil(at);
+    this.#checks.add(contact);
   }
 
   /** Pings a contact unless its own traffic has shown lately that it lives. */
-  readonly #check = (now: Millis, contact: Contact): void => {
+  #check(contact: Contact, now: Millis): void {
     const { healthCheckIntervalMs } = this.#options;
     const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
     // Newcomers came all at once, and would all be checked at once: their first checks are spread over more.
@@ -360,7 +378,7 @@ export class Contacts {
     }
     this.#scheduleCheck(contact, now + this.#interval());
     this.#ping(contact.endpoint, contact.id, true, now);
-  };
+  }
 
   /** `keeps`: whether it is a contact. That is told: of two that keep each other one ping checks both. */
   #ping(to: Endpoint, expected: Id, keeps: boolean, now: Millis): void {

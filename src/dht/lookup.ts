@@ -56,7 +56,9 @@ export type KnownNode = Pick<
 
 /** Hears how a query fares. */
 export interface QueryWatcher {
-  /** It takes longer than it should. */
+  /** It takes longer than most; heard of urgent queries only. */
+  onSlow(now: Millis): void;
+  /** It takes so long that it was sent again. */
   onLate(now: Millis): void;
   /** It takes so long that hardly any answer will come. */
   onOverdue(now: Millis): void;
@@ -86,7 +88,7 @@ export interface LookupOptions {
   readonly perSubnet: number;
   /** Never asked and never listed. */
   readonly own: Id;
-  readonly techniques: Pick<Techniques, "burst" | "pass">;
+  readonly techniques: Pick<Techniques, "burst">;
   /** Our own network coordinate. */
   readonly coordinate: Coordinate;
   /** Sends the lookup's query to a candidate. */
@@ -136,16 +138,13 @@ const UNKNOWN_RTT_MS = 150;
 /** How many bits of the way a hop makes: log2(k) of k random contacts' best. */
 const BITS_PER_HOP = 4.3;
 
-/** Bounds of what one more hop is held to cost: the mean round trip to those that we know. */
-const HOP_MIN_MS = 5, HOP_MAX_MS = 150;
+/** Bounds of what one more hop is held to cost: the mean round trip to those that we know, on a slow line of ours too. */
+const HOP_MIN_MS = 5, HOP_MAX_MS = 600;
 
 /** No more is made of late queries than if half of all were. */
 const MOST_LATE = 0.5;
 
 const SIGN = 0x80000000 | 0;
-
-/** A query gives up its slot to one that leads to the value so much sooner than it still may. */
-const SOONER_MS = 5;
 
 export class Lookup {
   readonly #options: LookupOptions;
@@ -246,8 +245,7 @@ export class Lookup {
   #step(now: Millis): void {
     while (!this.#ended) {
       const next = this.#next();
-      if (next === undefined) break;
-      if (this.#inFlight >= this.#slots && !this.#makesRoom(next, now)) break;
+      if (next === undefined || this.#inFlight >= this.#slots) break;
       this.#query(next, now);
     }
     if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
@@ -271,23 +269,6 @@ export class Lookup {
   #withSpare(count: number): number {
     const share = Math.min(MOST_LATE, this.#options.lateShare);
     return count + Math.round(count * share / (1 - share));
-  }
-
-  /** In a hurried lookup a query is passed by where `next` promises the value sooner than it still does. */
-  #makesRoom(next: Candidate, now: Millis): boolean {
-    const { hurryToBits, techniques: { pass } } = this.#options;
-    if (hurryToBits === undefined || next.id === undefined || !pass) return false;
-    let passed: Candidate | undefined,
-      longest = this.#cost(next as Placed, hurryToBits) + SOONER_MS;
-    for (const candidate of this.#shortlist) {
-      if (candidate.state !== "waiting") continue;
-      const left = this.#cost(candidate, hurryToBits) - (now - candidate.sentAt);
-      if (left > longest) longest = left, passed = candidate;
-    }
-    if (passed === undefined) return false;
-    passed.state = "late";
-    this.#inFlight--;
-    return true;
   }
 
   /** Milliseconds until a candidate leads to the value: its own round trip, and those of the hops left after it. */
@@ -346,6 +327,7 @@ export class Lookup {
     this.#inFlight++;
     this.#options.onStep?.("asked", candidate);
     this.#options.ask(candidate, now, {
+      onSlow: (at) => this.#overtake(candidate, "late", at),
       onLate: (at) => this.#overtake(candidate, "late", at),
       onOverdue: (at) => this.#overtake(candidate, "overdue", at),
       done: (outcome, at) => this.#settle(candidate, outcome, at),

@@ -41,7 +41,7 @@ import {
 } from "./lookup.ts";
 import { Membership, type Seed } from "./membership.ts";
 import { PeerStore } from "./peer_store.ts";
-import { Queries } from "./queries.ts";
+import { Queries, whenDone } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
 import { type Cost, Replicator } from "./replicator.ts";
@@ -84,7 +84,7 @@ export interface NodeOptions {
 /** A lookup over all families. */
 export interface FindResult {
   /** The k closest that answered, nearest first. */
-  readonly closest: readonly (Candidate & { id: Id })[];
+  readonly closest: readonly Placed[];
   readonly asked: readonly Candidate[];
   readonly startedAt: Millis;
   readonly hops: number;
@@ -149,8 +149,7 @@ export class DhtNode {
 
   /** Shared by all parts: the id may change. */
   readonly #self: { id: Id };
-  readonly #options: NodeOptions;
-  readonly #techniques: Techniques;
+  readonly #options: Required<NodeOptions>;
   readonly #deadlines = new Deadlines();
   readonly #queries: Queries;
   readonly #contacts: Contacts;
@@ -163,7 +162,7 @@ export class DhtNode {
   #lastLookup = 0;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
-    this.#options = options;
+    this.#options = { techniques: ALL_TECHNIQUES, perSubnet: PER_SUBNET, ...options };
     const self = { id: options.id };
     this.#self = self;
     this.client = options.client;
@@ -171,8 +170,6 @@ export class DhtNode {
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
-    const { techniques = ALL_TECHNIQUES, perSubnet = PER_SUBNET } = options;
-    this.#techniques = techniques;
     const contacts = new Contacts(
       {
         get id() {
@@ -184,7 +181,7 @@ export class DhtNode {
         noteNeighbour: (...change) => this.#replicator.noteNeighbour(...change),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
-      { ...options, techniques, perSubnet },
+      this.#options,
       this.#deadlines,
       this.#random,
       now,
@@ -204,7 +201,7 @@ export class DhtNode {
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
         noteMiss: (...miss) => contacts.noteMiss(...miss),
-        isAdaptive: techniques.adapt,
+        isAdaptive: this.#options.techniques.adapt,
       },
       WRITER,
       this.#random,
@@ -273,22 +270,25 @@ export class DhtNode {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return Math.min(this.#deadlines.next, this.#queries.nextDeadline);
+    return Math.min(
+      this.#deadlines.next,
+      this.#queries.nextDeadline,
+      this.#contacts.nextDeadline,
+    );
   }
 
   /** Queries without an outcome, and all that is to be done later: what would grow if anything leaked. */
   get pending(): { queries: number; deadlines: number } {
-    return { queries: this.#queries.open, deadlines: this.#deadlines.size };
-  }
-
-  /** The share of our queries that were late of late: packets lost, nodes gone without notice. */
-  get lateShare(): number {
-    return this.#queries.lateShare;
+    return {
+      queries: this.#queries.open,
+      deadlines: this.#deadlines.size + this.#contacts.checks,
+    };
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
     this.#deadlines.run(now);
+    this.#contacts.tick(now);
     this.#queries.tick(now);
   }
 
@@ -455,7 +455,7 @@ export class DhtNode {
     told: ReadonlyMap<string, { seq: number; age: number }>,
     now: Millis,
   ): void {
-    const { target, value, signed } = item;
+    const { target, signed } = item;
     const { seq } = signed!;
     const ages = [...told.values()].filter((one) => one.seq === seq && !Number.isNaN(one.age))
       .map((one) => one.age);
@@ -465,11 +465,7 @@ export class DhtNode {
       this.host.items.put(item, now, () => {}, age * 1000);
     }
     const stale = closest.filter(({ id }) => (told.get(`${id}`)?.seq ?? Infinity) < seq);
-    const args = (token: Uint8Array): [Method, QueryArguments] => [
-      "put",
-      { token, value, age, ...signed },
-    ];
-    this.#write(stale, args, [], () => false, now, () => {});
+    this.#write(stale, putsOf(item, age), [], () => false, now, () => {});
   }
 
   /** Who of the k closest nodes holds an item now, in which version, and how old each copy is. */
@@ -580,7 +576,7 @@ export class DhtNode {
     now: Millis,
     done: (result: Pick<PutResult, "stored" | "elapsed">, now: Millis) => void,
   ): void {
-    const { target, value } = item;
+    const { target } = item;
     const search = (at: Millis) =>
       this.put(target, undefined, undefined, () => item, at, (result, end) => {
         done({ stored: result.stored, elapsed: end - now }, end);
@@ -590,7 +586,7 @@ export class DhtNode {
     if (closest === undefined) return search(now);
     const here: Id[] = [];
     const elsewhere = () =>
-      this.#write(closest, (token) => ["put", { token, value }], here, () => false, now, (
+      this.#write(closest, putsOf(item), here, () => false, now, (
         stored,
         _,
         at,
@@ -736,11 +732,7 @@ export class DhtNode {
       }
       const closest = result.closest.slice(0, k).filter(({ id }) => !holders.has(`${id}`));
       const age = Math.round((at - item.storedAt) / 1000);
-      const args = (token: Uint8Array): [Method, QueryArguments] => [
-        "put",
-        { token, value: item.value, age, ...signed },
-      ];
-      this.#write(closest, args, [], () => false, at, (stored, _, end) => {
+      this.#write(closest, putsOf(item, age), [], () => false, at, (stored, _, end) => {
         if (stored.length > 0) {
           this.host.emit({ type: "data.replicate", item, to: stored });
         }
@@ -830,6 +822,8 @@ export class DhtNode {
       seesTo: how.seesTo,
     };
     const lookup = ++this.#lastLookup;
+    const { techniques } = this.#options;
+    const isUrgent = how.isHurried && techniques.hedge;
     this.lookups.active++;
     table.touch(target, now);
     return new Lookup({
@@ -845,14 +839,14 @@ export class DhtNode {
       bootstrap,
       now,
       own: this.id,
-      perSubnet: this.#options.perSubnet ?? PER_SUBNET,
+      perSubnet: this.#options.perSubnet,
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
+        this.#queries.send({ method, to, args, expected, rtt, isUrgent }, at, watcher);
       },
-      techniques: this.#techniques,
-      hurryToBits: how.isHurried && this.#techniques.hurry ? table.bucketCount - 1 : undefined,
+      techniques,
+      hurryToBits: how.isHurried && techniques.hurry ? table.bucketCount - 1 : undefined,
       onHeard: (id, endpoint, rtt, at) => this.#contacts.hear(id, endpoint, rtt, at),
       onResponse: how.batch === undefined ? onResponse : (message, candidate, at) => {
         noteIn(how.batch!, message, candidate, this.client, at);
@@ -864,7 +858,7 @@ export class DhtNode {
       },
       onEnd: (result, at) => {
         this.lookups.active--;
-        this.lookups.record(result, k);
+        this.lookups.record(result, k, this.id);
         this.host.emit({
           type: "lookup",
           lookup: {
@@ -927,8 +921,7 @@ export class DhtNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ): void {
-    const watcher = { onLate: () => {}, onOverdue: () => {}, done };
-    this.#queries.send({ method, to, args, expected }, now, watcher);
+    this.#queries.send({ method, to, args, expected }, now, whenDone(done));
   }
 }
 
@@ -967,6 +960,11 @@ interface Manner {
   readonly seesTo?: boolean;
   /** Begins with what other lookups of the batch have found, and adds to it. */
   readonly batch?: Batch;
+}
+
+/** Puts an item with each node's token; `age`: how many seconds ago its owner did. */
+function putsOf({ value, signed }: Item, age?: number) {
+  return (token: Uint8Array): [Method, QueryArguments] => ["put", { token, value, age, ...signed }];
 }
 
 /** What finding nodes, and then so many puts, have cost; of a query's bytes about as much as there are. */

@@ -7,7 +7,7 @@ import { type Message, type Method, type QueryArguments, writeQuery } from "../k
 import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
-import { type Deadline, Deadlines, type Millis } from "./deadlines.ts";
+import { Agenda, type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
 import type { Random } from "./random.ts";
@@ -16,6 +16,12 @@ import { type Transaction, Transactions } from "./transactions.ts";
 
 /** A first answer is late after this until some have been measured: most of the world answers within. */
 const LATE_UNKNOWN_MS = 500;
+
+/**
+ * Variations beyond the mean after which a query is sent again, as TCP does (RFC 6298), and after which whoever is in
+ * a hurry asks somebody else as well (Dean and Barroso, "The tail at scale", 2013).
+ */
+const LATE_VARIATIONS = 4, SLOW_VARIATIONS = 1;
 
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
@@ -73,27 +79,37 @@ export interface Query {
   readonly expected: Id | undefined;
   /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
   readonly rtt?: number;
+  /** Whether the watcher wants to hear early that it takes longer than it should. */
+  readonly isUrgent?: boolean;
 }
 
 /** Our coordinate, as an argument of a query: written there when the query is. */
 export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** A query without an outcome. */
-interface Pending extends Transaction {
+/** A watcher that wants nothing but the outcome. */
+export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
+  return { onSlow: ignore, onLate: ignore, onOverdue: ignore, done };
+}
+
+const ignore = () => {};
+
+/** A query without an outcome; in an agenda until the next thing that happens to it if no answer comes. */
+interface Pending extends Transaction, Due {
   readonly query: Query;
   readonly watcher: QueryWatcher;
   readonly startedAt: Millis;
   readonly lateAfter: number;
   /** When it was sent for the second time; NaN before. */
   lateAt: Millis;
-  deadline: Deadline | undefined;
+  /** What happens to it next. */
+  then: (pending: Pending, now: Millis) => void;
 }
 
 export class Queries {
   readonly #node: QuerySender;
   readonly #writer: Writer;
   /** Apart from the node's other deadlines: these are few, and nearly all of them are cancelled. */
-  readonly #deadlines = new Deadlines();
+  readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending>();
   /** First answers of nodes of which nothing was known. */
@@ -120,12 +136,16 @@ export class Queries {
 
   /** When `tick` is to be called next. */
   get nextDeadline(): Millis {
-    return this.#deadlines.next;
+    return this.#agenda.next;
   }
 
   /** Does what is due. */
   tick(now: Millis): void {
-    this.#deadlines.run(now);
+    for (let due = this.#agenda.take(now); due !== undefined; due = this.#agenda.take(now)) {
+      // Late by our own fault: our process could not look at answers until now.
+      if (now - due.dueAt > STALL_MS) this.#schedule(due, now + due.lateAfter, due.then);
+      else due.then(due, now);
+    }
   }
 
   /** Sends a query, once more when no answer comes in time. */
@@ -133,7 +153,7 @@ export class Queries {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
     const { method, to } = query;
-    const lateAfter = this.#lateAfter(query);
+    const lateAfter = this.#waitFor(query, LATE_VARIATIONS);
     const pending: Pending = {
       tid,
       method,
@@ -143,20 +163,27 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
-      deadline: undefined,
+      then: query.isUrgent ? this.#slow : this.#late,
+      dueAt: now + (query.isUrgent ? this.#waitFor(query, SLOW_VARIATIONS) : lateAfter),
+      place: NOWHERE,
+      order: 0,
     };
-    this.#schedule(pending, now + lateAfter, this.#late);
+    this.#agenda.add(pending);
     this.#transactions.add(pending);
     this.#write(pending);
   }
 
-  /** Runs `then` when `at` has come, unless our own process could not look at answers until then. */
+  /** Runs `then` when `at` has come. */
   #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
-    pending.deadline = this.#deadlines.schedule(at, (due) => {
-      if (due - at > STALL_MS) this.#schedule(pending, due + pending.lateAfter, then);
-      else then(pending, due);
-    });
+    pending.dueAt = at;
+    pending.then = then;
+    this.#agenda.add(pending);
   }
+
+  readonly #slow = (pending: Pending, now: Millis): void => {
+    this.#schedule(pending, pending.startedAt + pending.lateAfter, this.#late);
+    pending.watcher.onSlow(now);
+  };
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
@@ -186,7 +213,7 @@ export class Queries {
     if (transaction === undefined) return false;
     const kind = reply.type === "r" ? "response" : "error";
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
-    this.#deadlines.cancel(transaction.deadline);
+    this.#agenda.remove(transaction);
     const { query, watcher, startedAt, lateAt } = transaction;
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.
@@ -235,16 +262,19 @@ export class Queries {
   }
 
   /**
-   * TCP's retransmission timer (RFC 6298), mean and four variations: of this node where it was measured, else of what
-   * coordinates are worth in this network, else of all nodes that answered for the first time.
+   * Mean and so many variations of how long answers take (RFC 6298): those of this node where it was measured, else
+   * of what coordinates are worth in this network, else of all nodes that answered for the first time.
    */
-  #lateAfter({ to, expected, rtt: guess = NaN }: Query): number {
+  #waitFor({ to, expected, rtt: guess = NaN }: Query, variations: number): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
-      wait = contact.rtt + Math.max(4 * contact.rttVariation, JITTER_SHARE * contact.rtt);
-    } else wait = guess > 0 ? guess * this.#guessed.most : this.#unknown.most;
+      const { rtt, rttVariation } = contact;
+      wait = rtt + Math.max(variations * rttVariation, JITTER_SHARE * rtt);
+    } else {
+      wait = guess > 0 ? guess * this.#guessed.most(variations) : this.#unknown.most(variations);
+    }
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 }
@@ -259,9 +289,9 @@ class Mean {
     this.#variation = variation;
   }
 
-  /** Mean and four variations. */
-  get most(): number {
-    return this.#mean + Math.max(4 * this.#variation, JITTER_SHARE * this.#mean);
+  /** Mean and so many variations. */
+  most(variations: number): number {
+    return this.#mean + Math.max(variations * this.#variation, JITTER_SHARE * this.#mean);
   }
 
   add(value: number): void {

@@ -14,11 +14,16 @@ export interface Prospect {
   readonly rtt: number;
 }
 
+/** Contacts that wait for a place in a full bucket: of those that leave it the next lookups make up for more. */
+const MAX_REPLACEMENTS = 8;
+
 /** One range of the id space. */
 class Bucket {
   readonly contacts: Contact[] = [];
   /** First words of their ids: to look through them side by side costs less than to visit every contact. */
   readonly words: number[] = [];
+  /** First words of their addresses, for the same reason. */
+  readonly addresses: number[] = [];
   /** Contacts that answered when the bucket was full, the most recent last. */
   readonly replacements: Contact[] = [];
   /** The nearest node heard of that is in neither list. */
@@ -38,17 +43,20 @@ class Bucket {
   add(contact: Contact): void {
     this.contacts.push(contact);
     this.words.push(contact.id.a);
+    this.addresses.push(contact.endpoint.a);
   }
 
   /** Puts a contact in the place of another. */
   replace(at: number, contact: Contact): void {
     this.contacts[at] = contact;
     this.words[at] = contact.id.a;
+    this.addresses[at] = contact.endpoint.a;
   }
 
   remove(at: number): void {
     this.contacts.splice(at, 1);
     this.words.splice(at, 1);
+    this.addresses.splice(at, 1);
   }
 }
 
@@ -126,7 +134,7 @@ export class RoutingTable {
    * reason for it; otherwise the newcomer waits.
    */
   admit(contact: Contact, now: Millis): { admission: Admission; replaced?: Contact } {
-    if (contact.id.equals(this.own) || this.#isCrowded(contact)) return { admission: "refused" };
+    if (contact.id.equals(this.own)) return { admission: "refused" };
     let index = this.#index(contact.id);
     while (this.#buckets[index].contacts.length >= this.k) {
       if (index < this.#buckets.length - 1 || !this.#splits()) break;
@@ -135,6 +143,7 @@ export class RoutingTable {
     }
     const bucket = this.#buckets[index];
     if (bucket.contacts.length < this.k) {
+      if (this.#isCrowded(contact)) return { admission: "refused" };
       bucket.add(contact);
       bucket.changed = now;
       this.#size++;
@@ -144,7 +153,8 @@ export class RoutingTable {
     const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
     if (known >= 0) bucket.replacements.splice(known, 1);
     const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
-    const at = this.#givingWay(index, paid, now);
+    let at = this.#givingWay(index, paid, now);
+    if (at >= 0 && this.#isCrowded(contact)) at = -1;
     const replaced = bucket.contacts[at];
     if (at >= 0) {
       bucket.replace(at, contact);
@@ -153,7 +163,7 @@ export class RoutingTable {
     const waits = at >= 0 ? replaced : contact;
     if (waits.health !== "unhealthy") {
       bucket.replacements.push(waits);
-      if (bucket.replacements.length > this.k) bucket.replacements.shift();
+      if (bucket.replacements.length > MAX_REPLACEMENTS) bucket.replacements.shift();
     }
     return at >= 0 ? { admission: "added", replaced } : { admission: "waiting" };
   }
@@ -161,12 +171,19 @@ export class RoutingTable {
   /** Whether its address has a contact already, or its subnet as many in its bucket as may be. */
   #isCrowded({ id, endpoint }: Contact): boolean {
     if (this.perSubnet === 0 || !isCounted(endpoint)) return false;
-    for (const other of this.contacts()) {
-      if (other.endpoint.sameAddress(endpoint) && !other.id.equals(id)) return true;
+    for (const { addresses, contacts } of this.#buckets) {
+      for (let i = 0; i < addresses.length; i++) {
+        if (addresses[i] !== endpoint.a || !contacts[i].endpoint.sameAddress(endpoint)) continue;
+        if (!contacts[i].id.equals(id)) return true;
+      }
     }
-    const { contacts } = this.#bucket(id);
-    return contacts.filter((other) => isSameSubnet(other.endpoint, endpoint)).length >=
-      this.perSubnet;
+    const { addresses, contacts } = this.#bucket(id);
+    let neighbours = 0;
+    for (let i = 0; i < addresses.length; i++) {
+      const mayBeSame = (addresses[i] ^ endpoint.a) >>> 8 === 0;
+      if (mayBeSame && isSameSubnet(contacts[i].endpoint, endpoint)) neighbours++;
+    }
+    return neighbours >= this.perSubnet;
   }
 
   /**

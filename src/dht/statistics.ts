@@ -28,7 +28,8 @@ export class LookupStatistics {
   readonly #squares: number[] = [];
   readonly #endedAt: Millis[] = [];
 
-  record(result: LookupResult, k: number): void {
+  /** Notes a lookup that ended. `own`: our id; lookups for that tell no more than our neighbours do, and sooner or later less. */
+  record(result: LookupResult, k: number, own: Id): void {
     this.count++;
     if (result.closest.length === 0) return;
     this.success++;
@@ -36,7 +37,7 @@ export class LookupStatistics {
     this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
     // A lookup that ended early, with a value, has not found all of the closest.
     const isWhole = result.method === "find_node" || result.closest.length >= k;
-    if (!isWhole || result.closest.length < ESTIMATE_FROM) return;
+    if (!isWhole || result.closest.length < ESTIMATE_FROM || result.target.equals(own)) return;
     const ids = result.closest.slice(0, k).map((c) => c.id);
     const { weighted, squares } = density(result.target, ids);
     this.#weighted.push(weighted);

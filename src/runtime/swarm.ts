@@ -124,7 +124,7 @@ export class Swarm {
   /** Sees to it that a node's next deadline is kept; a node has at most one entry, which may be early. */
   arm(node: SwarmNode): void {
     const next = node.core.nextDeadline;
-    if (node.wake !== undefined && node.wake.at <= next) return;
+    if (node.wake !== undefined && node.wake.dueAt <= next) return;
     this.#deadlines.cancel(node.wake);
     if (next === Infinity) return;
     node.wake = this.#deadlines.schedule(next, node.onWake);

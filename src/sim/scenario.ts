@@ -75,6 +75,8 @@ export interface Sample {
   readonly hops: number;
   readonly queries: number;
   readonly elapsed: number;
+  /** Whether who asked was slow or lost packets itself: of that no choice of peers makes up for. */
+  readonly isAskerFlaky: boolean;
 }
 
 /** What a node sends a second on average. */
@@ -87,6 +89,8 @@ export interface ScenarioResult {
   readonly lookups: Measured;
   /** Undefined where no values were asked for, or every node holds all of them. */
   readonly fetches: Measured | undefined;
+  /** Those of them that nodes which are not flaky themselves asked for; undefined where none is flaky. */
+  readonly fetchesOfGood: Measured | undefined;
   /** Different values that were fetched, and those among them that some fetch did not find. */
   readonly fetchedValues: { readonly count: number; readonly missed: number };
   /** Where values are after the measurement; undefined where there are none. */
@@ -209,6 +213,9 @@ class Run {
     return {
       lookups: measured(lookupSamples),
       fetches: fetchSamples.length === 0 ? undefined : measured(fetchSamples),
+      fetchesOfGood: fetchSamples.length === 0 || this.#scenario.flaky === 0
+        ? undefined
+        : measured(fetchSamples.filter(({ isAskerFlaky }) => !isAskerFlaky)),
       fetchedValues,
       copies: count === 0 ? undefined : copiesOf(values, up, reachable, k, world.now),
       replicas: count === 0 ? undefined : this.#replicas / count,
@@ -430,7 +437,13 @@ class Run {
       });
     }, hours * 3_600_000);
     for (const index of [...open.keys()]) {
-      const outcome = { found: false, hops: NaN, queries: NaN, elapsed: OPERATION_LIMIT_MS };
+      const outcome = {
+        found: false,
+        hops: NaN,
+        queries: NaN,
+        elapsed: OPERATION_LIMIT_MS,
+        isAskerFlaky: false,
+      };
       end(index, outcome, () => this.#fold(`${index} never ended`));
     }
     const fetchedValues = { count: fetched.size, missed: missed.size };
@@ -498,7 +511,7 @@ class Run {
       node.find(target, now, (result) => {
         const [nearest] = result.closest;
         const found = nearest !== undefined && this.#isClosest(nearest.id, sim, target, now);
-        done(this.#outcome("find", target, found, result));
+        done(this.#outcome("find", target, found, result, sim));
       }));
   }
 
@@ -535,7 +548,7 @@ class Run {
         this.#world.act(sim, (node, now) =>
           node.get(target, wanted.signed?.salt, now, (result) => {
             const found = result.item !== undefined && sameBytes(result.item.value, wanted.value);
-            ended(this.#outcome("get", target, found, result));
+            ended(this.#outcome("get", target, found, result, sim));
           }));
       },
       done,
@@ -543,9 +556,16 @@ class Run {
     );
   }
 
-  #outcome(kind: string, target: Id, found: boolean, result: FindResult): Outcome {
+  #outcome(
+    kind: string,
+    target: Id,
+    found: boolean,
+    result: FindResult,
+    asker: SimNode,
+  ): Outcome {
     this.#note(kind, target, found, result, result.closest.map((c) => c.id));
-    return { found, hops: result.hops, queries: result.asked.length, elapsed: result.elapsed };
+    const { hops, asked, elapsed } = result;
+    return { found, hops, queries: asked.length, elapsed, isAskerFlaky: isFlaky(asker) };
   }
 
   #note(
@@ -567,6 +587,10 @@ class Run {
 /** Whether anybody can reach it, and it tells the truth. */
 function isReachable({ traits }: SimNode): boolean {
   return traits.natMs === undefined && traits.impostor === undefined;
+}
+
+function isFlaky({ traits: { extraDelayMs = 0, extraLoss = 0 } }: SimNode): boolean {
+  return extraDelayMs > 0 || extraLoss > 0;
 }
 
 function loadByType(before: Totals, after: Totals, seconds: number): ReadonlyMap<string, Load> {

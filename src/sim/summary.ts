@@ -40,7 +40,7 @@ function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
 
 /** The JSON of one run. `wall_s` and `rss_bytes` alone differ between runs of one seed. */
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
-  const { lookups, fetches, fetchedValues, copies, idle, load } = result;
+  const { lookups, fetches, fetchesOfGood, fetchedValues, copies, idle, load } = result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
@@ -55,6 +55,13 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
       values: fetchedValues.count,
       values_missed: fetchedValues.missed,
       ...figures(fetches),
+      ...(fetchesOfGood === undefined ? {} : {
+        by_good_nodes: {
+          count: fetchesOfGood.count,
+          found: fetchesOfGood.found,
+          ...figures(fetchesOfGood),
+        },
+      }),
     },
     replicas: result.replicas === undefined ? null : round(result.replicas),
     copies: copies === undefined ? null : { ...copies, mean: round(copies.mean) },

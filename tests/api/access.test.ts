@@ -1,72 +1,121 @@
-// Who may use the API: tokens, hosts and origins, on every route.
+// Who may use the API: tokens, hosts, origins and rates, on every route.
 
 import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Buffer } from "node:buffer";
+import { Access, type TokenState } from "../../src/api/access.ts";
 import { createApi } from "../../src/api/app.ts";
+import { noRefusals, type Refusals } from "../../src/api/limits.ts";
 import { loadConfig } from "../../src/config.ts";
+import { PAGE_FILES } from "../../src/web/page.ts";
 import { FakeService, PEER_A } from "./fake_service.ts";
 
 const TOKEN = "correct-horse-battery";
+const AUTHORIZED = { authorization: `Bearer ${TOKEN}` };
+/** An API that other machines reach. */
+const EXPOSED = { API_HOST: "0.0.0.0", API_TOKEN: TOKEN };
 
-/** Requests that read what the node knows already. */
-const READS: [method: string, path: string][] = [
-  ["GET", "/network/peers"],
-  ["GET", "/network/stats"],
+type Route = readonly [method: string, path: string];
+
+/** What is the same whoever asks. */
+const OPEN: Route[] = [
   ["GET", "/healthz"],
   ["GET", "/readyz"],
   ["GET", "/openapi.json"],
+  ...Object.keys(PAGE_FILES).map((path) => ["GET", path] as const),
 ];
 
-/** Requests that change something or send packets. */
-const SENDS: [method: string, path: string][] = [
+/** Requests that read what the node knows already. */
+const READS: Route[] = [
+  ["GET", "/network/peers"],
+  ["GET", `/network/peers/${PEER_A}`],
+  ["GET", "/network/stats"],
+  ["HEAD", "/network/stats"],
+];
+
+/** Requests that send packets. */
+const SENDS: Route[] = [
   ["GET", `/network/ping/${PEER_A}`],
   ["GET", "/network/ping?address=127.0.0.1:1"],
   ["GET", `/network/find/${PEER_A}`],
   ["HEAD", `/network/find/${PEER_A}`],
   ["POST", "/network/store"],
   ["PUT", `/data/${PEER_A}`],
-  ["DELETE", `/data/${PEER_A}`],
-  ["GET", "/network/published"],
   ["GET", `/data/${PEER_A}`],
   ["HEAD", `/data/${PEER_A}`],
 ];
 
+/** Requests that change something, or tell what only the owner should know. */
+const PRIVATE: Route[] = [
+  ["DELETE", `/data/${PEER_A}`],
+  ["GET", "/network/published"],
+  ["GET", "/network/transfers"],
+  ["GET", "/ws"],
+];
+
+const ALL = [...OPEN, ...READS, ...SENDS, ...PRIVATE];
+
+/** Where a request comes from, where that is not this machine. */
+interface From {
+  readonly address?: string;
+  /** The name or address in the URL, and so in Host. */
+  readonly host?: string;
+}
+
 function setup(env: Record<string, string> = {}) {
   const service = new FakeService();
-  const app = createApi({ service, config: loadConfig({ env }) });
-  const status = async (
-    [method, path]: [string, string],
-    headers: Record<string, string>,
-    host = "127.0.0.1:8080",
+  const refusals = noRefusals();
+  const app = createApi({ service, config: loadConfig({ env }), refusals });
+  const ask = async (
+    [method, path]: Route,
+    headers: Record<string, string> = {},
+    { address, host = "127.0.0.1:8080" }: From = {},
   ) => {
     const body = method === "POST" ? "value" : undefined;
-    const response = await app.request(`http://${host}${path}`, { method, headers, body });
+    const caller = address === undefined ? undefined : { remoteAddr: { hostname: address } };
+    const url = `http://${host}${path}`;
+    const response = await app.request(url, { method, headers, body }, caller);
     if (response.status >= 400 && method !== "HEAD") {
       assert.equal(response.headers.get("content-type"), "application/problem+json");
       assert.equal((await response.json()).status, response.status);
-    }
+    } else await response.body?.cancel();
     return response;
   };
-  return { service, status };
+  const status = async (...args: Parameters<typeof ask>) => (await ask(...args)).status;
+  return { service, ask, status, refusals };
 }
+
+const isRefusal = (status: number) => [401, 403, 429].includes(status);
 
 Deno.test("without a token nothing is asked for on loopback", async () => {
   const { status } = setup();
-  for (const route of [...READS, ...SENDS]) {
-    const { status: code } = await status(route, {});
-    assert.ok(![401, 403].includes(code), `${route.join(" ")}: ${code}`);
+  for (const route of ALL) {
+    assert.ok(!isRefusal(await status(route)), route.join(" "));
   }
 });
 
-Deno.test("with a token every request that changes or sends needs it, and no other does", async () => {
-  for (const host of ["127.0.0.1", "0.0.0.0"]) {
-    const { service, status } = setup({ API_TOKEN: TOKEN, API_HOST: host });
-    for (const route of READS) assert.equal((await status(route, {})).status, 200);
+Deno.test("on loopback the token is for what changes or sends; elsewhere for reads too", async () => {
+  const cases = [
+    { env: { API_TOKEN: TOKEN }, free: [...OPEN, ...READS], closed: [...SENDS, ...PRIVATE] },
+    { env: EXPOSED, free: OPEN, closed: [...READS, ...SENDS, ...PRIVATE] },
+    {
+      env: { ...EXPOSED, API_OPEN_READS: "true" },
+      free: [...OPEN, ...READS],
+      closed: [...SENDS, ...PRIVATE],
+    },
+  ];
+  for (const { env, free, closed } of cases) {
+    const { service, ask, status, refusals } = setup(env);
+    for (const route of free) assert.equal(await status(route), 200, route.join(" "));
+    assert.deepEqual(refusals, noRefusals());
     service.calls.length = 0;
-    for (const route of SENDS) {
-      const missing = await status(route, {});
-      assert.equal(missing.status, 401, route.join(" "));
-      assert.equal(missing.headers.get("www-authenticate"), 'Bearer realm="dmnode"');
-      const wrong = [
+    let missing = 0, wrong = 0;
+    for (const route of closed) {
+      const refused = await ask(route);
+      missing++;
+      assert.equal(refused.status, 401, route.join(" "));
+      assert.equal(refused.headers.get("www-authenticate"), 'Bearer realm="dmnode"');
+      const tokens = [
         `Bearer ${TOKEN}x`,
         `Bearer ${TOKEN.slice(1)}`,
         `Bearer ${TOKEN.toUpperCase()}`,
@@ -75,20 +124,30 @@ Deno.test("with a token every request that changes or sends needs it, and no oth
         TOKEN,
         `Basic ${btoa(`user:${TOKEN}`)}`,
         `Bearer x ${TOKEN}`,
-        `Bearer ${TOKEN}, Bearer x`,
+        `Bearer ${TOKEN}, Bearer ${TOKEN}`,
       ];
-      for (const authorization of wrong) {
-        const refused = await status(route, { authorization });
+      for (const authorization of tokens) {
+        const refused = await ask(route, { authorization });
+        wrong++;
         assert.equal(refused.status, 401, authorization);
         assert.match(refused.headers.get("www-authenticate") ?? "", /error="invalid_token"/);
       }
     }
     assert.deepEqual(service.calls, [], "nothing was sent");
-    for (const route of SENDS) {
+    assert.deepEqual([refusals.missing_token, refusals.wrong_token], [missing, wrong]);
+    for (const route of closed) {
       for (const authorization of [`Bearer ${TOKEN}`, `bearer  ${TOKEN}`]) {
-        assert.notEqual((await status(route, { authorization })).status, 401);
+        assert.ok(!isRefusal(await status(route, { authorization })), route.join(" "));
       }
     }
+  }
+});
+
+Deno.test("where others reach the API, a path that nobody thought of needs the token", async () => {
+  const { status } = setup(EXPOSED);
+  for (const path of ["/nope", "/network", "/healthz/", "//healthz", "/metrics2"]) {
+    assert.equal(await status(["GET", path]), 401, path);
+    assert.equal(await status(["GET", path], AUTHORIZED), 404, path);
   }
 });
 
@@ -101,88 +160,384 @@ Deno.test("the token is asked for before the body is read", async () => {
   assert.equal((await app.request("/network/store", { method: "POST", body })).status, 401);
 });
 
-Deno.test("without a token the Host has to be this machine (DNS rebinding)", async () => {
-  const { service, status } = setup();
-  const own = [
-    "127.0.0.1",
-    "127.0.0.1:1",
-    "localhost",
-    "LOCALHOST:8080",
-    "[::1]:8080",
-    "127.1.2.3",
+Deno.test("a token comes in Authorization, or in a WebSocket's subprotocol, and is compared once", () => {
+  const access = new Access(loadConfig({ env: { API_TOKEN: TOKEN } }), []);
+  const stateOf = (headers: Record<string, string>) =>
+    access.tokenOf(new Request("http://127.0.0.1/ws", { headers }));
+  const protocol = (text: string) => ({ "sec-websocket-protocol": text });
+  const encoded = Buffer.from(TOKEN).toString("base64url");
+  const expected: [Record<string, string>, TokenState][] = [
+    [{}, "none"],
+    [AUTHORIZED, "right"],
+    [{ authorization: "Bearer x" }, "wrong"],
+    [protocol("dmnode"), "none"],
+    [protocol(`bearer.${encoded}`), "right"],
+    [protocol(`dmnode, bearer.${encoded}`), "right"],
+    [protocol(`bearer.${encoded},dmnode`), "right"],
+    [protocol(`bearer.${encoded}x`), "wrong"],
+    [protocol("bearer."), "wrong"],
+    [protocol("bearer.%%%"), "wrong"],
+    [protocol(`bearer.${btoa("other")}`), "wrong"],
+    [protocol(`bearer.x, bearer.${encoded}`), "wrong"],
+    [{ ...protocol(`bearer.${encoded}`), authorization: "Bearer x" }, "wrong"],
   ];
-  const foreign = [
-    "evil.example",
-    "evil.example:8080",
-    "localhost.evil.example",
-    "127.0.0.1.evil.example",
-    "192.168.1.10:8080",
-    "[2001:db8::1]",
-    "0.0.0.0:8080",
-    "",
-    "[",
-  ];
-  for (const route of [...READS, ...SENDS]) {
-    for (const host of own) {
-      assert.notEqual((await status(route, { host })).status, 403, host);
-      if (!host.includes("[")) assert.notEqual((await status(route, {}, host)).status, 403);
+  for (const [headers, state] of expected) {
+    assert.equal(stateOf(headers), state, JSON.stringify(headers));
+  }
+  const open = new Access(loadConfig(), []);
+  assert.equal(open.tokenOf(new Request("http://127.0.0.1/")), "right", "where none is asked for");
+  fc.assert(fc.property(fc.string({ minLength: 1, maxLength: 40 }), (text) => {
+    fc.pre(/^[!-~]+$/.test(text));
+    const access = new Access(loadConfig({ env: { API_TOKEN: `t${text}` } }), []);
+    const encoded = Buffer.from(`t${text}`).toString("base64url");
+    const request = new Request("http://a/", { headers: protocol(`dmnode, bearer.${encoded}`) });
+    assert.equal(access.tokenOf(request), "right");
+  }));
+});
+
+const OWN_HOSTS = [
+  "127.0.0.1",
+  "127.0.0.1:1",
+  "localhost",
+  "LOCALHOST:8080",
+  "localhost.:8080",
+  "[::1]:8080",
+  "[::ffff:127.0.0.1]",
+  "127.1.2.3",
+];
+const FOREIGN_NAMES = [
+  "evil.example",
+  "evil.example:8080",
+  "localhost.evil.example",
+  "127.0.0.1.evil.example",
+  "localhost-x",
+];
+const FOREIGN_ADDRESSES = ["192.168.1.10:8080", "[2001:db8::1]", "0.0.0.0:8080", "[::]:8080"];
+
+Deno.test("the Host has to be this machine on every route, static files too (DNS rebinding)", async () => {
+  const { service, status, refusals } = setup();
+  for (const route of ALL) {
+    for (const host of OWN_HOSTS) {
+      assert.ok(!isRefusal(await status(route, {}, { host })), `${route.join(" ")} ${host}`);
+      assert.ok(!isRefusal(await status(route, { host }, { host })), host);
     }
   }
   service.calls.length = 0;
-  for (const route of [...READS, ...SENDS, ["GET", "/nope"] as [string, string]]) {
-    for (const host of foreign) assert.equal((await status(route, { host })).status, 403, host);
-    assert.equal((await status(route, {}, "evil.example")).status, 403);
+  let asked = 0;
+  for (const route of [...ALL, ["GET", "/nope"] as const]) {
+    for (const host of [...FOREIGN_NAMES, ...FOREIGN_ADDRESSES]) {
+      asked++;
+      assert.equal(await status(route, { host }, { host }), 403, `${route.join(" ")} ${host}`);
+    }
+  }
+  assert.deepEqual(service.calls, []);
+  assert.deepEqual(refusals, { ...noRefusals(), foreign_host: asked });
+});
+
+Deno.test("a rebound page of its own origin is refused, for reads on loopback with a token too", async () => {
+  const { status } = setup({ API_TOKEN: TOKEN });
+  const host = "evil.example:8080";
+  const headers = { host, origin: `http://${host}`, "sec-fetch-site": "same-origin" };
+  for (const route of ALL) assert.equal(await status(route, headers, { host }), 403);
+});
+
+Deno.test("where others reach the API, its addresses are its own, and names that are set", async () => {
+  const { status } = setup({
+    ...EXPOSED,
+    API_OPEN_READS: "true",
+    API_ALLOWED_HOSTS: "node.example.org,node_1",
+  });
+  const read = READS[0];
+  const own = [
+    ...OWN_HOSTS,
+    ...FOREIGN_ADDRESSES,
+    "node.example.org",
+    "NODE.example.org.",
+    "node_1:80",
+  ];
+  for (const host of own) assert.equal(await status(read, { host }, { host }), 200, host);
+  for (const host of [...FOREIGN_NAMES, "x.node.example.org", "example.org"]) {
+    assert.equal(await status(read, { host }, { host }), 403, host);
+    assert.equal(await status(OPEN[0], { host }, { host }), 403, host);
+  }
+  const named = setup({ API_HOST: "node.lan", API_TOKEN: TOKEN });
+  assert.equal(await named.status(OPEN[0], {}, { host: "node.lan:8080" }), 200);
+  assert.equal(await named.status(OPEN[0], {}, { host: "other.lan:8080" }), 403);
+});
+
+Deno.test("who has the token is no rebound page: any Host will do, as proxies pass it on", async () => {
+  for (const env of [EXPOSED, { API_TOKEN: TOKEN }]) {
+    const { status } = setup(env);
+    const host = "node.example.org";
+    for (const route of ALL) {
+      assert.ok(!isRefusal(await status(route, AUTHORIZED, { host })), route.join(" "));
+      assert.equal(await status(route, { authorization: "Bearer x" }, { host }), 403);
+    }
+  }
+  const { status } = setup();
+  const host = "evil.example";
+  assert.equal(await status(READS[0], AUTHORIZED, { host }), 403, "where no token is set");
+});
+
+Deno.test("a malformed Host, or another than the target's, is told so", async () => {
+  const { service, status, refusals } = setup({ API_TOKEN: TOKEN });
+  const malformed = [
+    "127.0.0.1@evil.example",
+    "evil.example@127.0.0.1",
+    "127.0.0.1, 127.0.0.1",
+    "127.0.0.1/",
+    "127.0.0.1#",
+    "127.0.0.1?",
+    "127.0.0.1\\",
+    "127.0.0.1:",
+    "127.0.0.1:80:80",
+    "127.0.0.1:999999",
+    "::1",
+    "[::1",
+    "[127.0.0.1]",
+    "[",
+    "%31%32%37.0.0.1",
+    "http://127.0.0.1",
+    "*",
+    "256.1.1.1",
+    "..",
+  ];
+  for (const host of malformed) {
+    assert.equal(await status(SENDS[0], { host, ...AUTHORIZED }), 400, host);
+  }
+  // As a proxy asks, in absolute form: the target's host goes before the header.
+  for (const host of ["evil.example", "127.0.0.1:81"]) {
+    assert.equal(await status(SENDS[0], { host: "127.0.0.1", ...AUTHORIZED }, { host }), 400, host);
+  }
+  assert.deepEqual(service.calls, []);
+  assert.equal(refusals.bad_host, malformed.length + 2);
+});
+
+/** How browsers tell of requests that a page of another origin makes. */
+const FOREIGN_PAGES: Record<string, Record<string, string>> = {
+  "a page elsewhere": { origin: "https://evil.example" },
+  "a sandboxed page, or a file": { origin: "null" },
+  "another port": { origin: "http://127.0.0.1:3000" },
+  "another name of this machine": { origin: "http://localhost:8080" },
+  "another port of http": { origin: "http://127.0.0.1" },
+  "a name that begins alike": { origin: "http://127.0.0.1:8080.evil.example" },
+  "user information": { origin: "http://127.0.0.1:8080@evil.example" },
+  "an extension": { origin: "chrome-extension://127.0.0.1:8080" },
+  "no URL": { origin: "garbage" },
+  "nothing": { origin: "" },
+  "<img>": {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "no-cors",
+    "sec-fetch-dest": "image",
+  },
+  "<script>": {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "no-cors",
+    "sec-fetch-dest": "script",
+  },
+  "<iframe>": {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "iframe",
+  },
+  "another port, without an Origin": {
+    "sec-fetch-site": "same-site",
+    "sec-fetch-mode": "cors",
+    "sec-fetch-dest": "empty",
+  },
+  "<link rel=prefetch>": {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "no-cors",
+    "sec-fetch-dest": "empty",
+    "sec-purpose": "prefetch",
+  },
+  "a page that is loaded ahead": {
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+    "sec-purpose": "prefetch;prerender",
+  },
+  "what is not known yet": { "sec-fetch-site": "cross-universe" },
+};
+
+/** A link on a page elsewhere that somebody followed. */
+const LINK = {
+  "sec-fetch-site": "cross-site",
+  "sec-fetch-mode": "navigate",
+  "sec-fetch-dest": "document",
+  "sec-fetch-user": "?1",
+};
+
+Deno.test("pages of other origins get nothing on any route, token or not", async () => {
+  for (const env of [{}, { API_TOKEN: TOKEN }, EXPOSED] as Record<string, string>[]) {
+    const { service, status, refusals } = setup(env);
+    let asked = 0;
+    for (const route of ALL) {
+      for (const [what, headers] of Object.entries(FOREIGN_PAGES)) {
+        asked++;
+        assert.equal(await status(route, { ...AUTHORIZED, ...headers }), 403, what);
+      }
+    }
+    // A form's POST is a navigation as well.
+    assert.equal(await status(["POST", "/network/store"], { ...AUTHORIZED, ...LINK }), 403);
+    const form = { origin: "null", "content-type": "text/plain", ...LINK };
+    assert.equal(await status(["POST", "/network/store"], { ...AUTHORIZED, ...form }), 403);
+    assert.deepEqual(service.calls, []);
+    assert.equal(refusals.foreign_origin, asked + 2);
+  }
+});
+
+Deno.test("the API's own pages, typed addresses and programs get through", async () => {
+  const own: Record<string, string>[] = [
+    { origin: "http://127.0.0.1:8080" },
+    { origin: "https://127.0.0.1:8080" },
+    { "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty" },
+    { "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" },
+    {},
+  ];
+  for (const env of [{}, { API_TOKEN: TOKEN }, EXPOSED] as Record<string, string>[]) {
+    const { status } = setup(env);
+    for (const route of ALL) {
+      for (const headers of own) {
+        const code = await status(route, { ...AUTHORIZED, ...headers });
+        assert.ok(!isRefusal(code), `${route.join(" ")} ${JSON.stringify(headers)}`);
+      }
+    }
+  }
+  const proxied = setup({ ...EXPOSED, API_ALLOWED_HOSTS: "node.example.org" });
+  const page = { ...AUTHORIZED, origin: "https://node.example.org" };
+  const host = "node.example.org";
+  assert.equal(await proxied.status(["POST", "/network/store"], page, { host }), 201);
+});
+
+Deno.test("links elsewhere lead to pages, reads and values, but to nothing else that sends", async () => {
+  const { service, status } = setup();
+  for (const route of [...OPEN, ...READS]) assert.equal(await status(route, LINK), 200);
+  for (const method of ["GET", "HEAD"]) {
+    assert.equal(await status([method, `/data/${PEER_A}`], LINK), 404, "it was looked for");
+  }
+  service.calls.length = 0;
+  for (const path of [`/network/ping/${PEER_A}`, `/network/find/${PEER_A}`, "/ws"]) {
+    assert.equal(await status(["GET", path], LINK), 403, path);
   }
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("with a token any Host will do: a proxy may pass its own on", async () => {
-  const { status } = setup({ API_TOKEN: TOKEN });
-  const headers = { host: "node.example.org", authorization: `Bearer ${TOKEN}` };
-  for (const route of [...READS, ...SENDS]) {
-    assert.notEqual((await status(route, headers)).status, 403);
-  }
+/** An API and its clock. */
+function limited(env: Record<string, string>) {
+  const config = loadConfig({ env: { ...EXPOSED, ...env } });
+  const refusals = noRefusals();
+  const clock = { now: 1e6 };
+  const access = new Access(config, ["/healthz"], refusals, () => clock.now);
+  const app = createApi({ service: new FakeService(), config, refusals, access });
+  const ask = (path: string, headers: Record<string, string>, hostname: string) =>
+    app.request(`http://192.0.2.1${path}`, { headers }, { remoteAddr: { hostname } });
+  const count = async (times: number, ...args: Parameters<typeof ask>) => {
+    const codes: Record<number, number> = {};
+    for (let i = 0; i < times; i++) {
+      const { status, body } = await ask(...args);
+      codes[status] = (codes[status] ?? 0) + 1;
+      await body?.cancel();
+    }
+    return codes;
+  };
+  return { ask, count, clock, refusals };
+}
+
+const A = "198.51.100.7", B = "198.51.100.8";
+
+Deno.test("a client over its rate is told when to come again, and no other client is", async () => {
+  const { ask, count, clock, refusals } = limited({ API_RATE_LIMIT: "2" });
+  assert.deepEqual(await count(25, "/healthz", {}, A), { 200: 20, 429: 5 });
+  const refused = await ask("/healthz", {}, A);
+  assert.equal(refused.headers.get("content-type"), "application/problem+json");
+  assert.equal(refused.headers.get("retry-after"), "1");
+  assert.match((await refused.json()).detail, /^Too many requests from your address/);
+  assert.deepEqual(await count(5, "/healthz", {}, B), { 200: 5 });
+  clock.now += 1000;
+  assert.deepEqual(await count(5, "/healthz", {}, A), { 200: 2, 429: 3 });
+  clock.now += 1e9;
+  assert.deepEqual(await count(25, "/healthz", {}, A), { 200: 20, 429: 5 }, "no more than a burst");
+  assert.equal(refusals.request_rate, 14);
+  assert.deepEqual(await count(500, "/healthz", {}, "127.0.0.1"), { 200: 500 }, "this machine");
+  assert.deepEqual(await count(500, "/healthz", {}, "::1"), { 200: 500 });
 });
 
-Deno.test("pages of other origins may not change or send anything", async () => {
-  for (const env of [{}, { API_TOKEN: TOKEN }] as Record<string, string>[]) {
-    const { service, status } = setup(env);
-    const host = "127.0.0.1:8080";
-    const authorization = `Bearer ${TOKEN}`;
-    const foreign: Record<string, string>[] = [
-      { origin: "https://evil.example" },
-      { origin: "null" },
-      { origin: "http://127.0.0.1:3000" },
-      { origin: "http://localhost:8080" },
-      { origin: "http://127.0.0.1" },
-      { origin: "garbage" },
-      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image" },
-      { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe" },
-      { "sec-fetch-site": "same-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty" },
-    ];
-    for (const route of SENDS) {
-      for (const headers of foreign) {
-        const { status: code } = await status(route, { host, authorization, ...headers });
-        assert.equal(code, 403, JSON.stringify(headers));
-      }
-    }
-    assert.deepEqual(service.calls, []);
-    const own: Record<string, string>[] = [
-      { origin: "http://127.0.0.1:8080" },
-      { origin: "https://127.0.0.1:8080" },
-      { "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty" },
-      { "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" },
-      {
-        "sec-fetch-site": "cross-site",
-        "sec-fetch-mode": "navigate",
-        "sec-fetch-dest": "document",
-      },
-    ];
-    for (const route of SENDS) {
-      for (const headers of own) {
-        const { status: code } = await status(route, { host, authorization, ...headers });
-        assert.notEqual(code, 403, JSON.stringify(headers));
-      }
-    }
+Deno.test("requests that send have a tighter rate, which others do not use up", async () => {
+  const { count, clock, refusals } = limited({ API_RATE_LIMIT: "100", API_SEND_RATE_LIMIT: "1" });
+  const find = `/network/find/${PEER_A}`;
+  assert.deepEqual(await count(30, find, {}, A), { 401: 30 }, "without the token none counts");
+  assert.deepEqual(await count(30, "/network/stats", AUTHORIZED, A), { 200: 30 });
+  assert.deepEqual(await count(30, find, AUTHORIZED, A), { 200: 10, 429: 20 });
+  assert.deepEqual(await count(30, "/network/stats", AUTHORIZED, A), { 200: 30 });
+  clock.now += 3000;
+  assert.deepEqual(await count(5, `/data/${PEER_A}`, AUTHORIZED, A), { 404: 3, 429: 2 });
+  assert.deepEqual([refusals.send_rate, refusals.request_rate], [22, 0]);
+});
+
+Deno.test("a limit of 0 is none", async () => {
+  const { count } = limited({ API_RATE_LIMIT: "0", API_SEND_RATE_LIMIT: "0" });
+  assert.deepEqual(await count(3000, "/healthz", {}, A), { 200: 3000 });
+  assert.deepEqual(await count(1000, `/network/find/${PEER_A}`, AUTHORIZED, A), { 200: 1000 });
+});
+
+Deno.test("who guesses tokens soon learns nothing more, not even of the right one", async () => {
+  const { count, clock, refusals } = limited({});
+  const guess = { authorization: "Bearer guess" };
+  assert.deepEqual(await count(30, "/network/stats", guess, A), { 401: 20, 429: 10 });
+  assert.deepEqual(await count(1, "/network/stats", AUTHORIZED, A), { 429: 1 });
+  assert.deepEqual(await count(1, "/healthz", AUTHORIZED, A), { 429: 1 }, "on no path");
+  assert.deepEqual(await count(1, "/healthz", {}, A), { 200: 1 }, "without a token all goes on");
+  assert.deepEqual(await count(1, "/network/stats", AUTHORIZED, B), { 200: 1 });
+  clock.now += 5000;
+  assert.deepEqual(await count(100, "/network/stats", AUTHORIZED, A), { 200: 100 });
+  assert.deepEqual(await count(2, "/network/stats", guess, A), { 401: 1, 429: 1 });
+  assert.equal(refusals.token_rate, 13);
+});
+
+Deno.test("an IPv6 /64 is one client, whatever addresses it makes up", async () => {
+  const { count } = limited({ API_RATE_LIMIT: "1" });
+  let served = 0;
+  for (let i = 0; i < 50; i++) {
+    served += (await count(1, "/healthz", {}, `2001:db8:1:2::${i.toString(16)}`))[200] ?? 0;
   }
+  assert.equal(served, 10);
+  assert.deepEqual(await count(1, "/healthz", {}, "2001:db8:1:3::1"), { 200: 1 });
+  assert.deepEqual(await count(11, "/healthz", {}, "::ffff:203.0.113.1"), { 200: 10, 429: 1 });
+  assert.deepEqual(await count(1, "/healthz", {}, "203.0.113.1"), { 429: 1 });
+});
+
+Deno.test("X-Forwarded-For counts from trusted proxies alone", async () => {
+  const untrusted = limited({ API_RATE_LIMIT: "1" });
+  let served = 0;
+  for (let i = 0; i < 50; i++) {
+    const headers = { "x-forwarded-for": `203.0.113.${i}` };
+    served += (await untrusted.count(1, "/healthz", headers, A))[200] ?? 0;
+  }
+  assert.equal(served, 10, "made up by who asks");
+
+  const trusted = limited({ API_RATE_LIMIT: "1", API_TRUSTED_PROXIES: "127.0.0.1,10.0.0.0/8" });
+  const by = (chain: string, proxy = "127.0.0.1") =>
+    trusted.count(11, "/healthz", { "x-forwarded-for": chain }, proxy);
+  assert.deepEqual(await by(A), { 200: 10, 429: 1 });
+  assert.deepEqual(
+    await by(`1.2.3.4, ${A}`),
+    { 429: 11 },
+    "what the client made up does not count",
+  );
+  assert.deepEqual(await by(`${A}, 10.1.2.3`, "10.9.9.9"), { 429: 11 }, "through two proxies");
+  assert.deepEqual(await by(B), { 200: 10, 429: 1 });
+});
+
+Deno.test("a target of any length is refused before it is looked at", async () => {
+  const { status } = setup();
+  assert.equal(await status(["GET", `/network/find/${"a".repeat(9000)}`]), 414);
+  assert.equal(await status(["GET", `/network/stats?${"a".repeat(9000)}`]), 414);
+  assert.equal(await status(["GET", `/network/stats?${"a".repeat(7000)}`]), 200);
+});
+
+Deno.test("every reason has its count, and begins at none", () => {
+  const refusals: Refusals = noRefusals();
+  assert.ok(Object.values(refusals).every((count) => count === 0));
+  assert.notEqual(noRefusals(), refusals);
 });

@@ -733,6 +733,7 @@ Deno.test("/openapi.json is 3.1 and describes what the routes really answer", as
   assert.equal(document.info.version, "0.1.0");
   assert.deepEqual(Object.keys(document.paths).sort(), [
     "/data/{hash}",
+    "/events",
     "/healthz",
     "/network/find/{node_id}",
     "/network/peers",

@@ -299,7 +299,9 @@ Deno.test("an immutable value is one event without an id; silence brings comment
   const hash = service.hold("value");
   service.versions.set(hash, version(null));
   const request = new Request(`http://localhost/data/${hash}`, WATCH);
-  const events = blocks(watchResponse(service, request, hash, null, 5));
+  const events = blocks(
+    watchResponse(service, request, hash, null, new AbortController().signal, 5),
+  );
   await events.next();
   assert.match((await events.next())!, /^event: value\ndata: .*"seq":null/);
   assert.equal(await events.next(), ":\n\n");

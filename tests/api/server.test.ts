@@ -83,8 +83,9 @@ Deno.test("odd Host headers and targets are refused, and the server goes on", as
           `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
         )).slice(9, 12),
       );
-    for (const host of ["evil.example", "[", "a/b", "127.0.0.1@evil.example", "?", "#", ""]) {
-      assert.equal(await status("/healthz", host), 403, host);
+    assert.equal(await status("/healthz", "evil.example"), 403);
+    for (const host of ["[", "a/b", "127.0.0.1@evil.example", "?", "#", ""]) {
+      assert.equal(await status("/healthz", host), 400, host);
     }
     for (const target of ["//evil.example/healthz", "/\\evil", "/%", "/data/%ff%"]) {
       assert.ok([400, 404].includes(await status(target, "127.0.0.1")), target);

@@ -240,11 +240,24 @@ Deno.test("an overdue candidate is not waited for", () => {
   answer("01", 160);
 });
 
-Deno.test("a hurried lookup passes by a slow query where others lead to the value sooner", () => {
+Deno.test("a hurried lookup asks who leads to the value soonest", () => {
   const { asked, answer } = byHand(9, 2, ["40", "01", "03"], 8, [10, 400, 400]);
   assert.deepEqual(asked, ["40", "01"], "the near one first, then the one that has no way to go");
   answer("40", 10, ["04", "05", "06"]);
-  assert.deepEqual(asked.slice(2), ["04", "05"], "one in the free slot, one in that of the slow");
+  assert.deepEqual(asked.slice(2), ["04"]);
+});
+
+Deno.test("in a hurried lookup a slow query holds up nobody, and counts when it is answered", () => {
+  const { asked, watchers, answer, result } = byHand(3, 1, ["01", "02", "03"], 8, [10, 20, 30]);
+  assert.deepEqual(asked, ["01"]);
+  watchers.get("01")!.onSlow(15);
+  assert.deepEqual(asked, ["01", "02"]);
+  watchers.get("01")!.onLate(30);
+  assert.deepEqual(asked, ["01", "02"], "it was made up for when it was slow");
+  answer("02", 40);
+  answer("03", 50);
+  answer("01", 60);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["01", "02", "03"]);
 });
 
 Deno.test("a lookup that is in no hurry keeps to its slots and to the closest", () => {

@@ -101,12 +101,18 @@ Deno.test("BEP 5: in a full bucket a bad contact gives way to one that answers",
 
 Deno.test("a place that becomes free goes to the replacement that answered last", () => {
   const { table, members } = full(0, 0);
-  for (const prefix of ["a0", "b0", "c0", "a0"]) table.admit(contact(id(prefix)), 1);
-  // k = 2 replacements are kept: b0 was the oldest.
-  assert.equal(table.remove(members[0], 2)?.id, table.find(id("a0"))?.id);
-  assert.ok(table.find(id("a0")));
-  assert.ok(table.remove(members[1], 2)?.id.equals(id("c0")));
-  assert.equal(table.remove(table.find(id("a0"))!, 2), undefined);
+  const digits = "0123456789abcdef";
+  // Eight replacements are kept: a1 answered anew, a2 was the oldest.
+  const waiting = ["a1", "a2", ...Array.from({ length: 7 }, (_, i) => `b${digits[i]}`), "a1"];
+  for (const prefix of waiting) table.admit(contact(id(prefix)), 1);
+  assert.equal(table.waiting(id("a2")), undefined);
+  assert.ok(table.remove(members[0], 2)?.id.equals(id("a1")));
+  assert.ok(table.find(id("a1")));
+  for (let i = 6; i >= 0; i--) {
+    const last = table.find(id("a1")) ?? table.find(id(`b${digits[i + 1]}`));
+    assert.ok(table.remove(last!, 2)?.id.equals(id(`b${digits[i]}`)), `b${i}`);
+  }
+  assert.equal(table.remove(table.find(id("b0"))!, 2), undefined);
   assert.equal(table.size, 3);
   assert.equal(table.remove(members[0], 3), undefined, "one that is gone is no one's place");
   assert.equal(table.size, 3);

@@ -41,11 +41,20 @@ Deno.test("the size of the network is estimated from the density of ids around t
     for (let i = 0; i < 64; i++) {
       const target = Id.read(random(20));
       const closest = network.slice().sort((x, y) => compareDistance(x, y, target)).slice(0, 20);
-      statistics.record(result(target, closest), 20);
+      statistics.record(result(target, closest), 20, id("00"));
     }
     const estimate = statistics.networkSize(id("00"), [], 10)!;
     assert.ok(Math.abs(estimate / size - 1) < 0.2, `${estimate} for ${size}`);
   }
+});
+
+Deno.test("a lookup for our own id tells nothing of the network's size beside our neighbours", () => {
+  const own = id("aa"), statistics = new LookupStatistics();
+  const closest = Array.from({ length: 20 }, (_, i) => id((i + 1).toString(16).padStart(2, "0")));
+  statistics.record(result(own, closest), 20, own);
+  assert.equal(statistics.networkSize(own, [], 10), null);
+  statistics.record(result(id("00"), closest), 20, own);
+  assert.notEqual(statistics.networkSize(own, [], 10), null);
 });
 
 Deno.test("lookups nobody answered count as failures, and are in no mean", () => {
@@ -54,8 +63,8 @@ Deno.test("lookups nobody answered count as failures, and are in no mean", () =>
     [statistics.hopsMean, statistics.latency().p50, statistics.networkSize(id("00"), [], 0)],
     [null, null, null],
   );
-  statistics.record(result(id("aa"), [], { elapsed: 9_999, hops: 0 }), 20);
-  statistics.record(result(id("aa"), [id("ab")], { hops: 3 }), 20);
+  statistics.record(result(id("aa"), [], { elapsed: 9_999, hops: 0 }), 20, id("00"));
+  statistics.record(result(id("aa"), [id("ab")], { hops: 3 }), 20, id("00"));
   assert.deepEqual([statistics.count, statistics.success, statistics.hopsMean], [2, 1, 3]);
   assert.deepEqual(statistics.latency(), { mean: 10, p50: 10, p95: 10 });
 });
@@ -63,7 +72,7 @@ Deno.test("lookups nobody answered count as failures, and are in no mean", () =>
 Deno.test("percentiles are over the latest lookups", () => {
   const statistics = new LookupStatistics();
   const record = (elapsed: number) =>
-    statistics.record(result(id("aa"), [id("ab")], { elapsed }), 20);
+    statistics.record(result(id("aa"), [id("ab")], { elapsed }), 20, id("00"));
   for (let i = 0; i < 600; i++) record(1_000_000);
   for (let ms = 1; ms <= 512; ms++) record(ms);
   const { mean, p50, p95 } = statistics.latency();

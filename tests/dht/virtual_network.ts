@@ -167,7 +167,7 @@ export class VirtualNetwork {
   #timer(node: DhtNode): () => void {
     let armed = this.#due.schedule(Infinity, () => {});
     const arm = () => {
-      if (node.nextDeadline >= armed.at && armed.index >= 0) return;
+      if (node.nextDeadline >= armed.dueAt && armed.place >= 0) return;
       this.#due.cancel(armed);
       armed = this.#due.schedule(Math.max(this.now, node.nextDeadline), () => {
         node.tick(this.now);

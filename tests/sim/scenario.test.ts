@@ -122,9 +122,23 @@ Deno.test("liars cost time, and hide the closest node from nobody", () => {
   assert.ok(lied.fetches!.success > 0.9, `${lied.fetches!.success}`);
 });
 
+Deno.test("what good nodes fetch is told apart from what flaky ones do", () => {
+  const { fetches, fetchesOfGood } = simulate({ values: 20, lookups: 100, flaky: 0.5 });
+  assert.ok(fetchesOfGood!.count > 0 && fetchesOfGood!.count < fetches!.count);
+  assert.ok(fetchesOfGood!.latency.mean < fetches!.latency.mean);
+  assert.equal(simulate({ values: 20, lookups: 10 }).fetchesOfGood, undefined);
+});
+
 Deno.test("an operation that never ended counts as a failure, but has no hops", () => {
-  const sample = { at: 0, found: true, hops: 2, queries: 10, elapsed: 100 };
-  const lost = { at: 0, found: false, hops: NaN, queries: NaN, elapsed: 60_000 };
+  const sample = { at: 0, found: true, hops: 2, queries: 10, elapsed: 100, isAskerFlaky: false };
+  const lost = {
+    at: 0,
+    found: false,
+    hops: NaN,
+    queries: NaN,
+    elapsed: 60_000,
+    isAskerFlaky: false,
+  };
   const { count, found, success, hops, latency } = measured([sample, lost]);
   assert.deepEqual([count, found, success, hops.mean, latency.max], [2, 1, 0.5, 2, 60_000]);
 });

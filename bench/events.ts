@@ -1,0 +1,303 @@
+// A node's events to 1,000 listeners at once, while it answers queries as fast as it can: how late the events come, and
+// what that costs those who ask. The node and its load are on a core each, as in load.ts; rounds with and without
+// listeners take turns.
+
+import { parseArgs } from "node:util";
+import { Writer } from "../src/krpc/bencode.ts";
+import { decode, writeQuery } from "../src/krpc/message.ts";
+import { CLIENT, randomId } from "./full_node.ts";
+import { median, printTable } from "./measure.ts";
+import { buildGenerator, cpuSeconds, Running, type Server, twoCores } from "./running.ts";
+
+export interface EventsOptions {
+  /** Connections that listen. */
+  readonly listeners: number;
+  /** Events a second. */
+  readonly events: number;
+  /** Of each measurement. */
+  readonly seconds: number;
+  /** Measurements of each kind; the medians are reported. */
+  readonly rounds: number;
+  /** Queries outstanding. */
+  readonly window: number;
+  /** One of the ways to get the events, and with queries alone. */
+  readonly only?: string;
+}
+
+/** Bars: lateness of all but 1 % of the events, and the share of the rate of answers that they may cost. */
+const LATE_MS = 250, SLOWED = 0.1;
+
+/** How the events may be had. */
+const WAYS: Record<string, { readonly kind: "socket" | "stream"; readonly path: string }> = {
+  "/ws": { kind: "socket", path: "/ws?types=data.store" },
+  "/ws?batch=1": { kind: "socket", path: "/ws?types=data.store&batch=1" },
+  "/events": { kind: "stream", path: "/events?types=data.store" },
+};
+
+/** An item that is put again is stored again, which is an event. */
+const ITEM_BYTES = 500;
+
+interface Heard {
+  readonly closed: number;
+  readonly bad: number;
+  readonly per_second: number;
+  readonly least: number;
+  readonly messages: number;
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+  readonly max_ms: number;
+  readonly cpu_share: number;
+}
+
+interface Round {
+  /** Undefined where nobody asked. */
+  readonly qps: number | undefined;
+  /** Undefined where nobody listened. */
+  readonly heard: Heard | undefined;
+  /** Of a core, what the node took. */
+  readonly cpu: number;
+  /** Events that were made. */
+  readonly made: number;
+}
+
+/** By the way in which the events are had, "" where nobody listens: while queries come as fast as they can, or none. */
+type Rounds = Map<string, { readonly asked: Round[]; readonly quiet: Round[] }>;
+
+/** Runs the comparison and prints it; says why where the machine can't. */
+export async function benchEvents(options: EventsOptions): Promise<void> {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-bench-" });
+  try {
+    const generator = await buildGenerator(directory);
+    if (typeof generator !== "string") {
+      return console.log(`\nEvents: skipped, ${generator.skipped}.`);
+    }
+    const listener = await buildGenerator(directory, "events_load");
+    if (typeof listener !== "string") return console.log(`\nEvents: skipped, ${listener.skipped}.`);
+    const cores = await twoCores();
+    await using running = new Running(generator, cores, options);
+    const node = await running.startOwn("node_server.ts", "127.0.0.1", "api");
+    const run = (isAsked: boolean, way: string) =>
+      measure({ node, running, generator, listener, options, isAsked, way });
+    const all: Rounds = new Map();
+    const ways = ["", ...Object.keys(WAYS).filter((way) => (options.only ?? way) === way)];
+    // The first round warms up.
+    for (let i = 0; i <= options.rounds; i++) {
+      for (const way of ways) {
+        const { asked, quiet } = all.get(way) ?? { asked: [], quiet: [] };
+        const round = await run(true, way);
+        const rest = way === "" || options.only !== undefined ? [] : [await run(false, way)];
+        all.set(
+          way,
+          i === 0 ? { asked, quiet } : { asked: [...asked, round], quiet: [...quiet, ...rest] },
+        );
+      }
+    }
+    print(options, all);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function measure({ node, running, generator, listener, options, isAsked, way }: {
+  readonly node: Server;
+  readonly running: Running;
+  readonly generator: string;
+  readonly listener: string;
+  readonly options: EventsOptions;
+  readonly isAsked: boolean;
+  readonly way: string;
+}): Promise<Round> {
+  const { listeners, seconds, events, window } = options;
+  const source = await EventSource.start(node.port, events);
+  const heard = way === "" ? undefined : running.command(1, listener, [
+    WAYS[way].kind,
+    `${node.api}`,
+    WAYS[way].path,
+    `${listeners}`,
+    `${seconds}`,
+  ], "piped").spawn();
+  try {
+    const output = heard && new Output(heard);
+    await output?.first();
+    const started = performance.now(), cpu = await cpuSeconds(node.process), made = source.made;
+    await heard?.stdin.close();
+    const asked = isAsked
+      ? running.command(1, generator, [
+        ...["--port", `${node.port}`, "--query", "find_node", "--window", `${window}`],
+        ...["--seconds", `${seconds - 0.2}`, "--warmup", "0.1"],
+      ]).output()
+      : undefined;
+    const answers = asked && JSON.parse(new TextDecoder().decode((await asked).stdout));
+    const text = await output?.rest();
+    const elapsed = (performance.now() - started) / 1000;
+    return {
+      qps: answers?.qps,
+      heard: text === undefined ? undefined : JSON.parse(text),
+      cpu: (await cpuSeconds(node.process) - cpu) / elapsed,
+      made: (source.made - made) / elapsed,
+    };
+  } finally {
+    source.close();
+  }
+}
+
+/** What a process prints: its first words, and then the rest. */
+class Output {
+  readonly #reader: ReadableStreamDefaultReader<string>;
+
+  constructor({ stdout }: Deno.ChildProcess) {
+    this.#reader = stdout.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  async first(): Promise<string> {
+    return (await this.#reader.read()).value ?? "";
+  }
+
+  async rest(): Promise<string> {
+    for (let text = "";;) {
+      const { done, value } = await this.#reader.read();
+      if (done) return text;
+      text += value;
+    }
+  }
+}
+
+/** Another node that has the one under test store items: each is an event there. */
+class EventSource {
+  /** So far. */
+  made = 0;
+  readonly #socket: Deno.DatagramConn;
+  readonly #to: Deno.NetAddr;
+  readonly #writer = new Writer(2_048);
+  readonly #id = randomId();
+  #token = new Uint8Array();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  private constructor(port: number) {
+    this.#socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+    this.#to = { transport: "udp", hostname: "127.0.0.1", port };
+  }
+
+  static async start(port: number, perSecond: number): Promise<EventSource> {
+    const source = new EventSource(port);
+    const target = randomId();
+    writeQuery(source.#writer, "get", 0, source.#id, CLIENT, true, { target });
+    await source.#send();
+    const [reply] = await source.#socket.receive();
+    const message = decode(reply);
+    if (typeof message === "string" || message.token === undefined) throw new Error("no token");
+    source.#token = message.token.slice();
+    void source.#drain();
+    const startedAt = performance.now();
+    let due = 0;
+    source.#timer = setInterval(() => {
+      const wanted = (performance.now() - startedAt) * perSecond / 1000;
+      for (; due < wanted; due++) source.#put(due);
+    }, 1);
+    return source;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#socket.close();
+  }
+
+  #put(index: number): void {
+    const text = `${ITEM_BYTES - 4}:${index}`;
+    const value = new Uint8Array(ITEM_BYTES).fill(0x78);
+    for (let i = 0; i < text.length; i++) value[i] = text.charCodeAt(i);
+    writeQuery(this.#writer, "put", index, this.#id, CLIENT, true, { token: this.#token, value });
+    void this.#send();
+    this.made++;
+  }
+
+  async #send(): Promise<void> {
+    await this.#socket.send(this.#writer.done().slice(), this.#to);
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      for (;;) await this.#socket.receive();
+    } catch {
+      // it was closed
+    }
+  }
+}
+
+function print({ listeners, events, rounds: count, seconds }: EventsOptions, all: Rounds): void {
+  const alone = all.get("")!.asked;
+  const rows = Array.from(
+    all,
+    ([way, kinds]) =>
+      Object.entries(kinds).filter(([, rounds]) => rounds.length > 0).map(([kind, rounds]) => {
+        const figure = (digits: number, value: (round: Round, i: number) => number | undefined) => {
+          const middle = median(rounds.map((round, i) => value(round, i) ?? NaN));
+          return Number.isNaN(middle) ? "" : middle.toFixed(digits);
+        };
+        const share = (value: (round: Round) => number) =>
+          way === "" ? "" : figure(1, (round, i) => 100 * (1 - value(round) / value(alone[i])));
+        return [
+          way === "" ? "nobody" : `${way}, ${kind}`,
+          figure(0, ({ qps }) => qps),
+          share(({ qps }) => qps ?? NaN),
+          share(({ qps, cpu }) => (qps ?? NaN) / cpu),
+          figure(2, ({ cpu }) => cpu),
+          figure(0, ({ made }) => made),
+          figure(0, ({ heard }) => heard?.per_second),
+          figure(0, ({ heard }) => heard && heard.messages / seconds),
+          figure(0, ({ heard }) => heard?.p50_ms),
+          figure(0, ({ heard }) => heard?.p99_ms),
+          figure(0, ({ heard }) => heard?.max_ms),
+          figure(0, ({ heard }) => heard && heard.closed + heard.bad),
+          figure(2, ({ heard }) => heard?.cpu_share),
+        ];
+      }),
+  ).flat();
+  printTable(
+    `${events} events a second to ${listeners} listeners, from a node on one core; medians of ` +
+      `${count} rounds of ${seconds} s`,
+    [
+      "who listens",
+      "queries/s",
+      "slower %",
+      "by CPU %",
+      "CPU",
+      "events/s",
+      "heard/s",
+      "messages/s",
+      "p50 ms",
+      "p99 ms",
+      "max ms",
+      "lost",
+      "load",
+    ],
+    rows,
+  );
+  console.log(`
+The bars: all but 1 % of the events heard within ${LATE_MS} ms, and no more than ${
+    100 * SLOWED
+  } % fewer queries answered. asked:
+find_node as fast as the node answers it; quiet: no queries. \`by CPU\` is the loss of queries a second of processor time,
+which other work on the machine disturbs less. \`heard\` is the sum over all listeners, \`load\` what they took of their core.`);
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      listeners: { type: "string", default: "1000" },
+      events: { type: "string", default: "100" },
+      seconds: { type: "string", default: "3" },
+      rounds: { type: "string", default: "5" },
+      only: { type: "string" },
+    },
+  });
+  const { listeners, events, seconds, rounds } = values;
+  await benchEvents({
+    listeners: Number(listeners),
+    events: Number(events),
+    seconds: Number(seconds),
+    rounds: Number(rounds),
+    window: 32,
+    only: values.only,
+  });
+}

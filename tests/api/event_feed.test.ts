@@ -1,0 +1,192 @@
+// What the feed keeps and gives: bounds of the log, and of what a connection that takes nothing costs.
+
+import assert from "node:assert/strict";
+import {
+  EventFeed,
+  type Format,
+  type Listener,
+  MAX_BACKLOG,
+  type Sink,
+  STALLED_MS,
+  typesOf,
+} from "../../src/api/event_feed.ts";
+import { EventLog } from "../../src/api/event_log.ts";
+import { FakeService, PEER_A } from "./fake_service.ts";
+
+/** A connection that keeps what it is given until the test takes it off. */
+class FakeSink implements Sink {
+  readonly messages: (string | Uint8Array)[] = [];
+  backlog = 0;
+  most = 0;
+  ended: string | undefined;
+
+  constructor(readonly format: Format = "each") {}
+
+  send(message: string | Uint8Array): void {
+    this.messages.push(message);
+    this.backlog += message.length;
+    this.most = Math.max(this.most, this.backlog);
+  }
+
+  end(reason: string): void {
+    this.ended = reason;
+  }
+}
+
+function connect(feed: EventFeed, sink: Sink, types = ["data.expire"]): Listener {
+  const listener = feed.open({ types: typesOf(types), since: null });
+  listener.start(sink);
+  return listener;
+}
+
+const soon = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!holds()) {
+    assert.ok(Date.now() < deadline, `in vain: ${holds}`);
+    await soon();
+  }
+}
+
+Deno.test("who takes nothing is given no more than a fixed number of bytes, and then ended", async () => {
+  for (const format of ["each", "array", "stream"] as const) {
+    const service = new FakeService(), feed = new EventFeed(service);
+    const stuck = new FakeSink(format), other = new FakeSink(format);
+    connect(feed, stuck);
+    connect(feed, other);
+    let told = 0;
+    while (stuck.ended === undefined) {
+      for (let i = 0; i < 100; i++, told++) {
+        service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
+      }
+      other.backlog = 0;
+      await soon();
+      assert.ok(told < 20_000, "it is never ended");
+    }
+    assert.equal(stuck.ended, "slow");
+    assert.ok(stuck.most > MAX_BACKLOG && stuck.most < 2 * MAX_BACKLOG, `${format}: ${stuck.most}`);
+    assert.equal(other.ended, undefined);
+    feed.close();
+  }
+});
+
+Deno.test("readings are left out for who is behind, and events are not", async () => {
+  const service = new FakeService(), feed = new EventFeed(service), sink = new FakeSink();
+  connect(feed, sink, ["data.expire", "lookup.step"]);
+  const step = (lookup: number) =>
+    service.events.tell({
+      type: "lookup.step",
+      lookup,
+      target: PEER_A,
+      nodeId: null,
+      address: "192.0.2.1:1",
+      distance: null,
+      hop: 1,
+      state: "asked",
+      rttMs: null,
+    }, 0);
+  const told = () => sink.messages.slice(1).map((text) => JSON.parse(text as string));
+  step(1);
+  service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
+  step(2);
+  await until(() => told().length === 3);
+  assert.deepEqual(told().map(({ type }) => type), ["lookup.step", "data.expire", "lookup.step"]);
+
+  sink.backlog = MAX_BACKLOG + 1;
+  for (let i = 3; i < 10_000; i++) step(i);
+  service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
+  await soon();
+  assert.equal(told().length, 3, "it has too much to send");
+  sink.backlog = -(2 ** 30);
+  await until(() => told().at(-1).type === "data.expire");
+  const steps = told().slice(3, -1).map(({ data }) => data.lookup);
+  assert.ok(steps.length > 0 && steps.length < 9_000, `${steps.length}`);
+  assert.deepEqual(steps, Array.from(steps, (_, i) => 10_000 - steps.length + i), "the newest");
+  feed.close();
+});
+
+Deno.test("who has sent nothing for long is stalled; who sends a little is not", () => {
+  const service = new FakeService(), feed = new EventFeed(service), sink = new FakeSink();
+  const listener = connect(feed, sink);
+  assert.equal(listener.isStalled(0), false);
+  sink.backlog = 2 * MAX_BACKLOG;
+  assert.equal(listener.isStalled(1), false);
+  assert.equal(listener.isStalled(STALLED_MS), false);
+  assert.equal(listener.isStalled(STALLED_MS + 1), true);
+  sink.backlog--;
+  assert.equal(listener.isStalled(STALLED_MS + 2), false);
+  sink.backlog = 0;
+  assert.equal(listener.isStalled(10 * STALLED_MS), false);
+  feed.close();
+});
+
+// What would go on running fails this test: Deno looks for timers that are left.
+Deno.test("nothing is kept running for who has left; a place is free once the connection is gone", () => {
+  const service = new FakeService(), feed = new EventFeed(service, 1);
+  const sink = new FakeSink();
+  const listener = connect(feed, sink, ["*", "lookup.step"]);
+  assert.equal(service.tellsSteps, true);
+  listener.end("slow");
+  assert.deepEqual([service.tellsSteps, sink.ended], [false, "slow"]);
+  assert.throws(() => connect(feed, new FakeSink()), /Too many clients/);
+  listener.release();
+  listener.release();
+  connect(feed, new FakeSink()).release();
+  connect(feed, new FakeSink(), ["stats"]);
+  assert.throws(() => connect(feed, new FakeSink()), /Too many clients/);
+  feed.close();
+});
+
+Deno.test("a silent stream has a comment now and then, a busy one none", () => {
+  const service = new FakeService(), feed = new EventFeed(service);
+  const sink = new FakeSink("stream");
+  const listener = connect(feed, sink);
+  const texts = () => sink.messages.map((bytes) => new TextDecoder().decode(bytes as Uint8Array));
+  assert.match(texts()[0], /^data: \{"id":null,"type":"hello".*\}\n\n$/);
+  listener.beat();
+  assert.equal(texts().length, 1, "hello is just out");
+  listener.beat();
+  assert.equal(texts()[1], ":\n\n");
+  sink.backlog = MAX_BACKLOG + 1;
+  listener.beat();
+  assert.equal(texts().length, 2, "not to who takes nothing");
+  feed.close();
+});
+
+Deno.test("the log keeps so many events and so many characters, and knows what is lost", () => {
+  const log = new EventLog(100, { entries: 5, characters: 50 }, { entries: 2, characters: 50 });
+  const add = (text: string) => log.addEvent("data.expire", 0, () => text);
+  const readAll = (from: { event: number; reading: number }) => {
+    const texts: string[] = [];
+    for (let event; (event = log.read(from)) !== undefined;) texts.push(event.text);
+    return texts;
+  };
+  assert.deepEqual([log.last, log.resume(99)], [99, {
+    cursor: { event: 100, reading: 0 },
+    missed: 0,
+  }]);
+  const begin = { ...log.end };
+  for (const text of ["a", "b", "c", "d", "e"]) add(text);
+  log.addReading("stats", 0, "r1");
+  assert.deepEqual([log.last, log.isLost(begin)], [104, false]);
+  assert.deepEqual(readAll({ ...begin }), ["a", "b", "c", "d", "e", "r1"]);
+  add("f");
+  assert.equal(log.isLost(begin), true);
+  assert.deepEqual(log.resume(99), { cursor: { event: 101, reading: 1 }, missed: 1 });
+  assert.deepEqual(readAll(log.resume(102).cursor), ["d", "e", "f"]);
+  add("x".repeat(48));
+  assert.deepEqual(readAll({ event: log.resume(99).cursor.event, reading: 1 }), [
+    "e",
+    "f",
+    "x".repeat(48),
+  ]);
+  add("y".repeat(51));
+  assert.deepEqual(readAll(log.resume(106).cursor), [], "longer than all that may be kept");
+  add("z");
+  assert.deepEqual(log.resume(106), { cursor: { event: 108, reading: 1 }, missed: 1 });
+  assert.deepEqual([98, 0, 109].map((since) => log.resume(since).missed), [null, null, null]);
+  // Of readings the oldest are passed over.
+  for (const text of ["r2", "r3", "r4"]) log.addReading("stats", 0, text);
+  assert.deepEqual(readAll({ event: 108, reading: 1 }), ["z", "r3", "r4"]);
+});

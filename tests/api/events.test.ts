@@ -1,0 +1,469 @@
+// /ws and /events on real sockets: filters, resuming, clients that are slow, foreign or too many, and stopping. What
+// happens is what the tests say; a real network is in events_network.test.ts.
+
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { createApi } from "../../src/api/app.ts";
+import { EVENT_TYPES } from "../../src/api/event_feed.ts";
+import { Event } from "../../src/api/schemas.ts";
+import { type ApiServer, serveApi } from "../../src/api/server.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { ServiceEvent } from "../../src/runtime/service.ts";
+import { Client, clientFrame, type Message, RawClient, upgradeHead } from "./event_clients.ts";
+import { FakeService, NODE_ID, PEER_A, PEER_B } from "./fake_service.ts";
+
+const AT = Date.UTC(2026, 3, 14, 10, 29, 55, 678);
+const TOKEN = "a token of/some+length";
+
+interface Setup {
+  readonly service: FakeService;
+  readonly server: ApiServer;
+  /** Opens a WebSocket; `path` begins behind the port. */
+  open(path: string, options?: ConstructorParameters<typeof Client>[1]): Client;
+  raw(path: string, headers?: string): Promise<RawClient>;
+  tell(...events: ServiceEvent[]): void;
+}
+
+async function withApi(
+  use: (setup: Setup) => Promise<void>,
+  { env = {}, maxListeners }: { env?: Record<string, string>; maxListeners?: number } = {},
+): Promise<void> {
+  const service = new FakeService(), clients: (Client | RawClient)[] = [];
+  const api = createApi({ service, config: loadConfig({ env }), maxListeners });
+  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const kept = <T extends Client | RawClient>(client: T): T => {
+    clients.push(client);
+    return client;
+  };
+  try {
+    await use({
+      service,
+      server,
+      open: (path, options) => kept(new Client(`${server.url}${path}`, options)),
+      raw: async (path, headers) =>
+        kept(await RawClient.open(server.port, upgradeHead(path, server.port, headers))),
+      tell: (...events) => events.forEach((event) => service.events.tell(event, AT)),
+    });
+  } finally {
+    await server.close();
+    for (const client of clients) {
+      if (client instanceof RawClient) client.close();
+      else if (client.socket.readyState !== WebSocket.CLOSED) await client.end();
+    }
+  }
+}
+
+const left = (n: number, reason = "no answer"): ServiceEvent => ({
+  type: "peer.leave",
+  nodeId: PEER_A,
+  address: `192.0.2.1:${n}`,
+  reason,
+});
+const expired = (hash = PEER_B): ServiceEvent => ({ type: "data.expire", hash });
+const step: ServiceEvent = {
+  type: "lookup.step",
+  lookup: 7,
+  target: PEER_B,
+  nodeId: null,
+  address: "192.0.2.1:6881",
+  distance: null,
+  hop: 1,
+  state: "asked",
+  rttMs: null,
+};
+/** The port of a `left`, by which the tests tell them apart. */
+const portOf = ({ data }: Message) => Number(data.address.split(":")[1]);
+
+/** Ids of messages that have one. */
+async function take(client: Client, count: number): Promise<Message[]> {
+  const messages: Message[] = [];
+  while (messages.length < count) messages.push(await client.message());
+  return messages;
+}
+
+Deno.test("hello comes first, then each event with a number of its own, in order", async () => {
+  await withApi(async ({ service, open, tell }) => {
+    const client = open("/ws");
+    const hello = await client.message();
+    assert.deepEqual(Event.parse(hello), hello);
+    assert.deepEqual([hello.id, hello.type], [null, "hello"]);
+    const { last, ...rest } = hello.data;
+    assert.deepEqual(rest, {
+      node_id: NODE_ID,
+      version: "0.1.0",
+      peers: service.peerList.length,
+      resumed: false,
+      missed: 0,
+    });
+    tell(left(1), expired(), left(2));
+    const messages = await take(client, 3);
+    assert.deepEqual(messages.map(({ id }) => id), [last + 1, last + 2, last + 3]);
+    assert.deepEqual(messages[0], {
+      id: last + 1,
+      type: "peer.leave",
+      at: "2026-04-14T10:29:55.678Z",
+      data: { node_id: PEER_A, address: "192.0.2.1:1", reason: "no answer" },
+    });
+    assert.deepEqual(messages.map(({ type }) => type), ["peer.leave", "data.expire", "peer.leave"]);
+  });
+});
+
+Deno.test("types filter; each listener has its own; unknown ones are 400 with what there is", async () => {
+  await withApi(async ({ server, open, tell }) => {
+    const clients = {
+      all: open("/ws"),
+      peers: open("/ws?types=peer.*"),
+      expired: open("/ws?types=hello,%20data.expire"),
+      both: open("/ws?types=data.*,peer.leave"),
+    };
+    for (const client of Object.values(clients)) {
+      assert.equal((await client.message()).type, "hello");
+    }
+    tell(left(1), expired(), step, left(2));
+    assert.deepEqual((await take(clients.peers, 2)).map(portOf), [1, 2]);
+    assert.equal((await clients.expired.message()).type, "data.expire");
+    assert.deepEqual((await take(clients.both, 3)).map(({ type }) => type), [
+      "peer.leave",
+      "data.expire",
+      "peer.leave",
+    ]);
+    const all = (await take(clients.all, 3)).map(({ type }) => type);
+    assert.ok(!all.includes("lookup.step"), "it has to be asked for");
+
+    for (const types of ["peer", "peers.*", "peer.join,nothing", "", "data.", ".*", "PEER.JOIN"]) {
+      const response = await fetch(`${server.url}/ws?types=${types}`, {
+        headers: { "upgrade": "websocket" },
+      });
+      const problem = await response.json();
+      assert.equal(response.status, 400, types);
+      assert.deepEqual(problem.types, EVENT_TYPES, types);
+      assert.match(problem.detail, /there is no event .*peer\.join, peer\.leave/);
+    }
+  });
+});
+
+Deno.test("lookup.step is made only while somebody asks for it by name", async () => {
+  await withApi(async ({ service, open, tell }) => {
+    const plain = open("/ws?types=*");
+    await plain.message();
+    assert.equal(service.tellsSteps, false);
+    const named = open("/ws?types=*,lookup.step"), pattern = open("/ws?types=lookup.*");
+    const [{ data: { last } }] = await Promise.all([named.message(), pattern.message()]);
+    assert.equal(service.tellsSteps, true);
+    tell(step, expired());
+    for (const client of [named, pattern]) {
+      const told = await client.message();
+      assert.deepEqual(Event.parse(told), told);
+      assert.deepEqual([told.id, told.type, told.data.lookup, told.data.distance], [
+        null,
+        "lookup.step",
+        7,
+        null,
+      ]);
+    }
+    // It has taken no number: others would see a gap.
+    assert.equal((await plain.of("data.expire")).id, last + 1);
+    await named.close();
+    assert.equal(service.tellsSteps, true, "one is left");
+    await pattern.close();
+    await until(() => !service.tellsSteps);
+  });
+});
+
+Deno.test("stats are built once for all, and not while nobody wants them", async () => {
+  await withApi(async ({ service, open }) => {
+    const asked = () => service.calls.filter(([name]) => name === "stats").length;
+    const others = open("/ws?types=peer.*");
+    await others.message();
+    const hellos = asked();
+    const clients = [open("/ws"), open("/ws"), open("/ws?types=stats")];
+    for (const client of clients) await client.message();
+    const messages = await Promise.all(clients.map((client) => client.of("stats")));
+    assert.deepEqual(asked() - hellos - clients.length, 1);
+    assert.deepEqual(messages[1], messages[0]);
+    const { id, data } = messages[0];
+    assert.deepEqual([id, data.node_id, "config" in data], [null, NODE_ID, false]);
+    assert.deepEqual(Event.parse(messages[0]), messages[0]);
+    assert.equal(others.waiting, 0);
+  });
+});
+
+Deno.test("since: what was missed over a broken connection comes first, and nothing twice", async () => {
+  await withApi(async ({ open, tell }) => {
+    const first = open("/ws?types=peer.*");
+    await first.message();
+    tell(left(1), left(2));
+    const { id } = (await take(first, 2))[1];
+    await first.close();
+    tell(left(3), expired(), left(4));
+    const again = open(`/ws?types=peer.*&since=${id}`);
+    const hello = await again.message();
+    assert.deepEqual(hello.data, { ...hello.data, resumed: true, missed: 0, last: id! + 3 });
+    tell(left(5));
+    const messages = await take(again, 3);
+    assert.deepEqual(messages.map(portOf), [3, 4, 5]);
+    assert.deepEqual(messages.map((message) => message.id), [id! + 1, id! + 3, id! + 4]);
+
+    const upToDate = open(`/ws?types=peer.*&since=${id! + 4}`);
+    assert.equal((await upToDate.message()).data.resumed, true);
+    tell(left(6));
+    assert.equal(portOf(await upToDate.message()), 6);
+  });
+});
+
+Deno.test("since: hello says how many are not kept any more, and that a node was restarted", async () => {
+  await withApi(async ({ open, tell }) => {
+    const first = open("/ws");
+    const { last } = (await first.message()).data;
+    tell(left(0));
+    await first.of("peer.leave");
+    for (let i = 1; i <= 10_000; i++) tell(left(i));
+    const again = open(`/ws?types=peer.leave&since=${last + 1}`);
+    const hello = await again.message();
+    const { missed } = hello.data;
+    assert.deepEqual([hello.data.resumed, hello.data.last], [false, last + 10_001]);
+    assert.ok(missed > 0 && missed < 10_000, `${missed}`);
+    const messages = await take(again, 10_000 - missed);
+    assert.deepEqual(messages.map(portOf), numbers(missed + 1, 10_000));
+
+    // Of a former run, or of no run at all: all that there is follows.
+    for (const since of [0, last - 1_000_000, last + 1_000_000]) {
+      const stranger = open(`/ws?types=peer.leave&since=${since}`);
+      const { data } = await stranger.message();
+      assert.deepEqual([data.resumed, data.missed], [false, null]);
+      assert.equal(portOf(await stranger.message()), missed + 1);
+      await stranger.close();
+    }
+  });
+});
+
+Deno.test("batch=1: messages carry arrays, of all that there is", async () => {
+  await withApi(async ({ open, tell }) => {
+    const client = open("/ws?types=peer.*&batch=1");
+    await client.message();
+    const sizes: number[] = [];
+    client.socket.addEventListener("message", ({ data }) => sizes.push(JSON.parse(data).length));
+    for (let i = 0; i < 50; i++) tell(left(i));
+    assert.deepEqual((await take(client, 50)).map(portOf), numbers(0, 49));
+    assert.ok(Math.max(...sizes) > 10, `${sizes}`);
+  });
+});
+
+Deno.test("/events: the same as server-sent events, resumed by Last-Event-ID", async () => {
+  await withApi(async ({ server, tell }) => {
+    const open = async (headers: Record<string, string> = {}) => {
+      const response = await fetch(`${server.url}/events?types=peer.*`, { headers });
+      assert.equal(response.headers.get("content-type"), "text/event-stream");
+      return response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    };
+    const next = async (reader: ReadableStreamDefaultReader<string>) => {
+      const text = (await reader.read()).value!;
+      return text.trimEnd().split("\n\n").map((block) => ({
+        id: /^id: (\d+)$/m.exec(block)?.[1],
+        ...JSON.parse(/^data: (.*)$/m.exec(block)![1]),
+      }));
+    };
+    const first = await open();
+    const [hello] = await next(first);
+    assert.deepEqual([hello.type, hello.id], ["hello", null]);
+    tell(left(1));
+    const [event] = await next(first);
+    assert.deepEqual([event.type, event.id, portOf(event)], [
+      "peer.leave",
+      hello.data.last + 1,
+      1,
+    ]);
+    await first.cancel();
+    tell(left(2), left(3));
+    const again = await open({ "last-event-id": `${event.id}` });
+    const messages = [...await next(again)];
+    while (messages.length < 3) messages.push(...await next(again));
+    assert.deepEqual([messages[0].data.resumed, messages.slice(1).map(portOf)], [true, [2, 3]]);
+    await again.cancel();
+    for (const query of ["types=no", "since=-1"]) {
+      const refused = await fetch(`${server.url}/events?${query}`);
+      assert.deepEqual([refused.status, (await refused.json()).status], [400, 400], query);
+    }
+  });
+});
+
+Deno.test("?watch= tells versions alone, and others beside them where types names them", async () => {
+  await withApi(async ({ service, open, tell }) => {
+    const hash = "0d".repeat(20);
+    const version = (seq: number) => ({ seq, size: 5, publicKey: "ab" });
+    service.versions.set(hash, version(3));
+    const alone = open(`/ws?watch=${hash.toUpperCase()}&key=k`);
+    const both = open(`/ws?watch=${hash}&types=peer.*`);
+    for (const client of [alone, both]) {
+      assert.equal((await client.message()).type, "hello");
+      assert.deepEqual((await client.of("watch")).data, {
+        hash,
+        seq: 3,
+        size: 5,
+        public_key: "ab",
+      });
+    }
+    tell(left(1));
+    assert.equal(portOf(await both.of("peer.leave")), 1);
+    service.watches.noteVersion(hash, version(4));
+    const told = await alone.message();
+    assert.deepEqual([told.type, told.data.seq], ["watch", 4], "and nothing before it");
+    assert.equal((await both.of("watch")).data.seq, 4);
+  });
+});
+
+Deno.test("a client that never reads is closed with 1013, and others hear all", async () => {
+  await withApi(async ({ open, raw, tell }) => {
+    const slow = await raw("/ws?types=peer.leave");
+    assert.match(await slow.head(), /^HTTP\/1\.1 101 /);
+    const quick = open("/ws?types=peer.leave&batch=1");
+    await quick.message();
+    // The system's buffers take some megabytes, and the node keeps four: this is more.
+    const total = 6_000, reason = "x".repeat(4_000);
+    const ids: number[] = [];
+    for (let i = 0; i < total; i += 100) {
+      tell(...numbers(i, i + 99).map((n) => left(n, reason)));
+      ids.push(...(await take(quick, 100)).map(({ id }) => id!));
+    }
+    assert.deepEqual(ids, numbers(ids[0], ids[0] + total - 1));
+    // Once it reads it finds why.
+    assert.equal(await slow.closeCode(), 1013);
+  });
+});
+
+Deno.test("too many clients are 503, and those who leave make room", async () => {
+  await withApi(async ({ server, open, raw }) => {
+    const clients = [open("/ws"), open("/ws")];
+    for (const client of clients) await client.message();
+    const stream = await fetch(`${server.url}/events`);
+    const refused = await raw("/ws");
+    assert.match(await refused.head(), /^HTTP\/1\.1 503 [^]*retry-after: \d/i);
+    const response = await fetch(`${server.url}/events`);
+    assert.deepEqual([response.status, (await response.json()).detail], [
+      503,
+      "Too many clients listen to events; try again.",
+    ]);
+    await clients[0].close();
+    await until(async () => /101/.test(await (await raw("/ws")).head()));
+    await stream.body!.cancel();
+    await until(async () => /101/.test(await (await raw("/ws")).head()));
+  }, { maxListeners: 3 });
+});
+
+Deno.test("pages of other origins, bad handshakes and bad queries are refused", async () => {
+  await withApi(async ({ server, raw }) => {
+    const status = async (path: string, headers = "") =>
+      Number((await (await raw(path, headers)).head()).slice(9, 12));
+    assert.equal(await status("/ws", "Origin: https://evil.example\r\n"), 403);
+    assert.equal(await status("/ws", "Origin: null\r\n"), 403);
+    assert.equal(await status("/ws", `Origin: ${server.url}\r\n`), 101);
+    assert.equal(await status("/ws"), 101, "no browser at all");
+    for (
+      const query of ["since=x", "since=-1", "since=1.5", "since=99999999999999999", "watch=1"]
+    ) {
+      assert.equal(await status(`/ws?${query}`), 400, query);
+    }
+    assert.equal(await status("/ws?batch=maybe"), 400);
+    const other = await RawClient.open(
+      server.port,
+      upgradeHead("/ws", server.port).replace(/Sec-WebSocket-Key.*\r\n/, ""),
+    );
+    assert.match(await other.head(), /^HTTP\/1\.1 400 /);
+    other.close();
+    const plain = await fetch(`${server.url}/ws`);
+    assert.deepEqual([plain.status, (await plain.json()).title], [400, "Bad Request"]);
+    const page = { headers: { origin: "https://evil.example" } };
+    const events = await fetch(`${server.url}/events`, page);
+    assert.equal(events.status, 403);
+    await events.body?.cancel();
+  });
+});
+
+Deno.test("the token comes as a header or as a subprotocol, and must be right", async () => {
+  await withApi(async ({ server, raw, open }) => {
+    const status = async (headers = "") =>
+      Number((await (await raw("/ws", headers)).head()).slice(9, 12));
+    const protocol = (token: string) => {
+      const text = Buffer.from(token).toString("base64url");
+      return `Sec-WebSocket-Protocol: dmnode, bearer.${text}\r\n`;
+    };
+    const token = TOKEN.replaceAll(" ", "-");
+    assert.equal(await status(), 401);
+    assert.equal(await status("Authorization: Bearer no\r\n"), 401);
+    assert.equal(await status(`Authorization: Bearer ${token}\r\n`), 101);
+    assert.equal(await status(protocol(token)), 101);
+    assert.equal(await status(protocol(`${token}x`)), 401);
+    assert.equal(await status(protocol("two words")), 401);
+    assert.equal(await status("Sec-WebSocket-Protocol: dmnode, bearer.***\r\n"), 401);
+    assert.equal(await status("Sec-WebSocket-Protocol: dmnode\r\n"), 401);
+    // The header goes before: who sends one means it.
+    assert.equal(await status(`Authorization: Bearer no\r\n${protocol(token)}`), 401);
+    assert.equal(await status(`Origin: https://evil.example\r\n${protocol(token)}`), 403);
+
+    const text = Buffer.from(token).toString("base64url");
+    const client = open("/ws", ["dmnode", `bearer.${text}`]);
+    assert.equal((await client.message()).type, "hello");
+    assert.equal(client.socket.protocol, "dmnode", "never the token");
+    const refused = await fetch(`${server.url}/events`);
+    assert.deepEqual([refused.status, (await refused.json()).status], [401, 401]);
+  }, { env: { API_TOKEN: TOKEN.replaceAll(" ", "-") } });
+});
+
+Deno.test("clients that talk, or break the protocol, are closed", async () => {
+  await withApi(async ({ raw, open }) => {
+    const closed = async (...bytes: Uint8Array[]) => {
+      const client = await raw("/ws");
+      await client.head();
+      await client.write(...bytes);
+      return await client.closeCode();
+    };
+    const message = (opcode: number, length: number) =>
+      [clientFrame(opcode, length), new Uint8Array(length).fill(0x20)] as const;
+    assert.equal(await closed(...message(1, 5)), 1003);
+    assert.equal(await closed(...message(1, 0)), 1003);
+    assert.equal(await closed(...message(2, 5)), 1003);
+    assert.equal(await closed(...message(1, 2_000)), 1009);
+    assert.equal(await closed(...message(2, 2_000)), 1009);
+    // What is no WebSocket any more just ends.
+    assert.equal(await closed(clientFrame(1, 2), Uint8Array.of(0xff, 0xfe)), undefined);
+    assert.equal(await closed(clientFrame(3, 0)), undefined);
+    assert.equal(await closed(clientFrame(1, 2 ** 40)), undefined);
+    const next = open("/ws");
+    assert.equal((await next.message()).type, "hello", "the node goes on");
+  });
+});
+
+Deno.test("a node that stops closes sockets with 1001 and ends streams, and takes no more", async () => {
+  const service = new FakeService();
+  const api = createApi({ service, config: loadConfig({ env: {} }) });
+  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const client = new Client(`${server.url}/ws`);
+  const watching = new Client(`${server.url}/ws?watch=${PEER_A}`);
+  await Promise.all([client.message(), watching.message()]);
+  const open = async (path: string, accept: string) => {
+    const reader = (await fetch(`${server.url}${path}`, { headers: { accept } })).body!.getReader();
+    await reader.read();
+    return reader;
+  };
+  const streams = [
+    await open("/events", "*/*"),
+    await open(`/data/${PEER_A}`, "text/event-stream"),
+  ];
+  await server.close();
+  assert.deepEqual([(await client.end()).code, (await watching.end()).code], [1001, 1001]);
+  for (const stream of streams) assert.equal((await stream.read()).done, true);
+  assert.equal(service.watches.size, 0);
+  assert.equal((await api.request("http://127.0.0.1/events")).status, 503);
+});
+
+function numbers(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!await holds()) {
+    assert.ok(Date.now() < deadline, `in vain: ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

@@ -1,0 +1,103 @@
+// Our own queries: when one is slow, late, overdue and missed.
+
+import assert from "node:assert/strict";
+import { Writer } from "../../src/krpc/bencode.ts";
+import { decode } from "../../src/krpc/message.ts";
+import { AddressVotes } from "../../src/dht/address_votes.ts";
+import { Contact } from "../../src/dht/contact.ts";
+import { OwnCoordinate } from "../../src/dht/coordinate.ts";
+import type { Host } from "../../src/dht/host.ts";
+import { Queries, whenDone } from "../../src/dht/queries.ts";
+import { Random } from "../../src/dht/random.ts";
+import { Traffic } from "../../src/dht/traffic.ts";
+import { encode, endpoint, id } from "../packets.ts";
+
+/** Queries to one contact that answers in 40 ms, give or take 5. */
+function scene() {
+  const at = endpoint("1.2.3.4:5");
+  const contact = new Contact(id("aa"), at, 0);
+  contact.recall(
+    { firstSeen: 0, lastSeen: 0, rtt: 40, rttVariation: 15, answerRate: 1, faults: 0 },
+    0,
+  );
+  const sent: Uint8Array[] = [];
+  const misses: string[] = [];
+  const queries = new Queries(
+    {
+      host: { send: (datagram: Uint8Array) => void sent.push(datagram.slice()) } as unknown as Host,
+      id: id("01"),
+      client: 0,
+      readOnly: false,
+      traffic: new Traffic(),
+      votes: new AddressVotes(),
+      coordinate: new OwnCoordinate(),
+      contactAt: () => contact,
+      noteAnswer: () => {},
+      noteMiss: (_id, _to, reason) => void misses.push(reason),
+      isAdaptive: true,
+    },
+    new Writer(1_000),
+    new Random((length) => new Uint8Array(length).fill(7)),
+  );
+  const heard: [string, number][] = [];
+  const watcher = {
+    onSlow: (now: number) => void heard.push(["slow", now]),
+    onLate: (now: number) => void heard.push(["late", now]),
+    onOverdue: (now: number) => void heard.push(["overdue", now]),
+    done: ({ kind }: { kind: string }, now: number) => void heard.push([kind, now]),
+  };
+  const send = (isUrgent: boolean) =>
+    queries.send(
+      { method: "ping", to: at, args: {}, expected: contact.id, isUrgent },
+      0,
+      watcher,
+    );
+  const run = () => {
+    while (queries.nextDeadline < Infinity) queries.tick(queries.nextDeadline);
+  };
+  return { queries, at, sent, misses, heard, send, run };
+}
+
+Deno.test("a query is sent again after mean and four variations, and missed at last", () => {
+  const { sent, misses, heard, send, run, queries } = scene();
+  send(false);
+  run();
+  assert.deepEqual(heard, [["late", 100], ["overdue", 200], ["timeout", 1100]]);
+  assert.equal(sent.length, 2);
+  assert.deepEqual(misses, ["no answer to ping"]);
+  assert.equal(queries.open, 0);
+});
+
+Deno.test("who is in a hurry hears after mean and one variation, and nothing is sent for that", () => {
+  const { sent, heard, send, queries } = scene();
+  send(true);
+  queries.tick(55);
+  assert.deepEqual(heard, [["slow", 55]]);
+  assert.equal(sent.length, 1);
+  queries.tick(100);
+  assert.deepEqual(heard.slice(1), [["late", 100]]);
+  assert.equal(sent.length, 2);
+});
+
+Deno.test("when our own process slept, answers get their time before a query is late", () => {
+  const { sent, heard, send, queries, at } = scene();
+  send(false);
+  queries.tick(5_000);
+  assert.deepEqual(heard, []);
+  const [query] = sent;
+  const { packet, tidStart, tidEnd } = decode(query) as Exclude<ReturnType<typeof decode>, string>;
+  const t = packet.slice(tidStart, tidEnd);
+  const reply = decode(encode({ t, y: "r", r: { id: id("aa").toBytes() } }));
+  assert.ok(typeof reply !== "string" && queries.receive(reply, at, 5_001));
+  assert.deepEqual(heard, [["response", 5_001]]);
+  assert.equal(queries.nextDeadline, Infinity);
+});
+
+Deno.test("a watcher may want nothing but the outcome", () => {
+  const { queries, at, run } = scene();
+  const outcomes: string[] = [];
+  const query = { method: "ping", to: at, args: {}, expected: undefined, isUrgent: true } as const;
+  queries.send(query, 0, whenDone(({ kind }) => outcomes.push(kind)));
+  run();
+  assert.deepEqual(outcomes, ["timeout"]);
+});
