@@ -4,9 +4,11 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
+import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access } from "./access.ts";
 import type { Refusals } from "./limits.ts";
+import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 import {
   BodyReader,
@@ -32,9 +34,11 @@ import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
 import { eventSocket, type SocketWish } from "./event_socket.ts";
 import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
+import { ApiMetrics } from "./metrics.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
   bucketDistribution,
+  hourView,
   lookupView,
   peerDetailView,
   pingView,
@@ -84,6 +88,7 @@ export function createApi(options: ApiOptions): Api {
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service, maxListeners);
+  const metrics = new ApiMetrics(service, () => feed.listeners);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -108,6 +113,7 @@ export function createApi(options: ApiOptions): Api {
   });
   app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
 
+  app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
     // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
@@ -130,11 +136,18 @@ export function createApi(options: ApiOptions): Api {
     },
   }));
 
-  for (const [path, { type, body }] of Object.entries(PAGE_FILES)) {
-    app.get(
-      path,
-      (c) => c.body(body, 200, { "content-type": type, "content-security-policy": PAGE_POLICY }),
-    );
+  for (const [path, { type, body, etag }] of Object.entries(PAGE_FILES)) {
+    const headers = {
+      "content-type": type,
+      "content-security-policy": PAGE_POLICY,
+      "referrer-policy": "no-referrer",
+      "cache-control": "no-cache",
+      etag,
+    };
+    app.get(path, (c) => {
+      const isKnown = c.req.header("if-none-match")?.includes(etag);
+      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
+    });
   }
 
   const security: Record<string, string[]>[] = [{ bearer: [] }, {}];
@@ -195,7 +208,7 @@ export function createApi(options: ApiOptions): Api {
     }),
     async (c) => {
       const id = c.req.valid("param").node_id;
-      const report = await service.ping(id);
+      const report = await metrics.measure("ping", () => service.ping(id), outcomeOf);
       switch (report.outcome) {
         case "pong":
           return c.json(pingView(report), 200);
@@ -247,7 +260,12 @@ export function createApi(options: ApiOptions): Api {
       },
     }),
     async (c) => {
-      const report = await service.find(c.req.valid("param").node_id);
+      const id = c.req.valid("param").node_id;
+      const report = await metrics.measure(
+        "find",
+        () => service.find(id),
+        ({ found }) => found ? "found" : "not_found",
+      );
       return c.json(lookupView(report, c.req.valid("query").trace), 200);
     },
   );
@@ -260,6 +278,21 @@ export function createApi(options: ApiOptions): Api {
       responses: { 200: answer("Statistics", schemas.StatsResponse), ...problems(401) },
     }),
     (c) => c.json(statsView(service.stats(), service.distanceHistogram(), config), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/network/history",
+      summary: "The node's figures over the last hour",
+      request: { query: schemas.HistoryQuery },
+      responses: { 200: answer("The samples", schemas.HistoryResponse), ...problems(400) },
+    }),
+    (c) => {
+      const { after } = c.req.valid("query");
+      const samples = service.pastHour(after === undefined ? 0 : Date.parse(after));
+      return c.json({ interval_s: SAMPLE_EVERY_MS / 1000, samples: samples.map(hourView) }, 200);
+    },
   );
 
   // The bodies are documented here and read below: the router's own validator would read them without a limit.
@@ -292,7 +325,8 @@ export function createApi(options: ApiOptions): Api {
         const { value, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
         if (value.length > maxValueSize) throw tooLarge(value.length, maxValueSize);
-        return stored(await service.store(value, key, options));
+        const store = () => service.store(value, key, options);
+        return stored(await metrics.measure("store", store, outcomeOf));
       })
       : await storeStream(c.req.raw, query);
     return c.json(storeView(report), 201, { location: `/data/${report.hash}` });
@@ -306,7 +340,8 @@ export function createApi(options: ApiOptions): Api {
     const label = checkLabel(request.headers.get(LABEL_HEADER));
     const body = bodies.stream(request, maxValueSize);
     try {
-      return stored(await service.store(body, key, { ...options, totalBytes, label }));
+      const store = () => service.store(body, key, { ...options, totalBytes, label });
+      return stored(await metrics.measure("store", store, outcomeOf));
     } finally {
       body.return(undefined);
     }
@@ -337,7 +372,8 @@ export function createApi(options: ApiOptions): Api {
     const report = await bodies.read(c.req.raw, SIGNED_BODY_LIMIT, async (body) => {
       const { item, terms } = decodeSigned(body);
       const { options } = checked(mergeTerms(terms, { min_replicas }));
-      return stored(await service.storeSigned(params.data.hash, item, options));
+      const store = () => service.storeSigned(params.data.hash, item, options);
+      return stored(await metrics.measure("store_signed", store, outcomeOf));
     });
     return c.json(storeView(report), 200);
   });
@@ -419,7 +455,7 @@ export function createApi(options: ApiOptions): Api {
     if (isEventStream(c.req.raw)) {
       return watchResponse(service, c.req.raw, hash, key, stopping.signal);
     }
-    const result = await service.fetch(hash, key);
+    const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -435,7 +471,8 @@ export function createApi(options: ApiOptions): Api {
   });
 
   async function replicasOf(hash: string, key: string | null) {
-    const result = await service.replicas(hash, key);
+    const count = () => service.replicas(hash, key);
+    const result = await metrics.measure("replicas", count, outcomeOf);
     switch (result.outcome) {
       case "found":
         return replicasView(result.report);
@@ -462,7 +499,6 @@ export function createApi(options: ApiOptions): Api {
     (c) => c.json({ transfers: service.transfers().map(transferView) }, 200),
   );
 
-  // Not in the OpenAPI document, which has no words for WebSockets; docs/api.md describes it.
   app.get(
     "/ws",
     sending.middleware,
@@ -475,7 +511,6 @@ export function createApi(options: ApiOptions): Api {
       method: "get",
       path: "/events",
       summary: "What happens in the node, as server-sent events",
-      description: "The same over a WebSocket at /ws, for which OpenAPI has no words: docs/api.md.",
       request: { query: schemas.EventsQuery, headers: schemas.EventsHeaders },
       responses: {
         200: {
@@ -512,16 +547,11 @@ export function createApi(options: ApiOptions): Api {
     },
   );
 
-  app.get("/openapi.json", (c) =>
-    c.json(app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "DataMgmt Node",
-        version: service.stats().version,
-        license: { name: "MIT", url: "https://opensource.org/license/mit" },
-      },
-      servers: [{ url: "/" }],
-    })));
+  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
+
+  describePlainRoutes(app, security);
+  let document: Document | undefined;
+  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
 
   const endStreams = () => {
     stopping.abort();
@@ -548,6 +578,10 @@ function wishOf({ types, since }: z.output<typeof schemas.EventsQuery>): Wish {
     types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
     since: since ?? null,
   };
+}
+
+function outcomeOf<O extends string>({ outcome }: { readonly outcome: O }): O {
+  return outcome;
 }
 
 /** The report of a store that went well; every other outcome is a problem. */

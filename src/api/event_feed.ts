@@ -142,6 +142,11 @@ export class EventFeed {
     service.onEvent((event, at) => this.#note(event, at));
   }
 
+  /** Connections that events are sent to. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
   /**
    * Makes room for a connection, which is to be started when it stands.
    *

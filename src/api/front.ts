@@ -267,8 +267,8 @@ export class Connection {
   #isClosed = false;
   /** Whether the client has said all that it will. */
   #hasClientEnded = false;
-  /** Where in a head the next byte is. */
-  #head: "before" | "inside" | "line end" | "done" = "before";
+  /** Where in a head the next byte is; "unknown": perhaps in the rest of a body whose request is answered. */
+  #head: "before" | "inside" | "line end" | "done" | "unknown" = "before";
   /** Bytes of the head that is coming; of a WebSocket, bytes of its client since `#quietSince`. */
   #headBytes = 0;
   /** Since when a head is coming; null where none is. */
@@ -318,6 +318,7 @@ export class Connection {
       this.#requests--;
       this.#bodies -= bodies;
       this.#quietSince = this.#clock.now();
+      if (hasBody) this.#head = "unknown";
       // What came of the next one while this was in hand could not go on.
       if (this.#headSince !== null) this.#headSince = this.#quietSince;
       if (this.#requests === 0 && !this.#isUpgraded && !this.#isClosed) this.#events.waiting();
@@ -408,7 +409,7 @@ export class Connection {
   #follow(bytes: Uint8Array): void {
     const { limits: { headBytes }, refusals } = this.#options;
     if (this.#isUpgraded) this.#headBytes += bytes.length;
-    else if (this.#bodies > 0 || this.#head === "done") return;
+    else if (this.#bodies > 0 || this.#head === "done" || this.#head === "unknown") return;
     else if (this.#isFirstByte && !isText(bytes[0])) {
       return this.refuse(400, "This is not HTTP. The API has no TLS: its URL begins with http.");
     } else {

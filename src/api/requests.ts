@@ -86,6 +86,7 @@ export class BodyReader {
         if (chunk === undefined) return;
         // Only the time counts in which it was waited for, and a fast start is no credit for a slow end.
         behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / LEAST_RATE * 1000);
+        if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;
         if (length > limit) throw tooLarge();
         yield chunk;
@@ -102,7 +103,7 @@ export class BodyReader {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const stalled = new Promise<never>((_, reject) => {
       timer = setTimeout(
-        () => reject(new Problem(408, "The body stalled, or came too slowly.")),
+        () => reject(tooSlow()),
         withinMs,
       );
     });
@@ -115,6 +116,10 @@ export class BodyReader {
       clearTimeout(timer);
     }
   }
+}
+
+function tooSlow(): Problem {
+  return new Problem(408, "The body stalled, or came too slowly.");
 }
 
 /** Whether the body is declared as JSON, which is UTF-8 by definition (RFC 8259). */

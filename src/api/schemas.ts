@@ -450,6 +450,33 @@ export const StatsResponse = z.object({
   }),
 }).openapi("Stats");
 
+/** `GET /network/history?…` */
+export const HistoryQuery = z.object({
+  after: z.iso.datetime({ error: "expected a time such as 2026-04-14T10:29:55Z" }).optional()
+    .openapi({ description: "Only samples after this" }),
+});
+
+const HistoryRate = z.object({ messages_per_second: amount, bytes_per_second: amount });
+
+/** Answer of `GET /network/history`. */
+export const HistoryResponse = z.object({
+  interval_s: amount.openapi({ description: "between samples" }),
+  samples: z.array(z.object({
+    at: time,
+    peers: count,
+    rtt_ms: amount.nullable().openapi({ description: "median of the peers'" }),
+    in: HistoryRate,
+    out: HistoryRate,
+    lookups: z.object({
+      count: count.openapi({ description: "ended since the sample before" }),
+      success: count,
+      p50_ms: amount.nullable(),
+      p95_ms: amount.nullable(),
+    }),
+    storage: z.object({ items: count, bytes: count }),
+  })).openapi({ description: "oldest first; of the last hour, or since the start" }),
+}).openapi("History");
+
 const peerName = { node_id: id, address };
 const stateOfPeer = { ...peerName, reason: z.string() };
 const eventNumber = z.int().min(1);
@@ -576,10 +603,28 @@ export const HealthResponse = z.object({ status: z.literal("ok") }).openapi("Hea
 export const ReadyResponse = z.object({ ready: z.literal(true), reason: z.string() })
   .openapi("Ready");
 
-/** Every error (RFC 9457). Further members say more, such as the limit of a 413. */
+/** Every error (RFC 9457). Those that concern it have further members, such as the limit of a 413. */
 export const ProblemDocument = z.looseObject({
-  type: z.string(),
-  title: z.string(),
+  type: z.string().openapi({ description: "always about:blank: the status says it" }),
+  title: z.string().openapi({ description: "what the status is called" }),
   status: z.int(),
-  detail: z.string(),
+  detail: z.string().openapi({ description: "what was wrong with this request" }),
+  size: count.optional().openapi({ description: "bytes that there are" }),
+  limit: count.optional().openapi({ description: "how many there may be" }),
+  seq: seq.optional().openapi({ description: "the version on the network" }),
+  hash: id.optional().openapi({ description: "where a signed item belongs" }),
+  key_needed: z.literal(true).optional().openapi({
+    description: "the value is there, and can be verified with its key alone",
+  }),
+  acknowledged: count.optional().openapi({ description: "nodes that acknowledged the value" }),
+  min_replicas: count.optional().openapi({ description: "nodes that were to" }),
+  refusals: z.array(z.object({
+    code: z.int().openapi({ description: "of KRPC (BEP 5, BEP 44)" }),
+    text: z.string(),
+    nodes: count.openapi({ description: "how many said so" }),
+  })).optional().openapi({ description: "what those said that refused it" }),
+  kept_published: z.literal(false).optional(),
+  ready: z.literal(false).optional(),
+  reason: z.string().optional().openapi({ description: "why the node is not ready" }),
+  types: z.array(z.string()).optional().openapi({ description: "the events that there are" }),
 }).openapi("Problem");

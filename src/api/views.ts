@@ -3,6 +3,7 @@
 import type { z } from "@hono/zod-openapi";
 import { type Config, describeEntry } from "../config.ts";
 import type {
+  HourSample,
   LookupReport,
   PeerDetail,
   PeerReport,
@@ -16,6 +17,7 @@ import type {
 import {
   BUCKET_RANGES,
   type FindResponse,
+  type HistoryResponse,
   type Peer,
   type PeerResponse,
   type PeersQuery,
@@ -162,6 +164,31 @@ export function replicasView(report: ReplicasReport): z.output<typeof ReplicasRe
       least: parts.least,
       mean: parts.mean,
     },
+  };
+}
+
+/** One sample of the last hour. */
+export function hourView(
+  { at, peers, rttMs, in: inward, out, lookups, storage }: HourSample,
+): z.output<typeof HistoryResponse>["samples"][number] {
+  const rate = ({ messagesPerSecond, bytesPerSecond }: HourSample["in"]) => ({
+    messages_per_second: messagesPerSecond,
+    bytes_per_second: bytesPerSecond,
+  });
+  return {
+    // To the millisecond: it is what the next request asks after.
+    at: new Date(at).toISOString(),
+    peers,
+    rtt_ms: rttMs,
+    in: rate(inward),
+    out: rate(out),
+    lookups: {
+      count: lookups.count,
+      success: lookups.success,
+      p50_ms: lookups.p50Ms,
+      p95_ms: lookups.p95Ms,
+    },
+    storage: { items: storage.items, bytes: storage.bytes },
   };
 }
 

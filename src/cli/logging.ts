@@ -5,13 +5,31 @@ import type { Config } from "../config.ts";
 import { logsToJournal } from "../runtime/service_manager.ts";
 import { stdout } from "./terminal.ts";
 
+/**
+ * Where OTEL_DENO is set, Deno exports what goes through the console, and that alone. It registers itself for
+ * OpenTelemetry's API under this name.
+ */
+const IS_EXPORTED = Symbol.for("opentelemetry.js.api.1") in globalThis;
+
+/** The console's function for each level: its name becomes the severity. */
+const CONSOLE = {
+  trace: "debug",
+  debug: "debug",
+  info: "info",
+  warning: "warn",
+  error: "error",
+  fatal: "error",
+} as const satisfies Record<LogRecord["level"], keyof Console>;
+
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
+  const { isTerminal } = stdout;
   // Asked now: a running node may read no variable.
-  const { isTerminal, hasColor } = stdout;
+  const hasColor = stdout.hasColor && !IS_EXPORTED;
   const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
     ? jsonLine
     : (record: LogRecord) => prettyLine(record, hasColor);
   const isJournal = logsToJournal();
+  const exported = (record: LogRecord) => console[CONSOLE[record.level]](format(record));
   const write = (record: LogRecord) => {
     try {
       const priority = isJournal ? `<${PRIORITIES[record.level]}>` : "";
@@ -21,10 +39,10 @@ export async function configureLogging({ logLevel, logFormat }: Config): Promise
     }
   };
   await configure({
-    sinks: { write },
+    sinks: { log: IS_EXPORTED ? exported : write },
     loggers: [
-      { category: "dmnode", lowestLevel: logLevel, sinks: ["write"] },
-      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["write"] },
+      { category: "dmnode", lowestLevel: logLevel, sinks: ["log"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["log"] },
     ],
   });
 }

@@ -21,8 +21,11 @@ const RECHECK_MS = 5_000;
 /** Misses closer together than this are one: several lookups may ask a node during one outage of its link. */
 const MISS_SPACING_MS = 1_000;
 
-/** A check comes at this share of the interval or later: of two that keep each other the first to do so spares the other. */
-const EARLIEST_CHECK = 0.96;
+/**
+ * When a check comes, as shares of the interval. Of two that keep each other one ping checks both: the one of the
+ * smaller id sends it, so much earlier that it has arrived when the other's turn would come.
+ */
+const EARLIEST_CHECK = 0.96, FIRST_CHECKS_UNTIL = 0.975, SECOND_CHECKS_FROM = 0.985;
 
 /** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
@@ -258,7 +261,7 @@ export class Contacts {
       learn(contact, reply);
       if (before === "healthy") return;
       this.#emitHealth(contact, before, "answered again");
-      this.#scheduleCheck(contact, now + this.#interval());
+      this.#scheduleCheck(contact, now + this.#interval(contact));
       return;
     }
     const newcomer = new Contact(id, from, now);
@@ -355,8 +358,10 @@ export class Contacts {
   // ---- health checks
 
   /** A little less than the interval, and not the same each time. */
-  #interval(): number {
-    const share = EARLIEST_CHECK + (1 - EARLIEST_CHECK) * this.#random.fraction();
+  #interval({ id, keepsUs }: Contact): number {
+    const isFirst = keepsUs === true && this.#node.id.a >>> 0 < id.a >>> 0;
+    const [from, to] = isFirst ? [EARLIEST_CHECK, FIRST_CHECKS_UNTIL] : [SECOND_CHECKS_FROM, 1];
+    const share = from + (to - from) * this.#random.fraction();
     return share * this.#options.healthCheckIntervalMs;
   }
 
@@ -374,9 +379,9 @@ export class Contacts {
     const isNew = now - contact.firstSeen < healthCheckIntervalMs;
     const isFresh = now - lastSign < (isNew ? 0.5 : EARLIEST_CHECK) * healthCheckIntervalMs;
     if (contact.misses === 0 && isFresh) {
-      return this.#scheduleCheck(contact, lastSign + this.#interval());
+      return this.#scheduleCheck(contact, lastSign + this.#interval(contact));
     }
-    this.#scheduleCheck(contact, now + this.#interval());
+    this.#scheduleCheck(contact, now + this.#interval(contact));
     this.#ping(contact.endpoint, contact.id, true, now);
   }
 

@@ -16,8 +16,11 @@ import type { LookupMethod, LookupResult, QueryOutcome } from "./lookup.ts";
 import type { Random } from "./random.ts";
 import { REPLY_NODES } from "./responder.ts";
 
-/** Kademlia, section 2.3, refreshes hourly; BEP 5 after 15 minutes without a change. */
-const REFRESH_AFTER_MS = 15 * 60_000;
+/**
+ * A bucket with room is refreshed after 15 minutes without a newcomer or a lookup (BEP 5); a full one, whose contacts
+ * health checks prove to live, hourly (Kademlia, section 2.3).
+ */
+const REFRESH_AFTER_MS = 15 * 60_000, REFRESH_FULL_AFTER_MS = 60 * 60_000;
 
 /** How often stale buckets and lost networks are looked for. */
 const CARE_EVERY_MS = 60_000;
@@ -276,7 +279,7 @@ export class Membership {
     for (const family of contacts.families) {
       const table = contacts.tables[family]!;
       // One at a time: a network of nodes started together must not refresh in bursts.
-      const stale = table.staleBuckets(now - REFRESH_AFTER_MS);
+      const stale = table.staleBuckets(now - REFRESH_AFTER_MS, now - REFRESH_FULL_AFTER_MS);
       if (table.size === 0 || stale.length === 0) continue;
       const target = this.#inBucket(family, stale[this.#below(stale.length)]);
       this.#node.lookup(family, target, "find_node", [], now, undefined, () => {});

@@ -218,6 +218,7 @@ export class Queries {
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.
     const rtt = now - startedAt;
+    if (Number.isNaN(lateAt)) this.#node.traffic.roundTrips.add(rtt);
     watcher.done(this.#outcome(query, reply, rtt, !Number.isNaN(lateAt), now), now);
     return true;
   }

@@ -270,9 +270,11 @@ export class RoutingTable {
     this.#bucket(id).changed = now;
   }
 
-  /** Prefix lengths of the buckets in which nothing happened since `before`. */
-  staleBuckets(before: Millis): number[] {
-    return this.#buckets.flatMap((bucket, index) => bucket.changed <= before ? [index] : []);
+  /** Prefix lengths of the buckets in which nothing happened since `before`; of the full ones, since `fullBefore`. */
+  staleBuckets(before: Millis, fullBefore: Millis): number[] {
+    return this.#buckets.flatMap(({ changed, contacts }, index) =>
+      changed <= (contacts.length < this.k ? before : fullBefore) ? [index] : []
+    );
   }
 
   *contacts(): Generator<Contact> {

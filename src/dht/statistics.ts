@@ -2,6 +2,7 @@
 
 import { distanceShare, type Id, ID_BITS } from "../krpc/id.ts";
 import type { Millis } from "./deadlines.ts";
+import { DurationHistogram } from "./histogram.ts";
 import type { LookupResult } from "./lookup.ts";
 
 /** Lookups over which percentiles are taken. */
@@ -11,7 +12,7 @@ const RECENT = 512;
 const ESTIMATED_OVER = 64;
 
 /** What a lookup tells of the size counts half after this, and for so much longer: a network may have doubled since. */
-const ESTIMATE_HALF_LIFE_MS = 10 * 60_000, ESTIMATE_FOR_MS = 60 * 60_000;
+const ESTIMATE_HALF_LIFE_MS = 60 * 60_000, ESTIMATE_FOR_MS = 4 * 60 * 60_000;
 
 /** Below this many answers a lookup tells nothing of the density of ids. */
 const ESTIMATE_FROM = 8;
@@ -21,6 +22,8 @@ export class LookupStatistics {
   count = 0;
   success = 0;
   active = 0;
+  /** Of all lookups that ended, by what they asked; a method that was never used has none. */
+  readonly durations: Partial<Record<LookupResult["method"], DurationHistogram>> = {};
   #hops = 0;
   readonly #latencies: number[] = [];
   /** Of the latest lookups in turn; flat, for objects would take four times as much in each of many nodes. */
@@ -31,6 +34,7 @@ export class LookupStatistics {
   /** Notes a lookup that ended. `own`: our id; lookups for that tell no more than our neighbours do, and sooner or later less. */
   record(result: LookupResult, k: number, own: Id): void {
     this.count++;
+    (this.durations[result.method] ??= new DurationHistogram()).add(result.elapsed);
     if (result.closest.length === 0) return;
     this.success++;
     this.#hops += result.hops;

@@ -1,6 +1,7 @@
 // Counts of what went in and out, by type of message, and of what was dropped, by reason.
 
 import type { DropReason, Method } from "../krpc/message.ts";
+import { DurationHistogram } from "./histogram.ts";
 
 /** Why a packet was not served. */
 export type Drop =
@@ -73,6 +74,8 @@ export class Traffic {
   readonly in = new Flow();
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
+  /** Of queries that were answered before they were sent again: of others nobody knows what was answered. */
+  readonly roundTrips = new DurationHistogram();
 
   drop(reason: Drop): void {
     this.dropped[reason] = (this.dropped[reason] ?? 0) + 1;

@@ -43,6 +43,7 @@ import {
   type PutResult,
   type ReplicasResult,
 } from "../dht/node.ts";
+import { DurationHistogram } from "../dht/histogram.ts";
 import type { Seed } from "../dht/membership.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
@@ -58,7 +59,9 @@ import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
+import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
+import { LAG_EVERY_MS, processReport } from "./process.ts";
 import { Publications, type StoredPart } from "./publications.ts";
 import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
@@ -68,6 +71,7 @@ import type {
   FetchOutcome,
   LargeValue,
   LookupReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -179,6 +183,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #progressListeners = new Set<(progress: Progress) => void>();
   readonly #listeners = new EventListeners();
   readonly #stopping = new AbortController();
+  readonly #eventLoopLag = new DurationHistogram();
   #surveys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
@@ -191,6 +196,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
+  readonly #pastHour = new PastHour(this.#startedAt);
   readonly #states = new StateLog();
   #wasReady = false;
   /** What was told of it last, as JSON. */
@@ -317,6 +323,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
     this.#every(1000, () => this.#sample());
+    this.#measureLag();
+    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
     this.#sample();
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
@@ -423,6 +431,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (!this.#listeners.isEmpty) {
       this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
     }
+    this.#pastHour.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -647,8 +656,37 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#listeners.tell(event, now());
   }
 
+  measurements(): Measurements {
+    const { traffic, lookups, replication, contactCount } = this.#node;
+    const commits = this.#disk?.commits;
+    const enough = Math.min(this.#config.bucketSize, contactCount) / 2;
+    let failing = 0, short = 0;
+    for (const { replicas, failures } of this.#published.entries()) {
+      if (failures > 0) failing++;
+      if (replicas < enough) short++;
+    }
+    return {
+      roundTrips: traffic.roundTrips,
+      lookups: lookups.durations,
+      eventLoopLag: this.#eventLoopLag,
+      database: commits === undefined ? null : {
+        commits: commits.durations,
+        failedCommits: commits.failures,
+        waitingChanges: commits.waiting,
+        damagedRows: this.#disk!.damagedRows,
+      },
+      published: { failing, short },
+      replication: { turns: replication.completed, waiting: replication.pending },
+      process: processReport(),
+    };
+  }
+
   readiness(): Readiness {
     return this.#readiness.state(now());
+  }
+
+  pastHour(after: number): readonly HourSample[] {
+    return this.#pastHour.after(after);
   }
 
   #standing(): Standing {
@@ -688,6 +726,23 @@ export class LocalNode implements NodeService, ItemNetwork {
     const { in: inward, out } = this.#node.traffic;
     this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
     if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
+  }
+
+  #measureLag(): void {
+    let at = performance.now();
+    this.#every(LAG_EVERY_MS, () => {
+      const now = performance.now();
+      this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
+      at = now;
+    });
+  }
+
+  #sampleHour(): void {
+    const contacts = Array.from(this.#node.contacts());
+    const { in: inward, out } = this.#node.traffic;
+    const { count: items, bytes } = this.#items;
+    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
+    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
   }
 
   #rates() {

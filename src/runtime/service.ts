@@ -4,12 +4,16 @@
 import type { Progress, StoreOptions as TreeOptions } from "../data/large_values.ts";
 import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
+import type { DurationHistogram } from "../dht/histogram.ts";
+import type { LookupResult } from "../dht/lookup.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
 import type { HostPort } from "../config.ts";
+import type { HourSample } from "./past_hour.ts";
+import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, EventListener, Health, Progress, ServiceEvent, Watch };
+export type { ContentHint, EventListener, Health, HourSample, Progress, ServiceEvent, Watch };
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -336,6 +340,41 @@ export interface StatsReport {
   };
 }
 
+/** A histogram as it stands: a copy is not made, for it is read at once. */
+export type Durations = Readonly<Pick<DurationHistogram, "counts" | "sum">>;
+
+/** What monitoring reads beside the statistics. */
+export interface Measurements {
+  /** Of queries that were answered at the first try. */
+  readonly roundTrips: Durations;
+  readonly lookups: Readonly<Partial<Record<LookupResult["method"], Durations>>>;
+  /** How late a timer ran that was due each second. */
+  readonly eventLoopLag: Durations;
+  /** Null where nothing is kept on disk. */
+  readonly database: {
+    readonly commits: Durations;
+    readonly failedCommits: number;
+    /** Changes that are not committed yet. */
+    readonly waitingChanges: number;
+    /** Rows that were left out when it was opened, for they are not as they were written. */
+    readonly damagedRows: number;
+  } | null;
+  /** Items of the values that this node keeps published. */
+  readonly published: {
+    /** Those that nobody acknowledged the last time. */
+    readonly failing: number;
+    /** Those that fewer than half of the nodes acknowledged that could: of K_BUCKET_SIZE, or of all there are. */
+    readonly short: number;
+  };
+  readonly replication: {
+    /** Turns in which this node saw to an item's copies. */
+    readonly turns: number;
+    /** Items that wait to be published again or seen to. */
+    readonly waiting: number;
+  };
+  readonly process: ProcessReport;
+}
+
 /** Packets of the last minutes, at most five. */
 export interface AnswerCounts {
   /** Queries sent; one that was sent twice counts twice. */
@@ -364,6 +403,9 @@ export interface NodeService {
   /** Contacts of the table by bit length of their distance: index 0 to 160. */
   distanceHistogram(): number[];
   stats(): StatsReport;
+  measurements(): Measurements;
+  /** The node's figures over the last hour, those after `after` (milliseconds since 1970), oldest first. */
+  pastHour(after: number): readonly HourSample[];
   readiness(): Readiness;
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;

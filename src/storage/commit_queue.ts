@@ -1,6 +1,7 @@
 // Gathers changes into groups, each one commit, and tells of every change whether it was committed. The commits
 // themselves happen elsewhere: while one runs, the next group gathers.
 
+import { DurationHistogram } from "../dht/histogram.ts";
 import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 
 /** What one commit changes. */
@@ -37,6 +38,10 @@ interface Group {
 }
 
 export class CommitQueue {
+  /** Of commits that ended, well or not. */
+  readonly durations = new DurationHistogram();
+  /** Commits that failed. */
+  failures = 0;
   readonly #commit: (changes: Changes) => Promise<void>;
   readonly #observer: CommitObserver;
   #group: Group | undefined;
@@ -46,12 +51,18 @@ export class CommitQueue {
   #notBefore = 0;
   #isClosed = false;
   #hasFailed = false;
+  #committing = 0;
   #toldAt = -Infinity;
 
   /** `commit` is called again only after its promise has settled; a rejection means that nothing was changed. */
   constructor(commit: (changes: Changes) => Promise<void>, observer: CommitObserver) {
     this.#commit = commit;
     this.#observer = observer;
+  }
+
+  /** Changes that are in no commit yet, or in the one that runs. */
+  get waiting(): number {
+    return this.#committing + (this.#group?.settled.length ?? 0);
   }
 
   /** Puts a change into the next commit; `settled` is called once, when that has succeeded or failed. */
@@ -120,13 +131,18 @@ export class CommitQueue {
 
   async #settle(changes: Changes, settled: Group["settled"]): Promise<void> {
     let isCommitted = true;
+    const startedAt = performance.now();
+    this.#committing = settled.length;
     try {
       await this.#commit(changes);
     } catch (error) {
       isCommitted = false;
+      this.failures++;
       this.#notBefore = performance.now() + RETRY_MS;
       this.#onFailure(error);
     }
+    this.durations.add(performance.now() - startedAt);
+    this.#committing = 0;
     if (isCommitted && this.#hasFailed) {
       this.#hasFailed = false;
       this.#toldAt = -Infinity;

@@ -73,6 +73,11 @@ export class DiskStorage {
     );
   }
 
+  /** How commits fare: their durations, how many failed, and the changes that wait for one. */
+  get commits(): Pick<CommitQueue, "durations" | "failures" | "waiting"> {
+    return this.#queue;
+  }
+
   /** Remembers these contacts in place of the former, soon. */
   saveContacts(contacts: Iterable<SavedContact>): void {
     const rows = Array.from(contacts, contactRow);

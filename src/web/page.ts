@@ -1,142 +1,151 @@
-// The status page: one page, its style and its script, part of the program. Nothing comes from other hosts.
+// The dashboard's files as the API serves them: part of the program, nothing from other hosts, nothing built beforehand.
+
+import { createHash } from "node:crypto";
+import monoFont from "@fontsource/ibm-plex-mono/files/ibm-plex-mono-latin-400-normal.woff2" with {
+  type: "bytes",
+};
+import sansFont from "@fontsource-variable/ibm-plex-sans/files/ibm-plex-sans-latin-wght-normal.woff2" with {
+  type: "bytes",
+};
+import preact from "preact" with { type: "text" };
+import preactHooks from "preact/hooks" with { type: "text" };
+import uplot from "uplot/dist/uPlot.esm.js" with { type: "text" };
+import uplotStyle from "uplot/dist/uPlot.min.css" with { type: "text" };
+import index from "./index.html" with { type: "text" };
+import icon from "./icon.svg" with { type: "text" };
+import themeStyle from "./theme.css" with { type: "text" };
+import shellStyle from "./shell.css" with { type: "text" };
+import partsStyle from "./parts.css" with { type: "text" };
+import viewsStyle from "./views.css" with { type: "text" };
+import api from "./api.js" with { type: "text" };
+import app from "./app.js" with { type: "text" };
+import appearance from "./appearance.js" with { type: "text" };
+import buckets from "./buckets.js" with { type: "text" };
+import chart from "./chart.js" with { type: "text" };
+import convergence from "./convergence.js" with { type: "text" };
+import eventList from "./event_list.js" with { type: "text" };
+import eventText from "./event_text.js" with { type: "text" };
+import firstPaint from "./first_paint.js" with { type: "text" };
+import format from "./format.js" with { type: "text" };
+import hooks from "./hooks.js" with { type: "text" };
+import icons from "./icons.js" with { type: "text" };
+import ids from "./ids.js" with { type: "text" };
+import live from "./live.js" with { type: "text" };
+import main from "./main.js" with { type: "text" };
+import mapLayout from "./map_layout.js" with { type: "text" };
+import nodeState from "./node_state.js" with { type: "text" };
+import parts from "./parts.js" with { type: "text" };
+import peerMap from "./peer_map.js" with { type: "text" };
+import reachability from "./reachability.js" with { type: "text" };
+import routes from "./routes.js" with { type: "text" };
+import session from "./session.js" with { type: "text" };
+import table from "./table.js" with { type: "text" };
+import transfer from "./transfer.js" with { type: "text" };
+import viewEvents from "./views/events.js" with { type: "text" };
+import viewLookups from "./views/lookups.js" with { type: "text" };
+import viewNode from "./views/node.js" with { type: "text" };
+import viewOverview from "./views/overview.js" with { type: "text" };
+import viewPeer from "./views/peer.js" with { type: "text" };
+import viewPeers from "./views/peers.js" with { type: "text" };
+import viewValues from "./views/values.js" with { type: "text" };
 
 /** A file of the page, as it is served. */
 export interface PageFile {
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Uint8Array<ArrayBuffer>;
+  /** Names these bytes (RFC 9110, section 8.8.3): a browser that has them need not read them again. */
+  readonly etag: string;
 }
 
-/** What the page may load: its own style and script, and this API's answers. */
-export const PAGE_POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
-  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const STYLES: Readonly<Record<string, string>> = {
+  "uplot.css": uplotStyle,
+  "theme.css": themeStyle,
+  "shell.css": shellStyle,
+  "parts.css": partsStyle,
+  "views.css": viewsStyle,
+};
 
-const HTML = `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>DataMgmt Node</title>
-<link rel="stylesheet" href="/page.css">
-<script src="/page.js" defer></script>
-</head>
-<body>
-<header>
-<h1>DataMgmt Node</h1>
-<p id="state" role="status" aria-live="polite">Connecting…</p>
-</header>
-<main>
-<section aria-labelledby="node-title">
-<h2 id="node-title">Node</h2>
-<dl id="node"></dl>
-</section>
-<section aria-labelledby="peers-title">
-<h2 id="peers-title">Peers</h2>
-<p id="no-peers">No peers yet.</p>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="peers-title">
-<table id="peers" hidden>
-<thead><tr><th scope="col">Node</th><th scope="col">Address</th><th scope="col">Health</th><th scope="col">RTT</th><th scope="col">Score</th><th scope="col">Client</th></tr></thead>
-<tbody></tbody>
-</table>
-</div>
-</section>
-</main>
-<noscript><p>This page needs JavaScript. The same figures are at /network/stats and /network/peers.</p></noscript>
-</body>
-</html>
-`;
+/** Modules as the browser runs them; what they say of types is in their comments. */
+const SCRIPTS: Readonly<Record<string, string>> = {
+  "api.js": api,
+  "app.js": app,
+  "appearance.js": appearance,
+  "buckets.js": buckets,
+  "chart.js": chart,
+  "convergence.js": convergence,
+  "event_list.js": eventList,
+  "event_text.js": eventText,
+  "first_paint.js": firstPaint,
+  "format.js": format,
+  "hooks.js": hooks,
+  "icons.js": icons,
+  "ids.js": ids,
+  "live.js": live,
+  "main.js": main,
+  "map_layout.js": mapLayout,
+  "node_state.js": nodeState,
+  "parts.js": parts,
+  "peer_map.js": peerMap,
+  "reachability.js": reachability,
+  "routes.js": routes,
+  "session.js": session,
+  "table.js": table,
+  "transfer.js": transfer,
+  "views/events.js": viewEvents,
+  "views/lookups.js": viewLookups,
+  "views/node.js": viewNode,
+  "views/overview.js": viewOverview,
+  "views/peer.js": viewPeer,
+  "views/peers.js": viewPeers,
+  "views/values.js": viewValues,
+  "vendor/preact.js": preact,
+  "vendor/preact_hooks.js": preactHooks,
+  "vendor/uplot.js": uplot,
+};
 
-const CSS = `:root { color-scheme: light dark; --line: #8884; --ok: #16794c; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ok: #5fd39a; --bad: #ff8a80; } }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
-h1 { font-size: 1.4rem; margin: 0; }
-h2 { font-size: 1.1rem; }
-#state { margin: .25rem 0 0; }
-#state.ready { color: var(--ok); }
-#state.failed { color: var(--bad); }
-dl { display: grid; gap: .25rem 1rem; grid-template-columns: max-content 1fr; margin: 0; }
-dt { font-weight: 600; }
-dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem .3rem 0; text-align: left; white-space: nowrap; }
-@media (max-width: 32rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
-`;
+/** Where the browser finds what modules import by name: the same names that the type check knows. */
+const IMPORT_MAP = JSON.stringify({
+  imports: {
+    "preact": "/assets/vendor/preact.js",
+    "preact/hooks": "/assets/vendor/preact_hooks.js",
+    "uplot": "/assets/vendor/uplot.js",
+  },
+});
 
-const JS = `"use strict";
-const EVERY_MS = 2000, PEERS_SHOWN = 100;
-const state = document.getElementById("state");
-const number = new Intl.NumberFormat("en");
+const IMPORT_MAP_DIGEST = createHash("sha256").update(IMPORT_MAP).digest("base64");
 
-function say(text, kind) {
-  if (state.textContent !== text) state.textContent = text;
-  state.className = kind;
+/**
+ * What the page may load: its own files, and this API's answers. The import map is the one script in the page itself,
+ * and is named by its hash. Text never becomes markup: no trusted types policy can be made.
+ */
+export const PAGE_POLICY = "default-src 'none'; " +
+  `script-src 'self' 'sha256-${IMPORT_MAP_DIGEST}'; ` +
+  "style-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
+  "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+function file(type: string, body: PageFile["body"]): PageFile {
+  const digest = createHash("sha256").update(body).digest("base64url").slice(0, 22);
+  return { type, body, etag: `"${digest}"` };
 }
 
-function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
-}
-
-function showNode(s) {
-  const { in: inward, out } = s.traffic;
-  const rows = {
-    "Id": s.node_id,
-    "Version": s.version,
-    "Address": s.addresses.join(", "),
-    "Seen by others as": s.nat.external_address ?? "not known yet",
-    "Up for": duration(s.uptime_s),
-    "Peers": s.peers.healthy + " healthy, " + s.peers.degraded + " degraded, " + s.peers.unhealthy + " unhealthy",
-    "Values held": number.format(s.storage.items) + " (" + number.format(s.storage.bytes) + " bytes)",
-    "Lookups": number.format(s.lookups.count) + ", " + number.format(s.lookups.success) + " answered",
-    "Packets a second": inward.messages_per_second.toFixed(1) + " in, " + out.messages_per_second.toFixed(1) + " out",
-  };
-  document.getElementById("node").replaceChildren(
-    ...Object.entries(rows).flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
+function* files(): Generator<[path: string, file: PageFile]> {
+  const html = index.replace(
+    "<!-- IMPORT MAP -->",
+    () => `<script type="importmap">${IMPORT_MAP}</script>`,
   );
-}
-
-function showPeers({ peers }) {
-  const table = document.getElementById("peers");
-  table.hidden = peers.length === 0;
-  document.getElementById("no-peers").hidden = peers.length > 0;
-  table.tBodies[0].replaceChildren(...peers.map((p) => {
-    const row = document.createElement("tr");
-    const rtt = p.rtt_ms === null ? "–" : p.rtt_ms.toFixed(1) + " ms";
-    const cells = [p.node_id.slice(0, 12) + "…", p.address, p.health, rtt, p.score.toFixed(2), p.client ?? "–"];
-    row.append(...cells.map((text) => element("td", text)));
-    row.firstChild.title = p.node_id;
-    return row;
-  }));
-}
-
-function duration(s) {
-  const days = Math.floor(s / 86400), hours = Math.floor(s / 3600) % 24, minutes = Math.floor(s / 60) % 60;
-  return days > 0 ? days + " d " + hours + " h" : hours > 0 ? hours + " h " + minutes + " min" : minutes + " min " + Math.floor(s % 60) + " s";
-}
-
-async function refresh() {
-  try {
-    const [stats, peers, ready] = await Promise.all([
-      fetch("/network/stats"), fetch("/network/peers?limit=" + PEERS_SHOWN), fetch("/readyz"),
-    ]);
-    showNode(await stats.json());
-    showPeers(await peers.json());
-    const { reason, detail } = await ready.json();
-    say((ready.ok ? "Ready: " : "Not ready: ") + (reason ?? detail), ready.ok ? "ready" : "failed");
-  } catch {
-    say("The node does not answer; trying again.", "failed");
+  yield ["/", file("text/html; charset=utf-8", html)];
+  yield ["/assets/icon.svg", file("image/svg+xml", icon)];
+  yield ["/assets/ibm-plex-sans.woff2", file("font/woff2", sansFont)];
+  yield ["/assets/ibm-plex-mono.woff2", file("font/woff2", monoFont)];
+  for (const [name, body] of Object.entries(STYLES)) {
+    yield [`/assets/${name}`, file("text/css; charset=utf-8", body)];
   }
-  setTimeout(refresh, EVERY_MS);
+  for (const [name, body] of Object.entries(SCRIPTS)) {
+    // The maps that packages name are not here.
+    const script = body.replace(/^\/\/# sourceMappingURL=.*$/m, "");
+    yield [`/assets/${name}`, file("text/javascript; charset=utf-8", script)];
+  }
 }
-
-refresh();
-`;
 
 /** The page's files by path. */
-export const PAGE_FILES: Readonly<Record<string, PageFile>> = {
-  "/": { type: "text/html; charset=utf-8", body: HTML },
-  "/page.css": { type: "text/css; charset=utf-8", body: CSS },
-  "/page.js": { type: "text/javascript; charset=utf-8", body: JS },
-};
+export const PAGE_FILES: Readonly<Record<string, PageFile>> = Object.fromEntries(files());

@@ -2,11 +2,14 @@
 
 import { createHash } from "node:crypto";
 import type { HostPort } from "../../src/config.ts";
+import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   AddressPingReport,
   FetchedValue,
   FetchOutcome,
+  HourSample,
   LookupReport,
+  Measurements,
   NodeService,
   PeerDetail,
   PeerReport,
@@ -79,6 +82,7 @@ export class FakeService implements NodeService {
   );
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Progress[] = [];
+  hour: HourSample[] = [];
   /** What the stores were asked beside their value. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -279,6 +283,10 @@ export class FakeService implements NodeService {
     return this.watches.open(hash, key, after);
   }
 
+  pastHour(after: number): HourSample[] {
+    return this.hour.filter(({ at }) => at > after);
+  }
+
   transfers(): Progress[] {
     return this.underWay;
   }
@@ -307,6 +315,28 @@ export class FakeService implements NodeService {
       publicKey: mutable ? new Uint8Array(32).fill(0xab) : null,
     });
     return hash;
+  }
+
+  measurements(): Measurements {
+    const durations = new DurationHistogram();
+    durations.add(12.4);
+    return {
+      roundTrips: durations,
+      lookups: { find_node: durations },
+      eventLoopLag: new DurationHistogram(),
+      database: null,
+      published: { failing: 0, short: 1 },
+      replication: { turns: 9, waiting: 2 },
+      process: {
+        startedAtS: 1_776_162_595,
+        cpuUserS: 1.5,
+        cpuSystemS: 0.25,
+        residentBytes: 80e6,
+        heapBytes: 20e6,
+        heapUsedBytes: 15e6,
+        runtime: "deno 2.9.6",
+      },
+    };
   }
 
   stats(): StatsReport {

@@ -1,8 +1,9 @@
-// Cutting one member out of a JSON text, against what JSON.parse makes of it.
+// Bodies that come slowly; and cutting one member out of a JSON text, against what JSON.parse makes of it.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { memberText } from "../../src/api/requests.ts";
+import { Problem } from "../../src/api/problems.ts";
+import { BodyReader, memberText } from "../../src/api/requests.ts";
 import { decodeBase64 } from "../../src/api/schemas.ts";
 
 const cut = (json: string) =>
@@ -42,4 +43,67 @@ Deno.test("decodeBase64: only what encodes back to the same text", () => {
   for (const text of ["A", "A=", "AA=", "AB==", "AAA==", "====", "=", "A\nAA"]) {
     assert.equal(decodeBase64(text), undefined, text);
   }
+});
+
+/** Reads a body whose chunks of `bytes` come after `afterMs` each, on a clock that does nothing else. */
+async function readSlowly(chunks: readonly { afterMs: number; bytes: number }[]) {
+  let now = 0, sent = 0;
+  const reader = new BodyReader(1e9, 30_000, () => now);
+  const coming = chunks.values();
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const { done, value } = coming.next();
+      if (done) return controller.close();
+      now += value.afterMs;
+      sent += value.bytes;
+      controller.enqueue(new Uint8Array(value.bytes));
+    },
+  }, { highWaterMark: 0 });
+  const request = new Request("http://a/", { method: "POST", body });
+  let got = 0;
+  try {
+    for await (const chunk of reader.stream(request, 1e9)) got += chunk.length;
+  } catch (error) {
+    assert.ok(error instanceof Problem && error.status === 408, String(error));
+    return { got, sent, now, isCut: true };
+  }
+  return { got, sent, now, isCut: false };
+}
+
+const repeat = (times: number, afterMs: number, bytes: number) =>
+  Array.from({ length: times }, () => ({ afterMs, bytes }));
+
+Deno.test("a body that trickles is cut off after 30 s, however much came before", async () => {
+  const trickle = repeat(10_000, 5000, 1);
+  const alone = await readSlowly(trickle);
+  assert.deepEqual([alone.isCut, alone.now, alone.got], [true, 35_000, 6]);
+  const after = await readSlowly([...repeat(100, 0, 65_536), ...trickle]);
+  assert.deepEqual([after.isCut, after.now], [true, 35_000]);
+  const nearly = await readSlowly(repeat(1000, 1000, 900));
+  assert.equal(nearly.isCut, true);
+});
+
+Deno.test("a body that comes in bursts, or slowly but surely, is read to its end", async () => {
+  for (
+    const chunks of [repeat(1000, 1000, 1000), repeat(50, 29_000, 29_000), repeat(9, 9e3, 9e4)]
+  ) {
+    const { isCut, got, sent } = await readSlowly(chunks);
+    assert.deepEqual([isCut, got], [false, sent]);
+  }
+});
+
+Deno.test("while the node takes nothing of a body, its client is not behind", async () => {
+  let now = 0;
+  const reader = new BodyReader(1e9, 30_000, () => now);
+  let left = 20;
+  const body = new ReadableStream<Uint8Array>({
+    pull: (controller) => left-- > 0 ? controller.enqueue(new Uint8Array(9)) : controller.close(),
+  }, { highWaterMark: 0 });
+  const request = new Request("http://a/", { method: "POST", body });
+  let got = 0;
+  for await (const chunk of reader.stream(request, 1e9)) {
+    now += 60_000;
+    got += chunk.length;
+  }
+  assert.equal(got, 180);
 });

@@ -74,23 +74,88 @@ Deno.test("a chunked body over the limit is cut off", async () => {
   });
 });
 
+/** The status of the answer to these bytes. */
+async function statusOf(port: number, head: string): Promise<number> {
+  return Number((await exchange(port, `${head}Connection: close\r\n\r\n`)).slice(9, 12));
+}
+
 Deno.test("odd Host headers and targets are refused, and the server goes on", async () => {
-  await withServer(async (server) => {
-    const status = async (target: string, host: string) =>
-      Number(
-        (await exchange(
-          server.port,
-          `GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
-        )).slice(9, 12),
+  await withServer(async ({ port }, service) => {
+    const find = `/network/find/${"0d".repeat(20)}`;
+    const status = (target: string, ...hosts: string[]) =>
+      statusOf(
+        port,
+        `GET ${target} HTTP/1.1\r\n${hosts.map((host) => `Host: ${host}\r\n`).join("")}`,
       );
-    assert.equal(await status("/healthz", "evil.example"), 403);
-    for (const host of ["[", "a/b", "127.0.0.1@evil.example", "?", "#", ""]) {
-      assert.equal(await status("/healthz", host), 400, host);
+    for (const host of ["evil.example", `evil.example:${port}`, "0.0.0.0", "[2001:db8::1]"]) {
+      for (const target of ["/healthz", "/", find, "/ws", "/nope"]) {
+        assert.equal(await status(target, host), 403, host);
+      }
     }
+    const malformed = [
+      "[",
+      "a/b",
+      "127.0.0.1@evil.example",
+      "evil.example@127.0.0.1",
+      "?",
+      "#",
+      "",
+    ];
+    for (const host of [...malformed, "127.0.0.1, 127.0.0.1", "::1", "l\u00f6calhost"]) {
+      assert.equal(await status(find, host), 400, host);
+    }
+    assert.equal(await status(find, "127.0.0.1", "evil.example"), 400, "two of them");
+    assert.equal(await status(find, "evil.example", "127.0.0.1"), 400);
+    assert.equal(await status(`http://evil.example${find}`, "127.0.0.1"), 400, "absolute form");
+    assert.equal(await status(`http://127.0.0.1${find}`, "evil.example"), 400);
+    assert.equal(await status(`http://127.0.0.1@evil.example${find}`, "127.0.0.1"), 400);
+    assert.equal(await status(`ftp://127.0.0.1${find}`, "127.0.0.1"), 400);
+    assert.equal(await status(`http://evil.example${find}`, "evil.example"), 403);
     for (const target of ["//evil.example/healthz", "/\\evil", "/%", "/data/%ff%"]) {
       assert.ok([400, 404].includes(await status(target, "127.0.0.1")), target);
     }
-    assert.equal(await status("/healthz", "127.0.0.1"), 200);
+    assert.deepEqual(service.calls, [], "nothing was sent");
+    for (const host of ["127.0.0.1", `127.0.0.1:${port}`, "LOCALHOST.", "[::1]:1", "127.9.9.9"]) {
+      assert.equal(await status("/healthz", host), 200, host);
+    }
+    assert.equal(await status(`http://127.0.0.1:${port}/healthz`, `127.0.0.1:${port}`), 200);
+    assert.equal(
+      await statusOf(port, "GET /healthz HTTP/1.0\r\n"),
+      200,
+      "no browser leaves it out",
+    );
+  });
+});
+
+Deno.test("what pages elsewhere can make a browser send is refused", async () => {
+  await withServer(async ({ port }, service) => {
+    const find = `/network/find/${"0d".repeat(20)}`;
+    const status = (line: string, headers: string) =>
+      statusOf(port, `${line} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${headers}`);
+    const site = (site: string, mode: string, dest: string) =>
+      `Sec-Fetch-Site: ${site}\r\nSec-Fetch-Mode: ${mode}\r\nSec-Fetch-Dest: ${dest}\r\n`;
+    const form = `Content-Type: text/plain\r\nContent-Length: 0\r\n`;
+    const store = "POST /network/store";
+    for (
+      const origin of ["null", "https://evil.example", "http://127.0.0.1:1", "http://localhost"]
+    ) {
+      for (const line of [store, `GET ${find}`, "GET /network/peers", "GET /"]) {
+        assert.equal(await status(line, `Origin: ${origin}\r\n${form}`), 403, origin);
+      }
+    }
+    assert.equal(await status(store, site("cross-site", "navigate", "document") + form), 403);
+    assert.equal(await status(store, `Origin: null\r\nOrigin: null\r\n${form}`), 403);
+    for (const dest of ["image", "script", "iframe", "empty"]) {
+      for (const from of ["cross-site", "same-site"]) {
+        assert.equal(await status(`GET ${find}`, site(from, "no-cors", dest)), 403, dest);
+        assert.equal(await status("GET /network/stats", site(from, "no-cors", dest)), 403, dest);
+      }
+    }
+    assert.equal(await status(`GET ${find}`, site("cross-site", "navigate", "document")), 403);
+    assert.equal(await status("OPTIONS /network/store", "Origin: https://evil.example\r\n"), 403);
+    assert.deepEqual(service.calls, [], "nothing was sent");
+    assert.equal(await status("GET /", site("cross-site", "navigate", "document")), 200);
+    assert.equal(await status(`GET ${find}`, `Origin: http://127.0.0.1:${port}\r\n`), 200);
   });
 });
 
@@ -204,16 +269,52 @@ Deno.test("a WebSocket that watches a value hears hello, its version and each ne
   });
 });
 
-Deno.test("/ws refuses a bad hash, a plain request and pages of other origins", async () => {
+Deno.test("/ws refuses a bad hash, a plain request, and pages of other origins", async () => {
   await withServer(async ({ port }) => {
     const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    const ask = (path: string, headers: string) =>
-      exchange(port, `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${headers}\r\n`);
+    const ask = (path: string, headers: string, host = `127.0.0.1:${port}`) =>
+      exchange(port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${headers}\r\n`);
     const good = `/ws?watch=${"0d".repeat(20)}`;
     assert.match(await ask("/ws?watch=xyz", upgrade), /^HTTP\/1.1 400 /);
     assert.match(await ask(good, ""), /^HTTP\/1.1 400 /);
-    assert.match(await ask(good, `${upgrade}Origin: https://evil.example\r\n`), /^HTTP\/1.1 403 /);
+    const origins = [
+      "https://evil.example",
+      "null",
+      `http://localhost:${port}`,
+      "http://127.0.0.1",
+    ];
+    for (const origin of origins) {
+      assert.match(await ask(good, `${upgrade}Origin: ${origin}\r\n`), /^HTTP\/1.1 403 /, origin);
+    }
+    assert.match(await ask(good, upgrade, "evil.example"), /^HTTP\/1.1 403 /);
+    const rebound = `${upgrade}Origin: http://evil.example:${port}\r\n`;
+    assert.match(await ask(good, rebound, `evil.example:${port}`), /^HTTP\/1.1 403 /);
     assert.match(await ask(good, upgrade), /^HTTP\/1.1 101 /);
+    const own = `${upgrade}Origin: http://127.0.0.1:${port}\r\n`;
+    assert.match(await ask(good, own), /^HTTP\/1.1 101 /);
   });
+});
+
+Deno.test("a WebSocket's token comes in its subprotocol", async () => {
+  const config = loadConfig({ env: { API_TOKEN: "secret/token+0123456789" } });
+  const server = serveApi(createApi({ service: new FakeService(), config }), LOOPBACK);
+  const encoded = btoa("secret/token+0123456789").replaceAll("/", "_").replaceAll("+", "-")
+    .replaceAll("=", "");
+  const open = (...protocols: string[]) =>
+    new Promise<string | undefined>((resolve) => {
+      const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ws`, protocols);
+      socket.onopen = () => {
+        resolve(socket.protocol);
+        socket.close();
+      };
+      socket.onerror = () => resolve(undefined);
+    });
+  try {
+    assert.equal(await open("dmnode", `bearer.${encoded}`), "dmnode");
+    assert.equal(await open("dmnode", "bearer.d3Jvbmc"), undefined);
+    assert.equal(await open("dmnode"), undefined);
+  } finally {
+    await server.close();
+  }
 });

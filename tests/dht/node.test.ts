@@ -343,7 +343,7 @@ Deno.test("queries of several lookups lost in one outage count as one miss", () 
   assert.equal(server.node.contact(id("80"))?.misses, 1);
 });
 
-Deno.test("BEP 5: buckets in which nothing happened are refreshed after 15 minutes", () => {
+Deno.test("BEP 5: buckets with room in which nothing happened are refreshed after 15 minutes", () => {
   const network = new VirtualNetwork();
   const nodes = network.addJoined(20, { k: 4 });
   network.run(2 * MINUTE);

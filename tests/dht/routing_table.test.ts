@@ -180,14 +180,15 @@ Deno.test("a count that is negative yields nobody", () => {
   assert.deepEqual(table.closest(OWN, -1, all), []);
 });
 
-Deno.test("BEP 5: a bucket is stale when nothing happened in it", () => {
+Deno.test("a bucket is stale when nothing happened in it, a full one when nothing did for longer", () => {
   const table = new RoutingTable(OWN, 2, 0);
-  assert.deepEqual(table.staleBuckets(0), [0]);
+  assert.deepEqual(table.staleBuckets(0, -1), [0]);
   for (const prefix of ["80", "90", "40"]) table.admit(contact(id(prefix)), 100);
-  assert.deepEqual(table.staleBuckets(99), []);
-  assert.deepEqual(table.staleBuckets(100), [0, 1]);
+  assert.deepEqual(table.staleBuckets(99, 99), []);
+  assert.deepEqual(table.staleBuckets(100, 100), [0, 1]);
+  assert.deepEqual(table.staleBuckets(100, 50), [1], "the first is full");
   table.touch(id("ff"), 200);
-  assert.deepEqual(table.staleBuckets(150), [1]);
+  assert.deepEqual(table.staleBuckets(150, 150), [1]);
 });
 
 Deno.test("in a full bucket a clearly nearer contact takes the slowest one's place, which waits", () => {

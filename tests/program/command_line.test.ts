@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { wantsColor } from "../../src/cli/terminal.ts";
-import { command, run, spawn, withNodes } from "./program.ts";
+import { command, invocation, run, withNodes } from "./program.ts";
 import { TestTerminal } from "./terminal.ts";
 
 const HASH = "0123456789012345678901234567890123456789";
@@ -246,7 +246,7 @@ Deno.test(
     const { api } = await start("1");
     const stdin = crypto.getRandomValues(new Uint8Array(65_536).fill(1));
     const hash = (await run(["put", "--api", api], { cwd: directory, stdin })).stdout.trim();
-    const { path, args } = command([], {});
+    const { path, args } = invocation([], {});
     const shell = async (line: string) => {
       const { code, stderr } = await new Deno.Command("bash", {
         args: ["-c", `dmnode() { "\${all[@]}" "$@"; }; all=("$@"); ${line}`, "bash", path, ...args],
@@ -347,7 +347,7 @@ Deno.test("sim and swarm show how far they are on a terminal, and Ctrl-C ends th
   assert.equal(await swarm.ended(), 130);
   assert.doesNotMatch(swarm.text, /at rest|rror/);
 
-  const child = spawn(["sim", "--nodes", "50", "--lookups", "10"]);
+  const child = command(["sim", "--nodes", "50", "--lookups", "10"], {}, "null").spawn();
   const { stderr } = await child.output();
   assert.equal(new TextDecoder().decode(stderr), "", "nothing in a pipe");
 });

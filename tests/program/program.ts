@@ -21,17 +21,21 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** File descriptors that the process may have; not on Windows. */
+  readonly descriptors?: number;
 }
 
-/** How the program is started. */
-export function command(args: readonly string[], { env = {}, cwd }: RunOptions) {
+/** How the program is started: what `Deno.Command` takes. */
+export function invocation(args: readonly string[], { env = {}, cwd, descriptors }: RunOptions) {
   const executable = Deno.env.get("DMNODE");
-  const [path, before] = executable
-    ? [executable, []]
-    : [Deno.execPath(), ["run", "-q", "--no-prompt", ...PERMISSIONS, MAIN]];
+  const limited = descriptors === undefined
+    ? []
+    : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
+  const [path, ...rest] = [...limited, ...(executable ? [executable] : source), ...args];
   return {
     path,
-    args: [...before, ...args],
+    args: rest,
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
     env: {
@@ -44,14 +48,14 @@ export function command(args: readonly string[], { env = {}, cwd }: RunOptions) 
   };
 }
 
-/** Starts the program, with pipes instead of a terminal. */
-export function spawn(
+/** The program, not started yet. */
+export function command(
   args: readonly string[],
-  options: RunOptions = {},
-  stdin: "piped" | "null" = "null",
-): Deno.ChildProcess {
-  const { path, ...rest } = command(args, options);
-  return new Deno.Command(path, { ...rest, stdin, stdout: "piped", stderr: "piped" }).spawn();
+  options: RunOptions,
+  stdin: "piped" | "null",
+): Deno.Command {
+  const { path, ...rest } = invocation(args, options);
+  return new Deno.Command(path, { ...rest, stdin, stdout: "piped", stderr: "piped" });
 }
 
 function denoVariables(): Record<string, string> {
@@ -64,7 +68,7 @@ function denoVariables(): Record<string, string> {
 
 /** Runs the program to its end. */
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  const child = spawn(args, options, options.stdin ? "piped" : "null");
+  const child = command(args, options, options.stdin ? "piped" : "null").spawn();
   if (options.stdin !== undefined) {
     const writer = child.stdin.getWriter();
     await writer.write(options.stdin);
@@ -85,7 +89,7 @@ export class NodeProcess {
 
   constructor(args: readonly string[], options: RunOptions = {}) {
     const env = { LOG_FORMAT: "json", ...options.env };
-    this.#child = spawn(args, { ...options, env });
+    this.#child = command(args, { ...options, env }, "null").spawn();
     this.#reading = this.#read();
     this.#stderr = new Response(this.#child.stderr).text();
   }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import xterm from "@xterm/headless";
-import { command, type RunOptions } from "./program.ts";
+import { invocation, type RunOptions } from "./program.ts";
 
 const PTY = fileURLToPath(new URL("./pseudo_terminal.py", import.meta.url));
 
@@ -30,7 +30,7 @@ export class TestTerminal {
   ) {
     this.#emulator = new xterm.Terminal({ cols: columns, rows, allowProposedApi: true });
     const env = { TERM: "xterm-256color", ...options.env };
-    const { path, args: all, ...rest } = command(args, { ...options, env });
+    const { path, args: all, ...rest } = invocation(args, { ...options, env });
     this.#child = new Deno.Command("python3", {
       ...rest,
       args: [

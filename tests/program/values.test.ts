@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { NodeProcess, run, spawn, withNodes } from "./program.ts";
+import { command, NodeProcess, run, withNodes } from "./program.ts";
 
 /** A `dmnode follow` that runs. */
 class Follower {
@@ -12,7 +12,7 @@ class Follower {
   readonly #stderr: Promise<string>;
 
   constructor(args: string[], cwd: string) {
-    this.#child = spawn(["follow", ...args], { cwd });
+    this.#child = command(["follow", ...args], { cwd }, "null").spawn();
     this.#reading = this.#read();
     this.#stderr = new Response(this.#child.stderr).text();
   }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { NodeProcess, run, spawn, withNodes } from "./program.ts";
+import { command, NodeProcess, run, withNodes } from "./program.ts";
 import { TestTerminal } from "./terminal.ts";
 
 const SIGTERM = 15;
@@ -155,7 +155,8 @@ Deno.test(
     const env = { API_TOKEN: "a-token-of-some-length" };
     const options = { cwd: directory, env };
     const lines = new Lines(
-      spawn(["watch", "--types", "peer.*,data.publish", "--api", node.api], options),
+      command(["watch", "--types", "peer.*,data.publish", "--api", node.api], options, "null")
+        .spawn(),
     );
     const hello = await lines.until(({ type }) => type === "hello");
     assert.equal((hello.data as Record<string, unknown>).node_id, await idOf(node.api));

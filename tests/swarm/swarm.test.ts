@@ -1,7 +1,7 @@
 // `dmnode swarm` as its users run it: nodes in several threads join, store and find everything, and end when told to.
 
 import assert from "node:assert/strict";
-import { run, spawn } from "../program/program.ts";
+import { command, run } from "../program/program.ts";
 
 const NODES = 60, STORES = 40;
 
@@ -41,7 +41,7 @@ Deno.test("a swarm of 60 nodes in two threads joins, stores and finds all, and t
 
 Deno.test("a swarm stays up with an API until a signal, and then exits with 0", async () => {
   const args = [...SMALL, "--stores", "2", "--rest", "0"];
-  const child = spawn(args);
+  const child = command(args, {}, "null").spawn();
   const stderr = new Response(child.stderr).text();
   let stdout = "", peers = 0;
   for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
@@ -57,7 +57,7 @@ Deno.test("a swarm stays up with an API until a signal, and then exits with 0", 
 });
 
 Deno.test("a swarm that is told to end while it joins exits with 0", async () => {
-  const child = spawn(["swarm", "--nodes", "5000", "--api-port", "0"]);
+  const child = command(["swarm", "--nodes", "5000", "--api-port", "0"], {}, "null").spawn();
   const stderr = new Response(child.stderr).text();
   let stdout = "";
   for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {

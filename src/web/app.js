@@ -1,0 +1,414 @@
+// The page around the views: navigation, the state of the connection, the token, the theme.
+
+import { h } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { choose, useTheme } from "./appearance.js";
+import { messageOf } from "./api.js";
+import { clock, count, shortId } from "./format.js";
+import { useAction } from "./hooks.js";
+import { Icon } from "./icons.js";
+import { Copy, Note } from "./parts.js";
+import { routeOf, VIEWS } from "./routes.js";
+import { Events } from "./views/events.js";
+import { Lookups } from "./views/lookups.js";
+import { Node } from "./views/node.js";
+import { Overview } from "./views/overview.js";
+import { PeerPage, peerTitle } from "./views/peer.js";
+import { Peers } from "./views/peers.js";
+import { Values } from "./views/values.js";
+
+/** @typedef {import("./node_state.js").NodeState} NodeState */
+/** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./views/values.js").Stores} Stores */
+/** @typedef {import("./routes.js").Route} Route */
+
+/** @param {{ state: NodeState, session: Session, stores: Stores }} props */
+export function App({ state, session, stores }) {
+  const [route, setRoute] = useState(() => routeOf(location.hash));
+  const [asksToken, setAsksToken] = useState(false);
+  const heading = useRef(/** @type {HTMLHeadingElement | null} */ (null));
+  const isFirst = useRef(true);
+  useEffect(() => {
+    const changed = () => setRoute(routeOf(location.hash));
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  const title = titleOf(route);
+  useLayoutEffect(() => {
+    document.title = `${title} · ${
+      state.stats === null ? "" : `${shortId(state.stats.node_id)} · `
+    }DataMgmt Node`;
+  }, [title, state.stats?.node_id]);
+  useEffect(() => {
+    // Who goes to another view by keyboard or reads by ear is taken there.
+    if (!isFirst.current) {
+      heading.current?.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
+    isFirst.current = false;
+  }, [route.view, route.id]);
+  const needsToken = state.access === "needed" || state.access === "wrong";
+  return h(
+    "div",
+    { class: `page ${state.isStale ? "stale" : ""}` },
+    h("a", { class: "skip", href: "#main", onClick: skip }, "Skip to the content"),
+    h(
+      "header",
+      { class: "masthead" },
+      h(
+        "a",
+        { class: "brand", href: "#/" },
+        h(Logo, null),
+        h("span", null, "DataMgmt ", h("b", null, "Node")),
+      ),
+      h(Connection, { state }),
+      h(ThemeSwitch, null),
+    ),
+    h(
+      "nav",
+      { class: "sections", "aria-label": "Sections" },
+      h(
+        "div",
+        { class: "sections-inner" },
+        h(
+          "ul",
+          null,
+          VIEWS.map(({ view, path, label }) => {
+            const isHere = route.view === view || (view === "peers" && route.view === "peer");
+            return h(
+              "li",
+              { key: view },
+              h(
+                "a",
+                { href: path, "aria-current": isHere ? "page" : undefined },
+                h(Icon, { name: view, size: 18 }),
+                h("span", null, label),
+                h(Tally, { view, state }),
+              ),
+            );
+          }),
+        ),
+        state.stats !== null && h(
+          "div",
+          { class: "whose" },
+          h(
+            "p",
+            null,
+            h("code", { title: state.stats.node_id }, shortId(state.stats.node_id)),
+            h(Copy, { text: state.stats.node_id, what: "node id" }),
+          ),
+          h("p", null, `dmnode ${state.stats.version}`),
+          h("p", null, h("a", { href: "/openapi.json" }, "API description")),
+        ),
+      ),
+    ),
+    h(
+      "main",
+      { id: "main", tabIndex: -1 },
+      h("h1", { ref: heading, tabIndex: -1 }, title),
+      h(Banner, { state, session, needsToken, onAsk: () => setAsksToken(true) }),
+      h(
+        "div",
+        { class: "view" },
+        state.phase === "locked"
+          ? h(Locked, { session, isWrong: state.access === "wrong" })
+          : state.stats === null
+          ? h(Waiting, { state, session })
+          : h(View, { route, state, session, stores }),
+      ),
+    ),
+    asksToken && needsToken && h(TokenDialog, {
+      session,
+      isWrong: state.access === "wrong",
+      onClose: () => setAsksToken(false),
+    }),
+  );
+}
+
+/** @param {Event} event */
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+/** @param {Route} route */
+function titleOf({ view, id }) {
+  if (view === "peer") return peerTitle(id ?? "");
+  return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
+}
+
+/** @param {{ route: Route, state: NodeState, session: Session, stores: Stores }} props */
+function View({ route: { view, id }, state, session, stores }) {
+  const now = state.isStale ? state.newsAt ?? Date.now() : Date.now();
+  switch (view) {
+    case "peers":
+      return h(Peers, { state, now });
+    case "peer":
+      return h(PeerPage, { key: id, state, id: id ?? "", now });
+    case "lookups":
+      return h(Lookups, { state, session, target: id, now });
+    case "values":
+      return h(Values, { state, stores, hash: id, now });
+    case "events":
+      return h(Events, { state });
+    case "node":
+      return h(Node, { state });
+    default:
+      return h(Overview, { state });
+  }
+}
+
+/** How many there are, beside the name of a view. @param {{ view: string, state: NodeState }} props */
+function Tally({ view, state: { stats } }) {
+  if (stats === null) return null;
+  const n = view === "peers"
+    ? stats.routing_table_size
+    : view === "values"
+    ? stats.storage.published
+    : view === "lookups"
+    ? stats.lookups.active
+    : 0;
+  return n === 0 ? null : h("span", { class: "tally-badge", "aria-hidden": "true" }, count(n));
+}
+
+/** @type {Record<import("./node_state.js").Phase, { tone: string, text: string }>} */
+const PHASES = {
+  connecting: { tone: "dim", text: "Connecting" },
+  live: { tone: "ok", text: "Live" },
+  polling: { tone: "warn", text: "Statistics only" },
+  lost: { tone: "bad", text: "Disconnected" },
+  locked: { tone: "warn", text: "Locked" },
+};
+
+/** @param {{ state: NodeState }} props */
+function Connection({ state }) {
+  const { tone, text } = PHASES[state.phase];
+  return h(
+    "p",
+    { class: `connection tone-${tone}`, role: "status" },
+    h("span", { class: "connection-light", "aria-hidden": "true" }),
+    text,
+  );
+}
+
+/** What stands between the user and the live node. @param {{ state: NodeState, session: Session, needsToken: boolean, onAsk: () => void }} props */
+function Banner({ state, session, needsToken, onAsk }) {
+  if (state.isStale) {
+    return h(
+      "div",
+      { class: "banner tone-bad" },
+      h(Icon, { name: "lost", size: 20 }),
+      h(
+        "p",
+        null,
+        h("b", { role: "alert" }, "The node does not answer."),
+        ` What is shown is from ${state.newsAt === null ? "before" : clock(state.newsAt)}. `,
+        h(Countdown, { at: state.retryAt }),
+      ),
+      h(
+        "button",
+        { type: "button", onClick: () => session.retryNow() },
+        h(Icon, { name: "retry" }),
+        "Try now",
+      ),
+    );
+  }
+  if (needsToken && state.phase === "polling") {
+    return h(
+      "div",
+      { class: "banner tone-warn" },
+      h(Icon, { name: "key", size: 20 }),
+      h(
+        "p",
+        null,
+        h(
+          "b",
+          null,
+          state.access === "wrong"
+            ? "The node does not take the token."
+            : "This node asks for a token.",
+        ),
+        " Without it there are statistics and peers alone: no events, no lookups, no values.",
+      ),
+      h("button", { type: "button", class: "primary", onClick: onAsk }, "Enter token"),
+    );
+  }
+  if (state.phase === "polling") {
+    return h(
+      "div",
+      { class: "banner tone-warn" },
+      h(Icon, { name: "warning", size: 20 }),
+      h(
+        "p",
+        null,
+        h("b", null, "Events don't come through."),
+        " Figures are read every two seconds instead. A proxy in between may not let WebSockets pass.",
+      ),
+      h(
+        "button",
+        { type: "button", onClick: () => session.retryNow() },
+        h(Icon, { name: "retry" }),
+        "Try again",
+      ),
+    );
+  }
+  return null;
+}
+
+/** @param {{ at: number | null }} props */
+function Countdown({ at }) {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => tick((n) => n + 1), 500);
+    return () => clearInterval(timer);
+  }, []);
+  const s = at === null ? 0 : Math.ceil((at - Date.now()) / 1000);
+  return h("span", null, s <= 0 ? "Trying again…" : `Next attempt in ${s} s.`);
+}
+
+/** Nothing has come yet. @param {{ state: NodeState, session: Session }} props */
+function Waiting({ state, session }) {
+  if (state.phase !== "lost") {
+    return h("div", { class: "waiting" }, h(Logo, null), h("p", null, "Connecting to the node…"));
+  }
+  return h(
+    "div",
+    { class: "waiting" },
+    h(Icon, { name: "lost", size: 32 }),
+    h("p", { class: "waiting-title" }, "The node does not answer"),
+    h(
+      "p",
+      { class: "muted" },
+      `Is it running? This page asks ${location.host}. `,
+      h(Countdown, { at: state.retryAt }),
+    ),
+    h(
+      "button",
+      { type: "button", onClick: () => session.retryNow() },
+      h(Icon, { name: "retry" }),
+      "Try now",
+    ),
+  );
+}
+
+/** @param {{ session: Session, isWrong: boolean }} props */
+function Locked({ session, isWrong }) {
+  return h(
+    "div",
+    { class: "waiting locked" },
+    h(Icon, { name: "key", size: 32 }),
+    h("p", { class: "waiting-title" }, "This node asks for a token"),
+    h(TokenForm, { session, isWrong, onDone: () => {} }),
+  );
+}
+
+/** @param {{ session: Session, isWrong: boolean, onClose: () => void }} props */
+function TokenDialog({ session, isWrong, onClose }) {
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  useEffect(() => dialog.current?.showModal(), []);
+  return h(
+    "dialog",
+    { ref: dialog, class: "token-dialog", "aria-labelledby": "token-title", onClose },
+    h(
+      "div",
+      { class: "dialog-head" },
+      h("h2", { id: "token-title" }, "Token"),
+      h("button", {
+        type: "button",
+        class: "icon-button",
+        "aria-label": "Close",
+        onClick: () => dialog.current?.close(),
+      }, h(Icon, { name: "close" })),
+    ),
+    h(TokenForm, { session, isWrong, onDone: () => dialog.current?.close() }),
+  );
+}
+
+/** @param {{ session: Session, isWrong: boolean, onDone: () => void }} props */
+function TokenForm({ session, isWrong, onDone }) {
+  const [text, setText] = useState("");
+  const using = useAction(async (/** @type {string} */ token) => {
+    const taken = await session.useToken(token).catch((error) => {
+      throw new Error(messageOf(error));
+    });
+    if (taken) onDone();
+    return taken;
+  });
+  const isRefused = using.result === false || (isWrong && using.result === null && !using.busy);
+  return h(
+    "form",
+    {
+      class: "token-form",
+      onSubmit: (event) => {
+        event.preventDefault();
+        if (text !== "") void using.run(text);
+      },
+    },
+    h(
+      "p",
+      { class: "muted" },
+      "The API_TOKEN that the node was started with. It stays in this tab, and is forgotten when the tab closes.",
+    ),
+    h(
+      "label",
+      { class: "field" },
+      h("span", null, "API token"),
+      h("input", {
+        type: "password",
+        value: text,
+        autocomplete: "current-password",
+        autofocus: true,
+        "aria-invalid": isRefused ? "true" : undefined,
+        onInput: (event) => setText(event.currentTarget.value),
+      }),
+    ),
+    h(
+      "div",
+      { role: "status" },
+      isRefused && h(Note, { tone: "bad" }, "The node does not take this token."),
+      using.error !== null && h(Note, { tone: "bad" }, using.error),
+    ),
+    h(
+      "button",
+      { type: "submit", class: "primary", disabled: text === "" || using.busy },
+      using.busy ? "Trying…" : "Use this token",
+    ),
+  );
+}
+
+const THEMES =
+  /** @type {const} */ ([["system", "As the system has it"], ["light", "Light"], ["dark", "Dark"]]);
+/** @type {Record<typeof THEMES[number][0], string>} */
+const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
+
+function ThemeSwitch() {
+  const { choice } = useTheme();
+  return h(
+    "div",
+    { class: "theme-switch", role: "group", "aria-label": "Appearance" },
+    THEMES.map(([name, label]) =>
+      h("button", {
+        key: name,
+        type: "button",
+        "aria-pressed": name === choice ? "true" : "false",
+        "aria-label": label,
+        title: label,
+        onClick: () => choose(name),
+      }, h(Icon, { name: THEME_ICONS[name] }))
+    ),
+  );
+}
+
+/** Rings around a node. */
+function Logo() {
+  return h(
+    "svg",
+    { class: "logo", viewBox: "0 0 24 24", width: 24, height: 24, "aria-hidden": "true" },
+    h("circle", { cx: 12, cy: 12, r: 10.25, class: "logo-ring" }),
+    h("circle", { cx: 12, cy: 12, r: 6.25, class: "logo-ring" }),
+    h("circle", { cx: 19.25, cy: 4.75, r: 2, class: "logo-peer" }),
+    h("circle", { cx: 5.75, cy: 12, r: 1.75, class: "logo-peer" }),
+    h("circle", { cx: 14.5, cy: 17.75, r: 1.75, class: "logo-peer" }),
+    h("path", { d: "M12 9.25l2.75 2.75l-2.75 2.75l-2.75-2.75z", class: "logo-node" }),
+  );
+}

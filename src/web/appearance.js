@@ -1,0 +1,60 @@
+// Light and dark: what the user chose, and the colors of the style sheet for pictures that are drawn by script.
+
+import { useEffect, useState } from "preact/hooks";
+import { useMedia } from "./hooks.js";
+
+/** As in first_paint.js. */
+const THEME_KEY = "dmnode.theme";
+
+/** @typedef {"system" | "light" | "dark"} ThemeChoice */
+
+const listeners = new Set(/** @type {(() => void)[]} */ ([]));
+
+/** @returns {ThemeChoice} */
+function chosen() {
+  const { theme } = document.documentElement.dataset;
+  return theme === "light" || theme === "dark" ? theme : "system";
+}
+
+/** @param {ThemeChoice} choice */
+export function choose(choice) {
+  if (choice === "system") {
+    localStorage.removeItem(THEME_KEY);
+    delete document.documentElement.dataset.theme;
+  } else {
+    localStorage.setItem(THEME_KEY, choice);
+    document.documentElement.dataset.theme = choice;
+  }
+  for (const listener of listeners) listener();
+}
+
+/** The choice, and the theme that follows from it. */
+export function useTheme() {
+  const [choice, setChoice] = useState(chosen);
+  const isDarkSystem = useMedia("(prefers-color-scheme: dark)");
+  useEffect(() => {
+    const changed = () => setChoice(chosen());
+    listeners.add(changed);
+    return () => void listeners.delete(changed);
+  }, []);
+  return { choice, theme: choice === "system" ? (isDarkSystem ? "dark" : "light") : choice };
+}
+
+/**
+ * The colors of these custom properties, as a canvas takes them.
+ *
+ * @template {string} N
+ * @param {readonly N[]} names without the two dashes
+ * @returns {Record<N, string>}
+ */
+export function colorsOf(names) {
+  const probe = document.createElement("span");
+  document.body.append(probe);
+  const colors = /** @type {Record<N, string>} */ ({});
+  for (const name of names) {
+    probe.style.color = `var(--${name})`;
+    colors[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  return colors;
+}

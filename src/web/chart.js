@@ -1,0 +1,197 @@
+// Lines over time: uPlot with the page's colors, and the figures under the pointer above it.
+
+import { h } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import { colorsOf, useTheme } from "./appearance.js";
+import { clock } from "./format.js";
+import { useSize } from "./hooks.js";
+
+/**
+ * @typedef {object} Series
+ * @property {string} label
+ * @property {"series-1" | "series-2" | "series-3" | "bad"} color a custom property
+ * @property {(number | null)[]} values
+ * @property {"line" | "area" | "bars" | "dots"} [style] dots for what is measured now and then; a line unless told
+ */
+
+/**
+ * @param {{
+ *   label: string, times: number[], series: Series[], format: (value: number) => string,
+ *   from: number, to: number, version: unknown, height?: number, latest?: (string | null)[],
+ * }} props
+ * `times`, `from` and `to` in milliseconds since 1970; `latest` what is told while nobody points at the chart, where
+ * that is not the last value
+ */
+export function Chart({ label, times, series, format, from, to, version, height = 146, latest }) {
+  const [frame, { width }] = useSize();
+  const { theme } = useTheme();
+  const plot = useRef(/** @type {uPlot | null} */ (null));
+  const place = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const [pointed, setPointed] = useState(/** @type {number | null} */ (null));
+  const scale = useRef({ from, to });
+  scale.current = { from, to };
+  const data = useMemo(
+    () => /** @type {uPlot.AlignedData} */ ([
+      times.map((at) => at / 1000),
+      ...series.map(({ values }) => values),
+    ]),
+    [version],
+  );
+  useEffect(() => {
+    if (place.current === null || width === 0) return;
+    const made = new uPlot(
+      options({ width, height, series, format, scale, onPoint: setPointed }),
+      data,
+      place.current,
+    );
+    plot.current = made;
+    return () => {
+      made.destroy();
+      plot.current = null;
+    };
+  }, [theme, width, height, label]);
+  useEffect(() => {
+    plot.current?.setData(data);
+  }, [version, from]);
+  const at = pointed !== null && pointed < times.length ? pointed : null;
+  const shown = series.map(({ values }, i) => {
+    const value = values[at ?? values.length - 1] ?? null;
+    const told = at === null ? latest?.[i] : undefined;
+    return told ?? (value === null ? "–" : format(value));
+  });
+  return h(
+    "div",
+    { class: "chart", ref: frame },
+    h(
+      "ul",
+      { class: "legend" },
+      series.map(({ label, color }, i) =>
+        h(
+          "li",
+          { key: label },
+          h("span", { class: `swatch swatch-${color}`, "aria-hidden": "true" }),
+          h("span", { class: "legend-label" }, label),
+          " ",
+          h("b", null, shown[i]),
+        )
+      ),
+      h("li", { class: "legend-time" }, at === null ? "" : clock(times[at])),
+    ),
+    h("div", {
+      class: "plot",
+      ref: place,
+      role: "img",
+      "aria-label": `${label}. ${summary(series, format)}`,
+      style: { height: `${height}px` },
+    }),
+  );
+}
+
+/** What the picture shows, in words. @param {Series[]} series @param {(value: number) => string} format */
+function summary(series, format) {
+  return series.map(({ label, values }) => {
+    const known = values.filter((value) => value !== null);
+    if (known.length === 0) return `${label}: no figures yet`;
+    const most = known.reduce((x, y) => Math.max(x, y)),
+      least = known.reduce((x, y) => Math.min(x, y));
+    return `${label}: last ${format(known[known.length - 1])}, from ${format(least)} to ${
+      format(most)
+    }`;
+  }).join("; ");
+}
+
+/**
+ * @param {{
+ *   width: number, height: number, series: Series[], format: (value: number) => string,
+ *   scale: { current: { from: number, to: number } }, onPoint: (index: number | null) => void,
+ * }} of
+ * @returns {uPlot.Options}
+ */
+function options({ width, height, series, format, scale, onPoint }) {
+  const colors = colorsOf(["series-1", "series-2", "series-3", "bad", "chart-grid", "faint"]);
+  const font = `11px "IBM Plex Sans", system-ui, sans-serif`;
+  const axis = {
+    stroke: colors.faint,
+    font,
+    ticks: { show: false },
+    grid: { stroke: colors["chart-grid"], width: 1 },
+  };
+  return {
+    width,
+    height,
+    padding: [8, 14, 0, 0],
+    legend: { show: false },
+    cursor: {
+      sync: { key: "time" },
+      drag: { x: false, y: false },
+      points: { size: 6, width: 2 },
+      y: false,
+    },
+    scales: {
+      x: { time: true, range: () => [scale.current.from / 1000, scale.current.to / 1000] },
+      y: { range: (_, __, most) => [0, most > 0 ? most * 1.15 : 1] },
+    },
+    axes: [
+      {
+        ...axis,
+        size: 24,
+        gap: 4,
+        space: 64,
+        grid: { show: false },
+        values: (_, splits) => splits.map(axisTime),
+      },
+      {
+        ...axis,
+        size: 56,
+        gap: 6,
+        space: 32,
+        values: (_, splits) => splits.map((value) => value === 0 ? "0" : format(value)),
+      },
+    ],
+    series: [
+      {},
+      ...series.map(({ label, color, style = "line" }) => ({
+        label,
+        stroke: colors[color],
+        width: style === "bars" ? 0 : 1.5,
+        points: style === "dots"
+          ? { show: true, size: 5, width: 0, fill: colors[color] }
+          : { show: false },
+        paths: style === "dots" ? () => null : style === "bars" ? bars : undefined,
+        fill: style === "area"
+          ? gradient(colors[color])
+          : style === "bars"
+          ? colors[color]
+          : undefined,
+      })),
+    ],
+    hooks: {
+      setCursor: [(/** @type {uPlot} */ self) => onPoint(self.cursor.idx ?? null)],
+    },
+  };
+}
+
+const bars = uPlot.paths.bars?.({ size: [0.7, 8, 1] });
+
+/** @param {number} seconds */
+function axisTime(seconds) {
+  return clock(seconds * 1000).slice(0, 5);
+}
+
+/** Fades towards the axis. @param {string} color */
+function gradient(color) {
+  return (/** @type {uPlot} */ self) => {
+    const { top, height } = self.bbox;
+    const fill = self.ctx.createLinearGradient(0, top, 0, top + height);
+    fill.addColorStop(0, withAlpha(color, 0.28));
+    fill.addColorStop(1, withAlpha(color, 0));
+    return fill;
+  };
+}
+
+/** @param {string} color as computed styles have it @param {number} alpha */
+export function withAlpha(color, alpha) {
+  const parts = /^rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)/.exec(color);
+  return parts === null ? color : `rgba(${parts[1]}, ${parts[2]}, ${parts[3]}, ${alpha})`;
+}

@@ -1,0 +1,310 @@
+// A lookup as a picture: each query over time and distance, and how the closest node found comes nearer.
+
+import { h } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ms, shortId } from "./format.js";
+import { useSize, useStillness } from "./hooks.js";
+import { distanceLog, ID_BITS } from "./ids.js";
+
+/** @typedef {import("./node_state.js").Step} Step */
+
+/** A lookup that was over sooner than the eye sees is shown again, in this time. */
+const REPLAY_MS = 2_600;
+/** What the eye sees by itself. */
+const VISIBLE_MS = 1_200;
+
+const HEIGHT = 320;
+const MARGIN = { top: 20, right: 16, bottom: 34, left: 46 };
+
+/** @typedef {Step & { bits: number, endMs: number | null }} PlacedStep */
+
+/**
+ * Steps with their distance to the target, and when they ended.
+ *
+ * @param {string} target @param {readonly Step[]} steps
+ * @returns {PlacedStep[]}
+ */
+export function placeSteps(target, steps) {
+  return steps.map((step) => ({
+    ...step,
+    // A bootstrap node that has not told its id may be anywhere: it is as far as can be.
+    bits: step.node_id === null ? ID_BITS : distanceLog(step.node_id, target),
+    endMs: endOf(step),
+  }));
+}
+
+/** Null while it is waited for; Infinity where nobody tells when it was given up. @param {Step} step */
+function endOf({ outcome, started_ms, rtt_ms }) {
+  if (outcome === "pending" || outcome === "late") return null;
+  return rtt_ms === null ? Infinity : started_ms + rtt_ms;
+}
+
+/**
+ * The closest that had answered, from time to time: the corners of a staircase.
+ *
+ * @param {readonly PlacedStep[]} steps
+ */
+export function closestSoFar(steps) {
+  const answers = steps
+    .filter(({ outcome, endMs }) => outcome === "responded" && endMs !== null)
+    .sort((a, b) => (a.endMs ?? 0) - (b.endMs ?? 0));
+  /** @type {{ atMs: number, bits: number }[]} */
+  const corners = [];
+  for (const { endMs, bits } of answers) {
+    if (bits < (corners.at(-1)?.bits ?? Infinity)) corners.push({ atMs: endMs ?? 0, bits });
+  }
+  return corners;
+}
+
+/**
+ * @param {{
+ *   target: string, steps: readonly Step[], elapsedMs: number | null, runKey: unknown,
+ *   pointed: string | null, onPoint: (address: string | null) => void,
+ * }} props `elapsedMs` is null while it runs; another `runKey` is another lookup
+ */
+export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint }) {
+  const [frame, { width }] = useSize();
+  const isStill = useStillness();
+  const placed = useMemo(() => placeSteps(target, steps), [target, steps, steps.length, elapsedMs]);
+  const [playhead, replay] = usePlayhead(elapsedMs, runKey, isStill);
+  const last = Math.max(
+    1,
+    elapsedMs ?? 0,
+    ...placed.map(({ started_ms, endMs }) =>
+      endMs === null || endMs === Infinity ? started_ms : endMs
+    ),
+  );
+  const scales = scalesFor(width, last, placed);
+  const visible = placed.filter(({ started_ms }) => started_ms <= playhead);
+  const corners = closestSoFar(visible.filter(({ endMs }) => endMs !== null && endMs <= playhead));
+  const end = Math.min(last, playhead);
+  return h(
+    "div",
+    { class: "convergence", ref: frame },
+    width > 0 && h(
+      "svg",
+      {
+        width,
+        height: HEIGHT,
+        role: "img",
+        "aria-label": describe(placed, elapsedMs),
+        onPointerLeave: () => onPoint(null),
+      },
+      h(Axes, { scales, width, last }),
+      visible.map((step) =>
+        h(StepMark, {
+          key: `${step.address} ${step.started_ms}`,
+          step,
+          scales,
+          playhead,
+          end,
+          isPointed: step.address === pointed,
+          onPoint,
+        })
+      ),
+      corners.length > 0 && h("path", { class: "staircase", d: staircase(corners, scales, end) }),
+    ),
+    h(
+      "div",
+      { class: "picture-foot" },
+      h(
+        "ul",
+        { class: "legend" },
+        [["responded", "answered, at this hop"], ["timeout", "no answer"], ["pending", "waiting"], [
+          "best",
+          "closest so far",
+        ]]
+          .map(([name, text]) =>
+            h(
+              "li",
+              { key: name },
+              h("span", { class: `key key-${name}`, "aria-hidden": "true" }),
+              text,
+            )
+          ),
+      ),
+      elapsedMs !== null && !isStill &&
+        h("button", { type: "button", class: "quiet", onClick: replay }, "Replay"),
+    ),
+  );
+}
+
+/**
+ * Up to which moment of the lookup the picture shows.
+ *
+ * @param {number | null} elapsedMs @param {unknown} runKey @param {boolean} isStill
+ * @returns {[number, () => void]}
+ */
+function usePlayhead(elapsedMs, runKey, isStill) {
+  const [playhead, setPlayhead] = useState(Infinity);
+  const request = useRef(0);
+  const seen = useRef(/** @type {unknown} */ (undefined));
+  const play = (/** @type {number} */ total) => {
+    cancelAnimationFrame(request.current);
+    const begun = performance.now();
+    const step = (/** @type {number} */ now) => {
+      const share = Math.min(1, (now - begun) / REPLAY_MS);
+      setPlayhead(share === 1 ? Infinity : share * total);
+      if (share < 1) request.current = requestAnimationFrame(step);
+    };
+    step(begun);
+  };
+  useEffect(() => {
+    if (elapsedMs === null) {
+      cancelAnimationFrame(request.current);
+      setPlayhead(Infinity);
+      return;
+    }
+    if (seen.current === runKey) return;
+    seen.current = runKey;
+    if (!isStill && elapsedMs < VISIBLE_MS) play(elapsedMs);
+    else setPlayhead(Infinity);
+  }, [elapsedMs, runKey, isStill]);
+  useEffect(() => () => cancelAnimationFrame(request.current), []);
+  return [playhead, () => play(elapsedMs ?? 0)];
+}
+
+/**
+ * @typedef {object} Scales
+ * @property {(ms: number) => number} x
+ * @property {(bits: number) => number} y
+ * @property {number} least bits
+ * @property {number} most
+ *
+ * @param {number} width @param {number} last @param {readonly PlacedStep[]} steps
+ * @returns {Scales}
+ */
+function scalesFor(width, last, steps) {
+  const known = steps.filter(({ node_id }) => node_id !== null).map(({ bits }) => bits);
+  const least = Math.floor(Math.min(ID_BITS - 4, ...known)),
+    most = Math.min(ID_BITS, Math.ceil(Math.max(least + 4, ...known)));
+  const inner = {
+    width: width - MARGIN.left - MARGIN.right,
+    height: HEIGHT - MARGIN.top - MARGIN.bottom,
+  };
+  return {
+    x: (at) => MARGIN.left + inner.width * Math.min(1, at / last),
+    y: (bits) => MARGIN.top + inner.height * (most - Math.min(most, bits)) / (most - least),
+    least,
+    most,
+  };
+}
+
+/** @param {{ scales: Scales, width: number, last: number }} props */
+function Axes({ scales: { x, y, least, most }, width, last }) {
+  const every = Math.max(1, Math.ceil((most - least) / 6));
+  const lines = [];
+  for (let bits = Math.ceil(least / every) * every; bits <= most; bits += every) lines.push(bits);
+  const tick = niceStep(last / 5);
+  const times = Array.from({ length: Math.floor(last / tick) + 1 }, (_, i) => i * tick);
+  return h(
+    "g",
+    { class: "axes", "aria-hidden": "true" },
+    lines.map((bits) =>
+      h(
+        "g",
+        { key: bits },
+        h("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y(bits), y2: y(bits) }),
+        h(
+          "text",
+          { x: MARGIN.left - 8, y: y(bits) + 4, "text-anchor": "end" },
+          `2`,
+          h("tspan", { dy: -4, "font-size": 9 }, bits),
+        ),
+      )
+    ),
+    times.map((at, i) =>
+      h("text", {
+        key: i,
+        x: x(at),
+        y: HEIGHT - 12,
+        "text-anchor": i === 0 ? "start" : x(at) > width - 40 ? "end" : "middle",
+      }, at === 0 ? "0" : tickText(at))
+    ),
+    h(
+      "text",
+      { class: "axis-name", x: width - MARGIN.right, y: y(most) - 5, "text-anchor": "end" },
+      "farther from the target",
+    ),
+    h("text", {
+      class: "axis-name",
+      x: width - MARGIN.right,
+      y: y(least) - 5,
+      "text-anchor": "end",
+    }, "nearer"),
+  );
+}
+
+/** 1, 2 or 5 times a power of ten, and no less than `least`. @param {number} least */
+function niceStep(least) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return power * ([1, 2, 5, 10].find((step) => step * power >= least) ?? 10);
+}
+
+/** @param {number} at milliseconds */
+function tickText(at) {
+  return at >= 1000 ? `${+(at / 1000).toFixed(2)} s` : `${+at.toFixed(2)} ms`;
+}
+
+/** @param {{ step: PlacedStep, scales: Scales, playhead: number, end: number, isPointed: boolean, onPoint: (address: string | null) => void }} props */
+function StepMark({ step, scales: { x, y }, playhead, end, isPointed, onPoint }) {
+  const isOver = step.endMs !== null && step.endMs <= playhead;
+  const outcome = isOver ? step.outcome : "pending";
+  const from = x(step.started_ms), to = x(isOver ? step.endMs ?? end : end), height = y(step.bits);
+  return h(
+    "g",
+    {
+      class: `step step-${outcome} ${isPointed ? "pointed" : ""}`,
+      onPointerEnter: () => onPoint(step.address),
+    },
+    h("line", { class: "hit", x1: from, x2: Math.max(to, from + 8), y1: height, y2: height }),
+    h("line", { class: "flight", x1: from, x2: to, y1: height, y2: height }),
+    h("circle", { class: "start", cx: from, cy: height, r: 2 }),
+    isOver &&
+      (outcome === "responded"
+        ? h(
+          "g",
+          null,
+          h("circle", { class: "answer", cx: to, cy: height, r: isPointed ? 9 : 7.5 }),
+          h(
+            "text",
+            { class: "answer-hop", x: to, y: height + 3.5, "text-anchor": "middle" },
+            step.hop,
+          ),
+        )
+        : h("path", { class: "failure", d: `M${to - 4} ${height - 4}l8 8m0 -8l-8 8` })),
+    isPointed && h(
+      "text",
+      {
+        class: "step-name",
+        x: to > 320 ? to - 14 : to + 14,
+        y: height - 9,
+        "text-anchor": to > 320 ? "end" : "start",
+      },
+      `${step.node_id === null ? step.address : shortId(step.node_id)} · hop ${step.hop} · ${
+        ms(step.rtt_ms)
+      }`,
+    ),
+  );
+}
+
+/** @param {readonly { atMs: number, bits: number }[]} corners @param {Scales} scales @param {number} end */
+function staircase(corners, { x, y }, end) {
+  const [first, ...rest] = corners;
+  const steps = rest.map(({ atMs, bits }) => `H${x(atMs)}V${y(bits)}`);
+  return `M${x(first.atMs)} ${y(first.bits)}${steps.join("")}H${x(end)}`;
+}
+
+/** @param {readonly PlacedStep[]} steps @param {number | null} elapsedMs */
+function describe(steps, elapsedMs) {
+  const corners = closestSoFar(steps);
+  if (corners.length === 0) {
+    return elapsedMs === null ? "The lookup has begun." : "Nobody answered.";
+  }
+  const first = corners[0].bits.toFixed(1), last = corners[corners.length - 1].bits.toFixed(1);
+  return `Distance to the target over time: the closest node that answered went from 2 to the power of ${first} to ` +
+    `2 to the power of ${last}${
+      elapsedMs === null ? " so far" : ` within ${ms(elapsedMs)}`
+    }, with ${steps.length} queries. ` +
+    "The table below has each of them.";
+}

@@ -1,0 +1,123 @@
+// What views have in common beside their looks: the size of an element, the width of the page, requests, the clock.
+
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { messageOf } from "./api.js";
+
+/** @typedef {ReturnType<typeof setTimeout>} Timer */
+
+/**
+ * The size of an element in CSS pixels; 0 before it is known.
+ *
+ * @template {Element} E
+ * @returns {[import("preact").RefObject<E>, { width: number, height: number }]}
+ */
+export function useSize() {
+  const ref = useRef(/** @type {E | null} */ (null));
+  const [size, setSize] = useState({ width: 0, height: 0 });
+  useLayoutEffect(() => {
+    const element = ref.current;
+    if (element === null) return;
+    const measure = () => {
+      const { width, height } = element.getBoundingClientRect();
+      setSize((was) => was.width === width && was.height === height ? was : { width, height });
+    };
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    measure();
+    return () => observer.disconnect();
+  }, []);
+  return [/** @type {import("preact").RefObject<E>} */ (ref), size];
+}
+
+/** Whether a media query holds. @param {string} query */
+export function useMedia(query) {
+  const [holds, setHolds] = useState(() => matchMedia(query).matches);
+  useEffect(() => {
+    const list = matchMedia(query);
+    const changed = () => setHolds(list.matches);
+    changed();
+    list.addEventListener("change", changed);
+    return () => list.removeEventListener("change", changed);
+  }, [query]);
+  return holds;
+}
+
+/** Whether the user asked for less motion. */
+export function useStillness() {
+  return useMedia("(prefers-reduced-motion: reduce)");
+}
+
+/**
+ * Something that changes often, as it was at most `ms` ago: what is sorted by it does not jump about under the hand.
+ *
+ * @template T
+ * @param {T} value @param {number} ms
+ * @returns {T}
+ */
+export function usePaced(value, ms) {
+  const [shown, setShown] = useState(value);
+  const latest = useRef(value), waiting = useRef(/** @type {Timer | undefined} */ (undefined));
+  latest.current = value;
+  useEffect(() => {
+    if (Object.is(value, shown) || waiting.current !== undefined) return;
+    waiting.current = setTimeout(() => {
+      waiting.current = undefined;
+      setShown(latest.current);
+    }, ms);
+  }, [value]);
+  useEffect(() => () => clearTimeout(waiting.current), []);
+  return shown;
+}
+
+/**
+ * An action that takes its time: `run` starts it, unless it is under way.
+ *
+ * @template {unknown[]} A
+ * @template T
+ * @param {(...args: A) => Promise<T>} action
+ */
+export function useAction(action) {
+  const [state, setState] = useState(
+    /** @type {{ busy: boolean, error: string | null, result: T | null }} */ ({
+      busy: false,
+      error: null,
+      result: null,
+    }),
+  );
+  const alive = useRef(true), busy = useRef(false);
+  useEffect(() => {
+    alive.current = true;
+    return () => void (alive.current = false);
+  }, []);
+  const latest = useRef(action);
+  latest.current = action;
+  const run = useCallback(async (/** @type {A} */ ...args) => {
+    if (busy.current) return;
+    busy.current = true;
+    setState({ busy: true, error: null, result: null });
+    /** @type {{ error: string | null, result: T | null }} */
+    let outcome;
+    try {
+      outcome = { error: null, result: await latest.current(...args) };
+    } catch (error) {
+      outcome = { error: messageOf(error), result: null };
+    }
+    busy.current = false;
+    if (alive.current) setState({ busy: false, ...outcome });
+  }, []);
+  const reset = useCallback(() => setState({ busy: false, error: null, result: null }), []);
+  return { ...state, run, reset };
+}
+
+/** Runs something now and every `ms`, while the page is looked at. @param {() => void} run @param {number} ms @param {unknown[]} deps */
+export function useEvery(run, ms, deps) {
+  const latest = useRef(run);
+  latest.current = run;
+  useEffect(() => {
+    latest.current();
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") latest.current();
+    }, ms);
+    return () => clearInterval(timer);
+  }, deps);
+}

@@ -1,0 +1,65 @@
+// Where peers lie on the map: the node in the middle, a ring for each bucket, the near ones inside.
+
+import { placeInBucket, sharedBits } from "./ids.js";
+
+/** @typedef {import("../api/types.ts").Peer} Peer */
+
+/** Rings at least, so that a small network does not look like a large one; and at most: what is nearer shares the last. */
+const LEAST_RINGS = 5, MOST_RINGS = 20;
+/** Radius of the innermost ring, as a share of the outermost. */
+const INNERMOST = 0.2;
+
+/**
+ * @typedef {object} Dot
+ * @property {Peer} peer
+ * @property {number} bucket 0 holds the far half of all ids
+ * @property {number} x -1 to 1, from the middle
+ * @property {number} y downwards
+ *
+ * @typedef {object} Ring
+ * @property {number} bucket
+ * @property {number} radius 0 to 1
+ * @property {number} peers
+ */
+
+/**
+ * @param {string} own @param {Iterable<Peer>} peers
+ * @returns {{ dots: Dot[], rings: Ring[] }} dots from ring to ring inwards, and clockwise on each
+ */
+export function layoutPeers(own, peers) {
+  const placed = Array.from(peers, (peer) => ({
+    peer,
+    shared: Math.min(sharedBits(own, peer.node_id), MOST_RINGS - 1),
+    place: placeInBucket(own, peer.node_id),
+  })).sort((a, b) => a.shared - b.shared || a.place - b.place);
+  const deepest = placed.at(-1)?.shared ?? 0;
+  const count = Math.min(MOST_RINGS, Math.max(LEAST_RINGS, deepest + 1));
+  const rings = Array.from({ length: count }, (_, bucket) => ({
+    bucket,
+    radius: 1 - bucket * (1 - INNERMOST) / (count - 1),
+    peers: 0,
+  }));
+  const dots = placed.map(({ peer, shared, place }) => {
+    const ring = rings[shared], angle = 2 * Math.PI * place - Math.PI / 2;
+    ring.peers++;
+    const x = ring.radius * Math.cos(angle), y = ring.radius * Math.sin(angle);
+    return { peer, bucket: shared, x, y };
+  });
+  return { dots, rings };
+}
+
+/**
+ * The dot that is nearest to a point, within `reach`.
+ *
+ * @param {readonly Dot[]} dots @param {number} x @param {number} y @param {number} reach
+ */
+export function dotAt(dots, x, y, reach) {
+  let found = null, least = reach * reach;
+  for (const dot of dots) {
+    const square = (dot.x - x) ** 2 + (dot.y - y) ** 2;
+    if (square > least) continue;
+    least = square;
+    found = dot;
+  }
+  return found;
+}

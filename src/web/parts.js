@@ -1,0 +1,199 @@
+// Small parts that views are made of: cards, marks of health, ids, meters, notes.
+
+import { h } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Icon } from "./icons.js";
+import { shortId } from "./format.js";
+
+/** @typedef {import("preact").ComponentChildren} Children */
+/** @typedef {import("./hooks.js").Timer} Timer */
+/** @typedef {"ok" | "warn" | "bad" | "accent" | "dim"} Tone */
+
+/**
+ * A framed part of a view with a heading.
+ *
+ * @param {{ title: string, id: string, level?: 2 | 3, note?: Children, actions?: Children, children?: Children, class?: string }} props
+ */
+export function Card({ title, id, level = 2, note, actions, children, class: name = "" }) {
+  return h(
+    "section",
+    { class: `card ${name}`, "aria-labelledby": id },
+    h(
+      "header",
+      { class: "card-head" },
+      h(`h${level}`, { id }, title),
+      note !== undefined && h("p", { class: "card-note" }, note),
+      actions !== undefined && h("div", { class: "card-actions" }, actions),
+    ),
+    children,
+  );
+}
+
+/** @type {Record<string, { tone: Tone, label: string }>} */
+const HEALTH = {
+  healthy: { tone: "ok", label: "Healthy" },
+  degraded: { tone: "warn", label: "Degraded" },
+  unhealthy: { tone: "bad", label: "Unhealthy" },
+  gone: { tone: "dim", label: "Gone" },
+};
+
+/** Health by shape, color and word. @param {{ health: string }} props */
+export function Health({ health }) {
+  const { tone, label } = HEALTH[health] ?? { tone: "dim", label: health };
+  return h("span", { class: `mark mark-${health} tone-${tone}` }, label);
+}
+
+/** A word that stands out. @param {{ tone: Tone, children?: Children }} props */
+export function Badge({ tone, children }) {
+  return h("span", { class: `badge tone-${tone}` }, children);
+}
+
+/** Copies a text; says so for a moment. @param {{ text: string, what: string }} props */
+export function Copy({ text, what }) {
+  const [done, setDone] = useState(false);
+  const timer = useRef(/** @type {Timer | undefined} */ (undefined));
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const copy = async () => {
+    if (!await writeClipboard(text)) return;
+    setDone(true);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setDone(false), 1500);
+  };
+  return h(
+    "button",
+    {
+      type: "button",
+      class: `icon-button small ${done ? "done" : ""}`,
+      "aria-label": done ? `Copied ${what}` : `Copy ${what}`,
+      title: done ? "Copied" : `Copy ${what}`,
+      onClick: copy,
+    },
+    h(Icon, { name: done ? "check" : "copy", size: 14 }),
+  );
+}
+
+/** Pages that come over plain HTTP from another machine have no clipboard but this. @param {string} text */
+async function writeClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "visually-hidden";
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    return copied;
+  }
+}
+
+/** An id in full, to be copied; it breaks where it has to. @param {{ id: string, what: string }} props */
+export function FullId({ id, what }) {
+  return h("span", { class: "full-id" }, h("code", null, id), h(Copy, { text: id, what }));
+}
+
+/** A peer by its first digits, leading to its page. @param {{ id: string }} props */
+export function PeerLink({ id }) {
+  return h("a", { class: "id", href: `#/peers/${id}`, title: id }, shortId(id));
+}
+
+/** A distance by its logarithm. @param {{ bits: number | string }} props */
+export function Power({ bits }) {
+  return h("span", { class: "power" }, "2", h("sup", null, bits));
+}
+
+/** A share as a bar; the words beside it tell the same. @param {{ share: number, tone?: Tone, label: string }} props */
+export function Meter({ share, tone = "accent", label }) {
+  const percent = Math.round(Math.min(1, Math.max(0, share)) * 1000) / 10;
+  return h(
+    "span",
+    {
+      class: `meter tone-${tone}`,
+      role: "meter",
+      "aria-label": label,
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "aria-valuenow": percent,
+    },
+    h("span", { class: "meter-fill", style: { width: `${percent}%` } }),
+  );
+}
+
+/** What stands where there is nothing yet. @param {{ icon: string, title: string, children?: Children }} props */
+export function Empty({ icon, title, children }) {
+  return h(
+    "div",
+    { class: "empty" },
+    h(Icon, { name: icon, size: 28 }),
+    h("p", { class: "empty-title" }, title),
+    children !== undefined && h("div", { class: "empty-text" }, children),
+  );
+}
+
+/** Something to take note of. @param {{ tone: Tone, children?: Children }} props */
+export function Note({ tone, children }) {
+  return h(
+    "div",
+    { class: `note tone-${tone}` },
+    h(Icon, { name: tone === "ok" ? "check" : "warning" }),
+    h("div", null, children),
+  );
+}
+
+/** @typedef {readonly [name: string, value: Children]} Fact */
+
+/** @param {string} name @param {Children} value @returns {Fact} */
+export function fact(name, value) {
+  return [name, value];
+}
+
+/** Names and values. @param {{ rows: readonly (Fact | null)[], class?: string }} props */
+export function Facts({ rows, class: name = "" }) {
+  return h(
+    "dl",
+    { class: `facts ${name}` },
+    rows.filter((row) => row !== null).map(([term, value]) =>
+      h("div", { key: term }, h("dt", null, term), h("dd", null, value))
+    ),
+  );
+}
+
+/**
+ * @template {string} V
+ * @typedef {object} ChoiceProps
+ * @property {string} label
+ * @property {readonly (readonly [V, Children])[]} options
+ * @property {V} value
+ * @property {(value: V) => void} onChoose
+ */
+
+/**
+ * One of a few, as a row of buttons; a function because elements can't be typed by what there is to choose.
+ *
+ * @template {string} V
+ * @param {ChoiceProps<V>} props
+ */
+export function choice(props) {
+  return h(/** @type {import("preact").FunctionComponent<ChoiceProps<V>>} */ (Choice), props);
+}
+
+/**
+ * @template {string} V
+ * @param {ChoiceProps<V>} props
+ */
+function Choice({ label, options, value, onChoose }) {
+  return h(
+    "div",
+    { class: "choice", role: "group", "aria-label": label },
+    options.map(([option, text]) =>
+      h("button", {
+        key: option,
+        type: "button",
+        "aria-pressed": option === value ? "true" : "false",
+        onClick: () => onChoose(option),
+      }, text)
+    ),
+  );
+}

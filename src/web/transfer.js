@@ -1,0 +1,98 @@
+// Moves values between the page and the node: stores that tell how far they are, and fetches that can be stopped.
+
+import { ApiError, authorization, errorOf, request } from "./api.js";
+
+/** @typedef {import("../api/types.ts").Stored} Stored */
+
+/**
+ * Stores bytes. A fetch can't tell how much of its body has been sent; this can.
+ *
+ * @param {{
+ *   body: Blob, key: string, label: string, onSent: (bytes: number) => void, signal: AbortSignal,
+ * }} store
+ * @returns {Promise<Stored>}
+ * @throws {ApiError}
+ */
+export function storeValue({ body, key, label, onSent, signal }) {
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    sending.open("POST", `/network/store${key === "" ? "" : `?key=${encodeURIComponent(key)}`}`);
+    const headers = {
+      ...authorization(),
+      "content-type": "application/octet-stream",
+      "x-transfer-label": label,
+    };
+    for (const [name, value] of Object.entries(headers)) sending.setRequestHeader(name, value);
+    sending.upload.onprogress = ({ loaded }) => onSent(loaded);
+    sending.onload = () => {
+      if (sending.status === 201) resolve(JSON.parse(sending.responseText));
+      else reject(errorOf(sending.status, sending.responseText));
+    };
+    sending.onerror = () => reject(new ApiError("The node broke off the connection.", 0, null));
+    sending.onabort = () => reject(new ApiError("Cancelled.", 0, null));
+    signal.addEventListener("abort", () => sending.abort());
+    sending.send(body);
+  });
+}
+
+/**
+ * @typedef {object} Fetched
+ * @property {Blob} body
+ * @property {string} type the value's, as the node tells it
+ * @property {string | null} seq
+ * @property {string | null} publicKey
+ * @property {number} elapsedMs
+ */
+
+/**
+ * Fetches a value.
+ *
+ * @param {{ hash: string, key: string, onReceived: (bytes: number, total: number | null) => void, signal: AbortSignal }} fetch
+ * @returns {Promise<Fetched>}
+ * @throws {ApiError}
+ */
+export async function fetchValue({ hash, key, onReceived, signal }) {
+  const begun = performance.now();
+  const query = key === "" ? "" : `?key=${encodeURIComponent(key)}`;
+  const response = await request(`/data/${hash}${query}`, { signal, cache: "no-store" });
+  const length = response.headers.get("content-length");
+  const total = length === null ? null : Number(length);
+  /** @type {Uint8Array<ArrayBuffer>[]} */
+  const pieces = [];
+  let received = 0;
+  try {
+    for await (const piece of /** @type {any} */ (response.body ?? [])) {
+      pieces.push(piece);
+      received += piece.length;
+      onReceived(received, total);
+    }
+  } catch {
+    throw new ApiError(
+      signal.aborted
+        ? "Cancelled."
+        : "The value broke off: a part of it can't be had from the network.",
+      0,
+      null,
+    );
+  }
+  const type = response.headers.get("content-type") ?? "application/octet-stream";
+  return {
+    // Whatever it is, a page must never open it as one of its own.
+    body: new Blob(pieces, { type: "application/octet-stream" }),
+    type,
+    seq: response.headers.get("x-seq"),
+    publicKey: response.headers.get("x-public-key"),
+    elapsedMs: performance.now() - begun,
+  };
+}
+
+/** Has the browser save it. @param {Blob} body @param {string} name */
+export function saveAs(body, name) {
+  const url = URL.createObjectURL(body);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  // The browser has begun to read it by then.
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

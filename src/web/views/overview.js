@@ -1,0 +1,458 @@
+// The first view: how the node is, in ten seconds of looking.
+
+import { h } from "preact";
+import { useMemo, useState } from "preact/hooks";
+import { Buckets } from "../buckets.js";
+import { Chart } from "../chart.js";
+import { EventList } from "../event_list.js";
+import {
+  about,
+  byteRate,
+  bytes,
+  count,
+  duration,
+  ms,
+  NONE,
+  percent,
+  plural,
+  rate,
+} from "../format.js";
+import { Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
+import { PeerMap } from "../peer_map.js";
+import { Reachability } from "../reachability.js";
+
+/** @typedef {import("../node_state.js").NodeState} NodeState */
+/** @typedef {import("../../api/types.ts").Stats} Stats */
+
+const SPANS = /** @type {const} */ ({ "10 min": 600_000, "1 h": 3_600_000 });
+const RECENT_EVENTS = 8;
+
+/** @param {{ state: NodeState }} props */
+export function Overview({ state }) {
+  const { stats } = state;
+  const [bucket, setBucket] = useState(/** @type {number | null} */ (null));
+  if (stats === null) return null;
+  return h(
+    "div",
+    { class: "overview" },
+    h(Status, { stats, state }),
+    h(Figures, { stats }),
+    h(
+      Card,
+      {
+        title: "Id space",
+        id: "map-title",
+        class: "map-card",
+        note: stats.routing_table_size === 0
+          ? undefined
+          : "A ring is a bucket. The nearer the middle, the closer the ids.",
+        actions: h("a", { class: "quiet", href: "#/peers" }, "All peers"),
+      },
+      state.hasPeers && state.peers.size === 0 ? h(NoPeers, { stats }) : h(
+        "div",
+        { class: "map-and-buckets" },
+        h(PeerMap, { state, bucket }),
+        h(
+          "div",
+          { class: "map-side" },
+          h(MapKey, null),
+          h("h3", { class: "side-title" }, "Buckets"),
+          h(Buckets, { state, chosen: bucket, onChoose: setBucket }),
+        ),
+      ),
+    ),
+    h(Charts, { state, stats }),
+    h(
+      Card,
+      {
+        title: "Latest events",
+        id: "latest-title",
+        class: "latest-card",
+        actions: h("a", { class: "quiet", href: "#/events" }, "All events"),
+      },
+      state.feed.length === 0
+        ? h(
+          Empty,
+          { icon: "events", title: "Nothing has happened yet" },
+          "Peers that come and go, values that are stored and lookups appear here.",
+        )
+        : h(EventList, { events: state.feed.slice(-RECENT_EVENTS).reverse() }),
+    ),
+  );
+}
+
+/** How it is, and who it is. @param {{ stats: Stats, state: NodeState }} props */
+function Status({ stats, state }) {
+  const { ready, reason } = stats.readiness;
+  const { healthy } = stats.peers;
+  const tone = !ready
+    ? "bad"
+    : stats.peers.degraded + stats.peers.unhealthy > healthy
+    ? "warn"
+    : "ok";
+  const { nat } = stats;
+  return h(
+    "section",
+    { class: `status tone-${tone}`, "aria-labelledby": "status-title" },
+    h(
+      "div",
+      { class: "status-main" },
+      h("span", { class: "status-light", "aria-hidden": "true" }),
+      h(
+        "div",
+        null,
+        h("h2", { id: "status-title" }, ready ? "Ready" : "Not ready"),
+        h("p", { class: "status-reason" }, sentence(reason)),
+      ),
+    ),
+    h(Facts, {
+      class: "status-facts",
+      rows: [
+        [
+          "Node id",
+          h(
+            "span",
+            { class: "full-id" },
+            h("code", { title: stats.node_id }, `${stats.node_id.slice(0, 12)}…`),
+            h(Copy, { text: stats.node_id, what: "node id" }),
+          ),
+        ],
+        ["Listens on", h("code", null, stats.addresses.join(", "))],
+        [
+          "Seen by others as",
+          nat.external_address === null ? "not known yet" : h("code", null, nat.external_address),
+        ],
+        ["Reachability", h(Reachability, { nat })],
+        ["Up for", duration(stats.uptime_s)],
+        [
+          "Network",
+          stats.network_size_estimate === null
+            ? "size not known yet"
+            : `≈ ${about(Math.round(stats.network_size_estimate))} nodes`,
+        ],
+      ],
+    }),
+    state.phase === "live" && h("span", { class: "visually-hidden" }, "Figures are live."),
+  );
+}
+
+/** The figures that are asked for first. @param {{ stats: Stats }} props */
+function Figures({ stats }) {
+  const { peers, traffic, lookups, storage } = stats;
+  const all = peers.healthy + peers.degraded + peers.unhealthy;
+  const used = storage.limit_bytes === 0 ? 0 : storage.bytes / storage.limit_bytes;
+  return h(
+    "div",
+    { class: "figures" },
+    h(
+      Figure,
+      { label: "Peers", value: count(all), href: "#/peers" },
+      h(HealthBar, { peers }),
+      h("p", null, all === 0 ? "none yet" : healthText(peers)),
+    ),
+    h(
+      Figure,
+      {
+        label: "Traffic",
+        value: byteRate(traffic.in.bytes_per_second + traffic.out.bytes_per_second),
+        href: "#/node",
+      },
+      h(
+        "p",
+        null,
+        `↓ ${byteRate(traffic.in.bytes_per_second)}   ↑ ${byteRate(traffic.out.bytes_per_second)}`,
+      ),
+      h(
+        "p",
+        null,
+        `${rate(traffic.in.messages_per_second)} packets/s in, ${
+          rate(traffic.out.messages_per_second)
+        } out`,
+      ),
+    ),
+    h(
+      Figure,
+      { label: "Lookups", value: ms(lookups.latency_ms.p50), unit: "median", href: "#/lookups" },
+      h(
+        "p",
+        null,
+        `95 % within ${ms(lookups.latency_ms.p95)} · ${
+          lookups.hops_mean === null ? NONE : lookups.hops_mean.toFixed(1)
+        } hops`,
+      ),
+      h(
+        "p",
+        null,
+        lookups.count === 0
+          ? "none yet"
+          : `${percent(lookups.success / lookups.count)} of ${about(lookups.count)} answered`,
+      ),
+    ),
+    h(
+      Figure,
+      { label: "Held for others", value: bytes(storage.bytes), href: "#/values" },
+      h(Meter, {
+        share: used,
+        label: "Storage used",
+        tone: used > 0.9 ? "bad" : used > 0.75 ? "warn" : "accent",
+      }),
+      h(
+        "p",
+        null,
+        `${plural(storage.items, "item")} · ${percent(used)} of ${bytes(storage.limit_bytes)}`,
+      ),
+    ),
+    h(
+      Figure,
+      {
+        label: "Published from here",
+        value: count(storage.published),
+        unit: storage.published === 1 ? "value" : "values",
+        href: "#/values",
+      },
+      h("p", null, plural(storage.published_items, "item")),
+      h("p", null, `${count(storage.republications)} republished since the start`),
+    ),
+  );
+}
+
+/** @param {{ label: string, value: string, unit?: string, href: string, children?: import("preact").ComponentChildren }} props */
+function Figure({ label, value, unit, href, children }) {
+  return h(
+    "a",
+    { class: "figure", href },
+    h("span", { class: "figure-label" }, label),
+    h("span", { class: "figure-value" }, value, unit !== undefined && h("small", null, ` ${unit}`)),
+    h("span", { class: "figure-more" }, children),
+  );
+}
+
+/** @param {{ peers: Stats["peers"] }} props */
+export function HealthBar({ peers }) {
+  const all = peers.healthy + peers.degraded + peers.unhealthy;
+  return h(
+    "span",
+    { class: "health-bar", "aria-hidden": "true" },
+    Object.entries(peers).filter(([, n]) => n > 0).map(([health, n]) =>
+      h("span", {
+        key: health,
+        class: `fill-${health}`,
+        style: { width: `${all === 0 ? 0 : 100 * n / all}%` },
+      })
+    ),
+  );
+}
+
+/** @param {Stats["peers"]} peers */
+export function healthText(peers) {
+  return Object.entries(peers).filter(([health, n]) => n > 0 || health === "healthy")
+    .map(([health, n]) => `${count(n)} ${health}`).join(" · ");
+}
+
+/** What the map's marks mean. */
+export function MapKey() {
+  return h(
+    "ul",
+    { class: "map-key" },
+    [["self", "this node"], ["healthy", "healthy"], ["degraded", "degraded"], [
+      "unhealthy",
+      "unhealthy",
+    ]].map(([kind, text]) =>
+      h(
+        "li",
+        { key: kind },
+        h("span", { class: `mark-dot mark-dot-${kind}`, "aria-hidden": "true" }),
+        text,
+      )
+    ),
+    h("li", { class: "map-key-size" }, "larger: better score"),
+  );
+}
+
+/** @param {{ stats: Stats }} props */
+export function NoPeers({ stats }) {
+  const { bootstrap_nodes: bootstrap = [], allow_net: scope = false } = stats.config ?? {};
+  const ownAddress = stats.addresses[0] ?? "127.0.0.1:8000";
+  return h(
+    Empty,
+    { icon: "peers", title: "No peers yet" },
+    bootstrap.length > 0
+      ? h(
+        "p",
+        null,
+        "It keeps trying its bootstrap nodes: ",
+        h("code", null, bootstrap.join(", ")),
+        ". Check that they run, and that UDP gets through to them.",
+      )
+      : h("p", null, "This node knows nobody to join through: it is the first of its network."),
+    bootstrap.length === 0 && h(
+      "ul",
+      { class: "todo" },
+      h(
+        "li",
+        null,
+        "Let another node join through this one: ",
+        h("code", null, `dmnode --bootstrap ${ownAddress}`),
+      ),
+      h(
+        "li",
+        null,
+        "Or start this one again with the address of a node that is in a network: ",
+        h("code", null, "dmnode --bootstrap HOST:PORT"),
+      ),
+      scope === false &&
+        h(
+          "li",
+          null,
+          "It keeps to this machine; ",
+          h("code", null, "--allow-net"),
+          " lets it talk to others.",
+        ),
+    ),
+  );
+}
+
+/** @param {{ state: NodeState, stats: Stats }} props */
+function Charts({ state, stats }) {
+  const [span, setSpan] = useState(/** @type {keyof typeof SPANS} */ ("1 h"));
+  const version = `${state.versions.hour} ${span}`;
+  const { times, columns, from, to } = useMemo(() => chartData(state.hour, SPANS[span]), [version]);
+  const common = { times, from, to, version };
+  return h(
+    Card,
+    {
+      title: "Last hour",
+      id: "charts-title",
+      class: "charts-card",
+      actions: choice({
+        label: "Span of the charts",
+        options: [["10 min", "10 min"], ["1 h", "1 h"]],
+        value: span,
+        onChoose: setSpan,
+      }),
+    },
+    times.length < 2
+      ? h(
+        Empty,
+        { icon: "events", title: "The first figures come within 20 seconds" },
+        "The node keeps an hour of them, a sample each ten seconds.",
+      )
+      : h(
+        "div",
+        { class: "charts" },
+        h(
+          ChartBox,
+          { title: "Traffic" },
+          h(Chart, {
+            ...common,
+            label: "Traffic",
+            format: byteRate,
+            series: [
+              { label: "in", color: "series-1", values: columns.bytesIn, style: "area" },
+              { label: "out", color: "series-2", values: columns.bytesOut },
+            ],
+            latest: [
+              byteRate(stats.traffic.in.bytes_per_second),
+              byteRate(stats.traffic.out.bytes_per_second),
+            ],
+          }),
+        ),
+        h(
+          ChartBox,
+          { title: "Latency" },
+          h(Chart, {
+            ...common,
+            label: "Latency",
+            format: ms,
+            series: [
+              { label: "lookups p95", color: "series-2", values: columns.p95, style: "dots" },
+              { label: "p50", color: "series-1", values: columns.p50, style: "dots" },
+              { label: "peers", color: "series-3", values: columns.rtt },
+            ],
+          }),
+        ),
+        h(
+          ChartBox,
+          { title: "Lookups per minute" },
+          h(Chart, {
+            ...common,
+            label: "Lookups per minute",
+            format: rate,
+            series: [
+              { label: "answered", color: "series-1", values: columns.answered, style: "bars" },
+              { label: "unanswered", color: "bad", values: columns.unanswered, style: "bars" },
+            ],
+          }),
+        ),
+        h(
+          ChartBox,
+          { title: "Storage" },
+          h(Chart, {
+            ...common,
+            label: "Storage",
+            format: bytes,
+            series: [{ label: "held", color: "series-3", values: columns.stored, style: "area" }],
+            latest: [bytes(stats.storage.bytes)],
+          }),
+        ),
+      ),
+  );
+}
+
+/** @param {{ title: string, children?: import("preact").ComponentChildren }} props */
+function ChartBox({ title, children }) {
+  return h("div", { class: "chart-box" }, h("h3", null, title), children);
+}
+
+/** Between two samples that are farther apart than this the node was not there. */
+const GAP_MS = 25_000;
+
+/**
+ * The samples of the span as columns, with an empty one in each gap.
+ *
+ * @param {readonly import("../node_state.js").Sample[]} hour @param {number} span
+ */
+function chartData(hour, span) {
+  const to = hour.length === 0 ? 0 : Date.parse(hour[hour.length - 1].at);
+  // A node that has just started has an axis of its own age: an empty hour would say that nothing happened.
+  const first = hour.length === 0 ? 0 : Date.parse(hour[0].at);
+  const from = Math.max(to - span, Math.min(first, to - 120_000));
+  /** @type {number[]} */
+  const times = [];
+  const columns = {
+    bytesIn: /** @type {(number | null)[]} */ ([]),
+    bytesOut: /** @type {(number | null)[]} */ ([]),
+    rtt: /** @type {(number | null)[]} */ ([]),
+    p50: /** @type {(number | null)[]} */ ([]),
+    p95: /** @type {(number | null)[]} */ ([]),
+    answered: /** @type {(number | null)[]} */ ([]),
+    unanswered: /** @type {(number | null)[]} */ ([]),
+    stored: /** @type {(number | null)[]} */ ([]),
+  };
+  for (const sample of hour) {
+    const at = Date.parse(sample.at);
+    if (at < from) continue;
+    const before = times.at(-1);
+    if (before !== undefined && at - before > GAP_MS) {
+      times.push(before + 1);
+      for (const column of Object.values(columns)) column.push(null);
+    }
+    times.push(at);
+    const { in: inward, out, lookups, storage } = sample;
+    columns.bytesIn.push(inward.bytes_per_second);
+    columns.bytesOut.push(out.bytes_per_second);
+    columns.rtt.push(sample.rtt_ms);
+    columns.p50.push(lookups.p50_ms);
+    columns.p95.push(lookups.p95_ms);
+    columns.answered.push(lookups.success * 6);
+    columns.unanswered.push((lookups.count - lookups.success) * 6);
+    columns.stored.push(storage.bytes);
+  }
+  return { times, columns, from, to };
+}
+
+/** @param {string} text */
+function sentence(text) {
+  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+}

@@ -1,0 +1,760 @@
+// Values: store files and text, fetch by hash, and what this node keeps published.
+
+import { h } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { json, messageOf, request } from "../api.js";
+import { ago, bytes, count, date, ms, NONE, percent, plural, shortId, until } from "../format.js";
+import { useAction, useMedia } from "../hooks.js";
+import { Icon } from "../icons.js";
+import { isId } from "../ids.js";
+import {
+  Badge,
+  Card,
+  choice,
+  Copy,
+  Empty,
+  Facts,
+  FullId,
+  Meter,
+  Note,
+  PeerLink,
+} from "../parts.js";
+import { table } from "../table.js";
+import { fetchValue, saveAs, storeValue } from "../transfer.js";
+
+/** @typedef {import("../node_state.js").NodeState} NodeState */
+/** @typedef {import("../../api/types.ts").Stored} Stored */
+/** @typedef {import("../../api/types.ts").Published} Published */
+/** @typedef {import("../../api/types.ts").Replicas} Replicas */
+/** @typedef {Published["published"][number]} PublishedValue */
+
+/** Stores of this page that are remembered. */
+const STORES = 20;
+/** Stores at a time; others wait. */
+const AT_A_TIME = 2;
+/** Of a value so much is shown: text, and bytes of anything else. */
+const TEXT_SHOWN = 64 * 1024, BYTES_SHOWN = 512;
+const PAGE = 100;
+/** As BEP 44 has it. */
+const KEY_BYTES = 64;
+
+/**
+ * @typedef {object} Storing
+ * @property {number} number
+ * @property {string} name
+ * @property {Blob} body
+ * @property {string} key
+ * @property {string} label
+ * @property {"waiting" | "sending" | "stored" | "failed"} phase
+ * @property {number} sent
+ * @property {Stored | null} result
+ * @property {string | null} error
+ * @property {AbortController} abort
+ */
+
+/** The stores of this page: they go on while another view is looked at. */
+export class Stores {
+  constructor() {
+    /** Newest first. @type {Storing[]} */
+    this.list = [];
+    this.count = 0;
+    /** Tells the transfers of this page from those of others. */
+    this.mark = Math.random().toString(36).slice(2, 10);
+    /** @type {() => void} */
+    this.onChange = () => {};
+  }
+
+  /** @param {Blob} body @param {string} name @param {string} key */
+  add(body, name, key) {
+    const number = ++this.count;
+    this.list.unshift({
+      number,
+      name,
+      body,
+      key,
+      label: `page-${this.mark}-${number}`,
+      phase: "waiting",
+      sent: 0,
+      result: null,
+      error: null,
+      abort: new AbortController(),
+    });
+    const isOver = (/** @type {Storing} */ { phase }) => phase === "stored" || phase === "failed";
+    const kept = this.list.filter((store, i) => i < STORES || !isOver(store));
+    this.list = kept;
+    this.#next();
+  }
+
+  #next() {
+    this.onChange();
+    const sending = this.list.filter(({ phase }) => phase === "sending").length;
+    const next = this.list.findLast(({ phase }) => phase === "waiting");
+    if (sending < AT_A_TIME && next !== undefined) void this.#store(next);
+  }
+
+  /** @param {Storing} store */
+  async #store(store) {
+    store.phase = "sending";
+    this.#next();
+    try {
+      store.result = await storeValue({
+        body: store.body,
+        key: store.key,
+        label: store.label,
+        signal: store.abort.signal,
+        onSent: (sent) => {
+          store.sent = sent;
+          this.onChange();
+        },
+      });
+      store.phase = "stored";
+    } catch (error) {
+      store.error = messageOf(error);
+      store.phase = "failed";
+    }
+    // The bytes are not needed any more, and may be many.
+    store.sent = store.body.size;
+    store.body = new Blob();
+    this.#next();
+  }
+}
+
+/** @param {{ state: NodeState, stores: Stores, hash: string | null, now: number }} props */
+export function Values({ state, stores, hash, now }) {
+  return h(
+    "div",
+    { class: "values-view" },
+    h(StoreCard, { state, stores }),
+    h(FetchCard, { hash }),
+    h(PublishedCard, { state, now }),
+  );
+}
+
+/** @param {{ state: NodeState, stores: Stores }} props */
+function StoreCard({ state, stores }) {
+  const [kind, setKind] = useState(/** @type {"file" | "text"} */ ("file"));
+  const [key, setKey] = useState("");
+  const [text, setText] = useState("");
+  const [over, setOver] = useState(false);
+  const [, redraw] = useState(0);
+  const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const most = state.stats?.config?.max_value_size ?? Infinity;
+  const keyBytes = new TextEncoder().encode(key).length;
+  const isKeyLong = keyBytes > KEY_BYTES;
+  useEffect(() => {
+    stores.onChange = () => redraw((n) => n + 1);
+    return () => void (stores.onChange = () => {});
+  }, []);
+  const take = (/** @type {FileList | null | undefined} */ files) => {
+    if (isKeyLong) return;
+    for (const file of files ?? []) stores.add(file, file.name, key);
+  };
+  return h(
+    Card,
+    {
+      title: "Store",
+      id: "store-title",
+      class: "store-card",
+      actions: choice({
+        label: "What to store",
+        options: [["file", "Files"], ["text", "Text"]],
+        value: kind,
+        onChoose: setKind,
+      }),
+    },
+    kind === "file"
+      ? h(
+        "div",
+        {
+          class: `drop ${over ? "over" : ""}`,
+          onDragOver: (/** @type {DragEvent} */ event) => {
+            event.preventDefault();
+            setOver(true);
+          },
+          onDragLeave: () => setOver(false),
+          onDrop: (/** @type {DragEvent} */ event) => {
+            event.preventDefault();
+            setOver(false);
+            take(event.dataTransfer?.files);
+          },
+        },
+        h(Icon, { name: "upload", size: 24 }),
+        h(
+          "p",
+          null,
+          "Drop files here, or ",
+          h(
+            "button",
+            { type: "button", class: "link", onClick: () => input.current?.click() },
+            "choose them",
+          ),
+        ),
+        h("p", { class: "muted" }, `Up to ${bytes(most)} each`),
+        h("input", {
+          ref: input,
+          type: "file",
+          multiple: true,
+          class: "visually-hidden",
+          tabIndex: -1,
+          "aria-label": "Files to store",
+          onChange: (event) => {
+            take(event.currentTarget.files);
+            event.currentTarget.value = "";
+          },
+        }),
+      )
+      : h(
+        "form",
+        {
+          class: "text-form",
+          onSubmit: (/** @type {Event} */ event) => {
+            event.preventDefault();
+            if (text === "" || isKeyLong) return;
+            stores.add(
+              new Blob([text]),
+              `“${text.slice(0, 24)}${text.length > 24 ? "…" : ""}”`,
+              key,
+            );
+            setText("");
+          },
+        },
+        h(
+          "label",
+          { class: "field" },
+          h("span", null, "Text"),
+          h("textarea", {
+            rows: 4,
+            value: text,
+            onInput: (/** @type {InputEvent & { currentTarget: HTMLTextAreaElement }} */ event) =>
+              setText(event.currentTarget.value),
+          }),
+        ),
+        h(
+          "button",
+          { type: "submit", class: "primary", disabled: text === "" || isKeyLong },
+          h(Icon, { name: "upload" }),
+          "Store",
+        ),
+      ),
+    h(
+      "label",
+      { class: "field" },
+      h(
+        "span",
+        null,
+        "Key ",
+        h("small", null, "optional: a value under a key can be changed later"),
+      ),
+      h("input", {
+        value: key,
+        placeholder: "such as notes/today",
+        spellcheck: false,
+        autocomplete: "off",
+        "aria-invalid": isKeyLong ? "true" : undefined,
+        "aria-describedby": isKeyLong ? "key-wrong" : undefined,
+        onInput: (event) => setKey(event.currentTarget.value),
+      }),
+    ),
+    isKeyLong &&
+      h(
+        "p",
+        { class: "field-error", id: "key-wrong" },
+        `A key has at most ${KEY_BYTES} bytes; this has ${keyBytes}.`,
+      ),
+    stores.list.length > 0 && h(
+      "ol",
+      { class: "stores", "aria-label": "Stores of this page" },
+      stores.list.map((store) => h(StoreRow, { key: store.number, store, state })),
+    ),
+  );
+}
+
+/** @param {{ store: Storing, state: NodeState }} props */
+function StoreRow({ store, state }) {
+  const { name, phase, sent, body, result, error, key } = store;
+  const size = phase === "waiting" || phase === "sending" ? body.size : sent;
+  const transfer = [...state.transfers.values()].find(({ label }) => label === store.label);
+  const acknowledged = transfer === undefined ? null : transfer.done_bytes;
+  return h(
+    "li",
+    { class: `store store-${phase}` },
+    h(
+      "div",
+      { class: "store-line" },
+      h("b", { class: "store-name", title: name }, name),
+      h("span", { class: "muted" }, bytes(size)),
+      key !== "" && h(Badge, { tone: "dim" }, `key ${key}`),
+      phase === "stored" && h(Badge, { tone: "ok" }, "stored"),
+      phase === "failed" && h(Badge, { tone: "bad" }, "failed"),
+      phase === "waiting" && h(Badge, { tone: "dim" }, "waiting"),
+      phase === "sending" && h("button", {
+        type: "button",
+        class: "icon-button small",
+        "aria-label": `Cancel storing ${name}`,
+        onClick: () => store.abort.abort(),
+      }, h(Icon, { name: "close", size: 14 })),
+    ),
+    phase === "sending" && h(
+      "div",
+      { class: "store-progress" },
+      h(Meter, {
+        share: size === 0 ? 1 : (acknowledged ?? 0) / size,
+        tone: "accent",
+        label: `Acknowledged of ${name}`,
+      }),
+      h(
+        "span",
+        { class: "muted" },
+        acknowledged === null
+          ? sent < size
+            ? `${percent(size === 0 ? 1 : sent / size)} sent to the node`
+            : "finding the closest nodes…"
+          : `${bytes(acknowledged)} of ${bytes(size)} acknowledged`,
+      ),
+    ),
+    result !== null && h(
+      "div",
+      { class: "store-result", role: "status" },
+      h("a", { class: "id", href: `#/values/${result.hash}`, title: result.hash }, result.hash),
+      h(Copy, { text: result.hash, what: "hash" }),
+      h(
+        "span",
+        null,
+        `on ${plural(result.replicas, "node")} in ${ms(result.elapsed_ms)}${
+          result.seq === null ? "" : `, version ${result.seq}`
+        }${result.kind === "chunked" ? ", in parts" : ""}`,
+      ),
+    ),
+    error !== null && h("p", { class: "store-error", role: "status" }, error),
+  );
+}
+
+/** @param {{ hash: string | null }} props */
+function FetchCard({ hash: given }) {
+  const [hash, setHash] = useState(given ?? "");
+  const [key, setKey] = useState("");
+  const [progress, setProgress] = useState(
+    /** @type {{ received: number, total: number | null } | null} */ (null),
+  );
+  const abort = useRef(new AbortController());
+  useEffect(() => {
+    if (given === null) return;
+    setHash(given);
+    fetching.reset();
+    copies.reset();
+  }, [given]);
+  const wanted = hash.trim().toLowerCase();
+  const isWrong = wanted !== "" && !isId(wanted);
+  const fetching = useAction(async () => {
+    abort.current = new AbortController();
+    setProgress(null);
+    const of = wanted;
+    const value = await fetchValue({
+      hash: of,
+      key,
+      signal: abort.current.signal,
+      onReceived: (received, total) => setProgress({ received, total }),
+    });
+    return { hash: of, value, preview: await previewOf(value) };
+  });
+  const copies = useAction(async () => {
+    const query = key === "" ? "" : `&key=${encodeURIComponent(key)}`;
+    return /** @type {Replicas} */ (await json(`/data/${wanted}?replicas=1${query}`));
+  });
+  const result = fetching.result;
+  return h(
+    Card,
+    { title: "Fetch", id: "fetch-title", class: "fetch-card" },
+    h(
+      "form",
+      {
+        class: "fetch-form",
+        onSubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          if (isId(wanted)) void fetching.run();
+        },
+      },
+      h(
+        "label",
+        { class: "field" },
+        h("span", null, "Hash"),
+        h("input", {
+          class: "mono",
+          value: hash,
+          placeholder: "40 hex digits",
+          spellcheck: false,
+          autocomplete: "off",
+          autocapitalize: "off",
+          "aria-invalid": isWrong ? "true" : undefined,
+          "aria-describedby": isWrong ? "hash-wrong" : undefined,
+          onInput: (event) => setHash(event.currentTarget.value),
+        }),
+      ),
+      isWrong &&
+        h(
+          "p",
+          { class: "field-error", id: "hash-wrong" },
+          `A hash has 40 hex digits; this has ${wanted.length} characters.`,
+        ),
+      h(
+        "label",
+        { class: "field" },
+        h("span", null, "Key ", h("small", null, "only where holders don't tell it")),
+        h("input", {
+          value: key,
+          spellcheck: false,
+          autocomplete: "off",
+          onInput: (event) => setKey(event.currentTarget.value),
+        }),
+      ),
+      h(
+        "div",
+        { class: "buttons" },
+        h(
+          "button",
+          { type: "submit", class: "primary", disabled: fetching.busy || !isId(wanted) },
+          h(Icon, { name: "download" }),
+          fetching.busy ? "Fetching…" : "Fetch",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            disabled: copies.busy || !isId(wanted),
+            onClick: () => copies.run(),
+          },
+          h(Icon, { name: "peers" }),
+          copies.busy ? "Asking…" : "Who holds it",
+        ),
+        fetching.busy &&
+          h("button", { type: "button", onClick: () => abort.current.abort() }, "Cancel"),
+      ),
+    ),
+    fetching.busy && progress !== null && h(
+      "div",
+      { class: "store-progress" },
+      progress.total !== null &&
+        h(Meter, { share: progress.received / Math.max(1, progress.total), label: "Fetched" }),
+      h(
+        "span",
+        { class: "muted" },
+        `${bytes(progress.received)}${
+          progress.total === null ? "" : ` of ${bytes(progress.total)}`
+        }`,
+      ),
+    ),
+    h(
+      "div",
+      { role: "status" },
+      fetching.error !== null && h(Note, { tone: "bad" }, fetching.error),
+      copies.error !== null && h(Note, { tone: "bad" }, copies.error),
+    ),
+    result !== null && h(
+      "div",
+      { class: "fetched" },
+      h(Facts, {
+        rows: [
+          ["Hash", h(FullId, { id: result.hash, what: "hash" })],
+          [
+            "Size",
+            `${bytes(result.value.body.size)}${
+              result.value.body.size >= 1000 ? ` (${count(result.value.body.size)} bytes)` : ""
+            }, in ${ms(result.value.elapsedMs)}`,
+          ],
+          ["Type", result.value.type],
+          result.value.seq === null ? null : ["Version", result.value.seq],
+          result.value.publicKey === null
+            ? null
+            : ["Signed by", h(FullId, { id: result.value.publicKey, what: "public key" })],
+        ],
+      }),
+      h(
+        "button",
+        {
+          type: "button",
+          onClick: () => saveAs(result.value.body, fileName(result.hash, result.value.type)),
+        },
+        h(Icon, { name: "download" }),
+        "Download",
+      ),
+      h(
+        "pre",
+        {
+          class: `preview ${result.preview.isText ? "" : "hex"}`,
+          tabIndex: 0,
+          "aria-label": "Preview of the value",
+        },
+        result.preview.text,
+      ),
+      result.preview.isCut && h("p", { class: "muted" }, "The preview shows the beginning alone."),
+    ),
+    copies.result !== null && h(Copies, { report: copies.result }),
+    result === null && copies.result === null && !fetching.busy && fetching.error === null && h(
+      Empty,
+      { icon: "values", title: "Nothing fetched" },
+      "A value is fetched from the nodes that hold it, and checked against its hash.",
+    ),
+  );
+}
+
+/** @param {{ report: Replicas }} props */
+function Copies({ report: { holders, count: found, wanted, parts } }) {
+  return h(
+    "div",
+    { class: "copies" },
+    h("h3", null, `${plural(found, "copy", "copies")} among the ${wanted} closest nodes`),
+    h(Meter, {
+      share: found / Math.max(1, wanted),
+      tone: found >= wanted / 2 ? "ok" : "warn",
+      label: "Copies",
+    }),
+    parts !== null &&
+      h(
+        "p",
+        { class: "muted" },
+        `Of its ${plural(parts.chunks, "part")}, ${
+          count(parts.chunks_counted)
+        } were counted: at least ${plural(parts.least, "copy", "copies")} each, ${
+          parts.mean.toFixed(1)
+        } on average.`,
+      ),
+    h(
+      "ol",
+      { class: "closest" },
+      holders.map(({ node_id, address, age_s }) =>
+        h(
+          "li",
+          { key: node_id },
+          address === null
+            ? h("span", { class: "id" }, shortId(node_id))
+            : h(PeerLink, { id: node_id }),
+          h("span", { class: "address" }, address ?? "this node"),
+          h(
+            "span",
+            { class: "num" },
+            age_s === null ? NONE : `put ${ago(Date.now() - age_s * 1000, Date.now())}`,
+          ),
+        )
+      ),
+    ),
+  );
+}
+
+/** @param {{ state: NodeState, now: number }} props */
+function PublishedCard({ state, now }) {
+  const [offset, setOffset] = useState(0);
+  const [page, setPage] = useState(/** @type {Published | null} */ (null));
+  const [asked, setAsked] = useState(/** @type {string | null} */ (null));
+  const [said, setSaid] = useState("");
+  const isNarrow = useMedia("(max-width: 760px)");
+  const reading = useAction(async () => {
+    setPage(await json(`/network/published?limit=${PAGE}&offset=${offset}`));
+  });
+  const isAway = state.phase === "lost" || state.phase === "connecting";
+  const isBarred = state.access === "needed" || state.access === "wrong";
+  useEffect(() => {
+    if (!isAway && !isBarred) void reading.run();
+  }, [offset, state.versions.published, state.stats?.storage.published, state.access, isAway]);
+  const forget = useAction(async (/** @type {string} */ hash) => {
+    await request(`/data/${hash}`, { method: "DELETE" });
+    setAsked(null);
+    setSaid(`${shortId(hash)} is published no more.`);
+    await reading.run();
+  });
+  /** @type {import("../table.js").Column<PublishedValue>[]} */
+  const columns = [
+    {
+      key: "value",
+      label: "Value",
+      by: (row) => row.key ?? row.hash,
+      cell: (row) =>
+        h(
+          "span",
+          { class: "two-lines" },
+          h("a", { class: "id", href: `#/values/${row.hash}`, title: row.hash }, shortId(row.hash)),
+          h("small", null, row.key === null ? row.kind : `${row.key}, version ${row.seq}`),
+        ),
+    },
+    {
+      key: "size",
+      label: "Size",
+      class: "num",
+      first: "descending",
+      by: (row) => row.size,
+      cell: (row) => bytes(row.size),
+    },
+    {
+      key: "items",
+      label: "Items",
+      class: "num wide",
+      by: (row) => row.items,
+      cell: (row) => count(row.items),
+    },
+    {
+      key: "replicas",
+      label: "Copies",
+      class: "num",
+      by: (row) => row.replicas,
+      cell: (row) =>
+        h(
+          "span",
+          { class: row.failures > 0 ? "tone-bad mark-word" : "" },
+          row.failures > 0 ? `${plural(row.failures, "failure")}` : count(row.replicas),
+        ),
+    },
+    {
+      key: "last",
+      label: "Published",
+      class: "num wide",
+      first: "descending",
+      by: (row) => row.last_at === null ? null : Date.parse(row.last_at),
+      cell: (row) =>
+        row.last_at === null
+          ? "not yet"
+          : h("span", { title: date(Date.parse(row.last_at)) }, ago(Date.parse(row.last_at), now)),
+    },
+    {
+      key: "next",
+      label: "Again",
+      class: "num wide",
+      by: (row) => Date.parse(row.next_at),
+      cell: (row) => until(Date.parse(row.next_at), now),
+    },
+    {
+      key: "forget",
+      label: "Forget",
+      cell: (row) =>
+        asked === row.hash
+          ? h(
+            "span",
+            { class: "confirm" },
+            h("button", {
+              type: "button",
+              class: "danger small",
+              onClick: () => forget.run(row.hash),
+            }, "Forget it"),
+            h(
+              "button",
+              { type: "button", class: "small", onClick: () => setAsked(null) },
+              "Keep it",
+            ),
+          )
+          : h("button", {
+            type: "button",
+            class: "icon-button small",
+            "aria-label": `Forget ${row.key ?? shortId(row.hash)}`,
+            title: "Publish it no more",
+            onClick: () => setAsked(row.hash),
+          }, h(Icon, { name: "forget", size: 15 })),
+    },
+  ];
+  return h(
+    Card,
+    {
+      title: "Published from here",
+      id: "published-title",
+      class: "published-card",
+      note: page === null
+        ? undefined
+        : page.total === 0
+        ? undefined
+        : `${plural(page.total, "value")}, each published again every hour`,
+    },
+    h("p", { class: "visually-hidden", role: "status" }, said),
+    forget.error !== null && h(Note, { tone: "bad" }, forget.error),
+    isBarred
+      ? h(Empty, { icon: "key", title: "What is published is told with the token alone" })
+      : page === null
+      ? reading.error === null
+        ? h("p", { class: "loading" }, "Reading…")
+        : h(Note, { tone: "warn" }, reading.error)
+      : page.total === 0
+      ? h(
+        Empty,
+        { icon: "values", title: "Nothing is published" },
+        "What you store through this node it publishes again every hour, for as long as you let it.",
+      )
+      : table({
+        caption: "Values published from this node",
+        columns: isNarrow
+          ? columns.filter(({ key }) => ["value", "size", "replicas", "forget"].includes(key))
+          : columns,
+        rows: page.published,
+        keyOf: (row) => row.hash,
+        sortedBy: "next",
+        rowHeight: 53,
+        version: page,
+      }),
+    page !== null && page.total > PAGE && h(
+      "nav",
+      { class: "pager", "aria-label": "Pages of published values" },
+      h("button", {
+        type: "button",
+        disabled: offset === 0,
+        onClick: () => setOffset(Math.max(0, offset - PAGE)),
+      }, "Previous"),
+      h(
+        "span",
+        null,
+        `${count(offset + 1)} to ${count(Math.min(page.total, offset + PAGE))} of ${
+          count(page.total)
+        }`,
+      ),
+      h("button", {
+        type: "button",
+        disabled: offset + PAGE >= page.total,
+        onClick: () => setOffset(offset + PAGE),
+      }, "Next"),
+    ),
+  );
+}
+
+/**
+ * The beginning of a value as text: never as a page or a picture, whatever it claims to be.
+ *
+ * @param {import("../transfer.js").Fetched} value
+ */
+async function previewOf({ body, type }) {
+  if (type.startsWith("application/json") || type.startsWith("text/")) {
+    const text = await body.slice(0, TEXT_SHOWN).text();
+    const isCut = body.size > TEXT_SHOWN;
+    return { text: isCut ? text : pretty(text, type), isText: true, isCut };
+  }
+  const shown = new Uint8Array(await body.slice(0, BYTES_SHOWN).arrayBuffer());
+  return { text: hexDump(shown), isText: false, isCut: body.size > BYTES_SHOWN };
+}
+
+/** @param {string} text @param {string} type */
+function pretty(text, type) {
+  // Of longer numbers a parser would make others.
+  if (!type.startsWith("application/json") || /\d{16}/.test(text)) return text;
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+/** Offset, bytes and characters, sixteen a line. @param {Uint8Array} shown */
+export function hexDump(shown) {
+  const lines = [];
+  for (let at = 0; at < shown.length; at += 16) {
+    const part = Array.from(shown.subarray(at, at + 16));
+    const digits = part.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const characters = part.map((byte) =>
+      byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·"
+    ).join("");
+    lines.push(`${at.toString(16).padStart(4, "0")}  ${digits.padEnd(47)}  ${characters}`);
+  }
+  return lines.join("\n");
+}
+
+/** @param {string} hash @param {string} type */
+function fileName(hash, type) {
+  const ending = type.startsWith("application/json")
+    ? "json"
+    : type.startsWith("text/")
+    ? "txt"
+    : "bin";
+  return `${hash}.${ending}`;
+}

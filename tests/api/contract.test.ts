@@ -1,0 +1,501 @@
+// Every operation of the API's document on a real node of a small real network: each documented status where it can be
+// provoked, and nothing that is not documented.
+
+import assert from "node:assert/strict";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { type Api, createApi } from "../../src/api/app.ts";
+import { type ApiServer, serveApi } from "../../src/api/server.ts";
+import { type Config, loadConfig } from "../../src/config.ts";
+import { Chunker } from "../../src/data/chunker.ts";
+import { dataCrypto } from "../../src/runtime/crypto.ts";
+import { LocalNode } from "../../src/runtime/local_node.ts";
+import type { NodeService } from "../../src/runtime/service.ts";
+import { signedBytes } from "../../src/dht/item.ts";
+import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import { startNetwork, until } from "../network/nodes.ts";
+import { type Answer, ServedDocument } from "./document.ts";
+
+const TOKEN = "a-token-for-tests";
+const MAX_VALUE_SIZE = 20_000;
+const STRANGER = "ee".repeat(20);
+const HELLO = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
+
+/**
+ * What can't be provoked from outside, or would take long: the service is made to answer so. All else is as real as it
+ * gets.
+ */
+type Forced = Partial<NodeService>;
+
+/** The node as the API sees it, with some of its methods replaced. */
+function forcedService(node: NodeService, forced: () => Forced): NodeService {
+  return new Proxy(node, {
+    get(target, name) {
+      const replaced = forced()[name as keyof Forced];
+      if (replaced !== undefined) return replaced;
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+interface Call {
+  readonly params?: Readonly<Record<string, string>>;
+  readonly query?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: BodyInit;
+  /** To the API that asks for a token, without it. */
+  readonly isTokenless?: boolean;
+}
+
+class Contract {
+  readonly document: ServedDocument;
+  readonly exercised = new Set<string>();
+  forced: Forced = {};
+  readonly #api: Api;
+  readonly #server: ApiServer;
+  readonly #guarded: ApiServer;
+
+  static async start(node: LocalNode, config: Config, guardedConfig: Config): Promise<Contract> {
+    const contract: { it?: Contract } = {};
+    const service = forcedService(node, () => contract.it?.forced ?? {});
+    const api = createApi({ service, config, stallMs: 50 });
+    const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const guarded = serveApi(createApi({ service: node, config: guardedConfig }), {
+      hostname: "127.0.0.1",
+      port: 0,
+    });
+    return contract.it = new Contract(await ServedDocument.of(server.url), api, server, guarded);
+  }
+
+  private constructor(document: ServedDocument, api: Api, server: ApiServer, guarded: ApiServer) {
+    this.document = document;
+    this.#api = api;
+    this.#server = server;
+    this.#guarded = guarded;
+  }
+
+  get url(): string {
+    return this.#server.url;
+  }
+
+  /** Sends a request and has the document judge the answer, whose status has to be the expected one. */
+  async call(name: string, status: number, call: Call = {}): Promise<Answer> {
+    const { headers, body, isTokenless } = call;
+    const base = isTokenless ? this.#guarded.url : this.url;
+    const response = await fetch(base + target(name, call), {
+      method: methodOf(name),
+      headers,
+      body,
+    });
+    return await this.judge(name, status, response);
+  }
+
+  /** As if the request had come for another host. */
+  async callForeign(name: string, call: Call = {}): Promise<Answer> {
+    const request = new Request(`http://evil.example${target(name, call)}`, {
+      method: methodOf(name),
+    });
+    return await this.judge(name, 403, await this.#api.fetch(request));
+  }
+
+  /** Has the document judge an answer. */
+  async judge(name: string, status: number, response: Response): Promise<Answer> {
+    const answer = {
+      status: response.status,
+      headers: response.headers,
+      body: new Uint8Array(await response.arrayBuffer()),
+    };
+    assert.equal(response.status, status, `${name}: ${new TextDecoder().decode(answer.body)}`);
+    this.document.judge(name, answer);
+    this.note(name, status);
+    return answer;
+  }
+
+  note(name: string, status: number): void {
+    this.exercised.add(`${name} ${status}`);
+  }
+
+  /** Answers while the node is made to do something else. */
+  async forcing(forced: Forced, name: string, status: number, call: Call = {}): Promise<Answer> {
+    this.forced = forced;
+    try {
+      return await this.call(name, status, call);
+    } finally {
+      this.forced = {};
+    }
+  }
+
+  /** Stops listening, with a request in hand that goes on. */
+  async stop(): Promise<void> {
+    await this.#guarded.close();
+    const entered = Promise.withResolvers<void>();
+    const never = Promise.withResolvers<never>();
+    this.forced = {
+      find: () => {
+        entered.resolve();
+        return never.promise;
+      },
+    };
+    const name = "get /network/find/{node_id}";
+    const asked = this.call(name, 503, { params: { node_id: STRANGER } });
+    await entered.promise;
+    await this.#server.close(0);
+    await asked;
+  }
+}
+
+const methodOf = (name: string) => name.split(" ")[0].toUpperCase();
+
+function target(name: string, { params = {}, query = "" }: Call): string {
+  const path = name.split(" ")[1].replace(/\{(\w+)\}/g, (_, param) => params[param]);
+  return path + query;
+}
+
+const textOf = ({ body }: Answer) => new TextDecoder().decode(body);
+const jsonBody = (value: unknown): Call => ({
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(value),
+});
+
+/** Items as a client signs them that keeps its key to itself. */
+class Signer {
+  readonly #key = generateKeyPairSync("ed25519");
+  readonly #public = this.#key.publicKey.export({ format: "der", type: "spki" }).subarray(-32);
+
+  get hash(): string {
+    return createHash("sha1").update(this.#public).digest("hex");
+  }
+
+  item(seq: number, value: string, more: Record<string, unknown> = {}) {
+    const bytes = new TextEncoder().encode(value);
+    const signed = signedBytes(new Uint8Array(0), seq, bencodeBytes(bytes));
+    const sig = sign(null, signed, this.#key.privateKey);
+    return {
+      k: this.#public.toString("base64"),
+      sig: sig.toString("base64"),
+      seq,
+      v: btoa(value),
+      ...more,
+    };
+  }
+}
+
+/** The first events of a stream. */
+async function eventsOf(response: Response, count: number): Promise<unknown[]> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  const events = () => Array.from(text.matchAll(/^data: (.*)$/gm), ([, data]) => JSON.parse(data));
+  while (events().length < count) {
+    const { done, value } = await reader.read();
+    assert.ok(!done, `the stream ended after ${text}`);
+    text += value;
+  }
+  await reader.cancel();
+  return events();
+}
+
+/** The first messages of a WebSocket. */
+async function messagesOf(url: string, count: number, meanwhile: () => Promise<unknown>) {
+  const socket = new WebSocket(url);
+  const messages: unknown[] = [];
+  await new Promise<void>((resolve, reject) => {
+    socket.onopen = () => void meanwhile();
+    socket.onerror = () => reject(new Error("the WebSocket failed"));
+    socket.onmessage = ({ data }) => {
+      if (messages.push(JSON.parse(data)) === count) resolve();
+    };
+  });
+  await new Promise<void>((resolve) => {
+    socket.onclose = () => resolve();
+    socket.close();
+  });
+  return messages;
+}
+
+Deno.test("the API does what its document says, and documents what it does", async (t) => {
+  const nodes = await startNetwork(4);
+  const bootstrap = `127.0.0.1:${nodes[0].port}`;
+  const flags = { p2pPort: "0", bootstrap };
+  const env = { MAX_VALUE_SIZE: String(MAX_VALUE_SIZE) };
+  const config = loadConfig({ flags, env });
+  const guardedConfig = loadConfig({ flags, env: { ...env, API_TOKEN: TOKEN } });
+  const node = await LocalNode.start(config, { persistent: false });
+  nodes.push(node);
+  await until(() => node.readiness().ready, "the node is ready");
+  const contract = await Contract.start(node, config, guardedConfig);
+  const { document } = contract;
+  const peer = { node_id: nodes[1].nodeId }, stranger = { node_id: STRANGER };
+  const hello = { hash: HELLO }, unknown = { hash: STRANGER };
+  const isSecured = (name: string) => document.operations.get(name)!.security !== undefined;
+  const sample = (name: string): Call =>
+    name.includes("{node_id}")
+      ? { params: peer }
+      : name.includes("{hash}")
+      ? { params: hello }
+      : {};
+
+  try {
+    await t.step("post /network/store", async () => {
+      const name = "post /network/store";
+      const stored = await contract.call(name, 201, jsonBody({ value: "Hello World!" }));
+      assert.equal(JSON.parse(textOf(stored)).hash, HELLO);
+      await contract.call(name, 201, { query: "?key=a", body: "raw" });
+      await contract.call(name, 201, { body: new Uint8Array(5000) });
+      await contract.call(name, 201, jsonBody({ value: [1], key: "a", cas: 1 }));
+      await contract.call(name, 400, jsonBody({ value: "x", surplus: 1 }));
+      await contract.call(name, 400, jsonBody({ value: "x", key: "k".repeat(65) }));
+      await contract.call(name, 400, { query: "?min_replicas=99", body: "x" });
+      const stalls = new ReadableStream({ pull: () => new Promise(() => {}) });
+      await contract.call(name, 408, { body: stalls });
+      await contract.call(name, 412, { query: "?key=a&cas=1", body: "x" });
+      await contract.call(name, 413, { body: "x".repeat(MAX_VALUE_SIZE + 1) });
+      await contract.call(name, 413, jsonBody({ value: "x".repeat(MAX_VALUE_SIZE + 1) }));
+      await contract.call(name, 415, { headers: { "content-encoding": "gzip" }, body: "x" });
+      await contract.forcing(
+        { store: () => Promise.resolve({ outcome: "overtaken", seq: 7 }) },
+        name,
+        409,
+        { body: "x" },
+      );
+      const refusals = [{ code: 205, text: "no room", nodes: 2 }];
+      const tooFew = { outcome: "too_few", acknowledged: 2, wanted: 5, refusals } as const;
+      await contract.forcing({ store: () => Promise.resolve(tooFew) }, name, 503, { body: "x" });
+      const busy = { outcome: "busy", detail: "Too many values are being moved." } as const;
+      await contract.forcing({ store: () => Promise.resolve(busy) }, name, 503, { body: "x" });
+    });
+
+    await t.step("put /data/{hash}", async () => {
+      const name = "put /data/{hash}", signer = new Signer(), params = { hash: signer.hash };
+      const put = (status: number, item: unknown) =>
+        contract.call(name, status, { params, ...jsonBody(item) });
+      await put(200, signer.item(2, "two"));
+      await put(409, signer.item(1, "one"));
+      await put(412, signer.item(3, "three", { cas: 1 }));
+      await put(400, { ...signer.item(3, "three"), sig: "AA".repeat(43) });
+      await put(400, { ...signer.item(3, "three"), seq: 4 });
+      await contract.call(name, 400, { params: unknown, ...jsonBody(signer.item(3, "three")) });
+      await put(413, signer.item(3, "x".repeat(1500)));
+      await contract.call(name, 413, { params, ...jsonBody("x".repeat(9000)) });
+      await contract.call(name, 415, { params, body: "x" });
+      const stalls = new ReadableStream({ pull: () => new Promise(() => {}) });
+      const headers = { "content-type": "application/json" };
+      await contract.call(name, 408, { params, headers, body: stalls });
+      const down = { outcome: "unreachable", detail: "The node is stopping." } as const;
+      await contract.forcing({ storeSigned: () => Promise.resolve(down) }, name, 503, {
+        params,
+        ...jsonBody(signer.item(3, "three")),
+      });
+      await contract.call("get /data/{hash}", 200, { params });
+      await contract.call("head /data/{hash}", 200, { params });
+    });
+
+    await t.step("get and head /data/{hash}", async () => {
+      for (const name of ["get /data/{hash}", "head /data/{hash}"]) {
+        await contract.call(name, 200, { params: hello });
+        await contract.call(name, 304, {
+          params: hello,
+          headers: { "if-none-match": `"${HELLO}"` },
+        });
+        await contract.call(name, 400, { params: { hash: "nonsense" } });
+        await contract.call(name, 404, { params: unknown });
+      }
+      const name = "get /data/{hash}";
+      const part = await contract.call(name, 206, {
+        params: hello,
+        headers: { range: "bytes=0-4" },
+      });
+      assert.equal(textOf(part), "Hello");
+      await contract.call(name, 416, { params: hello, headers: { range: "bytes=99-" } });
+      await contract.call(name, 400, { params: hello, query: "?replicas=perhaps" });
+      const replicas = await contract.call(name, 200, { params: hello, query: "?replicas=1" });
+      document.validate("/components/schemas/Replicas", JSON.parse(textOf(replicas)), "replicas");
+      await contract.call(name, 404, { params: unknown, query: "?replicas=1" });
+
+      const big = new Uint8Array(5000).fill(7);
+      const chunk = new Chunker(dataCrypto).add(big)[Symbol.iterator]().next().value!;
+      await contract.call("post /network/store", 201, { body: big });
+      const params = { hash: `${chunk.target}` };
+      await contract.call(name, 502, { params });
+      await contract.call("head /data/{hash}", 502, { params });
+      const busy = { outcome: "busy" } as const;
+      const forced = { replicas: () => Promise.resolve(busy) };
+      await contract.forcing(forced, name, 503, { params: hello, query: "?replicas=1" });
+      await contract.forcing(forced, "head /data/{hash}", 503, {
+        params: hello,
+        query: "?replicas=1",
+      });
+      const needed = { outcome: "key_needed" } as const;
+      await contract.forcing({ fetch: () => Promise.resolve(needed) }, name, 404, {
+        params: hello,
+      });
+    });
+
+    await t.step("a watched value is a stream of versions", async () => {
+      const name = "get /data/{hash}", headers = { accept: "text/event-stream" };
+      const response = await fetch(`${contract.url}/data/${HELLO}`, { headers });
+      document.judge(name, { status: 200, headers: response.headers, body: new Uint8Array() });
+      const [version] = await eventsOf(response, 1);
+      document.validate("/components/schemas/ValueEvent", version, "the version");
+      await contract.forcing({ watch: () => undefined }, name, 503, { params: hello, headers });
+      await contract.call(name, 400, {
+        params: hello,
+        headers: { ...headers, "last-event-id": "x" },
+      });
+    });
+
+    await t.step("get /network/published, get /network/transfers", async () => {
+      await contract.call("get /network/published", 200, { query: "?limit=10&offset=0" });
+      await contract.call("get /network/published", 400, { query: "?limit=0" });
+      const progress = {
+        transfer: 1,
+        label: "backup-7",
+        direction: "store",
+        hash: null,
+        doneBytes: 5,
+        totalBytes: null,
+        state: "moving",
+      } as const;
+      await contract.call("get /network/transfers", 200);
+      const transfers = () => [progress];
+      await contract.forcing({ transfers }, "get /network/transfers", 200);
+    });
+
+    await t.step("peers, ping, find", async () => {
+      await contract.call("get /network/peers", 200, { query: "?health=healthy&sort=rtt&limit=3" });
+      await contract.call("get /network/peers", 400, { query: "?sort=luck" });
+      await contract.call("get /network/peers/{node_id}", 200, { params: peer });
+      await contract.call("get /network/peers/{node_id}", 404, { params: stranger });
+      await contract.call("get /network/peers/{node_id}", 400, { params: { node_id: "x" } });
+      await contract.call("get /network/ping/{node_id}", 200, { params: peer });
+      await contract.call("get /network/ping/{node_id}", 404, { params: stranger });
+      await contract.call("get /network/ping/{node_id}", 400, { params: { node_id: "x" } });
+      await contract.call("get /network/find/{node_id}", 200, { params: peer });
+      await contract.call("get /network/find/{node_id}", 200, {
+        params: stranger,
+        query: "?trace=1",
+      });
+      await contract.call("get /network/find/{node_id}", 400, { params: peer, query: "?trace=2" });
+      const gone = nodes.splice(3, 1)[0], params = { node_id: gone.nodeId };
+      await contract.call("get /network/ping/{node_id}", 200, { params });
+      await gone.close();
+      await contract.call("get /network/ping/{node_id}", 504, { params });
+    });
+
+    await t.step("the node and its documentation", async () => {
+      await contract.call("get /network/stats", 200);
+      await contract.call("get /healthz", 200);
+      await contract.call("get /readyz", 200);
+      await contract.call("get /metrics", 200);
+      const open = await contract.call("get /metrics", 200, {
+        headers: { accept: "application/openmetrics-text" },
+      });
+      assert.match(textOf(open), /# EOF\n$/);
+      await contract.call("get /openapi.json", 200);
+      await contract.call("get /docs", 200);
+      await contract.call("get /", 200);
+      const alone = { ready: false, reason: "no peer answers" };
+      await contract.forcing({ readiness: () => alone }, "get /readyz", 503);
+    });
+
+    await t.step("events, as a stream and over a WebSocket", async () => {
+      const find = () => contract.call("get /network/find/{node_id}", 200, { params: stranger });
+      const response = await fetch(`${contract.url}/events?types=hello,lookup,stats`);
+      document.judge("get /events", {
+        ...response,
+        status: 200,
+        headers: response.headers,
+        body: new Uint8Array(),
+      });
+      contract.note("get /events", 200);
+      const streamed = eventsOf(response, 3);
+      await find();
+      const socket = `${contract.url.replace("http", "ws")}/ws?types=*,lookup.step`;
+      const messages = await messagesOf(socket, 6, find);
+      contract.note("get /ws", 101);
+      const events = [...await streamed, ...messages];
+      for (const event of events) document.validate("/components/schemas/Event", event, "an event");
+      const types = new Set(events.map((event) => (event as { type: string }).type));
+      for (const type of ["hello", "lookup", "lookup.step", "stats"]) {
+        assert.ok(types.has(type), type);
+      }
+
+      await contract.call("get /events", 400, { query: "?types=luck" });
+      await contract.call("get /ws", 400);
+      await contract.forcing({ watch: () => undefined }, "get /ws", 400, { query: "?watch=x" });
+    });
+
+    await t.step("delete /data/{hash}", async () => {
+      await contract.call("delete /data/{hash}", 204, { params: hello });
+      await contract.call("delete /data/{hash}", 404, { params: hello });
+      await contract.call("delete /data/{hash}", 400, { params: { hash: "x" } });
+    });
+
+    await t.step("a token is asked for where the document says so, and only there", async () => {
+      for (const name of document.operations.keys()) {
+        const call = { ...sample(name), isTokenless: true };
+        if (isSecured(name)) await contract.call(name, 401, call);
+        else assert.ok(document.operations.get(name)!.responses![401] === undefined, name);
+      }
+      const headers = { authorization: "Bearer wrong" };
+      await contract.call("get /network/published", 401, { headers, isTokenless: true });
+    });
+
+    await t.step("another host's requests are refused everywhere", async () => {
+      for (const name of document.operations.keys()) await contract.callForeign(name, sample(name));
+    });
+
+    await t.step("a defect is a 500, and a problem like others", async () => {
+      const fail = () => {
+        throw new Error("a planted defect");
+      };
+      const forced: Forced = { fetch: fail, peers: fail, stats: fail, ping: fail };
+      await contract.forcing(forced, "get /data/{hash}", 500, { params: hello });
+      await contract.forcing(forced, "head /data/{hash}", 500, { params: hello });
+      await contract.forcing(forced, "get /network/ping/{node_id}", 500, { params: peer });
+      await contract.forcing(forced, "get /network/stats", 500);
+      await contract.forcing(forced, "get /metrics", 500);
+    });
+
+    await t.step("paths and methods that are not documented do not exist", async () => {
+      const missing = await fetch(`${contract.url}/network/nothing`);
+      document.validate("/components/schemas/Problem", await missing.json(), "404");
+      assert.equal(missing.status, 404);
+      const paths = new Map<string, Set<string>>();
+      for (const name of document.operations.keys()) {
+        const [method, path] = name.split(" ");
+        paths.set(path, (paths.get(path) ?? new Set()).add(method.toUpperCase()));
+      }
+      for (const [path, documented] of paths) {
+        for (const method of ["GET", "POST", "PUT", "DELETE", "PATCH"]) {
+          if (documented.has(method)) continue;
+          const { params } = sample(`x ${path}`);
+          const response = await fetch(contract.url + target(`x ${path}`, { params }), { method });
+          const problem = await response.json();
+          assert.equal(response.status, 405, `${method} ${path}`);
+          document.validate("/components/schemas/Problem", problem, `${method} ${path}`);
+          const allowed = response.headers.get("allow")!.split(", ");
+          for (const one of documented) {
+            assert.ok(allowed.includes(one), `${path} allows ${allowed}`);
+          }
+        }
+      }
+    });
+
+    await t.step("what is under way when the node stops is a 503", () => contract.stop());
+
+    await t.step("every documented operation and status was exercised", () => {
+      // Common problems are the same code for every operation: one stands for all.
+      const common = new Map<number, boolean>();
+      const missed: string[] = [];
+      for (const { name, status, isCommon } of document.statuses()) {
+        const isExercised = contract.exercised.has(`${name} ${status}`);
+        if (isCommon) common.set(status, isExercised || (common.get(status) ?? false));
+        else if (!isExercised) missed.push(`${name} ${status}`);
+      }
+      for (const [status, isExercised] of common) if (!isExercised) missed.push(`any ${status}`);
+      assert.deepEqual(missed, []);
+    });
+  } finally {
+    await Promise.all(nodes.map((one) => one.close()));
+  }
+});

@@ -1,0 +1,185 @@
+// Pictures of each view and state, in light and dark, on a wide page and a phone: for people to look at.
+
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import type { BrowserContextOptions, Page } from "playwright-core";
+import { type NodeProcess, withNodes } from "../program/program.ts";
+import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser, type Visit } from "./browser.ts";
+import { startSwarm } from "./swarm.ts";
+
+/** What a browser says by itself of a node that is away. */
+const AWAY = /ERR_|WebSocket connection|status of 40[14]/;
+
+const SIZES = [{ width: 1440, height: 900 }, { width: 390, height: 844 }];
+
+/** Each appearance that pictures are taken of. */
+function* appearances(): Generator<{ suffix: string; options: BrowserContextOptions }> {
+  for (const viewport of SIZES) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      const options = { viewport, colorScheme, deviceScaleFactor: viewport.width < 600 ? 2 : 1 };
+      yield { suffix: `${colorScheme}-${viewport.width}`, options };
+    }
+  }
+}
+
+/** The whole page, not only what fits: what is fixed to its edges stays there. */
+async function picture(page: Page, name: string): Promise<void> {
+  const { width, height } = page.viewportSize()!;
+  const whole = await page.evaluate<number>("document.documentElement.scrollHeight");
+  await page.setViewportSize({ width, height: Math.min(2_400, Math.max(height, whole)) });
+  // Charts and maps follow their frames in the next frames.
+  await page.waitForTimeout(350);
+  const bytes = await page.screenshot({ path: `${ARTIFACTS}/${name}.png` });
+  assert.ok(bytes.length > 5_000, `${name} is blank`);
+  await page.setViewportSize({ width, height });
+}
+
+browserTest("pictures of the views", async (browser, test) => {
+  const swarm = await startSwarm(50, 60);
+  try {
+    await prepare(browser, swarm.api);
+    for (const { suffix, options } of appearances()) {
+      await test.step({
+        ...NO_SANITIZERS,
+        name: suffix,
+        fn: () => views(browser, swarm.api, suffix, options),
+      });
+    }
+  } finally {
+    await swarm.close();
+  }
+});
+
+/** Has something to show in each view: values, lookups, and half a minute of figures. */
+async function prepare(browser: TestBrowser, api: string): Promise<void> {
+  const store = (body: string | Uint8Array<ArrayBuffer>, key = "") =>
+    fetch(`${api}/network/store${key && `?key=${key}`}`, {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/octet-stream" },
+    });
+  await store('{"temperature": 21.5, "unit": "°C"}', "sensor/1");
+  await store("The minutes of the last meeting.", "notes/2026-11-22");
+  await store(crypto.getRandomValues(new Uint8Array(48_000)));
+  for (let i = 0; i < 6; i++) await store(`value ${i} ${crypto.randomUUID()}`);
+  const visit = await browser.visit(api);
+  await visit.page.getByRole("img", { name: /^Traffic\. in: last/ }).waitFor({ timeout: 40_000 });
+  await visit.end();
+}
+
+async function views(
+  browser: TestBrowser,
+  api: string,
+  suffix: string,
+  options: BrowserContextOptions,
+): Promise<void> {
+  const visit = await browser.visit(api, "#/", options);
+  const { page } = visit;
+  await page.getByRole("img", { name: /^Traffic\. in: last/ }).waitFor();
+  await picture(page, `overview-${suffix}`);
+  const go = (hash: string) => page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+  await go("#/peers");
+  await page.locator(".peers-table tbody tr").nth(5).hover();
+  await picture(page, `peers-${suffix}`);
+  await page.locator(".peers-table tbody .id").first().click();
+  await page.locator(".score-parts").waitFor();
+  for (let i = 1; i <= 3; i++) {
+    await page.getByRole("button", { name: "Ping" }).click();
+    await page.locator(".ping-bars span").nth(i - 1).waitFor();
+  }
+  await picture(page, `peer-${suffix}`);
+  await go("#/lookups");
+  await page.getByRole("button", { name: "Random" }).click();
+  await page.locator(".step-responded").nth(9).waitFor();
+  await picture(page, `lookup-running-${suffix}`);
+  await page.locator(".step-responded").nth(19).waitFor();
+  await page.waitForTimeout(300);
+  await picture(page, `lookups-${suffix}`);
+  await go("#/values");
+  await page.setInputFiles("input[type=file]", [
+    {
+      name: "readings.json",
+      mimeType: "application/json",
+      buffer: Buffer.from('{"station":"north","readings":[20.5,21,21.5]}'),
+    },
+    {
+      name: "a photo with a rather long name, as cameras give.raw",
+      mimeType: "image/x-raw",
+      buffer: Buffer.alloc(40_000, suffix),
+    },
+  ]);
+  await page.locator(".store-stored").nth(1).waitFor();
+  await page.locator(".store-result .id").last().click();
+  await page.getByRole("button", { name: "Fetch", exact: true }).click();
+  await page.getByLabel("Preview of the value").waitFor();
+  await page.getByRole("button", { name: "Who holds it" }).click();
+  await page.getByRole("heading", { name: /copies among/ }).waitFor();
+  await picture(page, `values-${suffix}`);
+  await go("#/events");
+  await page.locator(".event").nth(20).waitFor();
+  await picture(page, `events-${suffix}`);
+  await go("#/node");
+  await page.getByText("K_BUCKET_SIZE").waitFor();
+  await picture(page, `node-${suffix}`);
+  await visit.end();
+}
+
+browserTest("pictures of the states", async (browser, test) => {
+  await withNodes(async (start) => {
+    for (const { suffix, options } of appearances()) {
+      await test.step({
+        ...NO_SANITIZERS,
+        name: suffix,
+        fn: () => states(browser, start, suffix, options),
+      });
+    }
+  })();
+});
+
+async function states(
+  browser: TestBrowser,
+  start: Parameters<Parameters<typeof withNodes>[0]>[0],
+  suffix: string,
+  options: BrowserContextOptions,
+): Promise<void> {
+  const show = async (
+    name: string,
+    node: NodeProcess,
+    ready: (visit: Visit) => Promise<unknown>,
+    hold = false,
+  ) => {
+    const visit = await browser.visit(node.api, "#/", options, async (page) => {
+      if (hold) await page.route("**/network/**", () => {});
+    });
+    await ready(visit);
+    await picture(visit.page, `${name}-${suffix}`);
+    await visit.end(AWAY);
+  };
+  const node = await start(`first-${suffix}`);
+  await show(
+    "connecting",
+    node,
+    ({ page }) => page.getByText("Connecting to the node…").waitFor(),
+    true,
+  );
+  await show("empty", node, ({ page }) => page.getByText("No peers yet").waitFor());
+  const second = await start(`second-${suffix}`, ["--bootstrap", node.udp]);
+  await show("lost", second, async ({ page }) => {
+    await page.locator(".figure-more", { hasText: "1 healthy" }).waitFor();
+    await second.stop("SIGKILL");
+    await page.getByText(/Next attempt in/).waitFor();
+  });
+  await show("away", node, async ({ page }) => {
+    await page.route("**/network/**", (route) => route.abort());
+    await page.reload();
+    await page.getByText("Is it running?").waitFor();
+  });
+  const guarded = await start(`guarded-${suffix}`, [], { env: { API_TOKEN: "swordfish" } });
+  await show("token", guarded, async ({ page }) => {
+    await page.getByRole("button", { name: "Enter token" }).click();
+    await page.getByLabel("API token").fill("guess");
+    await page.getByRole("button", { name: "Use this token" }).click();
+    await page.getByText("The node does not take this token.").waitFor();
+  });
+  await Promise.all([node, guarded].map((each) => each.stop()));
+}

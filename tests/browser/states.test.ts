@@ -1,0 +1,151 @@
+// What the dashboard shows when not all is well: no peers, no node, no token, no WebSockets.
+
+import assert from "node:assert/strict";
+import { withNodes } from "../program/program.ts";
+import { browserTest, type TestBrowser, until } from "./browser.ts";
+
+/** What a browser tells its console by itself when a server is away, or says no. */
+const AWAY =
+  /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to|ERR_INCOMPLETE_CHUNKED/;
+
+/** How the view is drawn: greyed or not. */
+const VIEW_FILTER = `getComputedStyle(document.querySelector(".view")).filter`;
+
+function stateTest(
+  name: string,
+  run: (
+    browser: TestBrowser,
+    start: Parameters<Parameters<typeof withNodes>[0]>[0],
+  ) => Promise<void>,
+): void {
+  browserTest(name, (browser) => withNodes((start) => run(browser, start))());
+}
+
+stateTest(
+  "a node without peers says what to do, and shows the first that comes",
+  async (browser, start) => {
+    const node = await start("alone");
+    const visit = await browser.visit(node.api);
+    const { page } = visit;
+    await page.getByText("No peers yet").waitFor();
+    await page.getByText(`dmnode --bootstrap ${node.udp}`).waitFor();
+    await page.getByText("It keeps to this machine").waitFor();
+    await start("other", ["--bootstrap", node.udp]);
+    await page.getByText("No peers yet").waitFor({ state: "detached" });
+    await page.locator(".figure-more", { hasText: "1 healthy" }).waitFor();
+    await page.locator(".event", { hasText: "peer.join" }).waitFor();
+    await visit.end();
+  },
+);
+
+stateTest(
+  "a node that is killed and comes back: a banner, the last data greyed, then all anew",
+  async (browser, start) => {
+    const other = await start("other");
+    const node = await start("node", ["--bootstrap", other.udp]);
+    const { port } = new URL(node.api);
+    const visit = await browser.visit(node.api, "#/peers");
+    const { page } = visit;
+    await page.getByRole("row", { name: /Healthy/ }).waitFor();
+    await node.stop("SIGKILL");
+    await page.getByText("The node does not answer.").waitFor();
+    await page.getByText("Disconnected", { exact: true }).waitFor();
+    assert.equal(await page.getByRole("row", { name: /Healthy/ }).count(), 1, "the last data stay");
+    assert.notEqual(
+      await page.evaluate(VIEW_FILTER),
+      "none",
+    );
+    await page.getByText(/Next attempt in \d+ s/).waitFor();
+    await page.getByRole("button", { name: "Try now" }).click();
+    await page.getByText("The node does not answer.").waitFor();
+    const again = await start("node", ["--api-port", port, "--bootstrap", other.udp]);
+    assert.equal(new URL(again.api).port, port);
+    await page.getByText("Live", { exact: true }).waitFor();
+    await page.getByText("The node does not answer.").waitFor({ state: "detached" });
+    await page.getByRole("row", { name: /Healthy/ }).waitFor();
+    assert.equal(
+      await page.evaluate(VIEW_FILTER),
+      "none",
+    );
+    await page.getByRole("link", { name: "Overview" }).click();
+    await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+    await visit.end(AWAY);
+  },
+);
+
+stateTest(
+  "a page that finds nobody says so, and comes to life with the node",
+  async (browser, start) => {
+    const node = await start("node");
+    const { port } = new URL(node.api);
+    // The page itself comes from the node: it is there, and its API is not.
+    let isAway = true;
+    const visit = await browser.visit(node.api, "#/", {}, async (page) => {
+      await page.route("**/network/**", (route) => isAway ? route.abort() : route.continue());
+    });
+    const { page } = visit;
+    await page.getByText("The node does not answer").waitFor();
+    await page.getByText(`This page asks 127.0.0.1:${port}`).waitFor();
+    isAway = false;
+    await page.getByRole("button", { name: "Try now" }).click();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await visit.end(/ERR_FAILED/);
+  },
+);
+
+stateTest(
+  "a node with a token: statistics without it, a wrong one is refused, the right one opens all",
+  async (browser, start) => {
+    const token = "swordfish/+=&ü".slice(0, 13);
+    const node = await start("node", [], { env: { API_TOKEN: token } });
+    const visit = await browser.visit(node.api, "#/values");
+    const { page } = visit;
+    await page.getByText("This node asks for a token.").waitFor();
+    await page.getByText("Statistics only", { exact: true }).waitFor();
+    await page.getByText("What is published is told with the token alone").waitFor();
+    await page.getByRole("button", { name: "Enter token" }).click();
+    const dialog = page.getByRole("dialog", { name: "Token" });
+    const input = dialog.getByLabel("API token");
+    await until(() => page.evaluate(`document.activeElement?.type === "password"`));
+    await input.fill("wrong");
+    await input.press("Enter");
+    await dialog.getByText("The node does not take this token.").waitFor();
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Enter token" }).click();
+    const sockets: string[] = [];
+    page.on("websocket", (socket) => sockets.push(socket.url()));
+    await input.fill(token);
+    await dialog.getByRole("button", { name: "Use this token" }).click();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await dialog.waitFor({ state: "detached" });
+    assert.ok(
+      sockets.length > 0 && sockets.every((url) => !url.includes("swordfish")),
+      `${sockets}`,
+    );
+    assert.equal(await page.evaluate(() => sessionStorage.getItem("dmnode.token")), token);
+    assert.equal(await page.evaluate(() => localStorage.length), 0);
+    await page.getByText("Nothing is published").waitFor();
+    await page.getByRole("button", { name: "Text", exact: true }).click();
+    await page.getByRole("textbox", { name: "Text" }).fill("with a token");
+    await page.getByRole("button", { name: "Store", exact: true }).click();
+    await page.locator(".store").getByText("stored", { exact: true }).waitFor();
+    // It is kept for as long as the tab lives.
+    await page.reload();
+    await page.getByText("Live", { exact: true }).waitFor();
+    await page.getByText("1 value, each published again every hour").waitFor();
+    await visit.end(/status of 401/);
+  },
+);
+
+stateTest("where WebSockets don't get through, statistics are read", async (browser, start) => {
+  const node = await start("node");
+  const visit = await browser.visit(node.api, "#/", {}, async (page) => {
+    await page.routeWebSocket(/\/ws/, (socket) => void socket.close({ code: 1006 }));
+  });
+  const { page } = visit;
+  await page.getByText("Events don't come through.").waitFor();
+  await page.getByText("Statistics only", { exact: true }).waitFor();
+  await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+  await visit.end(AWAY);
+});

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Puts Prometheus' promtool and server, out of Debian's or Ubuntu's package, into .tools/prometheus: nothing is installed.
+set -eu
+cd "$(dirname "$0")/../.."
+directory=.tools/prometheus
+[ -x "$directory/usr/bin/promtool" ] && exit 0
+mkdir -p "$directory"
+cd "$directory"
+if ! command -v apt-get >/dev/null; then
+  echo "setup.sh: this is no Debian or Ubuntu; put promtool and prometheus on the PATH" >&2
+  exit 1
+fi
+[ "$(id -u)" -ne 0 ] || apt-get update -qq
+apt-get download -qq prometheus
+dpkg-deb --extract prometheus_*.deb .
+rm prometheus_*.deb
+usr/bin/promtool --version 2>&1 | head -n 1
