@@ -45,6 +45,8 @@ export async function fullNode(now: number): Promise<FullNode> {
     ...itemCrypto,
     send: (datagram, to) => send(datagram, to),
     emit: () => {},
+    isLocal: () => true,
+    openSockets: () => undefined,
     randomBytes,
     items: new MemoryItemStore(own, 1 << 30, 1),
     published: new MemoryPublishedStore(0),

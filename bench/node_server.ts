@@ -28,6 +28,7 @@ const node = await LocalNode.start({
   dataDir: "",
   storageLimit: 1 << 30,
   nat: "off",
+  relay: 0,
   allowNet: { mode: p2pHost === "127.0.0.1" ? "loopback" : "any" },
 }, { persistent: false });
 while (node.peers().length === 0) await new Promise((resolve) => setTimeout(resolve, 10));

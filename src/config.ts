@@ -65,6 +65,8 @@ export interface Config {
   readonly maxValueSize: number;
   readonly storageLimit: number;
   readonly nat: "auto" | "off";
+  /** Bytes a second of messages between nodes behind NATs that are passed on. */
+  readonly relay: number;
   readonly allowNet: NetScope;
   /** Settings that look wrong but don't stop the start, one line each. */
   readonly warnings: readonly string[];
@@ -103,6 +105,8 @@ const MAX_HEALTH_CHECK_INTERVAL_S = 86_400;
 // A value is held in memory whole, and as JSON text doubled: V8's strings end at 512 MiB.
 const MAX_MAX_VALUE_SIZE = 256 * 1024 * 1024;
 const MAX_STORAGE_LIMIT = Number.MAX_SAFE_INTEGER;
+/** A gigabit a second is more than any node should do for others. */
+const MAX_RELAY = 125_000_000;
 // Shorter tokens on a reachable address can be guessed within days.
 const SHORT_TOKEN = 16;
 // More than one machine answers; it only keeps what is typed wrong from meaning no limit.
@@ -208,6 +212,7 @@ const schema = z.object({
   MAX_VALUE_SIZE: wholeNumber(1, MAX_MAX_VALUE_SIZE, " of bytes"),
   STORAGE_LIMIT: wholeNumber(0, MAX_STORAGE_LIMIT, " of bytes"),
   NAT: oneOf(NAT_MODES),
+  RELAY: wholeNumber(0, MAX_RELAY, " of bytes a second"),
 }).superRefine((settings, context) => {
   if (settings.MIN_REPLICAS > settings.K_BUCKET_SIZE) {
     context.addIssue({
@@ -276,6 +281,11 @@ const EXPLAINED = {
   MAX_VALUE_SIZE: [null, "16777216", "bytes of one stored value"],
   STORAGE_LIMIT: [null, "1073741824", "bytes of other nodes' values held here"],
   NAT: ["--nat", "auto", "auto, off: port mapping, address voting, hole punching"],
+  RELAY: [
+    "--relay",
+    "2048",
+    "bytes a second passed on between nodes behind NATs that have no other way (0: none)",
+  ],
 } as const satisfies Record<Name, readonly [flag: string | null, byDefault: string, string]>;
 
 const CHOICES: Partial<Record<Name, readonly string[]>> = {
@@ -381,6 +391,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     maxValueSize: s.MAX_VALUE_SIZE,
     storageLimit: s.STORAGE_LIMIT,
     nat: s.NAT,
+    relay: s.RELAY,
     allowNet: parseAllowNet(flags.allowNet),
     warnings,
   });

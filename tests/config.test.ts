@@ -52,6 +52,7 @@ Deno.test("without any source the defaults of the contract hold", () => {
     maxValueSize: 16_777_216,
     storageLimit: 1_073_741_824,
     nat: "auto",
+    relay: 2048,
     allowNet: { mode: "loopback" },
     warnings: [],
   });
@@ -83,6 +84,7 @@ Deno.test("every flag reaches its setting under the name Commander gives it", ()
       logLevel: "debug",
       logFormat: "json",
       nat: "off",
+      relay: "0",
       allowNet: true,
       envFile: "ignored",
     },
@@ -104,6 +106,7 @@ Deno.test("every flag reaches its setting under the name Commander gives it", ()
       logLevel: "debug",
       logFormat: "json",
       nat: "off",
+      relay: 0,
       allowNet: { mode: "any" },
       warnings: undefined,
     },
@@ -172,6 +175,7 @@ const BAD: Record<string, string[]> = {
   MAX_VALUE_SIZE: ["0", "16M", "268435457", "-5"],
   STORAGE_LIMIT: ["1G", "-1", "9007199254740992"],
   NAT: ["on", "upnp"],
+  RELAY: ["on", "-1", "125000001"],
 };
 
 Deno.test("a bad value is refused in one line with variable, flag, value and what is allowed", () => {
@@ -212,6 +216,7 @@ Deno.test("the limits themselves and surrounding blanks are taken", () => {
     ["LOG_LEVEL", ["trace", "debug", "info", "warning", "error", "INFO"]],
     ["LOG_FORMAT", ["pretty", "json"]],
     ["NAT", ["auto", "off"]],
+    ["RELAY", ["0", "125000000"]],
     ["P2P_HOST", ["::", "10.0.0.1", "[2001:db8::1]"]],
   ];
   for (const [name, values] of good) for (const value of values) fromEnv(name, value);
@@ -433,6 +438,7 @@ Deno.test("the table and the contract's names and flags agree", () => {
     ["MAX_VALUE_SIZE", null],
     ["STORAGE_LIMIT", null],
     ["NAT", "--nat"],
+    ["RELAY", "--relay"],
   ]);
   assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API"]);
 });

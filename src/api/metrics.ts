@@ -60,6 +60,9 @@ const DROPS: Readonly<Record<Drop, true>> = {
   read_only: true,
   not_allowed: true,
   send_queue_full: true,
+  not_introduced: true,
+  over_budget: true,
+  would_amplify: true,
 };
 
 const flag = (value: boolean | null) => value === null ? null : Number(value);

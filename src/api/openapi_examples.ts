@@ -75,6 +75,7 @@ export const PONG: z.output<typeof schemas.PingResponse> = {
   address: ADDRESS,
   rtt_ms: 12.4,
   health: "healthy",
+  via: "direct",
 };
 
 const FOUND_NODES = { node_id: NODE_ID, address: ADDRESS, distance: 0 };
@@ -151,8 +152,30 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
     mode: "auto",
     external_address: "198.51.100.7:8000",
     votes: 31,
-    type: "unknown",
-    reachable: null,
+    type: "endpoint_independent",
+    reachable: true,
+    read_only: false,
+    introducers: 0,
+    families: [{
+      family: 4,
+      external_address: "198.51.100.7:8000",
+      type: "endpoint_independent",
+      reachable: true,
+      read_only: false,
+      evidence: {
+        votes: 31,
+        voters: 32,
+        port_voters: 31,
+        same_port: 31,
+        voted_by: [ADDRESS],
+        voted_at: "2026-04-14T10:29:55Z",
+        reason: "1 of 3 probes arrived",
+        checked_at: "2026-04-14T10:29:00Z",
+        probes: 3,
+        missed: 2,
+        arrived_from: ["203.0.113.9:8000"],
+      },
+    }],
     mapping: null,
   },
   config: {
@@ -172,6 +195,7 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
     max_value_size: 16_777_216,
     storage_limit: 1_073_741_824,
     nat: "auto",
+    relay: 2048,
     allow_net: true,
   },
 };

@@ -267,8 +267,16 @@ export const PeersResponse = z.object({
 }).openapi("Peers");
 
 /** Answer of `GET /network/ping/{node_id}`. */
-export const PingResponse = z.object({ node_id: id, address, rtt_ms: amount, health })
-  .openapi("Ping");
+export const PingResponse = z.object({
+  node_id: id,
+  address,
+  rtt_ms: amount,
+  health,
+  via: z.enum(["direct", "punched", "relayed"]).openapi({
+    description: "how it was reached: at its address; there, once it had opened its NAT for this " +
+      "node; or by way of another node",
+  }),
+}).openapi("Ping");
 
 /** Answer of a store. */
 export const StoreResponse = z.object({
@@ -364,6 +372,33 @@ export const FindResponse = z.object({
   })).optional(),
 }).openapi("Lookup");
 
+const natType = z.enum(["none", "endpoint_independent", "symmetric", "unknown"]).openapi({
+  description: "none: peers see an address of this machine; endpoint_independent: all see one " +
+    "port of a router; symmetric: each sees another port",
+});
+
+/** Where a node is in one address family. */
+const NatFamily = z.object({
+  family: z.union([z.literal(4), z.literal(6)]),
+  external_address: z.string().nullable(),
+  type: natType,
+  reachable: z.boolean().nullable(),
+  read_only: z.boolean(),
+  evidence: z.object({
+    votes: count.openapi({ description: "peers that see this address" }),
+    voters: count.openapi({ description: "all that told one" }),
+    port_voters: count.openapi({ description: "the latest of those that see it" }),
+    same_port: count.openapi({ description: "and how many of them at most see one port" }),
+    voted_by: z.array(z.string()),
+    voted_at: time.nullable(),
+    reason: z.string().openapi({ description: "why it is held to be reachable, or not" }),
+    checked_at: time.nullable(),
+    probes: count.openapi({ description: "sent by others in the latest check" }),
+    missed: count,
+    arrived_from: z.array(z.string()),
+  }),
+}).openapi("NatFamily");
+
 const TrafficCount = z.object({ messages: count, bytes: count });
 const Traffic = z.object({
   messages: count,
@@ -425,8 +460,13 @@ export const StatsResponse = z.object({
     mode: z.enum(["auto", "off"]),
     external_address: z.string().nullable(),
     votes: count,
-    type: z.string(),
-    reachable: z.boolean().nullable(),
+    type: natType,
+    reachable: z.boolean().nullable().openapi({
+      description: "whether packets arrive that were not asked for; null: not known yet",
+    }),
+    read_only: z.boolean().openapi({ description: "whether it answers no strangers (BEP 43)" }),
+    introducers: count.openapi({ description: "nodes that introduce others to it" }),
+    families: z.array(NatFamily),
     mapping: z.unknown().openapi({ type: ["object", "null"] }),
   }),
   config: z.object({
@@ -446,6 +486,7 @@ export const StatsResponse = z.object({
     max_value_size: count,
     storage_limit: count,
     nat: z.string(),
+    relay: count.openapi({ description: "bytes a second that it passes on for others" }),
     allow_net: z.union([z.boolean(), z.array(z.string())]),
   }),
 }).openapi("Stats");

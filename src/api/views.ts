@@ -5,6 +5,7 @@ import { type Config, describeEntry } from "../config.ts";
 import type {
   HourSample,
   LookupReport,
+  NatReport,
   PeerDetail,
   PeerReport,
   PingReport,
@@ -110,9 +111,9 @@ export function peerDetailView(peer: PeerDetail): z.output<typeof PeerResponse> 
 
 /** Answer to a ping. */
 export function pingView(
-  { nodeId, address, rttMs, health }: Extract<PingReport, { outcome: "pong" }>,
+  { nodeId, address, rttMs, health, via }: Extract<PingReport, { outcome: "pong" }>,
 ): z.output<typeof PingResponse> {
-  return { node_id: nodeId, address, rtt_ms: rttMs, health };
+  return { node_id: nodeId, address, rtt_ms: rttMs, health, via };
 }
 
 /** Answer to a store. */
@@ -292,7 +293,38 @@ export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>
     votes: nat.votes,
     type: nat.type,
     reachable: nat.reachable,
+    read_only: nat.readOnly,
+    introducers: nat.introducers,
+    families: nat.families.map(natFamilyView),
     mapping: nat.mapping,
+  };
+}
+
+/** What is held to be so of one address family. */
+export function natFamilyView(
+  report: NatReport,
+): z.output<typeof StatsResponse>["nat"]["families"][number] {
+  const { family, externalAddress, type, reachable, readOnly, evidence } = report;
+  const optional = (ms: number | null) => ms === null ? null : timeText(ms);
+  return {
+    family,
+    external_address: externalAddress,
+    type,
+    reachable,
+    read_only: readOnly,
+    evidence: {
+      votes: evidence.votes,
+      voters: evidence.voters,
+      port_voters: evidence.portVoters,
+      same_port: evidence.samePort,
+      voted_by: evidence.votedBy,
+      voted_at: optional(evidence.votedAt),
+      reason: evidence.reason,
+      checked_at: optional(evidence.checkedAt),
+      probes: evidence.probes,
+      missed: evidence.missed,
+      arrived_from: evidence.arrivedFrom,
+    },
   };
 }
 
@@ -330,6 +362,7 @@ function configView(config: Config): StatsView["config"] {
     max_value_size: config.maxValueSize,
     storage_limit: config.storageLimit,
     nat: config.nat,
+    relay: config.relay,
     allow_net: allowNet.mode === "list"
       ? allowNet.entries.map(describeEntry)
       : allowNet.mode === "any",

@@ -78,7 +78,8 @@ export async function ping(whom: string, flags: ApiFlags): Promise<void> {
     : await api.get<Pong>(`/network/ping/${await wholeId(whom, knownPeers(api))}`, "rtt_ms");
   if (flags.json) return printJson(pong);
   const health = stdout.paint(HEALTH_STYLES[pong.health], pong.health);
-  print(`${pong.node_id} at ${pong.address}: ${milliseconds(pong.rtt_ms)}, ${health}`);
+  const way = pong.via === "direct" ? "" : `, ${pong.via}`;
+  print(`${pong.node_id} at ${pong.address}: ${milliseconds(pong.rtt_ms)}, ${health}${way}`);
 }
 
 /** Whether it can be no id: the node says whether it is an address. */

@@ -27,6 +27,9 @@ const MISS_SPACING_MS = 1_000;
  */
 const EARLIEST_CHECK = 0.96, FIRST_CHECKS_UNTIL = 0.975, SECOND_CHECKS_FROM = 0.985;
 
+/** A read-only node serves nobody with its contacts, and keeps its NAT open by other means: it checks so much less often. */
+const CLIENT_FACTOR = 5;
+
 /** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
@@ -50,6 +53,8 @@ export interface ContactsNode {
   readonly id: Id;
   readonly coordinate: OwnCoordinate;
   query(query: Query, now: Millis, watcher: QueryWatcher): void;
+  /** Whether nobody asks us (BEP 43). */
+  isReadOnly(family: Family): boolean;
   /** One of our closest neighbours came or went. */
   noteNeighbour(id: Id, isThere: boolean, now: Millis): void;
   /** A contact left because it did not answer. */
@@ -358,11 +363,19 @@ export class Contacts {
   // ---- health checks
 
   /** A little less than the interval, and not the same each time. */
-  #interval({ id, keepsUs }: Contact): number {
+  #interval(contact: Contact): number {
+    const { id, keepsUs } = contact;
     const isFirst = keepsUs === true && this.#node.id.a >>> 0 < id.a >>> 0;
     const [from, to] = isFirst ? [EARLIEST_CHECK, FIRST_CHECKS_UNTIL] : [SECOND_CHECKS_FROM, 1];
     const share = from + (to - from) * this.#random.fraction();
-    return share * this.#options.healthCheckIntervalMs;
+    return share * this.#fullInterval(contact);
+  }
+
+  #fullInterval({ endpoint: { family } }: Contact): number {
+    const { healthCheckIntervalMs } = this.#options;
+    return this.#node.isReadOnly(family)
+      ? CLIENT_FACTOR * healthCheckIntervalMs
+      : healthCheckIntervalMs;
   }
 
   #scheduleCheck(contact: Contact, at: Millis): void {
@@ -373,11 +386,11 @@ export class Contacts {
 
   /** Pings a contact unless its own traffic has shown lately that it lives. */
   #check(contact: Contact, now: Millis): void {
-    const { healthCheckIntervalMs } = this.#options;
+    const interval = this.#fullInterval(contact);
     const lastSign = Math.max(contact.lastResponse, contact.lastQuery);
     // Newcomers came all at once, and would all be checked at once: their first checks are spread over more.
-    const isNew = now - contact.firstSeen < healthCheckIntervalMs;
-    const isFresh = now - lastSign < (isNew ? 0.5 : EARLIEST_CHECK) * healthCheckIntervalMs;
+    const isNew = now - contact.firstSeen < interval;
+    const isFresh = now - lastSign < (isNew ? 0.5 : EARLIEST_CHECK) * interval;
     if (contact.misses === 0 && isFresh) {
       return this.#scheduleCheck(contact, lastSign + this.#interval(contact));
     }

@@ -3,9 +3,11 @@
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import type { Contact, Health } from "./contact.ts";
+import type { Millis } from "./deadlines.ts";
 import type { Item, ItemCrypto } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
 import type { Candidate, StepState } from "./lookup.ts";
+import type { NatState } from "./nat.ts";
 import type { PublishedStore } from "./published.ts";
 
 /** What a node runs on: real sockets and clocks, or simulated ones. All calls return at once. */
@@ -15,10 +17,34 @@ export interface Host extends ItemCrypto {
   emit(event: NodeEvent): void;
   /** Unpredictable bytes, in a new array. */
   randomBytes(length: number): Uint8Array;
+  /** Whether an address, whatever the port, is one of this machine's. */
+  isLocal(endpoint: Endpoint): boolean;
+  /**
+   * Opens sockets beside the node's own, for a moment: as many as there can be, undefined where there can be none.
+   * `receive` sees what arrives at them; the bytes are valid during the call only.
+   */
+  openSockets(
+    count: number,
+    receive: (index: number, datagram: Uint8Array, from: Endpoint, now: Millis) => void,
+  ): SpareSockets | undefined;
   /** Where items of the network are kept. */
   readonly items: ItemStore;
   /** Where the values that this node publishes are kept. */
   readonly published: PublishedStore;
+}
+
+/** Sockets at other ports than the node's own. */
+export interface SpareSockets {
+  readonly count: number;
+  /** Sends from one of them, or loses it. */
+  send(index: number, datagram: Uint8Array, to: Endpoint): void;
+  /**
+   * Keeps one and closes the others: from now on whatever the node sends to `to` leaves from it, and what arrives at
+   * it is given to the node's `receive`, until `close`.
+   */
+  keep(index: number, to: Endpoint): void;
+  /** Closes all that are open, when what they sent is gone. */
+  close(): void;
 }
 
 /** What happened inside the node, for those who watch it. */
@@ -38,6 +64,8 @@ export type NodeEvent =
   | { readonly type: "data.expire"; readonly target: Id }
   /** The node has taken an id that is bound to its address (BEP 42). */
   | { readonly type: "id"; readonly id: Id; readonly former: Id; readonly address: Endpoint }
+  /** Where the node is seen, its kind of NAT, whether it can be reached, or whether it is read-only has changed. */
+  | { readonly type: "nat"; readonly state: NatState }
   | { readonly type: "lookup"; readonly lookup: LookupEvent }
   /** While the node's `tellsSteps` is set. */
   | { readonly type: "lookup.step"; readonly step: LookupStep }

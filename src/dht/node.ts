@@ -21,6 +21,7 @@ import { OwnCoordinate } from "./coordinate.ts";
 import { Deadlines, type Millis } from "./deadlines.ts";
 import { PER_SUBNET } from "./diversity.ts";
 import type { Host } from "./host.ts";
+import { Introducer, type IntroducerNode, isOurs } from "./introducer.ts";
 import {
   isItemError,
   type Item,
@@ -40,10 +41,13 @@ import {
   type QueryOutcome,
 } from "./lookup.ts";
 import { Membership, type Seed } from "./membership.ts";
+import { Nat, type NatState, type Prober } from "./nat.ts";
 import { PeerStore } from "./peer_store.ts";
+import { Punching, type PunchingNode, type ReachResult } from "./punching.ts";
 import { Queries, whenDone } from "./queries.ts";
 import { Random } from "./random.ts";
 import { RateLimiter } from "./rate_limit.ts";
+import type { Found } from "./registration.ts";
 import { type Cost, Replicator } from "./replicator.ts";
 import { MAX_REPLY_NODES, REPLY_NODES, Responder } from "./responder.ts";
 import type { RoutingTable } from "./routing_table.ts";
@@ -71,8 +75,12 @@ export interface NodeOptions {
   readonly healthCheckIntervalMs: number;
   /** The families that the host can send to. */
   readonly families: readonly Family[];
-  /** Answers nothing and says so (BEP 43). */
+  /** Answers nothing and says so (BEP 43), whether strangers can reach it or not. */
   readonly readOnly: boolean;
+  /** Whether it finds out if strangers can reach it, and is read-only while they can't. It does where it is left out. */
+  readonly nat?: boolean;
+  /** Bytes a second of others' messages that it passes on, introductions aside; 0: none. 2048 where it is left out. */
+  readonly relayRate?: number;
   /** The wire's `v`, as a word. */
   readonly client: number;
   /** Contacts of one /24 or /64 that a bucket takes, and by halves a lookup; 0: any number. 2 where it is left out. */
@@ -160,16 +168,44 @@ export class DhtNode {
   readonly #random: Random;
   /** The latest lookup's number. */
   #lastLookup = 0;
+  readonly #nat: Nat;
+  /** Made when they are needed: most nodes never do. */
+  #madePunching: Punching | undefined;
+  #madeIntroducer: Introducer | undefined;
+  /** Whether the reply in the making is not sent, but handed to whoever asked for it. */
+  readonly #aside = { isHeldBack: false };
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
-    this.#options = { techniques: ALL_TECHNIQUES, perSubnet: PER_SUBNET, ...options };
+    this.#options = {
+      techniques: ALL_TECHNIQUES,
+      perSubnet: PER_SUBNET,
+      nat: true,
+      relayRate: RELAY_RATE,
+      ...options,
+    };
     const self = { id: options.id };
     this.#self = self;
+    const aside = this.#aside;
     this.client = options.client;
     this.#random = new Random((length) => host.randomBytes(length));
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
     this.peers = new PeerStore(this.#random);
     this.#limiter = new RateLimiter(this.#random.word());
+    this.#nat = new Nat(
+      {
+        host,
+        votes: this.votes,
+        contacts: (family) => contacts.tables[family]?.contacts() ?? [],
+        seekProbers: (...search) => this.#seekProbers(...search),
+        query: this.#query,
+        changed: (state, at) => this.#onNat(state, at),
+      },
+      options.families,
+      options.readOnly ? "read_only" : this.#options.nat ? "auto" : "off",
+      this.#deadlines,
+      this.#random,
+      now,
+    );
     const contacts = new Contacts(
       {
         get id() {
@@ -178,6 +214,7 @@ export class DhtNode {
         host,
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
+        isReadOnly: (family) => this.#nat.isReadOnly(family),
         noteNeighbour: (...change) => this.#replicator.noteNeighbour(...change),
         noteLost: (contact, at) => this.#membership.noteLost(contact, at),
       },
@@ -194,9 +231,8 @@ export class DhtNode {
           return self.id;
         },
         client: options.client,
-        readOnly: options.readOnly,
         traffic: this.traffic,
-        votes: this.votes,
+        nat: this.#nat,
         coordinate: this.coordinate,
         contactAt: (to, id) => contacts.at(to, id),
         noteAnswer: (...answer) => contacts.noteAnswer(...answer),
@@ -230,7 +266,7 @@ export class DhtNode {
         contacts,
         k: options.k,
         isLookingUp: () => this.lookups.active > 0,
-        query: (...query) => this.#query(...query),
+        query: this.#query,
         lookup: (...lookup) => this.#lookup(...lookup),
       },
       this.#deadlines,
@@ -245,15 +281,17 @@ export class DhtNode {
         client: this.client,
         host,
         get tables() {
-          return contacts.tables;
+          return aside.isHeldBack ? NO_TABLES : contacts.tables;
         },
         tokens: this.tokens,
         peers: this.peers,
         coordinate: this.coordinate,
+        isReadOnly: (family) => this.#nat.isReadOnly(family),
+        serveHidden: (...query) => this.#serveHidden(...query),
         noteSeenTo: (item, by, at) => this.#replicator.noteSeenTo(item, by, at),
       },
       WRITER,
-      (to, reply, kind) => this.#sendReply(to, reply, kind),
+      this.#sendReply,
     );
     this.#scheduleHousekeeping(now);
   }
@@ -335,6 +373,7 @@ export class DhtNode {
     this.#contacts.rebuild(now);
     this.host.emit({ type: "id", id: this.id, former, address: leader.endpoint });
     this.#membership.settle(now);
+    this.#madePunching?.noteId(now);
   }
 
   // ---- operations
@@ -607,8 +646,8 @@ export class DhtNode {
   }
 
   #isAmongClosest(target: Id, closest: readonly { id: Id }[]): boolean {
-    const { k, readOnly } = this.#options;
-    if (readOnly) return false;
+    const { k } = this.#options;
+    if (this.#contacts.families.every((family) => this.#nat.isReadOnly(family))) return false;
     return closest.length < k || compareDistance(this.id, closest[k - 1].id, target) < 0;
   }
 
@@ -897,33 +936,201 @@ export class DhtNode {
 
   #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
     this.traffic.in.count(query.method!, "query", query.packet.length);
-    if (this.#options.readOnly) return this.traffic.drop("read_only");
+    if (this.#nat.isWatching) this.#nat.noteArrived(from, query.method === "dm_probe", now);
+    const punching = this.#madePunching;
+    if (punching?.isReaching) punching.noteQuery(query, from, now);
+    if (this.#nat.isReadOnly(from.family) && !punching?.admits(query, from, now)) {
+      return this.traffic.drop("read_only");
+    }
     if (!this.#limiter.allow(from, now)) return this.traffic.drop("rate_limited");
     this.#responder.answer(query, from, now);
     if (!query.readOnly) this.#contacts.considerAsker(query, from, now);
   }
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
-    if (!this.#queries.receive(reply, from, now)) this.#drop("unmatched", reply.packet);
+    if (this.#queries.receive(reply, from, now)) return;
+    if (!this.#madePunching?.noteReply(reply, from, now)) this.#drop("unmatched", reply.packet);
   }
 
-  #sendReply(to: Endpoint, { method }: Echo, kind: "response" | "error"): void {
+  readonly #sendReply = (to: Endpoint, { method }: Echo, kind: "response" | "error"): void => {
+    if (this.#aside.isHeldBack) return;
     const datagram = WRITER.done();
     this.traffic.out.count(method ?? "unknown", kind, datagram.length);
     this.host.send(datagram, to);
+  };
+
+  // ---- nodes that strangers can't reach
+
+  /** What is held to be so of our address and whether strangers can reach us, by family. */
+  get nat(): readonly NatState[] {
+    return this.#nat.states;
   }
 
-  #query(
+  /** Whether it answers no strangers of a family, and says so (BEP 43). */
+  isReadOnly(family: Family): boolean {
+    return this.#nat.isReadOnly(family);
+  }
+
+  /** Nodes at which we have registered, so that they introduce others to us. */
+  get introducers(): number {
+    return this.#madePunching?.places ?? 0;
+  }
+
+  /** Finds out anew whether strangers can reach us. */
+  recheckNat(now: Millis): void {
+    this.#nat.recheck(now);
+  }
+
+  /** Our router was asked to let strangers in at our port, or does so no more. */
+  noteMapping(family: Family, isMapped: boolean, now: Millis): void {
+    this.#nat.noteMapping(family, isMapped, now);
+  }
+
+  /** Finds a way to a node, through NATs and by way of others, and pings it. */
+  reach(id: Id, now: Millis, done: (result: ReachResult, now: Millis) => void): void {
+    this.#punching.reach(id, now, done);
+  }
+
+  /** Fetches an item from one node, wherever that is. `salt`: that of a mutable one. */
+  getFrom(
+    id: Id,
+    target: Id,
+    salt: Uint8Array | undefined,
+    now: Millis,
+    done: (item: Item | undefined, now: Millis) => void,
+  ): void {
+    const args = { target, wantSalt: true };
+    this.#punching.ask(id, "get", args, now, (answer, at) => {
+      const reader = new ItemReader(this.host, target, salt, undefined);
+      if (answer !== undefined) reader.read(answer);
+      done(reader.newest, at);
+    });
+  }
+
+  #onNat(state: NatState, now: Millis): void {
+    this.host.emit({ type: "nat", state });
+    if (state.reachable === false) this.#punching.noteNat(state, now);
+    else this.#madePunching?.noteNat(state, now);
+  }
+
+  /** Queries of this project's extensions for nodes behind NATs. */
+  #serveHidden(query: Message, from: Endpoint, now: Millis): void {
+    const { method, token, values } = query;
+    if (method === "dm_pass" && token === undefined) this.#punching.deliver(query, from, now);
+    else if (this.#nat.isReadOnly(from.family)) this.traffic.drop("read_only");
+    else if (method === "dm_pass") this.#introducer.pass(query, from, now);
+    else if (method === "dm_probe" && token !== undefined) {
+      this.#introducer.askProbe(query, from, now);
+    } else if (method === "dm_probe" && values !== undefined) {
+      this.#introducer.probe(query, from, now);
+    }
+  }
+
+  get #punching(): Punching {
+    const { families } = this.#options;
+    const random = this.#random;
+    this.#madePunching ??= new Punching(this.#hidden, families, WRITER, this.#deadlines, random);
+    return this.#madePunching;
+  }
+
+  get #introducer(): Introducer {
+    const { relayRate } = this.#options;
+    this.#madeIntroducer ??= new Introducer(this.#hidden, relayRate, WRITER, this.#random);
+    return this.#madeIntroducer;
+  }
+
+  /** What serves nodes that strangers can't reach needs this of the node. */
+  get #hidden(): PunchingNode & IntroducerNode {
+    const { host, client, tokens, peers } = this;
+    const self = this.#self, contacts = this.#contacts;
+    return {
+      get id() {
+        return self.id;
+      },
+      host,
+      client,
+      tokens,
+      peers,
+      nat: this.#nat,
+      contacts: (family) => contacts.tables[family]?.contacts() ?? [],
+      contact: (id) => contacts.find(id),
+      contactAt: (at, id) => contacts.at(at, id),
+      drop: (reason) => this.traffic.drop(reason),
+      seek: (...search) => this.#seek(...search),
+      query: this.#query,
+      send: (query, now, done) => this.#queries.send(query, now, whenDone(done)),
+      sendWritten: (method, to, sockets?, index = 0) => {
+        const datagram = WRITER.done();
+        this.traffic.out.count(method, "query", datagram.length);
+        if (sockets === undefined) host.send(datagram, to);
+        else sockets.send(index, datagram, to);
+      },
+      sendReply: this.#sendReply,
+      receive: (...packet) => this.receive(...packet),
+      answer: (...query) => this.#answerAside(...query),
+    };
+  }
+
+  /** Our reply to a query that did not come from its sender, and is not answered there; undefined where it is late. */
+  #answerAside(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined {
+    WRITER.reset();
+    this.#aside.isHeldBack = true;
+    this.#responder.answer(query, from, now);
+    this.#aside.isHeldBack = false;
+    const reply = WRITER.done();
+    return reply.length > 0 ? reply : undefined;
+  }
+
+  /** Nodes of this project that can be asked to have us probed. */
+  #seekProbers(
+    family: Family,
+    now: Millis,
+    done: (found: readonly Prober[], now: Millis) => void,
+  ): void {
+    const found: Prober[] = [];
+    this.#seek(family, this.id, now, ({ id, endpoint, token, isOurs }) => {
+      if (isOurs && token !== undefined) found.push({ id, endpoint, token });
+      return false;
+    }, (at) => done(found, at));
+  }
+
+  #seek(
+    family: Family | undefined,
+    target: Id,
+    now: Millis,
+    onFound: (found: Found, now: Millis) => boolean,
+    onEnd: (now: Millis) => void,
+  ): void {
+    const hear = ({ id, token, values, client }: Message, candidate: Candidate, at: Millis) => {
+      if (id === undefined) return false;
+      const { endpoint, rtt } = candidate;
+      const found = { id, endpoint, token: token?.slice(), values: values ?? [], rtt };
+      return onFound({ ...found, isOurs: isOurs(client, this.client) }, at);
+    };
+    if (family === undefined) {
+      return this.#lookupAll(target, "get_peers", now, hear, (_, at) => onEnd(at));
+    }
+    const end = (_: LookupResult, at: Millis) => onEnd(at);
+    this.#prepare(family, target, "get_peers", [], now, hear, end).start();
+  }
+
+  readonly #query = (
     method: Method,
     to: Endpoint,
     args: QueryArguments,
     expected: Id | undefined,
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
-  ): void {
+  ): void => {
     this.#queries.send({ method, to, args, expected }, now, whenDone(done));
-  }
+  };
 }
+
+/** What is passed on for others unless told otherwise: enough for a small value now and then. */
+const RELAY_RATE = 2_048;
+
+/** What a reply by way of another names: nobody, for that has to be small. */
+const NO_TABLES = {};
 
 /** Of the nodes that a batch knows to be the closest so many must acknowledge, or they are looked for anew. */
 const ENOUGH_OF_BATCH = 0.8;

@@ -59,8 +59,11 @@ export class PeerStore {
     return this.#count;
   }
 
-  /** Records an announcement; false where there is no room for another info-hash, or none more for its address. */
-  announce(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
+  /**
+   * Records an announcement; false where there is no room for another info-hash, or none more for its address.
+   * `isOnly`: it is the only one of its address, and takes the place of all before.
+   */
+  announce(infoHash: Id, endpoint: Endpoint, now: Millis, isOnly = false): boolean {
     let swarm = this.#hashes.get(infoHash);
     if (swarm === undefined) {
       // Loopback is shared by all nodes of a test network: there each endpoint counts for itself.
@@ -71,6 +74,9 @@ export class PeerStore {
       this.#hashes.set(infoHash, swarm = { peers: [], creator });
     }
     const { peers } = swarm;
+    for (let i = isOnly ? peers.length - 1 : -1; i >= 0; i--) {
+      if (peers[i].endpoint.sameAddress(endpoint)) this.#forget(swarm, i);
+    }
     const same = peers.findIndex((peer) => peer.endpoint.equals(endpoint));
     const neighbours = endpoint.scope === "loopback"
       ? []
@@ -100,6 +106,12 @@ export class PeerStore {
     }
     this.#random.shuffle(fresh);
     return fresh.length === 0 ? undefined : fresh.slice(0, PEERS_PER_REPLY[family]);
+  }
+
+  /** Whether this very endpoint was announced lately. */
+  has(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
+    const peers = this.#hashes.get(infoHash)?.peers ?? [];
+    return peers.some((peer) => peer.endpoint.equals(endpoint) && now - peer.at < PEER_LIFE_MS);
   }
 
   /** A random part of the info-hashes, 20 bytes each: the same for every asker until the interval is over. */

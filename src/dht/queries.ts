@@ -4,12 +4,12 @@ import type { Writer } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import { type Message, type Method, type QueryArguments, writeQuery } from "../krpc/message.ts";
-import type { AddressVotes } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import { Agenda, type Due, type Millis, NOWHERE } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
+import type { Nat } from "./nat.ts";
 import type { Random } from "./random.ts";
 import type { Traffic } from "./traffic.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
@@ -49,9 +49,8 @@ export interface QuerySender {
   readonly host: Host;
   readonly id: Id;
   readonly client: number;
-  readonly readOnly: boolean;
   readonly traffic: Traffic;
-  readonly votes: AddressVotes;
+  readonly nat: Pick<Nat, "noteSent" | "noteVote" | "isReadOnly">;
   readonly coordinate: OwnCoordinate;
   /** The contact that is expected at an endpoint, if it is one. */
   contactAt(to: Endpoint, id: Id): Contact | undefined;
@@ -79,6 +78,8 @@ export interface Query {
   readonly expected: Id | undefined;
   /** The round-trip time to expect where the node is no contact; NaN where that is not known. */
   readonly rtt?: number;
+  /** It is not sent a second time, and likely not answered: that tells nothing of other queries. */
+  readonly isOnce?: boolean;
   /** Whether the watcher wants to hear early that it takes longer than it should. */
   readonly isUrgent?: boolean;
 }
@@ -187,10 +188,11 @@ export class Queries {
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
-    this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
+    const { args, isOnce } = pending.query;
+    if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // A second put with a cas would be refused for what the first one did.
-    if (pending.query.args.cas === undefined) this.#write(pending);
+    if (args.cas === undefined && !isOnce) this.#write(pending);
     pending.watcher.onLate(now);
   };
 
@@ -224,9 +226,10 @@ export class Queries {
   }
 
   #write({ query: { args }, method, tid, to }: Pending): void {
-    const { id, client, readOnly, traffic, host, coordinate } = this.#node;
+    const { id, client, nat, traffic, host, coordinate } = this.#node;
     if (args.coordinate === OWN_COORDINATE) coordinate.write(OWN_COORDINATE, 0);
-    writeQuery(this.#writer, method, tid, id, client, readOnly, args);
+    nat.noteSent(to);
+    writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);
     const datagram = this.#writer.done();
     traffic.out.count(method, "query", datagram.length);
     host.send(datagram, to);
@@ -240,7 +243,7 @@ export class Queries {
     isSentTwice: boolean,
     now: Millis,
   ): QueryOutcome {
-    if (reply.ip !== undefined) this.#node.votes.add(to, reply.ip);
+    if (reply.ip !== undefined) this.#node.nat.noteVote(to, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
     // Others may refuse what we ask, but a ping: who answers that with anything else must not stay for ever.
     if (!isAnswer && method === "ping" && expected !== undefined) {
@@ -258,7 +261,10 @@ export class Queries {
         else this.#unknown.add(rtt);
       }
     }
-    if (reply.id !== undefined) this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    // Whom others can't reach has no place in a table (BEP 43).
+    if (reply.id !== undefined && !reply.readOnly) {
+      this.#node.noteAnswer(reply, expected, to, rtt, isSentTwice, now);
+    }
     return { kind: "response", message: reply, rtt };
   }
 

@@ -58,6 +58,10 @@ export interface ResponderState {
   readonly tokens: Tokens;
   readonly peers: PeerStore;
   readonly coordinate: OwnCoordinate;
+  /** Whether replies of a family say that others' queries get none (BEP 43). */
+  isReadOnly(family: Family): boolean;
+  /** A query of those that serve nodes behind NATs. */
+  serveHidden(query: Message, from: Endpoint, now: Millis): void;
   /** Another node sees to the copies of an item that we hold. */
   noteSeenTo(item: StoredItem, by: Id, now: Millis): void;
 }
@@ -120,6 +124,10 @@ export class Responder {
         return this.#put(query, from);
       case "sample_infohashes":
         return this.#sampleInfohashes(query, from);
+      case "dm_pass":
+      case "dm_probe":
+      case "dm_punch":
+        return this.#node.serveHidden(query, from, now);
       default:
         return this.#unknown(query, from);
     }
@@ -170,7 +178,9 @@ export class Responder {
       return this.#refuse(query, from, "port is not 1 to 65535");
     }
     const endpoint = impliedPort ? from : from.withPort(port);
-    if (!this.#node.peers.announce(infoHash, endpoint, this.#now)) {
+    // Who announces its own id is there once, wherever its NAT has moved it.
+    const isOnly = query.id!.equals(infoHash) && endpoint.scope !== "loopback";
+    if (!this.#node.peers.announce(infoHash, endpoint, this.#now, isOnly)) {
       return this.#error(query, from, ErrorCode.server, "no room for another info_hash");
     }
     return this.#reply(query, from, new Reply());
@@ -281,7 +291,8 @@ export class Responder {
 
   #reply(query: Echo, from: Endpoint, values: Reply): void {
     const { id, client } = this.#node;
-    writeResponse(this.#writer, query, from, id, client, values);
+    const readOnly = this.#node.isReadOnly(from.family);
+    writeResponse(this.#writer, query, from, id, client, values, readOnly);
     this.#send(from, query, "response");
   }
 

@@ -34,19 +34,34 @@ export class Tokens {
   /** The token for an address, valid until the next call of any node's. */
   issue(to: Endpoint, now: Millis): Uint8Array {
     this.#keepFresh(now);
-    return this.#compute(this.#secrets[0], to);
+    return hash(this.#secrets[0], addressOf(to));
   }
 
   /** Whether `token` was issued to this address within the last 10 to 15 minutes. */
   verify(token: Uint8Array, from: Endpoint, now: Millis): boolean {
+    return this.#verify(token, addressOf(from), now);
+  }
+
+  #verify(token: Uint8Array, words: readonly number[], now: Millis): boolean {
     if (token.length !== TOKEN_BYTES) return false;
     this.#keepFresh(now);
     return this.#secrets.some((secret) => {
-      const expected = this.#compute(secret, from);
+      const expected = hash(secret, words);
       let difference = 0;
       for (let i = 0; i < TOKEN_BYTES; i++) difference |= expected[i] ^ token[i];
       return difference === 0;
     });
+  }
+
+  /** The token with which whoever is at `from` may have a message passed on to `to`; valid until the next call. */
+  issueReturn(to: Endpoint, from: Endpoint, now: Millis): Uint8Array {
+    this.#keepFresh(now);
+    return hash(this.#secrets[0], wayBack(to, from));
+  }
+
+  /** Whether `token` was issued for this way within the last 10 to 15 minutes. */
+  verifyReturn(token: Uint8Array, to: Endpoint, from: Endpoint, now: Millis): boolean {
+    return this.#verify(token, wayBack(to, from), now);
   }
 
   #keepFresh(now: Millis): void {
@@ -61,15 +76,24 @@ export class Tokens {
     this.#secrets.unshift([word(bytes, 0), word(bytes, 4), word(bytes, 8), word(bytes, 12)]);
     if (this.#secrets.length > SECRETS_KEPT) this.#secrets.pop();
   }
+}
 
-  #compute(secret: SipKey, { family, a, b, c, d }: Endpoint): Uint8Array {
-    // Of different lengths, so that the families don't share tokens.
-    const address = family === 4 ? IPV4 : IPV6;
-    address[0] = a;
-    if (family === 6) address[1] = b, address[2] = c, address[3] = d;
-    const [low, high] = sipHash(secret, address);
-    putWord(TOKEN, 0, low);
-    putWord(TOKEN, 4, high);
-    return TOKEN;
-  }
+function hash(secret: SipKey, words: readonly number[]): Uint8Array {
+  const [low, high] = sipHash(secret, words);
+  putWord(TOKEN, 0, low);
+  putWord(TOKEN, 4, high);
+  return TOKEN;
+}
+
+/** Of different lengths, so that the families don't share tokens; valid until the next call. */
+function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
+  const address = family === 4 ? IPV4 : IPV6;
+  address[0] = a;
+  if (family === 6) address[1] = b, address[2] = c, address[3] = d;
+  return address;
+}
+
+/** Three words, or nine: other tokens are of one or four. */
+function wayBack(to: Endpoint, from: Endpoint): readonly number[] {
+  return [...addressOf(to), ...addressOf(from), (to.port << 16) | from.port];
 }

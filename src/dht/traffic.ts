@@ -15,7 +15,13 @@ export type Drop =
   /** An address that this node may not talk to. */
   | "not_allowed"
   /** More packets waited to be sent than the host holds. */
-  | "send_queue_full";
+  | "send_queue_full"
+  /** A message by way of a node with which we have not registered, nor sent one by. */
+  | "not_introduced"
+  /** Over what we do for nodes behind NATs, or let others make us do. */
+  | "over_budget"
+  /** It would have made us send a third party more than we were sent. */
+  | "would_amplify";
 
 export type MessageKind = "query" | "response" | "error";
 
@@ -27,6 +33,9 @@ const METHODS: readonly (Method | "unknown")[] = [
   "get",
   "put",
   "sample_infohashes",
+  "dm_pass",
+  "dm_probe",
+  "dm_punch",
   "unknown",
 ];
 const KINDS: readonly MessageKind[] = ["query", "response", "error"];
@@ -103,8 +112,14 @@ function methodIndex(method: Method | "unknown"): number {
       return 5;
     case "sample_infohashes":
       return 6;
-    default:
+    case "dm_pass":
       return 7;
+    case "dm_probe":
+      return 8;
+    case "dm_punch":
+      return 9;
+    default:
+      return 10;
   }
 }
 

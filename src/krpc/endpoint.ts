@@ -156,6 +156,11 @@ export function mayRefer(teller: Endpoint, endpoint: Endpoint): boolean {
   return SCOPES.indexOf(endpoint.scope) >= Math.max(1, SCOPES.indexOf(teller.scope));
 }
 
+/** Whether `x` reaches farther than `y`. */
+export function isWider(x: Endpoint, y: Endpoint): boolean {
+  return SCOPES.indexOf(x.scope) > SCOPES.indexOf(y.scope);
+}
+
 const MAPPED = "::ffff:";
 
 const SCOPES: readonly Scope[] = ["none", "loopback", "private", "global"];

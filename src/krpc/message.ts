@@ -24,7 +24,11 @@ export type Method =
   | "announce_peer"
   | "get"
   | "put"
-  | "sample_infohashes";
+  | "sample_infohashes"
+  /** This project's extensions for nodes behind NATs. */
+  | "dm_pass"
+  | "dm_probe"
+  | "dm_punch";
 
 /** Why a datagram was dropped without an answer. */
 export type DropReason = "malformed" | "no_transaction" | "unknown_type";
@@ -59,7 +63,7 @@ export class Message {
   tidEnd = 0;
   /** The `v` of four bytes as a word; 0 where there is none. */
   client = 0;
-  /** `ro`: the sender answers no queries (BEP 43). */
+  /** `ro`: the sender answers no queries (BEP 43); of ours in responses too. */
   readOnly = false;
   /** `ip`: our endpoint as the responder sees it (BEP 42). */
   ip: Endpoint | undefined = undefined;
@@ -100,6 +104,10 @@ export class Message {
   seesTo = false;
   /** Seconds since an item's owner last put it (this project's extension); NaN where it was not said. */
   age = NaN;
+  /** With what a message is sent back the way that it came (this project's extension). */
+  returnToken: Uint8Array | undefined = undefined;
+  /** How the sender's NAT maps ports (this project's extension); NaN where it did not say. */
+  natType = NaN;
   num = NaN;
   interval = NaN;
   errorCode = 0;
@@ -220,6 +228,9 @@ function readString(s: Scanner, m: Message, key: string | undefined): void {
     case "nx":
       m.nodeCoordinates = slice(s);
       break;
+    case "rt":
+      m.returnToken = slice(s);
+      break;
   }
 }
 
@@ -257,6 +268,9 @@ function readInteger(m: Message, key: string | undefined, n: number): void {
       break;
     case "sa":
       m.age = n >= 0 ? n : NaN;
+      break;
+    case "nt":
+      m.natType = n;
       break;
   }
 }
@@ -359,6 +373,9 @@ const METHODS = byLength<Method>(
   "get",
   "put",
   "sample_infohashes",
+  "dm_pass",
+  "dm_probe",
+  "dm_punch",
 );
 const TOP_KEYS = byLength("a", "e", "ip", "q", "r", "ro", "t", "v", "y");
 const BODY_KEYS = byLength(
@@ -388,6 +405,8 @@ const BODY_KEYS = byLength(
   "v",
   "values",
   "want",
+  "nt",
+  "rt",
 );
 
 /** Calls `visit` for each compact node in `bytes`; a length that is no multiple of the entry's is refused whole. */
@@ -434,6 +453,9 @@ export interface QueryArguments {
   keeps?: boolean;
   seesTo?: boolean;
   age?: number;
+  returnToken?: Uint8Array;
+  natType?: number;
+  values?: readonly Endpoint[];
 }
 
 /** What a response carries, beyond the sender's id. */
@@ -460,6 +482,8 @@ export interface ResponseValues {
   age?: number;
   num?: number;
   samples?: Uint8Array;
+  /** Only to `dm_punch`. */
+  natType?: number;
 }
 
 const LIT = {
@@ -474,12 +498,14 @@ const LIT = {
   kp1: literal("2:kpi1e"),
   nc: literal("2:nc"),
   nn: literal("2:nn"),
+  nt: literal("2:nt"),
   nodes: literal("5:nodes"),
   nodes6: literal("6:nodes6"),
   num: literal("3:num"),
   nx: literal("2:nx"),
   pc: literal("2:pci1e"),
   port: literal("4:port"),
+  rt: literal("2:rt"),
   sa: literal("2:sa"),
   salt: literal("4:salt"),
   samples: literal("7:samples"),
@@ -514,6 +540,9 @@ const METHOD_LITERALS: Record<Method, Uint8Array> = {
   get: literal("e1:q3:get"),
   put: literal("e1:q3:put"),
   sample_infohashes: literal("e1:q17:sample_infohashes"),
+  dm_pass: literal("e1:q7:dm_pass"),
+  dm_probe: literal("e1:q8:dm_probe"),
+  dm_punch: literal("e1:q8:dm_punch"),
 };
 
 /** Writes a query with a transaction id of four bytes. Keys are in bencode's order: some peers search for them. */
@@ -536,8 +565,10 @@ export function writeQuery(
   if (args.keeps !== undefined) w.raw(args.keeps ? LIT.kp1 : LIT.kp0);
   if (args.coordinate !== undefined) w.raw(LIT.nc), w.bytes(args.coordinate);
   if (args.wantCount !== undefined) w.raw(LIT.nn), w.integer(args.wantCount);
+  if (args.natType !== undefined) w.raw(LIT.nt), w.integer(args.natType);
   if (args.seesTo) w.raw(LIT.pc);
   if (args.port !== undefined) w.raw(LIT.port), w.integer(args.port);
+  if (args.returnToken !== undefined) w.raw(LIT.rt), w.bytes(args.returnToken);
   if (args.age !== undefined) w.raw(LIT.sa), w.integer(args.age);
   if (args.salt !== undefined && args.salt.length > 0) w.raw(LIT.salt), w.bytes(args.salt);
   if (args.seq !== undefined) w.raw(LIT.seq), w.integer(args.seq);
@@ -546,6 +577,7 @@ export function writeQuery(
   if (args.target !== undefined) w.raw(LIT.target), w.id(args.target);
   if (args.token !== undefined) w.raw(LIT.token), w.bytes(args.token);
   if (args.value !== undefined) w.raw(LIT.value), w.raw(args.value);
+  if (args.values !== undefined) writeValues(w, args.values);
   if (args.want === WANT_N4) w.raw(LIT.want4);
   else if (args.want === WANT_N6) w.raw(LIT.want6);
   else if (args.want === (WANT_N4 | WANT_N6)) w.raw(LIT.wantBoth);
@@ -575,6 +607,7 @@ export function writeResponse(
   id: Id,
   client: number,
   values: ResponseValues,
+  readOnly = false,
 ): void {
   w.reset();
   writeIp(w, from);
@@ -586,6 +619,7 @@ export function writeResponse(
   if (values.coordinate !== undefined) w.raw(LIT.nc), w.bytes(values.coordinate);
   if (values.nodes !== undefined) w.raw(LIT.nodes), writeNodes(w, values.nodes, 4);
   if (values.nodes6 !== undefined) w.raw(LIT.nodes6), writeNodes(w, values.nodes6, 6);
+  if (values.natType !== undefined) w.raw(LIT.nt), w.integer(values.natType);
   if (values.num !== undefined) w.raw(LIT.num), w.integer(values.num);
   if (values.coordinatesOf !== undefined) {
     writeCoordinates(w, (values.coordinatesOf === 4 ? values.nodes : values.nodes6) ?? []);
@@ -597,15 +631,9 @@ export function writeResponse(
   if (values.signature !== undefined) w.raw(LIT.sig), w.bytes(values.signature);
   if (values.token !== undefined) w.raw(LIT.token), w.bytes(values.token);
   if (values.value !== undefined) w.raw(LIT.value), w.raw(values.value);
-  if (values.values !== undefined) {
-    w.raw(LIT.values);
-    for (const endpoint of values.values) {
-      w.length(Endpoint.compactLength(endpoint.family));
-      writeEndpoint(w, endpoint);
-    }
-    w.buffer[w.pos++] = E;
-  }
+  if (values.values !== undefined) writeValues(w, values.values);
   w.buffer[w.pos++] = E;
+  if (readOnly) w.raw(LIT.ro);
   writeTail(w, query, client, LIT.typeR);
 }
 
@@ -643,6 +671,15 @@ function writeTail(w: Writer, query: Echo, client: number, type: Uint8Array): vo
   w.raw(LIT.v);
   w.word(client);
   w.raw(type);
+}
+
+function writeValues(w: Writer, values: readonly Endpoint[]): void {
+  w.raw(LIT.values);
+  for (const endpoint of values) {
+    w.length(Endpoint.compactLength(endpoint.family));
+    writeEndpoint(w, endpoint);
+  }
+  w.buffer[w.pos++] = E;
 }
 
 function writeEndpoint(w: Writer, endpoint: Endpoint): void {

@@ -109,9 +109,9 @@ export class EventListeners {
   }
 }
 
-/** What the core tells, as others see it; a contact as `peerReport` has it. */
+/** What the core tells, as others see it; a contact as `peerReport` has it. Its `nat` is only a part of what is told. */
 export function serviceEvent(
-  event: NodeEvent,
+  event: Exclude<NodeEvent, { type: "nat" }>,
   peerReport: (contact: Extract<NodeEvent, { type: "peer.join" }>["contact"]) => PeerReport,
 ): ServiceEvent {
   switch (event.type) {

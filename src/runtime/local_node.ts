@@ -45,6 +45,8 @@ import {
 } from "../dht/node.ts";
 import { DurationHistogram } from "../dht/histogram.ts";
 import type { Seed } from "../dht/membership.ts";
+import type { NatState } from "../dht/nat.ts";
+import type { ReachResult } from "../dht/punching.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
 import { distanceHistogram } from "../dht/statistics.ts";
 import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
@@ -58,6 +60,7 @@ import { BootstrapNodes } from "./bootstrap.ts";
 import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
+import { natReport, natSummary, natText } from "./nat_report.ts";
 import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
 import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
@@ -86,6 +89,7 @@ import type {
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
+import { LocalAddresses, SparePorts } from "./spare_sockets.ts";
 import { StateLog } from "./state_log.ts";
 import { survey } from "./survey.ts";
 import { UdpSocket } from "./udp.ts";
@@ -104,6 +108,7 @@ export type NodeConfig = Pick<
   | "dataDir"
   | "storageLimit"
   | "nat"
+  | "relay"
   | "allowNet"
 >;
 
@@ -164,6 +169,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #log = getLogger(["dmnode", "node"]);
   readonly #config: NodeConfig;
   readonly #socket: UdpSocket;
+  readonly #sparePorts: SparePorts;
+  readonly #localAddresses = new LocalAddresses();
   readonly #filter: NetFilter;
   readonly #identity: Identity;
   readonly #disk: DiskStorage | undefined;
@@ -240,8 +247,14 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#disk = storage.disk;
     this.#items = storage.items;
     this.#published = storage.published;
+    const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
+    this.#sparePorts = new SparePorts({
+      host,
+      receive: (datagram, from) => this.#receive(datagram, from),
+      allows: (endpoint) => this.#filter.allows(endpoint),
+    });
     this.#socket = UdpSocket.bind({
-      host: config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost,
+      host,
       port: config.p2pPort,
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
@@ -254,6 +267,8 @@ export class LocalNode implements NodeService, ItemNetwork {
       healthCheckIntervalMs: config.healthCheckIntervalMs,
       families: this.#socket.families,
       readOnly: false,
+      nat: config.nat === "auto",
+      relayRate: config.relay,
       client: CLIENT,
     }, this.#startedAt);
     this.#bootstrap = new BootstrapNodes({
@@ -299,7 +314,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         return () => clearTimeout(timer);
       },
     });
-    this.#toldNat = JSON.stringify(this.#nat());
+    this.#toldNat = natKey(this.#nat());
   }
 
   #host(): Host {
@@ -309,10 +324,16 @@ export class LocalNode implements NodeService, ItemNetwork {
       published: this.#published,
       randomBytes,
       send: (datagram, to) => {
-        if (this.#filter.allows(to)) this.#socket.send(datagram, to);
-        else this.#node.traffic.drop("not_allowed");
+        if (!this.#filter.allows(to)) this.#node.traffic.drop("not_allowed");
+        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint),
+      openSockets: (count, receive) =>
+        this.#sparePorts.open(count, (index, datagram, from) => {
+          receive(index, datagram, from, now());
+          this.#arm();
+        }),
     };
   }
 
@@ -370,6 +391,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#watches.close();
     this.#largeValues.close();
     await this.#socket.close();
+    await this.#sparePorts.close();
     this.#save();
     await this.#disk?.close();
   }
@@ -428,7 +450,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   #onEvent(event: NodeEvent): void {
-    if (!this.#listeners.isEmpty) {
+    if (event.type !== "nat" && !this.#listeners.isEmpty) {
       this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
     }
     this.#pastHour.note(event);
@@ -441,6 +463,8 @@ export class LocalNode implements NodeService, ItemNetwork {
           "Peers see this node at {address}: its id is now {id}, which fits that (BEP 42); it was {former}",
           { id: `${event.id}`, former: `${event.former}`, address: event.address.host },
         );
+      case "nat":
+        return this.#onNat(event.state);
       case "peer.join":
         this.#history.note(event, now());
         return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
@@ -464,6 +488,15 @@ export class LocalNode implements NodeService, ItemNetwork {
           from: event.from.toString(),
         });
     }
+  }
+
+  #onNat(state: NatState): void {
+    const { external, family, type, reachable, readOnly } = state;
+    const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
+    if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
+    const text = natText(state);
+    if (external.scope === "global") this.#log.info("{text}", { text });
+    else this.#log.debug("{text}", { text });
   }
 
   #onBootstrap(state: "joined" | "failed", contacts: number): void {
@@ -630,13 +663,12 @@ export class LocalNode implements NodeService, ItemNetwork {
   }
 
   #nat(): StatsReport["nat"] {
-    const leader = this.#node.votes.leader();
+    const families = this.#node.nat.map(natReport);
     return {
       mode: this.#config.nat,
-      externalAddress: leader?.endpoint.toString() ?? null,
-      votes: leader?.votes ?? 0,
-      type: "unknown",
-      reachable: null,
+      ...natSummary(families),
+      introducers: this.#node.introducers,
+      families,
       mapping: null,
     };
   }
@@ -647,7 +679,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     const readiness = this.readiness();
     if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
     this.#wasReady = readiness.ready;
-    const nat = this.#nat(), text = JSON.stringify(nat);
+    const nat = this.#nat(), text = natKey(nat);
     if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
     this.#toldNat = text;
   }
@@ -772,17 +804,15 @@ export class LocalNode implements NodeService, ItemNetwork {
   async ping(id: string): Promise<PingReport> {
     const wanted = parseId(id);
     if (wanted.equals(this.#node.id)) {
-      return { outcome: "pong", nodeId: id, address: this.address, rttMs: 0, health: "healthy" };
+      const self = { nodeId: id, address: this.address, rttMs: 0, health: "healthy" } as const;
+      return { outcome: "pong", ...self, via: "direct" };
     }
-    const endpoint = this.#node.contact(wanted)?.endpoint ?? await this.#locate(wanted);
-    if (endpoint === undefined) return { outcome: "unknown" };
-    const address = endpoint.toString();
-    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
-    if (result.kind === "timeout" || !result.id.equals(wanted)) {
-      return { outcome: "timeout", address };
-    }
+    const result = await this.#ask<ReachResult>((at, done) => this.#node.reach(wanted, at, done));
+    if (result.kind === "unknown") return { outcome: "unknown" };
+    const address = result.endpoint.toString();
+    if (result.kind === "timeout") return { outcome: "timeout", address };
     const health = this.#node.contact(wanted)?.health ?? "healthy";
-    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health };
+    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health, via: result.way };
   }
 
   async pingAddress(node: HostPort): Promise<AddressPingReport> {
@@ -794,12 +824,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
     if (result.kind === "timeout") return { outcome: "timeout", address };
     const health = this.#node.contact(result.id)?.health ?? "healthy";
-    return { outcome: "pong", nodeId: `${result.id}`, address, rttMs: result.rtt, health };
-  }
-
-  async #locate(id: Id): Promise<Endpoint | undefined> {
-    const { closest } = await this.#ask<FindResult>((at, done) => this.#node.find(id, at, done));
-    return closest.find((candidate) => candidate.id.equals(id))?.endpoint;
+    const nodeId = `${result.id}`;
+    return { outcome: "pong", nodeId, address, rttMs: result.rtt, health, via: "direct" };
   }
 
   async find(id: string): Promise<LookupReport> {
@@ -1429,4 +1455,9 @@ function hex(bytes: Uint8Array): string {
 function sameKey(x: Uint8Array, y: Uint8Array): boolean {
   for (let i = 0; i < x.length; i += 4) if (word(x, i) !== word(y, i)) return false;
   return true;
+}
+
+/** What is told of as a change: all but the evidence, of which there is more with each vote. */
+function natKey({ families, ...nat }: StatsReport["nat"]): string {
+  return JSON.stringify([nat.mapping, families.map(({ evidence: _, ...family }) => family)]);
 }

@@ -6,6 +6,8 @@ import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
 import type { DurationHistogram } from "../dht/histogram.ts";
 import type { LookupResult } from "../dht/lookup.ts";
+import type { NatType } from "../dht/nat.ts";
+import type { Way } from "../dht/punching.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
 import type { HostPort } from "../config.ts";
 import type { HourSample } from "./past_hour.ts";
@@ -13,7 +15,17 @@ import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
 
 export { TransferError } from "../data/transfers.ts";
-export type { ContentHint, EventListener, Health, HourSample, Progress, ServiceEvent, Watch };
+export type {
+  ContentHint,
+  EventListener,
+  Health,
+  HourSample,
+  NatType,
+  Progress,
+  ServiceEvent,
+  Watch,
+  Way,
+};
 
 /** What a caller may ask of a store. */
 export interface StoreOptions extends TreeOptions {
@@ -100,7 +112,7 @@ export interface LookupReport {
 }
 
 export type PingReport =
-  | { outcome: "pong"; nodeId: string; address: string; rttMs: number; health: Health }
+  | { outcome: "pong"; nodeId: string; address: string; rttMs: number; health: Health; via: Way }
   | { outcome: "unknown" }
   | { outcome: "timeout"; address: string };
 
@@ -334,8 +346,14 @@ export interface StatsReport {
     externalAddress: string | null;
     /** Peers that reported this address. */
     votes: number;
-    type: "unknown";
+    type: NatType;
     reachable: boolean | null;
+    /** Whether it answers no strangers, because they can't reach it (BEP 43). */
+    readOnly: boolean;
+    /** Nodes at which it has registered, so that others are introduced to it. */
+    introducers: number;
+    /** What is held to be so of each address family, and why; the above is of the first that peers have told of. */
+    families: NatReport[];
     mapping: null;
   };
 }
@@ -373,6 +391,32 @@ export interface Measurements {
     readonly waiting: number;
   };
   readonly process: ProcessReport;
+}
+
+/** Where a node is in one address family, and whether strangers can reach it. Times are milliseconds since 1970. */
+export interface NatReport {
+  family: 4 | 6;
+  externalAddress: string | null;
+  type: NatType;
+  reachable: boolean | null;
+  readOnly: boolean;
+  evidence: {
+    /** Peers that see this address, and all that told one. */
+    votes: number;
+    voters: number;
+    /** The latest of those that see it, how many of them at most see one port, and they themselves. */
+    portVoters: number;
+    samePort: number;
+    votedBy: string[];
+    votedAt: number | null;
+    /** Why it is held to be reachable, or not. */
+    reason: string;
+    checkedAt: number | null;
+    /** Probes that were asked for in the latest check, those that did not arrive, and where others came from. */
+    probes: number;
+    missed: number;
+    arrivedFrom: string[];
+  };
 }
 
 /** Packets of the last minutes, at most five. */

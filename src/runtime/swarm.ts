@@ -184,6 +184,9 @@ export class SwarmNode {
         if (!this.isSilent) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
+      // All are on this machine.
+      isLocal: () => true,
+      openSockets: () => undefined,
     };
     this.core = new DhtNode(host, {
       id,
@@ -192,6 +195,7 @@ export class SwarmNode {
       healthCheckIntervalMs,
       families: [4],
       readOnly: false,
+      nat: false,
       client: CLIENT,
     }, clock());
     this.#socket.start();

@@ -3,10 +3,12 @@
 import type { Millis } from "../dht/deadlines.ts";
 import { sameBytes } from "../dht/item.ts";
 import type { FindResult } from "../dht/node.ts";
+import type { Way } from "../dht/punching.ts";
 import type { Techniques } from "../dht/techniques.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
 import { CLIENT } from "../version.ts";
+import { drawNat } from "./nat.ts";
 import { SeededRandom } from "./random.ts";
 import { sybil } from "./sybil.ts";
 import type { Replication, Totals } from "./totals.ts";
@@ -79,6 +81,18 @@ export interface Sample {
   readonly isAskerFlaky: boolean;
 }
 
+/** Pings of nodes behind NATs, from any node. */
+export interface Reaches {
+  readonly count: number;
+  readonly found: number;
+  /** How many were answered in which way. */
+  readonly ways: Readonly<Record<Way, number>>;
+  /** Of those in which one side at least has no symmetric NAT: how many got through without a third node, within 2 s. */
+  readonly punchable: { readonly count: number; readonly found: number };
+  /** Until the answer. */
+  readonly latency: Distribution;
+}
+
 /** What a node sends a second on average. */
 export interface Load {
   readonly packetsPerSecond: number;
@@ -89,6 +103,8 @@ export interface ScenarioResult {
   readonly lookups: Measured;
   /** Undefined where no values were asked for, or every node holds all of them. */
   readonly fetches: Measured | undefined;
+  /** Pings of nodes behind NATs; undefined where there are none. */
+  readonly reaches: Reaches | undefined;
   /** Those of them that nodes which are not flaky themselves asked for; undefined where none is flaky. */
   readonly fetchesOfGood: Measured | undefined;
   /** Different values that were fetched, and those among them that some fetch did not find. */
@@ -144,14 +160,17 @@ const KEY_SEED_BYTES = 32;
 
 const FLAKY_DELAY_MS = 400, FLAKY_LOSS = 0.5;
 
-/** How long a NAT keeps a UDP mapping: between the 30 s of the strictest and RFC 4787's two minutes. */
-const NAT_MS = 60_000;
-
 /** Draws of a node to ask, until the first one is taken, which nothing happens to. */
 const ASKER_DRAWS = 1_000;
 
 /** Draws of an asker that neither holds a value nor fetched it before, until the fetch is given up. */
 const FETCH_DRAWS = 1_000;
+
+/** Of so many lookups one more node behind a NAT is reached for. */
+const REACH_SHARE = 5;
+
+/** Holes are to be open within this. */
+const SOON_MS = 2_000;
 
 /** Steps in which progress is told. */
 const STEPS = 100;
@@ -166,6 +185,13 @@ export function runScenario(
 
 /** What an operation came to, without its time. */
 type Outcome = Omit<Sample, "at">;
+
+/** What became of the ping of a node behind a NAT. */
+interface Reached {
+  readonly asker: SimNode;
+  readonly way: Way | undefined;
+  readonly elapsed: number;
+}
 
 /** An operation under way: it starts again elsewhere where its node departs. */
 interface Operation {
@@ -207,6 +233,7 @@ class Run {
     if (churnMinutes > 0) this.#churn(churnMinutes * 60_000);
     if (settleMinutes > 0) this.#watch("at rest again", world.now + settleMinutes * 60_000);
     const { lookupSamples, fetchSamples, fetchedValues } = this.#measure(values);
+    const reaches = this.#reachHidden();
     const up = world.nodes.filter((sim) => sim.state === "up");
     const contacts = up.reduce((sum, sim) => sum + sim.node.contactCount, 0);
     const reachable = up.filter(isReachable).filter(({ joinedAt }) => joinedAt <= world.now);
@@ -216,6 +243,7 @@ class Run {
       fetchesOfGood: fetchSamples.length === 0 || this.#scenario.flaky === 0
         ? undefined
         : measured(fetchSamples.filter(({ isAskerFlaky }) => !isAskerFlaky)),
+      reaches,
       fetchedValues,
       copies: count === 0 ? undefined : copiesOf(values, up, reachable, k, world.now),
       replicas: count === 0 ? undefined : this.#replicas / count,
@@ -251,10 +279,11 @@ class Run {
     // The draws are made for every node alike: what one share is changes nothing about the others.
     const isNat = random.fraction() < nat, isFlaky = random.fraction() < flaky;
     const isSlow = random.fraction() < 0.5, isSybil = random.fraction() < sybils;
+    const drawn = drawNat(random);
     const sim = world.add(
       { k, alpha, techniques, healthCheckIntervalMs, readOnly: false, client: CLIENT },
       isBootstrap ? {} : {
-        natMs: isNat ? NAT_MS : undefined,
+        nat: isNat ? drawn : undefined,
         extraDelayMs: isFlaky && isSlow ? FLAKY_DELAY_MS / 2 : undefined,
         extraLoss: isFlaky && !isSlow ? FLAKY_LOSS : undefined,
         impostor: isSybil ? sybil(random, () => world.randomEndpoint()) : undefined,
@@ -556,6 +585,43 @@ class Run {
     );
   }
 
+  /** Pings nodes behind NATs from any others. */
+  #reachHidden(): Reaches | undefined {
+    const world = this.#world;
+    const hidden = world.nodes.filter(isHidden);
+    if (hidden.length === 0) return undefined;
+    const ways = { direct: 0, punched: 0, relayed: 0 };
+    const punchable = { count: 0, found: 0 };
+    const times: number[] = [];
+    const count = Math.ceil(this.#scenario.lookups / REACH_SHARE);
+    this.#spread("reaching", count, (_, done) => {
+      const target = this.#random.pick(hidden), begun = world.now;
+      const draw = () => {
+        const asker = this.#asker();
+        return asker === target ? this.#bootstrap[0] : asker;
+      };
+      this.#operate<Reached>(
+        draw,
+        (asker, ended) =>
+          world.act(asker, (node, now) =>
+            node.reach(target.node.id, now, (result, at) => {
+              const way = result.kind === "reached" ? result.way : undefined;
+              ended({ asker, way, elapsed: at - begun });
+            })),
+        ({ asker, way, elapsed }) => {
+          if (way !== undefined) ways[way]++, times.push(elapsed);
+          if (asker.nat?.kind !== "symmetric" || target.nat?.kind !== "symmetric") {
+            punchable.count++;
+            if (way !== undefined && way !== "relayed" && elapsed < SOON_MS) punchable.found++;
+          }
+          this.#fold(["reach", target.node.id, way, elapsed].join(" "));
+          done();
+        },
+      );
+    });
+    return { count, found: times.length, ways, punchable, latency: distribution(times) };
+  }
+
   #outcome(
     kind: string,
     target: Id,
@@ -584,9 +650,15 @@ class Run {
   }
 }
 
-/** Whether anybody can reach it, and it tells the truth. */
-function isReachable({ traits }: SimNode): boolean {
-  return traits.natMs === undefined && traits.impostor === undefined;
+/** Whether strangers' packets don't arrive there. */
+function isHidden({ nat, state, joinedAt }: SimNode): boolean {
+  return nat !== undefined && nat.kind !== "full_cone" && state === "up" && joinedAt < Infinity;
+}
+
+/** Whether anybody can reach it, and it tells the truth. Behind a NAT that lets all in it has to know of that first. */
+function isReachable({ traits: { nat, impostor }, node }: SimNode): boolean {
+  if (impostor !== undefined) return false;
+  return nat === undefined || (nat.kind === "full_cone" && !node.isReadOnly(4));
 }
 
 function isFlaky({ traits: { extraDelayMs = 0, extraLoss = 0 } }: SimNode): boolean {

@@ -1,6 +1,6 @@
 // What a run came to: the object that is printed as JSON, and how hops grow with the size of the network.
 
-import type { Load, Measured, Scenario, ScenarioResult } from "./scenario.ts";
+import type { Distribution, Load, Measured, Scenario, ScenarioResult } from "./scenario.ts";
 
 /** One run with what it took. */
 export interface CompletedRun {
@@ -25,13 +25,12 @@ function figures({ hops, queries, latency }: Measured) {
       max: hops.max,
     },
     queries: { mean: round(queries.mean), p95: queries.p95 },
-    latency_ms: {
-      mean: round(latency.mean),
-      p50: round(latency.p50),
-      p95: round(latency.p95),
-      p99: round(latency.p99),
-    },
+    latency_ms: milliseconds(latency),
   };
+}
+
+function milliseconds({ mean, p50, p95, p99 }: Distribution) {
+  return { mean: round(mean), p50: round(p50), p95: round(p95), p99: round(p99) };
 }
 
 function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
@@ -40,7 +39,7 @@ function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
 
 /** The JSON of one run. `wall_s` and `rss_bytes` alone differ between runs of one seed. */
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
-  const { lookups, fetches, fetchesOfGood, fetchedValues, copies, idle, load } = result;
+  const { lookups, fetches, fetchesOfGood, fetchedValues, reaches, copies, idle, load } = result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
@@ -62,6 +61,13 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
           ...figures(fetchesOfGood),
         },
       }),
+    },
+    reaches: reaches === undefined ? null : {
+      count: reaches.count,
+      found: reaches.found,
+      ...reaches.ways,
+      punchable: reaches.punchable,
+      latency_ms: milliseconds(reaches.latency),
     },
     replicas: result.replicas === undefined ? null : round(result.replicas),
     copies: copies === undefined ? null : { ...copies, mean: round(copies.mean) },

@@ -1,7 +1,7 @@
 // A virtual Internet: shipped nodes on one virtual clock, and links that delay, lose, double and reorder.
 
 import type { Millis } from "../dht/deadlines.ts";
-import type { Host, NodeEvent } from "../dht/host.ts";
+import type { Host, NodeEvent, SpareSockets } from "../dht/host.ts";
 import type { ItemCrypto } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
 import { DhtNode, type NodeOptions } from "../dht/node.ts";
@@ -11,6 +11,7 @@ import { ID_BYTES, putWord } from "../krpc/id.ts";
 import { secureId } from "../dht/secure_id.ts";
 import { EventQueue } from "./events.ts";
 import type { LatencyMatrix } from "./latency.ts";
+import { type NatTraits, SimNat } from "./nat.ts";
 import { SeededRandom } from "./random.ts";
 import { Totals } from "./totals.ts";
 
@@ -31,8 +32,8 @@ const TIME_GRAIN = 1024;
 /** All nodes use one port; addresses tell them apart. */
 const PORT = 6881;
 
-/** Mappings of a NAT after which those that have ended are cleared out. */
-const MAX_MAPPINGS = 4_096;
+/** Where a machine's further sockets begin. */
+const SPARE_PORT = 20_000;
 
 /** How links behave, besides their latency. */
 export interface LinkOptions {
@@ -54,8 +55,8 @@ export type Impostor = (
 
 /** What a node is like, apart from its code. */
 export interface Traits {
-  /** Behind a NAT that passes only what comes from an address that was written to, for this long. */
-  readonly natMs?: number;
+  /** The NAT that it is behind, if it is. */
+  readonly nat?: NatTraits;
   /** Added to each packet's way in and out. */
   readonly extraDelayMs?: number;
   /** Lost on top of the links' loss. */
@@ -90,8 +91,11 @@ export interface SimNode {
   side: number;
   /** When a tick is queued for it; Infinity where none is. */
   tickAt: Millis;
-  /** Where a NAT lets packets in from, and until when. */
-  readonly mappings: Map<number, Millis> | undefined;
+  readonly nat: SimNat | undefined;
+  /** What handles packets at other ports than the node's, and by which of them some are written to. */
+  ports: Map<number, (datagram: Uint8Array, from: Endpoint) => void>;
+  routes: Map<string, number>;
+  nextPort: number;
   /** UDP payload. */
   bytesSent: number;
   packetsSent: number;
@@ -101,6 +105,7 @@ type Event =
   | {
     readonly kind: "packet";
     readonly to: SimNode;
+    readonly port: number;
     readonly from: Endpoint;
     readonly datagram: Uint8Array;
   }
@@ -152,8 +157,13 @@ export class World {
       items,
       published,
       randomBytes: (length) => random.bytes(length),
-      send: (datagram, to) => this.#send(sim, datagram, to),
+      send: (datagram, to) => {
+        const port = sim.routes.size === 0 ? PORT : sim.routes.get(`${to}`) ?? PORT;
+        this.#send(sim, port, datagram, to);
+      },
       emit: (event) => hear(sim, event, this.now),
+      isLocal: (address) => traits.nat === undefined && address.sameAddress(endpoint),
+      openSockets: (count, receive) => this.#openSockets(sim, count, receive),
     };
     const sim: SimNode = {
       kind: "node",
@@ -171,7 +181,10 @@ export class World {
       state: "up",
       side: 0,
       tickAt: Infinity,
-      mappings: traits.natMs === undefined ? undefined : new Map(),
+      nat: traits.nat && new SimNat(traits.nat, endpoint, random),
+      ports: NO_PORTS,
+      routes: NO_ROUTES,
+      nextPort: SPARE_PORT,
       bytesSent: 0,
       packetsSent: 0,
     };
@@ -243,8 +256,9 @@ export class World {
 
   #happen(event: Event): void {
     if (event.kind === "packet") {
-      const { to, from, datagram } = event;
-      if (to.state === "up" && this.#isLetIn(to, from)) this.#deliver(to, from, datagram);
+      const { to, port, from, datagram } = event;
+      const inner = to.nat === undefined ? port : to.nat.inbound(port, from, this.now);
+      if (to.state === "up" && inner !== undefined) this.#deliver(to, inner, from, datagram);
       (this.#spare[datagram.length] ??= []).push(datagram);
     } else if (event.kind === "node") {
       // A tick that was brought forward since is superseded.
@@ -255,16 +269,48 @@ export class World {
     } else event.run(this.now);
   }
 
-  #deliver(to: SimNode, from: Endpoint, datagram: Uint8Array): void {
+  #deliver(to: SimNode, port: number, from: Endpoint, datagram: Uint8Array): void {
+    if (port !== PORT) {
+      const receive = to.ports.get(port);
+      if (receive === undefined) return;
+      this.packets++;
+      receive(datagram, from);
+      return this.#arm(to);
+    }
     this.packets++;
     const reply = to.traits.impostor?.(to, datagram, from);
-    if (reply !== undefined) return this.#send(to, reply, from);
+    if (reply !== undefined) return this.#send(to, PORT, reply, from);
     to.node.receive(datagram, from, this.now);
     this.#arm(to);
   }
 
-  #isLetIn({ mappings }: SimNode, from: Endpoint): boolean {
-    return mappings === undefined || (mappings.get(from.a) ?? -Infinity) >= this.now;
+  /** See `Host.openSockets`. */
+  #openSockets(
+    sim: SimNode,
+    count: number,
+    receive: (index: number, datagram: Uint8Array, from: Endpoint, now: Millis) => void,
+  ): SpareSockets {
+    // Most machines never open any: these share empty maps until they do.
+    if (sim.ports === NO_PORTS) sim.ports = new Map(), sim.routes = new Map();
+    const { ports, routes } = sim;
+    const opened = Array.from({ length: count }, () => sim.nextPort++);
+    opened.forEach((port, i) => {
+      ports.set(port, (datagram, from) => receive(i, datagram, from, this.now));
+    });
+    return {
+      count,
+      send: (index, datagram, to) => this.#send(sim, opened[index], datagram, to),
+      keep: (index, to) => {
+        const kept = opened[index];
+        for (const port of opened) if (port !== kept) ports.delete(port);
+        ports.set(kept, (datagram, from) => sim.node.receive(datagram, from, this.now));
+        routes.set(`${to}`, kept);
+      },
+      close: () => {
+        for (const port of opened) ports.delete(port);
+        for (const [to, port] of routes) if (opened.includes(port)) routes.delete(to);
+      },
+    };
   }
 
   #arm(sim: SimNode): void {
@@ -274,19 +320,21 @@ export class World {
     this.#queue.add(sim.tickAt, sim);
   }
 
-  #send(from: SimNode, datagram: Uint8Array, endpoint: Endpoint): void {
+  #send(from: SimNode, port: number, datagram: Uint8Array, endpoint: Endpoint): void {
     if (from.state !== "up") return;
     const { length } = datagram;
     from.packetsSent++;
     from.bytesSent += length;
     this.packetsSent++;
     this.bytesSent += length;
-    if (from.mappings !== undefined) {
-      if (from.mappings.size >= MAX_MAPPINGS) forget(from.mappings, this.now);
-      from.mappings.set(endpoint.a, this.now + from.traits.natMs!);
-    }
+    const seen = from.nat !== undefined
+      ? from.nat.outbound(port, endpoint, this.now)
+      : port === PORT
+      ? from.endpoint
+      : from.endpoint.withPort(port);
     const to = this.#byAddress.get(endpoint.a);
-    if (to === undefined || endpoint.port !== PORT || from.side !== to.side) return;
+    if (to === undefined || from.side !== to.side) return;
+    const target = endpoint.port;
     const random = this.#random;
     const { loss, duplication, reordering } = this.#links;
     const arrives = (1 - loss) * (1 - (from.traits.extraLoss ?? 0)) *
@@ -294,17 +342,18 @@ export class World {
     if (random.fraction() >= arrives) return;
     const delay = this.#delay(from, to);
     const isHeldBack = reordering > 0 && random.fraction() < reordering;
-    this.#carry(from, to, datagram, isHeldBack ? delay * (1 + random.fraction()) : delay);
+    const first = isHeldBack ? delay * (1 + random.fraction()) : delay;
+    this.#carry(seen, to, target, datagram, first);
     if (duplication > 0 && random.fraction() < duplication) {
-      this.#carry(from, to, datagram, this.#delay(from, to));
+      this.#carry(seen, to, target, datagram, this.#delay(from, to));
     }
   }
 
-  #carry(from: SimNode, to: SimNode, datagram: Uint8Array, delay: Millis): void {
+  #carry(from: Endpoint, to: SimNode, port: number, datagram: Uint8Array, delay: Millis): void {
     const copy = this.#spare[datagram.length]?.pop() ?? new Uint8Array(datagram.length);
     copy.set(datagram);
     const at = this.now + Math.ceil(delay * TIME_GRAIN) / TIME_GRAIN;
-    this.#queue.add(at, { kind: "packet", to, from: from.endpoint, datagram: copy });
+    this.#queue.add(at, { kind: "packet", to, port, from, datagram: copy });
   }
 
   /** One way: half the regions' round trip, both access lines, jitter, and what the machines themselves add. */
@@ -341,6 +390,5 @@ function hear(sim: SimNode, event: NodeEvent, now: Millis): void {
   if (hasJoined) sim.joinedAt = Math.min(sim.joinedAt, now);
 }
 
-function forget(mappings: Map<number, Millis>, now: Millis): void {
-  for (const [address, until] of mappings) if (until < now) mappings.delete(address);
-}
+const NO_PORTS: SimNode["ports"] = new Map();
+const NO_ROUTES: SimNode["routes"] = new Map();

@@ -161,6 +161,7 @@ Deno.test("GET /network/ping/{node_id}: pong, unknown, timeout", async () => {
     address: "192.168.1.10:8000",
     rtt_ms: 12.4,
     health: "healthy",
+    via: "punched",
   });
   await jsonOf(request(`/network/ping/${PEER_A.toUpperCase()}`), 200, schemas.PingResponse);
   assert.deepEqual(service.calls.at(-1), ["ping", PEER_A], "ids are passed on in lower case");
@@ -231,8 +232,22 @@ Deno.test("GET /network/stats has every group, and no token", async () => {
     max_value_size: 16777216,
     storage_limit: 1073741824,
     nat: "auto",
+    relay: 2048,
     allow_net: false,
   });
+  const { families, ...nat } = body.nat;
+  assert.deepEqual(nat, {
+    mode: "auto",
+    external_address: "203.0.113.9:41000",
+    votes: 12,
+    type: "endpoint_independent",
+    reachable: false,
+    read_only: true,
+    introducers: 6,
+    mapping: null,
+  });
+  assert.equal(families[0].evidence.voted_at, "2026-04-14T10:29:00Z");
+  assert.deepEqual([families[0].evidence.probes, families[0].evidence.missed], [3, 3]);
   assert.deepEqual(body.traffic.in.by_type.ping, { messages: 4, bytes: 300 });
   assert.deepEqual(body.lookups.latency_ms, { mean: 40, p50: 38, p95: null });
   assert.equal(body.started_at, "2026-04-14T08:00:00Z");

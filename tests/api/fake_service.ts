@@ -149,7 +149,8 @@ export class FakeService implements NodeService {
     this.#asked("ping", id);
     const { address, health } = this.peerList[0];
     if (id === PEER_A) {
-      return Promise.resolve({ outcome: "pong", nodeId: id, address, rttMs: 12.4, health });
+      const pong = { nodeId: id, address, rttMs: 12.4, health };
+      return Promise.resolve({ outcome: "pong", ...pong, via: "punched" });
     }
     return Promise.resolve(
       id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
@@ -163,7 +164,14 @@ export class FakeService implements NodeService {
     if (host === "192.0.2.1") return Promise.resolve({ outcome: "not_allowed", address });
     if (host === "192.0.2.2") return Promise.resolve({ outcome: "timeout", address });
     const { health } = this.peerList[0];
-    return Promise.resolve({ outcome: "pong", nodeId: PEER_A, address, rttMs: 12.4, health });
+    return Promise.resolve({
+      outcome: "pong",
+      nodeId: PEER_A,
+      address,
+      rttMs: 12.4,
+      health,
+      via: "direct",
+    });
   }
 
   find(target: string): Promise<LookupReport> {
@@ -382,10 +390,32 @@ export class FakeService implements NodeService {
       },
       nat: {
         mode: "auto",
-        externalAddress: null,
-        votes: 0,
-        type: "unknown",
-        reachable: null,
+        externalAddress: "203.0.113.9:41000",
+        votes: 12,
+        type: "endpoint_independent",
+        reachable: false,
+        readOnly: true,
+        introducers: 6,
+        families: [{
+          family: 4,
+          externalAddress: "203.0.113.9:41000",
+          type: "endpoint_independent",
+          reachable: false,
+          readOnly: true,
+          evidence: {
+            votes: 12,
+            voters: 13,
+            portVoters: 8,
+            samePort: 8,
+            votedBy: ["198.51.100.1:8000"],
+            votedAt: Date.UTC(2026, 3, 14, 10, 29),
+            reason: "3 of 3 probes that were sent have not arrived",
+            checkedAt: Date.UTC(2026, 3, 14, 10),
+            probes: 3,
+            missed: 3,
+            arrivedFrom: [],
+          },
+        }],
         mapping: null,
       },
     };

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { Writer } from "../../src/krpc/bencode.ts";
 import { decode } from "../../src/krpc/message.ts";
-import { AddressVotes } from "../../src/dht/address_votes.ts";
 import { Contact } from "../../src/dht/contact.ts";
 import { OwnCoordinate } from "../../src/dht/coordinate.ts";
 import type { Host } from "../../src/dht/host.ts";
@@ -27,9 +26,8 @@ function scene() {
       host: { send: (datagram: Uint8Array) => void sent.push(datagram.slice()) } as unknown as Host,
       id: id("01"),
       client: 0,
-      readOnly: false,
       traffic: new Traffic(),
-      votes: new AddressVotes(),
+      nat: { noteSent: () => {}, noteVote: () => {}, isReadOnly: () => false },
       coordinate: new OwnCoordinate(),
       contactAt: () => contact,
       noteAnswer: () => {},

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Deadlines, type Millis } from "../../src/dht/deadlines.ts";
-import type { NodeEvent } from "../../src/dht/host.ts";
+import type { Host, NodeEvent } from "../../src/dht/host.ts";
 import { MemoryPublishedStore } from "../../src/dht/published.ts";
 import { type ItemStore, MemoryItemStore } from "../../src/dht/item_store.ts";
 import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
@@ -38,6 +38,16 @@ export interface VirtualNodeOptions extends Partial<NodeOptions> {
   /** Of one or of both families. */
   readonly at?: string | readonly string[];
   readonly items?: ItemStore;
+  /** It can't open sockets beside its own. */
+  readonly isWithoutSockets?: boolean;
+}
+
+/** A router between a network of its own and all others. */
+export interface Gateway {
+  /** Where a packet from inside comes from, as the others see it. */
+  outbound(from: Endpoint, to: Endpoint, now: Millis): Endpoint;
+  /** Whom a packet from outside goes to; undefined where it is dropped. */
+  inbound(to: Endpoint, from: Endpoint, now: Millis): Endpoint | undefined;
 }
 
 type Receive = (datagram: Uint8Array, from: Endpoint) => void;
@@ -51,6 +61,10 @@ export class VirtualNetwork {
   readonly #due = new Deadlines();
   readonly #receivers = new Map<string, Receive>();
   readonly #arms: (() => void)[] = [];
+  /** By the addresses inside, and by those outside. */
+  readonly #inside = new Map<string, Gateway>();
+  readonly #outside = new Map<string, Gateway>();
+  #nextPort = 20_000;
 
   constructor(readonly delayMs = 10, seed = 1) {
     this.randomBytes = randomSource(seed);
@@ -61,7 +75,7 @@ export class VirtualNetwork {
   }
 
   /** Adds a node; without an address it gets a private one of its own. */
-  add({ at, items, ...options }: VirtualNodeOptions = {}): VirtualNode {
+  add({ at, items, isWithoutSockets, ...options }: VirtualNodeOptions = {}): VirtualNode {
     const n = this.nodes.length;
     const addresses = at === undefined ? `10.0.${n >> 8}.${n & 255}:6881` : at;
     const endpoints = [addresses].flat().map(endpoint);
@@ -76,9 +90,12 @@ export class VirtualNetwork {
       randomBytes: this.randomBytes,
       emit: (event) => void events.push(event),
       send: (datagram, to) => {
-        const from = endpoints.find((own) => own.family === to.family);
+        const own = endpoints.find(({ family }) => family === to.family);
+        const from = own?.withPort(kept.get(`${to}`) ?? own.port);
         if (!added.isDown && from !== undefined) this.send(datagram, from, to);
       },
+      isLocal: (address) => endpoints.some((own) => own.sameAddress(address)),
+      openSockets: (count, receive) => sockets(count, receive),
     }, {
       id,
       k: 20,
@@ -89,6 +106,44 @@ export class VirtualNetwork {
       client: 0x444d0100,
       ...options,
     }, this.now);
+    /** Ports of spare sockets by whom they lead to. */
+    const kept = new Map<string, number>();
+    const sockets: Host["openSockets"] = (count, receive) => {
+      if (isWithoutSockets) return undefined;
+      const ports = Array.from({ length: count }, () => this.#nextPort++);
+      const attach = (port: number, handle: Receive) => {
+        for (const own of endpoints) {
+          this.attach(own.withPort(port), (datagram, from) => {
+            if (added.isDown) return;
+            handle(datagram, from);
+            arm();
+          });
+        }
+      };
+      const close = (port: number) => {
+        for (const own of endpoints) this.#receivers.delete(`${own.withPort(port)}`);
+      };
+      ports.forEach((port, i) =>
+        attach(port, (datagram, from) => receive(i, datagram, from, this.now))
+      );
+      return {
+        count,
+        send: (index, datagram, to) => {
+          const own = endpoints.find(({ family }) => family === to.family)!;
+          if (!added.isDown) this.send(datagram, own.withPort(ports[index]), to);
+        },
+        keep: (index, to) => {
+          const port = ports[index];
+          ports.forEach(close);
+          kept.set(`${to}`, port);
+          attach(port, (datagram, from) => node.receive(datagram, from, this.now));
+        },
+        close: () => {
+          ports.forEach(close);
+          for (const [to, port] of kept) if (ports.includes(port)) kept.delete(to);
+        },
+      };
+    };
     const added = {
       node,
       endpoints,
@@ -127,16 +182,35 @@ export class VirtualNetwork {
     this.#receivers.set(`${at}`, receive);
   }
 
+  /** Puts a router between the addresses `inside` and all others, to which it is at `outside`. */
+  addGateway(gateway: Gateway, outside: string, inside: readonly string[]): void {
+    this.#outside.set(outside, gateway);
+    for (const address of inside) this.#inside.set(address, gateway);
+  }
+
   /** Sends a datagram from any address to any. */
-  send(datagram: Uint8Array, from: Endpoint, to: Endpoint): void {
+  send(datagram: Uint8Array, sender: Endpoint, to: Endpoint): void {
+    const gateway = this.#inside.get(sender.host);
+    // Neighbours reach each other without it.
+    const isNear = gateway !== undefined && this.#inside.get(to.host) === gateway;
+    const from = gateway === undefined || isNear ? sender : gateway.outbound(sender, to, this.now);
     const arriving = this.link(datagram.slice(), from, to);
     if (arriving === undefined) return;
     this.after(this.delayMs, () => {
-      const receive = this.#receivers.get(`${to}`);
+      const outer = this.#outside.get(to.host);
+      const inner = outer === undefined ? to : outer.inbound(to, from, this.now);
+      if (inner === undefined || (outer === undefined && this.#isHidden(to, from))) return;
+      const receive = this.#receivers.get(`${inner}`);
       // Like the real socket, the buffer is overwritten once it was handled.
       receive?.(arriving, from);
       if (receive !== undefined) arriving.fill(0xff);
     });
+  }
+
+  /** Addresses behind a router mean nothing outside. */
+  #isHidden(to: Endpoint, from: Endpoint): boolean {
+    const gateway = this.#inside.get(to.host);
+    return gateway !== undefined && this.#inside.get(from.host) !== gateway;
   }
 
   /** Does something later. */

@@ -34,6 +34,7 @@ export class Dmnodes implements AsyncDisposable {
       dataDir: "",
       storageLimit: 2 ** 24,
       nat: "off",
+      relay: 0,
       allowNet: dual ? parseAllowNet("127.0.0.0/8,::1") : { mode: "loopback" },
     }, { persistent: false });
     this.#running.push(node);
@@ -83,6 +84,8 @@ export class CoreNode {
       published: new MemoryPublishedStore(id.a),
       randomBytes,
       emit: () => {},
+      isLocal: () => true,
+      openSockets: () => undefined,
       send: (datagram: Uint8Array, to: Endpoint) => this.#socket.send(datagram, to),
     };
     this.#node = new DhtNode(effects, {

@@ -23,7 +23,7 @@ Deno.test("the summary of a run has the contract's keys, and figures in them", (
   const all = summary(RUNS[0]);
   const keys = "nodes seed lookups found success hops queries latency_ms virtual_s wall_s " +
     "rss_bytes bytes_per_node_s digest fetches replicas idle contacts_per_node " +
-    "network_size_estimate packets copies replication load";
+    "network_size_estimate packets copies replication load reaches";
   assert.deepEqual(Object.keys(all).sort(), keys.split(" ").sort());
   assert.deepEqual(Object.keys(all.hops), ["mean", "p50", "p95", "max"]);
   assert.deepEqual(Object.keys(all.queries), ["mean", "p95"]);

@@ -7,7 +7,15 @@ import { flatLatency, type LatencyMatrix } from "../../src/sim/latency.ts";
 import { type LinkOptions, type SimNode, type Traits, World } from "../../src/sim/world.ts";
 
 const FLAT = flatLatency(100);
-const OPTIONS = { k: 8, alpha: 3, healthCheckIntervalMs: 1e9, readOnly: false, client: 0 };
+/** As they are told, whatever they find out of their NAT. */
+const OPTIONS = {
+  k: 8,
+  alpha: 3,
+  healthCheckIntervalMs: 1e9,
+  readOnly: false,
+  nat: false,
+  client: 0,
+};
 
 /** Long enough for a ping and its repetition to end. */
 const PING_MS = 10_000;
@@ -106,7 +114,8 @@ Deno.test("a slow machine adds its delay, a bad line its loss", () => {
 
 Deno.test("a NAT lets in only who was written to, and only for a while", () => {
   const w = world();
-  const [inside, friend, stranger] = [add(w, { natMs: 60_000 }), add(w), add(w)];
+  const nat = { kind: "port_restricted", timeoutMs: 60_000 } as const;
+  const [inside, friend, stranger] = [add(w, { nat }), add(w), add(w)];
   assert.equal(ping(w, friend, inside), "timeout");
   assert.notEqual(ping(w, inside, friend), "timeout");
   assert.notEqual(ping(w, friend, inside), "timeout");
