@@ -233,7 +233,8 @@ export function createApi(options: ApiOptions): Api {
       },
     }),
     async (c) => {
-      const report = await service.pingAddress(c.req.valid("query").address);
+      const { address } = c.req.valid("query");
+      const report = await metrics.measure("ping", () => service.pingAddress(address), outcomeOf);
       switch (report.outcome) {
         case "pong":
           return c.json(pingView(report), 200);
@@ -249,7 +250,7 @@ export function createApi(options: ApiOptions): Api {
 
   app.openapi(
     createRoute({
-      ...guarded,
+      ...sending,
       method: "get",
       path: "/network/find/{node_id}",
       summary: "Look up the nodes closest to an id",

@@ -1,5 +1,6 @@
 // The page of `dmnode stats`: what a node is doing, for whoever runs it.
 
+import { NAT_WORDS } from "../runtime/nat_report.ts";
 import type { Stats } from "./network.ts";
 import { type Cell, printPairs, printTable } from "./table.ts";
 import { print, printable, stdout, type Style } from "./terminal.ts";
@@ -111,19 +112,30 @@ function values({ storage }: Stats): Pairs {
 }
 
 function reach({ nat }: Stats): Pairs {
-  const { mode, external_address: seen, votes, type, reachable, mapping } = nat;
-  const pairs: Pairs = [
-    ["seen as", seen === null ? "no peer has told yet" : `${seen}, by ${counted(votes, "peer")}`],
-    [
-      "reachable",
-      reachable === null
-        ? "not known"
-        : [reachable ? "yes, for strangers" : "not for strangers", reachable ? "green" : "yellow"],
-    ],
-    ["NAT", `${type} (NAT=${mode})`],
-  ];
-  if (mapping !== null && mapping !== undefined) {
-    pairs.push(["mapping", leaves(mapping).map(([name, value]) => `${name} ${value}`).join(", ")]);
+  const families = nat.families.map((family): Pairs[number] => {
+    const { external_address: seen, type, reachable, evidence: { votes, voters, reason } } = family;
+    const name = `IPv${family.family}`;
+    if (seen === null) return [name, "no peer has told its address yet"];
+    const told = `seen as ${seen} by ${count(votes)} of ${counted(voters, "peer")}, ` +
+      `${NAT_WORDS[type]}; `;
+    const why = reason === "" ? "" : `: ${printable(reason)}`;
+    return reachable === null
+      ? [name, `${told}whether strangers can reach it is not known yet${why}`]
+      : reachable
+      ? [name, [`${told}strangers can reach it${why}`, "green"]]
+      : [name, [`${told}strangers can't reach it${why}`, "yellow"]];
+  });
+  const pairs: Pairs = [...families, ["NAT", nat.mode]];
+  if (nat.read_only) {
+    pairs.push([
+      "answers",
+      `no strangers (BEP 43); ${counted(nat.introducers, "node")} ` +
+      `${nat.introducers === 1 ? "introduces" : "introduce"} others to it`,
+    ]);
+  }
+  if (nat.mapping !== null && nat.mapping !== undefined) {
+    const list = leaves(nat.mapping).map(([name, value]) => `${name} ${value}`);
+    pairs.push(["mapping", list.join(", ")]);
   }
   return pairs;
 }

@@ -2,6 +2,7 @@
 
 import type { z } from "zod";
 import type { EventData, EventType, Peer as PeerSchema } from "../api/schemas.ts";
+import { NAT_WORDS } from "../runtime/nat_report.ts";
 import type { NodeEvent } from "./event_client.ts";
 import { HEALTH_STYLES } from "./network.ts";
 import { type Cell, type Column, shortened, tableLines, widthOf } from "./table.ts";
@@ -171,7 +172,7 @@ function describeEvent({ type, data }: NodeEvent): Cell | undefined {
     }
     case "nat": {
       const { external_address, type: kind } = of("nat");
-      return `${kind}; seen as ${external_address ?? "nothing yet"}`;
+      return `${NAT_WORDS[kind]}; seen as ${external_address ?? "nothing yet"}`;
     }
     case "ready": {
       const { ready, reason } = of("ready");
@@ -253,7 +254,7 @@ function header({ stats, connection }: WatchedNode, canvas: Canvas): string[] {
     ? [" ready ", ["bgGreen", "black"]]
     : [" not ready ", ["bgYellow", "black"]];
   const { external_address: seen, votes, type, reachable } = stats.nat;
-  const reach = reachable === null ? "" : reachable ? ", reachable" : ", not reachable";
+  const reach = reachable === null ? "" : reachable ? ", reachable" : ", not for strangers";
   return [
     line([
       ["dmnode", "bold"],
@@ -266,7 +267,7 @@ function header({ stats, connection }: WatchedNode, canvas: Canvas): string[] {
     line([
       `UDP ${stats.addresses.join(", ")}`,
       seen === null ? "" : `seen as ${seen} by ${counted(votes, "peer")}`,
-      `NAT ${printable(type)}${reach}`,
+      `${NAT_WORDS[type]}${reach}`,
     ], canvas),
     trouble ?? line([[printable(reason), ready ? "dim" : "yellow"]], canvas),
     "",

@@ -148,7 +148,7 @@ Deno.test("GET /network/ping?address=: pong, no address, not allowed, timeout, n
   assert.match((await problemOf(at("nowhere.example:1"), 404)).detail, /no address/);
   assert.match((await problemOf(at("192.0.2.1:1"), 403)).detail, /192\.0\.2\.1:1 .*--allow-net/);
   assert.match((await problemOf(at("192.0.2.2:1"), 504)).detail, /192\.0\.2\.2:1/);
-  for (const wrong of ["", "x", "x:0", "x:65536", "1.2.3:80", "a b:80", "x:".repeat(5000)]) {
+  for (const wrong of ["", "x", "x:0", "x:65536", "1.2.3:80", "a b:80", "x:".repeat(500)]) {
     assert.match((await problemOf(at(wrong), 400)).detail, /address/, wrong.slice(0, 20));
   }
   await problemOf(request("/network/ping"), 400);

@@ -204,7 +204,7 @@ Deno.test(
     assert.match(wrong.stderr, /^dmnode: [^\n]*asks for a token: set API_TOKEN[^\n]*\n$/);
     const env = { API_TOKEN: "a-token-of-some-length" };
     const types = await run(["watch", "--types", "peers", "--api", api], { cwd: directory, env });
-    assert.equal(types.code, 1);
+    assert.equal(types.code, 2);
     assert.match(types.stderr, /^dmnode: [^\n]*no event "peers"[^\n]*\n$/);
     await using terminal = new TestTerminal(["watch", "--api", "http://127.0.0.1:9"], {
       cwd: directory,
