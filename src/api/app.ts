@@ -234,7 +234,11 @@ export function createApi(options: ApiOptions): Api {
     }),
     async (c) => {
       const { address } = c.req.valid("query");
-      const report = await metrics.measure("ping", () => service.pingAddress(address), outcomeOf);
+      const report = await metrics.measure(
+        "ping",
+        () => service.pingAddress(address),
+        ({ outcome }) => outcome === "pong" || outcome === "timeout" ? outcome : "unknown",
+      );
       switch (report.outcome) {
         case "pong":
           return c.json(pingView(report), 200);
