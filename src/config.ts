@@ -321,7 +321,7 @@ interface Given {
 export function loadConfig(sources: ConfigSources = {}): Config {
   const { flags = {}, env = {}, envFile, envFileName = ".env" } = sources;
   const warnings: string[] = [];
-  const file = envFile === undefined ? {} : readEnvFile(envFile, envFileName, warnings);
+  const file = envFile === undefined ? {} : parseEnvFile(envFile, envFileName, warnings);
 
   const given = new Map<Name, Given>();
   for (const name of NAMES) {
@@ -563,7 +563,7 @@ function sameBits(x: number, y: number, bits: number): boolean {
 }
 
 /** Parses .env text; dotenv skips what it can't read, so the lines are looked at here as well. */
-function readEnvFile(
+function parseEnvFile(
   text: string,
   fileName: string,
   warnings: string[],

@@ -633,7 +633,8 @@ function tooFew(
   { acknowledged, wanted, refusals }: Extract<StoreOutcome, { outcome: "too_few" }>,
 ): Problem {
   const told = refusals.map(({ code, text, nodes }: Refusal) => `${nodes} × ${code} ${text}`);
-  const detail = `${acknowledged} of the ${wanted} nodes asked for acknowledged the value` +
+  const who = wanted === 1 ? "Nobody" : `${acknowledged} of the ${wanted} nodes asked for`;
+  const detail = `${who} acknowledged the value` +
     `${told.length === 0 ? "" : `; refusals: ${told.join(", ")}`}. Copies that were made stay ` +
     "until they expire; this node does not keep the value published.";
   return new Problem(503, detail, {

@@ -75,10 +75,10 @@ const BARS = "▁▂▃▄▅▆▇█";
 
 /** One bar for each value, the highest as high as `most`; at most `width` of the latest. */
 export function sparkline(values: readonly number[], width: number, most?: number): string {
-  const shown = values.slice(-width);
+  const shown = width > 0 ? values.slice(-width) : [];
   const top = most ?? Math.max(...shown, 0);
   return shown.map((value) => {
-    const share = top > 0 ? Math.min(1, Math.max(0, value / top)) : 0;
+    const share = top > 0 && value > 0 ? Math.min(1, value / top) : 0;
     return BARS[Math.min(BARS.length - 1, Math.floor(share * BARS.length))];
   }).join("");
 }

@@ -24,6 +24,9 @@ const NAME_CELLS = 9, FIGURES_CELLS = 32;
 /** Below this the best and the worst peers stand below each other. */
 const TWO_COLUMNS = 132;
 
+/** On a terminal narrower than this a peer has no room. */
+const PEER_CELLS = 24;
+
 /** Peers of either kind are these many at most. */
 const MAX_PEERS = 8;
 
@@ -207,7 +210,8 @@ export function renderWatch(node: WatchedNode, canvas: Canvas): string[] {
   // A line for the keys at the end, one between each two parts.
   const left = rows - top.length - 3;
   const wanted = Math.min(MAX_PEERS, Math.floor(left / (columns >= TWO_COLUMNS ? 2 : 4)));
-  const peers = wanted > 0 ? peerLines(node, canvas, wanted) : [];
+  const hasRoom = wanted > 0 && columns >= PEER_CELLS;
+  const peers = hasRoom ? peerLines(node, canvas, wanted) : [];
   const gap = peers.length > 0 ? [""] : [];
   const room = rows - top.length - gap.length - peers.length - 3;
   const events = room > 0 ? ["", ...eventLines(node, canvas, room)] : [];
@@ -333,7 +337,7 @@ function summary(node: WatchedNode, canvas: Canvas): string[] {
 
 const PEER_COLUMNS: readonly Column[] = [
   { head: "", shrinks: "id" },
-  { head: "" },
+  { head: "", shrinks: "text" },
   { head: "" },
   { head: "", align: "right" },
   { head: "", align: "right" },

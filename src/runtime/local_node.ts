@@ -1364,7 +1364,7 @@ async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Stora
   });
   try {
     if (disk.damagedRows > 0) {
-      log.warning("{count} values in {dataDir} are damaged, and are left out", {
+      log.warning("Values in {dataDir} are damaged, and are left out: {count}", {
         count: disk.damagedRows,
         dataDir,
       });
