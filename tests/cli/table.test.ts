@@ -23,14 +23,11 @@ Deno.test("a table is whole where there is room, and else ids and texts give way
     `${ID}  127.0.0.1:8000  9.99 ms  a client of some name`,
     `${ID}  -                     -  -`,
   ]);
-  assert.deepEqual(
-    tableLines(COLUMNS, ROWS, 60, plain),
-    [
-      "NODE          ADDRESS             RTT  CLIENT",
-      "0123456789ab…  127.0.0.1:8000  9.99 ms  a client of some na…".slice(0, 60),
-      "0123456789ab…  -                     -  -",
-    ].map((line, i) => i === 0 ? line.replace("NODE  ", "NODE   ") : line),
-  );
+  assert.deepEqual(tableLines(COLUMNS, ROWS, 58, plain), [
+    "NODE           ADDRESS             RTT  CLIENT",
+    "0123456789ab…  127.0.0.1:8000  9.99 ms  a client of some …",
+    "0123456789ab…  -                     -  -",
+  ]);
   const split = tableLines(COLUMNS, ROWS, 32, plain);
   assert.deepEqual(split, [
     "NODE           ADDRESS",
