@@ -30,5 +30,5 @@ export function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error).split("\n")[0];
   if (error.message === "fetch failed" && error.cause !== undefined) return reason(error.cause);
   // What Deno adds says nothing to a user: ": stat 'name'" with the name that is told anyway, and the system's number.
-  return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+ '.*')?/, "");
+  return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+ '.*')?/g, "");
 }
