@@ -80,6 +80,8 @@ export interface Setting {
   /** As it would be written in `.env`; empty for none. */
   readonly default: string;
   readonly meaning: string;
+  /** All that it takes, where that are few words. */
+  readonly choices: readonly string[] | undefined;
 }
 
 /** What loadConfig reads; nothing else is looked at. */
@@ -113,6 +115,8 @@ const MAX_RATE = 1_000_000;
 const MAX_CONNECTIONS = 20_000;
 
 const LOG_LEVELS = ["trace", "debug", "info", "warning", "error"] as const;
+const LOG_FORMATS = ["pretty", "json"] as const;
+const NAT_MODES = ["auto", "off"] as const;
 
 /** A setting's text turned into its value; `accept` yields undefined for text outside `allowed`. */
 function setting<T>(allowed: string, accept: (text: string) => T | undefined) {
@@ -203,11 +207,11 @@ const schema = z.object({
   LOG_LEVEL: oneOf(LOG_LEVELS),
   LOG_FORMAT: setting(
     "pretty, json or nothing",
-    (text) => (["", "pretty", "json"] as const).find((format) => format === text.toLowerCase()),
+    (text) => (["", ...LOG_FORMATS] as const).find((format) => format === text.toLowerCase()),
   ),
   MAX_VALUE_SIZE: wholeNumber(1, MAX_MAX_VALUE_SIZE, " of bytes"),
   STORAGE_LIMIT: wholeNumber(0, MAX_STORAGE_LIMIT, " of bytes"),
-  NAT: oneOf(["auto", "off"]),
+  NAT: oneOf(NAT_MODES),
   RELAY: wholeNumber(0, MAX_RELAY, " of bytes a second"),
 }).superRefine((settings, context) => {
   if (settings.MIN_REPLICAS > settings.K_BUCKET_SIZE) {
@@ -284,12 +288,18 @@ const EXPLAINED = {
   ],
 } as const satisfies Record<Name, readonly [flag: string | null, byDefault: string, string]>;
 
+const CHOICES: Partial<Record<Name, readonly string[]>> = {
+  LOG_LEVEL: LOG_LEVELS,
+  LOG_FORMAT: LOG_FORMATS,
+  NAT: NAT_MODES,
+};
+
 const NAMES = Object.keys(EXPLAINED) as Name[];
 
 /** Every variable, in the order of the documentation. */
 export const SETTINGS: readonly Setting[] = Object.freeze(NAMES.map((name) => {
   const [flag, byDefault, meaning] = EXPLAINED[name];
-  return Object.freeze({ name, flag, default: byDefault, meaning });
+  return Object.freeze({ name, flag, default: byDefault, meaning, choices: CHOICES[name] });
 }));
 
 /** Every environment variable the program may read; the compiled program is permitted these alone. */
@@ -311,7 +321,7 @@ interface Given {
 export function loadConfig(sources: ConfigSources = {}): Config {
   const { flags = {}, env = {}, envFile, envFileName = ".env" } = sources;
   const warnings: string[] = [];
-  const file = envFile === undefined ? {} : readEnvFile(envFile, envFileName, warnings);
+  const file = envFile === undefined ? {} : parseEnvFile(envFile, envFileName, warnings);
 
   const given = new Map<Name, Given>();
   for (const name of NAMES) {
@@ -500,7 +510,7 @@ function parseName(text: string): string | undefined {
 }
 
 /** The node that `entry` names, or what is wrong with it. */
-function parseHostPort(entry: string): HostPort | string {
+export function parseHostPort(entry: string): HostPort | string {
   const expected = "expected host:port with a name, an IPv4 address or an [IPv6] address";
   if (Endpoint.parse(unbracket(entry), 0)?.family === 6) {
     return `has no port; expected [${unbracket(entry)}]:port`;
@@ -553,7 +563,7 @@ function sameBits(x: number, y: number, bits: number): boolean {
 }
 
 /** Parses .env text; dotenv skips what it can't read, so the lines are looked at here as well. */
-function readEnvFile(
+function parseEnvFile(
   text: string,
   fileName: string,
   warnings: string[],
@@ -608,7 +618,7 @@ function looksLike(name: string, known: string): boolean {
 }
 
 /** Whether `a` becomes `b` within `most` insertions, deletions, substitutions or swaps of neighbours. */
-function withinEdits(a: string, b: string, most: number): boolean {
+export function withinEdits(a: string, b: string, most: number): boolean {
   if (Math.abs(a.length - b.length) > most) return false;
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {

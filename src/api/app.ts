@@ -44,6 +44,7 @@ import {
   hourView,
   lookupView,
   peerDetailView,
+  pingView,
   publishedView,
   replicasView,
   selectPeers,
@@ -212,17 +213,43 @@ export function createApi(options: ApiOptions): Api {
       const report = await metrics.measure("ping", () => service.ping(id), outcomeOf);
       switch (report.outcome) {
         case "pong":
-          return c.json({
-            node_id: report.nodeId,
-            address: report.address,
-            rtt_ms: report.rttMs,
-            health: report.health,
-            via: report.via,
-          }, 200);
+          return c.json(pingView(report), 200);
         case "unknown":
           throw new Problem(404, `No node ${id} was found.`);
         case "timeout":
           throw new Problem(504, `Node ${id} at ${report.address} did not answer.`);
+      }
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      ...sending,
+      method: "get",
+      path: "/network/ping",
+      summary: "Ping whoever is at an address",
+      request: { query: schemas.PingQuery },
+      responses: {
+        200: answer("It answered", schemas.PingResponse),
+        ...problems(400, 401, 403, 404, 504),
+      },
+    }),
+    async (c) => {
+      const { address } = c.req.valid("query");
+      const report = await metrics.measure(
+        "ping",
+        () => service.pingAddress(address),
+        ({ outcome }) => outcome === "pong" || outcome === "timeout" ? outcome : "unknown",
+      );
+      switch (report.outcome) {
+        case "pong":
+          return c.json(pingView(report), 200);
+        case "no_address":
+          throw new Problem(404, "The name has no address that this node can use.");
+        case "not_allowed":
+          throw new Problem(403, `${report.address} is outside of what --allow-net permits.`);
+        case "timeout":
+          throw new Problem(504, `Nobody answered at ${report.address}.`);
       }
     },
   );
@@ -630,7 +657,8 @@ function tooFew(
   { acknowledged, wanted, refusals }: Extract<StoreOutcome, { outcome: "too_few" }>,
 ): Problem {
   const told = refusals.map(({ code, text, nodes }: Refusal) => `${nodes} × ${code} ${text}`);
-  const detail = `${acknowledged} of the ${wanted} nodes asked for acknowledged the value` +
+  const who = wanted === 1 ? "Nobody" : `${acknowledged} of the ${wanted} nodes asked for`;
+  const detail = `${who} acknowledged the value` +
     `${told.length === 0 ? "" : `; refusals: ${told.join(", ")}`}. Copies that were made stay ` +
     "until they expire; this node does not keep the value published.";
   return new Problem(503, detail, {

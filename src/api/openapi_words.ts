@@ -441,6 +441,21 @@ called back: copies expire within a day, at other implementations within two hou
       504: { problem: { detail: `Node ${NODE_ID} at 192.0.2.10:8000 did not answer.` } },
     },
   },
+  "get /network/ping": {
+    id: "pingAddress",
+    tag: "Network",
+    description:
+      "Asks whoever is at an address for a sign of life. A name stands for the first of its addresses that " +
+      "`--allow-net` permits.",
+    parameters: { address: "192.0.2.10:8000" },
+    responses: {
+      200: { examples: json(PONG, "It answered") },
+      400: { problem: { detail: "query parameter address: it has no port; expected host:port." } },
+      403: { problem: { detail: "192.0.2.10:8000 is outside of what --allow-net permits." } },
+      404: { problem: { detail: "The name has no address that this node can use." } },
+      504: { problem: { detail: "Nobody answered at 192.0.2.10:8000." } },
+    },
+  },
   "get /network/find/{node_id}": {
     id: "findNode",
     tag: "Network",

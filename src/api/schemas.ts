@@ -2,6 +2,7 @@
 
 import { z } from "@hono/zod-openapi";
 import { Buffer } from "node:buffer";
+import { type HostPort, parseHostPort } from "../config.ts";
 
 /** BEP 44: the salt of a mutable item holds at most 64 bytes. */
 export const MAX_KEY_BYTES = 64;
@@ -56,6 +57,15 @@ function idParameter(name: string) {
 
 /** `{node_id}` of a path. */
 export const NodeIdParams = z.object({ node_id: idParameter("node_id") });
+/** `GET /network/ping?address=` */
+export const PingQuery = z.object({
+  address: z.string().transform((text, context): HostPort => {
+    const node = parseHostPort(text.trim());
+    if (typeof node !== "string") return node;
+    context.addIssue({ code: "custom", message: `it ${node}` });
+    return z.NEVER;
+  }).openapi({ type: "string", example: "dht.example.org:8000" }),
+});
 /** `{hash}` of a path. */
 export const HashParams = z.object({ hash: idParameter("hash") });
 

@@ -9,6 +9,7 @@ import type {
   NatReport,
   PeerDetail,
   PeerReport,
+  PingReport,
   Progress,
   PublishedValue,
   ReplicasReport,
@@ -23,6 +24,7 @@ import {
   type PeerResponse,
   type PeersQuery,
   type PeersResponse,
+  type PingResponse,
   type PublishedResponse,
   type ReplicasResponse,
   type StatsResponse,
@@ -106,6 +108,13 @@ export function peerDetailView(peer: PeerDetail): z.output<typeof PeerResponse> 
     bucket: peer.bucket,
     history: peer.history.map(({ at, what, reason }) => ({ at: timeText(at), what, reason })),
   };
+}
+
+/** Answer to a ping. */
+export function pingView(
+  { nodeId, address, rttMs, health, via }: Extract<PingReport, { outcome: "pong" }>,
+): z.output<typeof PingResponse> {
+  return { node_id: nodeId, address, rtt_ms: rttMs, health, via };
 }
 
 /** Answer to a store. */

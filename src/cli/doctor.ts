@@ -19,9 +19,12 @@ import { NetFilter } from "../runtime/net_scope.ts";
 import { BindError, UdpSocket } from "../runtime/udp.ts";
 import { peek } from "../storage/peek.ts";
 import { VERSION } from "../version.ts";
-import { age, type ApiFlags, apiOf, call, ms, printJson } from "./client.ts";
-import { UserError } from "./errors.ts";
+import { Api, type ApiFlags } from "./api_client.ts";
+import { reason, UserError } from "./errors.ts";
 import { readConfig, type StartFlags } from "./start.ts";
+import { widthOf, wrapped } from "./table.ts";
+import { print, printable, printJson, stdout, type Style } from "./terminal.ts";
+import { bytes, counted, duration, milliseconds } from "./units.ts";
 
 /** `unknown`: it can't be known from here, or not yet. */
 export type Verdict = "ok" | "warn" | "fail" | "unknown";
@@ -96,7 +99,7 @@ export interface MappingStats {
 }
 
 /** A node's API must answer within this: longer, and something is wrong with it. */
-const API_MS = 5_000;
+const API_TIMEOUT_S = 5;
 
 /** A datagram to ourselves takes microseconds. */
 const LOOPBACK_MS = 1_000;
@@ -156,59 +159,72 @@ const fail = (check: string, found: string, advice: string): Finding => ({
  * @throws {UserError} where a check failed, after all were printed
  */
 export async function doctor(flags: ApiFlags & StartFlags): Promise<void> {
-  const { api: _, json: __, ...settings } = flags;
+  const { api: _, json, timeout, ...settings } = flags;
   const findings: Finding[] = [];
   const startedAt = { wall: Date.now(), monotonic: performance.now() };
-  const { api } = apiOf(flags);
-  const answer = await askNode(flags);
+  const api = new Api({ ...flags, timeout: timeout ?? API_TIMEOUT_S });
+  const answer = await askNode(api);
   const node = typeof answer === "string" ? undefined : answer;
-  const isLocal = isLoopbackHost(new URL(api).hostname);
+  const isLocal = isLoopbackHost(new URL(api.url).hostname);
   const config = readSettings(settings, findings);
   findings.push(program(), permissions(config.dataDir));
   if (node === undefined || isLocal) {
-    findings.push(...dataDirectory(config, node, api), ...ports(config, node, api));
+    findings.push(...dataDirectory(config, node, api.url), ...ports(config, node, api.url));
   } else {
-    findings.push(unknown("DATA_DIR and ports", `they are on the machine of ${api}`));
+    findings.push(unknown("DATA_DIR and ports", `they are on the machine of ${api.url}`));
   }
   findings.push(...addresses(), ...await loopback());
   findings.push(...judgeSettings(node === undefined ? given(config) : inForce(node)));
   findings.push(clock(startedAt, node));
   if (node === undefined) {
     findings.push(unknown("running node", String(answer)));
-  } else findings.push(...judgeNode(node, await medianRtt(flags)));
+  } else findings.push(...judgeNode(node, await medianRtt(api)));
 
   const failed = findings.filter(({ verdict }) => verdict === "fail").length;
-  if (flags.json) printJson({ ok: failed === 0, node: node?.node_id ?? null, findings });
-  else findings.forEach(print);
-  if (failed > 0) throw new UserError(`${failed} of ${findings.length} checks failed`);
+  if (json) printJson({ ok: failed === 0, node: node?.node_id ?? null, findings });
+  else findings.forEach(printFinding);
+  if (failed > 0) throw new UserError(`${failed} of ${counted(findings.length, "check")} failed`);
 }
 
-function print({ check, verdict, found, advice }: Finding): void {
-  const line = `${verdict.padEnd(8)}${check}: ${found}${advice === null ? "" : `. ${advice}`}`;
+const STYLES: Readonly<Record<Verdict, Style>> = {
+  ok: "green",
+  warn: "yellow",
+  fail: "red",
+  unknown: "dim",
+};
+
+/** Verdicts stand in a column of their own. */
+const VERDICT_CELLS = 8;
+
+function printFinding({ check, verdict, found, advice }: Finding): void {
   // What a node reports may come from strangers, such as the addresses that they tell.
-  console.log(line.replace(/\p{C}/gu, "?"));
+  const todo = advice === null ? "" : `. ${advice[0].toUpperCase()}${advice.slice(1)}`;
+  const text = printable(`${check}: ${found}${todo}`);
+  const width = stdout.columns === null ? Infinity : stdout.columns - VERDICT_CELLS;
+  const [first, ...more] = wrapped(text, width);
+  const mark = stdout.paint(STYLES[verdict], verdict);
+  print(`${mark}${" ".repeat(VERDICT_CELLS - widthOf(verdict))}${first}`);
+  for (const line of more) print(" ".repeat(VERDICT_CELLS) + line);
 }
 
 /** What the node tells, or why it tells nothing. */
-async function askNode(flags: ApiFlags): Promise<NodeStats | string> {
+async function askNode(api: Api): Promise<NodeStats | string> {
   try {
-    const stats = await askApi(flags, "/network/stats") as NodeStats | null;
-    return typeof stats?.node_id === "string" ? stats : "what answers there is no dmnode";
+    return await api.get<NodeStats>("/network/stats", "node_id");
   } catch (error) {
-    return reason(error);
+    if (error instanceof UserError) return error.message;
+    throw error;
   }
 }
 
-async function medianRtt(flags: ApiFlags): Promise<number | null> {
-  const list = await askApi(flags, "/network/peers").catch(() => ({ peers: [] }));
-  const { peers } = list as { peers: { rtt_ms: number | null }[] };
-  const rtts = peers.flatMap(({ rtt_ms }) => rtt_ms ?? []).sort((x, y) => x - y);
+async function medianRtt(api: Api): Promise<number | null> {
+  const list = await api.get<PeerList>("/network/peers", "peers").catch(() => ({ peers: [] }));
+  const rtts = list.peers.flatMap(({ rtt_ms }) => rtt_ms ?? []).sort((x, y) => x - y);
   return rtts[rtts.length >> 1] ?? null;
 }
 
-async function askApi(flags: ApiFlags, path: string): Promise<unknown> {
-  const signal = AbortSignal.timeout(API_MS);
-  return await (await call(flags, "GET", path, { signal })).json();
+interface PeerList {
+  readonly peers: readonly { readonly rtt_ms: number | null }[];
 }
 
 /** Settings as a start would read them; what is wrong with them is a finding, and defaults serve for the rest. */
@@ -323,10 +339,10 @@ function freeSpace(dataDir: string, storageLimit: number): Finding {
   }
   const { bavail, bsize } = statfsSync(dataDir);
   const free = bavail * bsize;
-  const found = megabytes(free);
+  const found = bytes(free);
   if (free < LITTLE_SPACE) return fail(check, found, "values are refused soon: free some room");
   return free < storageLimit
-    ? warn(check, found, `less than STORAGE_LIMIT (${megabytes(storageLimit)}): lower that`)
+    ? warn(check, found, `less than STORAGE_LIMIT (${bytes(storageLimit)}): lower that`)
     : ok(check, found);
 }
 
@@ -340,7 +356,7 @@ function database(dataDir: string, node: NodeStats | undefined, api: string): Fi
   }
   if (size === undefined) return ok(check, "the first start makes it");
   const { nodeId, isInUse } = peek(path, files);
-  const text = `${path}, ${megabytes(size)}`;
+  const text = `${path}, ${bytes(size)}`;
   if (isInUse) {
     return node === undefined
       ? warn(
@@ -421,7 +437,7 @@ async function loopback(): Promise<Finding[]> {
     const took = performance.now() - begun;
     findings.push(
       arrived === 1
-        ? ok(check, `there and back in ${ms(took)} on loopback`)
+        ? ok(check, `there and back in ${milliseconds(took)} on loopback`)
         : fail(check, "a datagram to itself is lost", "a firewall drops UDP on loopback: allow it"),
     );
     if (name === "IPv4" && arrived === 1) findings.push(await burst(socket));
@@ -453,9 +469,9 @@ function bufferBytes(): string {
 async function receiveSent(
   socket: Deno.DatagramConn,
   count: number,
-  bytes: number,
+  size: number,
 ): Promise<number> {
-  const datagram = new Uint8Array(bytes);
+  const datagram = new Uint8Array(size);
   let arrived = 0;
   try {
     for (let i = 0; i < count; i++) await socket.send(datagram, socket.addr as Deno.NetAddr);
@@ -486,14 +502,14 @@ function clock(
   if (wall < WRITTEN_AT) return fail(check, `it shows ${new Date(wall).toISOString()}`, advice);
   const jumped = wall - startedAt.wall - (performance.now() - startedAt.monotonic);
   if (Math.abs(jumped) > CLOCK_MS) {
-    return warn(check, `it jumped by ${ms(Math.abs(jumped))} just now`, advice);
+    return warn(check, `it jumped by ${milliseconds(Math.abs(jumped))} just now`, advice);
   }
   const sinceStart = node === undefined
     ? 0
     : wall - (Date.parse(node.started_at) + node.uptime_s * 1000);
   if (Math.abs(sinceStart) > CLOCK_MS) {
     const found =
-      `it differs by ${ms(Math.abs(sinceStart))} from the node's, which runs on evenly ` +
+      `it differs by ${milliseconds(Math.abs(sinceStart))} from the node's, which runs on evenly ` +
       "from its start";
     return warn(check, found, "it was set since, or the machine slept; a new start follows it");
   }
@@ -553,7 +569,7 @@ export function judgeNode(stats: NodeStats, rtt: number | null): Finding[] {
 }
 
 function runningNode({ node_id, version, uptime_s }: NodeStats): Finding {
-  const found = `${node_id}, version ${version}, up for ${age(uptime_s)}`;
+  const found = `${node_id}, version ${version}, up for ${duration(uptime_s)}`;
   return version === VERSION
     ? ok("running node", found)
     : warn("running node", found, `this program is ${VERSION}: start the node again with it`);
@@ -606,8 +622,9 @@ function lookups({ lookups }: NodeStats, rtt: number | null): Finding {
     return unknown(check, `${count} so far: too few to judge by`);
   }
   const share = success / count;
-  const found = `${Math.round(100 * share)} % of ${count} found nodes, half within ${ms(p50)}, ` +
-    `95 % within ${ms(p95)}`;
+  const found =
+    `${Math.round(100 * share)} % of ${count} found nodes, half within ${milliseconds(p50)}, ` +
+    `95 % within ${milliseconds(p95)}`;
   if (share < LOOKUPS_GOOD) {
     return warn(check, found, "nobody answered the others: outages, or lost packets (see answers)");
   }
@@ -618,7 +635,7 @@ function lookups({ lookups }: NodeStats, rtt: number | null): Finding {
     : travel < p50 / 3
     ? "slow: most of the time it waits for peers that don't answer, or the machine is overloaded"
     : rtt !== null && rtt > FAR_RTT_MS
-    ? `slow: its peers are far, half of them beyond ${ms(rtt)}, or its line is`
+    ? `slow: its peers are far, half of them beyond ${milliseconds(rtt)}, or its line is`
     : `slow: ${(hops_mean ?? 1).toFixed(1)} hops on average; more peers make them fewer`;
   return warn(check, found, advice);
 }
@@ -634,9 +651,9 @@ function dropped({ traffic }: NodeStats): Finding[] {
   ];
 }
 
-function storage({ storage: { bytes, limit_bytes } }: NodeStats): Finding {
-  const found = `${megabytes(bytes)} of ${megabytes(limit_bytes)}`;
-  return bytes > 0.95 * limit_bytes
+function storage({ storage: { bytes: held, limit_bytes: limit } }: NodeStats): Finding {
+  const found = `${bytes(held)} of ${bytes(limit)}`;
+  return held > 0.95 * limit
     ? warn(
       "values of others",
       found,
@@ -699,12 +716,4 @@ function judgeMapping(mapping: MappingStats, reachable: boolean | null): Finding
     default:
       return unknown(check, "the router has not answered yet", "ask again in a minute");
   }
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-}
-
-function reason(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0];
 }

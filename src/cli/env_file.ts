@@ -1,6 +1,7 @@
 // The .env file's text, and the token's file.
 
 import { ConfigError } from "../config.ts";
+import { reason } from "./errors.ts";
 
 /** The text of .env in the working directory, or of a file that was named and then has to be there. */
 export function readEnvFile(named: string | undefined): string | undefined {
@@ -8,8 +9,7 @@ export function readEnvFile(named: string | undefined): string | undefined {
     return Deno.readTextFileSync(named ?? ".env");
   } catch (error) {
     if (named === undefined && error instanceof Deno.errors.NotFound) return undefined;
-    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new ConfigError(`${named ?? ".env"} can't be read: ${reason}`);
+    throw new ConfigError(`${named ?? ".env"} can't be read: ${reason(error)}`);
   }
 }
 
@@ -18,7 +18,6 @@ export function readTokenFile(path: string): string {
   try {
     return Deno.readTextFileSync(path).split(/\r?\n/)[0].trim();
   } catch (error) {
-    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new ConfigError(`API_TOKEN_FILE: ${path} can't be read: ${reason}`);
+    throw new ConfigError(`API_TOKEN_FILE: ${path} can't be read: ${reason(error)}`);
   }
 }

@@ -14,12 +14,15 @@ import {
 import { StorageError } from "../storage/database.ts";
 import { peek } from "../storage/peek.ts";
 import { readEnvFile } from "./env_file.ts";
-import { UserError } from "./errors.ts";
+import { reason, UserError } from "./errors.ts";
 import { readPassphrase } from "./passphrase.ts";
+import { printPairs } from "./table.ts";
+import { print, printJson } from "./terminal.ts";
 
 export interface IdentityFlags {
   readonly dataDir?: string;
   readonly envFile?: string;
+  readonly json?: boolean;
 }
 
 export interface TransferFlags extends IdentityFlags {
@@ -28,23 +31,25 @@ export interface TransferFlags extends IdentityFlags {
 }
 
 /** Prints the public key, and the node id where it can be read. Works beside a running node. */
-export function show({ json, ...flags }: IdentityFlags & { readonly json?: boolean }): void {
+export function show({ json, ...flags }: IdentityFlags): void {
   const dataDir = dataDirOf(flags);
   const publicKey = hex(existing(dataDir).publicKey);
   const { nodeId, isInUse } = peek(databasePath(dataDir), files);
   const id = nodeId === undefined ? null : Id.read(nodeId).toString();
-  if (json) {
-    return console.log(JSON.stringify({ public_key: publicKey, node_id: id, data_dir: dataDir }));
-  }
-  console.log(`public key  ${publicKey}`);
-  console.log(
-    `node id     ${id ?? (isInUse ? "in use by a node: dmnode stats shows it" : "none yet")}`,
-  );
+  if (json) return printJson({ public_key: publicKey, node_id: id, data_dir: dataDir });
+  printPairs([
+    ["public key", publicKey],
+    ["node id", id ?? (isInUse ? "in use by a node: dmnode stats shows it" : "none yet")],
+  ]);
 }
 
 /** Writes the key under a passphrase into a file of mode 0600. */
-export function exportTo(file: string, { passphraseFile, force, ...flags }: TransferFlags): void {
-  const identity = existing(dataDirOf(flags));
+export function exportTo(
+  file: string,
+  { passphraseFile, force, json, ...flags }: TransferFlags,
+): void {
+  const dataDir = dataDirOf(flags);
+  const identity = existing(dataDir);
   if (!force && isThere(file)) {
     throw new UserError(`${file} is there already: give another name, or --force to replace it`);
   }
@@ -52,13 +57,16 @@ export function exportTo(file: string, { passphraseFile, force, ...flags }: Tran
   try {
     writeSecret(file, pem);
   } catch (error) {
-    throw new UserError(`${file} can't be written: ${textOf(error)}`);
+    throw new UserError(`${file} can't be written: ${reason(error)}`);
   }
-  console.log(hex(identity.publicKey));
+  printMoved(identity, dataDir, file, json);
 }
 
 /** Takes the key of a file for the node's own. */
-export function importFrom(file: string, { passphraseFile, force, ...flags }: TransferFlags): void {
+export function importFrom(
+  file: string,
+  { passphraseFile, force, json, ...flags }: TransferFlags,
+): void {
   const dataDir = dataDirOf(flags);
   const identity = identityIn(file, passphraseFile);
   if (peek(databasePath(dataDir), files).isInUse) {
@@ -69,11 +77,21 @@ export function importFrom(file: string, { passphraseFile, force, ...flags }: Tr
     try {
       Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw new UserError(`${dataDir} can't be made: ${textOf(error)}`);
+      throw new UserError(`${dataDir} can't be made: ${reason(error)}`);
     }
     writeIdentity(dataDir, identity);
   });
-  console.log(hex(identity.publicKey));
+  printMoved(identity, dataDir, file, json);
+}
+
+function printMoved(
+  { publicKey }: Identity,
+  dataDir: string,
+  file: string,
+  json: boolean | undefined,
+): void {
+  if (json) return printJson({ public_key: hex(publicKey), data_dir: dataDir, file });
+  print(hex(publicKey));
 }
 
 function identityIn(file: string, passphraseFile: string | undefined): Identity {
@@ -81,7 +99,7 @@ function identityIn(file: string, passphraseFile: string | undefined): Identity 
   try {
     pem = Deno.readTextFileSync(file);
   } catch (error) {
-    throw new UserError(`${file} can't be read: ${textOf(error)}`);
+    throw new UserError(`${file} can't be read: ${reason(error)}`);
   }
   const isEncrypted = pem.includes("-----BEGIN ENCRYPTED PRIVATE KEY-----");
   const passphrase = isEncrypted ? readPassphrase(passphraseFile, false) : undefined;
@@ -133,7 +151,7 @@ function isThere(path: string): boolean {
     return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
-    throw new UserError(`${path} can't be read: ${textOf(error)}`);
+    throw new UserError(`${path} can't be read: ${reason(error)}`);
   }
 }
 
@@ -149,8 +167,4 @@ function told<T>(run: () => T): T {
 
 function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function textOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0];
 }

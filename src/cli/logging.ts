@@ -3,6 +3,7 @@
 import { configure, type LogRecord } from "logtape";
 import type { Config } from "../config.ts";
 import { logsToJournal } from "../runtime/service_manager.ts";
+import { stdout } from "./terminal.ts";
 
 /**
  * Where OTEL_DENO is set, Deno exports what goes through the console, and that alone. It registers itself for
@@ -21,27 +22,27 @@ const CONSOLE = {
 } as const satisfies Record<LogRecord["level"], keyof Console>;
 
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
-  const isTerminal = Deno.stdout.isTerminal();
-  const hasColor = isTerminal && !Deno.noColor && !IS_EXPORTED;
+  const { isTerminal } = stdout;
+  // Asked now: a running node may read no variable.
+  const hasColor = stdout.hasColor && !IS_EXPORTED;
   const format = (logFormat ?? (isTerminal ? "pretty" : "json")) === "json"
     ? jsonLine
     : (record: LogRecord) => prettyLine(record, hasColor);
   const isJournal = logsToJournal();
-  const encoder = new TextEncoder();
   const exported = (record: LogRecord) => console[CONSOLE[record.level]](format(record));
-  const stdout = (record: LogRecord) => {
+  const write = (record: LogRecord) => {
     try {
       const priority = isJournal ? `<${PRIORITIES[record.level]}>` : "";
-      Deno.stdout.writeSync(encoder.encode(`${priority}${format(record)}\n`));
+      stdout.write(`${priority}${format(record)}\n`);
     } catch {
       // Whoever read the log has gone; the node has not.
     }
   };
   await configure({
-    sinks: { stdout: IS_EXPORTED ? exported : stdout },
+    sinks: { log: IS_EXPORTED ? exported : write },
     loggers: [
-      { category: "dmnode", lowestLevel: logLevel, sinks: ["stdout"] },
-      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stdout"] },
+      { category: "dmnode", lowestLevel: logLevel, sinks: ["log"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["log"] },
     ],
   });
 }

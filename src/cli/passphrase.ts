@@ -2,9 +2,13 @@
 // user of the machine can see.
 
 import { PASSPHRASE_VARIABLE } from "../runtime/permissions.ts";
-import { UserError } from "./errors.ts";
+import { Interrupted, reason, UserError } from "./errors.ts";
+import { stderr } from "./terminal.ts";
 
 const ENTER = [0x0a, 0x0d], BACKSPACE = [0x08, 0x7f], CTRL_C = 0x03, CTRL_D = 0x04, CTRL_U = 0x15;
+
+/** The status that shells report of a process that Ctrl-C ended. */
+const INTERRUPTED = 130;
 
 /**
  * The passphrase: the first line of `file`, or DMNODE_PASSPHRASE, or what is typed at the terminal; twice, where it is
@@ -30,8 +34,7 @@ function firstLineOf(file: string): string {
   try {
     return Deno.readTextFileSync(file).split(/\r?\n/)[0];
   } catch (error) {
-    const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new UserError(`${file} can't be read: ${reason}`);
+    throw new UserError(`${file} can't be read: ${reason(error)}`);
   }
 }
 
@@ -42,18 +45,18 @@ function notEmpty(passphrase: string): string {
 
 /** Reads a line that is not shown. */
 function ask(prompt: string): string {
-  const say = (text: string) => Deno.stderr.writeSync(new TextEncoder().encode(text));
   const typed: number[] = [], buffer = new Uint8Array(64);
   // Before the prompt: what is typed at once would be shown otherwise.
   Deno.stdin.setRaw(true);
-  say(prompt);
+  stderr.write(prompt);
   try {
     for (;;) {
       const count = Deno.stdin.readSync(buffer);
       if (count === null) throw new UserError("no passphrase was given");
       for (const byte of buffer.subarray(0, count)) {
         if (ENTER.includes(byte)) return new TextDecoder().decode(Uint8Array.from(typed));
-        if (byte === CTRL_C || byte === CTRL_D) throw new UserError("no passphrase was given");
+        if (byte === CTRL_C) throw new Interrupted(INTERRUPTED);
+        if (byte === CTRL_D) throw new UserError("no passphrase was given");
         if (byte === CTRL_U) typed.length = 0;
         else if (BACKSPACE.includes(byte)) removeLast(typed);
         else typed.push(byte);
@@ -61,7 +64,7 @@ function ask(prompt: string): string {
     }
   } finally {
     Deno.stdin.setRaw(false);
-    say("\n");
+    stderr.write("\n");
   }
 }
 

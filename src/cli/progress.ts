@@ -1,6 +1,10 @@
-// How far a transfer has come, as one line on a terminal that is written over and over.
+// How far long work has come, as one line on a terminal that is written over and over.
 
-/** The line is shown once a transfer has taken so long: what is over at once needs none. */
+import { shortened } from "./table.ts";
+import { stderr, terminalSize } from "./terminal.ts";
+import { bytes, count, duration } from "./units.ts";
+
+/** The line is shown once work has taken so long: what is over at once needs none. */
 const SHOW_AFTER_MS = 500;
 
 const REDRAW_MS = 200;
@@ -10,31 +14,48 @@ const RATE_OVER_MS = 5_000;
 
 const BAR_CELLS = 20;
 
+/** What is counted. */
+export type Unit = "bytes" | "things";
+
+/** One moment of the work; `total` is null where it is not known, `rate` is a second's. */
+export interface Moment {
+  readonly label: string;
+  readonly done: number;
+  readonly total: number | null;
+  readonly unit: Unit;
+  readonly rate: number;
+  /** What else there is to say. */
+  readonly note?: string;
+}
+
 /** A progress bar on standard error; silent where that is no terminal. */
 export class ProgressBar {
-  readonly #label: string;
-  readonly #total: number | null;
-  readonly #startedAt = performance.now();
-  /** Time and bytes done, the oldest first. */
-  readonly #samples: [number, number][] = [[this.#startedAt, 0]];
-  readonly #isShown: boolean;
+  readonly isShown: boolean;
+  readonly #unit: Unit;
+  #label = "";
+  #total: number | null = null;
+  #beganAt = performance.now();
+  /** Time and amount done, the oldest first. */
+  #samples: [number, number][] = [];
   #drawnAt = -Infinity;
 
-  /** @param total bytes, null where they are not known */
-  constructor(label: string, total: number | null, isWanted: boolean) {
-    this.#label = label;
+  constructor(unit: Unit, isWanted: boolean) {
+    this.#unit = unit;
+    this.isShown = isWanted && stderr.isTerminal;
+  }
+
+  /** Begins a phase of the work; where it is the one under way, nothing changes but its total. */
+  phase(label: string, total: number | null): void {
     this.#total = total;
-    this.#isShown = isWanted && Deno.stderr.isTerminal();
+    if (label === this.#label) return;
+    this.#label = label;
+    this.#samples = [[performance.now(), 0]];
   }
 
-  get isShown(): boolean {
-    return this.#isShown;
-  }
-
-  /** So many bytes are done. */
-  set(done: number): void {
+  /** So much of the phase is done. */
+  set(done: number, note?: string): void {
     const now = performance.now();
-    if (!this.#isShown || now - this.#startedAt < SHOW_AFTER_MS) return;
+    if (!this.isShown || now - this.#beganAt < SHOW_AFTER_MS) return;
     if (now - this.#drawnAt < REDRAW_MS) return;
     this.#drawnAt = now;
     this.#samples.push([now, done]);
@@ -42,44 +63,35 @@ export class ProgressBar {
       this.#samples.shift();
     }
     const [since, before] = this.#samples[0];
-    const rate = (done - before) / (now - since) * 1000;
-    write(`\r\x1b[K${progressText(this.#label, done, this.#total, rate)}`);
+    const rate = now > since ? (done - before) / (now - since) * 1000 : 0;
+    const text = progressText({
+      label: this.#label,
+      done,
+      total: this.#total,
+      unit: this.#unit,
+      rate,
+      note,
+    });
+    // In the last column some terminals begin a new line.
+    stderr.write(`\r\x1b[K${shortened(text, terminalSize().columns - 1)}`);
   }
 
   /** Takes the line away. */
   clear(): void {
-    if (this.#drawnAt > -Infinity) write("\r\x1b[K");
+    if (this.#drawnAt > -Infinity) stderr.write("\r\x1b[K");
     this.#drawnAt = -Infinity;
   }
 }
 
-/** The line, within 79 columns; `rate` is in bytes a second. */
-export function progressText(
-  label: string,
-  done: number,
-  total: number | null,
-  rate: number,
-): string {
-  const speed = `${megabytes(rate)} MB/s`;
-  if (total === null) return `${label} ${megabytes(done)} MB, ${speed}`;
+/** The line. */
+export function progressText({ label, done, total, unit, rate, note }: Moment): string {
+  const amount = unit === "bytes" ? bytes : count;
+  const speed = `${amount(rate)}/s`;
+  const more = note === undefined ? "" : `, ${note}`;
+  if (total === null) return `${label} ${amount(done)}, ${speed}${more}`;
   const share = total === 0 ? 1 : Math.min(1, done / total);
   const bar = "#".repeat(Math.floor(share * BAR_CELLS)).padEnd(BAR_CELLS, ".");
-  const left = rate > 0 ? `, ${duration((total - done) / rate)} left` : "";
-  const amount = `${megabytes(done)} of ${megabytes(total)} MB`;
-  return `${label} [${bar}] ${Math.floor(share * 100)}% ${amount}, ${speed}${left}`;
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(bytes < 10e6 ? 2 : 1);
-}
-
-function duration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${(whole / 3600).toFixed(1)} h`;
-}
-
-function write(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
+  const left = rate > 0 && done < total ? `, ${duration((total - done) / rate)} left` : "";
+  const progress = `${amount(done)} of ${amount(total)}`;
+  return `${label} [${bar}] ${Math.floor(share * 100)} % ${progress}, ${speed}${left}${more}`;
 }

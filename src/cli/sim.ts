@@ -9,8 +9,12 @@ import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.
 import type { SimCrypto } from "../sim/values.ts";
 import { ALL_TECHNIQUES, SCORING, type Techniques } from "../dht/techniques.ts";
 import { VERSION } from "../version.ts";
-import { UserError } from "./errors.ts";
+import { reason, UserError } from "./errors.ts";
+import { ProgressBar } from "./progress.ts";
 import { shipped, type SimFlags } from "./sim_options.ts";
+import { printTable } from "./table.ts";
+import { print, printJson } from "./terminal.ts";
+import { bytes, count, counted, duration, percent } from "./units.ts";
 
 const CRYPTO: SimCrypto = { ...itemCrypto, signer: (seed) => new Identity(seed) };
 
@@ -25,7 +29,7 @@ export function simulate(flags: SimFlags): void {
     for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
     file.close();
   }
-  if (flags.json) printJson(runs);
+  if (flags.json) printSummary(runs);
   else if (runs.length === 1) printOne(runs[0]);
   else printSeveral(runs);
 }
@@ -58,7 +62,7 @@ function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Sce
 }
 
 function techniquesOf({ scoring, without }: SimFlags): Techniques {
-  const left = [...without, ...(scoring ? [] : SCORING)];
+  const left = [...without, ...(scoring === "on" ? [] : SCORING)];
   return { ...ALL_TECHNIQUES, ...Object.fromEntries(left.map((name) => [name, false])) };
 }
 
@@ -89,60 +93,53 @@ function create(path: string): Deno.FsFile {
 
 function run(scenario: Scenario): CompletedRun {
   const begun = performance.now();
-  const isTerminal = Deno.stderr.isTerminal();
-  const tell = (line: string) => Deno.stderr.writeSync(new TextEncoder().encode(`\r${line}\x1b[K`));
+  const bar = new ProgressBar("things", true);
   const result = runScenario(scenario, CRYPTO, (phase, done, total, now) => {
-    if (!isTerminal) return;
-    const share = Math.floor(100 * done / total);
-    const seconds = Math.round((performance.now() - begun) / 1000);
-    tell(
-      `${number(scenario.nodes)} nodes: ${phase} ${share} %, ` +
-        `${number(now / 1000)} s simulated in ${seconds} s`,
-    );
+    bar.phase(`${counted(scenario.nodes, "node")}: ${phase}`, total);
+    bar.set(done, `${duration(now / 1000)} simulated`);
   });
-  if (isTerminal) tell("");
+  bar.clear();
   const { rss } = Deno.memoryUsage();
   return { scenario, result, wallMs: performance.now() - begun, rssBytes: rss };
 }
 
-function printJson(runs: readonly CompletedRun[]): void {
+function printSummary(runs: readonly CompletedRun[]): void {
   const line = hopsFit(runs);
   const all = runs.map(summary);
   const printed = runs.length === 1
     ? all[0]
     : { runs: all, hops_per_log2_nodes: line?.slope, hops_intercept: line?.intercept };
-  console.log(JSON.stringify(printed, null, 2));
+  printJson(printed);
 }
 
 function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
   const { lookups, fetches, idle, load } = result;
-  console.log(`${number(scenario.nodes)} nodes: ${conditions(scenario).join(", ")}\n`);
-  const row = (name: string, { count, success, hops, queries, latency }: Measured) => [
+  print(`${counted(scenario.nodes, "node")}: ${conditions(scenario).join(", ")}\n`);
+  const row = (name: string, { count: all, success, hops, queries, latency }: Measured) => [
     name,
-    number(count),
-    percent(success),
+    count(all),
+    percent(success, 2),
     hops.mean.toFixed(2),
-    number(hops.p95),
-    number(hops.max),
+    count(hops.p95),
+    count(hops.max),
     queries.mean.toFixed(1),
-    number(queries.p95),
-    ...[latency.mean, latency.p50, latency.p95, latency.p99].map(number),
+    count(queries.p95),
+    ...[latency.mean, latency.p50, latency.p95, latency.p99].map(count),
   ];
-  printTable(
+  figures(
     ["", "count", "found", "hops", "p95", "max", "queries", "p95", "ms", "p50", "p95", "p99"],
     [row("lookups", lookups), ...(fetches === undefined ? [] : [row("fetches", fetches)])],
   );
   const kept = result.replicas === undefined
     ? ""
     : `, ${result.replicas.toFixed(1)} replicas a value`;
-  console.log(
-    `\n${number(result.contactsPerNode)} contacts a node${kept}; at rest ` +
-      `${idle.packetsPerSecond.toFixed(2)} packets/s and ${number(idle.bytesPerSecond)} bytes/s ` +
-      `sent by a node, then ${load.packetsPerSecond.toFixed(2)} and ` +
-      `${number(load.bytesPerSecond)}${keeping(result)}\n${
-        number(result.virtualMs / 1000)
-      } s simulated in ` +
-      `${(wallMs / 1000).toFixed(1)} s, ${number(rssBytes / 2 ** 20)} MiB; digest ${result.digest}`,
+  print(
+    `\n${count(result.contactsPerNode)} contacts a node${kept}; at rest ` +
+      `${idle.packetsPerSecond.toFixed(2)} packets/s and ${bytes(idle.bytesPerSecond)}/s ` +
+      `sent by a node, then ${load.packetsPerSecond.toFixed(2)} packets/s and ` +
+      `${bytes(load.bytesPerSecond)}/s${keeping(result)}\n` +
+      `${count(result.virtualMs / 1000)} s simulated in ${(wallMs / 1000).toFixed(1)} s, ` +
+      `${bytes(rssBytes)} of memory; digest ${result.digest}`,
   );
 }
 
@@ -150,16 +147,18 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
 function keeping({ fetchedValues, copies, replication }: ScenarioResult): string {
   if (copies === undefined) return "";
   const { published, completed, copies: made } = replication;
-  return `\n${number(fetchedValues.missed)} of ${number(fetchedValues.count)} values not always ` +
-    `found, ${number(copies.lost)} lost; ${copies.mean.toFixed(1)} copies of a value, ` +
-    `${copies.least} at least, ${number(copies.stale)} of all out of date\n` +
-    `published again ${number(published)} times, seen to ${number(completed)} times, ` +
-    `${number(made)} copies made`;
+  return `\n${count(fetchedValues.missed)} of ${
+    counted(fetchedValues.count, "value")
+  } not always ` +
+    `found, ${count(copies.lost)} lost; ${copies.mean.toFixed(1)} copies of a value, ` +
+    `${copies.least} at least, ${count(copies.stale)} of all out of date\n` +
+    `published again ${counted(published, "time")}, seen to ${counted(completed, "time")}, ` +
+    `${counted(made, "copy", "copies")} made`;
 }
 
 function printSeveral(runs: readonly CompletedRun[]): void {
   const { values } = runs[0].scenario;
-  console.log(`${conditions(runs[0].scenario).join(", ")}\n`);
+  print(`${conditions(runs[0].scenario).join(", ")}\n`);
   const head = [
     ["nodes", "found", "hops", "p95", "max", "queries", "p95", "ms", "p95"],
     values > 0 ? ["fetched", "queries", "ms", "p50", "p95", "p99"] : [],
@@ -168,50 +167,35 @@ function printSeveral(runs: readonly CompletedRun[]): void {
   const rows = runs.map(({ scenario, result, wallMs, rssBytes }) => {
     const { lookups: l, fetches: f, idle } = result;
     return [
-      number(scenario.nodes),
-      percent(l.success),
+      count(scenario.nodes),
+      percent(l.success, 2),
       l.hops.mean.toFixed(2),
-      number(l.hops.p95),
-      number(l.hops.max),
+      count(l.hops.p95),
+      count(l.hops.max),
       l.queries.mean.toFixed(1),
-      number(l.queries.p95),
-      number(l.latency.mean),
-      number(l.latency.p95),
+      count(l.queries.p95),
+      count(l.latency.mean),
+      count(l.latency.p95),
       ...(values === 0 ? [] : f === undefined ? new Array<string>(6).fill("-") : [
-        percent(f.success),
+        percent(f.success, 2),
         f.queries.mean.toFixed(1),
-        ...[f.latency.mean, f.latency.p50, f.latency.p95, f.latency.p99].map(number),
+        ...[f.latency.mean, f.latency.p50, f.latency.p95, f.latency.p99].map(count),
       ]),
       idle.packetsPerSecond.toFixed(2),
-      number(rssBytes / 2 ** 20),
+      count(rssBytes / 2 ** 20),
       (wallMs / 1000).toFixed(1),
     ];
   });
-  printTable(head, rows);
+  figures(head, rows);
   const line = hopsFit(runs);
   if (line !== undefined) {
-    console.log(
+    print(
       `\nMean hops = ${line.intercept.toFixed(2)} + ${line.slope.toFixed(3)} log2(nodes)`,
     );
   }
 }
 
-function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = head.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)));
-  for (const row of [head, ...rows]) {
-    console.log(row.map((cell, i) => cell.padStart(widths[i])).join("  "));
-  }
-}
-
-/** Rounded, with the thousands set apart. */
-function number(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(2)} %`;
-}
-
-function reason(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0];
+/** A table of figures; the first column names what they are of. */
+function figures(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  printTable(head.map((name) => ({ head: name, align: "right" })), rows);
 }

@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SETTINGS } from "../config.ts";
 import { ALL_TECHNIQUES, type Techniques } from "../dht/techniques.ts";
+import { decimal, integer } from "./option_types.ts";
 
 /** Sizes that one call may run, one after the other. */
 const MAX_SIZES = 10;
@@ -32,7 +33,7 @@ export interface SimFlags {
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
-  readonly scoring: boolean;
+  readonly scoring: "on" | "off";
   readonly without: readonly (keyof Techniques)[];
   readonly json: boolean | undefined;
   readonly report: string | undefined;
@@ -70,7 +71,10 @@ export function addSimCommand(dmnode: Command): void {
     .option("--hours <h>", "spread the measurement over so many virtual hours", span, 0)
     .option("--k <n>", "contacts in a bucket, replicas of a value", integer(1, 100), k)
     .option("--alpha <n>", "concurrent queries of a lookup", integer(1, 20), alpha)
-    .option("--scoring <on|off>", "whether nodes tell good peers from bad ones", onOrOff, true)
+    .addOption(
+      new Option("--scoring <on|off>", "whether nodes tell good peers from bad ones")
+        .choices(["on", "off"]).default("on"),
+    )
     .option("--without <names>", `leave out: ${Object.keys(ALL_TECHNIQUES)}`, techniques, [])
     .option("--json", "print one JSON object")
     .option("--report <file.html>", "write a page with plots")
@@ -87,19 +91,6 @@ Examples:
   dmnode sim --nodes 500 --values 500 --mutable 0.5 --partition 60 --settle 30
   dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`;
 
-function integer(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = /^\d+$/.test(text) ? Number(text) : NaN;
-    if (value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It has to be a whole number from ${least} to ${most}.`);
-  };
-}
-
-function onOrOff(text: string): boolean {
-  if (text === "on" || text === "off") return text === "on";
-  throw new InvalidArgumentError("It has to be on or off.");
-}
-
 function techniques(text: string): (keyof Techniques)[] {
   const names = text.split(",");
   if (names.every((name): name is keyof Techniques => Object.hasOwn(ALL_TECHNIQUES, name))) {
@@ -115,24 +106,8 @@ function sizes(text: string): number[] {
   throw new InvalidArgumentError(`It takes ${MAX_SIZES} sizes at most.`);
 }
 
-function number(text: string): number {
-  return /^(\d+\.?\d*|\.\d+)$/.test(text) ? Number(text) : NaN;
-}
-
-function shareUpTo(most: number): (text: string) => number {
-  return (text) => {
-    const value = number(text);
-    if (value >= 0 && value <= most) return value;
-    throw new InvalidArgumentError(`It has to be a share from 0 to ${most}.`);
-  };
-}
-
 /** All of the packets or nodes would leave nothing to measure. */
-const share = shareUpTo(0.95), anyShare = shareUpTo(1);
+const share = decimal(0, 0.95, "share"), anyShare = decimal(0, 1, "share");
 
 /** Some time, in the option's own unit. */
-function span(text: string): number {
-  const value = number(text);
-  if (value >= 0 && value <= 100_000) return value;
-  throw new InvalidArgumentError("It has to be a number from 0 to 100000.");
-}
+const span = decimal(0, 100_000);

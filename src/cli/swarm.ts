@@ -2,6 +2,7 @@
 
 import { getLogger } from "logtape";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createApi } from "../api/app.ts";
 import { type ApiServer, ListenError, serveApi, serveOptions } from "../api/server.ts";
 import { loadConfig } from "../config.ts";
@@ -13,63 +14,44 @@ import type {
   SwarmRequest,
   SwarmTotals,
 } from "../runtime/swarm.ts";
-import { UserError } from "./errors.ts";
-import { stopSignal } from "./start.ts";
+import { Interrupted, UserError } from "./errors.ts";
+import { interruptible } from "./interrupt.ts";
+import { ProgressBar } from "./progress.ts";
+import type { SwarmFlags } from "./swarm_options.ts";
+import { print, printJson } from "./terminal.ts";
+import { bytes, counted } from "./units.ts";
 
 /** A thread for fewer nodes than this costs more than it brings. */
 const NODES_PER_THREAD = 100;
 
-/** More ports than one address has to give away. */
-const MAX_NODES = 28_000;
-
-const STATUS_MS = 250;
-
 /** Bootstrap nodes are these many at most: their receive buffers take in all who join. */
 const BOOTSTRAP_NODES = 8;
 
-export interface SwarmFlags {
-  readonly nodes: string;
-  readonly threads?: string;
-  readonly stores: string;
-  readonly rest: string;
-  readonly apiPort: string;
-  readonly k?: string;
-  readonly alpha?: string;
-  readonly healthCheckInterval?: string;
-  readonly json?: boolean;
-  readonly exit?: boolean;
-}
-
 /** Runs a swarm until a signal, or with `exit` or `json` until it is measured. */
-export async function swarm({ nodes, threads, stores, rest, ...flags }: SwarmFlags): Promise<void> {
-  const count = wholeNumber("--nodes", nodes, 3, MAX_NODES);
-  const byDefault = Math.min(navigator.hardwareConcurrency, Math.ceil(count / NODES_PER_THREAD));
-  const swarm = new ThreadedSwarm({
-    nodes: count,
-    threads: threads === undefined ? byDefault : wholeNumber("--threads", threads, 1, 64),
-    settings: flags,
-  });
-  const status = new StatusLine();
-  const stopping = stopSignal();
+export async function swarm(
+  { nodes, threads, stores, rest, exit, json, ...settings }: SwarmFlags,
+): Promise<void> {
+  const byDefault = Math.min(navigator.hardwareConcurrency, Math.ceil(nodes / NODES_PER_THREAD));
+  const swarm = new ThreadedSwarm({ nodes, threads: threads ?? byDefault, settings });
+  const bar = new ProgressBar("things", !json);
   try {
-    const measured = measure(swarm, status, {
-      stores: wholeNumber("--stores", stores, 0, 1_000_000),
-      restSeconds: wholeNumber("--rest", rest, 0, 86_400),
-      isQuiet: flags.json === true,
+    await interruptible(async (signal) => {
+      const plan = { stores, restSeconds: rest, isQuiet: json === true };
+      const report = await measure(swarm, bar, plan, signal);
+      if (json) printJson(report);
+      if (exit || json) {
+        const { count, found } = report.fetch;
+        if (found === count) return;
+        throw new UserError(`${found} of ${counted(count, "value")} were found`);
+      }
+      print(`The swarm stays up: dmnode stats --api ${report.api}; Ctrl-C ends it.`);
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
     });
-    const report = await Promise.race([measured, stopping]);
-    status.clear();
-    if (typeof report === "string") return; // a signal
-    if (flags.json) console.log(JSON.stringify(report));
-    if (flags.exit || flags.json) {
-      const { count, found } = report.fetch;
-      if (found === count) return;
-      throw new UserError(`${found} of ${count} values were found`);
-    }
-    console.log(`The swarm stays up: dmnode stats --api ${report.api}; Ctrl+C ends it.`);
-    await stopping;
+  } catch (error) {
+    // Without a report that is waited for, this is its end.
+    if (!(error instanceof Interrupted) || exit || json) throw error;
   } finally {
-    status.clear();
+    bar.clear();
     await swarm.close();
   }
 }
@@ -85,25 +67,22 @@ interface Plan {
 
 async function measure(
   swarm: ThreadedSwarm,
-  status: StatusLine,
+  bar: ProgressBar,
   { stores, restSeconds, isQuiet }: Plan,
+  signal: AbortSignal,
 ) {
   const tell = (line: string) => {
-    status.clear();
-    if (!isQuiet) console.log(line);
+    bar.clear();
+    if (!isQuiet) print(line);
   };
   const api = await swarm.open();
   tell(`API of the first node: ${api}`);
 
   const empty = Deno.memoryUsage().rss;
   const started = performance.now();
-  await swarm.join((joined) => {
-    const seconds = (performance.now() - started) / 1000;
-    status.show(
-      `${joined} of ${swarm.nodes} joined, ${(joined / seconds).toFixed(0)} a second, ` +
-        `${megabytes(Deno.memoryUsage().rss)} MB`,
-    );
-  });
+  bar.phase("joining", swarm.nodes);
+  await swarm.join((joined) => bar.set(joined, `${bytes(Deno.memoryUsage().rss)} of memory`));
+  signal.throwIfAborted();
   const seconds = (performance.now() - started) / 1000;
   const { contacts } = await swarm.totals();
   const join = {
@@ -112,15 +91,15 @@ async function measure(
     contacts_per_node: round(contacts / swarm.light),
   };
   tell(
-    `Joined: ${swarm.nodes} nodes in ${join.seconds} s, ${join.per_second} a second, ` +
+    `Joined: ${counted(swarm.nodes, "node")} in ${join.seconds} s, ${join.per_second} a second, ` +
       `${join.contacts_per_node} contacts each`,
   );
 
-  const { store, fetch } = await storeAndFetch(swarm, stores, status);
+  const { store, fetch } = await storeAndFetch(swarm, stores, bar, signal);
   tell(`Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`);
   tell(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
 
-  const atRest = await rest(swarm, restSeconds, status);
+  const atRest = await rest(swarm, restSeconds, bar, signal);
   if (atRest !== null) {
     tell(
       `At rest for ${restSeconds} s: ${atRest.packets_per_second_per_node} packets a second sent ` +
@@ -130,9 +109,7 @@ async function measure(
   }
   const { rss } = Deno.memoryUsage();
   const memory = { rss_bytes: rss, bytes_per_node: Math.round((rss - empty) / swarm.light) };
-  tell(
-    `Memory: ${megabytes(rss)} MB, ${(memory.bytes_per_node / 1000).toFixed(0)} kB a node`,
-  );
+  tell(`Memory: ${bytes(rss)}, ${bytes(memory.bytes_per_node)} a node`);
   const { dropped } = await swarm.totals();
   return {
     nodes: swarm.nodes,
@@ -148,7 +125,12 @@ async function measure(
 }
 
 /** Stores values one after the other from random nodes, then fetches each from another. */
-async function storeAndFetch(swarm: ThreadedSwarm, count: number, status: StatusLine) {
+async function storeAndFetch(
+  swarm: ThreadedSwarm,
+  count: number,
+  bar: ProgressBar,
+  signal: AbortSignal,
+) {
   const values = Array.from(
     { length: count },
     (_, i) => new TextEncoder().encode(`value ${i} ${crypto.randomUUID()}`),
@@ -156,16 +138,20 @@ async function storeAndFetch(swarm: ThreadedSwarm, count: number, status: Status
   const { light } = swarm;
   const from = values.map(() => Math.floor(Math.random() * light));
   const stored: SwarmReplies["store"][] = [];
+  bar.phase("storing", count);
   for (const [i, value] of values.entries()) {
+    signal.throwIfAborted();
     stored.push(await swarm.store(from[i], value));
-    status.show(`${i + 1} of ${count} stored`);
+    bar.set(i + 1);
   }
   const fetched: Operation[] = [];
+  bar.phase("fetching", count);
   for (const [i, value] of values.entries()) {
+    signal.throwIfAborted();
     // Any but the one that stored it.
     const other = (from[i] + 1 + Math.floor(Math.random() * (light - 1))) % light;
     fetched.push(await swarm.fetch(other, stored[i].hash, value));
-    status.show(`${i + 1} of ${count} fetched`);
+    bar.set(i + 1);
   }
   const replicas = stored.reduce((sum, { replicas }) => sum + replicas, 0) / count;
   const succeeded = (operations: readonly Operation[]) => operations.filter(({ ok }) => ok).length;
@@ -181,13 +167,19 @@ async function storeAndFetch(swarm: ThreadedSwarm, count: number, status: Status
 }
 
 /** Lets the swarm alone for a while, and tells what it did meanwhile. */
-async function rest(swarm: ThreadedSwarm, seconds: number, status: StatusLine) {
+async function rest(
+  swarm: ThreadedSwarm,
+  seconds: number,
+  bar: ProgressBar,
+  signal: AbortSignal,
+) {
   if (seconds === 0) return null;
   const before = await swarm.totals(), cpuBefore = process.cpuUsage();
   const start = performance.now();
-  for (let left = seconds; left > 0; left--) {
-    status.show(`at rest, ${left} s to go`);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+  bar.phase("at rest", seconds);
+  for (let passed = 0; passed < seconds; passed++) {
+    bar.set(passed);
+    await sleep(1000, undefined, { signal });
   }
   const after = await swarm.totals(), cpu = process.cpuUsage(cpuBefore);
   const elapsed = (performance.now() - start) / 1000;
@@ -373,34 +365,6 @@ class Thread {
   }
 }
 
-/** One line on a terminal that is written over and over. */
-class StatusLine {
-  readonly #isTerminal = Deno.stderr.isTerminal();
-  #shownAt = -Infinity;
-
-  show(text: string): void {
-    const now = performance.now();
-    if (!this.#isTerminal || now - this.#shownAt < STATUS_MS) return;
-    this.#shownAt = now;
-    this.#write(`\r\x1b[K${text}`);
-  }
-
-  clear(): void {
-    if (this.#shownAt > -Infinity) this.#write("\r\x1b[K");
-    this.#shownAt = -Infinity;
-  }
-
-  #write(text: string): void {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-  }
-}
-
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
-  if (value >= least && value <= most) return value;
-  throw new UserError(`${flag} ${text}: expected a whole number from ${least} to ${most}`, true);
-}
-
 function distributions(operations: readonly Operation[]) {
   return {
     latency_ms: distribution(operations.map(({ ms }) => ms)),
@@ -429,10 +393,6 @@ function summary({ latency_ms: { p50, p95, p99 }, queries }: ReturnType<typeof d
 function added(x: Record<string, number>, y: Record<string, number>): Record<string, number> {
   const names = Object.keys({ ...x, ...y });
   return Object.fromEntries(names.map((name) => [name, (x[name] ?? 0) + (y[name] ?? 0)]));
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(0);
 }
 
 /** To three places behind the point: more is noise. */

@@ -1,7 +1,7 @@
 // A node of this process: the core on real sockets, clock and disk, behind the NodeService interface.
 
 import { getLogger } from "logtape";
-import type { Config } from "../config.ts";
+import type { Config, HostPort } from "../config.ts";
 import type { Clock, ItemBatch, ItemNetwork } from "../data/item_network.ts";
 import {
   LargeValues,
@@ -61,7 +61,7 @@ import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
 import { natReport, natSummary, natText } from "./nat_report.ts";
-import { NetFilter, type ResolveName, systemNames } from "./net_scope.ts";
+import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
 import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
@@ -73,6 +73,7 @@ import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
 import type {
+  AddressPingReport,
   FetchOutcome,
   LargeValue,
   LookupReport,
@@ -219,6 +220,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   /** Where offers to take a value are asked for: far from what this node holds. */
   readonly #probeTarget = randomId();
   #closed = false;
+  readonly #resolve: ResolveName;
 
   /**
    * Binds the socket, opens DATA_DIR and starts to join. It resolves when packets are served; joining goes on.
@@ -245,6 +247,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     { resolve = systemNames }: LocalNodeOptions,
   ) {
     this.#config = config;
+    this.#resolve = resolve;
     this.#filter = new NetFilter(config.allowNet, resolve);
     this.#identity = storage.identity;
     this.#disk = storage.disk;
@@ -278,7 +281,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#bootstrap = new BootstrapNodes({
       nodes: config.bootstrapNodes,
       families: this.#socket.families,
-      resolve,
+      resolve: this.#resolve,
       allows: (endpoint) => this.#filter.allows(endpoint),
       isOurselves: (endpoint) => this.#isOurselves(endpoint),
       now,
@@ -548,7 +551,10 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#joined = state;
     if (state === "joined") {
       if (before !== "joined") {
-        this.#log.info("Joined the network: {contacts} contacts", { contacts });
+        this.#log.info("Joined the network: {peers}", {
+          peers: contacts === 1 ? "1 contact" : `${contacts} contacts`,
+          contacts,
+        });
       }
       // Not from within the core, which is in the middle of it.
       queueMicrotask(() => !this.#closed && this.#checkState());
@@ -855,6 +861,19 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (result.kind === "timeout") return { outcome: "timeout", address };
     const health = this.#node.contact(wanted)?.health ?? "healthy";
     return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health, via: result.way };
+  }
+
+  async pingAddress(node: HostPort): Promise<AddressPingReport> {
+    const { endpoints } = await resolveAll([node], this.#socket.families, this.#resolve);
+    if (endpoints.length === 0) return { outcome: "no_address" };
+    const endpoint = endpoints.find((candidate) => this.#filter.allows(candidate));
+    if (endpoint === undefined) return { outcome: "not_allowed", address: `${endpoints[0]}` };
+    const address = `${endpoint}`;
+    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
+    if (result.kind === "timeout") return { outcome: "timeout", address };
+    const health = this.#node.contact(result.id)?.health ?? "healthy";
+    const nodeId = `${result.id}`;
+    return { outcome: "pong", nodeId, address, rttMs: result.rtt, health, via: "direct" };
   }
 
   async find(id: string): Promise<LookupReport> {
@@ -1393,7 +1412,7 @@ async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Stora
   });
   try {
     if (disk.damagedRows > 0) {
-      log.warning("{count} values in {dataDir} are damaged, and are left out", {
+      log.warning("Values in {dataDir} are damaged, and are left out: {count}", {
         count: disk.damagedRows,
         dataDir,
       });

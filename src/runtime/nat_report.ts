@@ -4,7 +4,7 @@ import type { NatState } from "../dht/nat.ts";
 import type { NatReport } from "./service.ts";
 
 /** The kinds of NAT in words. */
-const NAT_WORDS: Record<NatState["type"], string> = {
+export const NAT_WORDS: Record<NatState["type"], string> = {
   none: "no NAT",
   endpoint_independent: "behind a NAT that gives all peers one port",
   symmetric: "behind a NAT that gives each peer another port",

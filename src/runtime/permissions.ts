@@ -7,11 +7,15 @@ import { NOTIFY_SOCKET, SERVICE_ENV_NAMES } from "./service_manager.ts";
 /** What `dmnode identity` takes a passphrase from. No setting: it does not belong into a `.env`. */
 export const PASSPHRASE_VARIABLE = "DMNODE_PASSPHRASE";
 
+/** What tells whether a terminal, and whoever reads it, wants colors. */
+const COLOR_VARIABLES = ["NO_COLOR", "FORCE_COLOR", "TERM"];
+
 /** Every environment variable that the program may read. */
 export const READABLE_ENV_NAMES: readonly string[] = [
   ...ENV_NAMES,
   ...SERVICE_ENV_NAMES,
   PASSPHRASE_VARIABLE,
+  ...COLOR_VARIABLES,
 ];
 
 /** The flags that the program is compiled with for a system. */

@@ -11,6 +11,7 @@ import type { Way } from "../dht/punching.ts";
 import type { MappingStatus } from "./port_mapping/port_mapping.ts";
 import type { Protocol } from "./port_mapping/router.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
+import type { HostPort } from "../config.ts";
 import type { HourSample } from "./past_hour.ts";
 import type { ProcessReport } from "./process.ts";
 import type { Watch } from "./watch.ts";
@@ -116,6 +117,14 @@ export type PingReport =
   | { outcome: "pong"; nodeId: string; address: string; rttMs: number; health: Health; via: Way }
   | { outcome: "unknown" }
   | { outcome: "timeout"; address: string };
+
+/** Of a ping to an address. */
+export type AddressPingReport =
+  | Extract<PingReport, { outcome: "pong" | "timeout" }>
+  /** The name has no address that this node can use. */
+  | { outcome: "no_address" }
+  /** `--allow-net` does not permit it. */
+  | { outcome: "not_allowed"; address: string };
 
 export interface StoreReport {
   hash: string;
@@ -471,6 +480,8 @@ export interface NodeService {
   readiness(): Readiness;
   /** `id` is 40 lower-case hex digits. */
   ping(id: string): Promise<PingReport>;
+  /** Of several addresses of a name, the first that is permitted. */
+  pingAddress(node: HostPort): Promise<AddressPingReport>;
   find(id: string): Promise<LookupReport>;
   /**
    * Null `key`: immutable. Otherwise mutable, signed by this node, with a raised `seq`. A stream is read as fast as the

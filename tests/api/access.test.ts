@@ -36,6 +36,7 @@ const READS: Route[] = [
 /** Requests that send packets. */
 const SENDS: Route[] = [
   ["GET", `/network/ping/${PEER_A}`],
+  ["GET", "/network/ping?address=127.0.0.1:1"],
   ["GET", `/network/find/${PEER_A}`],
   ["HEAD", `/network/find/${PEER_A}`],
   ["POST", "/network/store"],

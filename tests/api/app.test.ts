@@ -138,6 +138,22 @@ Deno.test("an empty routing table is a valid answer", async () => {
   assert.deepEqual([body.peers, body.routing_table_size], [[], 0]);
 });
 
+Deno.test("GET /network/ping?address=: pong, no address, not allowed, timeout, no address at all", async () => {
+  const { service, request } = setup();
+  const at = (address: string) => request(`/network/ping?address=${encodeURIComponent(address)}`);
+  const pong = await jsonOf(at("192.168.1.10:8000"), 200, schemas.PingResponse);
+  assert.deepEqual([pong.node_id, pong.address], [PEER_A, "192.168.1.10:8000"]);
+  await jsonOf(at("[2001:DB8::1]:80"), 200, schemas.PingResponse);
+  assert.deepEqual(service.calls.at(-1), ["pingAddress", "2001:db8::1:80"]);
+  assert.match((await problemOf(at("nowhere.example:1"), 404)).detail, /no address/);
+  assert.match((await problemOf(at("192.0.2.1:1"), 403)).detail, /192\.0\.2\.1:1 .*--allow-net/);
+  assert.match((await problemOf(at("192.0.2.2:1"), 504)).detail, /192\.0\.2\.2:1/);
+  for (const wrong of ["", "x", "x:0", "x:65536", "1.2.3:80", "a b:80", "x:".repeat(500)]) {
+    assert.match((await problemOf(at(wrong), 400)).detail, /address/, wrong.slice(0, 20));
+  }
+  await problemOf(request("/network/ping"), 400);
+});
+
 Deno.test("GET /network/ping/{node_id}: pong, unknown, timeout", async () => {
   const { service, request } = setup();
   assert.deepEqual(await jsonOf(request(`/network/ping/${PEER_A}`), 200, schemas.PingResponse), {
@@ -592,7 +608,6 @@ Deno.test("unknown paths are 404", async () => {
       "/network/",
       "/network/peers/",
       "/network/ping/",
-      "/network/ping",
       `/network/ping/${PEER_A}/x`,
       "/data",
       "/data/",

@@ -1,8 +1,10 @@
 // A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
 
 import { createHash } from "node:crypto";
+import type { HostPort } from "../../src/config.ts";
 import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
+  AddressPingReport,
   FetchedValue,
   FetchOutcome,
   HourSample,
@@ -153,6 +155,23 @@ export class FakeService implements NodeService {
     return Promise.resolve(
       id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
     );
+  }
+
+  pingAddress({ host, port }: HostPort): Promise<AddressPingReport> {
+    const address = `${host}:${port}`;
+    this.#asked("pingAddress", address);
+    if (host === "nowhere.example") return Promise.resolve({ outcome: "no_address" });
+    if (host === "192.0.2.1") return Promise.resolve({ outcome: "not_allowed", address });
+    if (host === "192.0.2.2") return Promise.resolve({ outcome: "timeout", address });
+    const { health } = this.peerList[0];
+    return Promise.resolve({
+      outcome: "pong",
+      nodeId: PEER_A,
+      address,
+      rttMs: 12.4,
+      health,
+      via: "direct",
+    });
   }
 
   find(target: string): Promise<LookupReport> {

@@ -221,7 +221,7 @@ Deno.test(
         for (const method of ["GET", "PUT", "DELETE"]) {
           const response = await fetch(url, { method });
           const head = [...response.headers].join("\n");
-          const body = new TextDecoder("latin1").decode(await response.arrayBuffer());
+          const body = await bodyOf(response);
           assert.deepEqual(held(`${head}\n${body}`), [], `${method} ${url}`);
           seen.push(path);
         }
@@ -239,6 +239,18 @@ Deno.test(
     assert.ok(node.lines.length > 2);
   }),
 );
+
+/** The body as text; of events, which don't end, the first that come. */
+async function bodyOf(response: Response): Promise<string> {
+  const decoder = new TextDecoder("latin1");
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
+    return decoder.decode(await response.arrayBuffer());
+  }
+  const reader = response.body!.getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  return decoder.decode(value);
+}
 
 /** Types lines into a terminal, each after its prompt; returns what the terminal showed. */
 async function typed(
@@ -300,8 +312,8 @@ if (Deno.build.os === "linux" && !Deno.env.get("DMNODE")) {
         [[first, "x\x03"]],
         directory,
       );
-      assert.equal(cancelled.code, 1);
-      assert.match(cancelled.shown, /no passphrase was given/);
+      assert.equal(cancelled.code, 130, "as programs that Ctrl-C ends");
+      assert.doesNotMatch(cancelled.shown, /dmnode:/);
     }),
   );
 }

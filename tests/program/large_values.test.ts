@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { progressText } from "../../src/cli/progress.ts";
+import { type Moment, progressText } from "../../src/cli/progress.ts";
 import { sampleBytes } from "../data/memory_network.ts";
 import { run, withNodes } from "./program.ts";
+import { TestTerminal } from "./terminal.ts";
 
 Deno.test(
   "a file goes in and comes out, by name, from standard input and under a key",
@@ -29,7 +30,18 @@ Deno.test(
     await Deno.symlink("out.bin", path("link.bin"));
     const got = await dmnode(["get", keyed.hash, "-o", "link.bin", "--json"]);
     assert.deepEqual([got.code, got.stderr], [0, ""]);
-    assert.deepEqual(JSON.parse(got.stdout), { hash: keyed.hash, file: "link.bin", size: 200_000 });
+    const { public_key, ...told } = JSON.parse(got.stdout);
+    assert.match(public_key, /^[0-9a-f]{64}$/);
+    assert.deepEqual(told, {
+      hash: keyed.hash,
+      file: "link.bin",
+      size: 200_000,
+      content_type: "application/octet-stream",
+      seq: 1,
+    });
+    const inside = JSON.parse((await dmnode(["get", hash, "--json"])).stdout);
+    assert.deepEqual([inside.encoding, inside.size], ["base64", 200_000]);
+    assert.deepEqual(Uint8Array.from(atob(inside.value), (c) => c.charCodeAt(0)), bytes);
     assert.deepEqual(await Deno.readFile(path("out.bin")), bytes);
     assert.ok((await Deno.lstat(path("link.bin"))).isSymlink);
     const toDevice = await dmnode(["get", hash, "-o", "/dev/null"]);
@@ -95,18 +107,92 @@ Deno.test("a value that breaks off leaves the file that was there, and no part o
   }
 });
 
-Deno.test("the progress line says how far, how fast and how long, within 79 columns", () => {
+/** A node's API that sends a value of 50 MB slowly, and takes what it is sent slowly. */
+function slowApi() {
+  const quiet = { onListen: () => {}, onError: () => new Response(null, { status: 500 }) };
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  const labels = new Set<string>();
+  let taken = 0;
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, ...quiet }, async (request) => {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/network/transfers") {
+      const transfers = [...labels].map((label) => ({ label, done_bytes: taken }));
+      return Response.json({ transfers });
+    }
+    if (request.method === "POST") {
+      labels.add(request.headers.get("x-transfer-label")!);
+      for await (const piece of request.body!) {
+        taken += piece.length;
+        await pause();
+      }
+      return Response.json({ hash: "0".repeat(40) });
+    }
+    const body = new ReadableStream({
+      async pull(controller) {
+        await pause();
+        controller.enqueue(new Uint8Array(200_000));
+      },
+    });
+    return new Response(body, { headers: { "content-length": "50000000" } });
+  });
+}
+
+Deno.test("on a terminal the progress of get and put is shown; Ctrl-C takes it away, and the temporary file", async () => {
+  const directory = await Deno.makeTempDir();
+  const server = slowApi();
+  const api = `http://127.0.0.1:${server.addr.port}`;
+  const files = () => [...Deno.readDirSync(directory)].map(({ name }) => name);
+  try {
+    await using get = new TestTerminal(["get", "0".repeat(40), "-o", "out.bin", "--api", api], {
+      cwd: directory,
+    });
+    const line =
+      /^Fetching \[#*\.+\] \d+ % [\d.]+ [kM]?B of 50\.0 MB, [\d.]+ MB\/s, [\d a-z]+ left$/;
+    await get.until(line);
+    assert.match(files().join(), /^out\.bin\.[0-9a-f]{8}\.part$/);
+    await get.type("\x03");
+    assert.equal(await get.ended(), 130);
+    assert.deepEqual(files(), []);
+    assert.match(get.text, /^(\^C)?$/, "the line is gone");
+
+    const big = await Deno.open(join(directory, "in.bin"), { write: true, createNew: true });
+    await big.truncate(100_000_000);
+    big.close();
+    await using put = new TestTerminal(["put", "in.bin", "--api", api], { cwd: directory });
+    await put.until(/^Storing \[[#.]+\] \d+ % .* of 100 MB/);
+    await put.signal(15);
+    assert.equal(await put.ended(), 143);
+    assert.equal(put.text, "");
+    await using narrow = new TestTerminal(["put", "in.bin", "--api", api], {
+      cwd: directory,
+      columns: 30,
+    });
+    await narrow.until(/^Storing \[[#.]{3}.*…$/);
+    assert.equal(narrow.text.split("\n").length, 1);
+  } finally {
+    await server.shutdown();
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("the progress line says how far, how fast and how long", () => {
+  const text = (moment: Partial<Moment>) =>
+    progressText({ label: "Storing", done: 0, total: null, unit: "bytes", rate: 0, ...moment });
   assert.equal(
-    progressText("Storing", 2_500_000, 10_000_000, 250_000),
-    "Storing [#####...............] 25% 2.50 of 10.0 MB, 0.25 MB/s, 30 s left",
+    text({ done: 2_500_000, total: 10_000_000, rate: 250_000 }),
+    "Storing [#####...............] 25 % 2.50 MB of 10.0 MB, 250 kB/s, 30 s left",
   );
-  assert.equal(progressText("Storing", 2_500_000, null, 0), "Storing 2.50 MB, 0.00 MB/s");
-  const texts = [
-    progressText("Fetching", 0, 0, 0),
-    progressText("Fetching", 5, 5, 0),
-    progressText("Fetching", 0, 268_435_456, 1_000),
-    progressText("Fetching", 100_000_000, 268_435_456, 30_000),
-    progressText("Fetching", 268_435_456, 268_435_456, 123_456_789),
+  assert.equal(text({ done: 2_500_000 }), "Storing 2.50 MB, 0 B/s");
+  assert.equal(
+    text({ label: "joining", unit: "things", done: 1_200, total: 2_400, rate: 10, note: "9 MB" }),
+    "joining [##########..........] 50 % 1,200 of 2,400, 10/s, 2 min left, 9 MB",
+  );
+  const edges: Partial<Moment>[] = [
+    { done: 0, total: 0 },
+    { done: 5, total: 5 },
+    { done: 9, total: 5, rate: 1 },
+    { total: 268_435_456, rate: 1e-9 },
+    { done: 100_000_000, total: 268_435_456, rate: 30_000 },
   ];
-  for (const text of texts) assert.ok(text.length <= 79 && !/NaN|Infinity/.test(text), text);
+  for (const edge of edges) assert.doesNotMatch(text(edge), /NaN|Infinity|-/);
 });

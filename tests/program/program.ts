@@ -27,24 +27,24 @@ export interface RunOptions {
   readonly descriptors?: number;
 }
 
-/** The program, not started yet. */
-export function command(
+/** How the program is started: what `Deno.Command` takes. */
+export function invocation(
   args: readonly string[],
   { env = {}, cwd, before = [], descriptors }: RunOptions,
-  stdin: "piped" | "null",
 ) {
   const executable = Deno.env.get("DMNODE");
   const limited = descriptors === undefined
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
   const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
-  const [program, ...rest] = [
+  const [path, ...rest] = [
     ...before,
     ...limited,
     ...(executable ? [executable] : source),
     ...args,
   ];
-  return new Deno.Command(program, {
+  return {
+    path,
     args: rest,
     // Variables of the developer's shell must not reach the node.
     clearEnv: true,
@@ -55,10 +55,17 @@ export function command(
       ...env,
     },
     cwd,
-    stdin,
-    stdout: "piped",
-    stderr: "piped",
-  });
+  };
+}
+
+/** The program, not started yet. */
+export function command(
+  args: readonly string[],
+  options: RunOptions,
+  stdin: "piped" | "null",
+): Deno.Command {
+  const { path, ...rest } = invocation(args, options);
+  return new Deno.Command(path, { ...rest, stdin, stdout: "piped", stderr: "piped" });
 }
 
 function denoVariables(): Record<string, string> {

@@ -2,17 +2,19 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { command, run, withNodes } from "./program.ts";
+import { command, NodeProcess, run, withNodes } from "./program.ts";
 
 /** A `dmnode follow` that runs. */
 class Follower {
   readonly lines: string[] = [];
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<void>;
+  readonly #stderr: Promise<string>;
 
   constructor(args: string[], cwd: string) {
     this.#child = command(["follow", ...args], { cwd }, "null").spawn();
     this.#reading = this.#read();
+    this.#stderr = new Response(this.#child.stderr).text();
   }
 
   async #read(): Promise<void> {
@@ -34,7 +36,7 @@ class Follower {
 
   async end(signal?: Deno.Signal): Promise<{ code: number; stderr: string }> {
     if (signal !== undefined) this.#child.kill(signal);
-    const stderr = await new Response(this.#child.stderr).text();
+    const stderr = await this.#stderr;
     const { code } = await this.#child.status;
     await this.#reading;
     return { code, stderr };
@@ -58,10 +60,13 @@ Deno.test(
     };
     assert.equal(await put("one", "--if-seq", "0"), 1);
     assert.equal(await put("two", "--if-seq", "1", "--min-replicas", "1"), 2);
-    assert.match(await put("late", "--if-seq", "1"), /^1 dmnode: .*seq is 2.*\(HTTP 412\)\n$/);
+    assert.match(
+      await put("late", "--if-seq", "1"),
+      /^1 dmnode: the newest version under this key is 2, not 1: .*--if-seq 2.*\n$/,
+    );
     assert.match(
       await put("many", "--min-replicas", "21"),
-      /^1 dmnode: .*1 to 20.*\(HTTP 400\)\n$/,
+      /^2 dmnode: .*1 to 20.*\(HTTP 400\).*\n$/,
     );
 
     assert.equal((await dmnode(["get", "--key", "a b"])).stdout, "two");
@@ -75,20 +80,30 @@ Deno.test(
 
     const { hash } = JSON.parse((await dmnode(["stat", "--key", "a b", "--json"])).stdout);
     const table = (await dmnode(["stat", hash, "--key", "a b"])).stdout.split("\n");
-    assert.match(table[0], /^NODE +ADDRESS +SEQ +AGE$/);
+    assert.match(table[0], /^NODE +ADDRESS +VERSION +AGE$/);
     assert.match(table[1], /^[0-9a-f]{40} +this node +2 +\d+ s$/);
-    assert.equal(table[2], "mutable, seq 2: 1 copies, 20 are wanted");
+    assert.equal(table[2], "mutable, version 2: 1 copy, 20 are wanted");
 
     const list = (await dmnode(["published"])).stdout.split("\n");
-    assert.match(list[1], new RegExp(`^${hash} +mutable +a b +3 +1 +\\d{4}-`));
+    assert.match(
+      list[1],
+      new RegExp(`^${hash} +mutable +a b +2 +3 B +1 +\\d+ s ago +in \\d+ (min|h)`),
+    );
     const forgotten = await dmnode(["forget", "--key", "a b"]);
     assert.deepEqual([forgotten.code, forgotten.stdout], [0, ""]);
     assert.match((await dmnode(["forget", hash])).stderr, /does not publish .*HTTP 404/);
     assert.equal(JSON.parse((await dmnode(["published", "--json"])).stdout).total, 0);
     assert.equal((await dmnode(["get", hash])).stdout, "two", "it is still held");
 
+    assert.match(await put("first", "--if-seq", "0"), /^1 dmnode: there is a value .* version 2/);
+    const fresh = await dmnode(["put", "--key", "fresh", "--if-seq", "7"], "x");
+    assert.match(fresh.stderr, /^dmnode: there is nothing under this key yet[^\n]*\n$/);
+
     const wrong: [string[], RegExp][] = [
       [["put", "--if-seq", "1"], /--if-seq takes a --key/],
+      [["put", "--key", "k", "--if-seq", "x"], /--if-seq .*whole number from 0/],
+      [["put", "--key", ""], /key is empty/],
+      [["put", ""], /name is empty/],
       [["get"], /hash, or --key/],
       [["stat", hash, "--public-key", public_key], /--public-key goes with --key alone/],
       [["follow", "--key", "k", "--public-key", "ab"], /64 hex digits/],
@@ -112,13 +127,13 @@ Deno.test(
     const { stdout } = await run(["stat", put.stdout.trim(), "--api", api], { cwd: directory });
     assert.match(
       stdout,
-      /chunked: 1 copies, 20 are wanted\nits items: at least 1 copies, 1\.0 on average, of 4 of 4 manifests and 20 of 101 chunks\n$/,
+      /chunked: 1 copy, 20 are wanted\nits items {2}at least 1 copy, 1\.0 on average, of 4 of 4 manifests and 20 of 101 chunks\n$/,
     );
   }),
 );
 
 Deno.test(
-  "follow prints each version, rewrites a file, and ends with 0 at Ctrl-C and 1 with its node",
+  "follow prints each version, rewrites a file, goes on after a restart, and ends with 0 at Ctrl-C",
   withNodes(async (start, directory) => {
     const node = await start("1"), { api } = node;
     const put = (value: string) =>
@@ -130,7 +145,7 @@ Deno.test(
     const text = new Follower(["--key", "k", "--api", api], directory);
     const json = new Follower(["--key", "k", "--api", api, "--json", "-o", "v.txt"], directory);
     await Promise.all([text.until(1), json.until(1)]);
-    assert.match(text.lines[0], /^\d{4}-\d\d-\d\dT[\d:]+Z {2}seq 1 {2}3 bytes$/);
+    assert.match(text.lines[0], /^\d{4}-\d\d-\d\dT[\d:]+Z {2}version 1 {2}3 B$/);
     assert.equal(await Deno.readTextFile(join(directory, "v.txt")), "one");
     const { hash } = JSON.parse(json.lines[0]);
     const begun = Date.now();
@@ -145,9 +160,29 @@ Deno.test(
     const stopping = Date.now();
     assert.equal((await node.stop()).code, 0);
     assert.ok(Date.now() - stopping < 4_000, "a client that watches does not hold up the end");
-    const { code, stderr } = await json.end();
-    assert.equal(code, 1);
-    assert.match(stderr, /^dmnode: the (node ended the stream|connection broke).*\n$/);
+    const again = new NodeProcess([
+      "--p2p-port",
+      "0",
+      "--api-port",
+      new URL(api).port,
+      "--data-dir",
+      join(directory, "1"),
+    ], { cwd: directory });
+    try {
+      await again.line((line) => line.message.startsWith("Ready"));
+      await put("third of them");
+      await json.until(3);
+      assert.equal(JSON.parse(json.lines[2]).seq, 3, "what was told before is not told again");
+      assert.equal(await Deno.readTextFile(join(directory, "v.txt")), "third of them");
+      const { code, stderr } = await json.end("SIGINT");
+      assert.equal(code, 0);
+      assert.match(stderr, /^dmnode: the connection was lost [^\n]*\n/);
+      assert.match(stderr, /\ndmnode: connected again\n$/);
+      const names = [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+      assert.deepEqual(names, ["1", "v.txt"], "no temporary file is left");
+    } finally {
+      await again.stop("SIGKILL");
+    }
     const gone = new Follower(["--key", "k", "--api", api], directory);
     assert.match((await gone.end()).stderr, /no node answers/);
   }),

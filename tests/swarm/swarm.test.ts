@@ -74,6 +74,6 @@ Deno.test("wrong options of a swarm are told in one line", async () => {
     const { code, stdout, stderr } = await run(["swarm", "--api-port", "0", ...wrong]);
     assert.equal(code, 2);
     assert.equal(stdout, "");
-    assert.match(stderr, /^dmnode: --(nodes|threads) \w+: expected a whole number from .*\n$/);
+    assert.match(stderr, /^dmnode: option '--(nodes|threads) <n>' .* whole number from .*\n$/);
   }
 });
