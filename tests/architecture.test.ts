@@ -136,7 +136,7 @@ function violations(path: string, source: string): string[] {
 function* sourceFiles(directory = SRC): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
     if (isDirectory) yield* sourceFiles(`${directory}${name}/`);
-    else if (/\.tsx?$/.test(name)) yield `${directory}${name}`.slice(SRC.length);
+    else if (/\.(tsx?|js)$/.test(name)) yield `${directory}${name}`.slice(SRC.length);
   }
 }
 

@@ -9,7 +9,8 @@ import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access, type Caller } from "./access.ts";
 import type { TakeOver } from "./front.ts";
-import type { Refusals } from "./limits.ts";
+import { noRefusals, type Refusals } from "./limits.ts";
+import { DOCS_POLICY, docsPage } from "./docs.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
 import { Problem, type ProblemStatus, SAFE_HEADERS } from "./problems.ts";
 import {
@@ -89,7 +90,8 @@ export function createApi(options: ApiOptions): Api {
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
   const feed = new EventFeed(service, Math.ceil(LISTENERS_SHARE * config.apiMaxConnections));
-  const metrics = new ApiMetrics(service, () => feed.listeners);
+  const refusals = options.refusals ?? noRefusals();
+  const metrics = new ApiMetrics(service, () => feed.listeners, refusals);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -123,7 +125,7 @@ export function createApi(options: ApiOptions): Api {
     }
   });
   const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
-  const access = options.access ?? new Access(config, open, options.refusals);
+  const access = options.access ?? new Access(config, open, refusals);
   app.use(access.check);
   app.use(methodNotAllowed({
     app,
@@ -530,9 +532,21 @@ export function createApi(options: ApiOptions): Api {
 
   app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
 
-  describePlainRoutes(app, security);
+  describePlainRoutes(app);
   let document: Document | undefined;
-  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
+  const documentOnce = () => document ??= apiDocument(app);
+  app.get("/openapi.json", (c) => c.json(documentOnce()));
+
+  // Its curl lines go to where it was asked for.
+  let docs: { readonly origin: string; readonly page: Promise<string> } | undefined;
+  app.get("/docs", async (c) => {
+    const { origin } = new URL(c.req.url);
+    if (docs?.origin !== origin) docs = { origin, page: docsPage(documentOnce(), origin) };
+    return c.html(await docs.page, 200, {
+      "content-security-policy": DOCS_POLICY,
+      "referrer-policy": "no-referrer",
+    });
+  });
 
   const endStreams = () => {
     stopping.abort();

@@ -131,8 +131,8 @@ export class Front {
   }
 
   /**
-   * The process or the system is out of file descriptors. From now on half as many connections are taken: each may
-   * need two more, and those that wait make room.
+   * The process or the system is out of file descriptors. Half as many connections are taken now, since each may need
+   * two more, and those that wait make room; with each sweep it is one more again.
    */
   noteExhausted(): void {
     this.#options.refusals.no_descriptors++;
@@ -142,14 +142,17 @@ export class Front {
 
   async #accept(): Promise<void> {
     for (;;) {
+      let socket: Deno.TcpConn;
       try {
-        this.#take(await this.#options.listener.accept());
+        socket = await this.#options.listener.accept();
       } catch (error) {
         if (this.#isStopped) return;
         if (error instanceof Deno.errors.ConnectionAborted) continue;
         this.noteExhausted();
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        continue;
       }
+      this.#take(socket);
     }
   }
 
@@ -231,6 +234,7 @@ export class Front {
   #startSweeping(): void {
     this.#stopSweeping ??= this.#clock.every(SWEEP_MS, () => {
       const now = this.#clock.now();
+      this.#most = Math.min(this.#options.limits.connections, this.#most + 1);
       for (const connection of [...this.#refused, ...this.#all]) connection.sweep(now);
     });
   }
@@ -322,8 +326,6 @@ export class Connection {
 
   /** Passes bytes on until the connection ends. */
   run(): void {
-    // A small answer must not wait until the client has acknowledged the one before.
-    this.#client.setNoDelay();
     this.#copyFromClient().catch(() => this.close());
   }
 
@@ -421,6 +423,8 @@ export class Connection {
   }
 
   async #copyFromClient(): Promise<void> {
+    // A small answer must not wait until the client has acknowledged the one before.
+    this.#client.setNoDelay();
     let buffer = new Uint8Array(FIRST_BUFFER);
     for (;;) {
       const length = await this.#client.read(buffer);

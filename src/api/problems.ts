@@ -61,11 +61,17 @@ export class Problem extends Error {
     return { type: "about:blank", title, status, detail, ...this.extension };
   }
 
-  /** The response. */
+  /** The response, with the headers that all have, for some come from beside the app. */
   toResponse(): Response {
     return new Response(JSON.stringify(this.document), {
       status: this.status,
-      headers: { "content-type": "application/problem+json", ...this.headers },
+      headers: {
+        "content-type": "application/problem+json",
+        "x-content-type-options": "nosniff",
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-store",
+        ...this.headers,
+      },
     });
   }
 }

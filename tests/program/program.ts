@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** A program, with its arguments, that starts the program, such as one that enters a network namespace. */
+  readonly before?: readonly string[];
   /** File descriptors that the process may have; not on Windows. */
   readonly descriptors?: number;
 }
@@ -28,7 +30,7 @@ export interface RunOptions {
 /** The program, not started yet. */
 export function command(
   args: readonly string[],
-  { env = {}, cwd, descriptors }: RunOptions,
+  { env = {}, cwd, before = [], descriptors }: RunOptions,
   stdin: "piped" | "null",
 ) {
   const executable = Deno.env.get("DMNODE");
@@ -36,7 +38,12 @@ export function command(
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
   const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
-  const [program, ...rest] = [...limited, ...(executable ? [executable] : source), ...args];
+  const [program, ...rest] = [
+    ...before,
+    ...limited,
+    ...(executable ? [executable] : source),
+    ...args,
+  ];
   return new Deno.Command(program, {
     args: rest,
     // Variables of the developer's shell must not reach the node.
