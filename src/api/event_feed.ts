@@ -132,7 +132,7 @@ export class EventFeed {
   #beats: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  /** @param maxConnections at a time; each costs some 20 kB, and what may wait for it */
+  /** @param maxConnections at a time; each costs some 50 kB, and what may wait for it */
   constructor(service: NodeService, maxConnections: number, log = new EventLog(Date.now())) {
     this.#service = service;
     this.#maxConnections = maxConnections;
