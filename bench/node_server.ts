@@ -7,7 +7,7 @@
 // ::, the item one that it holds.
 
 import { createApi } from "../src/api/app.ts";
-import { serveApi } from "../src/api/server.ts";
+import { serveApi, serveOptions } from "../src/api/server.ts";
 import { loadConfig } from "../src/config.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
@@ -43,11 +43,10 @@ if (length !== swarm.ids.length) {
 const item = await putItems(exchange);
 await swarm[Symbol.asyncDispose]();
 const host = node.address.slice(0, node.address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+// Three quarters of them may listen to events.
+const config = loadConfig({ env: { API_MAX_CONNECTIONS: "1500" } });
 const api = Deno.args.includes("api")
-  ? serveApi(createApi({ service: node, config: loadConfig({ env: {} }) }), {
-    hostname: "127.0.0.1",
-    port: 0,
-  }).port
+  ? serveApi(createApi({ service: node, config }), { ...serveOptions(config), port: 0 }).port
   : undefined;
 console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }));
 

@@ -1,10 +1,12 @@
-// `make bench`: the codec and the core in this process, then the node under load on real UDP.
+// `make bench`: the codec and the core in this process, then the node under load on real UDP, and with 1,000 clients that
+// listen to its events.
 //
-// deno run --allow-all bench/run.ts [--only codec|core|load] [--seconds S] [--rounds N] [--window W]
+// deno run --allow-all bench/run.ts [--only codec|core|load|events] [--seconds S] [--rounds N] [--window W]
 
 import { parseArgs } from "node:util";
 import { benchCodec } from "./codec.ts";
 import { benchCore } from "./core.ts";
+import { benchEvents } from "./events.ts";
 import { benchLoad } from "./load.ts";
 
 const { values: options } = parseArgs({
@@ -24,6 +26,15 @@ const parts: Record<string, () => void | Promise<void>> = {
     benchLoad({
       seconds: positive("seconds", options.seconds),
       rounds: positive("rounds", options.rounds),
+      window: positive("window", options.window),
+    }),
+  // Fewer and longer rounds: each begins with connecting all that listen.
+  events: () =>
+    benchEvents({
+      listeners: 1_000,
+      events: 100,
+      seconds: 2,
+      rounds: 5,
       window: positive("window", options.window),
     }),
 };

@@ -47,7 +47,7 @@ export interface Config {
   readonly apiPort: number;
   /** Null where no token is asked for. */
   readonly apiToken: string | null;
-  /** Whether what only reads needs no token on an address that others reach; on loopback it never does. */
+  /** Whether what only reads needs no token for other machines; for this one, on loopback, it never does. */
   readonly apiOpenReads: boolean;
   /** Names beside its own under which browsers and proxies may ask for the API, in lower case. */
   readonly apiAllowedHosts: readonly string[];
@@ -264,7 +264,7 @@ const EXPLAINED = {
   API_OPEN_READS: [
     null,
     "false",
-    "true: with API_HOST not loopback, what only reads needs no token (false or true)",
+    "true: what only reads needs no token for other machines either (false or true)",
   ],
   API_ALLOWED_HOSTS: [null, "", "comma-separated names by which proxies and browsers may ask"],
   API_TRUSTED_PROXIES: [null, "", "comma-separated addresses or CIDRs of trusted reverse proxies"],

@@ -26,7 +26,7 @@ const MAY_IMPORT: Record<Part, readonly Part[]> = {
 };
 
 /** Where `Deno.` may be used: the edge of the program. */
-const EDGE = /^(runtime|cli)\/|^main\.ts$|^api\/(event_socket|front|server)\.ts$|^commit\.ts$/;
+const EDGE = /^(runtime|cli)\/|^main\.ts$|^api\/(front|server)\.ts$|^commit\.ts$/;
 
 /** What would give the core time, randomness, I/O or concurrency other than through its host. */
 const NOT_IN_CORE: readonly (readonly [RegExp, string])[] = [
@@ -136,7 +136,7 @@ function violations(path: string, source: string): string[] {
 function* sourceFiles(directory = SRC): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(directory)) {
     if (isDirectory) yield* sourceFiles(`${directory}${name}/`);
-    else if (/\.tsx?$/.test(name)) yield `${directory}${name}`.slice(SRC.length);
+    else if (/\.(tsx?|js)$/.test(name)) yield `${directory}${name}`.slice(SRC.length);
   }
 }
 

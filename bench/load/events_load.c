@@ -1,6 +1,7 @@
 // Listeners to a node's events: opens N WebSockets to one path, or streams of server-sent events, reads them for a while,
-// and prints one JSON line of how late the events came. Lateness is the wall clock's time at which a message was read less the `at` that it carries, so
-// it takes a server on the same machine. Frames are read as RFC 6455 has them; pings are answered.
+// and prints one JSON line of how late the events came. Lateness is the wall clock's time at which a message was read less
+// the `at` that it carries, so it takes a server on the same machine. Frames are read as RFC 6455 has them; pings are
+// answered.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +38,6 @@ typedef struct {
   uint8_t head[HEAD_BYTES + 1];
   unsigned head_length;
   unsigned line; // bytes of "\r\n\r\n" seen, during the handshake
-  bool accepted;
   uint64_t events;
 } connection_t;
 

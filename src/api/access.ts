@@ -6,6 +6,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { type Config, isLoopbackHost } from "../config.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
+import type { TakeOver } from "./front.ts";
 import { Problem } from "./problems.ts";
 
 /** What the checks need of the configuration. */
@@ -23,13 +24,15 @@ export type AccessRules = Pick<
 /** What a server hands on with each request, in the form of Deno's ServeHandlerInfo. */
 export interface Caller {
   readonly remoteAddr: { readonly hostname: string };
+  /** For what is no request and answer. */
+  readonly takeOver?: TakeOver;
 }
 
 /** What a request says about the token. */
 export type TokenState = "none" | "wrong" | "right";
 
-/** Wrong tokens that one client may send at once, and then a second: enough for typing, too few for guessing. */
-const WRONG_TOKENS = 20, WRONG_TOKENS_PER_SECOND = 0.2;
+/** Wrong tokens that one client may send at once, and then a second: a forgotten tab does not lock its owner out. */
+const WRONG_TOKENS = 60, WRONG_TOKENS_PER_SECOND = 1;
 
 /** Longer ones carry nothing that this API takes; servers behind proxies often take 8 kB as well. */
 const MAX_TARGET = 8192;
@@ -72,8 +75,8 @@ export class Access {
   }
 
   /**
-   * For all routes: the client's rate, the host, the origin, and, where others than this machine reach the API, the
-   * token. A route that is added without a thought is therefore closed.
+   * For all routes: the client's rate, the host, the origin, and, where others than this machine reach the API or a
+   * proxy brings them, the token. A route that is added without a thought is therefore closed to them.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
@@ -82,8 +85,9 @@ export class Access {
     const token = this.#guess(c.req.raw, client);
     const host = this.#checkHost(c, token);
     if (sentByForeignPage(c, host)) this.#refuseForeignPage();
-    const needsToken = this.#isExposed && !this.#rules.apiOpenReads && !this.#open.has(c.req.path);
-    if (needsToken) this.#checkToken(c.req.raw);
+    const isLocal = !this.#isExposed && client === null && isLoopbackHost(nameOf(host));
+    const isOpen = isLocal || this.#rules.apiOpenReads || this.#open.has(c.req.path);
+    if (!isOpen) this.#checkToken(c.req.raw);
     await next();
   };
 
@@ -161,7 +165,7 @@ export class Access {
       this.#refusals.bad_host++;
       throw new Problem(400, "The Host header is malformed, or not that of the request's target.");
     }
-    const name = canonical(host.replace(/:\d+$/, ""));
+    const name = nameOf(host);
     const isOwn = isLoopbackHost(name) || this.#hosts.has(name) ||
       this.#isExposed && Endpoint.parse(name, 0) !== undefined;
     if (isOwn || this.#token !== null && token === "right") return host;
@@ -267,6 +271,11 @@ function requestHost(c: Context): string | undefined {
   const asUrl = `${url.protocol}//${header}`;
   if (!HOST.test(header) || !URL.canParse(asUrl)) return undefined;
   return new URL(asUrl).host === url.host ? header.toLowerCase() : undefined;
+}
+
+/** The name or address in a Host header. */
+function nameOf(host: string): string {
+  return canonical(host.replace(/:\d+$/, ""));
 }
 
 /** A host name or address in the one form that is compared. */

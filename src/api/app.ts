@@ -1,15 +1,18 @@
 // The REST API: routes between HTTP and the NodeService, documented by the schemas that check them.
 
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type { Config } from "../config.ts";
 import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
-import { Access } from "./access.ts";
-import type { Refusals } from "./limits.ts";
+import { Access, type Caller } from "./access.ts";
+import type { TakeOver } from "./front.ts";
+import { noRefusals, type Refusals } from "./limits.ts";
+import { DOCS_POLICY, docsPage } from "./docs.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
-import { Problem, type ProblemStatus } from "./problems.ts";
+import { Problem, type ProblemStatus, SAFE_HEADERS } from "./problems.ts";
 import {
   BodyReader,
   checkKey,
@@ -32,8 +35,8 @@ import {
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
 import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
-import { eventSocket, type SocketWish } from "./event_socket.ts";
-import { eventsResponse, isEventStream, watchResponse } from "./event_stream.ts";
+import { eventSocket, eventStream, type SocketWish } from "./event_connections.ts";
+import { isEventStream, watchResponse } from "./event_stream.ts";
 import { ApiMetrics } from "./metrics.ts";
 import { largeValueResponse, valueResponse } from "./value_response.ts";
 import {
@@ -62,8 +65,6 @@ export interface ApiOptions {
   readonly log?: ApiLog;
   /** How long a client may send nothing of a body. */
   readonly stallMs?: number;
-  /** How many clients may listen to events. */
-  readonly maxListeners?: number;
   /** Where refusals are counted; the server counts there as well. */
   readonly refusals?: Refusals;
   /** Who may use it, where that is not all in the configuration. */
@@ -74,6 +75,8 @@ export interface ApiOptions {
 const STALL_MS = 30_000;
 /** Largest bodies in hand at a time: one big upload leaves room for others, many don't exhaust the memory. */
 const LARGEST_BODIES = 4;
+/** Of the connections so many may be of those who listen to events, and stay: others have requests. */
+const LISTENERS_SHARE = 0.75;
 
 /** The API as a server takes it. */
 export interface Api extends OpenAPIHono {
@@ -83,12 +86,13 @@ export interface Api extends OpenAPIHono {
 
 /** Builds the API; it listens nowhere until it is served, and does no I/O but through the service. */
 export function createApi(options: ApiOptions): Api {
-  const { service, config, log, stallMs = STALL_MS, maxListeners } = options;
+  const { service, config, log, stallMs = STALL_MS } = options;
   const { maxValueSize } = config;
   const jsonLimit = jsonBodyLimit(maxValueSize);
   const bodies = new BodyReader(LARGEST_BODIES * jsonLimit, stallMs);
-  const feed = new EventFeed(service, maxListeners);
-  const metrics = new ApiMetrics(service, () => feed.listeners);
+  const feed = new EventFeed(service, Math.ceil(LISTENERS_SHARE * config.apiMaxConnections));
+  const refusals = options.refusals ?? noRefusals();
+  const metrics = new ApiMetrics(service, () => feed.listeners, refusals);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
     defaultHook: (result) => {
@@ -116,15 +120,13 @@ export function createApi(options: ApiOptions): Api {
   app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
-    // An upgrade has to come back as it was made: Deno 2.4 takes no other response for it.
-    if (c.res.status === 101) return;
     const { headers } = c.res;
-    headers.set("x-content-type-options", "nosniff");
-    headers.set("cross-origin-resource-policy", "same-origin");
-    if (!headers.has("cache-control")) headers.set("cache-control", "no-store");
+    for (const [name, value] of Object.entries(SAFE_HEADERS)) {
+      if (!headers.has(name)) headers.set(name, value);
+    }
   });
   const open = [...Object.keys(PAGE_FILES), "/healthz", "/readyz", "/openapi.json", "/docs"];
-  const access = options.access ?? new Access(config, open, options.refusals);
+  const access = options.access ?? new Access(config, open, refusals);
   app.use(access.check);
   app.use(methodNotAllowed({
     app,
@@ -507,7 +509,10 @@ export function createApi(options: ApiOptions): Api {
   app.get(
     "/ws",
     sending.middleware,
-    (c) => eventSocket(feed, service, c.req.raw, socketWishOf(c.req.url, c.req.query())),
+    (c) => {
+      const wish = socketWishOf(c.req.url, c.req.query());
+      return eventSocket(feed, service, c.req.raw, takeOverOf(c), wish);
+    },
   );
 
   app.openapi(
@@ -525,7 +530,7 @@ export function createApi(options: ApiOptions): Api {
         ...problems(400, 401, 503),
       },
     }),
-    (c) => eventsResponse(feed, c.req.raw, wishOf(c.req.valid("query"))),
+    (c) => eventStream(feed, c.req.raw, takeOverOf(c), wishOf(c.req.valid("query"))),
   );
 
   app.openapi(
@@ -554,9 +559,21 @@ export function createApi(options: ApiOptions): Api {
 
   app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
 
-  describePlainRoutes(app, security);
+  describePlainRoutes(app);
   let document: Document | undefined;
-  app.get("/openapi.json", (c) => c.json(document ??= apiDocument(app)));
+  const documentOnce = () => document ??= apiDocument(app);
+  app.get("/openapi.json", (c) => c.json(documentOnce()));
+
+  // Its curl lines go to where it was asked for.
+  let docs: { readonly origin: string; readonly page: Promise<string> } | undefined;
+  app.get("/docs", async (c) => {
+    const { origin } = new URL(c.req.url);
+    if (docs?.origin !== origin) docs = { origin, page: docsPage(documentOnce(), origin) };
+    return c.html(await docs.page, 200, {
+      "content-security-policy": DOCS_POLICY,
+      "referrer-policy": "no-referrer",
+    });
+  });
 
   const endStreams = () => {
     stopping.abort();
@@ -565,16 +582,23 @@ export function createApi(options: ApiOptions): Api {
   return Object.assign(app, { endStreams });
 }
 
+/** Takes the request's connection over from the HTTP server. */
+function takeOverOf(c: Context): TakeOver {
+  const { takeOver } = c.env as Partial<Caller>;
+  if (takeOver === undefined) throw new Error("this is served without connections");
+  return takeOver;
+}
+
 /** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */
 function socketWishOf(url: string, given: Record<string, string>): SocketWish {
   const query = schemas.SocketQuery.safeParse(given);
   if (!query.success) throw invalid("query", query.error);
-  const { watch: hash, batch: isBatched } = query.data;
+  const { watch: hash } = query.data;
   const watched = hash === undefined ? null : { hash, key: checkKey(keyOfQuery(url)) };
   const { types, since } = wishOf(query.data);
-  if (watched === null) return { types, since, isBatched, watched };
+  if (watched === null) return { types, since, watched };
   const others = query.data.types === undefined ? [] : types;
-  return { types: new Set([...others, "watch"]), since, isBatched, watched };
+  return { types: new Set([...others, "watch"]), since, watched };
 }
 
 /** Which events the query asks for. */

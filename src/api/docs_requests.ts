@@ -1,6 +1,6 @@
 // The requests that the document's examples make, and how curl sends them.
 
-import { type Document, type Operation, operationsOf } from "./openapi.ts";
+import { type Document, type NamedOperation, type Operation, operationsOf } from "./openapi.ts";
 
 /** A request as the examples of an operation's parameters and of its body make it. */
 export interface ExampleRequest {
@@ -32,18 +32,11 @@ interface Body {
 
 /** All of them, in the order of the document. */
 export function exampleRequests(document: Document): ExampleRequest[] {
-  return Array.from(operationsOf(document)).flatMap(({ name, method, path, operation }) =>
-    requestsOf(name, method, path, operation)
-  );
+  return [...operationsOf(document)].flatMap(requestsOf);
 }
 
 /** Those of one operation: one, or one for each example of its body. */
-export function requestsOf(
-  name: string,
-  method: string,
-  path: string,
-  operation: Operation,
-): ExampleRequest[] {
+export function requestsOf({ name, method, path, operation }: NamedOperation): ExampleRequest[] {
   const base = { operation: name, method: method.toUpperCase(), target: targetOf(path, operation) };
   const body = operation.requestBody as Body | undefined;
   if (body === undefined) {

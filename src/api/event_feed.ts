@@ -22,22 +22,23 @@ export interface Wish {
   readonly since: number | null;
 }
 
-/** each: an event a message; array: a message has all that there are; stream: server-sent events. */
-export type Format = "each" | "array" | "stream";
+/** How events are put into bytes; connections of one format share them. */
+export interface Format {
+  readonly name: string;
+  encode(events: readonly Pick<LoggedEvent, "id" | "text">[]): Uint8Array;
+}
 
 /** A connection to a listener. */
 export interface Sink {
   readonly format: Format;
-  /** Bytes that were given to it and that have not left it yet. */
+  /** Bytes that were given to it and that the system has not taken yet. */
   readonly backlog: number;
-  /** Takes a message, as text or, of a stream, as bytes. */
-  send(message: string | Uint8Array): void;
+  send(bytes: Uint8Array): void;
+  /** Called now and then: finds out whether the client lives. `isSilent`: nothing was sent since the last time. */
+  beat(isSilent: boolean): void;
   /** Begins to end the connection; slow: it reads less than there is. */
   end(reason: "stopping" | "slow"): void;
 }
-
-/** Connections at a time; each costs some 20 kB and what follows. */
-export const MAX_CONNECTIONS = 2_000;
 
 /** Bytes that a connection may have to send still before it is given more. */
 export const MAX_BACKLOG = 32 * 1024;
@@ -52,19 +53,19 @@ const FULL_RETRY_MS = 50;
 const BATCH_CHARACTERS = 16 * 1024;
 
 /**
- * Messages a second, to all together. One takes 16 µs, ten of them the kernel's (bench/events.ts): a tenth of a core,
- * and 1,000 connections have their turn six times a second. When events wait for long it is half a core, and what is
- * beyond that, some connections are closed for.
+ * Writes a second, to all together; each carries all that there is. One takes 16 µs, ten of them the kernel's
+ * (bench/events.ts): less than a tenth of a core, and 1,000 connections have their turn five times a second. When events
+ * wait for long it is up to half a core.
  */
-const SENDS_PER_S = 5_500, MOST_SENDS_PER_S = 30_000;
+const SENDS_PER_S = 5_000, MOST_SENDS_PER_S = 30_000;
 
 /** Events wait for long when they do for this. */
 const LATE_MS = 400;
 
-/** Messages that are sent in one go: a millisecond, in which no packet is answered. */
+/** Writes in one go: a millisecond, in which no packet is answered. */
 const SENDS_AT_ONCE = 64;
 
-/** What it costs to see that a connection wants nothing of what there is, in messages. */
+/** What it costs to see that a connection wants nothing of what there is, in writes. */
 const LOOK_COST = 0.02;
 
 /** Timers come late while there is much to do: so much is made up for. */
@@ -72,9 +73,8 @@ const MADE_UP_MS = 20;
 
 const STATS_MS = 1_000;
 
-/** After so much silence a stream has a comment: proxies keep it, and a client that is gone is noticed. */
-const STREAM_BEAT_MS = 15_000;
-const STREAM_BEAT = new TextEncoder().encode(":\n\n");
+/** How often a connection is tried, how often those are looked for whose turn it is, and how many have it at once. */
+const BEAT_MS = 15_000, BEATS_MS = 1_000, BEATS_AT_ONCE = 200;
 
 /**
  * The types that `names` asks for: a type, `data.*` for all that begin so, `*` for all but those that have to be named.
@@ -100,7 +100,8 @@ function isNamed(type: EventType, name: string): boolean {
 
 /** Some events as they are sent, and where to read on after them. */
 interface Batch {
-  readonly messages: readonly (string | Uint8Array)[];
+  /** Undefined where nothing of it is wanted. */
+  readonly bytes: Uint8Array | undefined;
   readonly after: Readonly<Cursor>;
   /** When the oldest of them was added. */
   readonly oldest: number;
@@ -112,6 +113,8 @@ export class EventFeed {
   readonly #log: EventLog;
   readonly #maxConnections: number;
   readonly #listeners = new Set<Listener>();
+  /** Those that are given no more, and are not gone yet. */
+  readonly #leaving = new Set<Listener>();
   #connections = 0;
   /** Those that have not had their turn in this round. */
   #round: Listener[] = [];
@@ -129,12 +132,8 @@ export class EventFeed {
   #beats: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  /** @param maxConnections fewer in tests */
-  constructor(
-    service: NodeService,
-    maxConnections = MAX_CONNECTIONS,
-    log = new EventLog(Date.now()),
-  ) {
+  /** @param maxConnections at a time; each costs some 20 kB, and what may wait for it */
+  constructor(service: NodeService, maxConnections: number, log = new EventLog(Date.now())) {
     this.#service = service;
     this.#maxConnections = maxConnections;
     this.#log = log;
@@ -167,9 +166,13 @@ export class EventFeed {
       },
       hasOwn: () => this.#wake(),
       ended: () => {
+        this.#leaving.add(listener);
         if (this.#listeners.delete(listener)) this.#noteWishes();
       },
-      released: () => this.#connections--,
+      released: () => {
+        this.#leaving.delete(listener);
+        this.#connections--;
+      },
     });
     return listener;
   }
@@ -177,7 +180,7 @@ export class EventFeed {
   /** Ends all connections. */
   close(): void {
     this.#closed = true;
-    for (const listener of [...this.#listeners]) listener.end("stopping");
+    for (const listener of [...this.#leaving, ...this.#listeners]) listener.end("stopping");
     clearTimeout(this.#timer);
   }
 
@@ -201,12 +204,14 @@ export class EventFeed {
     const wants = (type: EventType) =>
       this.#listeners.values().some(({ types }) => types.has(type));
     this.#service.tellLookupSteps(wants("lookup.step"));
-    const isStream = ({ format }: Listener) => format === "stream";
     this.#stats = kept(this.#stats, wants("stats"), STATS_MS, () => this.#noteStats());
-    const hasStreams = this.#listeners.values().some(isStream);
-    this.#beats = kept(this.#beats, hasStreams, STREAM_BEAT_MS, () => {
-      for (const listener of this.#listeners) if (isStream(listener)) listener.beat();
-    });
+    this.#beats = kept(this.#beats, this.#listeners.size > 0, BEATS_MS, () => this.#beat());
+  }
+
+  #beat(): void {
+    const now = performance.now();
+    const due = this.#listeners.values().filter((one) => now - one.beatAt >= BEAT_MS);
+    for (const listener of [...due.take(BEATS_AT_ONCE)]) listener.beat(now);
   }
 
   #noteStats(): void {
@@ -276,9 +281,10 @@ export class EventFeed {
     return this.#listeners.values().some((listener) => listener.hasMore);
   }
 
-  /** How many messages the listener was given; full: it has to get rid of others first. */
+  /** How many writes it came to; full: the connection has to get rid of others first. */
   #serve(listener: Listener, now: number): number | "full" {
-    if (!this.#listeners.has(listener)) return 0;
+    const { format } = listener;
+    if (!this.#listeners.has(listener) || format === undefined) return 0;
     if (this.#log.isLost(listener.cursor) || listener.isStalled(now)) {
       listener.end("slow");
       return 0;
@@ -287,16 +293,16 @@ export class EventFeed {
       listener.hasMore = false;
       return "full";
     }
-    const { messages, after, oldest } = this.#batchFor(listener);
-    if (messages.length > 0) this.#waiting = Math.max(this.#waiting, now - oldest);
+    const { bytes, after, oldest } = this.#batchFor(listener, format);
+    if (bytes !== undefined) this.#waiting = Math.max(this.#waiting, now - oldest);
     Object.assign(listener.cursor, after);
     const { event, reading } = this.#log.end;
     listener.hasMore = after.event < event || after.reading < reading;
-    return listener.send(messages);
+    return listener.send(bytes);
   }
 
-  #batchFor({ format, types, typesKey, cursor }: Listener): Batch {
-    const key = `${format} ${typesKey} ${cursor.event} ${cursor.reading}`;
+  #batchFor({ types, typesKey, cursor }: Listener, format: Format): Batch {
+    const key = `${format.name} ${typesKey} ${cursor.event} ${cursor.reading}`;
     const known = this.#batches.get(key);
     if (known !== undefined) return known;
     const after = { ...cursor };
@@ -308,7 +314,8 @@ export class EventFeed {
       events.push(event);
       characters += event.text.length;
     }
-    const batch = { messages: messagesOf(events, format), after, oldest: events[0]?.addedAt ?? 0 };
+    const bytes = events.length === 0 ? undefined : format.encode(events);
+    const batch = { bytes, after, oldest: events[0]?.addedAt ?? 0 };
     this.#batches.set(key, batch);
     return batch;
   }
@@ -324,28 +331,6 @@ function kept(
   if (isWanted) return interval ?? setInterval(run, ms);
   clearInterval(interval);
   return undefined;
-}
-
-const ENCODER = new TextEncoder();
-
-/** The messages that carry these events. */
-function messagesOf(
-  events: readonly Pick<LoggedEvent, "id" | "text">[],
-  format: Format,
-): (string | Uint8Array)[] {
-  if (events.length === 0) return [];
-  switch (format) {
-    case "each":
-      return events.map(({ text }) => text);
-    case "array":
-      return [`[${events.map(({ text }) => text).join(",")}]`];
-    case "stream":
-      return [ENCODER.encode(
-        events.map(({ id, text }) => `${id === null ? "" : `id: ${id}\n`}data: ${text}\n\n`).join(
-          "",
-        ),
-      )];
-  }
 }
 
 /** What a listener needs of the feed. */
@@ -368,6 +353,8 @@ export class Listener {
   cursor: Cursor = { event: 0, reading: 0 };
   /** Whether it can be given more at once. */
   hasMore = false;
+  /** When it was tried last, or opened. */
+  beatAt = performance.now();
   readonly #place: Place;
   #state: "opening" | "open" | "ended" | "released" = "opening";
   #sink: Sink | undefined;
@@ -383,8 +370,9 @@ export class Listener {
     this.#place = place;
   }
 
-  get format(): Format {
-    return this.#sink?.format ?? "each";
+  /** Undefined before it is started. */
+  get format(): Format | undefined {
+    return this.#sink?.format;
   }
 
   /** The connection stands: it is greeted, and the rest follows. */
@@ -393,7 +381,7 @@ export class Listener {
     this.#state = "open";
     this.#sink = sink;
     const text = eventText(null, "hello", Date.now(), this.#place.started());
-    this.send(messagesOf([{ id: null, text }], sink.format));
+    this.send(sink.format.encode([{ id: null, text }]));
   }
 
   /** Sends something to this connection alone. Of what it could not be sent yet the newest is kept. */
@@ -414,39 +402,45 @@ export class Listener {
     return now - this.#movedAt > STALLED_MS;
   }
 
-  /** @returns how many messages it was, with what is for itself alone */
-  send(messages: readonly (string | Uint8Array)[]): number {
+  /** @returns how many writes it was, with what is for itself alone */
+  send(bytes: Uint8Array | undefined): number {
     const sink = this.#sink;
     if (this.#state !== "open" || sink === undefined) return 0;
-    const own = this.#own === undefined
-      ? []
-      : messagesOf([{ id: null, text: this.#own }], sink.format);
-    this.#own = undefined;
-    for (const message of messages) sink.send(message);
-    for (const message of own) sink.send(message);
-    const count = messages.length + own.length;
+    let count = 0;
+    if (bytes !== undefined) sink.send(bytes), count++;
+    if (this.#own !== undefined) {
+      sink.send(sink.format.encode([{ id: null, text: this.#own }]));
+      this.#own = undefined;
+      count++;
+    }
     if (count > 0) this.#isSilent = false;
     return count;
   }
 
-  /** Called now and then: shows a stream that is silent that it lives. */
-  beat(): void {
-    if (this.#isSilent && !this.isFull) this.#sink?.send(STREAM_BEAT);
+  /** Finds out whether the client lives. */
+  beat(now: number): void {
+    this.beatAt = now;
+    if (!this.isFull) this.#sink?.beat(this.#isSilent);
     this.#isSilent = true;
   }
 
-  /** Ends the connection; its place is taken until it is gone. */
+  /** Ends the connection; its place is taken until it is gone. A node that stops does not wait for that. */
   end(reason: "stopping" | "slow"): void {
-    if (this.#state !== "open" && this.#state !== "opening") return;
+    if (this.stop() || reason === "stopping") this.#sink?.end(reason);
+  }
+
+  /** It is given no more; false where that is so already. */
+  stop(): boolean {
+    if (this.#state !== "open" && this.#state !== "opening") return false;
     this.#state = "ended";
     this.#place.ended();
-    this.#sink?.end(reason);
+    return true;
   }
 
   /** The connection is gone. */
   release(): void {
     if (this.#state === "released") return;
-    if (this.#state !== "ended") this.#place.ended();
+    this.stop();
     this.#state = "released";
     this.#sink = undefined;
     this.#place.released();

@@ -1,7 +1,6 @@
-// Server-sent events: the versions of a watched value, and what happens in the node.
+// A watched value as server-sent events: one for each version.
 
 import type { NodeService, Watch } from "../runtime/service.ts";
-import type { EventFeed, Wish } from "./event_feed.ts";
 import { Problem } from "./problems.ts";
 import { RETRY } from "./requests.ts";
 import type { ValueEvent } from "./schemas.ts";
@@ -12,7 +11,7 @@ import { timeText } from "./views.ts";
 export const HEARTBEAT_MS = 15_000;
 
 /** A proxy is not to gather events up. */
-const STREAM_HEADERS = { "content-type": "text/event-stream", "x-accel-buffering": "no" };
+export const STREAM_HEADERS = { "content-type": "text/event-stream", "x-accel-buffering": "no" };
 
 /** Whether the client asks for events. */
 export function isEventStream(request: Request): boolean {
@@ -30,7 +29,7 @@ export function watchResponse(
   stopping: AbortSignal,
   heartbeatMs = HEARTBEAT_MS,
 ): Response {
-  const watch = service.watch(hash, key, lastSeq(request));
+  const watch = service.watch(hash, key, lastEventId(request));
   if (watch === undefined) {
     throw new Problem(503, "Too many values are being watched; try again.", {}, RETRY);
   }
@@ -72,37 +71,10 @@ async function nextText(watch: Watch, hash: string, withinMs: number): Promise<s
   return `event: value\n${id}data: ${JSON.stringify(data)}\n\n`;
 }
 
-/** The seq that the client has seen; null where it has seen none. */
-function lastSeq(request: Request): number | null {
+/** The number of the last event that the client has, by `Last-Event-ID`; null where it has none. */
+export function lastEventId(request: Request): number | null {
   const header = request.headers.get("last-event-id") ?? "";
   if (header === "") return null;
   if (/^\d{1,16}$/.test(header) && Number.isSafeInteger(Number(header))) return Number(header);
-  throw new Problem(400, "Last-Event-ID takes the seq of an event: a whole number.");
-}
-
-/**
- * The node's events as server-sent events. `Last-Event-ID` is the number of the last one that the client has.
- *
- * @throws {Problem} 503 where there are too many
- */
-export function eventsResponse(feed: EventFeed, request: Request, wish: Wish): Response {
-  const last = lastSeq(request);
-  const listener = feed.open(last === null ? wish : { ...wish, since: last });
-  const body = new ReadableStream<Uint8Array>({
-    start: (controller) =>
-      listener.start({
-        format: "stream",
-        get backlog() {
-          return -(controller.desiredSize ?? 0);
-        },
-        send: (message) => controller.enqueue(message as Uint8Array),
-        end: (reason) => {
-          if (reason === "slow") controller.error(new Error("The client reads too slowly."));
-          else controller.close();
-          listener.release();
-        },
-      }),
-    cancel: () => listener.release(),
-  }, new ByteLengthQueuingStrategy({ highWaterMark: 0 }));
-  return new Response(body, { headers: STREAM_HEADERS });
+  throw new Problem(400, "Last-Event-ID takes the id of an event: a whole number.");
 }

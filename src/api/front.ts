@@ -131,8 +131,8 @@ export class Front {
   }
 
   /**
-   * The process or the system is out of file descriptors. From now on half as many connections are taken: each may
-   * need two more, and those that wait make room.
+   * The process or the system is out of file descriptors. Half as many connections are taken now, since each may need
+   * two more, and those that wait make room; with each sweep it is one more again.
    */
   noteExhausted(): void {
     this.#options.refusals.no_descriptors++;
@@ -142,14 +142,17 @@ export class Front {
 
   async #accept(): Promise<void> {
     for (;;) {
+      let socket: Deno.TcpConn;
       try {
-        this.#take(await this.#options.listener.accept());
+        socket = await this.#options.listener.accept();
       } catch (error) {
         if (this.#isStopped) return;
         if (error instanceof Deno.errors.ConnectionAborted) continue;
         this.noteExhausted();
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        continue;
       }
+      this.#take(socket);
     }
   }
 
@@ -231,10 +234,32 @@ export class Front {
   #startSweeping(): void {
     this.#stopSweeping ??= this.#clock.every(SWEEP_MS, () => {
       const now = this.#clock.now();
+      this.#most = Math.min(this.#options.limits.connections, this.#most + 1);
       for (const connection of [...this.#refused, ...this.#all]) connection.sweep(now);
     });
   }
 }
+
+/** Who speaks to a client in place of Deno.serve. */
+export interface Successor {
+  /** Takes what the client sends; the bytes are valid during the call only. */
+  received(bytes: Uint8Array): void;
+  /** The connection is no more. */
+  closed(): void;
+}
+
+/** A connection that was taken over. The limits on what its client may leave unread, and may say, hold on. */
+export interface TakenConnection {
+  /** Resolves when the system has taken the bytes; not to be called before. Rejects where the connection has ended. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Ends it once the client has taken all and closed its side. */
+  end(): void;
+  /** Ends it at once. */
+  close(): void;
+}
+
+/** Takes the connection over from Deno.serve, whose answer is for nobody from then on. */
+export type TakeOver = (successor: Successor) => TakenConnection;
 
 /** What a connection tells of itself. */
 interface ConnectionEvents {
@@ -264,6 +289,7 @@ export class Connection {
   #requests = 0;
   #bodies = 0;
   #isUpgraded = false;
+  #successor: Successor | undefined;
   #isClosed = false;
   /** Whether the client has said all that it will. */
   #hasClientEnded = false;
@@ -300,8 +326,6 @@ export class Connection {
 
   /** Passes bytes on until the connection ends. */
   run(): void {
-    // A small answer must not wait until the client has acknowledged the one before.
-    this.#client.setNoDelay();
     this.#copyFromClient().catch(() => this.close());
   }
 
@@ -330,6 +354,21 @@ export class Connection {
     this.#isUpgraded = true;
   }
 
+  /** As {@link TakeOver}. */
+  takeOver(successor: Successor): TakenConnection {
+    this.#isUpgraded = true;
+    this.#successor = successor;
+    closeQuietly(this.#server);
+    return {
+      write: (bytes) => this.#write(bytes),
+      end: () => {
+        this.#endedSince ??= this.#clock.now();
+        this.#client.closeWrite().catch(() => this.close());
+      },
+      close: () => this.close(),
+    };
+  }
+
   /** Answers by itself, and ends the connection. */
   refuse(status: ProblemStatus, detail: string): void {
     // In the midst of another answer there is nothing to say.
@@ -349,6 +388,7 @@ export class Connection {
     closeQuietly(this.#server);
     this.#held = [];
     this.#events.closed(this.#serverPort);
+    this.#successor?.closed();
   }
 
   /** Ends it where it has kept somebody waiting for too long. */
@@ -383,6 +423,8 @@ export class Connection {
   }
 
   async #copyFromClient(): Promise<void> {
+    // A small answer must not wait until the client has acknowledged the one before.
+    this.#client.setNoDelay();
     let buffer = new Uint8Array(FIRST_BUFFER);
     for (;;) {
       const length = await this.#client.read(buffer);
@@ -392,7 +434,9 @@ export class Connection {
       const bytes = buffer.subarray(0, length);
       this.#follow(bytes);
       if (this.#endedSince !== null || this.#isClosed) continue;
-      if (this.#server === undefined) {
+      if (this.#successor !== undefined) {
+        this.#successor.received(bytes);
+      } else if (this.#server === undefined) {
         this.#held.push(bytes.slice());
         if (this.#head === "done") await this.#dial();
       } else {
@@ -401,8 +445,9 @@ export class Connection {
       }
     }
     this.#hasClientEnded = true;
-    if (this.#server === undefined || this.#endedSince !== null) this.close();
-    else await this.#server.closeWrite();
+    const isServed = this.#server !== undefined && this.#successor === undefined;
+    if (!isServed || this.#endedSince !== null) this.close();
+    else await this.#server!.closeWrite();
   }
 
   /** Follows heads from their first byte to their last, and refuses one that is too long. */
@@ -464,6 +509,7 @@ export class Connection {
     for (;;) {
       // Deno.serve resets a connection whose request it does not read to the end.
       const length = await server.read(buffer).catch(() => null);
+      if (this.#successor !== undefined) return;
       if (length === null) break;
       await this.#write(buffer.subarray(0, length));
       if (!this.#isUpgraded) this.#quietSince = this.#clock.now();

@@ -9,10 +9,12 @@ import { COMMIT } from "../commit.ts";
 import { BOUNDS_MS } from "../dht/histogram.ts";
 import { ITEM_OVERHEAD_BYTES } from "../dht/item_store.ts";
 import type { Drop } from "../dht/traffic.ts";
+import type { Refusals } from "./limits.ts";
 import type {
   Durations,
   FetchOutcome,
   Measurements,
+  NatType,
   NodeService,
   PingReport,
   ReplicasOutcome,
@@ -28,6 +30,7 @@ interface Snapshot {
   /** Connections that events are sent to. */
   readonly listeners: number;
   readonly transfers: Readonly<Record<"store" | "fetch", number>>;
+  readonly refusals: Refusals;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -63,6 +66,13 @@ const DROPS: Readonly<Record<Drop, true>> = {
   not_introduced: true,
   over_budget: true,
   would_amplify: true,
+};
+
+const NAT_TYPES: Readonly<Record<NatType, true>> = {
+  none: true,
+  endpoint_independent: true,
+  symmetric: true,
+  unknown: true,
 };
 
 const flag = (value: boolean | null) => value === null ? null : Number(value);
@@ -272,6 +282,12 @@ const PULLED: readonly (Pulled | PulledHistogram)[] = [
     read: ({ transfers }) => Object.entries(transfers).map(([direction, n]) => [{ direction }, n]),
   },
   {
+    type: "counter",
+    name: "dmnode_http_refusals_total",
+    help: "Requests and connections that the API refused, or cut off, by reason.",
+    read: ({ refusals }) => Object.entries(refusals).map(([reason, n]) => [{ reason }, n]),
+  },
+  {
     type: "gauge",
     name: "dmnode_event_listeners",
     help: "Connections that events are sent to.",
@@ -288,6 +304,24 @@ const PULLED: readonly (Pulled | PulledHistogram)[] = [
     name: "dmnode_nat_reachable",
     help: "Whether others reach this node unasked; absent where that is not known.",
     read: ({ stats }) => flag(stats.nat.reachable),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_read_only",
+    help: "Whether this node answers no strangers, because they can't reach it (BEP 43).",
+    read: ({ stats }) => flag(stats.nat.readOnly),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_type",
+    help: "1 for the kind of NAT that this node is behind, 0 for the others.",
+    read: ({ stats }) => named("type", NAT_TYPES, (type) => Number(type === stats.nat.type)),
+  },
+  {
+    type: "gauge",
+    name: "dmnode_nat_introducers",
+    help: "Nodes at which this one has registered, so that others are introduced to it.",
+    read: ({ stats }) => stats.nat.introducers,
   },
   {
     type: "gauge",
@@ -405,6 +439,7 @@ const EVENTS: Readonly<
 export class ApiMetrics {
   readonly #service: NodeService;
   readonly #listeners: () => number;
+  readonly #refusals: Refusals;
   readonly #requests = new Counter({
     name: "dmnode_http_requests_total",
     help: "Requests to the API by route, method and class of status.",
@@ -447,10 +482,14 @@ export class ApiMetrics {
   readonly #open = new Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>();
   #snapshot: Snapshot | undefined;
 
-  /** @param listeners how many connections events are sent to */
-  constructor(service: NodeService, listeners: () => number) {
+  /**
+   * @param listeners how many connections events are sent to
+   * @param refusals where refusals are counted
+   */
+  constructor(service: NodeService, listeners: () => number, refusals: Refusals) {
     this.#service = service;
     this.#listeners = listeners;
+    this.#refusals = refusals;
     this.#open.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
     for (const metric of PULLED) {
       this.#register(metric, () => Promise.resolve(samplesOf(metric, this.#snapshot!)));
@@ -548,6 +587,7 @@ export class ApiMetrics {
       measured: this.#service.measurements(),
       listeners: this.#listeners(),
       transfers,
+      refusals: this.#refusals,
     };
     // All metrics are read before this gives way to anything else.
     const text = registry.metrics();

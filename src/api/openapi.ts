@@ -1,10 +1,12 @@
 // The API's OpenAPI document: what the schemas that validate say, completed with words, headers and examples.
 
-import type { OpenAPIHono } from "@hono/zod-openapi";
+import { type OpenAPIHono, z } from "@hono/zod-openapi";
 import { VERSION } from "../version.ts";
+import { eventExample } from "./openapi_examples.ts";
 import {
   ALWAYS,
   COMMON,
+  EVENT_WORDS,
   type Examples,
   type Headed,
   HEADERS,
@@ -14,7 +16,7 @@ import {
   type Words,
 } from "./openapi_words.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
-import { FetchQuery, HashParams, SocketQuery } from "./schemas.ts";
+import { type EventType, FetchQuery, SocketQuery } from "./schemas.ts";
 
 /** The document. */
 export type Document = ReturnType<OpenAPIHono["getOpenAPI31Document"]>;
@@ -28,13 +30,18 @@ interface Content {
   examples?: Examples;
 }
 
-/** The methods that a path may have in the document. */
-export const METHODS = ["get", "head", "post", "put", "delete"] as const;
+const METHODS = ["get", "head", "post", "put", "delete"] as const;
 
-/** All operations, under their names such as `get /data/{hash}`. */
-export function* operationsOf(
-  { paths = {} }: Document,
-): Generator<{ name: string; method: typeof METHODS[number]; path: string; operation: Operation }> {
+/** An operation of the document, under its name such as `get /data/{hash}`. */
+export interface NamedOperation {
+  readonly name: string;
+  readonly method: string;
+  readonly path: string;
+  readonly operation: Operation;
+}
+
+/** All operations, in the document's order. */
+export function* operationsOf({ paths = {} }: Document): Generator<NamedOperation> {
   for (const [path, item] of Object.entries(paths)) {
     for (const method of METHODS) {
       const operation = item[method];
@@ -43,65 +50,47 @@ export function* operationsOf(
   }
 }
 
-/** Describes what is served without the router's own validation. */
-export function describePlainRoutes(app: OpenAPIHono, security: Record<string, string[]>[]): void {
-  const { openAPIRegistry: registry } = app;
-  const text = { schema: { type: "string" } } as const;
-  const get = (path: string, summary: string, type: string, ...others: string[]) =>
-    registry.registerPath({
-      method: "get",
-      path,
-      summary,
-      responses: {
-        200: {
-          description: "As it says",
-          content: Object.fromEntries([type, ...others].map((one) => [one, text])),
-        },
-      },
-    });
-  get("/metrics", "What monitoring reads", "text/plain", "application/openmetrics-text");
-  get("/docs", "This document as a page", "text/html");
-  get("/", "The dashboard", "text/html");
-  registry.registerPath({
-    method: "get",
-    path: "/openapi.json",
-    summary: "This document",
-    responses: {
-      200: {
-        description: "OpenAPI 3.1",
-        content: { "application/json": { schema: { type: "object" } } },
-      },
-    },
-  });
+const SocketHeaders = z.object({
+  "sec-websocket-protocol": z.string().optional().openapi({
+    description:
+      "dmnode, and bearer. with the token in base64url where Authorization can't be set.",
+  }),
+});
+
+/** Enters what is served without the router's validation. */
+export function describePlainRoutes({ openAPIRegistry: registry }: OpenAPIHono): void {
+  const get = (path: string, summary: string, description: string, types: readonly string[]) => {
+    const schema = types[0] === "application/json" ? { type: "object" } : { type: "string" };
+    const content = Object.fromEntries(types.map((type) => [type, { schema }] as const));
+    registry.registerPath(
+      {
+        method: "get",
+        path,
+        summary,
+        responses: { 200: { description, content } },
+        // The types of the library know no schema as plain as these.
+      } as Parameters<typeof registry.registerPath>[0],
+    );
+  };
+  get("/metrics", "What monitoring reads", "The metrics", [
+    "text/plain",
+    "application/openmetrics-text",
+  ]);
+  get("/openapi.json", "This document", "OpenAPI 3.1", ["application/json"]);
+  get("/docs", "This document as a page", "The page", ["text/html"]);
+  get("/", "The dashboard", "The page", ["text/html"]);
   registry.registerPath({
     method: "get",
     path: "/ws",
     summary: "What happens in the node, over a WebSocket",
-    security,
-    request: { query: SocketQuery },
-    responses: {
-      101: { description: "Switching to WebSocket" },
-      400: { description: "Malformed: no upgrade, or a bad query" },
-      401: { description: "" },
+    request: {
+      query: SocketQuery.extend({ key: FetchQuery.shape.key }),
+      headers: SocketHeaders,
     },
-  });
-  const problem = (description: string) => ({ description });
-  registry.registerPath({
-    method: "head",
-    path: "/data/{hash}",
-    summary: "The headers of a value",
-    security,
-    request: { params: HashParams, query: FetchQuery },
     responses: {
-      200: { description: "It is there" },
-      304: { description: "Unchanged" },
-      400: problem("Malformed path or query"),
-      401: problem("The token is missing or wrong"),
-      403: problem("Sent by a foreign web page, or for another host"),
-      404: problem("Not found on the network"),
-      500: problem("A defect of the node"),
-      502: problem("What the network holds is no valid value"),
-      503: problem("Too much at a time, or stopping"),
+      101: { description: "The connection speaks WebSocket from now on" },
+      400: { description: "No upgrade, or a bad query" },
+      503: { description: "Too many clients, or stopping" },
     },
   });
 }
@@ -119,56 +108,63 @@ export function apiDocument(app: OpenAPIHono): Document {
     servers: [{ url: "/", description: "the node that serves this document" }],
     tags: TAGS.map(({ name, description }) => ({ name, description })),
   });
-  document.components ??= {};
-  document.components.headers = Object.fromEntries(
+  const components = document.components ??= {};
+  components.headers = Object.fromEntries(
     Object.entries(HEADERS).map(([name, { description, schema, required = true, example }]) => [
       name,
       { description, schema, required, example },
     ]),
   );
-  document.components.responses = Object.fromEntries(
+  components.responses = Object.fromEntries(
     Object.entries(COMMON).map(([status, words]) => {
-      const response = { description: words.description! };
+      const response = { description: "" };
       completeResponse(response, Number(status), words);
       return [words.name, response];
     }),
   );
-  for (const { name, method, operation } of operationsOf(document)) {
+  for (const { name, operation } of operationsOf(document)) {
     const words = OPERATIONS[name];
-    if (words !== undefined) complete(operation, words, method === "head");
+    if (words !== undefined) complete(operation, words);
   }
-  modernize(document.components.schemas);
+  const data = document.paths?.["/data/{hash}"];
+  if (data?.get !== undefined) data.head = headOf(data.get, components.responses);
+  describeEvents(components.schemas?.Event);
+  modernize(components.schemas);
+  delete document.webhooks;
   return document;
 }
 
-function complete(operation: Operation, words: Words, isBodiless: boolean): void {
+function complete(operation: Operation, words: Words): void {
   operation.operationId = words.id;
   operation.tags = [words.tag];
   operation.description = words.description;
+  if (!words.isOpen) operation.security = [{ bearer: [] }, {}];
   for (const parameter of operation.parameters ?? []) {
     if ("$ref" in parameter) continue;
     modernize(parameter.schema);
     const example = words.parameters?.[parameter.name];
     if (example !== undefined) parameter.example = example;
   }
-  const { requestBody, responses = operation.responses = {} } = operation;
+  const { requestBody, responses = {} } = operation;
   if (requestBody !== undefined && !("$ref" in requestBody)) {
     for (const [type, content] of Object.entries(requestBody.content)) {
-      content.examples = words.bodies?.[type];
+      (content as Content).examples = words.bodies?.[type];
     }
   }
-  const statuses = new Set(
-    [...Object.keys(responses), ...Object.keys(words.responses)].map(Number),
-  );
-  if (!isBodiless) { for (const status of ALWAYS) statuses.add(status); }
-  for (const status of statuses) {
+  const statuses = [
+    ...Object.keys(responses),
+    ...Object.keys(words.responses),
+    ...ALWAYS,
+    ...words.isOpen ? [] : [401],
+  ];
+  for (const status of new Set(statuses.map(Number))) {
     const said = words.responses[status], common = COMMON[status];
-    if (said === undefined && common !== undefined && !isBodiless) {
+    if (said === undefined && common !== undefined) {
       responses[status] = { $ref: `#/components/responses/${common.name}` };
-    } else {
-      const response = responses[status] ??= { description: "" };
-      if (!("$ref" in response)) completeResponse(response, status, said ?? {});
+      continue;
     }
+    const response = responses[status] ??= { description: "" };
+    if (!("$ref" in response)) completeResponse(response, status, said ?? {});
   }
 }
 
@@ -192,8 +188,42 @@ function completeResponse(response: Response, status: number, said: Headed): voi
       },
     };
   }
-  for (const [type, content] of Object.entries<Content>(response.content ?? {})) {
-    if (examples?.[type] !== undefined) content.examples = examples[type];
+  for (const [type, named] of Object.entries(examples ?? {})) {
+    const content = (response.content ??= {})[type] ??= { schema: { type: "string" } };
+    content.examples = named;
+  }
+}
+
+/** What HEAD answers is what GET does, without bodies and ranges. */
+function headOf(get: Operation, common: Record<string, unknown>): Operation {
+  const responses = Object.entries(get.responses ?? {})
+    .filter(([status]) => status !== "206" && status !== "416")
+    .map(([status, given]) => {
+      const name = "$ref" in given ? given.$ref.split("/").at(-1)! : undefined;
+      const { description, headers } = (name === undefined ? given : common[name]) as Response;
+      return [status, { description, headers }];
+    });
+  return {
+    ...get,
+    operationId: "fetchHeaders",
+    summary: "The headers of a value",
+    description: "As `GET`, without the body. Of a chunked value nothing but the root is fetched.",
+    responses: Object.fromEntries(responses),
+  };
+}
+
+function describeEvents(schema: unknown): void {
+  const { anyOf } = schema as {
+    anyOf: {
+      description?: string;
+      examples?: unknown[];
+      properties: { type: { enum: [EventType] } };
+    }[];
+  };
+  for (const event of anyOf) {
+    const [type] = event.properties.type.enum;
+    event.description = EVENT_WORDS[type];
+    event.examples = [eventExample(type)];
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { z } from "@hono/zod-openapi";
 import type * as schemas from "./schemas.ts";
+import type { EventData, EventType } from "./schemas.ts";
 
 /** A node, as an example. */
 export const NODE_ID = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
@@ -160,6 +161,7 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
       family: 4,
       external_address: "198.51.100.7:8000",
       type: "endpoint_independent",
+      filtering: "address_and_port",
       reachable: true,
       read_only: false,
       evidence: {
@@ -176,7 +178,20 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
         arrived_from: ["203.0.113.9:8000"],
       },
     }],
-    mapping: null,
+    mapping: {
+      status: "mapped",
+      protocol: "upnp",
+      gateway: "192.168.1.1",
+      internal_address: "192.168.1.20:8000",
+      external_address: "203.0.113.9:8000",
+      lease_s: 3600,
+      since: "2026-04-14T10:00:00Z",
+      renewed_at: "2026-04-14T10:30:00Z",
+      made: 1,
+      renewals: 1,
+      problem: null,
+    },
+    pinhole: null,
   },
   config: {
     p2p_port: 8000,
@@ -198,6 +213,21 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
     relay: 2048,
     allow_net: true,
   },
+};
+
+const RATE = { messages_per_second: 1.2, bytes_per_second: 109.4 };
+
+export const HISTORY: z.output<typeof schemas.HistoryResponse> = {
+  interval_s: 10,
+  samples: [{
+    at: TIME,
+    peers: 156,
+    rtt_ms: 41.5,
+    in: RATE,
+    out: RATE,
+    lookups: { count: 2, success: 2, p50_ms: 71.9, p95_ms: 80.2 },
+    storage: { items: 4031, bytes: 2_913_004 },
+  }],
 };
 
 export const STORED: z.output<typeof schemas.StoreResponse> = {
@@ -269,15 +299,80 @@ export const TRANSFERS: z.output<typeof schemas.TransfersResponse> = {
   }],
 };
 
-/** One message of `/ws`, and the same as `/events` sends it. */
-export const EVENT = {
-  id: 1_795_355_891_258,
-  type: "peer.join",
-  at: "2026-04-14T10:29:55.323Z",
-  data: PEER,
-} as const;
+const { config: _, ...STATS_EVENT } = STATS;
+const TRANSFER = TRANSFERS.transfers[0];
 
-export const EVENT_STREAM = `id: ${EVENT.id}\ndata: ${JSON.stringify(EVENT)}\n\n`;
+/** What an event of each type carries. */
+export const EVENTS: { readonly [T in EventType]: EventData<T> } = {
+  "hello": {
+    node_id: OTHER_ID,
+    version: "0.1.0",
+    peers: 156,
+    last: 1_795_355_891_257,
+    resumed: false,
+    missed: 0,
+  },
+  "peer.join": PEER,
+  "peer.leave": { node_id: NODE_ID, address: ADDRESS, reason: "no answer to ping" },
+  "peer.health": {
+    node_id: NODE_ID,
+    address: ADDRESS,
+    from: "healthy",
+    to: "degraded",
+    reason: "no answer to ping",
+  },
+  "data.store": { hash: HELLO, kind: "immutable", seq: null, size: 12, from: ADDRESS },
+  "data.publish": {
+    hash: HELLO,
+    kind: "immutable",
+    key: null,
+    seq: null,
+    size: 12,
+    replicas: 20,
+  },
+  "data.fetch": { hash: HELLO, kind: "immutable", size: 12, found: true, elapsed_ms: 41.5 },
+  "data.replicate": { hash: HELLO, to: [NODE_ID] },
+  "data.expire": { hash: HELLO },
+  "data.progress": { ...TRANSFER, state: "moving" },
+  "lookup": {
+    lookup: 121,
+    target: HELLO,
+    method: "get",
+    hops: 3,
+    queries: 25,
+    elapsed_ms: 80.2,
+    success: true,
+  },
+  "lookup.step": {
+    lookup: 121,
+    target: HELLO,
+    node_id: NODE_ID,
+    address: ADDRESS,
+    distance: 157,
+    hop: 1,
+    state: "responded",
+    rtt_ms: 12.4,
+  },
+  "id": { node_id: NODE_ID, former: OTHER_ID, address: "198.51.100.7:8000" },
+  "bootstrap": { state: "joined", contacts: 20 },
+  "nat": STATS.nat,
+  "ready": { ready: true, reason: "156 peers answer" },
+  "stats": STATS_EVENT,
+  "watch": { hash: SIGNED_HASH, seq: 7, size: 12, public_key: SIGNED_KEY },
+};
+
+/** Events that can't be resumed have no number. */
+const UNNUMBERED: ReadonlySet<EventType> = new Set(["hello", "stats", "lookup.step", "watch"]);
+
+/** A message of `/ws` of this type. */
+export function eventExample(type: EventType): unknown {
+  const id = UNNUMBERED.has(type) ? null : 1_795_355_891_258;
+  return { id, type, at: "2026-04-14T10:29:55.323Z", data: EVENTS[type] };
+}
+
+export const EVENT_STREAM = `id: 1795355891258\ndata: ${
+  JSON.stringify(eventExample("peer.join"))
+}\n\n`;
 
 const VERSION_SEEN: z.output<typeof schemas.ValueEvent> = {
   hash: SIGNED_HASH,

@@ -3,6 +3,7 @@
 import {
   EVENT_STREAM,
   HELLO,
+  HISTORY,
   LOOKUP,
   METRICS,
   NODE_ID,
@@ -22,6 +23,8 @@ import {
   TRANSFERS,
   WATCH_STREAM,
 } from "./openapi_examples.ts";
+
+import type { EventType } from "./schemas.ts";
 
 /** Examples of one media type, under their names. */
 export type Examples = Readonly<
@@ -44,6 +47,8 @@ export interface Words {
   /** Names the operation in generated clients. */
   readonly id: string;
   readonly tag: string;
+  /** Whether it never asks for a token. */
+  readonly isOpen?: true;
   /** CommonMark. */
   readonly description: string;
   /** Example values; without one a parameter is left out of examples. */
@@ -64,7 +69,8 @@ fetches values, looks up nodes, and tells how it is.
 - Every error is a problem document (RFC 9457). A path that is not here is 404, a method that a path does not have is
   405 with \`Allow\`. Any request may be answered with 500, which is a defect of the node, and with 503 while it stops.
 - Every \`GET\` may be asked as \`HEAD\`.
-- Where the node has an \`API_TOKEN\`, what changes or sends something takes it as a bearer token.
+- Where the node has an \`API_TOKEN\`, what changes or sends something takes it as a bearer token; where others than
+  this machine reach the API, all does but health and documentation, unless \`API_OPEN_READS\` is set.
 - Web pages of other origins are refused; there is no CORS.`;
 
 /** In the order of the page. */
@@ -102,9 +108,22 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     example: "no-store",
   },
   "Content-Security-Policy": {
-    description: "What a browser may do with it: next to nothing with a value.",
+    description:
+      "Of values and pages: what a browser may do with them, next to nothing with a value.",
     schema: { type: "string" },
+    required: false,
     example: "default-src 'none'; frame-ancestors 'none'; sandbox",
+  },
+  "Sec-WebSocket-Version": {
+    description: "Comes where the handshake is wrong: the version that is spoken.",
+    schema: { type: "string", const: "13" },
+    required: false,
+    example: "13",
+  },
+  "Referrer-Policy": {
+    description: "Pages tell others nothing of where they are.",
+    schema: { type: "string", const: "no-referrer" },
+    example: "no-referrer",
   },
   Location: {
     description: "Where the value is fetched.",
@@ -112,8 +131,9 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     example: `/data/${HELLO}`,
   },
   ETag: {
-    description: "Names the bytes: of immutable and chunked values.",
-    schema: { type: "string", pattern: '^"[0-9a-f]{40}"$' },
+    description:
+      "Names the bytes: of immutable and chunked values their hash. A page's is weak where it is compressed.",
+    schema: { type: "string", pattern: '^(W/)?"[^"]+"$' },
     required: false,
     example: `"${HELLO}"`,
   },
@@ -141,8 +161,9 @@ export const HEADERS: Readonly<Record<string, HeaderWords>> = {
     example: "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548",
   },
   "X-Accel-Buffering": {
-    description: "Proxies are not to gather events up.",
+    description: "Of streams: proxies are not to gather events up.",
     schema: { type: "string", const: "no" },
+    required: false,
     example: "no",
   },
   "Retry-After": {
@@ -322,7 +343,7 @@ silence.`,
         ],
         examples: {
           "text/plain": { part: { summary: "Range: bytes=0-4", value: "Hello" } },
-          "application/json": { part: { summary: "Range: bytes=0-0", value: 1 } },
+          "application/json": { part: { summary: "Range: bytes=0-0", value: "{" } },
           "application/octet-stream": {
             part: { summary: "Range: bytes=0-1", value: "\u0000\u0001" },
           },
@@ -341,21 +362,6 @@ silence.`,
       503: {
         headers: ["Retry-After"],
         problem: { detail: "Copies of other values are being counted; try again." },
-      },
-    },
-  },
-  "head /data/{hash}": {
-    id: "fetchHeaders",
-    tag: "Values",
-    description:
-      "The headers of `GET` without the body. Of a chunked value nothing but the root is fetched.",
-    parameters: { hash: HELLO },
-    responses: {
-      200: {
-        headers: ["Content-Security-Policy", "ETag", "Accept-Ranges", "X-Seq", "X-Public-Key"],
-      },
-      304: {
-        headers: ["Content-Security-Policy", "ETag", "Accept-Ranges", "X-Seq", "X-Public-Key"],
       },
     },
   },
@@ -498,17 +504,19 @@ that is kept. A comment comes after 15 s of silence; who reads too slowly is cut
     id: "openSocket",
     tag: "Events",
     description:
-      `The same events over a WebSocket (RFC 6455): each message is one Event, or with \`?batch=1\` an array of them. The
-first is \`hello\`. With \`?watch=\` the versions of a value come as events of the type \`watch\`, and others only where
-\`types\` names them.
+      `The same events over a WebSocket (RFC 6455): each message is one Event, the first \`hello\`. With \`?watch=\` the
+versions of a value come as events of the type \`watch\`, and others only where \`types\` names them.
 
 Pages can't set \`Authorization\` here: they offer the subprotocols \`dmnode\` and \`bearer.\` followed by the token in
-base64url. The node closes with 1001 when it stops, 1003 or 1009 where a client says something, and 1013 where it reads
-too slowly.`,
+base64url. The node closes with 1001 when it stops, 1002, 1003 or 1009 where a client says something, and 1013 where it
+reads too slowly.`,
     parameters: { types: "peer.*,data.*" },
     responses: {
       101: { description: "The connection speaks WebSocket from now on" },
-      400: { problem: { detail: "This path speaks WebSocket alone; send Upgrade: websocket." } },
+      400: {
+        headers: ["Sec-WebSocket-Version"],
+        problem: { detail: "This path speaks WebSocket alone; send Upgrade: websocket." },
+      },
       503: {
         headers: ["Retry-After"],
         problem: { detail: "Too many clients listen to events; try again." },
@@ -523,15 +531,31 @@ too slowly.`,
       "token is left out.",
     responses: { 200: { examples: json(STATS, "A node of a network of some 10,000") } },
   },
+  "get /network/history": {
+    id: "readHistory",
+    tag: "Node",
+    description:
+      "The node's figures over the last hour, or since it was started, as the dashboard draws them. For longer times let " +
+      "Prometheus read /metrics.",
+    parameters: { after: "2026-04-14T10:00:00Z" },
+    responses: {
+      200: { examples: json(HISTORY, "One sample") },
+      400: {
+        problem: { detail: "query parameter after: expected a time such as 2026-04-14T10:29:55Z." },
+      },
+    },
+  },
   "get /healthz": {
     id: "checkHealth",
     tag: "Node",
+    isOpen: true,
     description: "Answers while the process lives.",
     responses: { 200: { examples: json({ status: "ok" }, "It lives") } },
   },
   "get /readyz": {
     id: "checkReadiness",
     tag: "Node",
+    isOpen: true,
     description:
       "Answers with 200 while the node can really store and fetch through others, else with 503; `reason` says why. The " +
       "first node of a network is ready alone.",
@@ -567,6 +591,7 @@ too slowly.`,
   "get /openapi.json": {
     id: "readDocument",
     tag: "Documentation",
+    isOpen: true,
     description: "This document, made of the schemas by which requests are checked.",
     responses: {
       200: {
@@ -580,10 +605,11 @@ too slowly.`,
   "get /docs": {
     id: "readReference",
     tag: "Documentation",
+    isOpen: true,
     description: "This document as a page, with nothing from other hosts, and without a script.",
     responses: {
       200: {
-        headers: ["Content-Security-Policy"],
+        headers: ["Content-Security-Policy", "Referrer-Policy"],
         examples: {
           "text/html": { page: { summary: "Its beginning", value: "<!doctype html>" } },
         },
@@ -593,16 +619,43 @@ too slowly.`,
   "get /": {
     id: "openDashboard",
     tag: "Documentation",
+    isOpen: true,
     description: "The dashboard, a page for browsers.",
     responses: {
       200: {
-        headers: ["Content-Security-Policy"],
+        headers: ["Content-Security-Policy", "ETag", "Referrer-Policy"],
         examples: {
           "text/html": { page: { summary: "Its beginning", value: "<!doctype html>" } },
         },
       },
+      304: {
+        description: "Unchanged",
+        headers: ["Content-Security-Policy", "ETag", "Referrer-Policy"],
+      },
     },
   },
+};
+
+/** What happened, by the type of the event. */
+export const EVENT_WORDS: Readonly<Record<EventType, string>> = {
+  "hello": "Comes first on each connection.",
+  "peer.join": "A peer entered the routing table.",
+  "peer.leave": "A peer left the routing table.",
+  "peer.health": "A peer answers again, or does not any more.",
+  "data.store": "An item was stored here for another node.",
+  "data.publish": "A value was stored on the network from here.",
+  "data.fetch": "A value was fetched from here; of a chunked one its root.",
+  "data.replicate": "An item that is held here was given to nodes that lacked it.",
+  "data.expire": "An item that was held here is gone.",
+  "data.progress": "How far a chunked value has come: at most four times a second, and at its end.",
+  "lookup": "A lookup ended.",
+  "lookup.step": "A query of a running lookup; for those alone who name this type.",
+  "id": "The node took an id that fits its address (BEP 42).",
+  "bootstrap": "How joining the network went.",
+  "nat": "What is known of NAT and firewall changed.",
+  "ready": "The node can store and fetch from now on, or can't.",
+  "stats": "Every second: the statistics without the configuration.",
+  "watch": "Of the watched value there is this version.",
 };
 
 /** Problems that any operation may answer with, where it says nothing of its own: under these names, by status. */
@@ -617,6 +670,12 @@ export const COMMON: Readonly<Record<number, Headed & { readonly name: string }>
     description: "Sent by a foreign web page, or for another host",
     problem: { detail: "Web pages of other origins may not use this API." },
   },
+  429: {
+    name: "TooManyRequests",
+    description: "Too many requests from this address",
+    headers: ["Retry-After"],
+    problem: { detail: "Too many requests from your address; try again in 2 s." },
+  },
   500: {
     name: "InternalServerError",
     description: "A defect of the node, whose log says more",
@@ -629,5 +688,5 @@ export const COMMON: Readonly<Record<number, Headed & { readonly name: string }>
   },
 };
 
-/** The statuses of {@link COMMON} that every operation has. */
-export const ALWAYS: readonly number[] = [403, 500, 503];
+/** The statuses of {@link COMMON} that every operation has; 401 has each that is not open. */
+export const ALWAYS: readonly number[] = [403, 429, 500, 503];

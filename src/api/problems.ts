@@ -1,5 +1,12 @@
 // Errors of the API as RFC 9457 problem documents.
 
+/** What every answer has: nobody may guess another type, embed it in a page elsewhere, or keep it. */
+export const SAFE_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "cross-origin-resource-policy": "same-origin",
+  "cache-control": "no-store",
+} as const;
+
 /** Titles of the statuses the API answers with (RFC 9110, section 15). */
 const TITLES = {
   400: "Bad Request",
@@ -54,11 +61,17 @@ export class Problem extends Error {
     return { type: "about:blank", title, status, detail, ...this.extension };
   }
 
-  /** The response. */
+  /** The response, with the headers that all have, for some come from beside the app. */
   toResponse(): Response {
     return new Response(JSON.stringify(this.document), {
       status: this.status,
-      headers: { "content-type": "application/problem+json", ...this.headers },
+      headers: {
+        "content-type": "application/problem+json",
+        "x-content-type-options": "nosniff",
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-store",
+        ...this.headers,
+      },
     });
   }
 }

@@ -139,8 +139,18 @@ export const FetchQuery = z.object({
   replicas: flag.openapi({ description: "Asks who holds the value, instead of for the value." }),
 });
 
-/** Headers of a fetch that watches. */
+/** Headers of a fetch. */
 export const FetchHeaders = z.object({
+  "range": z.string().optional().openapi({
+    description: "Of an immutable or chunked value one range of bytes (RFC 9110, section 14.2).",
+    example: "bytes=0-4",
+  }),
+  "if-range": z.string().optional().openapi({
+    description: "An ETag: where the value has another, Range is passed over.",
+  }),
+  "if-none-match": z.string().optional().openapi({
+    description: "ETags that the client has: where one is the value's, the answer is 304.",
+  }),
   "last-event-id": z.string().optional().openapi({
     description: "With Accept: text/event-stream the seq over which versions are sent.",
   }),
@@ -372,6 +382,20 @@ export const FindResponse = z.object({
   })).optional(),
 }).openapi("Lookup");
 
+const Mapping = z.object({
+  status: z.enum(["searching", "mapped", "behind_another_nat", "not_needed", "none", "off"]),
+  protocol: z.enum(["pcp", "nat-pmp", "upnp"]).nullable(),
+  gateway: z.string().nullable().openapi({ description: "the router's address" }),
+  internal_address: z.string().nullable(),
+  external_address: z.string().nullable(),
+  lease_s: count.nullable().openapi({ description: "seconds; 0: until it is deleted" }),
+  since: time.nullable(),
+  renewed_at: time.nullable(),
+  made: count.openapi({ description: "mappings since the start" }),
+  renewals: count,
+  problem: z.string().nullable(),
+}).openapi("Mapping");
+
 const natType = z.enum(["none", "endpoint_independent", "symmetric", "unknown"]).openapi({
   description: "none: peers see an address of this machine; endpoint_independent: all see one " +
     "port of a router; symmetric: each sees another port",
@@ -382,6 +406,11 @@ const NatFamily = z.object({
   family: z.union([z.literal(4), z.literal(6)]),
   external_address: z.string().nullable(),
   type: natType,
+  filtering: z.enum(["none", "address", "address_and_port", "unknown"]).openapi({
+    description:
+      "whom it lets in at a port from which packets went out: everybody, the addresses " +
+      "that were written to, or only their very ports",
+  }),
   reachable: z.boolean().nullable(),
   read_only: z.boolean(),
   evidence: z.object({
@@ -467,7 +496,10 @@ export const StatsResponse = z.object({
     read_only: z.boolean().openapi({ description: "whether it answers no strangers (BEP 43)" }),
     introducers: count.openapi({ description: "nodes that introduce others to it" }),
     families: z.array(NatFamily),
-    mapping: z.unknown().openapi({ type: ["object", "null"] }),
+    mapping: Mapping.nullable().openapi({ description: "of the P2P port, by the local router" }),
+    pinhole: Mapping.nullable().openapi({
+      description: "the same for IPv6: what its firewall lets in",
+    }),
   }),
   config: z.object({
     p2p_port: count,
@@ -620,7 +652,6 @@ export const EventsHeaders = z.object({
 export const SocketQuery = EventsQuery.extend({
   watch: z.string().regex(/^[0-9a-fA-F]{40}$/, "expected 40 hex digits")
     .transform((hex) => hex.toLowerCase()).optional(),
-  batch: flag,
 });
 
 /** One message of `/ws`. */

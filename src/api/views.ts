@@ -5,6 +5,7 @@ import { type Config, describeEntry } from "../config.ts";
 import type {
   HourSample,
   LookupReport,
+  MappingReport,
   NatReport,
   PeerDetail,
   PeerReport,
@@ -296,7 +297,21 @@ export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>
     read_only: nat.readOnly,
     introducers: nat.introducers,
     families: nat.families.map(natFamilyView),
-    mapping: nat.mapping,
+    mapping: mappingView(nat.mapping),
+    pinhole: mappingView(nat.pinhole),
+  };
+}
+
+function mappingView(report: MappingReport | null): StatsView["nat"]["mapping"] {
+  if (report === null) return null;
+  const { internalAddress, externalAddress, leaseS, since, renewedAt, ...rest } = report;
+  return {
+    ...rest,
+    internal_address: internalAddress,
+    external_address: externalAddress,
+    lease_s: leaseS,
+    since: since === null ? null : timeText(since),
+    renewed_at: renewedAt === null ? null : timeText(renewedAt),
   };
 }
 
@@ -304,12 +319,13 @@ export function natView(nat: StatsReport["nat"]): z.output<typeof StatsResponse>
 export function natFamilyView(
   report: NatReport,
 ): z.output<typeof StatsResponse>["nat"]["families"][number] {
-  const { family, externalAddress, type, reachable, readOnly, evidence } = report;
+  const { family, externalAddress, type, filtering, reachable, readOnly, evidence } = report;
   const optional = (ms: number | null) => ms === null ? null : timeText(ms);
   return {
     family,
     external_address: externalAddress,
     type,
+    filtering,
     reachable,
     read_only: readOnly,
     evidence: {

@@ -71,7 +71,15 @@ export interface NodeStats {
     readonly latency_ms: { readonly p50: number | null; readonly p95: number | null };
   };
   readonly storage: { readonly bytes: number; readonly limit_bytes: number };
-  readonly nat: { readonly external_address: string | null; readonly votes: number };
+  readonly nat: {
+    readonly external_address: string | null;
+    readonly votes: number;
+    readonly reachable?: boolean | null;
+    /** Null where no router is asked; older nodes lack it. */
+    readonly mapping?: MappingStats | null;
+    /** The same for IPv6. */
+    readonly pinhole?: MappingStats | null;
+  };
   readonly config: {
     readonly p2p_host: string;
     readonly p2p_port: number;
@@ -79,6 +87,15 @@ export interface NodeStats {
     readonly allow_net: boolean | readonly string[];
     readonly data_dir: string;
   };
+}
+
+/** What is read of a mapping. */
+export interface MappingStats {
+  readonly status: string;
+  readonly protocol: string | null;
+  readonly gateway: string | null;
+  readonly external_address: string | null;
+  readonly problem: string | null;
 }
 
 /** A node's API must answer within this: longer, and something is wrong with it. */
@@ -547,6 +564,7 @@ export function judgeNode(stats: NodeStats, rtt: number | null): Finding[] {
     ...dropped(stats),
     storage(stats),
     nat(stats),
+    ...portMapping(stats),
   ];
 }
 
@@ -655,4 +673,47 @@ function nat({ nat: { external_address: seen, votes }, addresses }: NodeStats): 
     return warn(check, found, advice);
   }
   return ok(check, `${found}; whether strangers can reach it there is not known`);
+}
+
+/** What the router does for the P2P port. */
+function portMapping({ nat: { mapping, pinhole, reachable } }: NodeStats): Finding[] {
+  const findings: Finding[] = [];
+  if (mapping) findings.push(judgeMapping(mapping, reachable ?? null));
+  // No IPv6, or no firewall that has to be asked, is nothing to tell of.
+  if (pinhole?.status === "mapped") {
+    findings.push(ok("IPv6 firewall", `${pinhole.gateway} lets UDP in (${pinhole.protocol})`));
+  }
+  return findings;
+}
+
+function judgeMapping(mapping: MappingStats, reachable: boolean | null): Finding {
+  const check = "port mapping";
+  const { status, protocol, gateway, external_address: external, problem } = mapping;
+  const found = `${external} by the router ${gateway} (${protocol})`;
+  switch (status) {
+    case "mapped":
+      return reachable === false
+        ? warn(
+          check,
+          `${found}, but strangers can't reach the node`,
+          "another NAT or a firewall lies beyond the router, or it does not do what it says",
+        )
+        : ok(check, found);
+    case "behind_another_nat":
+      return warn(
+        check,
+        `${found}: ${problem}`,
+        "set the outer router to bridge mode, forward the port there too, or ask for a public address",
+      );
+    case "not_needed":
+      return ok(check, "not needed: this machine has a public address");
+    case "none":
+      return reachable === true ? ok(check, `none, nor is one needed: ${problem}`) : warn(
+        check,
+        `none: ${problem}`,
+        "turn on UPnP, NAT-PMP or PCP in the router, or forward UDP P2P_PORT to this machine there",
+      );
+    default:
+      return unknown(check, "the router has not answered yet", "ask again in a minute");
+  }
 }

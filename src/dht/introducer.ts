@@ -118,7 +118,7 @@ export class Introducer {
     if (isQuery) this.#reply(query, from, []);
   }
 
-  /** `dm_probe` with a token: has another node probe the asker, and names it. */
+  /** `dm_probe` with a token: has another node probe the asker, names it, and sends a probe from another port as well. */
   askProbe(query: Message, from: Endpoint, now: Millis): void {
     if (!this.#node.tokens.verify(query.token!, from, now)) {
       return this.#refuse(query, from, "bad token");
@@ -130,7 +130,8 @@ export class Introducer {
     const prober = this.#prober(from, now);
     if (prober !== undefined) {
       if (!this.#tell("dm_probe", prober.endpoint, { values: [from] }, query)) return;
-      return this.#reply(query, from, [prober.endpoint]);
+      this.#reply(query, from, [prober.endpoint]);
+      return void this.#sendProbe(from, query);
     }
     // Nobody else is there: another port of ours is the best there is.
     if (this.#sendProbe(from, query)) return this.#reply(query, from, []);

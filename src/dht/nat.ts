@@ -3,7 +3,7 @@
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { isWider } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
-import type { Method, QueryArguments } from "../krpc/message.ts";
+import type { Message, Method, QueryArguments } from "../krpc/message.ts";
 import type { AddressVotes, Tally } from "./address_votes.ts";
 import type { Contact } from "./contact.ts";
 import { Contacted } from "./contacted.ts";
@@ -18,12 +18,19 @@ import type { Random } from "./random.ts";
  */
 export type NatType = "none" | "endpoint_independent" | "symmetric" | "unknown";
 
+/**
+ * Whom a NAT or firewall lets in at a port from which packets went out (RFC 4787, section 5). none: everybody. address:
+ * whom was written to. address_and_port: whom was written to, from that port of theirs alone.
+ */
+export type NatFiltering = "none" | "address" | "address_and_port" | "unknown";
+
 /** What is held to be so of one family, and why. */
 export interface NatState {
   readonly family: Family;
   /** Where most voters see this node; undefined where nobody has voted. */
   readonly external: Endpoint | undefined;
   readonly type: NatType;
+  readonly filtering: NatFiltering;
   /** Whether packets that were not asked for arrive; undefined where that is not known. */
   readonly reachable: boolean | undefined;
   /** Whether this node answers nothing and says so (BEP 43). */
@@ -78,6 +85,15 @@ export interface NatNode {
     now: Millis,
     done: (outcome: QueryOutcome, now: Millis) => void,
   ): void;
+  /**
+   * Asks from a port of its own, from which nothing ever went out, to have that probed. `hear` hears what arrives there,
+   * until what is returned is called; undefined where there are no other ports.
+   */
+  askAside(
+    to: Prober,
+    args: QueryArguments,
+    hear: (message: Message, from: Endpoint) => void,
+  ): (() => void) | undefined;
   /** Something of a family's state has changed. */
   changed(state: NatState, now: Millis): void;
 }
@@ -128,11 +144,25 @@ interface Check {
   probers: Prober[];
   /** Who sends the probes of this round, and has not got through. */
   awaited: Endpoint[];
+  /** What has been seen at ports from which nothing went out, except to one node. */
+  readonly aside: Aside;
+  /** Lets go of the port of this round. */
+  close: (() => void) | undefined;
+}
+
+interface Aside {
+  /** Rounds in which another node was named that sends a probe there. */
+  asked: number;
+  /** Whether a probe of such a node has arrived: then everybody is let in. */
+  hasStranger: boolean;
+  /** Whether one of another port of the node that was written to has: then that address is let in. */
+  hasPort: boolean;
 }
 
 class State {
   external: Endpoint | undefined = undefined;
   type: NatType = "unknown";
+  filtering: NatFiltering = "unknown";
   reachable: boolean | undefined = undefined;
   reason = UNCHECKED;
   checkedAt: Millis | undefined = undefined;
@@ -177,7 +207,7 @@ class State {
 
   /** As it is now, with the votes. */
   snapshot(tally: Tally | undefined): NatState {
-    const { family, external, type, reachable, readOnly } = this;
+    const { family, external, type, filtering, reachable, readOnly } = this;
     const { reason, checkedAt, asked, missed, strangers, ports } = this;
     const evidence = {
       votes: tally?.votes ?? 0,
@@ -192,7 +222,7 @@ class State {
       missed,
       arrivedFrom: [...strangers, ...ports],
     };
-    return { family, external, type, reachable, readOnly, evidence };
+    return { family, external, type, filtering, reachable, readOnly, evidence };
   }
 }
 
@@ -202,6 +232,9 @@ export class Nat {
   readonly #random: Random;
   readonly #states: { readonly [F in Family]?: State };
   readonly #isOff: boolean;
+  // Asked for twice a packet.
+  #isReadOnly4 = false;
+  #isReadOnly6 = false;
   /** Whether any family's queries are to be looked at: false nearly always. */
   isWatching: boolean;
 
@@ -223,6 +256,7 @@ export class Nat {
     );
     if (this.#isOff) { for (const state of this.#all) state.contacted = undefined; }
     this.isWatching = !this.#isOff;
+    this.#isReadOnly4 = this.#isReadOnly6 = mode === "read_only";
   }
 
   get #all(): State[] {
@@ -239,9 +273,9 @@ export class Nat {
     return this.#states[family] ?? { type: "unknown", reachable: undefined };
   }
 
-  /** Whether queries of this family are answered by nobody, and say so. */
+  /** Whether queries of this family get no answers, and ours say so. */
   isReadOnly(family: Family): boolean {
-    return this.#states[family]?.readOnly ?? false;
+    return family === 4 ? this.#isReadOnly4 : this.#isReadOnly6;
   }
 
   // ---- what is seen
@@ -271,13 +305,17 @@ export class Nat {
     else return;
     if (state.check !== undefined) {
       state.check.awaited = state.check.awaited.filter((awaited) => !awaited.sameAddress(from));
-      if (state.strangers.length > 0) this.#judge(state, now);
-    } else if (state.strangers.length >= ENOUGH_UNASKED) this.#judge(state, now);
+      // Filters of an earlier run may still be open: so soon it takes what is seen at other ports as well.
+      const isMature = !state.isBehindNat || now >= state.contactedSince + FILTER_MS;
+      if (isMature && state.strangers.length > 0) this.#judge(state, now);
+    } else if (external !== undefined && state.strangers.length >= ENOUGH_UNASKED) {
+      this.#judge(state, now);
+    }
   }
 
   /** Whether any packet from this address may be an answer, or be taken for one by a NAT. */
   #isContacted({ family, contacted }: State, from: Endpoint): boolean {
-    if (contacted!.hasAddress(from)) return true;
+    if (contacted === undefined || contacted.hasAddress(from)) return true;
     // All contacts are pinged now and then, also before we began to note whom we query.
     for (const { endpoint } of this.#node.contacts(family)) {
       if (endpoint.sameAddress(from)) return true;
@@ -297,7 +335,7 @@ export class Nat {
     state.external = endpoint;
     if (this.#isOff) return this.#tell(state, now);
     state.type = isOurs ? "none" : mappingOf(tally, isNew ? "unknown" : formerType);
-    if (isNew) this.#begin(state, now);
+    if (isNew) this.#begin(state, before === undefined, now);
     else if (state.reachable && state.type === "endpoint_independent" && !before.equals(endpoint)) {
       // Another port: the router may have started anew.
       this.#watch(state, now);
@@ -309,6 +347,8 @@ export class Nat {
   /** Tells of changes, once. */
   #tell(state: State, now: Millis): void {
     const { external, type, reachable, readOnly } = state;
+    if (state.family === 4) this.#isReadOnly4 = readOnly;
+    else this.#isReadOnly6 = readOnly;
     // Behind a symmetric NAT each peer sees another port: that is no news.
     const seen = type === "symmetric" ? external?.host : external;
     const told = `${seen} ${type} ${reachable} ${readOnly}`;
@@ -317,9 +357,10 @@ export class Nat {
     this.#node.changed(state.snapshot(this.#node.votes.tally(state.family)), now);
   }
 
-  /** The address is new: whether packets arrive there is another question. */
-  #begin(state: State, now: Millis): void {
-    this.#forget(state);
+  /** The address is new: whether packets arrive there is another question, unless it is the first that we hear of. */
+  #begin(state: State, isFirst: boolean, now: Millis): void {
+    if (!isFirst) this.#forget(state);
+    this.#watch(state, now);
     state.isOnTrial = state.hasTried = false;
     if (state.type === "none" && state.external!.scope !== "global") {
       return this.#conclude(
@@ -329,19 +370,26 @@ export class Nat {
         now,
       );
     }
+    if (state.strangers.length >= ENOUGH_UNASKED) return this.#judge(state, now);
     state.reachable = undefined;
+    state.filtering = "unknown";
     state.reason = UNCHECKED;
     const wait = state.type === "none" ? PASSIVE_MS : CHECK_AFTER_MS;
     this.#checkAt(state, now + wait * (1 + this.#random.fraction()));
   }
 
   #forget(state: State): void {
-    state.check = undefined;
+    this.#endCheck(state);
     state.strangers = [];
     state.ports = [];
     state.asked = 0;
     state.missed = 0;
     state.missedStrangers = 0;
+  }
+
+  #endCheck(state: State): void {
+    state.check?.close?.();
+    state.check = undefined;
   }
 
   // ---- checks
@@ -401,7 +449,8 @@ export class Nat {
 
   #check(state: State, now: Millis): void {
     this.#forget(state);
-    const check: Check = { round: 0, probers: [], awaited: [] };
+    const aside = { asked: 0, hasStranger: false, hasPort: false };
+    const check: Check = { round: 0, probers: [], awaited: [], aside, close: undefined };
     state.check = check;
     this.#node.seekProbers(state.family, now, (found, at) => {
       if (state.check !== check) return;
@@ -431,44 +480,83 @@ export class Nat {
         if (!hasCome) check.awaited.push(prober);
       });
     }
+    if (count > 0) this.#askAside(state, check, probers[check.round * PROBERS % probers.length]);
     check.round++;
     this.#deadlines.cancel(state.next);
     state.next = this.#deadlines.schedule(now + ROUND_MS, (at) => {
       state.missed += check.awaited.length;
       state.missedStrangers += check.awaited.filter((one) => !this.#isContacted(state, one)).length;
-      const { ports, missed, missedStrangers } = state;
-      const isClear = missedStrangers >= ENOUGH_MISSED ||
+      check.close?.();
+      const hasAside = check.close !== undefined;
+      check.close = undefined;
+      state.filtering = filteringOf(check.aside);
+      const { strangers, ports, missed, missedStrangers, filtering } = state;
+      const isSeen = hasAside ? filtering !== "unknown" : missedStrangers >= ENOUGH_MISSED;
+      const isClear = strangers.length > 0 || (isSeen && ports.length > 0) ||
         (ports.length === 0 && missed >= ENOUGH_MISSED);
       if (isClear || check.round >= ROUNDS || probers.length === 0) this.#judge(state, at);
       else this.#ask(state, check, at);
     });
   }
 
+  /**
+   * Has another port probed, from which only the prober was ever written to: whoever else gets through there shows that
+   * the NAT lets in everybody, though this node may have written to all nodes that there are.
+   */
+  #askAside(state: State, check: Check, prober: Prober): void {
+    const { endpoint, token } = prober;
+    const external = state.external!;
+    const args = { token, values: [external] };
+    const { aside } = check;
+    check.close = this.#node.askAside(prober, args, (message, from) => {
+      if (state.check !== check) return;
+      if (from.equals(endpoint)) {
+        const named = message.type === "r" ? message.values?.[0] : undefined;
+        if (named !== undefined && !named.sameAddress(endpoint)) aside.asked++;
+      } else if (from.sameAddress(endpoint)) aside.hasPort = true;
+      else if (!isWider(external, from) && !external.sameAddress(from)) aside.hasStranger = true;
+    });
+  }
+
   /** Concludes from what a check, or others' queries, have shown. */
   #judge(state: State, now: Millis): void {
-    const { strangers, ports, missed, missedStrangers, asked } = state;
-    if (strangers.length > 0) {
+    const { strangers, ports, missed, missedStrangers, asked, filtering, isMapped } = state;
+    // Where addresses are let in, those of an earlier run may be, until its filters have closed.
+    const isCertain = filtering !== "address" || now >= state.contactedSince + FILTER_MS;
+    if (strangers.length > 0 && isCertain) {
       const reason = "queries arrive from addresses that this node had not written to";
       return this.#conclude(state, true, reason, now);
     }
-    // A NAT that lets in whole addresses loses the probes of strangers, and not those of nodes that we know.
-    const isFiltered = ports.length > 0 ? missedStrangers > 0 : missed >= ENOUGH_MISSED;
-    if (isFiltered) {
-      const reason = `${missed} of ${asked} probes that were sent have not arrived`;
+    if (filtering === "none" && ports.length > 0) {
+      const reason = "probes arrive at a port from which nobody but the asked node was written to";
+      return this.#conclude(state, true, reason, now);
+    }
+    if (ports.length > 0 && (isMapped || filtering === "address_and_port")) {
+      const reason =
+        "probes arrive from ports that this node had not written to: the port is forwarded";
+      return this.#conclude(state, true, reason, now);
+    }
+    if (ports.length > 0 && (filtering === "address" || missedStrangers > 0)) {
+      const reason = "packets arrive from addresses alone that this node has written to";
       return this.#conclude(state, false, reason, now);
     }
-    if (ports.length > 0) {
+    if (ports.length > 0 && !state.isBehindNat) {
       const reason = "probes arrive from ports that this node had not written to";
       return this.#conclude(state, true, reason, now);
     }
-    if (state.isMapped) {
+    if (ports.length === 0 && missed >= ENOUGH_MISSED) {
+      state.filtering = "address_and_port";
+      const reason = `${missed} of ${asked} probes that were sent have not arrived`;
+      return this.#conclude(state, false, reason, now);
+    }
+    if (isMapped) {
       return this.#conclude(state, true, "the router maps a port; nobody could probe it", now);
     }
     this.#try(state, now);
   }
 
   #conclude(state: State, reachable: boolean, reason: string, now: Millis): void {
-    state.check = undefined;
+    this.#endCheck(state);
     state.reachable = reachable;
     state.reason = reason;
     state.checkedAt = now;
@@ -496,7 +584,7 @@ export class Nat {
    */
   #try(state: State, now: Millis): void {
     const { isOnTrial } = state;
-    state.check = undefined;
+    this.#endCheck(state);
     const hasContacts = !this.#node.contacts(state.family)[Symbol.iterator]().next().done;
     if ((isOnTrial || state.hasTried) && hasContacts) {
       state.hasTried = true;
@@ -519,6 +607,14 @@ function mappingOf({ portVoters, samePort }: Tally, former: NatType): NatType {
   if (portVoters < 2) return former;
   if (samePort >= SAME_PORT * portVoters) return "endpoint_independent";
   return samePort <= OTHER_PORT * portVoters ? "symmetric" : former;
+}
+
+/** Whom a NAT lets in, by what came to ports of their own. */
+function filteringOf({ asked, hasStranger, hasPort }: Aside): NatFiltering {
+  if (hasStranger) return "none";
+  // One of two probes may get lost by chance.
+  if (asked < ENOUGH_MISSED) return "unknown";
+  return hasPort ? "address" : "address_and_port";
 }
 
 /** Adds an address to a list that stays short. */

@@ -12,6 +12,7 @@ import {
   type QueryArguments,
   WANT_N4,
   WANT_N6,
+  writeQuery,
 } from "../krpc/message.ts";
 import { AddressVotes } from "./address_votes.ts";
 import { Batch } from "./batch.ts";
@@ -198,6 +199,7 @@ export class DhtNode {
         contacts: (family) => contacts.tables[family]?.contacts() ?? [],
         seekProbers: (...search) => this.#seekProbers(...search),
         query: this.#query,
+        askAside: (...question) => this.#askAside(...question),
         changed: (state, at) => this.#onNat(state, at),
       },
       options.families,
@@ -1092,6 +1094,25 @@ export class DhtNode {
       if (isOurs && token !== undefined) found.push({ id, endpoint, token });
       return false;
     }, (at) => done(found, at));
+  }
+
+  /** See `NatNode.askAside`. */
+  #askAside(
+    { endpoint }: Prober,
+    args: QueryArguments,
+    hear: (message: Message, from: Endpoint) => void,
+  ): (() => void) | undefined {
+    const sockets = this.host.openSockets(1, (_, datagram, from) => {
+      const message = decode(datagram);
+      if (typeof message !== "string") hear(message, from);
+    });
+    if (sockets === undefined) return undefined;
+    const isReadOnly = this.#nat.isReadOnly(endpoint.family);
+    writeQuery(WRITER, "dm_probe", this.#random.word(), this.id, this.client, isReadOnly, args);
+    const datagram = WRITER.done();
+    this.traffic.out.count("dm_probe", "query", datagram.length);
+    sockets.send(0, datagram, endpoint);
+    return () => sockets.close();
   }
 
   #seek(

@@ -64,6 +64,9 @@ import { natReport, natSummary, natText } from "./nat_report.ts";
 import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
 import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
+import { SystemNetwork } from "./port_mapping/local_network.ts";
+import { type MappingState, PortMapping } from "./port_mapping/port_mapping.ts";
+import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
 import { LAG_EVERY_MS, processReport } from "./process.ts";
 import { Publications, type StoredPart } from "./publications.ts";
 import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
@@ -74,6 +77,7 @@ import type {
   FetchOutcome,
   LargeValue,
   LookupReport,
+  MappingReport,
   Measurements,
   NodeService,
   PeerDetail,
@@ -178,6 +182,8 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #published: PublishedStore;
   readonly #publications: Publications;
   readonly #watches: Watches;
+  /** Undefined where no router is to be asked. */
+  readonly #mapping: PortMapping | undefined;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
@@ -259,6 +265,7 @@ export class LocalNode implements NodeService, ItemNetwork {
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
     });
+    this.#mapping = this.#portMapping();
     this.#node = new DhtNode(this.#host(), {
       id: storage.id,
       k: config.bucketSize,
@@ -317,6 +324,31 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#toldNat = natKey(this.#nat());
   }
 
+  /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
+  #portMapping(): PortMapping | undefined {
+    const { nat, allowNet } = this.#config;
+    if (nat === "off" || allowNet.mode === "loopback") return undefined;
+    const host: MappingHost = {
+      allows: (endpoint) => this.#filter.allows(endpoint),
+      clock,
+      random: Math.random,
+      ports: WELL_KNOWN_PORTS,
+    };
+    return new PortMapping({
+      host,
+      network: new SystemNetwork(host, this.#socket.hostname),
+      // The same after a restart, and nobody else's: then a PCP server gives us back what we had.
+      nonce: this.#identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(0, 12),
+      log: getLogger(["dmnode", "mapping"]),
+      onChange: (family, { status }) =>
+        this.#do((at) => {
+          this.#node.noteMapping(family, status === "mapped", at);
+          // Also where it was mapped before: it is at another address now.
+          if (status === "mapped") this.#node.recheckNat(at);
+        }),
+    });
+  }
+
   #host(): Host {
     return {
       ...itemCrypto,
@@ -328,7 +360,7 @@ export class LocalNode implements NodeService, ItemNetwork {
         else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
       emit: (event) => this.#onEvent(event),
-      isLocal: (endpoint) => this.#localAddresses.has(endpoint),
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint, now()),
       openSockets: (count, receive) =>
         this.#sparePorts.open(count, (index, datagram, from) => {
           receive(index, datagram, from, now());
@@ -340,6 +372,7 @@ export class LocalNode implements NodeService, ItemNetwork {
   async #start({ disk }: Storage, options: LocalNodeOptions): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
+    this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
@@ -390,10 +423,12 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#stopping.abort();
     this.#watches.close();
     this.#largeValues.close();
+    const unmapped = this.#mapping?.close();
     await this.#socket.close();
     await this.#sparePorts.close();
     this.#save();
     await this.#disk?.close();
+    await unmapped;
   }
 
   get nodeId(): string {
@@ -490,8 +525,20 @@ export class LocalNode implements NodeService, ItemNetwork {
     }
   }
 
+  /** Tells the router's side what peers see, where it is not what the router said. */
+  #compareMapping({ external, family, type, reachable }: NatState): void {
+    const mapped = this.#mapping?.state(family).external;
+    if (!mapped || !external || mapped.equals(external)) return;
+    // The router has another address than when it was asked.
+    if (!mapped.sameAddress(external)) this.#mapping!.recheck();
+    else if (type === "endpoint_independent" && reachable === false) {
+      this.#mapping!.prefer(family, external.port);
+    }
+  }
+
   #onNat(state: NatState): void {
     const { external, family, type, reachable, readOnly } = state;
+    this.#compareMapping(state);
     const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
     if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
     const text = natText(state);
@@ -669,7 +716,8 @@ export class LocalNode implements NodeService, ItemNetwork {
       ...natSummary(families),
       introducers: this.#node.introducers,
       families,
-      mapping: null,
+      mapping: mappingReport(this.#mapping?.state(4)),
+      pinhole: mappingReport(this.#mapping?.state(6)),
     };
   }
 
@@ -1401,6 +1449,16 @@ function randomId(): Id {
   return Id.read(randomBytes(ID_BYTES));
 }
 
+function mappingReport(state: MappingState | undefined): MappingReport | null {
+  if (state === undefined || state.status === "off") return null;
+  const { internal, external, ...report } = state;
+  return {
+    ...report,
+    internalAddress: internal?.toString() ?? null,
+    externalAddress: external?.toString() ?? null,
+  };
+}
+
 function parseId(hex: string): Id {
   const id = Id.parse(hex);
   if (id === undefined) throw new TypeError(`not an id: ${hex}`);
@@ -1458,6 +1516,7 @@ function sameKey(x: Uint8Array, y: Uint8Array): boolean {
 }
 
 /** What is told of as a change: all but the evidence, of which there is more with each vote. */
-function natKey({ families, ...nat }: StatsReport["nat"]): string {
-  return JSON.stringify([nat.mapping, families.map(({ evidence: _, ...family }) => family)]);
+function natKey({ families, mapping, pinhole }: StatsReport["nat"]): string {
+  const mapped = [mapping, pinhole].map((report) => [report?.status, report?.externalAddress]);
+  return JSON.stringify([mapped, families.map(({ evidence: _, ...family }) => family)]);
 }

@@ -25,13 +25,14 @@ export function natText({ external, type, reachable, evidence }: NatState): stri
 
 /** One family's state in plain values. */
 export function natReport(
-  { family, external, type, reachable, readOnly, evidence }: NatState,
+  { family, external, type, filtering, reachable, readOnly, evidence }: NatState,
 ): NatReport {
   const { votes, voters, portVoters, samePort, by, votedAt, reason, checkedAt } = evidence;
   return {
     family,
     externalAddress: external?.toString() ?? null,
     type,
+    filtering,
     reachable: reachable ?? null,
     readOnly,
     evidence: {

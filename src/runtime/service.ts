@@ -6,8 +6,10 @@ import type { ContentHint } from "../data/manifest.ts";
 import type { Health, ScoreParts } from "../dht/contact.ts";
 import type { DurationHistogram } from "../dht/histogram.ts";
 import type { LookupResult } from "../dht/lookup.ts";
-import type { NatType } from "../dht/nat.ts";
+import type { NatFiltering, NatType } from "../dht/nat.ts";
 import type { Way } from "../dht/punching.ts";
+import type { MappingStatus } from "./port_mapping/port_mapping.ts";
+import type { Protocol } from "./port_mapping/router.ts";
 import type { EventListener, ServiceEvent } from "./events.ts";
 import type { HostPort } from "../config.ts";
 import type { HourSample } from "./past_hour.ts";
@@ -354,8 +356,31 @@ export interface StatsReport {
     introducers: number;
     /** What is held to be so of each address family, and why; the above is of the first that peers have told of. */
     families: NatReport[];
-    mapping: null;
+    /** Null where no router is asked. */
+    mapping: MappingReport | null;
+    /** The same for IPv6, where there is nothing to translate but a firewall to pass. */
+    pinhole: MappingReport | null;
   };
+}
+
+/** How the local router's mapping of the P2P port stands. Times are milliseconds since 1970. */
+export interface MappingReport {
+  status: MappingStatus;
+  /** Null, like all the others but `problem`, where there is no mapping. */
+  protocol: Protocol | null;
+  /** The router's address. */
+  gateway: string | null;
+  internalAddress: string | null;
+  externalAddress: string | null;
+  /** Seconds that it was granted for; 0: until it is deleted. */
+  leaseS: number | null;
+  since: number | null;
+  renewedAt: number | null;
+  /** Since the start: mappings made, and renewals of them. */
+  made: number;
+  renewals: number;
+  /** One sentence, partly a stranger's words, cut and cleaned; null where nothing is wrong. */
+  problem: string | null;
 }
 
 /** A histogram as it stands: a copy is not made, for it is read at once. */
@@ -398,6 +423,8 @@ export interface NatReport {
   family: 4 | 6;
   externalAddress: string | null;
   type: NatType;
+  /** Whom it lets in at a port from which packets went out. */
+  filtering: NatFiltering;
   reachable: boolean | null;
   readOnly: boolean;
   evidence: {

@@ -10,8 +10,8 @@ const MAX_KEPT = 16;
 /** A socket is closed after this: what was handed to it has long been sent. */
 const FLUSH_MS = 100;
 
-/** Addresses whose being this machine's is remembered. */
-const MAX_ADDRESSES = 16;
+/** Addresses of which is remembered whether they are this machine's, and for how long. */
+const MAX_ADDRESSES = 16, ADDRESS_MS = 60_000;
 
 export interface SpareOptions {
   /** The address that the node's own socket is bound to. */
@@ -121,21 +121,17 @@ export class SparePorts {
 
 /** Tells which addresses are this machine's: to bind a socket to another one fails. */
 export class LocalAddresses {
-  readonly #known = new Map<string, boolean>();
+  readonly #known = new Map<string, { readonly isLocal: boolean; readonly at: number }>();
 
-  has({ host }: Endpoint): boolean {
-    let isLocal = this.#known.get(host);
-    if (isLocal === undefined) {
-      isLocal = canBind(host);
-      this.#known.set(host, isLocal);
-      if (this.#known.size > MAX_ADDRESSES) this.#known.delete(this.#known.keys().next().value!);
-    }
+  has({ host }: Endpoint, now: number): boolean {
+    const known = this.#known.get(host);
+    // The machine may be in another network by now.
+    if (known !== undefined && now - known.at < ADDRESS_MS) return known.isLocal;
+    const isLocal = canBind(host);
+    this.#known.delete(host);
+    this.#known.set(host, { isLocal, at: now });
+    if (this.#known.size > MAX_ADDRESSES) this.#known.delete(this.#known.keys().next().value!);
     return isLocal;
-  }
-
-  /** Forgets them: the machine may be in another network now. */
-  clear(): void {
-    this.#known.clear();
   }
 }
 

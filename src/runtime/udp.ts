@@ -92,6 +92,11 @@ export class UdpSocket {
     throw new BindError(reason(failure, host, port), { cause: failure });
   }
 
+  /** The address that the socket is bound to; `::` and `0.0.0.0` stand for all. */
+  get hostname(): string {
+    return (this.#conn.addr as Deno.NetAddr).hostname;
+  }
+
   /** Where the socket is bound, as a user would write it. */
   get address(): string {
     const { hostname, port } = this.#conn.addr as Deno.NetAddr;

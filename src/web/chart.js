@@ -23,7 +23,7 @@ import { useSize } from "./hooks.js";
  * `times`, `from` and `to` in milliseconds since 1970; `latest` what is told while nobody points at the chart, where
  * that is not the last value
  */
-export function Chart({ label, times, series, format, from, to, version, height = 146, latest }) {
+export function Chart({ label, times, series, format, from, to, version, height = 124, latest }) {
   const [frame, { width }] = useSize();
   const { theme } = useTheme();
   const plot = useRef(/** @type {uPlot | null} */ (null));
@@ -139,7 +139,7 @@ function options({ width, height, series, format, scale, onPoint }) {
         gap: 4,
         space: 64,
         grid: { show: false },
-        values: (_, splits) => splits.map(axisTime),
+        values: (_, splits) => axisTimes(splits),
       },
       {
         ...axis,
@@ -174,9 +174,10 @@ function options({ width, height, series, format, scale, onPoint }) {
 
 const bars = uPlot.paths.bars?.({ size: [0.7, 8, 1] });
 
-/** @param {number} seconds */
-function axisTime(seconds) {
-  return clock(seconds * 1000).slice(0, 5);
+/** To the minute, where no two of them are in one. @param {number[]} splits seconds since 1970 */
+function axisTimes(splits) {
+  const digits = splits.length > 1 && splits[1] - splits[0] < 60 ? 8 : 5;
+  return splits.map((seconds) => clock(seconds * 1000).slice(0, digits));
 }
 
 /** Fades towards the axis. @param {string} color */

@@ -34,9 +34,9 @@ export function placeSteps(target, steps) {
 }
 
 /** Null while it is waited for; Infinity where nobody tells when it was given up. @param {Step} step */
-function endOf({ outcome, started_ms, rtt_ms }) {
+function endOf({ outcome, started_ms, rtt_ms, ended_ms = Infinity }) {
   if (outcome === "pending" || outcome === "late") return null;
-  return rtt_ms === null ? Infinity : started_ms + rtt_ms;
+  return rtt_ms === null ? ended_ms : started_ms + rtt_ms;
 }
 
 /**
@@ -75,7 +75,9 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
     ),
   );
   const scales = scalesFor(width, last, placed);
-  const visible = placed.filter(({ started_ms }) => started_ms <= playhead);
+  // Those that failed are drawn first: what was answered stays on top.
+  const visible = placed.filter(({ started_ms }) => started_ms <= playhead)
+    .sort((a, b) => Number(a.outcome === "responded") - Number(b.outcome === "responded"));
   const corners = closestSoFar(visible.filter(({ endMs }) => endMs !== null && endMs <= playhead));
   const end = Math.min(last, playhead);
   return h(

@@ -26,6 +26,7 @@ const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "
  * @property {number} started_ms
  * @property {number | null} rtt_ms
  * @property {"pending" | "late" | "responded" | "timeout" | "error"} outcome
+ * @property {number} [ended_ms] when it was given up, where that was seen
  *
  * @typedef {object} Trace the queries of a lookup
  * @property {number} lookup
@@ -237,6 +238,7 @@ export class NodeState {
       known.node_id ??= node_id;
       known.outcome = outcomes[/** @type {"responded" | "late" | "failed"} */ (state)];
       known.rtt_ms = rtt_ms ?? known.rtt_ms;
+      if (state === "failed") known.ended_ms = now - trace.startedAt;
     }
     this.versions.traces++;
     this.changed();

@@ -17,6 +17,7 @@ import themeStyle from "./theme.css" with { type: "text" };
 import shellStyle from "./shell.css" with { type: "text" };
 import partsStyle from "./parts.css" with { type: "text" };
 import viewsStyle from "./views.css" with { type: "text" };
+import docsStyle from "./docs.css" with { type: "text" };
 import api from "./api.js" with { type: "text" };
 import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
@@ -63,6 +64,7 @@ const STYLES: Readonly<Record<string, string>> = {
   "shell.css": shellStyle,
   "parts.css": partsStyle,
   "views.css": viewsStyle,
+  "docs.css": docsStyle,
 };
 
 /** Modules as the browser runs them; what they say of types is in their comments. */
@@ -129,9 +131,12 @@ function file(type: string, body: PageFile["body"]): PageFile {
 }
 
 function* files(): Generator<[path: string, file: PageFile]> {
+  // All modules are named at once: found one by one, they would take a round trip for each step of the way.
+  const modules = Object.keys(SCRIPTS).filter((name) => name !== "first_paint.js")
+    .map((name) => `<link rel="modulepreload" href="/assets/${name}">`);
   const html = index.replace(
     "<!-- IMPORT MAP -->",
-    () => `<script type="importmap">${IMPORT_MAP}</script>`,
+    () => [`<script type="importmap">${IMPORT_MAP}</script>`, ...modules].join("\n    "),
   );
   yield ["/", file("text/html; charset=utf-8", html)];
   yield ["/assets/icon.svg", file("image/svg+xml", icon)];

@@ -26,7 +26,6 @@ const COLORS = /** @type {const} */ ([
   "accent",
   "text",
   "faint",
-  "line",
   "line-strong",
   "panel",
 ]);
@@ -34,11 +33,10 @@ const COLORS = /** @type {const} */ ([
 /**
  * @param {{
  *   state: NodeState, bucket?: number | null, pointed?: string | null, onPoint?: (id: string | null) => void,
- *   isAbout?: boolean,
  * }} props `bucket` is set off; `pointed` is the id of a peer that is pointed at elsewhere, or whom the page is about
  */
 export function PeerMap(
-  { state, bucket = null, pointed = null, isAbout = false, onPoint = () => {} },
+  { state, bucket = null, pointed = null, onPoint = () => {} },
 ) {
   const [frame, { width }] = useSize();
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
@@ -133,7 +131,7 @@ export function PeerMap(
           point(null);
         },
       }),
-      shown !== null && !(isAbout && picked === null) &&
+      shown !== null && picked !== null &&
         h(Tip, { dot: shown, middle, scale, size }),
     ),
     h(
@@ -180,13 +178,9 @@ function paint(context, { size, scale, dots, rings, bucket, shown, colors, stirr
     const isSetOff = ring.bucket === bucket;
     context.beginPath();
     context.arc(middle, middle, ring.radius * scale, 0, full);
-    context.strokeStyle = isSetOff
-      ? colors.accent
-      : ring.peers > 0
-      ? colors["line-strong"]
-      : colors.line;
+    context.strokeStyle = isSetOff ? colors.accent : colors["line-strong"];
     context.lineWidth = isSetOff ? 2 : 1;
-    context.setLineDash(ring.peers > 0 ? [] : [2, 4]);
+    context.setLineDash(ring.peers > 0 ? [] : [3, 4]);
     context.stroke();
   }
   context.setLineDash([]);

@@ -89,11 +89,14 @@ export class Session {
           ? "given"
           : "wrong";}
       if (attempt !== this.attempt) return;
+      // Sent again and again, it would pass for guessing.
+      if (state.access === "wrong") keepToken(null);
       void this.readAll();
     } catch (error) {
       if (attempt !== this.attempt) return;
       if (error instanceof ApiError && error.status === 401) {
         state.access = token() === null ? "needed" : "wrong";
+        keepToken(null);
         return state.become("locked");
       }
       return this.#lost();

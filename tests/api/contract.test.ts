@@ -6,8 +6,6 @@ import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { type Api, createApi } from "../../src/api/app.ts";
 import { type ApiServer, serveApi } from "../../src/api/server.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
-import { Chunker } from "../../src/data/chunker.ts";
-import { dataCrypto } from "../../src/runtime/crypto.ts";
 import { LocalNode } from "../../src/runtime/local_node.ts";
 import type { NodeService } from "../../src/runtime/service.ts";
 import { signedBytes } from "../../src/dht/item.ts";
@@ -90,12 +88,28 @@ class Contract {
     return await this.judge(name, status, response);
   }
 
+  /** The status of the answer. */
+  async statusOf(name: string, call: Call): Promise<number> {
+    const base = call.isTokenless ? this.#guarded.url : this.url;
+    const response = await fetch(base + target(name, call), { method: methodOf(name) });
+    await response.body?.cancel();
+    return response.status;
+  }
+
   /** As if the request had come for another host. */
   async callForeign(name: string, call: Call = {}): Promise<Answer> {
     const request = new Request(`http://evil.example${target(name, call)}`, {
       method: methodOf(name),
     });
     return await this.judge(name, 403, await this.#api.fetch(request));
+  }
+
+  /** As a connection that is there would ask: with headers that fetch keeps for itself. */
+  async callInside(name: string, status: number, headers: Record<string, string>): Promise<Answer> {
+    const takeOver = () => assert.fail("nobody is to listen");
+    const caller = { remoteAddr: { hostname: "127.0.0.1" }, takeOver };
+    const request = new Request(`http://127.0.0.1${target(name, {})}`, { headers });
+    return await this.judge(name, status, await this.#api.fetch(request, caller));
   }
 
   /** Has the document judge an answer. */
@@ -141,6 +155,14 @@ class Contract {
     await entered.promise;
     await this.#server.close(0);
     await asked;
+    // Nobody can connect any more; those who are connected still can ask.
+    const headers = {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    };
+    for (const name of ["get /events", "get /ws"]) await this.callInside(name, 503, headers);
   }
 }
 
@@ -166,9 +188,10 @@ class Signer {
     return createHash("sha1").update(this.#public).digest("hex");
   }
 
-  item(seq: number, value: string, more: Record<string, unknown> = {}) {
+  /** `isBencode`: the value is bencode, and not a string that has to be. */
+  item(seq: number, value: string, more: Record<string, unknown> = {}, isBencode = false) {
     const bytes = new TextEncoder().encode(value);
-    const signed = signedBytes(new Uint8Array(0), seq, bencodeBytes(bytes));
+    const signed = signedBytes(new Uint8Array(0), seq, isBencode ? bytes : bencodeBytes(bytes));
     const sig = sign(null, signed, this.#key.privateKey);
     return {
       k: this.#public.toString("base64"),
@@ -180,29 +203,57 @@ class Signer {
   }
 }
 
-/** The first events of a stream. */
-async function eventsOf(response: Response, count: number): Promise<unknown[]> {
+/** A stream's text up to the end of its first event. */
+async function firstEvent(response: Response): Promise<string> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  const events = () => Array.from(text.matchAll(/^data: (.*)$/gm), ([, data]) => JSON.parse(data));
-  while (events().length < count) {
+  while (!/^data: .*\n\n/m.test(text)) {
     const { done, value } = await reader.read();
     assert.ok(!done, `the stream ended after ${text}`);
     text += value;
   }
   await reader.cancel();
-  return events();
+  return text;
 }
 
-/** The first messages of a WebSocket. */
-async function messagesOf(url: string, count: number, meanwhile: () => Promise<unknown>) {
+/** The events of a stream, until each of these types has come. */
+async function eventsOf(response: Response, types: readonly string[]): Promise<Event[]> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const events = Array.from(text.matchAll(/^data: (.*)$/gm), ([, data]) => JSON.parse(data));
+    if (hasAll(events, types)) {
+      await reader.cancel();
+      return events;
+    }
+    const { done, value } = await reader.read();
+    assert.ok(!done, `the stream ended after ${text}`);
+    text += value;
+  }
+}
+
+interface Event {
+  readonly type: string;
+}
+
+function hasAll(events: readonly Event[], types: readonly string[]): boolean {
+  return types.every((type) => events.some((event) => event.type === type));
+}
+
+/** The messages of a WebSocket, until each of these types has come. */
+async function messagesOf(
+  url: string,
+  types: readonly string[],
+  meanwhile: () => Promise<unknown>,
+): Promise<Event[]> {
   const socket = new WebSocket(url);
-  const messages: unknown[] = [];
+  const messages: Event[] = [];
   await new Promise<void>((resolve, reject) => {
     socket.onopen = () => void meanwhile();
     socket.onerror = () => reject(new Error("the WebSocket failed"));
     socket.onmessage = ({ data }) => {
-      if (messages.push(JSON.parse(data)) === count) resolve();
+      messages.push(JSON.parse(data));
+      if (hasAll(messages, types)) resolve();
     };
   });
   await new Promise<void>((resolve) => {
@@ -218,7 +269,11 @@ Deno.test("the API does what its document says, and documents what it does", asy
   const flags = { p2pPort: "0", bootstrap };
   const env = { MAX_VALUE_SIZE: String(MAX_VALUE_SIZE) };
   const config = loadConfig({ flags, env });
-  const guardedConfig = loadConfig({ flags, env: { ...env, API_TOKEN: TOKEN } });
+  // Where others than this machine could reach it, all but health and documentation asks for the token.
+  const guardedConfig = loadConfig({
+    flags,
+    env: { ...env, API_HOST: "0.0.0.0", API_TOKEN: TOKEN },
+  });
   const node = await LocalNode.start(config, { persistent: false });
   nodes.push(node);
   await until(() => node.readiness().ready, "the node is ready");
@@ -311,10 +366,10 @@ Deno.test("the API does what its document says, and documents what it does", asy
       document.validate("/components/schemas/Replicas", JSON.parse(textOf(replicas)), "replicas");
       await contract.call(name, 404, { params: unknown, query: "?replicas=1" });
 
-      const big = new Uint8Array(5000).fill(7);
-      const chunk = new Chunker(dataCrypto).add(big)[Symbol.iterator]().next().value!;
-      await contract.call("post /network/store", 201, { body: big });
-      const params = { hash: `${chunk.target}` };
+      // It says that it refers to a large value, and does not.
+      const signer = new Signer(), params = { hash: signer.hash };
+      const item = signer.item(1, "d2:dmi1ee", {}, true);
+      await contract.call("put /data/{hash}", 200, { params, ...jsonBody(item) });
       await contract.call(name, 502, { params });
       await contract.call("head /data/{hash}", 502, { params });
       const busy = { outcome: "busy" } as const;
@@ -334,7 +389,8 @@ Deno.test("the API does what its document says, and documents what it does", asy
       const name = "get /data/{hash}", headers = { accept: "text/event-stream" };
       const response = await fetch(`${contract.url}/data/${HELLO}`, { headers });
       document.judge(name, { status: 200, headers: response.headers, body: new Uint8Array() });
-      const [version] = await eventsOf(response, 1);
+      const text = await firstEvent(response);
+      const version = JSON.parse(/^data: (.*)$/m.exec(text)![1]);
       document.validate("/components/schemas/ValueEvent", version, "the version");
       await contract.forcing({ watch: () => undefined }, name, 503, { params: hello, headers });
       await contract.call(name, 400, {
@@ -383,6 +439,9 @@ Deno.test("the API does what its document says, and documents what it does", asy
 
     await t.step("the node and its documentation", async () => {
       await contract.call("get /network/stats", 200);
+      await contract.call("get /network/history", 200);
+      await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });
+      await contract.call("get /network/history", 400, { query: "?after=yesterday" });
       await contract.call("get /healthz", 200);
       await contract.call("get /readyz", 200);
       await contract.call("get /metrics", 200);
@@ -392,7 +451,8 @@ Deno.test("the API does what its document says, and documents what it does", asy
       assert.match(textOf(open), /# EOF\n$/);
       await contract.call("get /openapi.json", 200);
       await contract.call("get /docs", 200);
-      await contract.call("get /", 200);
+      const { headers } = await contract.call("get /", 200);
+      await contract.call("get /", 304, { headers: { "if-none-match": headers.get("etag")! } });
       const alone = { ready: false, reason: "no peer answers" };
       await contract.forcing({ readiness: () => alone }, "get /readyz", 503);
     });
@@ -401,27 +461,25 @@ Deno.test("the API does what its document says, and documents what it does", asy
       const find = () => contract.call("get /network/find/{node_id}", 200, { params: stranger });
       const response = await fetch(`${contract.url}/events?types=hello,lookup,stats`);
       document.judge("get /events", {
-        ...response,
-        status: 200,
+        status: response.status,
         headers: response.headers,
         body: new Uint8Array(),
       });
       contract.note("get /events", 200);
-      const streamed = eventsOf(response, 3);
+      const streamed = eventsOf(response, ["hello", "lookup", "stats"]);
       await find();
       const socket = `${contract.url.replace("http", "ws")}/ws?types=*,lookup.step`;
-      const messages = await messagesOf(socket, 6, find);
+      const messages = await messagesOf(socket, ["hello", "lookup", "lookup.step", "stats"], find);
       contract.note("get /ws", 101);
-      const events = [...await streamed, ...messages];
-      for (const event of events) document.validate("/components/schemas/Event", event, "an event");
-      const types = new Set(events.map((event) => (event as { type: string }).type));
-      for (const type of ["hello", "lookup", "lookup.step", "stats"]) {
-        assert.ok(types.has(type), type);
+      for (const event of [...await streamed, ...messages]) {
+        document.validate("/components/schemas/Event", event, "an event");
       }
 
       await contract.call("get /events", 400, { query: "?types=luck" });
       await contract.call("get /ws", 400);
-      await contract.forcing({ watch: () => undefined }, "get /ws", 400, { query: "?watch=x" });
+      await contract.call("get /ws", 400, { query: "?watch=x" });
+      const wrong = await contract.callInside("get /ws", 400, { upgrade: "websocket" });
+      assert.equal(wrong.headers.get("sec-websocket-version"), "13");
     });
 
     await t.step("delete /data/{hash}", async () => {
@@ -434,7 +492,10 @@ Deno.test("the API does what its document says, and documents what it does", asy
       for (const name of document.operations.keys()) {
         const call = { ...sample(name), isTokenless: true };
         if (isSecured(name)) await contract.call(name, 401, call);
-        else assert.ok(document.operations.get(name)!.responses![401] === undefined, name);
+        else {
+          assert.ok(document.operations.get(name)!.responses![401] === undefined, name);
+          assert.equal(await contract.statusOf(name, call), 200, name);
+        }
       }
       const headers = { authorization: "Bearer wrong" };
       await contract.call("get /network/published", 401, { headers, isTokenless: true });
@@ -479,6 +540,21 @@ Deno.test("the API does what its document says, and documents what it does", asy
           }
         }
       }
+    });
+
+    await t.step("too many requests are 429", async () => {
+      const env = { API_RATE_LIMIT: "1" };
+      const limited = createApi({ service: node, config: loadConfig({ flags, env }) });
+      const ask = (name: string) =>
+        limited.fetch(
+          new Request(`http://127.0.0.1${target(name, sample(name))}`, { method: methodOf(name) }),
+          { remoteAddr: { hostname: "192.0.2.1" } },
+        );
+      const [first, ...others] = ["get /healthz", "head /data/{hash}"];
+      let response = await ask(first);
+      for (let i = 0; i < 100 && response.status === 200; i++) response = await ask(first);
+      await contract.judge(first, 429, response);
+      for (const name of others) await contract.judge(name, 429, await ask(name));
     });
 
     await t.step("what is under way when the node stops is a 503", () => contract.stop());

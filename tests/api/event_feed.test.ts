@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import {
   EventFeed,
-  type Format,
   type Listener,
   MAX_BACKLOG,
   type Sink,
@@ -15,21 +14,36 @@ import { FakeService, PEER_A } from "./fake_service.ts";
 
 /** A connection that keeps what it is given until the test takes it off. */
 class FakeSink implements Sink {
-  readonly messages: (string | Uint8Array)[] = [];
+  readonly format = {
+    name: "lines",
+    encode: (events: readonly { text: string }[]) =>
+      new TextEncoder().encode(events.map(({ text }) => `${text}\n`).join("")),
+  };
+  readonly beats: boolean[] = [];
+  writes = 0;
   backlog = 0;
   most = 0;
   ended: string | undefined;
+  #text = "";
 
-  constructor(readonly format: Format = "each") {}
-
-  send(message: string | Uint8Array): void {
-    this.messages.push(message);
-    this.backlog += message.length;
+  send(bytes: Uint8Array): void {
+    this.writes++;
+    this.#text += new TextDecoder().decode(bytes);
+    this.backlog += bytes.length;
     this.most = Math.max(this.most, this.backlog);
+  }
+
+  beat(isSilent: boolean): void {
+    this.beats.push(isSilent);
   }
 
   end(reason: string): void {
     this.ended = reason;
+  }
+
+  /** What it was given. */
+  get messages() {
+    return this.#text.trimEnd().split("\n").map((line) => JSON.parse(line));
   }
 }
 
@@ -50,29 +64,28 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 Deno.test("who takes nothing is given no more than a fixed number of bytes, and then ended", async () => {
-  for (const format of ["each", "array", "stream"] as const) {
-    const service = new FakeService(), feed = new EventFeed(service);
-    const stuck = new FakeSink(format), other = new FakeSink(format);
-    connect(feed, stuck);
-    connect(feed, other);
-    let told = 0;
-    while (stuck.ended === undefined) {
-      for (let i = 0; i < 100; i++, told++) {
-        service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
-      }
-      other.backlog = 0;
-      await soon();
-      assert.ok(told < 20_000, "it is never ended");
+  const service = new FakeService(), feed = new EventFeed(service, 10);
+  const stuck = new FakeSink(), other = new FakeSink();
+  connect(feed, stuck);
+  connect(feed, other);
+  let told = 0;
+  while (stuck.ended === undefined) {
+    for (let i = 0; i < 100; i++, told++) {
+      service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
     }
-    assert.equal(stuck.ended, "slow");
-    assert.ok(stuck.most > MAX_BACKLOG && stuck.most < 2 * MAX_BACKLOG, `${format}: ${stuck.most}`);
-    assert.equal(other.ended, undefined);
-    feed.close();
+    other.backlog = 0;
+    await soon();
+    assert.ok(told < 20_000, "it is never ended");
   }
+  assert.equal(stuck.ended, "slow");
+  assert.ok(stuck.most > MAX_BACKLOG && stuck.most < 2 * MAX_BACKLOG, `${stuck.most}`);
+  assert.equal(other.ended, undefined);
+  assert.ok(other.writes < told / 4, `${told} events in ${other.writes} writes`);
+  feed.close();
 });
 
 Deno.test("readings are left out for who is behind, and events are not", async () => {
-  const service = new FakeService(), feed = new EventFeed(service), sink = new FakeSink();
+  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
   connect(feed, sink, ["data.expire", "lookup.step"]);
   const step = (lookup: number) =>
     service.events.tell({
@@ -86,7 +99,7 @@ Deno.test("readings are left out for who is behind, and events are not", async (
       state: "asked",
       rttMs: null,
     }, 0);
-  const told = () => sink.messages.slice(1).map((text) => JSON.parse(text as string));
+  const told = () => sink.messages.slice(1);
   step(1);
   service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
   step(2);
@@ -107,7 +120,7 @@ Deno.test("readings are left out for who is behind, and events are not", async (
 });
 
 Deno.test("who has sent nothing for long is stalled; who sends a little is not", () => {
-  const service = new FakeService(), feed = new EventFeed(service), sink = new FakeSink();
+  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
   const listener = connect(feed, sink);
   assert.equal(listener.isStalled(0), false);
   sink.backlog = 2 * MAX_BACKLOG;
@@ -136,21 +149,21 @@ Deno.test("nothing is kept running for who has left; a place is free once the co
   connect(feed, new FakeSink(), ["stats"]);
   assert.throws(() => connect(feed, new FakeSink()), /Too many clients/);
   feed.close();
+  assert.throws(() => connect(feed, new FakeSink()), /The node is stopping/);
 });
 
-Deno.test("a silent stream has a comment now and then, a busy one none", () => {
-  const service = new FakeService(), feed = new EventFeed(service);
-  const sink = new FakeSink("stream");
+Deno.test("a connection is told whether it was silent since the last beat, but not while it is full", () => {
+  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
   const listener = connect(feed, sink);
-  const texts = () => sink.messages.map((bytes) => new TextDecoder().decode(bytes as Uint8Array));
-  assert.match(texts()[0], /^data: \{"id":null,"type":"hello".*\}\n\n$/);
-  listener.beat();
-  assert.equal(texts().length, 1, "hello is just out");
-  listener.beat();
-  assert.equal(texts()[1], ":\n\n");
+  listener.beat(1);
+  listener.beat(2);
   sink.backlog = MAX_BACKLOG + 1;
-  listener.beat();
-  assert.equal(texts().length, 2, "not to who takes nothing");
+  listener.beat(3);
+  assert.deepEqual(
+    [sink.beats, listener.beatAt],
+    [[false, true], 3],
+    "hello came before the first",
+  );
   feed.close();
 });
 

@@ -13,7 +13,7 @@ import { Client, clientFrame, type Message, RawClient, upgradeHead } from "./eve
 import { FakeService, NODE_ID, PEER_A, PEER_B } from "./fake_service.ts";
 
 const AT = Date.UTC(2026, 3, 14, 10, 29, 55, 678);
-const TOKEN = "a token of/some+length";
+const TOKEN = "a-token-of/some+length";
 
 interface Setup {
   readonly service: FakeService;
@@ -26,10 +26,10 @@ interface Setup {
 
 async function withApi(
   use: (setup: Setup) => Promise<void>,
-  { env = {}, maxListeners }: { env?: Record<string, string>; maxListeners?: number } = {},
+  env: Record<string, string> = {},
 ): Promise<void> {
   const service = new FakeService(), clients: (Client | RawClient)[] = [];
-  const api = createApi({ service, config: loadConfig({ env }), maxListeners });
+  const api = createApi({ service, config: loadConfig({ env }) });
   const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
   const kept = <T extends Client | RawClient>(client: T): T => {
     clients.push(client);
@@ -237,18 +237,6 @@ Deno.test("since: hello says how many are not kept any more, and that a node was
   });
 });
 
-Deno.test("batch=1: messages carry arrays, of all that there is", async () => {
-  await withApi(async ({ open, tell }) => {
-    const client = open("/ws?types=peer.*&batch=1");
-    await client.message();
-    const sizes: number[] = [];
-    client.socket.addEventListener("message", ({ data }) => sizes.push(JSON.parse(data).length));
-    for (let i = 0; i < 50; i++) tell(left(i));
-    assert.deepEqual((await take(client, 50)).map(portOf), numbers(0, 49));
-    assert.ok(Math.max(...sizes) > 10, `${sizes}`);
-  });
-});
-
 Deno.test("/events: the same as server-sent events, resumed by Last-Event-ID", async () => {
   await withApi(async ({ server, tell }) => {
     const open = async (headers: Record<string, string> = {}) => {
@@ -316,7 +304,7 @@ Deno.test("a client that never reads is closed with 1013, and others hear all", 
   await withApi(async ({ open, raw, tell }) => {
     const slow = await raw("/ws?types=peer.leave");
     assert.match(await slow.head(), /^HTTP\/1\.1 101 /);
-    const quick = open("/ws?types=peer.leave&batch=1");
+    const quick = open("/ws?types=peer.leave");
     await quick.message();
     // The system's buffers take some megabytes, and the node keeps four: this is more.
     const total = 6_000, reason = "x".repeat(4_000);
@@ -347,7 +335,7 @@ Deno.test("too many clients are 503, and those who leave make room", async () =>
     await until(async () => /101/.test(await (await raw("/ws")).head()));
     await stream.body!.cancel();
     await until(async () => /101/.test(await (await raw("/ws")).head()));
-  }, { maxListeners: 3 });
+  }, { API_MAX_CONNECTIONS: "4" });
 });
 
 Deno.test("pages of other origins, bad handshakes and bad queries are refused", async () => {
@@ -363,13 +351,30 @@ Deno.test("pages of other origins, bad handshakes and bad queries are refused", 
     ) {
       assert.equal(await status(`/ws?${query}`), 400, query);
     }
-    assert.equal(await status("/ws?batch=maybe"), 400);
-    const other = await RawClient.open(
-      server.port,
-      upgradeHead("/ws", server.port).replace(/Sec-WebSocket-Key.*\r\n/, ""),
-    );
-    assert.match(await other.head(), /^HTTP\/1\.1 400 /);
-    other.close();
+    for (
+      const [line, instead] of [
+        [/Sec-WebSocket-Key.*\r\n/, ""],
+        [/Sec-WebSocket-Key.*/, "Sec-WebSocket-Key: short"],
+        [/Version: 13/, "Version: 8"],
+        [/Connection: .*/, "Connection: keep-alive"],
+        [/Upgrade: .*/, "Upgrade: h2c"],
+        [/^GET/, "POST"],
+      ] as const
+    ) {
+      const head = upgradeHead("/ws", server.port).replace(line, instead);
+      const other = await RawClient.open(server.port, head);
+      assert.match(await other.head(), /^HTTP\/1\.1 40[05] /, head);
+      other.close();
+    }
+    const listed = upgradeHead("/ws", server.port)
+      .replace("Connection: Upgrade", "connection: keep-alive, UPGRADE").replace(
+        "websocket",
+        "WebSocket",
+      );
+    const firefox = await RawClient.open(server.port, listed);
+    // RFC 6455, section 1.3, with this very key.
+    assert.match(await firefox.head(), /accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=\r\n/);
+    firefox.close();
     const plain = await fetch(`${server.url}/ws`);
     assert.deepEqual([plain.status, (await plain.json()).title], [400, "Bad Request"]);
     const page = { headers: { origin: "https://evil.example" } };
@@ -387,26 +392,25 @@ Deno.test("the token comes as a header or as a subprotocol, and must be right", 
       const text = Buffer.from(token).toString("base64url");
       return `Sec-WebSocket-Protocol: dmnode, bearer.${text}\r\n`;
     };
-    const token = TOKEN.replaceAll(" ", "-");
     assert.equal(await status(), 401);
     assert.equal(await status("Authorization: Bearer no\r\n"), 401);
-    assert.equal(await status(`Authorization: Bearer ${token}\r\n`), 101);
-    assert.equal(await status(protocol(token)), 101);
-    assert.equal(await status(protocol(`${token}x`)), 401);
+    assert.equal(await status(`Authorization: Bearer ${TOKEN}\r\n`), 101);
+    assert.equal(await status(protocol(TOKEN)), 101);
+    assert.equal(await status(protocol(`${TOKEN}x`)), 401);
     assert.equal(await status(protocol("two words")), 401);
     assert.equal(await status("Sec-WebSocket-Protocol: dmnode, bearer.***\r\n"), 401);
     assert.equal(await status("Sec-WebSocket-Protocol: dmnode\r\n"), 401);
     // The header goes before: who sends one means it.
-    assert.equal(await status(`Authorization: Bearer no\r\n${protocol(token)}`), 401);
-    assert.equal(await status(`Origin: https://evil.example\r\n${protocol(token)}`), 403);
+    assert.equal(await status(`Authorization: Bearer no\r\n${protocol(TOKEN)}`), 401);
+    assert.equal(await status(`Origin: https://evil.example\r\n${protocol(TOKEN)}`), 403);
 
-    const text = Buffer.from(token).toString("base64url");
+    const text = Buffer.from(TOKEN).toString("base64url");
     const client = open("/ws", ["dmnode", `bearer.${text}`]);
     assert.equal((await client.message()).type, "hello");
     assert.equal(client.socket.protocol, "dmnode", "never the token");
     const refused = await fetch(`${server.url}/events`);
     assert.deepEqual([refused.status, (await refused.json()).status], [401, 401]);
-  }, { env: { API_TOKEN: TOKEN.replaceAll(" ", "-") } });
+  }, { API_TOKEN: TOKEN });
 });
 
 Deno.test("clients that talk, or break the protocol, are closed", async () => {
@@ -424,10 +428,23 @@ Deno.test("clients that talk, or break the protocol, are closed", async () => {
     assert.equal(await closed(...message(2, 5)), 1003);
     assert.equal(await closed(...message(1, 2_000)), 1009);
     assert.equal(await closed(...message(2, 2_000)), 1009);
-    // What is no WebSocket any more just ends.
-    assert.equal(await closed(clientFrame(1, 2), Uint8Array.of(0xff, 0xfe)), undefined);
-    assert.equal(await closed(clientFrame(3, 0)), undefined);
-    assert.equal(await closed(clientFrame(1, 2 ** 40)), undefined);
+    // Before any of it has come.
+    assert.equal(await closed(clientFrame(1, 2 ** 40)), 1009);
+    assert.equal(await closed(clientFrame(1, 5, false)), 1003);
+    assert.equal(await closed(clientFrame(3, 0)), 1002);
+    assert.equal(await closed(Uint8Array.of(0x81, 2, 65, 66)), 1002, "it is not masked");
+    // A client that closes hears its own code, or that it is none.
+    const mask = [0, 0, 0, 0];
+    assert.equal(await closed(Uint8Array.of(0x88, 0x82, ...mask, 0x0f, 0xa1)), 4001);
+    assert.equal(await closed(Uint8Array.of(0x88, 0x80, ...mask)), 1000);
+    assert.equal(await closed(Uint8Array.of(0x88, 0x81, ...mask, 3)), 1002);
+    assert.equal(await closed(Uint8Array.of(0x88, 0x82, ...mask, 0x03, 0xed)), 1002, "1005");
+
+    const pinging = await raw("/ws?types=peer.*");
+    await pinging.head();
+    await pinging.frame();
+    for (const byte of [0x89, 0x82, 1, 2, 3, 4, 65 ^ 1, 66 ^ 2]) await pinging.write(byte);
+    assert.deepEqual(await pinging.frame(), { opcode: 10, payload: Uint8Array.of(65, 66) });
     const next = open("/ws");
     assert.equal((await next.message()).type, "hello", "the node goes on");
   });
@@ -453,7 +470,6 @@ Deno.test("a node that stops closes sockets with 1001 and ends streams, and take
   assert.deepEqual([(await client.end()).code, (await watching.end()).code], [1001, 1001]);
   for (const stream of streams) assert.equal((await stream.read()).done, true);
   assert.equal(service.watches.size, 0);
-  assert.equal((await api.request("http://127.0.0.1/events")).status, 503);
 });
 
 function numbers(from: number, to: number): number[] {

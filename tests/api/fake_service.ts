@@ -400,6 +400,7 @@ export class FakeService implements NodeService {
           family: 4,
           externalAddress: "203.0.113.9:41000",
           type: "endpoint_independent",
+          filtering: "address_and_port",
           reachable: false,
           readOnly: true,
           evidence: {
@@ -416,7 +417,20 @@ export class FakeService implements NodeService {
             arrivedFrom: [],
           },
         }],
-        mapping: null,
+        mapping: {
+          status: "mapped",
+          protocol: "upnp",
+          gateway: "192.168.1.1",
+          internalAddress: "192.168.1.20:8000",
+          externalAddress: "203.0.113.9:8000",
+          leaseS: 3600,
+          since: Date.UTC(2026, 3, 14, 10, 0, 0),
+          renewedAt: Date.UTC(2026, 3, 14, 10, 30, 0),
+          made: 1,
+          renewals: 1,
+          problem: null,
+        },
+        pinhole: null,
       },
     };
   }

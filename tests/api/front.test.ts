@@ -443,6 +443,41 @@ Deno.test("one client has its share of connections; all of one IPv6 /64 share it
   }
 });
 
+Deno.test("without file descriptors half of the connections make room, one by one taken again later", async () => {
+  const inner = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response());
+  const clock = new TestClock(), refusals = noRefusals();
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const limits = connectionLimits(100);
+  const port = () => inner.addr.port;
+  const front = new Front({ listener, port, limits, refusals, isShared: () => true, clock });
+  const clients: RawClient[] = [];
+  const open = async (count: number) => {
+    const taken = refusals.idle + front.size + count;
+    for (let i = 0; i < count; i++) clients.push(await RawClient.connect(listener.addr.port));
+    while (refusals.idle + front.size < taken) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  try {
+    await open(40);
+    front.noteExhausted();
+    assert.deepEqual([front.size, refusals.idle, refusals.no_descriptors], [20, 20, 1]);
+    await open(10);
+    assert.equal(front.size, 20);
+    for (let second = 0; second < 5; second++) clock.advance(1000);
+    await open(10);
+    assert.equal(front.size, 25);
+    for (let i = 0; i < 9; i++) front.noteExhausted();
+    await open(20);
+    assert.equal(front.size, 8, "never fewer");
+  } finally {
+    front.stop();
+    front.cut();
+    for (const client of clients) client[Symbol.dispose]();
+    await inner.shutdown();
+  }
+});
+
 Deno.test("who is refused and does not go is closed, and of many not each gets an answer", async () => {
   const answer = Promise.withResolvers<Response>();
   await withFront(async ({ connect, clock, refusals, paths }) => {

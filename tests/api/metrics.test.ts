@@ -54,6 +54,10 @@ Deno.test("figures of the node are there under their names, in base units", asyn
     'dmnode_lookup_duration_seconds_count{method="find_node"}': 1,
     'dmnode_storage_items{owner="others"}': 2,
     'dmnode_storage_items{owner="self"}': 2,
+    dmnode_nat_reachable: 0,
+    dmnode_nat_read_only: 1,
+    'dmnode_nat_type{type="endpoint_independent"}': 1,
+    'dmnode_nat_type{type="symmetric"}': 0,
     dmnode_storage_value_bytes: 400,
     dmnode_storage_used_bytes: 400 + 4 * 1_500,
     dmnode_storage_limit_bytes: 2 ** 30,
@@ -64,11 +68,10 @@ Deno.test("figures of the node are there under their names, in base units", asyn
     'dmnode_build_info{version="0.1.0",commit="dev",runtime="deno 2.9.6"}': 1,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(series.get(name), value, name);
-  // What is not known has no value: an estimate, whether it is reachable, a database that is not there.
+  // What is not known has no value: an estimate, a database that is not there.
   for (
     const name of [
       "dmnode_network_size_nodes",
-      "dmnode_nat_reachable",
       "dmnode_database_commit_failures_total",
     ]
   ) assert.ok(!series.has(name), name);
@@ -76,6 +79,24 @@ Deno.test("figures of the node are there under their names, in base units", asyn
     name.startsWith("dmnode_round_trip_seconds_b")
   );
   assert.equal(bounds.length, BOUNDS_MS.length + 1);
+});
+
+Deno.test("whether others reach it has no value while that is not known", async () => {
+  const { service, metrics } = setup();
+  const stats = service.stats();
+  service.stats = () => ({ ...stats, nat: { ...stats.nat, reachable: null } });
+  assert.ok(!seriesOf(await metrics()).has("dmnode_nat_reachable"));
+});
+
+Deno.test("what the API refuses is counted by reason", async () => {
+  const { request, metrics } = setup({ API_TOKEN: "a-token" });
+  const foreign = { headers: { origin: "http://evil.example" } };
+  assert.equal((await request("/network/peers", foreign)).status, 403);
+  assert.equal((await request("/network/published")).status, 401);
+  const series = seriesOf(await metrics());
+  assert.equal(series.get('dmnode_http_refusals_total{reason="foreign_origin"}'), 1);
+  assert.equal(series.get('dmnode_http_refusals_total{reason="missing_token"}'), 1);
+  assert.equal(series.get('dmnode_http_refusals_total{reason="request_rate"}'), 0);
 });
 
 Deno.test("the format is the one that is asked for, Prometheus' own unless told", async () => {

@@ -52,6 +52,7 @@ async function overview(browser: TestBrowser, api: string): Promise<void> {
   const { page } = visit;
   await page.getByText("Live", { exact: true }).waitFor();
   await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+  const busy = await busyMeter(page);
   const stats = await json<{ node_id: string; routing_table_size: number; addresses: string[] }>(
     api,
     "/network/stats",
@@ -65,11 +66,28 @@ async function overview(browser: TestBrowser, api: string): Promise<void> {
   });
   assert.ok(await paintedPixels(page) > 500, "the map is empty");
   await page.getByRole("img", { name: /^Traffic\. in: last [\d.]+ k?B\/s/ }).waitFor();
+  console.log(`The overview, live: the page's thread is busy ${await busy()} of the time`);
   assert.ok(
     await page.locator(".latest-card .event").count() > 0,
     "the feed is empty after a load",
   );
   await visit.end();
+}
+
+/** How much of the time from now on the page's thread is busy. */
+async function busyMeter(page: Page): Promise<() => Promise<string>> {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Performance.enable");
+  const read = async () => {
+    const { metrics } = await session.send("Performance.getMetrics");
+    const value = (name: string) => metrics.find((metric) => metric.name === name)!.value;
+    return { at: value("Timestamp"), busy: value("TaskDuration") };
+  };
+  const before = await read();
+  return async () => {
+    const after = await read();
+    return `${(100 * (after.busy - before.busy) / (after.at - before.at)).toFixed(1)} %`;
+  };
 }
 
 /** Pixels of the map in the color of health. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { BrowserContextOptions, Page } from "playwright-core";
 import { type NodeProcess, withNodes } from "../program/program.ts";
-import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser, type Visit } from "./browser.ts";
+import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser } from "./browser.ts";
 import { startSwarm } from "./swarm.ts";
 
 /** What a browser says by itself of a node that is away. */
@@ -90,8 +90,8 @@ async function views(
   await picture(page, `peer-${suffix}`);
   await go("#/lookups");
   await page.getByRole("button", { name: "Random" }).click();
-  await page.locator(".step-responded").nth(9).waitFor();
-  await picture(page, `lookup-running-${suffix}`);
+  await page.locator(".step-responded").nth(5).waitFor();
+  await page.screenshot({ path: `${ARTIFACTS}/lookup-running-${suffix}.png` });
   await page.locator(".step-responded").nth(19).waitFor();
   await page.waitForTimeout(300);
   await picture(page, `lookups-${suffix}`);
@@ -126,60 +126,71 @@ async function views(
 
 browserTest("pictures of the states", async (browser, test) => {
   await withNodes(async (start) => {
+    const node = await start("first");
+    const guarded = await start("guarded", [], { env: { API_TOKEN: "swordfish" } });
+    const exposed = await start("exposed", [], {
+      env: { API_TOKEN: "swordfish", API_HOST: "0.0.0.0" },
+    });
+    const never = () => {};
+    const step = (name: string, fn: () => Promise<void>) =>
+      test.step({ ...NO_SANITIZERS, name, fn });
     for (const { suffix, options } of appearances()) {
-      await test.step({
-        ...NO_SANITIZERS,
-        name: suffix,
-        fn: () => states(browser, start, suffix, options),
+      const show = (name: string, { api }: Pick<NodeProcess, "api">, ...steps: Steps) =>
+        showState(browser, api, `${name}-${suffix}`, options, ...steps);
+      await step(suffix, async () => {
+        await show("connecting", node, isConnecting, (page) => page.route("**/network/**", never));
+        await show(
+          "away",
+          node,
+          isAway,
+          (page) => page.route("**/network/**", (route) => route.abort()),
+        );
+        await show("token", guarded, isRefused);
+        await show(
+          "locked",
+          { api: `http://127.0.0.1:${new URL(exposed.api).port}` },
+          (page) => page.getByText("Locked", { exact: true }).waitFor(),
+        );
+        await show("empty", node, (page) => page.getByText("No peers yet").waitFor());
+      });
+    }
+    for (const { suffix, options } of appearances()) {
+      await step(`lost-${suffix}`, async () => {
+        const second = await start(`second-${suffix}`, ["--bootstrap", node.udp]);
+        await showState(browser, second.api, `lost-${suffix}`, options, async (page) => {
+          await page.locator(".figure-more", { hasText: /[1-9] healthy/ }).waitFor();
+          await second.stop("SIGKILL");
+          await page.getByText(/Next attempt in/).waitFor();
+        });
       });
     }
   })();
 });
 
-async function states(
+/** What brings a page into a state, and what has to be so before it is opened. */
+type Steps = [reach: (page: Page) => Promise<unknown>, before?: (page: Page) => Promise<unknown>];
+
+async function showState(
   browser: TestBrowser,
-  start: Parameters<Parameters<typeof withNodes>[0]>[0],
-  suffix: string,
+  api: string,
+  name: string,
   options: BrowserContextOptions,
+  ...[reach, before]: Steps
 ): Promise<void> {
-  const show = async (
-    name: string,
-    node: NodeProcess,
-    ready: (visit: Visit) => Promise<unknown>,
-    hold = false,
-  ) => {
-    const visit = await browser.visit(node.api, "#/", options, async (page) => {
-      if (hold) await page.route("**/network/**", () => {});
-    });
-    await ready(visit);
-    await picture(visit.page, `${name}-${suffix}`);
-    await visit.end(AWAY);
-  };
-  const node = await start(`first-${suffix}`);
-  await show(
-    "connecting",
-    node,
-    ({ page }) => page.getByText("Connecting to the node…").waitFor(),
-    true,
-  );
-  await show("empty", node, ({ page }) => page.getByText("No peers yet").waitFor());
-  const second = await start(`second-${suffix}`, ["--bootstrap", node.udp]);
-  await show("lost", second, async ({ page }) => {
-    await page.locator(".figure-more", { hasText: "1 healthy" }).waitFor();
-    await second.stop("SIGKILL");
-    await page.getByText(/Next attempt in/).waitFor();
+  const visit = await browser.visit(api, "#/", options, async (page) => {
+    await before?.(page);
   });
-  await show("away", node, async ({ page }) => {
-    await page.route("**/network/**", (route) => route.abort());
-    await page.reload();
-    await page.getByText("Is it running?").waitFor();
-  });
-  const guarded = await start(`guarded-${suffix}`, [], { env: { API_TOKEN: "swordfish" } });
-  await show("token", guarded, async ({ page }) => {
-    await page.getByRole("button", { name: "Enter token" }).click();
-    await page.getByLabel("API token").fill("guess");
-    await page.getByRole("button", { name: "Use this token" }).click();
-    await page.getByText("The node does not take this token.").waitFor();
-  });
-  await Promise.all([node, guarded].map((each) => each.stop()));
+  await reach(visit.page);
+  await picture(visit.page, name);
+  await visit.end(AWAY);
+}
+
+const isConnecting = (page: Page) => page.getByText("Connecting to the node…").waitFor();
+const isAway = (page: Page) => page.getByText("Is it running?").waitFor();
+
+async function isRefused(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Enter token" }).click();
+  await page.getByLabel("API token").fill("guess");
+  await page.getByRole("button", { name: "Use this token" }).click();
+  await page.getByText("The node does not take this token.").waitFor();
 }

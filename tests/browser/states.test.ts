@@ -138,6 +138,29 @@ stateTest(
   },
 );
 
+stateTest("a node that others reach tells nothing without the token", async (browser, start) => {
+  const env = { API_TOKEN: "swordfish", API_HOST: "0.0.0.0" };
+  const node = await start("node", [], { env });
+  const { port } = new URL(node.api);
+  const visit = await browser.visit(`http://127.0.0.1:${port}`);
+  const { page } = visit;
+  await page.getByText("This node asks for a token").waitFor();
+  await page.getByText("Locked", { exact: true }).waitFor();
+  await page.getByLabel("API token").fill("guess");
+  await page.keyboard.press("Enter");
+  await page.getByText("The node does not take this token.").waitFor();
+  await page.getByLabel("API token").fill("swordfish");
+  await page.keyboard.press("Enter");
+  await page.getByText("Live", { exact: true }).waitFor();
+  await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+  // A token that the node takes no more, as after it was given another.
+  await page.evaluate(`sessionStorage.setItem("dmnode.token", "former")`);
+  await page.reload();
+  await page.getByText("The node does not take this token.").waitFor();
+  assert.equal(await page.evaluate(`sessionStorage.getItem("dmnode.token")`), null);
+  await visit.end(/status of 401/);
+});
+
 stateTest("where WebSockets don't get through, statistics are read", async (browser, start) => {
   const node = await start("node");
   const visit = await browser.visit(node.api, "#/", {}, async (page) => {

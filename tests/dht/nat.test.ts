@@ -94,7 +94,7 @@ for (
     assert.ok(evidence.votes >= 2 && evidence.votes === evidence.voters);
     assert.ok(evidence.missed >= 1);
     if (behaviour !== ADDRESS_RESTRICTED) assert.deepEqual(evidence.arrivedFrom, []);
-    assert.match(evidence.reason, /probes/);
+    assert.match(evidence.reason, /probes|addresses alone/);
     network.run(3 * MINUTE);
     assert.ok(!isKnown(network, node));
     assert.ok(node.node.contactCount >= 3, "and is a full client");
@@ -117,8 +117,8 @@ Deno.test("a public node behind a firewall finds out that strangers can't reach 
   const node = network.add({ at: "7.7.7.7:6881" });
   const written = new Set<string>();
   network.link = (datagram, from, to) => {
-    if (from.equals(node.endpoint)) written.add(`${to}`);
-    return to.equals(node.endpoint) && !written.has(`${from}`) ? undefined : datagram;
+    if (from.sameAddress(node.endpoint)) written.add(`${from} ${to}`);
+    return to.sameAddress(node.endpoint) && !written.has(`${to} ${from}`) ? undefined : datagram;
   };
   join(network, node);
   network.run(6 * MINUTE);
@@ -180,12 +180,21 @@ Deno.test("a router that starts anew gives other ports: that makes no NAT symmet
   assert.deepEqual([...types], ["endpoint_independent"]);
 });
 
-Deno.test("where everybody is known a probe from another port tells, and without one nothing does", () => {
-  for (const [behaviour, reachable] of [[FULL_CONE, true], [PORT_RESTRICTED, false]] as const) {
-    const network = internet(2);
-    const { node } = behind(network, behaviour);
-    network.run(MINUTE);
-    assert.deepEqual(brief(node).slice(1), [reachable, !reachable]);
+Deno.test("where everybody is known, probes at a port of their own tell kinds of NAT apart", () => {
+  const kinds = [
+    [FULL_CONE, true, "none"],
+    [ADDRESS_RESTRICTED, false, "address"],
+    [PORT_RESTRICTED, false, "address_and_port"],
+    [SYMMETRIC, false, "address_and_port"],
+  ] as const;
+  for (const count of [2, 12]) {
+    for (const [behaviour, reachable, filtering] of kinds) {
+      const network = internet(count);
+      const { node } = behind(network, behaviour);
+      network.run(MINUTE);
+      assert.deepEqual(brief(node).slice(1), [reachable, !reachable]);
+      assert.equal(stateOf(node).filtering, filtering);
+    }
   }
   const network = internet(1);
   const { node } = behind(network, PORT_RESTRICTED);

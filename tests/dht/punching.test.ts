@@ -1,7 +1,30 @@
 // Reaching nodes behind NATs: directly, through punched holes, by way of others; and what strangers can't make of that.
 
 import assert from "node:assert/strict";
+import { TRIED_PORTS } from "../../src/dht/burst.ts";
+import {
+  immutableItem,
+  isItemError,
+  type Item,
+  mutableItem,
+  signedBytes,
+} from "../../src/dht/item.ts";
 import type { ReachResult } from "../../src/dht/punching.ts";
+import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import type { Endpoint } from "../../src/krpc/endpoint.ts";
+import type { Id } from "../../src/krpc/id.ts";
+import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
+import {
+  compact,
+  decodeAny,
+  type Decoded,
+  endpoint,
+  id,
+  latin1,
+  query,
+  text,
+  type Value,
+} from "../packets.ts";
 import {
   ADDRESS_RESTRICTED,
   FULL_CONE,
@@ -10,7 +33,12 @@ import {
   SYMMETRIC,
   VirtualNat,
 } from "./virtual_nat.ts";
-import { VirtualNetwork, type VirtualNode, type VirtualNodeOptions } from "./virtual_network.ts";
+import {
+  Stranger,
+  VirtualNetwork,
+  type VirtualNode,
+  type VirtualNodeOptions,
+} from "./virtual_network.ts";
 
 const MINUTE = 60_000;
 
@@ -35,7 +63,8 @@ function behind(
   const nat = new VirtualNat(network, `9.9.${network.nodes.length}.9`, behaviour);
   const node = nat.add(options);
   node.node.join([network.nodes[0].endpoint], [], network.now);
-  network.run(MINUTE);
+  // By then it has an id that fits its address as well.
+  network.run(3 * MINUTE);
   return node;
 }
 
@@ -102,3 +131,313 @@ for (
     assert.ok(again.ms <= 160, `${again.ms} ms`);
   });
 }
+
+// ---- who registers, and what becomes of it
+
+Deno.test("a hidden node is found by its id alone, and by nobody once it is gone", () => {
+  const network = internet();
+  const hidden = behind(network, PORT_RESTRICTED);
+  const [, asker] = network.nodes;
+  assert.equal(asker.node.contact(hidden.node.id), undefined);
+  assert.equal(way(reach(network, asker, hidden)), "punched");
+  assert.equal(asker.node.contact(hidden.node.id), undefined, "it is in no table then either");
+  hidden.isDown = true;
+  network.run(MINUTE);
+  assert.equal(way(reach(network, asker, hidden)), "timeout");
+  network.run(50 * MINUTE);
+  assert.equal(way(reach(network, asker, hidden)), "unknown");
+});
+
+Deno.test("nobody is found under an id that nobody has", () => {
+  const network = internet();
+  const nobody = { node: { id: network.randomId() } } as VirtualNode;
+  assert.equal(way(reach(network, network.nodes[1], nobody)), "unknown");
+});
+
+Deno.test("of the introducers any one is enough", () => {
+  const network = internet(20);
+  const hidden = behind(network, PORT_RESTRICTED);
+  assert.ok(hidden.node.introducers >= 4, `${hidden.node.introducers}`);
+  const holders = network.nodes.filter(({ node }) =>
+    node.peers.peers(hidden.node.id, 4, network.now) !== undefined
+  );
+  assert.equal(holders.length, hidden.node.introducers);
+  for (const holder of holders.slice(1)) holder.isDown = true;
+  const asker = network.nodes.find((node) => !holders.includes(node) && node !== hidden)!;
+  assert.equal(way(reach(network, asker, hidden)), "punched");
+});
+
+Deno.test("introducers that are gone are replaced, and all are kept open and told anew for hours", () => {
+  const network = internet(20);
+  const hidden = behind(network, { ...PORT_RESTRICTED, timeoutMs: 30_000 });
+  for (let i = 0; i < 3; i++) {
+    for (const { node, isDown } of network.nodes) {
+      if (isDown || node.peers.peers(hidden.node.id, 4, network.now) === undefined) continue;
+      network.nodes.find((one) => one.node === node)!.isDown = true;
+      break;
+    }
+    network.run(4 * MINUTE);
+    assert.ok(hidden.node.introducers >= 5, `${hidden.node.introducers}`);
+  }
+  const asker = network.nodes.find(({ isDown, node }) => !isDown && node !== hidden.node)!;
+  for (let hour = 0; hour < 3; hour++) {
+    network.run(60 * MINUTE);
+    assert.equal(way(reach(network, asker, hidden)), "punched");
+  }
+});
+
+Deno.test("after its router began anew a hidden node is found within a minute", () => {
+  const network = internet();
+  const nat = new VirtualNat(network, "9.9.9.9", PORT_RESTRICTED);
+  const hidden = nat.add();
+  hidden.node.join([network.nodes[0].endpoint], [], network.now);
+  network.run(MINUTE);
+  for (let i = 0; i < 3; i++) {
+    nat.restart();
+    network.run(MINUTE);
+    const { result } = reach(network, network.nodes[3], hidden);
+    assert.ok(result.kind === "reached");
+    assert.ok(result.endpoint.equals(hidden.node.nat[0].external!));
+    network.run(5 * MINUTE);
+  }
+});
+
+Deno.test("a node that can be reached again leaves its introducers", () => {
+  const network = internet();
+  const nat = new VirtualNat(network, "9.9.9.9", PORT_RESTRICTED);
+  const hidden = nat.add();
+  hidden.node.join([network.nodes[0].endpoint], [], network.now);
+  network.run(MINUTE);
+  assert.ok(hidden.node.introducers > 0);
+  nat.forward(6881, hidden.endpoint);
+  hidden.node.noteMapping(4, true, network.now);
+  network.run(2 * MINUTE);
+  assert.equal(hidden.node.introducers, 0);
+  network.run(5 * MINUTE);
+  assert.equal(way(reach(network, network.nodes[3], hidden)), "direct");
+});
+
+Deno.test("what it costs to stay reachable: less than a packet in two seconds", () => {
+  const network = internet(30, { k: 4 });
+  const hidden = behind(network, PORT_RESTRICTED, { k: 4 });
+  network.run(5 * MINUTE);
+  const { messages } = hidden.node.traffic.out;
+  network.run(60 * MINUTE);
+  const perSecond = (hidden.node.traffic.out.messages - messages) / 3_600;
+  assert.ok(perSecond < 0.5, `${perSecond}`);
+});
+
+// ---- messages by way of others
+
+Deno.test("an item is fetched from a hidden node itself, through a hole or by way of another node", () => {
+  for (const [behaviour, size] of [[PORT_RESTRICTED, 900], [SYMMETRIC, 990]] as const) {
+    const network = internet();
+    const [x, y] = [behind(network, behaviour), behind(network, behaviour)];
+    const item = immutableItem(itemCrypto, bencodeBytes(new Uint8Array(size).fill(65)));
+    y.items.put(item, network.now, () => {});
+    const get = (target: Id) =>
+      network.complete<Item | undefined>((now, done) =>
+        x.node.getFrom(y.node.id, target, undefined, now, done)
+      );
+    assert.deepEqual(get(item.target)?.value, item.value);
+    assert.equal(get(network.randomId()), undefined);
+  }
+});
+
+Deno.test("a mutable item comes by way of another node as well, salt and all", () => {
+  const network = internet();
+  const [x, y] = [behind(network, SYMMETRIC), behind(network, SYMMETRIC)];
+  const owner = new Identity(new Uint8Array(32).fill(3)), salt = latin1("s".repeat(64));
+  const value = bencodeBytes(new Uint8Array(900).fill(66));
+  const signature = owner.sign(signedBytes(salt, 4, value));
+  const signed = { publicKey: owner.publicKey, signature, salt, seq: 4 };
+  const item = mutableItem(itemCrypto, value, signed);
+  assert.ok(!isItemError(item));
+  y.items.put(item, network.now, () => {});
+  const got = network.complete<Item | undefined>((now, done) =>
+    x.node.getFrom(y.node.id, item.target, undefined, now, done)
+  );
+  assert.deepEqual(got?.value, value);
+});
+
+Deno.test("RELAY=0: where nobody passes messages on, two behind symmetric NATs don't meet", () => {
+  const network = internet(12, { relayRate: 0 });
+  const [x, y] = [behind(network, SYMMETRIC), behind(network, SYMMETRIC)];
+  assert.equal(way(reach(network, x, y)), "timeout");
+  const z = behind(network, PORT_RESTRICTED);
+  assert.equal(way(reach(network, x, z)), "punched", "introductions are made all the same");
+});
+
+Deno.test("a hidden node answers whom it met, names nobody to them, and says that it is read-only", () => {
+  const network = internet();
+  const hidden = behind(network, PORT_RESTRICTED);
+  const stranger = new Stranger(network, "6.6.6.6:6000");
+  const [asker] = network.nodes.slice(1);
+  const external = hidden.node.nat[0].external!;
+  assert.equal(stranger.askRaw(query("ping", id("aa")), external), undefined);
+  reach(network, asker, hidden);
+  const replies: Decoded[] = [];
+  network.link = (datagram, from) => {
+    if (from.equals(external)) replies.push(decodeAny(datagram));
+    return datagram;
+  };
+  asker.node.ping(external, network.now, () => {});
+  network.run(200);
+  const pong = replies.find(({ y }) => text(y) === "r");
+  assert.equal(pong.ro, 1);
+  assert.equal(stranger.askRaw(query("ping", id("aa")), external), undefined, "and nobody else");
+  replies.length = 0;
+  network.run(3 * MINUTE);
+  asker.node.ping(external, network.now, () => {});
+  network.run(200);
+  assert.equal(replies.find(({ y }) => text(y) === "r"), undefined, "and not for ever");
+});
+
+// ---- what strangers can't make of it
+
+/** A hidden node, one of its introducers, played by the test, and what it was told. */
+class Played {
+  readonly network = internet();
+  readonly hidden: VirtualNode;
+  readonly introducer: VirtualNode;
+  readonly external: Endpoint;
+  /** Packets of the hidden node to addresses that are nobody's. */
+  readonly sent: { readonly to: Endpoint; readonly bytes: number }[] = [];
+
+  constructor(behaviour: NatBehaviour = PORT_RESTRICTED) {
+    this.hidden = behind(this.network, behaviour);
+    this.introducer = this.network.nodes.find(({ node }) =>
+      node.peers.peers(this.hidden.node.id, 4, this.network.now) !== undefined
+    )!;
+    this.external = this.introducer.node.peers.peers(this.hidden.node.id, 4, this.network.now)![0];
+    this.network.link = (datagram, from, to) => {
+      const isVictim = to.host.startsWith("66.");
+      if (isVictim && from.host === this.external.host) {
+        this.sent.push({ to, bytes: datagram.length });
+      }
+      return datagram;
+    };
+  }
+
+  /** Delivers a message of `sender` as the introducer does, or somebody else; yields what it made the node send. */
+  deliver(
+    sender: string,
+    inner: Uint8Array,
+    { from = this.introducer.endpoint, rt = "12345678", ms = 3_000 } = {},
+  ): { count: number; bytes: number; size: number } {
+    this.sent.length = 0;
+    const args = { values: [compact(endpoint(sender))], v: inner, rt };
+    const packet = query("dm_pass", this.introducer.node.id, args);
+    // Not by way of the NAT, which might not let it in.
+    this.hidden.node.receive(packet.slice(), from, this.network.now);
+    this.network.run(ms);
+    const sent = this.sent.filter(({ to }) => to.host === endpoint(sender).host);
+    const bytes = sent.reduce((sum, one) => sum + one.bytes, 0);
+    return { count: sent.length, bytes, size: packet.length };
+  }
+}
+
+const PUNCH = query("dm_punch", id("a5c3"), { nt: 2 });
+
+Deno.test("an introduction makes a node send one packet, smaller than what it was told with", () => {
+  const scene = new Played();
+  const { count, bytes, size } = scene.deliver("66.1.1.1:1", PUNCH);
+  assert.equal(count, 1);
+  assert.ok(bytes < size, `${bytes} for ${size}`);
+});
+
+Deno.test("introductions by others than those with which it has registered are dropped", () => {
+  const scene = new Played();
+  const stranger = endpoint("6.6.6.6:6");
+  assert.equal(scene.deliver("66.1.1.1:1", PUNCH).count, 1);
+  for (
+    const from of [
+      stranger,
+      scene.introducer.endpoint.withPort(7),
+      endpoint("5.5.200.1:6881"),
+    ]
+  ) {
+    assert.equal(scene.deliver("66.1.1.1:1", PUNCH, { from }).count, 0);
+  }
+  assert.ok(scene.hidden.node.traffic.dropped.not_introduced! >= 3);
+});
+
+Deno.test("introductions are acted on at a limited rate, and few of those introduced are remembered", () => {
+  const scene = new Played();
+  let count = 0;
+  for (let i = 0; i < 300; i++) {
+    count += scene.deliver(`66.1.${i >> 8}.${i & 255}:1`, PUNCH, { ms: 10 }).count;
+  }
+  assert.ok(count >= 16 && count <= 16 + 4 * 4, `${count}`);
+  assert.ok(scene.hidden.node.traffic.dropped.over_budget! >= 260);
+});
+
+Deno.test("nobody introduces a node to its own network, to this machine, or to no address", () => {
+  const scene = new Played();
+  const { hidden, network } = scene;
+  for (
+    const sender of ["192.168.1.1:80", "10.0.0.1:80", "127.0.0.1:80", "66.1.1.1:0", "224.0.0.1:1"]
+  ) {
+    const before = hidden.node.traffic.out.byType()["dm_punch.query"]?.messages ?? 0;
+    scene.deliver(sender, PUNCH);
+    assert.equal(hidden.node.traffic.out.byType()["dm_punch.query"]?.messages ?? 0, before, sender);
+  }
+  assert.ok(network.now > 0);
+});
+
+Deno.test("no introducer alone makes a node send many packets, whatever it claims", () => {
+  for (const [behaviour, claimed] of [[PORT_RESTRICTED, 3], [SYMMETRIC, 2]] as const) {
+    const scene = new Played(behaviour);
+    const tokens = [
+      undefined,
+      "12345678",
+      "",
+      // What the node gives whoever asks it for a token, if it answers.
+      scene.hidden.node.tokens.issue(endpoint("66.1.1.1:1"), scene.network.now).slice(),
+      // A proof for another address, and for another witness.
+      scene.hidden.node.tokens.issueReturn(
+        endpoint("66.1.1.2:0"),
+        scene.introducer.endpoint,
+        scene.network.now,
+      ).slice(),
+      scene.hidden.node.tokens.issueReturn(
+        endpoint("66.1.1.1:0"),
+        endpoint("5.5.99.1:6881"),
+        scene.network.now,
+      ).slice(),
+    ];
+    for (const token of tokens) {
+      const args: { [key: string]: Value } = { nt: claimed };
+      if (token !== undefined) args.token = token;
+      const { count, bytes, size } = scene.deliver(
+        "66.1.1.1:1",
+        query("dm_punch", id("a5c3"), args),
+      );
+      assert.equal(count, 1);
+      assert.ok(bytes < size);
+    }
+  }
+});
+
+Deno.test("with the proof there is one burst at a time, bounded, and few of them a minute", () => {
+  const scene = new Played(PORT_RESTRICTED);
+  const { hidden, network, introducer } = scene;
+  const burst = (host: string, of: string) => {
+    const at = endpoint(`${host}:0`);
+    const token = hidden.node.tokens.issueReturn(at, introducer.endpoint, network.now).slice();
+    const inner = query("dm_punch", id(of), { nt: 3, token });
+    return scene.deliver(`${host}:1`, inner, { ms: 20 }).count;
+  };
+  assert.ok(burst("66.1.1.1", "a1") > 10);
+  assert.equal(burst("66.1.1.2", "a2"), 1, "a second one waits for nobody");
+  network.run(10_000);
+  assert.ok(scene.sent.length <= TRIED_PORTS + 2, `${scene.sent.length}`);
+  const targets = new Set(scene.sent.map(({ to }) => to.host));
+  assert.ok(targets.size <= 2);
+  const granted = Array.from({ length: 10 }, (_, i) => {
+    const count = burst(`66.1.2.${i}`, `b${i}`);
+    network.run(5_000);
+    return count > 10;
+  });
+  assert.ok(granted.filter(Boolean).length <= 5, `${granted}`);
+});

@@ -11,6 +11,7 @@ import { isPassedOver, tool } from "./tools.ts";
 const EMPTY_WHERE_WELL: Readonly<Record<string, string>> = {
   "Reachable from outside": "it is not known on loopback",
   "Packets that were dropped": "none are",
+  "Refused": "nothing is",
 };
 
 interface Answer {

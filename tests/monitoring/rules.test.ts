@@ -13,7 +13,7 @@ const OF_OTHERS = new Set(["up", "node_netstat_Udp_RcvbufErrors"]);
 
 /** Words of PromQL that are no metrics. */
 const WORDS =
-  /\b(sum|rate|increase|changes|histogram_quantile|time|by|on|and|le|job|instance|label_values)\b/g;
+  /\b(sum|rate|increase|changes|histogram_quantile|time|by|on|and|unless|or|le|job|instance|label_values)\b/g;
 
 /** Names of the metrics in an expression. */
 function metricsIn(expression: string): string[] {

@@ -2,7 +2,13 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Finding, judgeNode, judgeSettings, type NodeStats } from "../../src/cli/doctor.ts";
+import {
+  type Finding,
+  judgeNode,
+  judgeSettings,
+  type MappingStats,
+  type NodeStats,
+} from "../../src/cli/doctor.ts";
 import { parseAllowNet } from "../../src/config.ts";
 import { VERSION } from "../../src/version.ts";
 import { run, withNodes } from "./program.ts";
@@ -158,6 +164,38 @@ const STATS: NodeStats = {
     data_dir: "data",
   },
 };
+
+Deno.test("what the router does for the port is judged, each in words", () => {
+  const mapped: MappingStats = {
+    status: "mapped",
+    protocol: "upnp",
+    gateway: "192.168.1.1",
+    external_address: "192.0.2.1:8000",
+    problem: null,
+  };
+  const judge = (change: Partial<MappingStats>, reachable: boolean | null = null) => {
+    const nat = { ...STATS.nat, reachable, mapping: { ...mapped, ...change } };
+    const { verdict, found, advice } = of(judgeNode({ ...STATS, nat }, 40), "port mapping");
+    return `${verdict} ${found} ${advice ?? ""}`.trim();
+  };
+  assert.equal(judge({}), "ok 192.0.2.1:8000 by the router 192.168.1.1 (upnp)");
+  assert.match(judge({}, true), /^ok /);
+  assert.match(judge({}, false), /^warn .* strangers can't reach .* beyond the router/);
+  const none = { status: "none", protocol: null, gateway: null, external_address: null };
+  const silent = { ...mapped, ...none, problem: "no router answers to PCP, NAT-PMP or UPnP" };
+  assert.match(judge(silent), /^warn none: no router answers .* turn on UPnP/);
+  assert.match(judge(silent, true), /^ok none/);
+  assert.match(
+    judge({ status: "behind_another_nat", problem: "100.64.0.2 is a private one" }),
+    /^warn .*private one.* bridge mode/,
+  );
+  assert.match(judge({ status: "not_needed" }), /^ok not needed/);
+  assert.match(judge({ status: "searching" }), /^unknown /);
+  const pinhole: MappingStats = { ...mapped, external_address: "[2001:db8::1]:8000" };
+  const both = judgeNode({ ...STATS, nat: { ...STATS.nat, mapping: null, pinhole } }, 40);
+  assert.match(of(both, "IPv6 firewall").found, /^192\.168\.1\.1 lets UDP in/);
+  assert.ok(!both.some(({ check }) => check === "port mapping"));
+});
 
 Deno.test("a node's figures are judged, each in words", () => {
   const judge = (check: string, changes: Partial<NodeStats>, rtt: number | null = 40) => {

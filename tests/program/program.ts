@@ -21,18 +21,28 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
+  /** A program, with its arguments, that starts the program, such as one that enters a network namespace. */
+  readonly before?: readonly string[];
   /** File descriptors that the process may have; not on Windows. */
   readonly descriptors?: number;
 }
 
 /** How the program is started: what `Deno.Command` takes. */
-export function invocation(args: readonly string[], { env = {}, cwd, descriptors }: RunOptions) {
+export function invocation(
+  args: readonly string[],
+  { env = {}, cwd, before = [], descriptors }: RunOptions,
+) {
   const executable = Deno.env.get("DMNODE");
   const limited = descriptors === undefined
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
   const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
-  const [path, ...rest] = [...limited, ...(executable ? [executable] : source), ...args];
+  const [path, ...rest] = [
+    ...before,
+    ...limited,
+    ...(executable ? [executable] : source),
+    ...args,
+  ];
   return {
     path,
     args: rest,

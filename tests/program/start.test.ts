@@ -32,6 +32,23 @@ async function untilReady(api: string): Promise<void> {
 }
 
 Deno.test(
+  "the dashboard is part of the program",
+  withNodes(async (start) => {
+    const { api } = await start("1");
+    const page = await text(`${api}/`);
+    const files = [...page.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map(([, path]) => path);
+    assert.ok(files.length > 40, `${files}`);
+    for (const path of [...files, "/assets/ibm-plex-sans.woff2", "/assets/ibm-plex-mono.woff2"]) {
+      assert.ok((await text(api + path)).length > 100, path);
+    }
+    assert.deepEqual(await (await fetch(`${api}/network/history`)).json(), {
+      interval_s: 10,
+      samples: [],
+    });
+  }),
+);
+
+Deno.test(
   "three nodes: what one stores another fetches, by API and by command line",
   withNodes(async (start, directory) => {
     const first = await start("1");
@@ -122,8 +139,11 @@ Deno.test(
       (await (await start(crypto.randomUUID(), args)).line((l) => l.message.includes("talks to")))
         .message;
     assert.match(await line([]), /loopback only/);
-    assert.match(await line(["--allow-net"]), /any address/);
-    assert.match(await line(["--allow-net=10.0.0.0/8,192.0.2.1"]), /10\.0\.0\.0\/8, 192\.0\.2\.1/);
+    assert.match(await line(["--allow-net", "--nat", "off"]), /any address/);
+    assert.match(
+      await line(["--allow-net=10.0.0.0/8,192.0.2.1", "--nat", "off"]),
+      /10\.0\.0\.0\/8, 192\.0\.2\.1/,
+    );
   }),
 );
 

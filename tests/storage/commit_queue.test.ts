@@ -127,3 +127,25 @@ Deno.test("a closed queue refuses at once, and leaves nothing running", () =>
     await queue.flush();
     assert.equal(tried.length, 1);
   }));
+
+Deno.test("commits, those that failed and what waits are counted", () =>
+  withQueue(async ({ queue, fail }) => {
+    const counts = () => [
+      queue.durations.counts.reduce((sum, n) => sum + n, 0),
+      queue.failures,
+      queue.waiting,
+    ];
+    assert.deepEqual(counts(), [0, 0, 0]);
+    queue.add(change(1));
+    queue.add(change(2));
+    assert.deepEqual(counts(), [0, 0, 2]);
+    const flushed = queue.flush();
+    queue.add(change(3));
+    assert.deepEqual(counts(), [0, 0, 3], "those of the commit that runs wait as well");
+    await flushed;
+    assert.deepEqual(counts(), [1, 0, 1]);
+    fail("full");
+    await queue.flush();
+    assert.deepEqual(counts(), [2, 1, 0]);
+    assert.ok(queue.durations.sum > 0);
+  }));

@@ -23,6 +23,7 @@ import { table } from "../table.js";
  * @property {string} target
  * @property {Step[]} steps
  * @property {number | null} elapsedMs
+ * @property {number | null} hops null while it runs
  * @property {Lookup | null} answer
  */
 
@@ -133,13 +134,27 @@ function ofRequest(state, begun, { busy, result }) {
   const key = `${begun.target} ${begun.at}`;
   if (result !== null) {
     const steps = (result.trace ?? []).map((step) => ({ ...step }));
-    return { key, target: result.target, steps, elapsedMs: result.elapsed_ms, answer: result };
+    return {
+      key,
+      target: result.target,
+      steps,
+      elapsedMs: result.elapsed_ms,
+      hops: result.hops,
+      answer: result,
+    };
   }
   if (!busy) return null;
   const running = [...state.traces.values()].findLast((trace) =>
     trace.target === begun.target && trace.elapsedMs === null
   );
-  return { key, target: begun.target, steps: running?.steps ?? [], elapsedMs: null, answer: null };
+  return {
+    key,
+    target: begun.target,
+    steps: running?.steps ?? [],
+    elapsedMs: null,
+    hops: null,
+    answer: null,
+  };
 }
 
 /** @param {NodeState} state @param {number} lookup @returns {Shown | null} */
@@ -147,14 +162,15 @@ function ofTrace(state, lookup) {
   const trace = state.traces.get(lookup);
   if (trace === undefined) return null;
   const { target, steps, elapsedMs } = trace;
-  return { key: `lookup ${lookup}`, target, steps, elapsedMs, answer: null };
+  const hops = state.lookups.find((ended) => ended.lookup === lookup)?.hops ?? null;
+  return { key: `lookup ${lookup}`, target, steps, elapsedMs, hops, answer: null };
 }
 
 /** @param {{ shown: Shown }} props */
-function ShownLookup({ shown: { key, target, steps, elapsedMs, answer } }) {
+function ShownLookup({ shown: { key, target, steps, elapsedMs, hops: ended, answer } }) {
   const [pointed, setPointed] = useState(/** @type {string | null} */ (null));
   const answered = steps.filter(({ outcome }) => outcome === "responded").length;
-  const hops = Math.max(0, ...steps.map(({ hop }) => hop));
+  const hops = ended ?? Math.max(0, ...steps.map(({ hop }) => hop));
   const silent = steps.filter(({ outcome }) => outcome === "timeout" || outcome === "error").length;
   return h(
     Card,

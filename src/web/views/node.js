@@ -64,7 +64,7 @@ export function Node({ state }) {
               "Published from here",
               `${plural(storage.published, "value")}, ${plural(storage.published_items, "item")}`,
             ],
-            ["Republished since the start", plural(storage.republications, "item")],
+            ["Republished", plural(storage.republications, "item")],
             ["Missing copies made", plural(storage.copies_made, "item")],
             ["Announced swarm peers", count(storage.announced_peers)],
           ],
@@ -93,7 +93,7 @@ export function Node({ state }) {
       h(Facts, {
         class: "two-columns",
         rows: Object.entries(stats.config).map(([name, value]) =>
-          fact(name.toUpperCase(), h("code", null, configText(value)))
+          fact(name.toUpperCase(), h("code", null, configText(name, value)))
         ),
       }),
     ),
@@ -106,8 +106,12 @@ function words(name) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** @param {unknown} value */
-function configText(value) {
+/** @param {string} name @param {unknown} value */
+function configText(name, value) {
+  if (name === "api_token") return value === true ? "set" : "not set";
+  if (name === "allow_net" && typeof value === "boolean") {
+    return value ? "anyone" : "this machine alone";
+  }
   if (value === null || value === "") return "not set";
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
   if (typeof value === "number" && value >= 1_000_000) return `${value} (${bytes(value)})`;

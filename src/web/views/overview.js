@@ -148,7 +148,7 @@ function Figures({ stats }) {
       Figure,
       { label: "Peers", value: count(all), href: "#/peers" },
       h(HealthBar, { peers }),
-      h("p", null, all === 0 ? "none yet" : healthText(peers)),
+      all === 0 ? h("p", null, "none yet") : h(HealthText, { peers }),
     ),
     h(
       Figure,
@@ -190,7 +190,7 @@ function Figures({ stats }) {
     ),
     h(
       Figure,
-      { label: "Held for others", value: bytes(storage.bytes), href: "#/values" },
+      { label: "Held here", value: bytes(storage.bytes), href: "#/values" },
       h(Meter, {
         share: used,
         label: "Storage used",
@@ -228,7 +228,7 @@ function Figure({ label, value, unit, href, children }) {
 }
 
 /** @param {{ peers: Stats["peers"] }} props */
-export function HealthBar({ peers }) {
+function HealthBar({ peers }) {
   const all = peers.healthy + peers.degraded + peers.unhealthy;
   return h(
     "span",
@@ -243,10 +243,14 @@ export function HealthBar({ peers }) {
   );
 }
 
-/** @param {Stats["peers"]} peers */
-export function healthText(peers) {
-  return Object.entries(peers).filter(([health, n]) => n > 0 || health === "healthy")
-    .map(([health, n]) => `${count(n)} ${health}`).join(" · ");
+/** How many of each health, which break apart between, not within. @param {{ peers: Stats["peers"] }} props */
+function HealthText({ peers }) {
+  const told = Object.entries(peers).filter(([health, n]) => n > 0 || health === "healthy");
+  return h(
+    "p",
+    { class: "parted" },
+    told.map(([health, n]) => h("span", { key: health }, `${count(n)} ${health}`)),
+  );
 }
 
 /** What the map's marks mean. */
@@ -362,12 +366,12 @@ function Charts({ state, stats }) {
           { title: "Latency" },
           h(Chart, {
             ...common,
-            label: "Latency",
+            label: "Latency of lookups, and round trips of peers",
             format: ms,
             series: [
-              { label: "lookups p95", color: "series-2", values: columns.p95, style: "dots" },
+              { label: "p95", color: "series-2", values: columns.p95, style: "dots" },
               { label: "p50", color: "series-1", values: columns.p50, style: "dots" },
-              { label: "peers", color: "series-3", values: columns.rtt },
+              { label: "peer RTT", color: "series-3", values: columns.rtt },
             ],
           }),
         ),

@@ -216,7 +216,7 @@ export function PeerPage({ state, id, now }) {
         state.peers.has(id) && h(
           Card,
           { title: "Id space", id: "map-title", class: "peer-map" },
-          h(PeerMap, { state, pointed: id, isAbout: true }),
+          h(PeerMap, { state, pointed: id }),
         ),
       ),
     ),

@@ -124,9 +124,13 @@ export function Values({ state, stores, hash, now }) {
   return h(
     "div",
     { class: "values-view" },
-    h(StoreCard, { state, stores }),
-    h(FetchCard, { hash }),
-    h(PublishedCard, { state, now }),
+    h(
+      "div",
+      { class: "column" },
+      h(StoreCard, { state, stores }),
+      h(PublishedCard, { state, now }),
+    ),
+    h("div", { class: "column" }, h(FetchCard, { hash })),
   );
 }
 
@@ -572,7 +576,7 @@ function PublishedCard({ state, now }) {
           "span",
           { class: "two-lines" },
           h("a", { class: "id", href: `#/values/${row.hash}`, title: row.hash }, shortId(row.hash)),
-          h("small", null, row.key === null ? row.kind : `${row.key}, version ${row.seq}`),
+          h("small", null, publishedText(row)),
         ),
     },
     {
@@ -582,13 +586,6 @@ function PublishedCard({ state, now }) {
       first: "descending",
       by: (row) => row.size,
       cell: (row) => bytes(row.size),
-    },
-    {
-      key: "items",
-      label: "Items",
-      class: "num wide",
-      by: (row) => row.items,
-      cell: (row) => count(row.items),
     },
     {
       key: "replicas",
@@ -707,6 +704,12 @@ function PublishedCard({ state, now }) {
       }, "Next"),
     ),
   );
+}
+
+/** What a value is, in few words. @param {PublishedValue} value */
+function publishedText({ kind, key, seq, items }) {
+  const what = key === null ? kind : `${key}, version ${seq}`;
+  return items === 1 ? what : `${what}, ${plural(items, "item")}`;
 }
 
 /**

@@ -1,0 +1,77 @@
+// docs/api.md: its shell lines are run against a real node, and what it shows of answers fits the API's document.
+
+import assert from "node:assert/strict";
+import { withServedNode } from "../monitoring/nodes.ts";
+import { ServedDocument } from "./document.ts";
+import { begins, runs } from "./shell.ts";
+
+/** A fenced block, and the operation of the section it is in. */
+interface Block {
+  readonly language: string;
+  readonly text: string;
+  readonly operation: string | undefined;
+}
+
+/** Ids of peers that the manual makes up. */
+const MADE_UP_PEER = "b2".repeat(20);
+
+async function blocks(): Promise<Block[]> {
+  const text = await Deno.readTextFile(new URL("../../docs/api.md", import.meta.url));
+  const found: Block[] = [];
+  let operation: string | undefined;
+  const parts = text.matchAll(/^#+ ([^\n]*)$|^```(\w*)\n(.*?)^```$/gms);
+  for (const [, heading, language, body] of parts) {
+    if (heading !== undefined) {
+      const named = /`(GET|POST|PUT|DELETE) (\/[^`?]*)/.exec(heading);
+      if (named !== null) operation = `${named[1].toLowerCase()} ${named[2]}`;
+      else if (/`\/(ws|events)/.test(heading)) operation = "get /events";
+      else if (heading === "Errors" || heading === "Access") operation = undefined;
+    } else found.push({ language, text: body, operation });
+  }
+  return found;
+}
+
+Deno.test("every shell block of docs/api.md works as it is pasted", async () => {
+  const scripts = (await blocks()).filter(({ language }) => language === "sh");
+  assert.ok(scripts.length >= 15);
+  await withServedNode(3, async ({ node, url }) => {
+    // The manual's own value is there from the start: some sections come before the one that stores it.
+    await runs(
+      `curl -d '{"value": "Hello World!"}' -H 'Content-Type: application/json' ${url}/network/store`,
+    );
+    for (const { text } of scripts) {
+      const script = text.replaceAll("http://127.0.0.1:8080", url)
+        .replaceAll(MADE_UP_PEER, node.peers()[0].nodeId);
+      for (const line of script.trim().split("\n")) {
+        if (/ -sN /.test(line)) assert.match(await begins(line), /^(data|event): /m);
+        else await runs(line, { API_TOKEN: "a-token" });
+      }
+    }
+  });
+});
+
+Deno.test("every answer that docs/api.md shows fits the API's document", async () => {
+  const shown = (await blocks()).filter(({ language }) => language === "json");
+  assert.ok(shown.length >= 10);
+  await withServedNode(1, async ({ url }) => {
+    const document = await ServedDocument.of(url);
+    for (const { text, operation } of shown) {
+      const value = JSON.parse(text);
+      if (value.type === "about:blank") {
+        document.validate("/components/schemas/Problem", value, "a problem");
+      } else if (operation === "get /events") {
+        document.validate("/components/schemas/Event", value, "an event");
+      } else if (value.holders !== undefined) {
+        document.validate("/components/schemas/Replicas", value, "who holds a value");
+      } else {
+        assert.ok(operation !== undefined, `of no operation: ${text}`);
+        const responses = document.operations.get(operation)?.responses ?? {};
+        const status = Object.keys(responses).find((one) => one.startsWith("2"));
+        const [method, path] = operation.split(" ");
+        const at = `/paths/${encodeURIComponent(path.replaceAll("/", "~1"))}/${method}`;
+        const pointer = `${at}/responses/${status}/content/application~1json/schema`;
+        document.validate(pointer, value, `the answer to ${operation}`);
+      }
+    }
+  });
+});

@@ -1,0 +1,111 @@
+// The API's reference page in a real browser: read by all, at any width, with no script, and by keyboard.
+
+import assert from "node:assert/strict";
+import axe from "axe-core";
+import type { Page } from "playwright-core";
+import { createApi } from "../../src/api/app.ts";
+import { serveApi } from "../../src/api/server.ts";
+import { loadConfig } from "../../src/config.ts";
+import { FakeService } from "../api/fake_service.ts";
+import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser } from "./browser.ts";
+
+/** A phone, and a desk. */
+const WIDTHS = [390, 1440];
+
+browserTest("the reference page of the API", async (browser, test) => {
+  const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
+  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const step = (name: string, fn: () => Promise<void>) => test.step({ ...NO_SANITIZERS, name, fn });
+  try {
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of WIDTHS) {
+        await step(
+          `axe-core and width, ${colorScheme}, ${width} px`,
+          () => looks(browser, server.url, colorScheme, width),
+        );
+      }
+    }
+    await step("without JavaScript it is the same page", () => withoutScript(browser, server.url));
+    await step("by keyboard", () => keyboard(browser, server.url));
+    await step("the theme that was chosen on the dashboard", () => theme(browser, server.url));
+  } finally {
+    await server.close();
+  }
+});
+
+async function looks(
+  browser: TestBrowser,
+  url: string,
+  colorScheme: "light" | "dark",
+  width: number,
+): Promise<void> {
+  const viewport = { width, height: 900 };
+  const visit = await browser.visit(url, "docs", { viewport, colorScheme });
+  const { page } = visit;
+  // One of each kind: axe-core takes a minute for all.
+  await page.evaluate(`for (const article of document.querySelectorAll("article")) {
+    if (!["fetchValue", "event-types", "schema-Stats"].includes(article.id)) article.remove();
+    for (const details of article.querySelectorAll("details")) details.open = true;
+  }`);
+  assert.deepEqual(await violationsOf(page), []);
+  await page.reload();
+  await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true");
+  const surplus = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth");
+  assert.ok(surplus <= 0, `${surplus} px are beside the page`);
+  const picture = await page.screenshot({ path: `${ARTIFACTS}/docs-${colorScheme}-${width}.png` });
+  assert.ok(picture.length > 5_000, "the picture is blank");
+  await visit.end();
+}
+
+async function violationsOf(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate<axe.AxeResults>(`axe.run(document, {
+    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+  })`);
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)} ${failureSummary}`)
+  );
+}
+
+/** The contents' link to an operation brings it below the head of the page. */
+async function leadsTo(page: Page, name: string, id: string): Promise<void> {
+  await page.getByRole("link", { name }).locator("visible=true").first().click();
+  const box = await page.locator(`#${id}`).boundingBox();
+  assert.ok(box !== null && box.y >= 50 && box.y < 300, `${id} is at ${box?.y}`);
+}
+
+async function withoutScript(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs", { javaScriptEnabled: false });
+  const { page } = visit;
+  await page.getByRole("heading", { name: "REST API" }).waitFor();
+  await leadsTo(page, "/network/stats", "readStatistics");
+  await page.locator("#readStatistics summary", { hasText: "401" }).click();
+  await page.locator("#readStatistics").getByRole("link", { name: "Problem" }).waitFor();
+  await visit.end();
+}
+
+async function keyboard(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs", { viewport: { width: 390, height: 844 } });
+  const { page } = visit;
+  await page.keyboard.press("Tab");
+  const focused = () => page.evaluate<string>("document.activeElement.textContent.trim()");
+  assert.equal(await focused(), "To the content");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate("document.activeElement.id"), "main");
+  const menu = page.locator(".menu summary");
+  await menu.focus();
+  await page.keyboard.press("Enter");
+  await leadsTo(page, "/network/peers", "listPeers");
+  await visit.end();
+}
+
+async function theme(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs", { colorScheme: "light" }, async (page) => {
+    await page.addInitScript({ content: 'localStorage.setItem("dmnode.theme", "dark")' });
+  });
+  const ground = await visit.page.evaluate<string>(
+    "getComputedStyle(document.body).backgroundColor",
+  );
+  assert.equal(ground, "rgb(11, 14, 19)");
+  await visit.end();
+}

@@ -1,0 +1,323 @@
+// What a node that can be reached does for those that can't, and for whom it does not.
+
+import assert from "node:assert/strict";
+import type { Id } from "../../src/krpc/id.ts";
+import {
+  compact,
+  decodeAny,
+  type Decoded,
+  encode,
+  endpoint,
+  id,
+  query,
+  text,
+  type Value,
+} from "../packets.ts";
+import { Stranger, VirtualNetwork, type VirtualNodeOptions } from "./virtual_network.ts";
+
+const ASKER = id("a5c3"), HIDDEN = id("5e"), CONTACT = id("c0");
+type Arguments = { [key: string]: Value };
+
+/** None of the strangers is to be asked back. */
+const QUIET = { ro: 1 };
+
+/** A node with room for introductions, one who is hidden and registered there, and one who wants to meet it. */
+class Scene {
+  readonly network = new VirtualNetwork();
+  readonly server;
+  readonly asker: Stranger;
+  readonly hidden: Stranger;
+  readonly bystander: Stranger;
+
+  constructor(options: VirtualNodeOptions = {}) {
+    this.server = this.network.add({ at: "5.5.5.5:6881", ...options });
+    this.asker = new Stranger(this.network, "6.6.6.6:4000");
+    this.hidden = new Stranger(this.network, "7.7.7.7:5000");
+    this.bystander = new Stranger(this.network, "8.8.8.8:6000");
+    const token = this.token(this.hidden);
+    const args = { info_hash: HIDDEN.toBytes(), port: 1, implied_port: 1, token };
+    if (options.readOnly !== true) this.ask(this.hidden, "announce_peer", args, HIDDEN);
+    for (const { received } of [this.asker, this.hidden]) received.length = 0;
+  }
+
+  ask(from: Stranger, method: string, args: Arguments, of: Id = ASKER): Decoded {
+    return from.ask(query(method, of, args, QUIET), this.server.endpoint);
+  }
+
+  /** Sends what is not answered. */
+  tell(from: Stranger, method: string, args: Arguments, of: Id = ASKER): void {
+    from.send(query(method, of, args, QUIET), this.server.endpoint);
+    this.network.run(100);
+  }
+
+  token(from: Stranger): Uint8Array {
+    return this.ask(from, "get_peers", { info_hash: HIDDEN.toBytes() })?.r.token;
+  }
+
+  /** The arguments with which the asker may have a message passed on to the hidden one. */
+  forward(inner: Uint8Array = INTRODUCTION, more: Arguments = {}): Arguments {
+    const values = [compact(this.hidden.at)];
+    return { target: HIDDEN.toBytes(), token: this.token(this.asker), values, v: inner, ...more };
+  }
+
+  code(args: Arguments, from = this.asker): number {
+    const reply = this.ask(from, "dm_pass", args);
+    return text(reply.y) === "e" ? reply.e[0] : 0;
+  }
+
+  /** A contact of the node, of this project. */
+  befriend(at: string, of: Id): Stranger {
+    const friend = new Stranger(this.network, at);
+    friend.answer = (packet) => {
+      const { t, y } = decodeAny(packet);
+      const isQuery = text(y) === "q";
+      return isQuery ? encode({ t, y: "r", v: "DM\x01\x00", r: { id: of.toBytes() } }) : undefined;
+    };
+    this.server.node.ping(friend.at, this.network.now, () => {});
+    this.network.run(100);
+    friend.received.length = 0;
+    return friend;
+  }
+}
+
+const INTRODUCTION = query("dm_punch", ASKER, { nt: 2 });
+const PING = query("ping", ASKER);
+
+const last = (stranger: Stranger): Decoded => decodeAny(stranger.received.at(-1)!.packet);
+
+Deno.test("dm_pass: an introduction reaches who is announced here, with where it came from and a way back", () => {
+  const scene = new Scene();
+  const { asker, hidden, server } = scene;
+  const reply = scene.ask(asker, "dm_pass", scene.forward());
+  assert.deepEqual([text(reply.y), reply.r.id], ["r", server.node.id.toBytes()]);
+  assert.equal(hidden.received.length, 1);
+  const { y, q, a } = last(hidden);
+  assert.deepEqual([text(y), text(q)], ["q", "dm_pass"]);
+  assert.deepEqual(a.values, [compact(asker.at)]);
+  assert.deepEqual(a.v, INTRODUCTION, "the message as it was");
+  assert.equal(a.rt.length, 8);
+  assert.deepEqual([a.token, a.target], [undefined, undefined]);
+});
+
+Deno.test("dm_pass: the answer goes back the way that the query came, and nobody answers that", () => {
+  const scene = new Scene();
+  const { asker, hidden } = scene;
+  scene.ask(asker, "dm_pass", scene.forward());
+  const { rt } = last(hidden).a;
+  const answer = encode({ t: "aa", y: "r", r: { id: HIDDEN.toBytes(), nt: 2 } });
+  const before = [asker.received.length, hidden.received.length];
+  scene.tell(hidden, "dm_pass", { token: rt, values: [compact(asker.at)], v: answer }, HIDDEN);
+  assert.deepEqual([asker.received.length, hidden.received.length], [before[0] + 1, before[1]]);
+  const { a } = last(asker);
+  assert.deepEqual([a.v, a.values, a.rt], [answer, [compact(hidden.at)], undefined]);
+});
+
+Deno.test("dm_pass: a way back holds for the two that it is between, for answers alone, and not for ever", () => {
+  const scene = new Scene();
+  const { asker, hidden, bystander, network } = scene;
+  scene.ask(asker, "dm_pass", scene.forward());
+  const { rt } = last(hidden).a;
+  const answer = encode({ t: "aa", y: "r", r: { id: HIDDEN.toBytes() } });
+  const back = (args: Arguments, from = hidden) => {
+    const before = network.nodes[0].node.traffic.out.messages;
+    scene.tell(from, "dm_pass", { token: rt, values: [compact(asker.at)], v: answer, ...args });
+    return network.nodes[0].node.traffic.out.messages - before;
+  };
+  assert.equal(back({}), 1);
+  assert.equal(back({ values: [compact(bystander.at)] }), 0, "to another");
+  assert.equal(back({ values: [compact(asker.at.withPort(1))] }), 0, "to another port");
+  assert.equal(back({}, bystander), 0, "from another");
+  assert.equal(back({ v: PING }), 0, "a query");
+  const token = scene.token(hidden);
+  assert.equal(back({ token }), 0, "with another token");
+  network.run(16 * 60_000);
+  assert.equal(back({}), 0, "later");
+});
+
+Deno.test("dm_pass: nothing is passed on without a token, to who is not announced, or in other families", () => {
+  const scene = new Scene();
+  const { hidden, bystander, asker } = scene;
+  const to = (stranger: Stranger) => ({ values: [compact(stranger.at)] });
+  assert.equal(scene.code(scene.forward()), 0);
+  const refused: [Arguments, number][] = [
+    [{ token: "12345678" }, 203],
+    [{ token: scene.token(hidden) }, 203],
+    [{ token: "" }, 203],
+    [to(bystander), 201],
+    [{ values: [compact(hidden.at.withPort(5001))] }, 201],
+    [{ target: id("5f").toBytes() }, 201],
+    [{ values: [] }, 203],
+    [{ values: ["12345"] }, 203],
+    [{ values: [compact(endpoint("[2001:db8::7]:5000"))] }, 203],
+    [{ v: "" }, 203],
+    [{ v: "no message" }, 203],
+    [{ v: 5 }, 203],
+    [{ v: encode({ t: "aa", y: "r", r: { id: ASKER.toBytes() } }) }, 203],
+    [{ v: query("ping", ASKER, { x: new Uint8Array(1_300) }) }, 203],
+  ];
+  for (const [more, code] of refused) {
+    const before = [hidden.received.length, bystander.received.length];
+    assert.equal(scene.code(scene.forward(INTRODUCTION, more)), code, JSON.stringify(more));
+    assert.deepEqual([hidden.received.length, bystander.received.length], before);
+  }
+  assert.equal(scene.code(scene.forward(), bystander), 203, "with another's token");
+  assert.ok(asker.received.length > 0);
+});
+
+Deno.test("dm_pass: whoever asks from the Internet is passed on to nobody in a private network", () => {
+  const scene = new Scene();
+  const near = new Stranger(scene.network, "192.168.1.5:7000");
+  const token = scene.token(near);
+  scene.ask(near, "announce_peer", { info_hash: HIDDEN.toBytes(), port: 7000, token }, HIDDEN);
+  near.received.length = 0;
+  const args = scene.forward(INTRODUCTION, { values: [compact(near.at)] });
+  assert.equal(scene.code(args), 201);
+  assert.deepEqual(near.received, []);
+});
+
+Deno.test("dm_pass: what is passed on is shorter than what came, whoever wrote it", () => {
+  const scene = new Scene();
+  const { asker, hidden, server } = scene;
+  // As short as a query can be: one byte of transaction, no version.
+  const { token, target, values, v } = scene.forward();
+  const terse = encode({
+    t: "x",
+    y: "q",
+    q: "dm_pass",
+    a: { id: ASKER.toBytes(), target, token, values, v },
+  });
+  asker.ask(terse, server.endpoint);
+  const [{ packet }] = hidden.received;
+  assert.ok(packet.length <= terse.length, `${packet.length} for ${terse.length}`);
+});
+
+Deno.test("dm_pass: introductions are passed on at a limited rate, for all together", () => {
+  const scene = new Scene();
+  const { hidden, network, server } = scene;
+  const args = scene.forward();
+  for (let i = 0; i < 100; i++) {
+    scene.asker.send(query("dm_pass", ASKER, args, QUIET), server.endpoint);
+  }
+  network.run(100);
+  const first = hidden.received.length;
+  assert.ok(first >= 40 && first <= 42, `${first}`);
+  assert.ok(server.node.traffic.dropped.over_budget! >= 58);
+  network.run(1_000);
+  for (let i = 0; i < 100; i++) {
+    scene.asker.send(query("dm_pass", ASKER, args, QUIET), server.endpoint);
+  }
+  network.run(100);
+  assert.ok(hidden.received.length - first <= 10);
+});
+
+Deno.test("RELAY: other messages than introductions are passed on by the byte, or not at all", () => {
+  const none = new Scene({ relayRate: 0 });
+  assert.equal(none.code(none.forward()), 0, "an introduction");
+  assert.equal(none.code(none.forward(PING)), 202);
+  const some = new Scene({ relayRate: 1_000 });
+  const size = query("dm_pass", ASKER, some.forward(PING), QUIET).length;
+  let passed = 0;
+  for (let i = 0; i < 100; i++) if (some.code(some.forward(PING)) === 0) passed++;
+  // Each took 30 ms for itself and as long for its token.
+  const allowed = (8_000 + 100 * 60) / size;
+  assert.ok(passed > 0.8 * allowed && passed <= allowed + 1, `${passed} of ${allowed}`);
+});
+
+Deno.test("dm_probe: a contact at another address sends the probe, and is named", () => {
+  const scene = new Scene();
+  const friend = scene.befriend("4.4.4.4:4444", CONTACT);
+  const args = { token: scene.token(scene.asker), values: [compact(scene.asker.at)] };
+  const reply = scene.ask(scene.asker, "dm_probe", args);
+  assert.deepEqual(reply.r.values, [compact(friend.at)]);
+  const { q, a } = last(friend);
+  assert.deepEqual([text(q), a.values, a.token], [
+    "dm_probe",
+    [compact(scene.asker.at)],
+    undefined,
+  ]);
+  assert.ok(friend.received[0].packet.length <= query("dm_probe", ASKER, args).length + 10);
+});
+
+Deno.test("dm_probe: the address that it comes from is probed, whatever is named, and only with a token", () => {
+  const scene = new Scene();
+  const friend = scene.befriend("4.4.4.4:4444", CONTACT);
+  const { bystander, asker } = scene;
+  const args = { token: scene.token(asker), values: [compact(bystander.at)] };
+  scene.ask(asker, "dm_probe", args);
+  assert.deepEqual(last(friend).a.values, [compact(asker.at)]);
+  friend.received.length = 0;
+  const refused = scene.ask(asker, "dm_probe", { ...args, token: "12345678" });
+  assert.equal(refused.e[0], 203);
+  assert.deepEqual(friend.received, []);
+});
+
+Deno.test("dm_probe: who asks with fewer bytes than it would cost the others is not served", () => {
+  const scene = new Scene();
+  const friend = scene.befriend("4.4.4.4:4444", CONTACT);
+  const { asker, server } = scene;
+  const a = { id: ASKER.toBytes(), token: scene.token(asker) };
+  const terse = encode({ t: "", y: "q", q: "dm_probe", a, ...QUIET });
+  const before = asker.received.length;
+  asker.send(terse, server.endpoint);
+  scene.network.run(100);
+  assert.deepEqual([friend.received.length, asker.received.length - before], [0, 0]);
+  assert.equal(server.node.traffic.dropped.would_amplify, 1);
+});
+
+Deno.test("dm_probe: who knows nobody else probes from another port of its own", () => {
+  const scene = new Scene();
+  const { asker, server } = scene;
+  const before = asker.received.length;
+  const args = { token: scene.token(asker), values: [compact(asker.at)] };
+  assert.equal(scene.ask(asker, "dm_probe", args).r.values, undefined);
+  scene.network.run(100);
+  const probe = asker.received.slice(before).find(({ from }) => from.port !== 6881)!;
+  assert.ok(probe.from.sameAddress(server.endpoint));
+  const { q, a } = decodeAny(probe.packet);
+  assert.deepEqual([text(q), Object.keys(a)], ["dm_probe", ["id"]]);
+  const alone = new Scene({ isWithoutSockets: true });
+  const token = alone.token(alone.asker);
+  assert.equal(
+    alone.ask(alone.asker, "dm_probe", { token, values: [compact(asker.at)] }).e[0],
+    202,
+  );
+});
+
+Deno.test("dm_probe: a probe is sent for contacts alone, never inwards, and at a limited rate", () => {
+  const scene = new Scene();
+  const friend = scene.befriend("4.4.4.4:4444", CONTACT);
+  const { bystander, asker, server, network } = scene;
+  const near = new Stranger(network, "192.168.1.5:7000");
+  const probe = (from: Stranger, of: Id, at: Stranger) => {
+    const before = at.received.length;
+    scene.tell(from, "dm_probe", { values: [compact(at.at)] }, of);
+    return at.received.length - before;
+  };
+  assert.equal(probe(friend, CONTACT, bystander), 1);
+  assert.ok(
+    bystander.received[0].packet.length <=
+      query("dm_probe", CONTACT, { values: ["123456"] }).length + 10,
+  );
+  assert.notEqual(bystander.received[0].from.port, 6881, "from a port of its own");
+  assert.equal(probe(asker, CONTACT, bystander), 0, "a stranger");
+  assert.equal(probe(friend, ASKER, bystander), 0, "a contact under another id");
+  assert.equal(probe(friend, CONTACT, near), 0, "into a private network");
+  assert.ok(server.node.traffic.dropped.not_introduced! >= 3);
+  const before = bystander.received.length;
+  for (let i = 0; i < 100; i++) {
+    friend.send(query("dm_probe", CONTACT, { values: [compact(bystander.at)] }), server.endpoint);
+  }
+  network.run(100);
+  assert.ok(bystander.received.length - before <= 20);
+});
+
+Deno.test("a node that is read-only passes nothing on and has nobody probed", () => {
+  const scene = new Scene({ readOnly: true });
+  const before = scene.network.nodes[0].node.traffic.out.messages;
+  for (const method of ["dm_pass", "dm_probe", "dm_punch"]) {
+    const values = [compact(scene.hidden.at)];
+    const args = { token: "12345678", target: HIDDEN.toBytes(), values, v: INTRODUCTION };
+    scene.tell(scene.asker, method, args);
+  }
+  assert.equal(scene.network.nodes[0].node.traffic.out.messages, before);
+});

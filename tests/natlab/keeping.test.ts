@@ -1,0 +1,32 @@
+// Behind a NAT that forgets after 30 seconds a node stays to be met, at the cost of few packets.
+
+import assert from "node:assert/strict";
+import { Lab } from "./lab.ts";
+
+const PUBLIC_NODES = 4;
+
+/** How long a node is left alone: the shortest mapping ends some times meanwhile if nothing keeps it. */
+const ALONE_MS = 95_000;
+
+const isRegistered = (stats: { nat: { introducers: number; reachable: boolean | null } }) =>
+  stats.nat.reachable === false && stats.nat.introducers > 0;
+
+Deno.test("a mapping of 30 seconds is kept open with few packets, and another node meets it after a while", async () => {
+  await using lab = await Lab.open();
+  const { nodes: [asker], bootstrap } = await lab.publicNodes(PUBLIC_NODES);
+  const site = await lab.site("short-timeout");
+  const node = await site.hosts[0].start(bootstrap);
+  await node.until("registered", isRegistered);
+  const before = await lab.counts(site);
+  await new Promise((resolve) => setTimeout(resolve, ALONE_MS));
+  const after = await lab.counts(site);
+  const minute = (count: number) => Math.round(count * 60_000 / ALONE_MS);
+  console.log(
+    `at rest behind a mapping of 30 s: ${minute(after.out - before.out)} packets a minute out, ` +
+      `${minute(after.in - before.in)} in, ${after.filtered - before.filtered} filtered`,
+  );
+  assert.equal(after.mappings, 1, "the mapping is there");
+  const { status, body } = await asker.request(`/network/ping/${node.id}`);
+  assert.equal(status, 200, JSON.stringify(body));
+  assert.equal(body.via, "punched");
+});

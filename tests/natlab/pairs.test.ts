@@ -1,0 +1,201 @@
+// A network of real nodes behind every kind of NAT: each finds out how it stands, works as a client, and is reached by
+// each other. NATLAB_TABLE names a file for the table of docs/nat.md.
+
+import assert from "node:assert/strict";
+import { type Kind, Lab, type Node, type Site } from "./lab.ts";
+
+/** The kinds of the table; `mapped` is Linux's NAT with miniupnpd. */
+const ROWS = [
+  "public",
+  "full-cone",
+  "restricted",
+  "port-restricted",
+  "linux",
+  "short-timeout",
+  "double",
+  "firewall",
+  "mapped",
+  "symmetric",
+] as const;
+
+type Row = typeof ROWS[number];
+
+/** What `nat.type` is to say. */
+const TYPES: Record<Row, string> = {
+  "public": "none",
+  "full-cone": "endpoint_independent",
+  "restricted": "endpoint_independent",
+  "port-restricted": "endpoint_independent",
+  "linux": "endpoint_independent",
+  "short-timeout": "endpoint_independent",
+  "double": "endpoint_independent",
+  "firewall": "none",
+  "mapped": "endpoint_independent",
+  "symmetric": "symmetric",
+};
+
+/** Whom strangers can reach. */
+const REACHABLE: readonly Row[] = ["public", "full-cone", "mapped"];
+
+/** Who has a public address waits for two minutes whether others ask it, before it has them asked to. */
+const SURE_LATE: readonly Row[] = ["firewall"];
+
+const PUBLIC_NODES = 5;
+
+/** Pairs that are tried at a time: with two processors, more would wait for those and not for each other. */
+const AT_A_TIME = 5;
+
+/** Nodes behind two routers of one kind. */
+interface Member {
+  readonly row: Row;
+  readonly site: Site;
+  readonly nodes: Node[];
+}
+
+interface Cell {
+  readonly via: string;
+  readonly seconds: number;
+  readonly packets: number;
+}
+
+Deno.test("nodes behind every kind of NAT are one network", async (t) => {
+  await using lab = await Lab.open();
+  const { nodes: publicNodes, bootstrap } = await lab.publicNodes(PUBLIC_NODES);
+  const members = (row: Row) => memberOf(lab, row, bootstrap);
+  const [askers, asked] = await Promise.all([
+    Promise.all(ROWS.map(members)),
+    Promise.all(ROWS.map(members)),
+  ]);
+  const all = [...askers, ...asked].flatMap(({ row, site, nodes }) =>
+    nodes.map((node) => ({ row, site, node }))
+  );
+  const becomeSure = (isLate: boolean) =>
+    Promise.all(all.map(async ({ row, site, node }) => {
+      if (SURE_LATE.includes(row) !== isLate) return;
+      const { nat } = await node.until(
+        "sure of its standing",
+        ({ nat }) => nat.type === TYPES[row] && nat.reachable === REACHABLE.includes(row),
+        isLate ? 200_000 : 60_000,
+      );
+      assert.equal(nat.external_address.split(":")[0], site.external, row);
+      assert.equal(nat.read_only, !REACHABLE.includes(row), row);
+    }));
+  const table = new Map<string, Cell>();
+  const meet = async (isLate: boolean) => {
+    // Ids change when nodes learn their addresses (BEP 42).
+    await Promise.all(all.map(({ node }) => node.stats()));
+    const pairs = ROWS.flatMap((_, shift) =>
+      askers.map((asker, i) => [asker, asked[(i + shift) % asked.length]] as const)
+    ).filter((pair) => pair.some(({ row }) => SURE_LATE.includes(row)) === isLate);
+    for (let i = 0; i < pairs.length; i += AT_A_TIME) {
+      await Promise.all(
+        pairs.slice(i, i + AT_A_TIME).map(async ([asker, asked]) => {
+          table.set(`${asker.row} ${asked.row}`, await reach(nextOf(asker), nextOf(asked)));
+        }),
+      );
+    }
+  };
+
+  await t.step(
+    "each finds out its address, its kind of NAT, and whether strangers can reach it",
+    async () => {
+      await becomeSure(false);
+    },
+  );
+
+  await t.step("each stores, fetches, finds and watches", async () => {
+    await Promise.all(
+      all.map(({ node }, i) => worksAsClient(node, all[(i + 1) % all.length].node)),
+    );
+  });
+
+  await t.step("each reaches each other", async () => {
+    await meet(false);
+    await becomeSure(true);
+    await meet(true);
+    const text = tableOf(table);
+    console.log(text);
+    const file = Deno.env.get("NATLAB_TABLE");
+    if (file) await Deno.writeTextFile(file, text);
+    for (const [pair, { via }] of table) {
+      assert.ok(["direct", "punched", "relayed"].includes(via), `${pair}: ${via}`);
+      const isHard = pair === "symmetric symmetric";
+      assert.ok(isHard || via !== "relayed", `${pair}: relayed`);
+    }
+  });
+
+  await t.step("nobody's routing table holds whom strangers can't reach", async () => {
+    await Promise.all(all.map(({ node }) => node.stats()));
+    const unreachable = new Set(
+      all.filter(({ row }) => !REACHABLE.includes(row)).map(({ node }) => node.id),
+    );
+    const deadline = Date.now() + 60_000;
+    for (const node of [...publicNodes, ...all.map(({ node }) => node)]) {
+      for (;;) {
+        const { body } = await node.request("/network/peers?limit=500");
+        const bad = body.peers.filter((peer: { node_id: string }) => unreachable.has(peer.node_id));
+        if (bad.length === 0) break;
+        assert.ok(Date.now() < deadline, `${node.machine.ns}: ${JSON.stringify(bad)}`);
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+      }
+    }
+  });
+});
+
+async function memberOf(lab: Lab, row: Row, args: readonly string[]): Promise<Member> {
+  const kind: Kind = row === "mapped" ? "linux" : row;
+  // Meeting a node behind a symmetric NAT takes many packets: a node does it a few times a minute.
+  const hosts = row === "symmetric" ? 3 : 1;
+  const site = await lab.site(kind, { hosts, ...(row === "mapped" ? { upnp: {} } : {}) });
+  return { row, site, nodes: await Promise.all(site.hosts.map((host) => host.start(args))) };
+}
+
+/** Its nodes take turns. */
+function nextOf({ nodes }: Member): Node {
+  nodes.push(nodes.shift()!);
+  return nodes[0];
+}
+
+/** One node pings another, of which it has not heard before. */
+async function reach(from: Node, to: Node): Promise<Cell> {
+  const before = await from.packetsSent() + await to.packetsSent();
+  const { status, body, seconds } = await from.request(`/network/ping/${to.id}`);
+  const packets = await from.packetsSent() + await to.packetsSent() - before;
+  return { via: status === 200 ? body.via : `${status}`, seconds, packets };
+}
+
+/** Behind each NAT a value is stored, found and read by another, and a watcher hears of its next version. */
+async function worksAsClient(node: Node, other: Node): Promise<void> {
+  const text = `from ${node.id}`;
+  const store = ["-X", "POST", "-H", "content-type: text/plain", "--data"];
+  const { status, body } = await node.request("/network/store?key=here", [...store, text]);
+  assert.equal(status, 201, JSON.stringify(body));
+  const { hash } = body;
+  const watching = node.machine.printed(
+    "curl",
+    "-sN",
+    "--max-time",
+    "15",
+    "-H",
+    "accept: text/event-stream",
+    node.url(`/data/${hash}`),
+  );
+  const fetched = await other.request(`/data/${hash}`);
+  assert.equal(fetched.status, 200);
+  assert.equal(fetched.body, text);
+  const found = await node.request(`/network/find/${hash}`);
+  assert.ok(found.body.nodes.length > 0);
+  const again = await node.request("/network/store?key=here", [...store, `${text} again`]);
+  assert.equal(again.body.seq, 2);
+  assert.match(await watching, /"seq":2/);
+}
+
+function tableOf(table: ReadonlyMap<string, Cell>): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
+  const cell = ({ via, seconds, packets }: Cell) =>
+    `${via}, ${seconds.toFixed(seconds < 1 ? 2 : 1)} s, ${packets}`;
+  return line(["asks \\ is asked", ...ROWS]) + line(["---", ...ROWS.map(() => "---")]) +
+    ROWS.map((asker) =>
+      line([asker, ...ROWS.map((asked) => cell(table.get(`${asker} ${asked}`)!))])
+    ).join("");
+}

@@ -1,0 +1,110 @@
+// The dashboard's files as they are served: all that they name is there, nothing comes from elsewhere, and the policy
+// lets nothing else in.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { posix } from "node:path";
+import { createApi } from "../../src/api/app.ts";
+import { loadConfig } from "../../src/config.ts";
+import { PAGE_FILES } from "../../src/web/page.ts";
+import { FakeService } from "../api/fake_service.ts";
+
+const WEB = new URL("../../src/web/", import.meta.url);
+
+function request(path: string, headers: Record<string, string> = {}): Promise<Response> {
+  const app = createApi({ service: new FakeService(), config: loadConfig() });
+  return Promise.resolve(app.fetch(new Request(`http://localhost${path}`, { headers })));
+}
+
+/** Own files alone: what packages say in comments is theirs. */
+const ownTexts = Object.entries(PAGE_FILES).flatMap(([path, { body }]) =>
+  typeof body !== "string" || /vendor|uplot/.test(path) ? [] : [[path, body] as const]
+);
+
+Deno.test("each file is served with its type, a strict policy, and not twice to whoever has it", async () => {
+  const types = new Set<string>();
+  for (const [path, { type, etag }] of Object.entries(PAGE_FILES)) {
+    const response = await request(path);
+    assert.equal(response.status, 200, path);
+    assert.equal(response.headers.get("content-type"), type);
+    assert.equal(response.headers.get("cache-control"), "no-cache");
+    assert.equal(response.headers.get("x-content-type-options"), "nosniff");
+    const policy = response.headers.get("content-security-policy")!;
+    assert.match(policy, /^default-src 'none';/);
+    assert.doesNotMatch(policy, /unsafe|https?:|data:|blob:|\*/);
+    assert.ok((await response.arrayBuffer()).byteLength > 100, path);
+    const again = await request(path, { "if-none-match": `W/"other", ${etag}` });
+    assert.equal(again.status, 304);
+    assert.equal((await again.arrayBuffer()).byteLength, 0);
+    types.add(type.split(";")[0]);
+  }
+  assert.deepEqual(
+    types,
+    new Set(["text/html", "image/svg+xml", "font/woff2", "text/css", "text/javascript"]),
+  );
+});
+
+Deno.test("nothing of it comes from another host, is markup made of data, or a style or script in the page", () => {
+  assert.ok(ownTexts.length > 30);
+  for (const [path, body] of ownTexts) {
+    assert.doesNotMatch(body.replaceAll("http://www.w3.org/2000/svg", ""), /https?:\/\//, path);
+    assert.doesNotMatch(
+      body,
+      /innerHTML|outerHTML|insertAdjacentHTML|dangerouslySet|document\.write/,
+      path,
+    );
+    assert.doesNotMatch(body, /\beval\(|new Function|@import/, path);
+  }
+  const html = String(PAGE_FILES["/"].body);
+  assert.doesNotMatch(html, /<style|\sstyle=|\son\w+=/);
+  const inline = [...html.matchAll(/<script(?![^>]*\bsrc=)[^>]*>([\s\S]*?)<\/script>/g)];
+  assert.equal(inline.length, 1, "the import map alone");
+});
+
+Deno.test("the policy names the import map by its hash", async () => {
+  const response = await request("/");
+  const [, map] = /<script type="importmap">(.*?)<\/script>/.exec(await response.text())!;
+  const hash = createHash("sha256").update(map).digest("base64");
+  const policy = response.headers.get("content-security-policy")!;
+  assert.ok(policy.includes(`script-src 'self' 'sha256-${hash}'`));
+  for (const path of Object.values<string>(JSON.parse(map).imports)) {
+    assert.ok(path in PAGE_FILES, path);
+  }
+});
+
+Deno.test("whatever a file refers to is served", () => {
+  const html = String(PAGE_FILES["/"].body);
+  const [, map] = /<script type="importmap">(.*?)<\/script>/.exec(html)!;
+  const mapped = new Set(Object.keys(JSON.parse(map).imports));
+  for (const [, path] of html.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)) {
+    assert.ok(path in PAGE_FILES, path);
+  }
+  for (const [path, body] of ownTexts) {
+    if (path.endsWith(".css")) {
+      for (const [, url] of body.matchAll(/url\("([^"]+)"\)/g)) assert.ok(url in PAGE_FILES, url);
+    }
+    if (!path.endsWith(".js")) continue;
+    for (const [, specifier] of body.matchAll(/^(?:import|export)\s[^;]*?from "([^"]+)";/gm)) {
+      if (specifier.startsWith(".")) {
+        const target = posix.join(posix.dirname(path), specifier);
+        assert.ok(target in PAGE_FILES, `${path} imports ${specifier}`);
+      } else assert.ok(mapped.has(specifier), `${path} imports ${specifier}`);
+    }
+  }
+});
+
+Deno.test("every module and style of src/web/ is served as it is", async () => {
+  async function* files(directory: URL): AsyncGenerator<URL> {
+    for await (const { name, isDirectory } of Deno.readDir(directory)) {
+      if (isDirectory) yield* files(new URL(`${name}/`, directory));
+      else if (/\.(js|css)$/.test(name)) yield new URL(name, directory);
+    }
+  }
+  let count = 0;
+  for await (const file of files(WEB)) {
+    const path = `/assets/${file.href.slice(WEB.href.length)}`;
+    assert.equal(PAGE_FILES[path]?.body, await Deno.readTextFile(file), path);
+    count++;
+  }
+  assert.ok(count > 30);
+});

@@ -1,0 +1,108 @@
+// What pictures, tables and sentences of the dashboard are made of.
+
+import assert from "node:assert/strict";
+import { closestSoFar, placeSteps } from "../../src/web/convergence.js";
+import { describeEvent, kindOf, KINDS } from "../../src/web/event_text.js";
+import * as format from "../../src/web/format.js";
+import { routeOf, VIEWS } from "../../src/web/routes.js";
+import { sortRows } from "../../src/web/table.js";
+import { EVENT_DATA } from "../../src/api/schemas.ts";
+
+const TARGET = "0".repeat(40);
+const step = (digit: string, started: number, rtt: number | null, outcome = "responded") => ({
+  node_id: `${digit}${"0".repeat(39)}`,
+  address: `${digit}:1`,
+  hop: 1,
+  started_ms: started,
+  rtt_ms: rtt,
+  outcome: outcome as "responded",
+});
+
+Deno.test("the closest so far only comes nearer, in the order of the answers", () => {
+  const placed = placeSteps(TARGET, [
+    step("8", 0, 10),
+    step("1", 5, 40),
+    step("2", 5, 10),
+    step("4", 5, 11),
+    step("1", 6, null, "timeout"),
+    step("1", 6, null, "pending"),
+  ]);
+  assert.deepEqual(closestSoFar(placed), [
+    { atMs: 10, bits: 159 },
+    { atMs: 15, bits: 157 },
+    { atMs: 45, bits: 156 },
+  ]);
+  assert.deepEqual(placed.map(({ endMs }) => endMs), [10, 45, 15, 16, Infinity, null]);
+  const [givenUp] = placeSteps(TARGET, [{ ...step("1", 6, null, "timeout"), ended_ms: 90 }]);
+  assert.equal(givenUp.endMs, 90);
+  const [bootstrap] = placeSteps(TARGET, [{ ...step("8", 0, 1), node_id: null } as never]);
+  assert.equal(bootstrap.bits, 160);
+});
+
+Deno.test("rows are sorted both ways, those without a value last, and alike ones by their key", () => {
+  const rows = [["d", 2], ["a", null], ["c", 1], ["b", 2]] as const;
+  type Row = typeof rows[number];
+  const sorted = (direction: "ascending" | "descending") =>
+    sortRows(rows, (row: Row) => row[1], direction, (row: Row) => row[0]).map(([key]) => key).join(
+      "",
+    );
+  assert.equal(sorted("ascending"), "cbda");
+  assert.equal(sorted("descending"), "bdca");
+});
+
+Deno.test("numbers and times as people read them", () => {
+  assert.deepEqual(
+    [0, 999, 1_000, 12_345, 999_600, 1 << 24, null].map(format.bytes),
+    ["0 B", "999 B", "1.0 kB", "12.3 kB", "1.0 MB", "16.8 MB", "–"],
+  );
+  assert.deepEqual(
+    [0, 0.42, 9.96, 12.4, 123.4, 1_234, null].map(format.ms),
+    ["0 ms", "0.42 ms", "10.0 ms", "12.4 ms", "123 ms", "1.2 s", "–"],
+  );
+  assert.deepEqual(
+    [0, 59, 60, 61, 3_600, 93_784].map(format.duration),
+    ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 d 2 h"],
+  );
+  assert.deepEqual(
+    [0, 1, 0.5, 0.999, 0.98765].map(format.percent),
+    ["0 %", "100 %", "50.0 %", "> 99 %", "98.8 %"],
+  );
+  assert.equal(format.ago(1_000, 1_500), "just now");
+  assert.equal(format.ago(0, 90_000), "1 min ago");
+  assert.equal(format.until(90_000, 0), "in 1 min");
+  assert.equal(format.until(0, 90_000), "now");
+  assert.deepEqual([1, 2].map((n) => format.plural(n, "query", "queries")), [
+    "1 query",
+    "2 queries",
+  ]);
+});
+
+Deno.test("addresses of the page lead to views, whatever is in them", () => {
+  for (const { view, path } of VIEWS) assert.deepEqual(routeOf(path), { view, id: null });
+  const id = "AB".repeat(20);
+  assert.deepEqual(routeOf(`#/peers/${id}`), { view: "peer", id: id.toLowerCase() });
+  assert.deepEqual(routeOf(`#/values/${id}`), { view: "values", id: id.toLowerCase() });
+  for (const odd of ["", "#", "#/nothing", "#/%E0%A4%A", "#//", "#/__proto__"]) {
+    assert.deepEqual(routeOf(odd), { view: "overview", id: null }, odd);
+  }
+  assert.equal(routeOf("#/peers/%E0%A4%A").id, "%e0%a4%a");
+});
+
+Deno.test("each type of event has a kind, and a sentence even where its data are others than expected", () => {
+  for (const type of Object.keys(EVENT_DATA)) {
+    assert.ok(KINDS.includes(kindOf(type)));
+    for (const data of [{}, { to: null }, null, []]) {
+      assert.equal(typeof describeEvent({ id: 1, type, at: "", data }).text, "string", type);
+    }
+  }
+  const hash = "ab".repeat(20);
+  const told = (type: string, data: unknown) => describeEvent({ id: 1, type, at: "", data });
+  assert.deepEqual(told("data.publish", { hash, seq: 2, key: "k", size: 1_200, replicas: 1 }), {
+    tone: "accent",
+    link: { href: `#/values/${hash}`, label: "abababab" },
+    text: "version 2 of “k”, 1.2 kB published on 1 node",
+  });
+  assert.equal(told("data.fetch", { hash, found: false, elapsed_ms: 5 }).tone, "warn");
+  assert.equal(told("peer.health", { node_id: hash, to: "unhealthy" }).tone, "bad");
+  assert.equal(told("from.tomorrow", { a: 1 }).text, '{"a":1}');
+});
