@@ -75,6 +75,10 @@ export interface NodeStats {
     readonly external_address: string | null;
     readonly votes: number;
     readonly reachable?: boolean | null;
+    /** Nodes that introduce others to it; older nodes lack this and what follows. */
+    readonly introducers?: number;
+    /** By address family. */
+    readonly families?: readonly NatStats[];
     /** Null where no router is asked; older nodes lack it. */
     readonly mapping?: MappingStats | null;
     /** The same for IPv6. */
@@ -86,6 +90,19 @@ export interface NodeStats {
     readonly bootstrap_nodes: readonly string[];
     readonly allow_net: boolean | readonly string[];
     readonly data_dir: string;
+  };
+}
+
+/** What is read of one address family. */
+export interface NatStats {
+  readonly family: number;
+  readonly external_address: string | null;
+  readonly type: string;
+  readonly reachable: boolean | null;
+  readonly evidence: {
+    readonly votes: number;
+    readonly voters: number;
+    readonly reason: string;
   };
 }
 
@@ -563,7 +580,7 @@ export function judgeNode(stats: NodeStats, rtt: number | null): Finding[] {
     lookups(stats, rtt),
     ...dropped(stats),
     storage(stats),
-    nat(stats),
+    ...nat(stats),
     ...portMapping(stats),
   ];
 }
@@ -662,18 +679,37 @@ function storage({ storage: { bytes: held, limit_bytes: limit } }: NodeStats): F
     : ok("values of others", found);
 }
 
-function nat({ nat: { external_address: seen, votes }, addresses }: NodeStats): Finding {
-  const check = "seen from outside";
-  if (seen === null) return unknown(check, "no peer has told its address yet");
-  const port = (address: string) => address.slice(address.lastIndexOf(":") + 1);
-  const found = `${seen}, by ${votes} peers`;
-  if (addresses.every((address) => port(address) !== port(seen))) {
-    const advice =
-      "a router changes the port: forward UDP to this machine for strangers to reach it";
-    return warn(check, found, advice);
-  }
-  return ok(check, `${found}; whether strangers can reach it there is not known`);
+/** Where others see it, and whether strangers can reach it there, in each family in which anybody has told. */
+function nat({ nat: { families = [], introducers = 0 } }: NodeStats): Finding[] {
+  const seen = families.filter(({ external_address }) => external_address !== null);
+  if (seen.length === 0) return [unknown("seen from outside", "no peer has told its address yet")];
+  return seen.map(({ family, external_address, type, reachable, evidence }) => {
+    const check = seen.length === 1 ? "seen from outside" : `seen from outside over IPv${family}`;
+    const { votes, voters, reason } = evidence;
+    const found = `${external_address}, by ${votes} of ${voters} peers (${
+      NAT_WORDS[type] ?? type
+    })`;
+    if (reachable === null) {
+      return unknown(check, `${found}; ${reason}`, "ask again in some minutes");
+    }
+    if (reachable) return ok(check, `${found}; strangers can reach it: ${reason}`);
+    const met = introducers === 0
+      ? "nobody introduces others to it yet"
+      : `${introducers} nodes introduce others to it`;
+    return warn(
+      check,
+      `${found}; strangers can't reach it: ${reason}. It is a full client, and ${met}`,
+      "forward UDP P2P_PORT to this machine in the router, or let it in at the firewall",
+    );
+  });
 }
+
+const NAT_WORDS: Readonly<Record<string, string>> = {
+  none: "an address of this machine",
+  endpoint_independent: "a NAT that gives all peers one port",
+  symmetric: "a NAT that gives each peer another port",
+  unknown: "NAT not known",
+};
 
 /** What the router does for the P2P port. */
 function portMapping({ nat: { mapping, pinhole, reachable } }: NodeStats): Finding[] {

@@ -155,7 +155,18 @@ const STATS: NodeStats = {
   traffic: { dropped: {} },
   lookups: { count: 50, success: 50, hops_mean: 3, latency_ms: { p50: 200, p95: 500 } },
   storage: { bytes: 10, limit_bytes: 1000 },
-  nat: { external_address: "192.0.2.1:8000", votes: 12 },
+  nat: {
+    external_address: "192.0.2.1:8000",
+    votes: 12,
+    introducers: 0,
+    families: [{
+      family: 4,
+      external_address: "192.0.2.1:8000",
+      type: "none",
+      reachable: true,
+      evidence: { votes: 12, voters: 12, reason: "queries arrive" },
+    }],
+  },
   config: {
     p2p_host: "0.0.0.0",
     p2p_port: 8000,
@@ -233,10 +244,17 @@ Deno.test("a node's figures are judged, each in words", () => {
   assert.match(judge("dropped", { traffic: { dropped: { send_queue_full: 3 } } }), /^warn/);
   assert.equal(judge("dropped", { traffic: { dropped: { not_allowed: 3 } } }), "ok");
   assert.match(judge("values", { storage: { bytes: 990, limit_bytes: 1000 } }), /^warn/);
-  assert.match(
-    judge("seen", { nat: { external_address: "192.0.2.1:4711", votes: 9 } }),
-    /^warn a router changes the port/,
-  );
+  const seen = (introducers: number, reachable: boolean | null) => {
+    const [family] = STATS.nat.families!;
+    const type = "symmetric";
+    const nat = { ...STATS.nat, introducers, families: [{ ...family, type, reachable }] };
+    const { verdict, found } = of(judgeNode({ ...STATS, nat }, 40), "seen");
+    return `${verdict} ${found}`;
+  };
+  assert.match(seen(0, true), /^ok 192\.0\.2\.1:8000, by 12 of 12 .*another port.*can reach it/);
+  assert.match(seen(6, false), /^warn .*can't reach it.*6 nodes introduce others/);
+  assert.match(seen(0, false), /^warn .*nobody introduces others/);
+  assert.match(seen(0, null), /^unknown/);
   assert.match(judge("seen", { nat: { external_address: null, votes: 0 } }), /^unknown/);
   assert.match(judge("running", { version: "0.0.1" }), /^warn/);
   // A node from before this version.
