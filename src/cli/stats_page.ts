@@ -133,11 +133,21 @@ function reach({ nat }: Stats): Pairs {
       `${nat.introducers === 1 ? "introduces" : "introduce"} others to it`,
     ]);
   }
-  if (nat.mapping !== null && nat.mapping !== undefined) {
-    const list = leaves(nat.mapping).map(([name, value]) => `${name} ${value}`);
-    pairs.push(["mapping", list.join(", ")]);
-  }
+  if (nat.mapping !== null) pairs.push(["port mapping", mapping(nat.mapping)]);
+  if (nat.pinhole !== null) pairs.push(["IPv6 firewall", mapping(nat.pinhole)]);
   return pairs;
+}
+
+/** What the router does for the port. */
+function mapping(
+  { status, protocol, gateway, external_address: external, problem }: NonNullable<
+    Stats["nat"]["mapping"]
+  >,
+): string {
+  const router = gateway === null ? "" : ` by the router ${printable(gateway)} (${protocol})`;
+  const address = external === null ? "" : `: ${external}`;
+  const trouble = problem === null ? "" : `; ${printable(problem)}`;
+  return `${status.replaceAll("_", " ")}${address}${router}${trouble}`;
 }
 
 function printTraffic({ traffic }: Stats): void {

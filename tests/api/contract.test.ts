@@ -431,6 +431,12 @@ Deno.test("the API does what its document says, and documents what it does", asy
         query: "?trace=1",
       });
       await contract.call("get /network/find/{node_id}", 400, { params: peer, query: "?trace=2" });
+      const at = (address: string) => ({ query: `?address=${address}` });
+      await contract.call("get /network/ping", 200, at(nodes[1].address));
+      await contract.call("get /network/ping", 400, at("nowhere"));
+      await contract.call("get /network/ping", 403, at("192.0.2.1:8000"));
+      await contract.call("get /network/ping", 404, at("no-such-name.invalid:8000"));
+      await contract.call("get /network/ping", 504, at("127.0.0.1:9"));
       const gone = nodes.splice(3, 1)[0], params = { node_id: gone.nodeId };
       await contract.call("get /network/ping/{node_id}", 200, { params });
       await gone.close();

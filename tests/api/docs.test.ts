@@ -101,7 +101,8 @@ Deno.test("every curl line of the page works as it is pasted", async () => {
   assert.equal(lines.length, requests.length);
   await withServedNode(3, async ({ node, url }) => {
     const real = (line: string) =>
-      line.replaceAll("http://localhost", url).replaceAll(NODE_ID, node.peers()[0].nodeId);
+      line.replaceAll("http://localhost", url).replaceAll(NODE_ID, node.peers()[0].nodeId)
+        .replaceAll(/(?<=address=)[\d.]+%3A\d+/g, encodeURIComponent(node.peers()[0].address));
     const run = async (line: string): Promise<void> => {
       if (line.includes("/events")) {
         assert.match(

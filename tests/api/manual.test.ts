@@ -12,8 +12,8 @@ interface Block {
   readonly operation: string | undefined;
 }
 
-/** Ids of peers that the manual makes up. */
-const MADE_UP_PEER = "b2".repeat(20);
+/** A peer that the manual makes up. */
+const MADE_UP_PEER = "b2".repeat(20), MADE_UP_ADDRESS = "127.0.0.1:8001";
 
 async function blocks(): Promise<Block[]> {
   const text = await Deno.readTextFile(new URL("../../docs/api.md", import.meta.url));
@@ -41,7 +41,8 @@ Deno.test("every shell block of docs/api.md works as it is pasted", async () => 
     );
     for (const { text } of scripts) {
       const script = text.replaceAll("http://127.0.0.1:8080", url)
-        .replaceAll(MADE_UP_PEER, node.peers()[0].nodeId);
+        .replaceAll(MADE_UP_PEER, node.peers()[0].nodeId)
+        .replaceAll(MADE_UP_ADDRESS, node.peers()[0].address);
       for (const line of script.trim().split("\n")) {
         if (/ -sN /.test(line)) assert.match(await begins(line), /^(data|event): /m);
         else await runs(line, { API_TOKEN: "a-token" });

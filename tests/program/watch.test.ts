@@ -90,7 +90,7 @@ Deno.test(
     await terminal.until(/peer\.join/);
 
     assert.equal(terminal.isRestored, false);
-    await terminal.type("x\x1b[Aq");
+    await terminal.type("x\x1b[A");
     await terminal.type("q");
     assert.equal(await terminal.ended(), 0);
     assert.ok(terminal.isRestored);
