@@ -98,7 +98,7 @@ export function App({ state, session, stores }) {
             h(Copy, { text: state.stats.node_id, what: "node id" }),
           ),
           h("p", null, `dmnode ${state.stats.version}`),
-          h("p", null, h("a", { href: "/openapi.json" }, "API description")),
+          h("p", null, h("a", { href: "/docs" }, "API reference")),
         ),
       ),
     ),

@@ -1,10 +1,11 @@
 // How the node stands towards the outside: its address as others see it, the kind of NAT, whether strangers reach it.
 
 import { h } from "preact";
-import { ago, NONE, plural } from "./format.js";
+import { ago, duration, plural } from "./format.js";
 import { Badge, fact } from "./parts.js";
 
 /** @typedef {import("../api/types.ts").Stats["nat"]} Nat */
+/** @typedef {NonNullable<Nat["mapping"]>} Mapping */
 
 /** @type {Record<string, string>} */
 const TYPES = {
@@ -39,7 +40,7 @@ export function Reachability({ nat: { type, reachable } }) {
  * @returns {import("./parts.js").Fact[]}
  */
 export function reachabilityFacts(nat, now) {
-  const { mode, external_address, type, mapping, read_only, introducers, families } = nat;
+  const { mode, external_address, type, mapping, pinhole, read_only, introducers, families } = nat;
   return [
     fact("Reachability", h(Reachability, { nat })),
     fact(
@@ -55,22 +56,31 @@ export function reachabilityFacts(nat, now) {
         : "not known yet",
     ),
     ...families.flatMap((family) => familyFacts(family, families.length > 1, now)),
-    fact("Port mapping", mapping === null || mapping === undefined ? "none" : valueText(mapping)),
+    fact("Port mapping", mappingText(mapping)),
+    ...pinhole === null ? [] : [fact("IPv6 pinhole", mappingText(pinhole))],
     fact("Answers strangers", read_only ? "no: read-only (BEP 43)" : "yes"),
     fact("Introduced by", introducers === 0 ? "nobody" : plural(introducers, "node")),
   ];
 }
+
+/** Whom the NAT lets in. @type {Record<string, string>} */
+const FILTERING = {
+  none: "everybody",
+  address: "addresses that this node has sent to",
+  address_and_port: "addresses and ports that this node has sent to",
+};
 
 /**
  * What a family's state is known from. Of several families each is named.
  *
  * @param {Nat["families"][number]} family @param {boolean} isNamed @param {number} now
  */
-function familyFacts({ family, external_address, evidence }, isNamed, now) {
+function familyFacts({ family, external_address, filtering, evidence }, isNamed, now) {
   const name = (/** @type {string} */ text) => isNamed ? `${text}, IPv${family}` : text;
   const { reason, votes, voters, port_voters, same_port, checked_at, probes, missed } = evidence;
   return [
     fact(name("Because"), reason),
+    ...filtering === "unknown" ? [] : [fact(name("Lets in"), FILTERING[filtering])],
     fact(
       name("Seen by"),
       external_address === null
@@ -88,14 +98,22 @@ function familyFacts({ family, external_address, evidence }, isNamed, now) {
   ];
 }
 
-/** @param {unknown} value @returns {string} */
-function valueText(value) {
-  if (value === null || value === undefined) return NONE;
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value !== "object") return String(value);
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(valueText).join(", ");
-  return Object.entries(value).map(([name, part]) =>
-    `${name.replaceAll("_", " ")} ${valueText(part)}`
-  )
-    .join(", ");
+/** @type {Record<Mapping["status"], string>} */
+const STATUS = {
+  searching: "looking for a router that does it",
+  mapped: "mapped",
+  behind_another_nat: "mapped, but the router is behind another NAT",
+  not_needed: "not needed",
+  none: "no router that does it",
+  off: "off",
+};
+
+/** What the router does for the port. @param {Mapping | null} mapping */
+function mappingText(mapping) {
+  if (mapping === null) return "none";
+  const { status, protocol, gateway, external_address, lease_s, problem } = mapping;
+  const by = protocol === null || gateway === null ? "" : `, by ${gateway} (${protocol})`;
+  const to = external_address === null ? "" : ` to ${external_address}`;
+  const lease = lease_s === null || lease_s === 0 ? "" : `, for ${duration(lease_s)} at a time`;
+  return `${STATUS[status]}${to}${by}${lease}${problem === null ? "" : `: ${problem}`}`;
 }
