@@ -170,6 +170,7 @@ export class DhtNode {
   /** The latest lookup's number. */
   #lastLookup = 0;
   readonly #nat: Nat;
+  #readOnlyIn: readonly Family[] = [];
   /** Made when they are needed: most nodes never do. */
   #madePunching: Punching | undefined;
   #madeIntroducer: Introducer | undefined;
@@ -1011,6 +1012,10 @@ export class DhtNode {
 
   #onNat(state: NatState, now: Millis): void {
     this.host.emit({ type: "nat", state });
+    // While it was read-only nobody took it in: those near it have to hear of it now.
+    const { family, readOnly } = state;
+    if (this.#readOnlyIn.includes(family) && !readOnly) this.#membership.settle(now);
+    this.#readOnlyIn = this.nat.filter((other) => other.readOnly).map((other) => other.family);
     if (state.reachable === false) this.#punching.noteNat(state, now);
     else this.#madePunching?.noteNat(state, now);
   }

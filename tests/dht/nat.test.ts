@@ -132,9 +132,12 @@ Deno.test("a port that a router comes to forward is noticed at once when it is t
   assert.deepEqual(brief(node).slice(1), [false, true]);
   const { events } = node;
   events.length = 0;
+  assert.equal(isKnown(network, node), false);
   nat.forward(6881, node.endpoint);
   node.node.noteMapping(4, true, network.now);
   network.run(MINUTE);
+  const knowing = network.nodes.filter((other) => other.node.contact(node.node.id) !== undefined);
+  assert.equal(knowing.length, 12, "those near it hear of it at once");
   assert.deepEqual(brief(node), ["endpoint_independent", true, false]);
   assert.equal(stateOf(node).external!.port, 6881);
   assert.ok(events.some((event) => event.type === "nat" && event.state.reachable));

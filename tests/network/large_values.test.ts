@@ -30,7 +30,7 @@ Deno.test("10 nodes: 1 MiB comes back byte for byte, with a holder of it killed 
     stop();
     assert.deepEqual([report.kind, report.size, report.seq], ["chunked", 1 << 20, null]);
     assert.ok(report.replicas >= K / 2, `${report.replicas} replicas`);
-    assert.ok(steps.length > 5 && steps.at(-1)?.doneBytes === 1 << 20);
+    assert.ok(steps.length > 1 && steps.at(-1)?.doneBytes === 1 << 20);
 
     const found = await to.fetch(report.hash, null);
     assert.equal(found.outcome, "large");
