@@ -2,6 +2,9 @@
 // each other. NATLAB_TABLE names a file for the table of docs/nat.md.
 
 import assert from "node:assert/strict";
+import { isSecureId } from "../../src/dht/secure_id.ts";
+import { Endpoint } from "../../src/krpc/endpoint.ts";
+import { Id } from "../../src/krpc/id.ts";
 import { type Kind, Lab, type Node, type Site } from "./lab.ts";
 
 /** The kinds of the table; `mapped` is Linux's NAT with miniupnpd. */
@@ -40,7 +43,8 @@ const REACHABLE: readonly Row[] = ["public", "full-cone", "mapped"];
 /** Who has a public address waits for two minutes whether others ask it, before it has them asked to. */
 const SURE_LATE: readonly Row[] = ["firewall"];
 
-const PUBLIC_NODES = 5;
+/** With the others that strangers can reach more than the ten whose votes bind an id to an address (BEP 42). */
+const PUBLIC_NODES = 9;
 
 /** Pairs that are tried at a time: with two processors, more would wait for those and not for each other. */
 const AT_A_TIME = 5;
@@ -105,6 +109,18 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     },
   );
 
+  await t.step("each takes an id that fits its address", async () => {
+    await Promise.all(all.map(({ node }) =>
+      node.until(
+        "bound to its address",
+        ({ node_id, nat }) => isSecure(node_id, nat.external_address),
+        200_000,
+      )
+    ));
+    // Those that are hidden are registered under it, and those that are not are known by it.
+    await becomeSure(false);
+  });
+
   await t.step("each stores, fetches, finds and watches", async () => {
     await Promise.all(
       all.map(({ node }, i) => worksAsClient(node, all[(i + 1) % all.length].node)),
@@ -143,6 +159,12 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     }
   });
 });
+
+function isSecure(id: string, address: string | null): boolean {
+  const [host, port] = (address ?? "").split(":");
+  const endpoint = Endpoint.parse(host, Number(port));
+  return endpoint !== undefined && isSecureId(Id.parse(id)!, endpoint);
+}
 
 async function memberOf(lab: Lab, row: Row, args: readonly string[]): Promise<Member> {
   const kind: Kind = row === "mapped" ? "linux" : row;
