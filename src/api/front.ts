@@ -288,7 +288,6 @@ export class Connection {
   /** Requests that Deno.serve has in hand, and those among them that have a body. */
   #requests = 0;
   #bodies = 0;
-  #isUpgraded = false;
   #successor: Successor | undefined;
   #isClosed = false;
   /** Whether the client has said all that it will. */
@@ -321,7 +320,7 @@ export class Connection {
 
   /** Whether it carries nothing at this time. */
   get isIdle(): boolean {
-    return this.#requests === 0 && this.#unreadSince === null && !this.#isUpgraded;
+    return this.#requests === 0 && this.#unreadSince === null && this.#successor === undefined;
   }
 
   /** Passes bytes on until the connection ends. */
@@ -345,18 +344,14 @@ export class Connection {
       if (hasBody) this.#head = "unknown";
       // What came of the next one while this was in hand could not go on.
       if (this.#headSince !== null) this.#headSince = this.#quietSince;
-      if (this.#requests === 0 && !this.#isUpgraded && !this.#isClosed) this.#events.waiting();
+      if (this.#requests === 0 && this.#successor === undefined && !this.#isClosed) {
+        this.#events.waiting();
+      }
     };
   }
 
-  /** From now on it carries a WebSocket, which may be silent for as long as it likes. */
-  upgrade(): void {
-    this.#isUpgraded = true;
-  }
-
-  /** As {@link TakeOver}. */
+  /** As {@link TakeOver}. From now on its client may be silent for as long as it likes. */
   takeOver(successor: Successor): TakenConnection {
-    this.#isUpgraded = true;
     this.#successor = successor;
     closeQuietly(this.#server);
     return {
@@ -400,7 +395,7 @@ export class Connection {
       this.close();
     } else if (this.#endedSince !== null) {
       if (now - this.#endedSince >= LINGER_MS) this.close();
-    } else if (this.#isUpgraded) {
+    } else if (this.#successor !== undefined) {
       if (now - this.#quietSince < idleMs) return;
       this.#quietSince = now;
       this.#headBytes = 0;
@@ -453,7 +448,7 @@ export class Connection {
   /** Follows heads from their first byte to their last, and refuses one that is too long. */
   #follow(bytes: Uint8Array): void {
     const { limits: { headBytes }, refusals } = this.#options;
-    if (this.#isUpgraded) this.#headBytes += bytes.length;
+    if (this.#successor !== undefined) this.#headBytes += bytes.length;
     else if (this.#bodies > 0 || this.#head === "done" || this.#head === "unknown") return;
     else if (this.#isFirstByte && !isText(bytes[0])) {
       return this.refuse(400, "This is not HTTP. The API has no TLS: its URL begins with http.");
@@ -512,7 +507,7 @@ export class Connection {
       if (this.#successor !== undefined) return;
       if (length === null) break;
       await this.#write(buffer.subarray(0, length));
-      if (!this.#isUpgraded) this.#quietSince = this.#clock.now();
+      if (this.#successor === undefined) this.#quietSince = this.#clock.now();
       buffer = roomFor(buffer, length);
     }
     if (this.#endedSince !== null) return;

@@ -190,12 +190,10 @@ class Inner {
   }
 
   async #fetch(request: Request, connection: Connection): Promise<Response> {
-    const response = await this.#app.fetch(request, {
+    return await this.#app.fetch(request, {
       remoteAddr: { hostname: connection.address },
       takeOver: (successor) => connection.takeOver(successor),
     });
-    if (response.status === 101) connection.upgrade();
-    return response;
   }
 }
 
