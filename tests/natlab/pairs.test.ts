@@ -147,11 +147,17 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     const unreachable = new Set(
       all.filter(({ row }) => !REACHABLE.includes(row)).map(({ node }) => node.id),
     );
+    const late = new Set(
+      all.filter(({ row }) => SURE_LATE.includes(row)).map(({ node }) => node.id),
+    );
     const deadline = Date.now() + 120_000;
     for (const node of [...publicNodes, ...all.map(({ node }) => node)]) {
       for (;;) {
         const { body } = await node.request("/network/peers?limit=500");
-        const bad = body.peers.filter((peer: { node_id: string }) => unreachable.has(peer.node_id));
+        // Who was taken for reachable at first is on its way out: three checks in a row have to go unanswered.
+        const bad = body.peers.filter((peer: { node_id: string; health: string }) =>
+          unreachable.has(peer.node_id) && (!late.has(peer.node_id) || peer.health === "healthy")
+        );
         if (bad.length === 0) break;
         assert.ok(Date.now() < deadline, `${node.machine.ns}: ${JSON.stringify(bad)}`);
         await new Promise((resolve) => setTimeout(resolve, 1_000));
