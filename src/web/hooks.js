@@ -3,8 +3,6 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { messageOf } from "./api.js";
 
-/** @typedef {ReturnType<typeof setTimeout>} Timer */
-
 /**
  * The size of an element in CSS pixels; 0 before it is known.
  *
@@ -55,18 +53,18 @@ export function useStillness() {
  * @returns {T}
  */
 export function usePaced(value, ms) {
-  const [shown, setShown] = useState(value);
-  const latest = useRef(value), waiting = useRef(/** @type {Timer | undefined} */ (undefined));
-  latest.current = value;
+  const held = useRef({ value, at: performance.now() });
+  const [, again] = useState(0);
+  const wait = held.current.at + ms - performance.now();
+  if (!Object.is(held.current.value, value) && wait <= 0) {
+    held.current = { value, at: performance.now() };
+  }
   useEffect(() => {
-    if (Object.is(value, shown) || waiting.current !== undefined) return;
-    waiting.current = setTimeout(() => {
-      waiting.current = undefined;
-      setShown(latest.current);
-    }, ms);
-  }, [value]);
-  useEffect(() => () => clearTimeout(waiting.current), []);
-  return shown;
+    if (Object.is(held.current.value, value)) return;
+    const timer = setTimeout(() => again((turn) => turn + 1), Math.max(0, wait));
+    return () => clearTimeout(timer);
+  });
+  return held.current.value;
 }
 
 /**

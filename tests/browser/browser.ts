@@ -11,7 +11,7 @@ const CHROMIUM = Deno.env.get("CHROMIUM") ?? "/usr/bin/chromium";
 export const ARTIFACTS = fileURLToPath(new URL("../../artifacts/dashboard", import.meta.url));
 
 /** How long anything of a page may take to appear. */
-export const WITHIN_MS = 20_000;
+export const WITHIN_MS = 60_000;
 
 /** A page, and all that happened in it. */
 export class Visit {
