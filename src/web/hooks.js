@@ -3,6 +3,8 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { messageOf } from "./api.js";
 
+/** @typedef {ReturnType<typeof setTimeout>} Timer */
+
 /**
  * The size of an element in CSS pixels; 0 before it is known.
  *
