@@ -71,7 +71,7 @@ if (Deno.env.get("DMNODE")) {
         assert.equal(replicas, 3);
         assert.equal(await fetched(`${third.api}/data/${hash}`), "Hello, network");
         assert.match(await fetched(`${first.api}/openapi.json`), /"3\.1/);
-        assert.match(await fetched(`${first.api}/`), /^<!doctype html>.*DataMgmt Node/s);
+        assert.match(await fetched(`${first.api}/`), /^<!doctype html>.*DataMgmt Node/si);
 
         const { node_id } = JSON.parse(await fetched(`${second.api}/network/stats`));
         await second.stop("SIGKILL");
