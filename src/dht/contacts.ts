@@ -274,7 +274,14 @@ export class Contacts {
     const record = this.#remembered.get(`${id}`);
     if (record !== undefined) newcomer.recall(record, now);
     newcomer.answered(now, rtt, isSecondTry);
-    const { admission, replaced } = table.admit(newcomer, now);
+    let { admission, replaced } = table.admit(newcomer, now);
+    if (admission === "refused") {
+      // Its address may be taken by itself: nodes change their id when they learn where they are (BEP 42).
+      const former = table.at(from);
+      if (former === undefined) return;
+      this.#remove(former, "answers under another id", now);
+      ({ admission, replaced } = table.admit(newcomer, now));
+    }
     if (replaced !== undefined) {
       this.#left(
         replaced,

@@ -106,6 +106,16 @@ export class RoutingTable {
     return this.#index(id) >= this.#buckets.length - 2;
   }
 
+  /** The contact at this endpoint, whatever its id. */
+  at(endpoint: Endpoint): Contact | undefined {
+    for (const { addresses, contacts } of this.#buckets) {
+      for (let i = 0; i < addresses.length; i++) {
+        if (addresses[i] === endpoint.a && contacts[i].endpoint.equals(endpoint)) return contacts[i];
+      }
+    }
+    return undefined;
+  }
+
   /** The contact with this id that waits for a place. */
   waiting(id: Id): Contact | undefined {
     return this.#bucket(id).replacements.find((contact) => contact.id.equals(id));

@@ -206,6 +206,16 @@ Deno.test("a contact that answers under another id is not the one we knew", () =
   assert.ok(history(server.events).includes("leave 80"));
 });
 
+Deno.test("a contact that has moved to another id takes the place of its former one at once", () => {
+  const network = new VirtualNetwork();
+  const server = network.add({ at: "5.5.5.5:1" });
+  introduce(network, server, peer(network, id("80"), "6.6.6.6:1"));
+  introduce(network, server, peer(network, id("90"), "6.6.6.6:2"));
+  assert.deepEqual(history(server.events), ["join 80"], "of one address there is one");
+  introduce(network, server, peer(network, id("a0"), "6.6.6.6:1"));
+  assert.deepEqual(history(server.events), ["join 80", "leave 80", "join a0"]);
+});
+
 // ---- health
 
 Deno.test("an unanswered contact is degraded, then unhealthy, then removed, with reasons", () => {
