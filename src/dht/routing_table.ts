@@ -110,7 +110,9 @@ export class RoutingTable {
   at(endpoint: Endpoint): Contact | undefined {
     for (const { addresses, contacts } of this.#buckets) {
       for (let i = 0; i < addresses.length; i++) {
-        if (addresses[i] === endpoint.a && contacts[i].endpoint.equals(endpoint)) return contacts[i];
+        if (addresses[i] === endpoint.a && contacts[i].endpoint.equals(endpoint)) {
+          return contacts[i];
+        }
       }
     }
     return undefined;
