@@ -1,8 +1,8 @@
 // A connection that is meant to last: what breaks it is told, and it is made again until the command ends.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { NodeGone, Refused } from "./api_client.ts";
 import { UserError } from "./errors.ts";
+import { sleep } from "./sleep.ts";
 
 /** The first wait and the longest: a node starts within seconds, and one that does not is not to be hammered. */
 const FIRST_WAIT_MS = 500, LONGEST_WAIT_MS = 10_000;
@@ -38,7 +38,7 @@ export async function keepConnected(signal: AbortSignal, connection: Connection)
     }
     signal.throwIfAborted();
     connection.lost(why, waitMs);
-    await sleep(waitMs, undefined, { signal });
+    await sleep(waitMs, signal);
     waitMs = Math.min(LONGEST_WAIT_MS, 2 * waitMs);
   }
 }

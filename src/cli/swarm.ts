@@ -2,7 +2,6 @@
 
 import { getLogger } from "logtape";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createApi } from "../api/app.ts";
 import { type ApiServer, ListenError, serveApi, serveOptions } from "../api/server.ts";
 import { loadConfig } from "../config.ts";
@@ -17,6 +16,7 @@ import type {
 import { Interrupted, UserError } from "./errors.ts";
 import { interruptible } from "./interrupt.ts";
 import { ProgressBar } from "./progress.ts";
+import { sleep } from "./sleep.ts";
 import type { SwarmFlags } from "./swarm_options.ts";
 import { print, printJson } from "./terminal.ts";
 import { bytes, counted } from "./units.ts";
@@ -179,7 +179,7 @@ async function rest(
   bar.phase("at rest", seconds);
   for (let passed = 0; passed < seconds; passed++) {
     bar.set(passed);
-    await sleep(1000, undefined, { signal });
+    await sleep(1000, signal);
   }
   const after = await swarm.totals(), cpu = process.cpuUsage(cpuBefore);
   const elapsed = (performance.now() - start) / 1000;
