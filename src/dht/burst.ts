@@ -24,6 +24,9 @@ export const TRIED_PORTS = 1_400;
 /** So many at a time, so often: a thousand a second, a megabit of any line for at most 1.4 seconds. */
 const TRIED_AT_A_TIME = 10, TRY_EVERY_MS = 10;
 
+/** Where the other side has got through it is pinged, and again after these times. */
+const MET_AGAIN_MS = [150, 400];
+
 /** What both sides need of the node. */
 export interface BurstNode {
   readonly host: Host;
@@ -97,14 +100,27 @@ export class PortProbes {
   }
 
   start(now: Millis): void {
-    const { id, client } = this.#node;
     for (let i = 0; i < TRIED_AT_A_TIME && this.#tried < TRIED_PORTS; i++) {
-      const port = FIRST_PORT + (this.#first + this.#tried++ * STRIDE) % PORTS;
-      writeQuery(this.#writer, "ping", this.tid, id, client, true, {});
-      this.#node.sendWritten("ping", this.to.withPort(port));
+      this.#try(FIRST_PORT + (this.#first + this.#tried++ * STRIDE) % PORTS);
     }
     if (this.#tried >= TRIED_PORTS) return this.stop();
     this.#next = this.#deadlines.schedule(now + TRY_EVERY_MS, (at) => this.start(at));
+  }
+
+  #try(port: number): void {
+    const { id, client } = this.#node;
+    writeQuery(this.#writer, "ping", this.tid, id, client, true, {});
+    this.#node.sendWritten("ping", this.to.withPort(port));
+  }
+
+  /**
+   * A packet from this port of the other side has come through. It may not know: a hole of an earlier attempt lets in
+   * what nobody answers.
+   */
+  meet({ port }: Endpoint, now: Millis): void {
+    this.stop();
+    this.#try(port);
+    for (const ms of MET_AGAIN_MS) this.#deadlines.schedule(now + ms, () => this.#try(port));
   }
 
   stop(): void {

@@ -7,8 +7,9 @@ import { type Message, readCompactNodes } from "../krpc/message.ts";
 import type { Contact } from "./contact.ts";
 import { type Coordinate, expectedRttAt, expectedRttTo } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
-import type { Techniques } from "./techniques.ts";
 import { isCounted, isSameSubnet, SHORTLIST_FACTOR } from "./diversity.ts";
+import { isSecureId } from "./secure_id.ts";
+import type { Techniques } from "./techniques.ts";
 
 /** Lookups that find nodes, and what else their answers carry. */
 export type LookupMethod = "find_node" | "get_peers" | "get";
@@ -355,13 +356,15 @@ export class Lookup {
 
   #respond(candidate: Candidate, message: Message, rtt: number, now: Millis): boolean {
     const { id } = message;
-    if (id === undefined || (candidate.id !== undefined && !candidate.id.equals(id))) {
+    if (id === undefined) return this.#fail(candidate, rtt);
+    const isOther = candidate.id === undefined || !candidate.id.equals(id);
+    if (isOther && candidate.id !== undefined && !isBound(id, candidate.endpoint)) {
       return this.#fail(candidate, rtt);
     }
     candidate.rtt = rtt;
     candidate.state = "responded";
     candidate.token = message.token?.slice();
-    if (candidate.id === undefined) this.#place(candidate, id);
+    if (isOther) this.#place(candidate, id);
     this.#options.onStep?.("responded", candidate);
     const { onResponse, onHeard, family, coordinate } = this.#options;
     const ended = onResponse?.(message, candidate, now) ?? false;
@@ -384,11 +387,18 @@ export class Lookup {
     return false;
   }
 
-  /** Puts a bootstrap node that has told its id onto the shortlist, in place of an entry that was not asked yet. */
+  /**
+   * Puts a bootstrap node that has told its id, or a node that has another one by now, onto the shortlist, in place of
+   * an entry that was not asked yet.
+   */
   #place(candidate: Candidate, id: Id): void {
-    candidate.id = id;
-    this.#anonymous.splice(this.#anonymous.indexOf(candidate), 1);
     const list = this.#shortlist;
+    if (candidate.id === undefined) this.#anonymous.splice(this.#anonymous.indexOf(candidate), 1);
+    else {
+      const before = list.indexOf(candidate as Placed);
+      if (before >= 0) this.#remove(before);
+    }
+    candidate.id = id;
     const same = list.findIndex((c) => c.id.equals(id) || c.endpoint.equals(candidate.endpoint));
     if (id.equals(this.#options.own) || (same >= 0 && list[same].state !== "heard")) return;
     if (same >= 0) this.#remove(same);
@@ -418,6 +428,11 @@ function hopCost(known: readonly Placed[]): number {
   let sum = 0, count = 0;
   for (const { expected } of known) if (!Number.isNaN(expected)) sum += expected, count++;
   return count === 0 ? HOP_MAX_MS : Math.min(HOP_MAX_MS, Math.max(HOP_MIN_MS, sum / count));
+}
+
+/** Whether a node can't have chosen this id: nodes move to such a one once they know their address (BEP 42). */
+function isBound(id: Id, endpoint: Endpoint): boolean {
+  return isCounted(endpoint) && isSecureId(id, endpoint);
 }
 
 /** The first word of a distance with the sign bit inverted: in the order of size. */

@@ -217,7 +217,7 @@ export class Punching {
 
   /** Whether we answer a query though strangers get no answers: its sender was introduced to us. */
   admits({ id, method, token }: Message, from: Endpoint, now: Millis): boolean {
-    if (this.#burst !== undefined && id !== undefined) this.#hasMet(id, from);
+    if (this.#burst !== undefined && id !== undefined) this.#hasMet(id, from, now);
     if (method === "dm_pass" && token === undefined) return true;
     if (this.#introduced.size === 0) return false;
     const { host } = from;
@@ -347,9 +347,9 @@ export class Punching {
   }
 
   /** A packet has come from a node for which a burst is under way: enough of that. */
-  #hasMet(id: Id, from: Endpoint): void {
+  #hasMet(id: Id, from: Endpoint, now: Millis): void {
     const { probes, other, address } = this.#burst!;
-    if (other.equals(id) && address.sameAddress(from)) probes?.stop();
+    if (other.equals(id) && address.sameAddress(from)) probes?.meet(from, now);
   }
 
   // ---- reaching others

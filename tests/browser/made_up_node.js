@@ -49,6 +49,7 @@ globalThis.WebSocket = class {
   static OPEN = 1;
   readyState = 1;
   #next = 2;
+  #heartbeat;
 
   constructor(url) {
     // The page asks for what was before it came by another connection; there was nothing.
@@ -62,8 +63,10 @@ globalThis.WebSocket = class {
     this.onmessage?.({ data: JSON.stringify({ id, type, at: new Date().toISOString(), data }) });
   }
 
-  /** Tells what happens in so many seconds. */
+  /** Tells what happens in so many seconds, and from then on figures alone, as often as a node does. */
   async live(seconds, eventsPerSecond, stats) {
+    clearInterval(this.#heartbeat);
+    this.#heartbeat = setInterval(() => this.#tell(null, "stats", stats), 1_000);
     for (let second = 0; second < seconds; second++) {
       this.#tell(null, "stats", stats);
       for (let i = 0; i < eventsPerSecond; i++) {

@@ -6,6 +6,7 @@ import { OwnCoordinate } from "../../src/dht/coordinate.ts";
 import { Lookup, type LookupResult, type QueryWatcher } from "../../src/dht/lookup.ts";
 import { ALL_TECHNIQUES } from "../../src/dht/techniques.ts";
 import type { FindResult } from "../../src/dht/node.ts";
+import { secureId } from "../../src/dht/secure_id.ts";
 import { compareDistance, Id } from "../../src/krpc/id.ts";
 import { decode, type Message } from "../../src/krpc/message.ts";
 import {
@@ -290,6 +291,16 @@ Deno.test("who answers under another id than was told gets no credit", () => {
   liar.id = id("77");
   assert.deepEqual(names(find(network, searcher, TARGET)), ["03", "f0"]);
   assert.equal(victim.asked, 0, "nor are its referrals followed");
+});
+
+Deno.test("who has moved to the id that fits its address is found under that, and followed", () => {
+  const { network, searcher, first, peer } = scene();
+  const moved = peer("01"), next = peer("02"), honest = peer("03");
+  first.known.push({ id: moved.id, endpoint: moved.at }, honest);
+  moved.known.push(next);
+  moved.id = secureId(moved.at, new Uint8Array(20).fill(1));
+  const found = find(network, searcher, TARGET);
+  assert.deepEqual(names(found), ["02", "03", `${moved.id}`.slice(0, 2), "f0"].sort());
 });
 
 Deno.test("who claims our own id, or refers to us, gets nowhere", () => {

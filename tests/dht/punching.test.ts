@@ -132,6 +132,18 @@ for (
   });
 }
 
+Deno.test("holes that were tried and forgotten don't keep those behind a symmetric NAT from meeting", () => {
+  const network = internet(40, { k: 4 });
+  const timeoutMs = 10 * MINUTE;
+  const symmetric = behind(network, { ...SYMMETRIC, timeoutMs }, { k: 4 });
+  const other = behind(network, { ...PORT_RESTRICTED, timeoutMs }, { k: 4 });
+  for (let i = 0; i < 6; i++) {
+    const [from, to] = i % 2 === 0 ? [other, symmetric] : [symmetric, other];
+    assert.equal(way(reach(network, from, to)), "punched", `attempt ${i}`);
+    network.run(2.5 * MINUTE);
+  }
+});
+
 // ---- who registers, and what becomes of it
 
 Deno.test("a hidden node is found by its id alone, and by nobody once it is gone", () => {

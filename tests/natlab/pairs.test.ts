@@ -211,7 +211,7 @@ async function worksAsClient(node: Node, other: Node): Promise<void> {
     node.url(`/data/${hash}`),
   );
   const fetched = await other.request(`/data/${hash}`);
-  assert.equal(fetched.status, 200);
+  assert.equal(fetched.status, 200, `${other.machine.ns}: ${JSON.stringify(fetched.body)}`);
   assert.equal(fetched.body, text);
   const found = await node.request(`/network/find/${hash}`);
   assert.ok(found.body.nodes.length > 0);
