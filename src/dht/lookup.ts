@@ -133,6 +133,9 @@ const SPARE_CANDIDATES = 60;
  */
 const SPARE_QUERIES = 500;
 
+/** A lookup ends without those that are overdue where they are no more than so many for each that has answered. */
+const MOST_OVERDUE = 2;
+
 /** A round trip of which nothing is known: the mean between two places on Earth. */
 const UNKNOWN_RTT_MS = 150;
 
@@ -311,14 +314,16 @@ export class Lookup {
     if (this.#anonymous.some((c) => c.state === "waiting" || c.state === "late")) {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
     }
-    let responded = 0;
+    let responded = 0, overdue = 0;
     for (const { state } of this.#shortlist) {
       if (state === "responded") responded++;
+      else if (state === "overdue") overdue++;
       else if (state === "waiting" || state === "late") return false;
       else if (state === "heard" && !this.#isSpent) return false;
       if (responded >= this.#options.k) return true;
     }
-    return true;
+    // Where nearly all take too long it is the way to them, or a machine that has no time: they are not all dead.
+    return overdue <= MOST_OVERDUE * responded;
   }
 
   #query(candidate: Candidate, now: Millis): void {

@@ -241,6 +241,16 @@ Deno.test("an overdue candidate is not waited for", () => {
   answer("01", 160);
 });
 
+Deno.test("where all are overdue at once, as when a line stands still, the lookup waits for them", () => {
+  const { watchers, answer, result } = byHand(4, 3, ["01", "02", "03"]);
+  for (const name of ["01", "02", "03"]) watchers.get(name)!.onLate(10);
+  for (const name of ["01", "02", "03"]) watchers.get(name)!.onOverdue(20);
+  assert.equal(result(), undefined);
+  answer("02", 300);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["02"]);
+  assert.equal(result()!.elapsed, 300);
+});
+
 Deno.test("a hurried lookup asks who leads to the value soonest", () => {
   const { asked, answer } = byHand(9, 2, ["40", "01", "03"], 8, [10, 400, 400]);
   assert.deepEqual(asked, ["40", "01"], "the near one first, then the one that has no way to go");
