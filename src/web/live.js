@@ -35,7 +35,7 @@ export class Live {
     this.cancel = cancel;
     this.ended = false;
     this.socket = open(url, protocols);
-    this.watchdog = later(() => this.close(), OPEN_WITHIN_MS);
+    this.watchdog = later(() => this.abandon(), OPEN_WITHIN_MS);
     this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = () => this.end();
     // What goes wrong is followed by a close.
@@ -57,6 +57,15 @@ export class Live {
   }
 
   close() {
+    const { socket } = this;
+    // To close it before it is open is a warning on the console. A browser opens one after the other, so it soon is.
+    if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
+    else socket.close();
+    this.end();
+  }
+
+  /** It does not come about: others would wait for it. */
+  abandon() {
     this.socket.close();
     this.end();
   }

@@ -8,11 +8,15 @@ function setup() {
   const socket = {
     onmessage: null,
     onclose: null,
+    onopen: null,
+    readyState: WebSocket.OPEN,
     closed: 0,
     close: () => void socket.closed++,
   } as {
     onmessage: ((event: { data: string }) => void) | null;
     onclose: (() => void) | null;
+    onopen: (() => void) | null;
+    readyState: number;
     closed: number;
     close(): void;
   };
@@ -68,6 +72,12 @@ Deno.test("a connection that does not come about ends, and so does one that is c
   const ours = setup();
   ours.live.close();
   assert.deepEqual([ours.ends(), ours.socket.closed], [1, 1]);
+  const early = setup();
+  early.socket.readyState = WebSocket.CONNECTING;
+  early.live.close();
+  assert.deepEqual([early.ends(), early.socket.closed], [1, 0], "not before it is open");
+  early.socket.onopen!();
+  assert.equal(early.socket.closed, 1);
 });
 
 Deno.test("waits grow up to a limit, and differ from page to page", () => {
