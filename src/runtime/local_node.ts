@@ -4,43 +4,40 @@ import { getLogger } from "logtape";
 import type { Config, HostPort } from "../config.ts";
 import type { Clock } from "../data/item_network.ts";
 import type { Progress } from "../data/large_values.ts";
-import { type Contact } from "../dht/contact.ts";
+import type { Contact } from "../dht/contact.ts";
 import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
 import { type ItemStore, MemoryItemStore } from "../dht/item_store.ts";
 import type { Candidate } from "../dht/lookup.ts";
 import { DhtNode, type FindResult, type PingResult } from "../dht/node.ts";
-import { DurationHistogram } from "../dht/histogram.ts";
 import type { Seed } from "../dht/membership.ts";
 import type { NatState } from "../dht/nat.ts";
 import type { ReachResult } from "../dht/punching.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
-import { distanceHistogram } from "../dht/statistics.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
-import { distanceBits, Id, ID_BITS, ID_BYTES, word } from "../krpc/id.ts";
+import { distanceBits, Id, ID_BYTES } from "../krpc/id.ts";
 import { StorageError } from "../storage/database.ts";
 import { DiskStorage } from "../storage/disk.ts";
-import { CLIENT, clientName, VERSION } from "../version.ts";
+import { CLIENT } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
 import { Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
-import { hex, parseId } from "./hex.ts";
+import { parseId } from "./hex.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
-import { natReport, natSummary, natText } from "./nat_report.ts";
+import { natText } from "./nat_report.ts";
 import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
-import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
+import type { HourSample } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
-import { type MappingState, PortMapping } from "./port_mapping/port_mapping.ts";
+import { PortMapping } from "./port_mapping/port_mapping.ts";
 import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
-import { LAG_EVERY_MS, processReport } from "./process.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
+import { Reports } from "./reports.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
 import type {
   AddressPingReport,
   FetchOutcome,
   LookupReport,
-  MappingReport,
   Measurements,
   NodeService,
   PeerDetail,
@@ -102,12 +99,6 @@ const LEFT_SAVED_MS = 12 * 3_600_000, LEFT_SAVED = 200;
 /** How often the contacts are saved, so that a crash costs few of them. */
 const SAVE_EVERY_MS = 5 * 60_000;
 
-/** Rates are over this many seconds: long enough to read, short enough to see a change. */
-const RATE_SECONDS = 5;
-
-/** More items than these are counted anew so often at most: 100,000 take 5 ms, in which no packet is answered. */
-const FEW_ITEMS = 10_000, COUNT_ITEMS_MS = 10_000;
-
 /** The longest delay that setTimeout takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -137,9 +128,7 @@ export class LocalNode implements NodeService {
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
-  readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
   readonly #listeners = new EventListeners();
-  readonly #eventLoopLag = new DurationHistogram();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
   #joined: "joining" | "joined" | "failed" = "joining";
@@ -151,14 +140,11 @@ export class LocalNode implements NodeService {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
-  readonly #pastHour = new PastHour(this.#startedAt);
+  readonly #reports: Reports;
   readonly #states = new StateLog();
   #wasReady = false;
   /** What was told of it last, as JSON. */
   #toldNat: string;
-  #itemCounts:
-    | { readonly at: Millis; readonly expiring: number; readonly ours: number }
-    | undefined;
   /** Where offers to take a value are asked for: far from what this node holds. */
   readonly #probeTarget = randomId();
   #closed = false;
@@ -248,7 +234,22 @@ export class LocalNode implements NodeService {
       log: this.#log,
       tell: (event) => this.#tell(event),
     });
-    this.#toldNat = natKey(this.#nat());
+    this.#reports = new Reports({
+      core: this.#node,
+      config,
+      startedAt: this.#startedAt,
+      publicKey: storage.identity.publicKey,
+      address: this.address,
+      items: storage.items,
+      published: storage.published,
+      disk: storage.disk,
+      values: this.#values,
+      history: this.#history,
+      readiness: this.#readiness,
+      mapping: this.#mapping,
+      now,
+    });
+    this.#toldNat = natKey(this.#reports.nat());
   }
 
   /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
@@ -303,10 +304,7 @@ export class LocalNode implements NodeService {
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
-    this.#every(1000, () => this.#sample());
-    this.#measureLag();
-    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
-    this.#sample();
+    this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
     this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
@@ -411,9 +409,9 @@ export class LocalNode implements NodeService {
 
   #onEvent(event: NodeEvent): void {
     if (event.type !== "nat" && !this.#listeners.isEmpty) {
-      this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
+      this.#tell(serviceEvent(event, (contact) => this.#reports.peerReport(contact)));
     }
-    this.#pastHour.note(event);
+    this.#reports.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -515,135 +513,27 @@ export class LocalNode implements NodeService {
   // ---- what it tells
 
   peers(): PeerReport[] {
-    return Array.from(this.#node.contacts(), (contact) => this.#peerReport(contact));
-  }
-
-  #peerReport(contact: Contact): PeerReport {
-    return {
-      nodeId: contact.id.toString(),
-      address: contact.endpoint.toString(),
-      distance: distanceBits(contact.id, this.#node.id),
-      firstSeen: contact.firstSeen,
-      lastSeen: contact.lastSeen,
-      health: contact.health,
-      rttMs: Number.isNaN(contact.rtt) ? null : contact.rtt,
-      score: contact.score,
-      client: clientName(contact.client),
-    };
+    return this.#reports.peers();
   }
 
   peer(id: string): PeerDetail | undefined {
-    const record = this.#history.get(id);
-    const present = this.#node.contact(parseId(id));
-    const contact = present ?? record?.contact;
-    if (contact === undefined) return undefined;
-    const report = this.#peerReport(contact);
-    const buckets = this.#node.tables[contact.endpoint.family]!.bucketCount;
-    return {
-      ...report,
-      health: present === undefined ? "gone" : report.health,
-      scoreParts: contact.scoreParts,
-      rttVariationMs: report.rttMs === null ? null : contact.rttVariation,
-      misses: contact.misses,
-      faults: contact.faults,
-      keepsUs: contact.keepsUs ?? null,
-      // Contacts hold a time before all others for what never happened.
-      lastQuery: contact.lastQuery > 0 ? contact.lastQuery : null,
-      lastResponse: contact.lastResponse > 0 ? contact.lastResponse : null,
-      nextCheck: present?.dueAt ?? null,
-      bucket: present === undefined ? null : Math.min(ID_BITS - report.distance, buckets - 1),
-      history: record?.changes ?? [],
-    };
+    return this.#reports.peer(id);
   }
 
   distanceHistogram(): number[] {
-    const distances = Array.from(this.#node.contacts(), (c) => distanceBits(c.id, this.#node.id));
-    return distanceHistogram(distances);
+    return this.#reports.distanceHistogram();
   }
 
   stats(): StatsReport {
-    const { traffic, lookups, tables, peers: announced } = this.#node;
-    const at = now();
-    const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
-    for (const contact of this.#node.contacts()) peers[contact.health]++;
-    const { expiring, ours } = this.#countItems(at);
-    const latency = lookups.latency();
-    const rates = this.#rates();
-    return {
-      nodeId: this.nodeId,
-      version: VERSION,
-      startedAt: this.#startedAt,
-      uptimeS: (at - this.#startedAt) / 1000,
-      publicKey: hex(this.#identity.publicKey),
-      addresses: [this.address],
-      readiness: { ...this.readiness(), ...this.#readiness.answers },
-      peers,
-      routingTableSize: this.#node.contactCount,
-      buckets: (tables[4]?.bucketCount ?? 0) + (tables[6]?.bucketCount ?? 0),
-      networkSizeEstimate: this.#node.networkSize(at),
-      traffic: {
-        in: {
-          messages: traffic.in.messages,
-          bytes: traffic.in.bytes,
-          ...rates.in,
-          byType: traffic.in.byType(),
-        },
-        out: {
-          messages: traffic.out.messages,
-          bytes: traffic.out.bytes,
-          ...rates.out,
-          byType: traffic.out.byType(),
-        },
-        dropped: { ...traffic.dropped } as Record<string, number>,
-      },
-      lookups: {
-        count: lookups.count,
-        success: lookups.success,
-        active: lookups.active,
-        hopsMean: lookups.hopsMean,
-        latencyMs: latency,
-      },
-      storage: {
-        items: this.#items.count,
-        bytes: this.#items.bytes,
-        limitBytes: this.#config.storageLimit,
-        expiringWithinHour: expiring,
-        replicated: this.#items.count - ours,
-        announcedPeers: announced.count,
-        published: this.#values.publishedCount,
-        publishedItems: this.#values.publishedItems,
-        republications: this.#node.replication.published,
-        copiesMade: this.#node.replication.copies,
-      },
-      nat: this.#nat(),
-    };
+    return this.#reports.stats();
   }
 
-  /** Items that expire within the hour, and those that this node has signed. */
-  #countItems(at: Millis): { readonly expiring: number; readonly ours: number } {
-    const known = this.#itemCounts;
-    if (known !== undefined && this.#items.count > FEW_ITEMS && at - known.at < COUNT_ITEMS_MS) {
-      return known;
-    }
-    let expiring = 0, ours = 0;
-    for (const item of this.#items.entries()) {
-      if (item.expiresAt - at < 3_600_000) expiring++;
-      if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
-    }
-    this.#itemCounts = { at, expiring, ours };
-    return this.#itemCounts;
+  measurements(): Measurements {
+    return this.#reports.measurements();
   }
 
-  #nat(): StatsReport["nat"] {
-    const families = this.#node.nat.map(natReport);
-    return {
-      mode: this.#config.nat,
-      ...natSummary(families),
-      introducers: this.#node.introducers,
-      families,
-      mapping: mappingReport(this.#mapping?.state(4)),
-      pinhole: mappingReport(this.#mapping?.state(6)),
-    };
+  pastHour(after: number): readonly HourSample[] {
+    return this.#reports.pastHour(after);
   }
 
   /** Tells how the node stands with its network, where that is otherwise than it was. */
@@ -652,7 +542,7 @@ export class LocalNode implements NodeService {
     const readiness = this.readiness();
     if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
     this.#wasReady = readiness.ready;
-    const nat = this.#nat(), text = natKey(nat);
+    const nat = this.#reports.nat(), text = natKey(nat);
     if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
     this.#toldNat = text;
   }
@@ -661,37 +551,8 @@ export class LocalNode implements NodeService {
     this.#listeners.tell(event, now());
   }
 
-  measurements(): Measurements {
-    const { traffic, lookups, replication, contactCount } = this.#node;
-    const commits = this.#disk?.commits;
-    const enough = Math.min(this.#config.bucketSize, contactCount) / 2;
-    let failing = 0, short = 0;
-    for (const { replicas, failures } of this.#published.entries()) {
-      if (failures > 0) failing++;
-      if (replicas < enough) short++;
-    }
-    return {
-      roundTrips: traffic.roundTrips,
-      lookups: lookups.durations,
-      eventLoopLag: this.#eventLoopLag,
-      database: commits === undefined ? null : {
-        commits: commits.durations,
-        failedCommits: commits.failures,
-        waitingChanges: commits.waiting,
-        damagedRows: this.#disk!.damagedRows,
-      },
-      published: { failing, short },
-      replication: { turns: replication.completed, waiting: replication.pending },
-      process: processReport(),
-    };
-  }
-
   readiness(): Readiness {
     return this.#readiness.state(now());
-  }
-
-  pastHour(after: number): readonly HourSample[] {
-    return this.#pastHour.after(after);
   }
 
   #standing(): Standing {
@@ -725,39 +586,6 @@ export class LocalNode implements NodeService {
     if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
     else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
     else this.#log.warning("Still not ready: {reason}", { reason });
-  }
-
-  #sample(): void {
-    const { in: inward, out } = this.#node.traffic;
-    this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
-    if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
-  }
-
-  #measureLag(): void {
-    let at = performance.now();
-    this.#every(LAG_EVERY_MS, () => {
-      const now = performance.now();
-      this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
-      at = now;
-    });
-  }
-
-  #sampleHour(): void {
-    const contacts = Array.from(this.#node.contacts());
-    const { in: inward, out } = this.#node.traffic;
-    const { count: items, bytes } = this.#items;
-    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
-    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
-  }
-
-  #rates() {
-    const first = this.#samples[0], last = this.#samples.at(-1)!;
-    const seconds = Math.max(1, this.#samples.length - 1);
-    const rate = (direction: "in" | "out") => ({
-      perSecond: (last[direction][0] - first[direction][0]) / seconds,
-      bytesPerSecond: (last[direction][1] - first[direction][1]) / seconds,
-    });
-    return { in: rate("in"), out: rate("out") };
   }
 
   #save(): void {
@@ -954,16 +782,6 @@ function randomId(): Id {
   return Id.read(randomBytes(ID_BYTES));
 }
 
-function mappingReport(state: MappingState | undefined): MappingReport | null {
-  if (state === undefined || state.status === "off") return null;
-  const { internal, external, ...report } = state;
-  return {
-    ...report,
-    internalAddress: internal?.toString() ?? null,
-    externalAddress: external?.toString() ?? null,
-  };
-}
-
 function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
   const { state } = candidate;
   return {
@@ -984,11 +802,6 @@ function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
 
 function describe(contact: Contact): Record<string, string> {
   return { id: contact.id.toString(), address: contact.endpoint.toString() };
-}
-
-function sameKey(x: Uint8Array, y: Uint8Array): boolean {
-  for (let i = 0; i < x.length; i += 4) if (word(x, i) !== word(y, i)) return false;
-  return true;
 }
 
 /** What is told of as a change: all but the evidence, of which there is more with each vote. */
