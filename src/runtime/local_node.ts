@@ -2,82 +2,42 @@
 
 import { getLogger } from "logtape";
 import type { Config, HostPort } from "../config.ts";
-import type { Clock, ItemBatch, ItemNetwork } from "../data/item_network.ts";
-import {
-  LargeValues,
-  type Progress,
-  type StoredTree,
-  wholeOrStream,
-} from "../data/large_values.ts";
-import {
-  decodeReference,
-  decodeRoot,
-  encodeReference,
-  isMarked,
-  type Root,
-} from "../data/manifest.ts";
-import { TransferError } from "../data/transfers.ts";
-import type { Batch } from "../dht/batch.ts";
-import { type Contact } from "../dht/contact.ts";
+import type { Clock } from "../data/item_network.ts";
+import type { Progress } from "../data/large_values.ts";
+import type { Contact } from "../dht/contact.ts";
 import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
-import {
-  immutableItem,
-  isItemError,
-  type Item,
-  type ItemError,
-  MAX_SALT_BYTES,
-  MAX_VALUE_BYTES,
-  mutableItem,
-  mutableTarget,
-  refusal,
-  signedBytes,
-} from "../dht/item.ts";
 import { type ItemStore, MemoryItemStore } from "../dht/item_store.ts";
 import type { Candidate } from "../dht/lookup.ts";
-import {
-  DhtNode,
-  type FindResult,
-  type GetResult,
-  type PingResult,
-  type PutResult,
-  type ReplicasResult,
-} from "../dht/node.ts";
-import { DurationHistogram } from "../dht/histogram.ts";
+import { DhtNode, type FindResult, type PingResult } from "../dht/node.ts";
 import type { Seed } from "../dht/membership.ts";
 import type { NatState } from "../dht/nat.ts";
 import type { ReachResult } from "../dht/punching.ts";
 import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
-import { distanceHistogram } from "../dht/statistics.ts";
-import { bencodeBytes, byteStringContent, isCanonical } from "../krpc/bencode.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
-import { distanceBits, Id, ID_BITS, ID_BYTES, word } from "../krpc/id.ts";
-import { ErrorCode } from "../krpc/message.ts";
+import { distanceBits, Id, ID_BYTES } from "../krpc/id.ts";
 import { StorageError } from "../storage/database.ts";
 import { DiskStorage } from "../storage/disk.ts";
-import { CLIENT, clientName, VERSION } from "../version.ts";
+import { CLIENT } from "../version.ts";
 import { BootstrapNodes } from "./bootstrap.ts";
-import { dataCrypto, Identity, itemCrypto } from "./crypto.ts";
+import { Identity, itemCrypto } from "./crypto.ts";
 import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
+import { parseId } from "./hex.ts";
 import { createIdentity, databasePath, readIdentity } from "./identity.ts";
-import { natReport, natSummary, natText } from "./nat_report.ts";
+import { natText } from "./nat_report.ts";
 import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
-import { type HourSample, PastHour, SAMPLE_EVERY_MS } from "./past_hour.ts";
+import type { HourSample } from "./past_hour.ts";
 import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
-import { type MappingState, PortMapping } from "./port_mapping/port_mapping.ts";
+import { PortMapping } from "./port_mapping/port_mapping.ts";
 import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
-import { LAG_EVERY_MS, processReport } from "./process.ts";
-import { Publications, type StoredPart } from "./publications.ts";
-import { hasMajority, isRival, putOften, summaryOf } from "./puts.ts";
 import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
+import { Reports } from "./reports.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
 import type {
   AddressPingReport,
   FetchOutcome,
-  LargeValue,
   LookupReport,
-  MappingReport,
   Measurements,
   NodeService,
   PeerDetail,
@@ -86,18 +46,15 @@ import type {
   PublishedValue,
   Readiness,
   ReplicasOutcome,
-  ReplicasReport,
-  SignedItem,
   StatsReport,
-  StoreOptions,
   StoreOutcome,
   TraceStep,
 } from "./service.ts";
 import { LocalAddresses, SparePorts } from "./spare_sockets.ts";
 import { StateLog } from "./state_log.ts";
-import { survey } from "./survey.ts";
 import { UdpSocket } from "./udp.ts";
-import { type Version, type Watch, Watches } from "./watch.ts";
+import { Values } from "./values.ts";
+import type { Watch } from "./watch.ts";
 
 /** The part of the configuration that a node itself needs. */
 export type NodeConfig = Pick<
@@ -142,23 +99,8 @@ const LEFT_SAVED_MS = 12 * 3_600_000, LEFT_SAVED = 200;
 /** How often the contacts are saved, so that a crash costs few of them. */
 const SAVE_EVERY_MS = 5 * 60_000;
 
-/** Rates are over this many seconds: long enough to read, short enough to see a change. */
-const RATE_SECONDS = 5;
-
-/** More items than these are counted anew so often at most: 100,000 take 5 ms, in which no packet is answered. */
-const FEW_ITEMS = 10_000, COUNT_ITEMS_MS = 10_000;
-
-/** A put under a key on which holders have another version of the same number is tried with so many numbers. */
-const PUT_ROUNDS = 8;
-
-/** Large values whose copies are counted at a time: each is hundreds of lookups. */
-const MAX_SURVEYS = 2;
-
 /** The longest delay that setTimeout takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-
-/** Why a store came to nothing. */
-type Failed = Exclude<StoreOutcome, { outcome: "stored" }>;
 
 interface Storage {
   readonly id: Id;
@@ -169,7 +111,7 @@ interface Storage {
   readonly disk: DiskStorage | undefined;
 }
 
-export class LocalNode implements NodeService, ItemNetwork {
+export class LocalNode implements NodeService {
   readonly #log = getLogger(["dmnode", "node"]);
   readonly #config: NodeConfig;
   readonly #socket: UdpSocket;
@@ -180,24 +122,13 @@ export class LocalNode implements NodeService, ItemNetwork {
   readonly #disk: DiskStorage | undefined;
   readonly #items: ItemStore;
   readonly #published: PublishedStore;
-  readonly #publications: Publications;
-  readonly #watches: Watches;
+  readonly #values: Values;
   /** Undefined where no router is to be asked. */
   readonly #mapping: PortMapping | undefined;
   readonly #node: DhtNode;
   readonly #startedAt = now();
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
-  readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
-  /** Highest seq that was signed here, by target: two stores under one key at once must not share a seq. */
-  readonly #signedSeq = new Map<string, number>();
-  /** Puts under one key run one after the other. */
-  readonly #putting = new Map<string, Promise<unknown>>();
-  readonly #largeValues: LargeValues;
-  readonly #progressListeners = new Set<(progress: Progress) => void>();
   readonly #listeners = new EventListeners();
-  readonly #stopping = new AbortController();
-  readonly #eventLoopLag = new DurationHistogram();
-  #surveys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Infinity;
   #joined: "joining" | "joined" | "failed" = "joining";
@@ -209,14 +140,11 @@ export class LocalNode implements NodeService, ItemNetwork {
   #joinsThrough = "";
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
-  readonly #pastHour = new PastHour(this.#startedAt);
+  readonly #reports: Reports;
   readonly #states = new StateLog();
   #wasReady = false;
   /** What was told of it last, as JSON. */
   #toldNat: string;
-  #itemCounts:
-    | { readonly at: Millis; readonly expiring: number; readonly ours: number }
-    | undefined;
   /** Where offers to take a value are asked for: far from what this node holds. */
   readonly #probeTarget = randomId();
   #closed = false;
@@ -295,33 +223,33 @@ export class LocalNode implements NodeService, ItemNetwork {
       standing: () => this.#standing(),
       tell: (change, reason) => this.#tellReadiness(change, reason),
     });
-    this.#largeValues = new LargeValues({
-      network: this,
-      crypto: dataCrypto,
+    this.#values = new Values({
+      core: this.#node,
+      ask: (start) => this.#ask(start),
+      identity: storage.identity,
+      bucketSize: config.bucketSize,
+      published: storage.published,
+      seed: randomId().a,
       clock,
-      onProgress: (progress) => {
-        this.#progressListeners.forEach((tell) => tell(progress));
-        this.#tell({ type: "data.progress", progress });
-      },
+      log: this.#log,
+      tell: (event) => this.#tell(event),
     });
-    this.#publications = new Publications(
-      storage.published,
-      ({ item, replicas }) =>
-        new Promise((resolve) =>
-          this.#do((at) => this.#node.keepPublished(item, replicas, at, resolve))
-        ),
-      randomId().a,
-    );
-    this.#watches = new Watches({
-      read: (hash, key, seen) => this.#readVersion(hash, key, seen),
+    this.#reports = new Reports({
+      core: this.#node,
+      config,
+      startedAt: this.#startedAt,
+      publicKey: storage.identity.publicKey,
+      address: this.address,
+      items: storage.items,
+      published: storage.published,
+      disk: storage.disk,
+      values: this.#values,
+      history: this.#history,
+      readiness: this.#readiness,
+      mapping: this.#mapping,
       now,
-      random: Math.random,
-      later: (ms, run) => {
-        const timer = setTimeout(run, ms);
-        return () => clearTimeout(timer);
-      },
     });
-    this.#toldNat = natKey(this.#nat());
+    this.#toldNat = natKey(this.#reports.nat());
   }
 
   /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
@@ -376,10 +304,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
     this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
-    this.#every(1000, () => this.#sample());
-    this.#measureLag();
-    this.#every(SAMPLE_EVERY_MS, () => this.#sampleHour());
-    this.#sample();
+    this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     const seeds = seedsOf(disk?.contacts ?? []);
     this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
@@ -420,9 +345,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);
     clearTimeout(this.#timer);
-    this.#stopping.abort();
-    this.#watches.close();
-    this.#largeValues.close();
+    this.#values.close();
     const unmapped = this.#mapping?.close();
     await this.#socket.close();
     await this.#sparePorts.close();
@@ -486,9 +409,9 @@ export class LocalNode implements NodeService, ItemNetwork {
 
   #onEvent(event: NodeEvent): void {
     if (event.type !== "nat" && !this.#listeners.isEmpty) {
-      this.#tell(serviceEvent(event, (contact) => this.#peerReport(contact)));
+      this.#tell(serviceEvent(event, (contact) => this.#reports.peerReport(contact)));
     }
-    this.#pastHour.note(event);
+    this.#reports.note(event);
     switch (event.type) {
       case "bootstrap":
         return this.#onBootstrap(event.state, event.contacts);
@@ -517,7 +440,7 @@ export class LocalNode implements NodeService, ItemNetwork {
           reason: event.reason,
         });
       case "data.store":
-        this.#noteVersion(event.item);
+        this.#values.noteVersion(event.item);
         return this.#log.debug("Stored {hash} for {from}", {
           hash: event.item.target.toString(),
           from: event.from.toString(),
@@ -590,135 +513,27 @@ export class LocalNode implements NodeService, ItemNetwork {
   // ---- what it tells
 
   peers(): PeerReport[] {
-    return Array.from(this.#node.contacts(), (contact) => this.#peerReport(contact));
-  }
-
-  #peerReport(contact: Contact): PeerReport {
-    return {
-      nodeId: contact.id.toString(),
-      address: contact.endpoint.toString(),
-      distance: distanceBits(contact.id, this.#node.id),
-      firstSeen: contact.firstSeen,
-      lastSeen: contact.lastSeen,
-      health: contact.health,
-      rttMs: Number.isNaN(contact.rtt) ? null : contact.rtt,
-      score: contact.score,
-      client: clientName(contact.client),
-    };
+    return this.#reports.peers();
   }
 
   peer(id: string): PeerDetail | undefined {
-    const record = this.#history.get(id);
-    const present = this.#node.contact(parseId(id));
-    const contact = present ?? record?.contact;
-    if (contact === undefined) return undefined;
-    const report = this.#peerReport(contact);
-    const buckets = this.#node.tables[contact.endpoint.family]!.bucketCount;
-    return {
-      ...report,
-      health: present === undefined ? "gone" : report.health,
-      scoreParts: contact.scoreParts,
-      rttVariationMs: report.rttMs === null ? null : contact.rttVariation,
-      misses: contact.misses,
-      faults: contact.faults,
-      keepsUs: contact.keepsUs ?? null,
-      // Contacts hold a time before all others for what never happened.
-      lastQuery: contact.lastQuery > 0 ? contact.lastQuery : null,
-      lastResponse: contact.lastResponse > 0 ? contact.lastResponse : null,
-      nextCheck: present?.dueAt ?? null,
-      bucket: present === undefined ? null : Math.min(ID_BITS - report.distance, buckets - 1),
-      history: record?.changes ?? [],
-    };
+    return this.#reports.peer(id);
   }
 
   distanceHistogram(): number[] {
-    const distances = Array.from(this.#node.contacts(), (c) => distanceBits(c.id, this.#node.id));
-    return distanceHistogram(distances);
+    return this.#reports.distanceHistogram();
   }
 
   stats(): StatsReport {
-    const { traffic, lookups, tables, peers: announced } = this.#node;
-    const at = now();
-    const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
-    for (const contact of this.#node.contacts()) peers[contact.health]++;
-    const { expiring, ours } = this.#countItems(at);
-    const latency = lookups.latency();
-    const rates = this.#rates();
-    return {
-      nodeId: this.nodeId,
-      version: VERSION,
-      startedAt: this.#startedAt,
-      uptimeS: (at - this.#startedAt) / 1000,
-      publicKey: hex(this.#identity.publicKey),
-      addresses: [this.address],
-      readiness: { ...this.readiness(), ...this.#readiness.answers },
-      peers,
-      routingTableSize: this.#node.contactCount,
-      buckets: (tables[4]?.bucketCount ?? 0) + (tables[6]?.bucketCount ?? 0),
-      networkSizeEstimate: this.#node.networkSize(at),
-      traffic: {
-        in: {
-          messages: traffic.in.messages,
-          bytes: traffic.in.bytes,
-          ...rates.in,
-          byType: traffic.in.byType(),
-        },
-        out: {
-          messages: traffic.out.messages,
-          bytes: traffic.out.bytes,
-          ...rates.out,
-          byType: traffic.out.byType(),
-        },
-        dropped: { ...traffic.dropped } as Record<string, number>,
-      },
-      lookups: {
-        count: lookups.count,
-        success: lookups.success,
-        active: lookups.active,
-        hopsMean: lookups.hopsMean,
-        latencyMs: latency,
-      },
-      storage: {
-        items: this.#items.count,
-        bytes: this.#items.bytes,
-        limitBytes: this.#config.storageLimit,
-        expiringWithinHour: expiring,
-        replicated: this.#items.count - ours,
-        announcedPeers: announced.count,
-        published: this.#publications.count,
-        publishedItems: this.#publications.items,
-        republications: this.#node.replication.published,
-        copiesMade: this.#node.replication.copies,
-      },
-      nat: this.#nat(),
-    };
+    return this.#reports.stats();
   }
 
-  /** Items that expire within the hour, and those that this node has signed. */
-  #countItems(at: Millis): { readonly expiring: number; readonly ours: number } {
-    const known = this.#itemCounts;
-    if (known !== undefined && this.#items.count > FEW_ITEMS && at - known.at < COUNT_ITEMS_MS) {
-      return known;
-    }
-    let expiring = 0, ours = 0;
-    for (const item of this.#items.entries()) {
-      if (item.expiresAt - at < 3_600_000) expiring++;
-      if (item.signed && sameKey(item.signed.publicKey, this.#identity.publicKey)) ours++;
-    }
-    this.#itemCounts = { at, expiring, ours };
-    return this.#itemCounts;
+  measurements(): Measurements {
+    return this.#reports.measurements();
   }
 
-  #nat(): StatsReport["nat"] {
-    const families = this.#node.nat.map(natReport);
-    return {
-      mode: this.#config.nat,
-      ...natSummary(families),
-      introducers: this.#node.introducers,
-      families,
-      mapping: mappingReport(this.#mapping?.state(4)),
-      pinhole: mappingReport(this.#mapping?.state(6)),
-    };
+  pastHour(after: number): readonly HourSample[] {
+    return this.#reports.pastHour(after);
   }
 
   /** Tells how the node stands with its network, where that is otherwise than it was. */
@@ -727,7 +542,7 @@ export class LocalNode implements NodeService, ItemNetwork {
     const readiness = this.readiness();
     if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
     this.#wasReady = readiness.ready;
-    const nat = this.#nat(), text = natKey(nat);
+    const nat = this.#reports.nat(), text = natKey(nat);
     if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
     this.#toldNat = text;
   }
@@ -736,37 +551,8 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#listeners.tell(event, now());
   }
 
-  measurements(): Measurements {
-    const { traffic, lookups, replication, contactCount } = this.#node;
-    const commits = this.#disk?.commits;
-    const enough = Math.min(this.#config.bucketSize, contactCount) / 2;
-    let failing = 0, short = 0;
-    for (const { replicas, failures } of this.#published.entries()) {
-      if (failures > 0) failing++;
-      if (replicas < enough) short++;
-    }
-    return {
-      roundTrips: traffic.roundTrips,
-      lookups: lookups.durations,
-      eventLoopLag: this.#eventLoopLag,
-      database: commits === undefined ? null : {
-        commits: commits.durations,
-        failedCommits: commits.failures,
-        waitingChanges: commits.waiting,
-        damagedRows: this.#disk!.damagedRows,
-      },
-      published: { failing, short },
-      replication: { turns: replication.completed, waiting: replication.pending },
-      process: processReport(),
-    };
-  }
-
   readiness(): Readiness {
     return this.#readiness.state(now());
-  }
-
-  pastHour(after: number): readonly HourSample[] {
-    return this.#pastHour.after(after);
   }
 
   #standing(): Standing {
@@ -800,39 +586,6 @@ export class LocalNode implements NodeService, ItemNetwork {
     if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
     else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
     else this.#log.warning("Still not ready: {reason}", { reason });
-  }
-
-  #sample(): void {
-    const { in: inward, out } = this.#node.traffic;
-    this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
-    if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
-  }
-
-  #measureLag(): void {
-    let at = performance.now();
-    this.#every(LAG_EVERY_MS, () => {
-      const now = performance.now();
-      this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
-      at = now;
-    });
-  }
-
-  #sampleHour(): void {
-    const contacts = Array.from(this.#node.contacts());
-    const { in: inward, out } = this.#node.traffic;
-    const { count: items, bytes } = this.#items;
-    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
-    this.#pastHour.sample({ peers: contacts.length, rtts, in: inward, out, items, bytes }, now());
-  }
-
-  #rates() {
-    const first = this.#samples[0], last = this.#samples.at(-1)!;
-    const seconds = Math.max(1, this.#samples.length - 1);
-    const rate = (direction: "in" | "out") => ({
-      perSecond: (last[direction][0] - first[direction][0]) / seconds,
-      bytesPerSecond: (last[direction][1] - first[direction][1]) / seconds,
-    });
-    return { in: rate("in"), out: rate("out") };
   }
 
   #save(): void {
@@ -895,384 +648,40 @@ export class LocalNode implements NodeService, ItemNetwork {
     };
   }
 
-  async store(...given: Parameters<NodeService["store"]>): Promise<StoreOutcome> {
-    return this.#told(await this.#store(...given));
+  store(...given: Parameters<NodeService["store"]>): Promise<StoreOutcome> {
+    return this.#values.store(...given);
   }
 
-  #told(outcome: StoreOutcome): StoreOutcome {
-    if (outcome.outcome === "stored") {
-      this.#tell({ type: "data.publish", report: outcome.report });
-    }
-    return outcome;
-  }
-
-  async #store(
-    value: Uint8Array | AsyncIterable<Uint8Array>,
-    key: string | null,
-    options: StoreOptions = {},
-  ): Promise<StoreOutcome> {
-    const salt = key === null ? undefined : new TextEncoder().encode(key);
-    if (salt !== undefined && salt.length > MAX_SALT_BYTES) {
-      return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
-    }
-    const isWhole = value instanceof Uint8Array;
-    const given = await wholeOrStream(isWhole ? piecesOf(value) : value);
-    if (!(given instanceof Uint8Array)) {
-      const sized = isWhole ? { ...options, totalBytes: value.length } : options;
-      return await this.#storeLarge(given, key, salt, sized);
-    }
-    const bencoded = bencodeBytes(given);
-    const { minReplicas = 1 } = options;
-    if (salt !== undefined) {
-      const result = await this.#putNext(salt, bencoded, options);
-      return "outcome" in result ? result : await this.#stored(result, key, given.length);
-    }
-    const item = immutableItem(itemCrypto, bencoded);
-    const result = await this.#putOften(item.target, undefined, undefined, () => item, minReplicas);
-    return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.length);
-  }
-
-  async #storeLarge(
-    value: AsyncIterable<Uint8Array>,
-    key: string | null,
-    salt: Uint8Array | undefined,
-    options: StoreOptions,
-  ): Promise<StoreOutcome> {
-    const startedAt = now(), { cas, minReplicas = 1 } = options;
-    if (salt !== undefined && cas !== undefined) {
-      // Before all of its parts are stored for nothing.
-      const target = mutableTarget(itemCrypto, this.#identity.publicKey, salt);
-      const { item } = await this.#get(target, salt);
-      const seq = item?.signed?.seq ?? 0;
-      if (seq !== cas) return { outcome: "cas_mismatch", seq };
-    }
-    const parts: StoredPart[] = [];
-    let tree: StoredTree;
-    try {
-      tree = await this.#largeValues.store(value, options, (item, replicas) => {
-        parts.push({ item, replicas });
-      });
-    } catch (error) {
-      if (!(error instanceof TransferError)) throw error;
-      if (error.failure === "not_stored") {
-        const { acknowledged } = error;
-        return { outcome: "too_few", acknowledged, wanted: minReplicas, refusals: [] };
-      }
-      return { outcome: error.failure === "busy" ? "busy" : "unreachable", detail: error.message };
-    }
-    let hash = tree.root, replicas = tree.replicas, seq: number | null = null;
-    if (salt === undefined) {
-      const root = parts.pop()!;
-      await this.#publications.keep(root, parts);
-      this.#noteVersion(root.item);
-    } else {
-      const result = await this.#putNext(salt, encodeReference(tree.root), options);
-      if ("outcome" in result) return result;
-      const { report } = await this.#stored(result, key, tree.size, parts);
-      hash = result.item!.target;
-      replicas = Math.min(replicas, report.replicas);
-      seq = report.seq;
-    }
-    return {
-      outcome: "stored",
-      report: {
-        hash: hash.toString(),
-        kind: "chunked",
-        key,
-        seq,
-        size: tree.size,
-        replicas,
-        nodes: tree.nodes.map(String),
-        elapsedMs: now() - startedAt,
-      },
-    };
-  }
-
-  /**
-   * Puts a value of this node's own under a key, as its next version. Where another node of the same identity does so at
-   * the same time, both may sign one seq. Whoever meets holders that have the other's then goes on to a next seq, so
-   * that one of both is the newest everywhere; under `cas` only if most of the closest nodes have its own.
-   */
-  async #putNext(
-    salt: Uint8Array,
-    bencoded: Uint8Array,
-    { cas, minReplicas = 1 }: StoreOptions,
-  ): Promise<PutResult | Failed> {
-    const { publicKey } = this.#identity;
-    const target = mutableTarget(itemCrypto, publicKey, salt);
-    const hash = target.toString();
-    let expected = cas, signed: Item | undefined, newestSeq = 0;
-    const sign = (seq: number): Item => {
-      this.#signedSeq.set(hash, Math.max(seq, this.#signedSeq.get(hash) ?? 0));
-      const signature = this.#identity.sign(signedBytes(salt, seq, bencoded));
-      return { target, value: bencoded, signed: { publicKey, signature, salt, seq } };
-    };
-    const make = (newest: Item | undefined): Item | ItemError => {
-      newestSeq = newest?.signed?.seq ?? 0;
-      // When it is repeated it is what it was, unless that has been overtaken.
-      if (signed !== undefined && refusal(newest, signed, undefined) === undefined) return signed;
-      if (expected === undefined) {
-        return signed = sign(Math.max(newestSeq, this.#signedSeq.get(hash) ?? 0) + 1);
-      }
-      if (signed !== undefined || newestSeq !== expected) {
-        return { code: ErrorCode.casMismatch, text: "cas mismatch" };
-      }
-      return signed = sign(expected + 1);
-    };
-    return await this.#inTurn(hash, async () => {
-      for (let round = 1;; round++) {
-        // The seq alone keeps others' versions: a cas would be refused by every holder that has missed some.
-        const result = await this.#putOften(target, salt, undefined, make, minReplicas);
-        if (result.item === undefined) {
-          return { outcome: signed === undefined ? "cas_mismatch" : "overtaken", seq: newestSeq };
-        }
-        const isContested = result.refusals.some(isRival);
-        const { bucketSize } = this.#config;
-        const hasWon = !isContested || hasMajority(result, target, this.#node.id, bucketSize);
-        if (!isContested || (hasWon && round === PUT_ROUNDS)) {
-          return tooFew(result, minReplicas) ?? result;
-        }
-        if (!hasWon && (expected !== undefined || round === PUT_ROUNDS)) {
-          const { item } = await this.#get(target, salt);
-          return { outcome: "overtaken", seq: item?.signed?.seq ?? newestSeq };
-        }
-        // In step with the other it would meet it again each time.
-        const pause = 2 * Math.random() * result.elapsed;
-        if (!hasWon) await clock.sleep(pause, this.#stopping.signal);
-        signed = expected = undefined;
-      }
-    });
-  }
-
-  async storeSigned(...given: Parameters<NodeService["storeSigned"]>): Promise<StoreOutcome> {
-    return this.#told(await this.#storeSigned(...given));
-  }
-
-  async #storeSigned(
-    hash: string,
-    given: SignedItem,
-    { minReplicas = 1 }: Pick<StoreOptions, "minReplicas"> = {},
-  ): Promise<StoreOutcome> {
-    const salt = given.salt ?? new Uint8Array(0);
-    if (salt.length > MAX_SALT_BYTES) {
-      return { outcome: "key_too_long", size: salt.length, limit: MAX_SALT_BYTES };
-    }
-    const bencoded = bencodeBytes(given.value);
-    if (bencoded.length > MAX_VALUE_BYTES) {
-      return { outcome: "too_large", size: bencoded.length, limit: MAX_VALUE_BYTES };
-    }
-    const { publicKey, signature, seq } = given;
-    const signed = { publicKey, signature, salt, seq };
-    let item = mutableItem(itemCrypto, bencoded, signed);
-    // Owners may store lists and the like: then their value is bencode already, and the signature says so.
-    if (isItemError(item) && isCanonical(given.value)) {
-      item = mutableItem(itemCrypto, given.value, signed);
-    }
-    if (isItemError(item)) return { outcome: "bad_signature" };
-    if (item.target.toString() !== hash) {
-      return { outcome: "wrong_target", hash: item.target.toString() };
-    }
-    const checked = item, cas = given.cas ?? undefined;
-    return await this.#inTurn(hash, async () => {
-      let newestSeq = seq;
-      const make = (newest: Item | undefined) => {
-        newestSeq = newest?.signed?.seq ?? seq;
-        return refusal(newest, checked, cas) ?? checked;
-      };
-      const result = await this.#putOften(checked.target, salt, cas, make, minReplicas);
-      const isRefused = result.item === undefined || result.stored.length === 0;
-      const refused = isRefused ? result.refusals : [];
-      if (refused.some(({ code }) => code === ErrorCode.casMismatch)) {
-        return { outcome: "cas_mismatch", seq: newestSeq };
-      }
-      if (refused.some(({ code }) => code === ErrorCode.seqTooLow)) {
-        return { outcome: "seq_too_old", seq: newestSeq };
-      }
-      return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.value.length);
-    });
+  storeSigned(...given: Parameters<NodeService["storeSigned"]>): Promise<StoreOutcome> {
+    return this.#values.storeSigned(...given);
   }
 
   published(offset: number, limit: number): { total: number; values: PublishedValue[] } {
-    return {
-      total: this.#publications.count,
-      values: this.#publications.list(offset, limit),
-    };
+    return this.#values.published(offset, limit);
   }
 
   forget(hash: string): boolean {
-    return this.#publications.forget(parseId(hash));
+    return this.#values.forget(hash);
   }
 
-  async replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
-    const target = parseId(hash);
-    const salt = key === null ? undefined : new TextEncoder().encode(key);
-    // Counted first: reading a mutable value brings old copies of it up to date.
-    const { replicas } = await this.#ask<ReplicasResult>((at, done) =>
-      this.#node.replicas(target, at, done)
-    );
-    const { item, saltUnknown } = await this.#get(target, salt);
-    if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
-    const isMutable = item.signed !== undefined;
-    const report: ReplicasReport = {
-      hash,
-      kind: isMutable ? "mutable" : "immutable",
-      seq: item.signed?.seq ?? null,
-      holders: replicas.map(({ id, endpoint, seq, ageMs }) => ({
-        nodeId: id.toString(),
-        address: endpoint?.toString() ?? null,
-        seq: isMutable ? seq ?? null : null,
-        ageS: ageMs === undefined ? null : ageMs / 1000,
-      })),
-      wanted: this.#config.bucketSize,
-      parts: null,
-    };
-    const rootTarget = isMutable ? decodeReference(item.value) : target;
-    const top = isMutable && rootTarget ? (await this.#get(rootTarget)).item : item;
-    const root = top && decodeRoot(top.value);
-    if (rootTarget === undefined || root === undefined) return { outcome: "found", report };
-    if (this.#surveys >= MAX_SURVEYS) return { outcome: "busy" };
-    this.#surveys++;
-    try {
-      const batch = this.#node.batch();
-      const network = {
-        get: async (part: Id) => (await this.#get(part, undefined, batch)).item,
-        copies: async (part: Id) =>
-          (await this.#ask<ReplicasResult>((at, done) => this.#node.replicas(part, at, done)))
-            .replicas.length,
-      };
-      const parts = await survey(rootTarget, root, top!.value, network, Math.random);
-      return { outcome: "found", report: { ...report, kind: "chunked", parts } };
-    } finally {
-      this.#surveys--;
-    }
+  fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    return this.#values.fetch(hash, key);
+  }
+
+  replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
+    return this.#values.replicas(hash, key);
   }
 
   watch(hash: string, key: string | null, after: number | null): Watch | undefined {
-    return this.#watches.open(hash, key, after);
-  }
-
-  /** The newest version on the network where it is over `seen`. */
-  async #readVersion(
-    hash: string,
-    key: string | null,
-    seen: number | null,
-  ): Promise<Version | undefined> {
-    const salt = key === null ? undefined : new TextEncoder().encode(key);
-    const { item } = await this.#get(parseId(hash), salt);
-    if (item === undefined || (seen !== null && (item.signed?.seq ?? 0) <= seen)) return undefined;
-    if (!isMarked(item.value)) return versionOf(item);
-    const outcome = await this.#fetchLarge(item);
-    return outcome.outcome === "large"
-      ? { ...versionOf(item), size: outcome.value.size }
-      : undefined;
-  }
-
-  /** Tells those who watch a value of a version that is held here, or has been put from here. */
-  #noteVersion(item: Item): void {
-    if (this.#watches.size === 0) return;
-    const hash = item.target.toString();
-    if (!this.#watches.has(hash)) return;
-    // Of a large value the size is not here.
-    if (isMarked(item.value)) this.#watches.noteNewer(hash);
-    else this.#watches.noteVersion(hash, versionOf(item));
-  }
-
-  async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
-    const startedAt = now();
-    const outcome = await this.#fetch(hash, key);
-    const value = outcome.outcome === "found"
-      ? { kind: outcome.value.kind, size: outcome.value.bytes.length }
-      : outcome.outcome === "large"
-      ? { kind: "chunked" as const, size: outcome.value.size }
-      : undefined;
-    this.#tell({
-      type: "data.fetch",
-      hash,
-      kind: value?.kind ?? null,
-      size: value?.size ?? null,
-      found: value !== undefined,
-      elapsedMs: now() - startedAt,
-    });
-    return outcome;
-  }
-
-  async #fetch(hash: string, key: string | null): Promise<FetchOutcome> {
-    const target = parseId(hash);
-    const salt = key === null ? undefined : new TextEncoder().encode(key);
-    const { item, saltUnknown } = await this.#get(target, salt);
-    if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
-    if (isMarked(item.value)) return await this.#fetchLarge(item);
-    return {
-      outcome: "found",
-      value: {
-        hash,
-        kind: item.signed === undefined ? "immutable" : "mutable",
-        bytes: byteStringContent(item.value) ?? item.value,
-        seq: item.signed?.seq ?? null,
-        publicKey: item.signed?.publicKey ?? null,
-      },
-    };
-  }
-
-  async #fetchLarge({ target, value, signed }: Item): Promise<FetchOutcome> {
-    let top: Uint8Array | undefined = value, rootTarget: Id | undefined = target;
-    if (signed !== undefined) {
-      rootTarget = decodeReference(value);
-      if (rootTarget === undefined) {
-        return { outcome: "invalid", detail: `Item ${target} is no valid reference to a value.` };
-      }
-      const { item } = await this.#get(rootTarget);
-      if (item === undefined) {
-        const detail = `Value ${target} refers to ${rootTarget}, which was not found.`;
-        return { outcome: "not_found", detail };
-      }
-      // What somebody may change is no root.
-      top = item.signed === undefined ? item.value : undefined;
-    }
-    const root = top && decodeRoot(top);
-    if (root === undefined) {
-      const detail = `Item ${rootTarget} is no valid root of a large value.`;
-      return { outcome: "invalid", detail };
-    }
-    const { size, hint } = root;
-    return {
-      outcome: "large",
-      value: {
-        hash: target.toString(),
-        root: rootTarget.toString(),
-        size,
-        hint,
-        seq: signed?.seq ?? null,
-        publicKey: signed?.publicKey ?? null,
-        read: (start, end, signal) => this.#readLarge(rootTarget, root, start, end, signal),
-      },
-    };
-  }
-
-  async *#readLarge(
-    target: Id,
-    root: Root,
-    ...range: Parameters<LargeValue["read"]>
-  ): AsyncGenerator<Uint8Array> {
-    try {
-      yield* this.#largeValues.read(target, root, ...range);
-    } catch (error) {
-      const isTransfer = error instanceof TransferError;
-      if (!isTransfer || (error.failure !== "aborted" && error.failure !== "busy")) {
-        const reason = isTransfer ? error.message : error;
-        this.#log.warning("Reading value {hash} failed: {reason}", { hash: `${target}`, reason });
-      }
-      throw error;
-    }
+    return this.#values.watch(hash, key, after);
   }
 
   transfers(): Progress[] {
-    return this.#largeValues.progress();
+    return this.#values.transfers();
   }
 
   onProgress(listener: (progress: Progress) => void): () => void {
-    this.#progressListeners.add(listener);
-    return () => this.#progressListeners.delete(listener);
+    return this.#values.onProgress(listener);
   }
 
   onEvent(listener: EventListener): () => void {
@@ -1283,81 +692,9 @@ export class LocalNode implements NodeService, ItemNetwork {
     this.#node.tellsSteps = isOn;
   }
 
-  batch(): ItemBatch {
-    const batch = this.#node.batch();
-    return {
-      put: (item) => this.#ask((at, done) => this.#node.putPart(item, batch, at, done)),
-      get: async (target) => (await this.#get(target, undefined, batch)).item,
-      close: () => {},
-    };
-  }
-
-  #get(target: Id, salt?: Uint8Array, batch?: Batch): Promise<GetResult> {
-    return this.#ask((at, done) => this.#node.get(target, salt, at, done, batch));
-  }
-
-  #put(
-    target: Id,
-    salt: Uint8Array | undefined,
-    cas: number | undefined,
-    make: (newest: Item | undefined) => Item | ItemError,
-  ): Promise<PutResult> {
-    return this.#ask((at, done) => this.#node.put(target, salt, cas, make, at, done));
-  }
-
-  #putOften(
-    target: Id,
-    salt: Uint8Array | undefined,
-    cas: number | undefined,
-    make: (newest: Item | undefined) => Item | ItemError,
-    wanted: number,
-  ): Promise<PutResult> {
-    const put = () => this.#put(target, salt, cas, make);
-    return putOften(put, wanted, clock, this.#stopping.signal);
-  }
-
-  /** Sees to what an acknowledged value needs from now on, and reports it. */
-  async #stored(
-    result: PutResult,
-    key: string | null,
-    size: number,
-    parts: readonly StoredPart[] = [],
-  ): Promise<Extract<StoreOutcome, { outcome: "stored" }>> {
-    const item = result.item!;
-    await this.#publications.keep({ item, replicas: result.stored.length }, parts);
-    this.#noteVersion(item);
-    return {
-      outcome: "stored",
-      report: {
-        hash: item.target.toString(),
-        kind: item.signed === undefined ? "immutable" : "mutable",
-        key,
-        seq: item.signed?.seq ?? null,
-        size,
-        replicas: result.stored.length,
-        nodes: result.stored.map(String),
-        elapsedMs: result.elapsed,
-      },
-    };
-  }
-
   /** Starts an operation of the core and waits for its result. */
   #ask<T>(start: (at: Millis, done: (result: T) => void) => void): Promise<T> {
     return new Promise((resolve) => this.#do((at) => start(at, resolve)));
-  }
-
-  async #inTurn<T>(key: string, run: () => Promise<T>): Promise<T> {
-    const before = this.#putting.get(key);
-    const mine = (async () => {
-      await before;
-      return await run();
-    })();
-    this.#putting.set(key, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#putting.get(key) === mine) this.#putting.delete(key);
-    }
   }
 }
 
@@ -1380,10 +717,6 @@ const clock: Clock = {
       if (signal.aborted) end();
     }),
 };
-
-async function* piecesOf(value: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield value;
-}
 
 async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Storage> {
   const log = getLogger(["dmnode", "storage"]);
@@ -1449,22 +782,6 @@ function randomId(): Id {
   return Id.read(randomBytes(ID_BYTES));
 }
 
-function mappingReport(state: MappingState | undefined): MappingReport | null {
-  if (state === undefined || state.status === "off") return null;
-  const { internal, external, ...report } = state;
-  return {
-    ...report,
-    internalAddress: internal?.toString() ?? null,
-    externalAddress: external?.toString() ?? null,
-  };
-}
-
-function parseId(hex: string): Id {
-  const id = Id.parse(hex);
-  if (id === undefined) throw new TypeError(`not an id: ${hex}`);
-  return id;
-}
-
 function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
   const { state } = candidate;
   return {
@@ -1483,36 +800,8 @@ function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
   };
 }
 
-/** The refusal where fewer than `wanted` have acknowledged. */
-function tooFew({ stored, refusals }: PutResult, wanted: number): Failed | undefined {
-  if (stored.length >= wanted) return undefined;
-  return {
-    outcome: "too_few",
-    acknowledged: stored.length,
-    wanted,
-    refusals: summaryOf(refusals),
-  };
-}
-
-function versionOf({ value, signed }: Item): Version {
-  return {
-    seq: signed?.seq ?? null,
-    size: (byteStringContent(value) ?? value).length,
-    publicKey: signed === undefined ? null : hex(signed.publicKey),
-  };
-}
-
 function describe(contact: Contact): Record<string, string> {
   return { id: contact.id.toString(), address: contact.endpoint.toString() };
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function sameKey(x: Uint8Array, y: Uint8Array): boolean {
-  for (let i = 0; i < x.length; i += 4) if (word(x, i) !== word(y, i)) return false;
-  return true;
 }
 
 /** What is told of as a change: all but the evidence, of which there is more with each vote. */
