@@ -179,6 +179,8 @@ export class Punching {
   readonly #ways = new Map<string, KnownWay>();
   readonly #bursts = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
   #burst: Burst | undefined;
+  /** Of the latest burst, also when it is over: of several ports that meet the other side keeps one, maybe not the first. */
+  #latestProbes: PortProbes | undefined;
 
   constructor(
     node: PunchingNode,
@@ -293,6 +295,7 @@ export class Punching {
     if (!isSymmetric) {
       const probes = new PortProbes(this.#node, to, writer, deadlines, random, end);
       this.#burst = { other, address: to, probes, stop: () => probes.stop() };
+      this.#latestProbes = probes;
       probes.start(now);
       return true;
     }
@@ -367,7 +370,7 @@ export class Punching {
 
   /** A reply that no query waits for: one of the ports that were tried is that of the other side. */
   noteReply({ id, packet, tidStart, tidEnd }: Message, from: Endpoint, now: Millis): boolean {
-    const probes = this.#burst?.probes;
+    const probes = this.#latestProbes;
     if (probes === undefined || id === undefined || tidEnd - tidStart !== 4) return false;
     if (word(packet, tidStart) !== probes.tid || !probes.to.sameAddress(from)) return false;
     const attempt = this.#attempts.get(id.toString());
