@@ -38,8 +38,11 @@ const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 /** Paths vary by a share of their round trip, even where that was the same for long. */
 const JITTER_SHARE = 0.25;
 
-/** A timer that runs this late tells of our own process, or machine, and nothing of the node that was asked. */
-const STALL_MS = 20;
+/**
+ * A timer that runs this late tells of our own process, or machine, and nothing of the node that was asked: it gets as
+ * much more time. But not for ever: a process that never catches up must come to an end with its queries.
+ */
+const STALL_MS = 20, MAX_STALLS = 2;
 
 /** Weight of the newest first answer in the mean of all and their variation (RFC 6298, section 2). */
 const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
@@ -102,6 +105,8 @@ interface Pending extends Transaction, Due {
   readonly lateAfter: number;
   /** When it was sent for the second time; NaN before. */
   lateAt: Millis;
+  /** How often it was given more time because our own timers were late. */
+  stalls: number;
   /** What happens to it next. */
   then: (pending: Pending, now: Millis) => void;
 }
@@ -143,9 +148,12 @@ export class Queries {
   /** Does what is due. */
   tick(now: Millis): void {
     for (let due = this.#agenda.take(now); due !== undefined; due = this.#agenda.take(now)) {
-      // Late by our own fault: our process could not look at answers until now.
-      if (now - due.dueAt > STALL_MS) this.#schedule(due, now + due.lateAfter, due.then);
-      else due.then(due, now);
+      const lag = now - due.dueAt;
+      if (lag > STALL_MS && due.stalls < MAX_STALLS) {
+        // By our own fault: our process could not look at answers until now.
+        due.stalls++;
+        this.#schedule(due, now + due.lateAfter + Math.min(lag, LATE_MAX_MS), due.then);
+      } else due.then(due, now);
     }
   }
 
@@ -164,6 +172,7 @@ export class Queries {
       startedAt: now,
       lateAfter,
       lateAt: NaN,
+      stalls: 0,
       then: query.isUrgent ? this.#slow : this.#late,
       dueAt: now + (query.isUrgent ? this.#waitFor(query, SLOW_VARIATIONS) : lateAfter),
       place: NOWHERE,
@@ -188,11 +197,12 @@ export class Queries {
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
-    const { args, isOnce } = pending.query;
+    const { query: { args, isOnce }, stalls } = pending;
     if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // A second put with a cas would be refused for what the first one did.
-    if (args.cas === undefined && !isOnce) this.#write(pending);
+    // And a process that does not keep up with its answers need not ask for more of them.
+    if (args.cas === undefined && !isOnce && stalls < MAX_STALLS) this.#write(pending);
     pending.watcher.onLate(now);
   };
 
@@ -203,9 +213,11 @@ export class Queries {
   };
 
   readonly #missed = (pending: Pending, now: Millis): void => {
-    const { query: { expected }, to, method, watcher } = pending;
+    const { query: { expected }, to, method, watcher, stalls } = pending;
     this.#transactions.remove(pending);
-    if (expected !== undefined) this.#node.noteMiss(expected, to, `no answer to ${method}`, now);
+    if (expected !== undefined && stalls < MAX_STALLS) {
+      this.#node.noteMiss(expected, to, `no answer to ${method}`, now);
+    }
     watcher.done({ kind: "timeout" }, now);
   };
 

@@ -91,6 +91,14 @@ Deno.test("when our own process slept, answers get their time before a query is 
   assert.equal(queries.nextDeadline, Infinity);
 });
 
+Deno.test("queries of a process that never catches up end nevertheless, cost no more packets, and blame nobody", () => {
+  const { queries, sent, misses, heard, send } = scene();
+  send(false);
+  for (let i = 0; i < 10 && queries.open > 0; i++) queries.tick(queries.nextDeadline + 150);
+  assert.deepEqual(heard.map(([what]) => what), ["late", "overdue", "timeout"]);
+  assert.deepEqual([queries.open, sent.length, misses], [0, 1, []]);
+});
+
 Deno.test("a watcher may want nothing but the outcome", () => {
   const { queries, at, run } = scene();
   const outcomes: string[] = [];
