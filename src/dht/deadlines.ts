@@ -136,14 +136,18 @@ export class Deadlines {
     deadline.place = NOWHERE;
   }
 
-  /** Runs what is due. What that schedules for now or earlier waits for the next call: no endless loop here. */
-  run(now: Millis): void {
+  /**
+   * Runs what is due, the `most` earliest of it. What that schedules for now or earlier waits for the next call: no
+   * endless loop here.
+   */
+  run(now: Millis, most = Infinity): void {
     let first = this.#agenda.take(now);
     if (first === undefined) return;
     const due: Deadline[] = [];
     for (; first !== undefined; first = this.#agenda.take(now)) {
       first.place = TAKEN;
       due.push(first);
+      if (due.length >= most) break;
     }
     for (const deadline of due) {
       // One that ran before it may have cancelled it.

@@ -30,6 +30,12 @@ const BEHIND_GAIN = 1 / 16;
 /** How often a joining node is looked at. Joining is over when its lookups are, of which the core has no event. */
 const POLL_MS = 20;
 
+/**
+ * Nodes whose timers run in one turn of the event loop. A turn does some 128 operations on sockets (tokio's budget), and
+ * what timers send comes first: thousands of nodes that are behind would leave nothing for what they are to receive.
+ */
+const WAKES_AT_A_TIME = 32;
+
 /** Bytes of values that one node holds: a swarm's are small and few. */
 const STORAGE_BYTES = 16 << 20;
 
@@ -140,7 +146,7 @@ export class Swarm {
       const now = clock();
       this.#behind += BEHIND_GAIN * (now - this.#timerAt - this.#behind);
       this.#timerAt = Infinity;
-      this.#deadlines.run(now);
+      this.#deadlines.run(now, WAKES_AT_A_TIME);
       this.#armTimer();
     }, Math.max(0, next - clock()));
   }
