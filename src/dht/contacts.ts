@@ -39,6 +39,9 @@ const PROBE_EVERY_MS = 1_000;
 /** Faults, as far as they are not forgiven, after which a contact is dropped. */
 const FAULTS_TO_DROP = 5;
 
+/** Faults up to which lost items count. */
+const MOST_LOSSES = 2;
+
 /** Records of an earlier run that are kept. */
 const MAX_REMEMBERED = 200;
 
@@ -312,6 +315,15 @@ export class Contacts {
     if (contact === undefined) return;
     contact.failed();
     if (contact.faults >= FAULTS_TO_DROP) this.#remove(contact, reason, now);
+  }
+
+  /**
+   * A contact does not have an item that it has acknowledged. It stays, for it still leads to others; nor does a node
+   * that has lost all at once, with its memory, count as one that loses again and again.
+   */
+  noteLoss(id: Id, from: Endpoint): void {
+    const contact = this.at(from, id);
+    if (contact !== undefined && contact.faults < MOST_LOSSES) contact.failed();
   }
 
   /** A node that was asked did not answer, or not as it has to. */

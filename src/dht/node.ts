@@ -14,6 +14,7 @@ import {
   WANT_N6,
   writeQuery,
 } from "../krpc/message.ts";
+import { Acknowledgements } from "./acknowledgements.ts";
 import { AddressVotes } from "./address_votes.ts";
 import { Batch } from "./batch.ts";
 import type { Contact } from "./contact.ts";
@@ -169,6 +170,7 @@ export class DhtNode {
   readonly #random: Random;
   /** The latest lookup's number. */
   #lastLookup = 0;
+  readonly #acknowledgements = new Acknowledgements();
   readonly #nat: Nat;
   #readOnlyIn: readonly Family[] = [];
   /** Made when they are needed: most nodes never do. */
@@ -443,7 +445,7 @@ export class DhtNode {
         "announce_peer",
         { infoHash, token, port: port ?? 0, impliedPort: port === undefined },
       ];
-      this.#write(result.closest, args, [], () => false, at, (announced, _, end) => {
+      this.#write(undefined, result.closest, args, [], () => false, at, (announced, _, end) => {
         done({ ...result, announced, elapsed: end - now }, end);
       });
     });
@@ -507,7 +509,7 @@ export class DhtNode {
       this.host.items.put(item, now, () => {}, age * 1000);
     }
     const stale = closest.filter(({ id }) => (told.get(`${id}`)?.seq ?? Infinity) < seq);
-    this.#write(stale, putsOf(item, age), [], () => false, now, () => {});
+    this.#write(target, stale, putsOf(item, age), [], () => false, now, () => {});
   }
 
   /** Who of the k closest nodes holds an item now, in which version, and how old each copy is. */
@@ -589,7 +591,7 @@ export class DhtNode {
       const here: Id[] = [];
       const ours: ItemError[] = [];
       const elsewhere = () =>
-        this.#write(result.closest, args, here, isCurrent, at, (stored, refusals, end) => {
+        this.#write(target, result.closest, args, here, isCurrent, at, (stored, refusals, end) => {
           const all = [...ours, ...refusals];
           done({ ...result, item, stored, refusals: all, elapsed: end - now }, end);
         });
@@ -628,7 +630,7 @@ export class DhtNode {
     if (closest === undefined) return search(now);
     const here: Id[] = [];
     const elsewhere = () =>
-      this.#write(closest, putsOf(item), here, () => false, now, (
+      this.#write(target, closest, putsOf(item), here, () => false, now, (
         stored,
         _,
         at,
@@ -659,6 +661,7 @@ export class DhtNode {
    * holds ids that have stored it already.
    */
   #write(
+    target: Id | undefined,
     closest: readonly Pick<Placed, "id" | "endpoint" | "token">[],
     args: (token: Uint8Array, id: Id) => [Method, QueryArguments],
     here: readonly Id[],
@@ -681,8 +684,10 @@ export class DhtNode {
         open++;
         this.#query(method, endpoint, values, id, at, (outcome, end) => {
           open--;
-          if (outcome.kind === "response") stored.push(id);
-          else if (
+          if (outcome.kind === "response") {
+            stored.push(id);
+            if (target !== undefined) this.#acknowledgements.note(target, id, end);
+          } else if (
             outcome.kind === "error" && outcome.code === ErrorCode.seqTooLow && isCurrent(id)
           ) stored.push(id);
           else if (outcome.kind === "error") refusals.push(outcome);
@@ -774,7 +779,7 @@ export class DhtNode {
       }
       const closest = result.closest.slice(0, k).filter(({ id }) => !holders.has(`${id}`));
       const age = Math.round((at - item.storedAt) / 1000);
-      this.#write(closest, putsOf(item, age), [], () => false, at, (stored, _, end) => {
+      this.#write(target, closest, putsOf(item, age), [], () => false, at, (stored, _, end) => {
         if (stored.length > 0) {
           this.host.emit({ type: "data.replicate", item, to: stored });
         }
@@ -821,6 +826,7 @@ export class DhtNode {
     for (const family of families) {
       const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
       const watch = onResponse && ((message: Message, candidate: Candidate, at: Millis) => {
+        if (method === "get") this.#noteLoss(target, message, candidate, at);
         if (!onResponse(message, candidate, at)) return false;
         // One family has it: the other need not go on. Its own lookup ends by the result.
         running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
@@ -829,6 +835,18 @@ export class DhtNode {
       running.push(this.#prepare(family, target, method, bootstrap, now, watch, onEnd, how));
     }
     for (const lookup of running) lookup.start();
+  }
+
+  /** Whoever has acknowledged an item and does not have it counts as less reliable. */
+  #noteLoss(
+    target: Id,
+    { id, value, age, seq }: Message,
+    { endpoint }: Candidate,
+    now: Millis,
+  ): void {
+    const hasIt = value !== undefined || !Number.isNaN(age) || !Number.isNaN(seq);
+    if (hasIt || id === undefined || !this.#acknowledgements.takeLoss(target, id, now)) return;
+    this.#contacts.noteLoss(id, endpoint);
   }
 
   #lookup(

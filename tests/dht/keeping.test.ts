@@ -189,6 +189,33 @@ Deno.test("replicas() names who holds an item, in which version and how old", ()
   }
 });
 
+Deno.test("who has acknowledged an item and does not have it counts as less reliable, once, and stays", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(12, { k: K });
+  const [owner] = nodes;
+  const items = ["one", "two", "three", "four", "five", "six", "seven"].map(immutable);
+  for (const item of items) put(network, owner, item);
+  const loser =
+    nodes.slice(1).find(({ items: held }) =>
+      items.every(({ target }) => held.get(target, network.now) !== undefined)
+    ) ?? closest(nodes.slice(1), items[0].target)[0];
+  const lost = items.filter(({ target }) => loser.items.get(target, network.now) !== undefined);
+  const look = ({ target }: Item) =>
+    network.complete((now, done) => owner.node.replicas(target, now, done));
+  for (const item of lost) look(item);
+  assert.equal(owner.node.contact(loser.node.id)!.faults, 0, "it has them all");
+  loser.items.get = () => undefined;
+  look(lost[0]);
+  const { faults } = owner.node.contact(loser.node.id)!;
+  assert.ok(faults > 0.9 && faults <= 1, `${faults}`);
+  look(lost[0]);
+  assert.ok(owner.node.contact(loser.node.id)!.faults < faults, "it is told once");
+  for (const item of lost) look(item);
+  assert.ok(owner.node.contact(loser.node.id)!.faults < 3, "it may have started anew");
+  const others = [...owner.node.contacts()].filter(({ id }) => !id.equals(loser.node.id));
+  assert.ok(others.every((contact) => contact.faults === 0));
+});
+
 Deno.test("a thousand values that are due at once are republished within the budget", () => {
   const network = new VirtualNetwork();
   const nodes = network.addJoined(10, { k: K });
