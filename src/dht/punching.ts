@@ -218,10 +218,12 @@ export class Punching {
   // ---- being reached
 
   /** Whether we answer a query though strangers get no answers: its sender was introduced to us. */
-  admits({ id, method, token }: Message, from: Endpoint, now: Millis): boolean {
+  admits({ id, method, token, keeps }: Message, from: Endpoint, now: Millis): boolean {
     if (this.#burst !== undefined && id !== undefined) this.#hasMet(id, from, now);
     if (method === "dm_pass" && token === undefined) return true;
     if (this.#introduced.size === 0) return false;
+    // Whoever keeps us as a contact has to find out that we are none: its checks would keep us in its table for ever.
+    if (method === "ping" && keeps === true) return false;
     const { host } = from;
     const until = this.#introduced.get(host);
     if (until === undefined || until < now) return false;

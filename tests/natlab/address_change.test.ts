@@ -8,9 +8,9 @@ const PUBLIC_NODES = 4;
 const isRegistered = (stats: { nat: { introducers: number; reachable: boolean | null } }) =>
   stats.nat.reachable === false && stats.nat.introducers > 0;
 
-/** Waits until a node is met at this address, whatever its id is by then. */
+/** Waits until a node is met at this address, whatever its id is by then: others check its former one once a minute. */
 async function isMet(asker: Node, node: Node, address: string): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + 120_000;
   for (;;) {
     await node.stats();
     const { status, body } = await asker.request(`/network/ping/${node.id}`);
@@ -20,7 +20,7 @@ async function isMet(asker: Node, node: Node, address: string): Promise<void> {
   }
 }
 
-Deno.test("another external address: the node knows it and is met there within a minute", async () => {
+Deno.test("another external address: the node knows it, and is met there", async () => {
   await using lab = await Lab.open();
   const { nodes: [asker], bootstrap } = await lab.publicNodes(PUBLIC_NODES);
   await Promise.all((["linux", "full-cone", "mapped"] as const).map(async (row) => {

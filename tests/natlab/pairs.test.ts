@@ -159,7 +159,13 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
           unreachable.has(peer.node_id) && (!late.has(peer.node_id) || peer.health === "healthy")
         );
         if (bad.length === 0) break;
-        assert.ok(Date.now() < deadline, `${node.machine.ns}: ${JSON.stringify(bad)}`);
+        if (Date.now() > deadline) {
+          const standing = all.filter((one) =>
+            bad.some((peer: { node_id: string }) => peer.node_id === one.node.id)
+          ).map(async (one) => [one.row, (await one.node.stats()).nat]);
+          const told = JSON.stringify([bad, await Promise.all(standing)]);
+          assert.fail(`${node.machine.ns}: ${told}`);
+        }
         await new Promise((resolve) => setTimeout(resolve, 1_000));
       }
     }
