@@ -10,7 +10,7 @@ const isRegistered = (stats: { nat: { introducers: number; reachable: boolean | 
 
 /** Waits until a node is met at this address, whatever its id is by then: others check its former one once a minute. */
 async function isMet(asker: Node, node: Node, address: string): Promise<void> {
-  const deadline = Date.now() + 120_000;
+  const deadline = Date.now() + 180_000;
   for (;;) {
     await node.stats();
     const { status, body } = await asker.request(`/network/ping/${node.id}`);
