@@ -1,6 +1,6 @@
 // A virtual Internet: shipped nodes on one virtual clock, and links that delay, lose, double and reorder.
 
-import type { Millis } from "../dht/deadlines.ts";
+import { Agenda, type Due, type Millis, NOWHERE } from "../dht/deadlines.ts";
 import type { Host, NodeEvent, SpareSockets } from "../dht/host.ts";
 import type { ItemCrypto } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
@@ -71,9 +71,8 @@ export interface Traits {
  */
 export type NodeState = "up" | "silent" | "departed";
 
-/** One simulated machine with its node. In the queue it stands for its own next tick. */
-export interface SimNode {
-  readonly kind: "node";
+/** One simulated machine with its node, due at its next tick. */
+export interface SimNode extends Due {
   /** The number of nodes that were added before it. */
   readonly serial: number;
   readonly endpoint: Endpoint;
@@ -89,8 +88,6 @@ export interface SimNode {
   state: NodeState;
   /** Packets pass between nodes of the same side only. */
   side: number;
-  /** When a tick is queued for it; Infinity where none is. */
-  tickAt: Millis;
   readonly nat: SimNat | undefined;
   /** What handles packets at other ports than the node's, and by which of them some are written to. */
   ports: Map<number, (datagram: Uint8Array, from: Endpoint) => void>;
@@ -109,7 +106,6 @@ type Event =
     readonly from: Endpoint;
     readonly datagram: Uint8Array;
   }
-  | SimNode
   | { readonly kind: "call"; readonly run: (now: Millis) => void };
 
 export class World {
@@ -122,6 +118,8 @@ export class World {
   bytesSent = 0;
   packetsSent = 0;
   readonly #queue = new EventQueue<Event>();
+  /** Apart from the queue, for they are put off again and again: each answer makes a timer needless. */
+  readonly #ticks = new Agenda<SimNode>();
   readonly #byAddress = new Map<number, SimNode>();
   readonly #random: SeededRandom;
   readonly #links: LinkOptions;
@@ -166,7 +164,6 @@ export class World {
       openSockets: (count, receive) => this.#openSockets(sim, count, receive),
     };
     const sim: SimNode = {
-      kind: "node",
       serial,
       endpoint,
       // Evenly over the regions, whatever the number of nodes.
@@ -180,7 +177,9 @@ export class World {
       joinedAt: Infinity,
       state: "up",
       side: 0,
-      tickAt: Infinity,
+      dueAt: Infinity,
+      place: NOWHERE,
+      order: 0,
       nat: traits.nat && new SimNat(traits.nat, endpoint, random),
       ports: NO_PORTS,
       routes: NO_ROUTES,
@@ -210,6 +209,7 @@ export class World {
   depart(sim: SimNode): void {
     if (sim.state === "departed") return;
     sim.state = "departed";
+    this.#ticks.remove(sim);
     this.#byAddress.delete(sim.endpoint.a);
     this.nodes.splice(this.nodes.indexOf(sim), 1);
     this.#departedMs += this.now - sim.addedAt;
@@ -218,7 +218,9 @@ export class World {
 
   /** Its process hangs from now on. */
   silence(sim: SimNode): void {
-    if (sim.state === "up") sim.state = "silent";
+    if (sim.state !== "up") return;
+    sim.state = "silent";
+    this.#ticks.remove(sim);
   }
 
   /** Cuts the network: packets pass between nodes of one side only. What is under way still arrives. */
@@ -245,11 +247,14 @@ export class World {
 
   /** Lets time pass until `until`, or until `isDone`. */
   run(until: Millis, isDone: () => boolean = () => false): void {
-    const queue = this.#queue;
-    while (queue.next <= until) {
+    const queue = this.#queue, ticks = this.#ticks;
+    for (;;) {
+      const next = Math.min(queue.next, ticks.next);
+      if (next > until) break;
       if (isDone()) return;
-      this.now = queue.next;
-      this.#happen(queue.take());
+      this.now = next;
+      if (queue.next === next) this.#happen(queue.take());
+      else this.#tick(ticks.take(next)!);
     }
     this.now = Math.max(this.now, until);
   }
@@ -260,13 +265,12 @@ export class World {
       const inner = to.nat === undefined ? port : to.nat.inbound(port, from, this.now);
       if (to.state === "up" && inner !== undefined) this.#deliver(to, inner, from, datagram);
       (this.#spare[datagram.length] ??= []).push(datagram);
-    } else if (event.kind === "node") {
-      // A tick that was brought forward since is superseded.
-      if (event.tickAt !== this.now || event.state !== "up") return;
-      event.tickAt = Infinity;
-      event.node.tick(this.now);
-      this.#arm(event);
     } else event.run(this.now);
+  }
+
+  #tick(sim: SimNode): void {
+    sim.node.tick(this.now);
+    this.#arm(sim);
   }
 
   #deliver(to: SimNode, port: number, from: Endpoint, datagram: Uint8Array): void {
@@ -314,10 +318,11 @@ export class World {
   }
 
   #arm(sim: SimNode): void {
-    const next = sim.node.nextDeadline;
-    if (next >= sim.tickAt) return;
-    sim.tickAt = Math.max(next, this.now);
-    this.#queue.add(sim.tickAt, sim);
+    const next = Math.max(sim.node.nextDeadline, this.now);
+    if (sim.state !== "up" || (next === sim.dueAt && sim.place >= 0)) return;
+    this.#ticks.remove(sim);
+    sim.dueAt = next;
+    if (next < Infinity) this.#ticks.add(sim);
   }
 
   #send(from: SimNode, port: number, datagram: Uint8Array, endpoint: Endpoint): void {
