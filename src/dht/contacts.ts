@@ -25,7 +25,7 @@ const MISS_SPACING_MS = 1_000;
  * When a check comes, as shares of the interval. Of two that keep each other one ping checks both: the one of the
  * smaller id sends it, so much earlier that it has arrived when the other's turn would come.
  */
-const EARLIEST_CHECK = 0.96, FIRST_CHECKS_UNTIL = 0.975, SECOND_CHECKS_FROM = 0.985;
+const EARLIEST_CHECK = 0.97, FIRST_CHECKS_UNTIL = 0.98, SECOND_CHECKS_FROM = 0.99;
 
 /** A read-only node serves nobody with its contacts, and keeps its NAT open by other means: it checks so much less often. */
 const CLIENT_FACTOR = 5;
@@ -171,6 +171,7 @@ export class Contacts {
     if (known?.endpoint.equals(from)) {
       known.asked(now);
       if (keeps !== undefined) known.keepsUs = keeps;
+      this.#putOff(known, now);
     }
     if (id.equals(this.#node.id) || table.find(id) !== undefined) return;
     if (!table.hasRoom(id)) {
@@ -401,6 +402,15 @@ export class Contacts {
     this.#checks.remove(contact);
     contact.dueAt = Math.ceil(at);
     this.#checks.add(contact);
+  }
+
+  /** A contact that has queried us need not be checked soon. Another timer would come for nothing. */
+  #putOff(contact: Contact, now: Millis): void {
+    const { dueAt, place, misses, firstSeen } = contact;
+    if (place < 0 || misses > 0) return;
+    const interval = this.#fullInterval(contact);
+    if (dueAt > now + interval / 2 || now - firstSeen < interval) return;
+    this.#scheduleCheck(contact, now + this.#interval(contact));
   }
 
   /** Pings a contact unless its own traffic has shown lately that it lives. */
