@@ -24,6 +24,12 @@ import { bytes, counted } from "./units.ts";
 /** A thread for fewer nodes than this costs more than it brings. */
 const NODES_PER_THREAD = 100;
 
+/**
+ * Nodes of one thread that may check their peers as often as single ones do: that takes half of a core. Of more each
+ * checks its own as much less often, or a machine would have time for nothing else.
+ */
+const NODES_AT_USUAL_INTERVAL = 1_250;
+
 /** Bootstrap nodes are these many at most: their receive buffers take in all who join. */
 const BOOTSTRAP_NODES = 8;
 
@@ -77,6 +83,8 @@ async function measure(
   };
   const api = await swarm.open();
   tell(`API of the first node: ${api}`);
+  const interval = `${swarm.healthCheckIntervalMs / 1000} s`;
+  tell(`${counted(swarm.threads, "thread")}; each peer is checked every ${interval}`);
 
   const empty = Deno.memoryUsage().rss;
   const started = performance.now();
@@ -114,6 +122,7 @@ async function measure(
   return {
     nodes: swarm.nodes,
     threads: swarm.threads,
+    health_check_interval_s: swarm.healthCheckIntervalMs / 1000,
     join,
     store,
     fetch,
@@ -203,6 +212,11 @@ async function rest(
   };
 }
 
+/** Seconds between health checks with so many nodes on a thread, where a single node has `usual`. */
+export function bearableInterval(usual: number, nodesPerThread: number): number {
+  return Math.ceil(usual * Math.max(1, nodesPerThread / NODES_AT_USUAL_INTERVAL));
+}
+
 interface SwarmPlan {
   readonly nodes: number;
   readonly threads: number;
@@ -222,9 +236,12 @@ class ThreadedSwarm {
 
   constructor({ nodes, threads, settings }: SwarmPlan) {
     this.nodes = nodes;
-    const flags = { ...settings, p2pPort: "0", bootstrap: "", nat: "off" };
-    this.#config = loadConfig({ flags, env: {} });
     const used = Math.min(threads, this.light);
+    const fixed = { p2pPort: "0", bootstrap: "", nat: "off" };
+    const load = (given: object) => loadConfig({ flags: { ...given, ...fixed }, env: {} });
+    const usual = load({}).healthCheckIntervalMs / 1000;
+    const bearable = bearableInterval(usual, this.light / used);
+    this.#config = load({ healthCheckInterval: `${bearable}`, ...settings });
     this.#counts = Array.from({ length: used }, (_, i) => Math.ceil((this.light - i) / used));
     this.#threads = this.#counts.map(() => new Thread());
   }
@@ -232,6 +249,10 @@ class ThreadedSwarm {
   /** Nodes without an API: all but the first. They are what is measured. */
   get light(): number {
     return this.nodes - 1;
+  }
+
+  get healthCheckIntervalMs(): number {
+    return this.#config.healthCheckIntervalMs;
   }
 
   get threads(): number {

@@ -1,6 +1,7 @@
 // `dmnode swarm` as its users run it: nodes in several threads join, store and find everything, and end when told to.
 
 import assert from "node:assert/strict";
+import { bearableInterval } from "../../src/cli/swarm.ts";
 import { command, run } from "../program/program.ts";
 
 const NODES = 60, STORES = 40;
@@ -16,6 +17,7 @@ Deno.test("a swarm of 60 nodes in two threads joins, stores and finds all, and t
   assert.deepEqual(Object.keys(report), [
     "nodes",
     "threads",
+    "health_check_interval_s",
     "join",
     "store",
     "fetch",
@@ -26,6 +28,7 @@ Deno.test("a swarm of 60 nodes in two threads joins, stores and finds all, and t
   ]);
   assert.equal(report.nodes, NODES);
   assert.equal(report.threads, 2);
+  assert.equal(report.health_check_interval_s, 60);
   assert.ok(report.join.contacts_per_node > 20);
   assert.equal(report.store.count, STORES);
   assert.equal(report.store.stored, STORES);
@@ -76,4 +79,10 @@ Deno.test("wrong options of a swarm are told in one line", async () => {
     assert.equal(stdout, "");
     assert.match(stderr, /^dmnode: option '--(nodes|threads) <n>' .* whole number from .*\n$/);
   }
+});
+
+Deno.test("the more nodes a thread has, the more rarely each checks its peers", () => {
+  assert.equal(bearableInterval(60, 5), 60);
+  assert.equal(bearableInterval(60, 1_250), 60);
+  assert.equal(bearableInterval(60, 4_999.5), 240);
 });
