@@ -340,6 +340,12 @@ Deno.test("health checks are merged with traffic: who shows that it lives is not
   }
   assert.deepEqual(asked(talker).slice(before).filter((method) => method === "ping"), []);
   assert.equal(server.node.contact(id("80"))?.health, "healthy");
+  // Its last query was a third of a minute ago.
+  talker.answer = undefined;
+  network.run(MINUTE / 3);
+  assert.equal(server.node.contact(id("80"))?.health, "healthy");
+  network.run(MINUTE / 3 + 5_000);
+  assert.equal(server.node.contact(id("80"))?.health, "degraded");
 });
 
 Deno.test("queries of several lookups lost in one outage count as one miss", () => {
