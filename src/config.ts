@@ -2,6 +2,7 @@
 
 import { parse as parseDotenv } from "dotenv";
 import { z } from "zod";
+import { type AddressRange, isLoopbackHost } from "./krpc/address_range.ts";
 import { Endpoint } from "./krpc/endpoint.ts";
 
 /** A bad setting. The message is one line that names the variable, the value and what is allowed. */
@@ -13,13 +14,6 @@ export class ConfigError extends Error {
 export interface HostPort {
   readonly host: string;
   readonly port: number;
-}
-
-/** The addresses whose first `prefix` bits are those of `address`. */
-export interface AddressRange {
-  readonly kind: "cidr";
-  readonly address: Endpoint;
-  readonly prefix: number;
 }
 
 /** One entry of `--allow-net=…`. A name stands for whatever it resolves to. */
@@ -437,21 +431,6 @@ export function parseAllowNet(value: unknown): NetScope {
   return { mode: "list", entries };
 }
 
-/** Whether `endpoint`'s address lies in the range; ports don't matter. */
-export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
-  const { address, prefix } = cidr;
-  return address.family === endpoint.family &&
-    sameBits(address.a, endpoint.a, prefix) &&
-    sameBits(address.b, endpoint.b, prefix - 32) &&
-    sameBits(address.c, endpoint.c, prefix - 64) &&
-    sameBits(address.d, endpoint.d, prefix - 96);
-}
-
-/** Whether only this machine can reach a server bound to `host`, an address or a name. */
-export function isLoopbackHost(host: string): boolean {
-  return host === "localhost" || Endpoint.parse(host, 1)?.scope === "loopback";
-}
-
 /** One line on whom the node talks to, for the start-up log. */
 export function describeScope(scope: NetScope): string {
   if (scope.mode === "loopback") return "loopback only (no --allow-net)";
@@ -555,11 +534,6 @@ function parseRange(entry: string): AddressRange | string {
     return `is no CIDR: the prefix length must be ${min} to ${max}`;
   }
   return { kind: "cidr", address, prefix: prefix - min };
-}
-
-/** Whether the leading `bits` of two 32-bit words agree. */
-function sameBits(x: number, y: number, bits: number): boolean {
-  return bits <= 0 || ((x ^ y) >>> Math.max(0, 32 - bits)) === 0;
 }
 
 /** Parses .env text; dotenv skips what it can't read, so the lines are looked at here as well. */

@@ -2,15 +2,14 @@
 
 import assert from "node:assert/strict";
 import {
-  cidrIncludes,
   ConfigError,
   describeScope,
   ENV_NAMES,
-  isLoopbackHost,
   loadConfig,
   parseAllowNet,
   SETTINGS,
 } from "../src/config.ts";
+import { cidrIncludes, isLoopbackHost } from "../src/krpc/address_range.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 
 /** The message with which `load` fails; it has to be one line. */

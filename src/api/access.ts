@@ -3,7 +3,8 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { type Config, isLoopbackHost } from "../config.ts";
+import type { Config } from "../config.ts";
+import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
 import type { TakeOver } from "./front.ts";

@@ -1,6 +1,6 @@
 // How much of the API one client may use, and what was refused.
 
-import { type AddressRange, cidrIncludes } from "../config.ts";
+import { type AddressRange, cidrIncludes } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 
 /** Clients that are remembered: some 100 bytes each. A flooder of more addresses has that many bursts anyway. */

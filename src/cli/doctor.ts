@@ -7,11 +7,11 @@ import {
   type Config,
   ConfigError,
   describeScope,
-  isLoopbackHost,
   loadConfig,
   type NetScope,
   parseAllowNet,
 } from "../config.ts";
+import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { files } from "../runtime/files.ts";
 import { databasePath, readIdentity } from "../runtime/identity.ts";

@@ -1,7 +1,8 @@
 // Whom the node may exchange packets with: `--allow-net`, enforced for every packet.
 
 import { lookup } from "node:dns/promises";
-import { cidrIncludes, type HostPort, type NetScope } from "../config.ts";
+import type { HostPort, NetScope } from "../config.ts";
+import { cidrIncludes } from "../krpc/address_range.ts";
 import { Endpoint, type Family } from "../krpc/endpoint.ts";
 
 /** The addresses of a name, none where it has none; never rejects. */
