@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
-import type { TakeOver } from "./front.ts";
+import type { Subscribe } from "./front_thread.ts";
 import { Problem } from "./problems.ts";
 
 /** What the checks need of the configuration. */
@@ -25,8 +25,8 @@ export type AccessRules = Pick<
 /** What a server hands on with each request, in the form of Deno's ServeHandlerInfo. */
 export interface Caller {
   readonly remoteAddr: { readonly hostname: string };
-  /** For what is no request and answer. */
-  readonly takeOver?: TakeOver;
+  /** For those who listen to events. */
+  readonly subscribe?: Subscribe;
 }
 
 /** What a request says about the token. */

@@ -8,7 +8,7 @@ import type { Config } from "../config.ts";
 import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access, type Caller } from "./access.ts";
-import type { TakeOver } from "./front.ts";
+import type { Subscribe } from "./front_thread.ts";
 import { noRefusals, type Refusals } from "./limits.ts";
 import { DOCS_POLICY, docsPage } from "./docs.ts";
 import { apiDocument, describePlainRoutes, type Document } from "./openapi.ts";
@@ -34,7 +34,7 @@ import {
 } from "./requests.ts";
 import * as schemas from "./schemas.ts";
 import { PAGE_FILES, PAGE_POLICY } from "../web/page.ts";
-import { EventFeed, typesOf, type Wish } from "./event_feed.ts";
+import { EventFeed, type EventOutlet, typesOf, type Wish } from "./event_feed.ts";
 import { eventSocket, eventStream, type SocketWish } from "./event_connections.ts";
 import { isEventStream, watchResponse } from "./event_stream.ts";
 import { ApiMetrics } from "./metrics.ts";
@@ -80,6 +80,8 @@ const LISTENERS_SHARE = 0.75;
 
 /** The API as a server takes it. */
 export interface Api extends OpenAPIHono {
+  /** Tells there what happens from now on. */
+  attach(events: EventOutlet): void;
   /** Ends all that would go on for as long as the client likes. */
   endStreams(): void;
 }
@@ -511,7 +513,7 @@ export function createApi(options: ApiOptions): Api {
     sending.middleware,
     (c) => {
       const wish = socketWishOf(c.req.url, c.req.query());
-      return eventSocket(feed, service, c.req.raw, takeOverOf(c), wish);
+      return eventSocket(feed, service, c.req.raw, subscribeOf(c), wish);
     },
   );
 
@@ -530,7 +532,7 @@ export function createApi(options: ApiOptions): Api {
         ...problems(400, 401, 503),
       },
     }),
-    (c) => eventStream(feed, c.req.raw, takeOverOf(c), wishOf(c.req.valid("query"))),
+    (c) => eventStream(feed, c.req.raw, subscribeOf(c), wishOf(c.req.valid("query"))),
   );
 
   app.openapi(
@@ -579,14 +581,14 @@ export function createApi(options: ApiOptions): Api {
     stopping.abort();
     feed.close();
   };
-  return Object.assign(app, { endStreams });
+  return Object.assign(app, { attach: (events: EventOutlet) => feed.attach(events), endStreams });
 }
 
-/** Takes the request's connection over from the HTTP server. */
-function takeOverOf(c: Context): TakeOver {
-  const { takeOver } = c.env as Partial<Caller>;
-  if (takeOver === undefined) throw new Error("this is served without connections");
-  return takeOver;
+/** What takes the request's connection from the HTTP server. */
+function subscribeOf(c: Context): Subscribe {
+  const { subscribe } = c.env as Partial<Caller>;
+  if (subscribe === undefined) throw new Error("this is served without connections");
+  return subscribe;
 }
 
 /** What the query of a WebSocket asks for. Who watches a value hears of others only where it names them. */

@@ -63,10 +63,10 @@ export class EventLog {
     return { event: this.#events.next, reading: this.#readings.next };
   }
 
-  /** Adds the event that `write` puts down under its number. */
-  addEvent(type: EventType, now: number, write: (id: number) => string): void {
+  /** Adds an event, whose text carries the next number. */
+  addEvent(type: EventType, now: number, text: string): void {
     const id = this.#events.next;
-    this.#events.add({ id, type, text: write(id), addedAt: now, order: this.#order++ });
+    this.#events.add({ id, type, text, addedAt: now, order: this.#order++ });
   }
 
   addReading(type: EventType, now: number, text: string): void {

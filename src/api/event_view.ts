@@ -1,18 +1,8 @@
-// The node's events in the API's spelling, and the text in which each is sent to all who listen.
+// The node's events in the API's spelling.
 
 import type { ServiceEvent } from "../runtime/service.ts";
-import type { EventData, EventType } from "./schemas.ts";
+import type { EventData } from "./schemas.ts";
 import { natView, peerView, transferView } from "./views.ts";
-
-/** One message: `at` is in milliseconds since 1970; `id` null where it is no event that can be resumed. */
-export function eventText<T extends EventType>(
-  id: number | null,
-  type: T,
-  at: number,
-  data: EventData<T>,
-): string {
-  return JSON.stringify({ id, type, at: new Date(at).toISOString(), data });
-}
 
 /** What an event carries. */
 export function eventView(event: ServiceEvent): EventData<ServiceEvent["type"]> {

@@ -1,5 +1,7 @@
-// The API's connections: taken within limits of number and time, and passed on to Deno.serve, which knows no limits.
+// The API's connections: taken within limits of number and time, and passed on to Deno.serve, which knows no limits. They
+// live in a thread of their own (front_worker.ts).
 
+import type { ConnectionId } from "./front_messages.ts";
 import { clientOf, type Refusals } from "./limits.ts";
 import { Problem, type ProblemStatus } from "./problems.ts";
 
@@ -71,7 +73,12 @@ export interface FrontOptions {
   /** The port of 127.0.0.1 where Deno.serve listens now. */
   readonly port: () => number;
   readonly limits: ConnectionLimits;
-  readonly refusals: Refusals;
+  /** Counts something that was refused. */
+  readonly refused: (reason: keyof Refusals) => void;
+  /** Deno.serve knows a connection by this port; called before it can see a request. */
+  readonly dialed: (id: ConnectionId, port: number, address: string) => void;
+  /** Such a connection is no more. */
+  readonly closed: (id: ConnectionId) => void;
   /** Whether connections from this address count for no single client: this machine's, and proxies'. */
   readonly isShared: (address: string) => boolean;
   readonly clock?: Clock;
@@ -85,11 +92,12 @@ export class Front {
   /** Those without a request in hand, the one that has waited longest first. */
   readonly #waiting = new Set<Connection>();
   readonly #refused = new Set<Connection>();
-  readonly #byPort = new Map<number, Connection>();
+  readonly #dialed = new Map<ConnectionId, Connection>();
   readonly #byClient = new Map<string, number>();
   #stopSweeping: (() => void) | undefined;
   /** Connections at a time, by the limit and by what the process has been found to bear. */
   #most: number;
+  #lastId = 0;
   #isStopped = false;
   #onDrained: (() => void) | undefined;
 
@@ -100,9 +108,9 @@ export class Front {
     void this.#accept();
   }
 
-  /** The connection that Deno.serve knows by this port of 127.0.0.1; undefined for one that somebody else made. */
-  from(port: number): Connection | undefined {
-    return this.#byPort.get(port);
+  /** A connection that Deno.serve knows; undefined where it is no more. */
+  connection(id: ConnectionId): Connection | undefined {
+    return this.#dialed.get(id);
   }
 
   /** Connections at this time, without those that are refused. */
@@ -135,7 +143,7 @@ export class Front {
    * two more, and those that wait make room; with each sweep it is one more again.
    */
   noteExhausted(): void {
-    this.#options.refusals.no_descriptors++;
+    this.#options.refused("no_descriptors");
     this.#most = Math.max(FEWEST, Math.ceil(Math.min(this.#most, this.#all.size) / 2));
     while (this.#all.size > this.#most && this.#makeRoom());
   }
@@ -157,25 +165,30 @@ export class Front {
   }
 
   #take(socket: Deno.TcpConn): void {
-    const { limits, refusals, isShared } = this.#options;
+    const { limits, refused, isShared } = this.#options;
     const { hostname } = socket.remoteAddr;
     const client = isShared(hostname) ? null : clientOf(hostname);
     const ofClient = client === null ? 0 : this.#byClient.get(client) ?? 0;
     if (ofClient >= limits.clientConnections) {
-      refusals.client_connections++;
+      refused("client_connections");
       return this.#refuse(socket, 429, "Too many connections from your address.");
     }
     if (this.#all.size >= this.#most && !this.#makeRoom()) {
-      refusals.connections++;
+      refused("connections");
       return this.#refuse(socket, 503, "Too many connections; try again.");
     }
     if (client !== null) this.#byClient.set(client, ofClient + 1);
+    let id: ConnectionId | undefined;
     const connection: Connection = new Connection(socket, this.#options, this.#clock, {
-      dialed: (port) => this.#byPort.set(port, connection),
+      dialed: (port) => {
+        id = ++this.#lastId;
+        this.#dialed.set(id, connection);
+        this.#options.dialed(id, port, connection.address);
+      },
       exhausted: () => this.noteExhausted(),
       busy: () => this.#waiting.delete(connection),
       waiting: () => this.#waiting.add(connection),
-      closed: (port) => this.#forget(connection, client, port),
+      closed: () => this.#forget(connection, client, id),
     });
     this.#all.add(connection);
     this.#waiting.add(connection);
@@ -187,7 +200,7 @@ export class Front {
   #makeRoom(): boolean {
     for (const connection of this.#waiting) {
       if (!connection.isIdle) continue;
-      this.#options.refusals.idle++;
+      this.#options.refused("idle");
       connection.close();
       return true;
     }
@@ -212,10 +225,13 @@ export class Front {
     connection.refuse(status, detail);
   }
 
-  #forget(connection: Connection, client: string | null, port: number | undefined): void {
+  #forget(connection: Connection, client: string | null, id: ConnectionId | undefined): void {
     this.#all.delete(connection);
     this.#waiting.delete(connection);
-    if (port !== undefined) this.#byPort.delete(port);
+    if (id !== undefined) {
+      this.#dialed.delete(id);
+      this.#options.closed(id);
+    }
     if (client !== null) {
       const left = this.#byClient.get(client)! - 1;
       if (left > 0) this.#byClient.set(client, left);
@@ -258,9 +274,6 @@ export interface TakenConnection {
   close(): void;
 }
 
-/** Takes the connection over from Deno.serve, whose answer is for nobody from then on. */
-export type TakeOver = (successor: Successor) => TakenConnection;
-
 /** What a connection tells of itself. */
 interface ConnectionEvents {
   /** Deno.serve knows it by this port. */
@@ -270,7 +283,7 @@ interface ConnectionEvents {
   busy(): void;
   /** It waits for a request. */
   waiting(): void;
-  closed(port: number | undefined): void;
+  closed(): void;
 }
 
 /** A client's connection, and, from its first whole head on, one to Deno.serve. */
@@ -282,7 +295,6 @@ export class Connection {
   readonly #clock: Clock;
   readonly #events: ConnectionEvents;
   #server: Deno.TcpConn | undefined;
-  #serverPort: number | undefined;
   /** What came before the first head was whole. */
   #held: Uint8Array<ArrayBuffer>[] = [];
   /** Requests that Deno.serve has in hand, and those among them that have a body. */
@@ -318,9 +330,13 @@ export class Connection {
     this.#quietSince = clock.now();
   }
 
-  /** Whether it carries nothing at this time. */
+  /** Whether it carries nothing at this time; of a whole head Deno.serve may not have told yet. */
   get isIdle(): boolean {
-    return this.#requests === 0 && this.#unreadSince === null && this.#successor === undefined;
+    return this.#head !== "done" && !this.#isAnswered;
+  }
+
+  get #isAnswered(): boolean {
+    return this.#requests > 0 || this.#unreadSince !== null || this.#successor !== undefined;
   }
 
   /** Passes bytes on until the connection ends. */
@@ -328,29 +344,29 @@ export class Connection {
     this.#copyFromClient().catch(() => this.close());
   }
 
-  /** Deno.serve has a request in hand until what this returns is called. */
-  begin({ headers }: Request): () => void {
-    const hasBody = headers.has("transfer-encoding") ||
-      (headers.get("content-length") ?? "0") !== "0";
-    const bodies = hasBody ? 1 : 0;
+  /** Deno.serve has a request in hand. */
+  begin(hasBody: boolean): void {
     this.#requests++;
-    this.#bodies += bodies;
+    if (hasBody) this.#bodies++;
     this.#expectHead();
     this.#events.busy();
-    return () => {
-      this.#requests--;
-      this.#bodies -= bodies;
-      this.#quietSince = this.#clock.now();
-      if (hasBody) this.#head = "unknown";
-      // What came of the next one while this was in hand could not go on.
-      if (this.#headSince !== null) this.#headSince = this.#quietSince;
-      if (this.#requests === 0 && this.#successor === undefined && !this.#isClosed) {
-        this.#events.waiting();
-      }
-    };
   }
 
-  /** As {@link TakeOver}. From now on its client may be silent for as long as it likes. */
+  /** Deno.serve is done with a request. */
+  done(hasBody: boolean): void {
+    this.#requests--;
+    if (hasBody) this.#bodies--;
+    this.#quietSince = this.#clock.now();
+    if (hasBody) this.#head = "unknown";
+    // What came of the next one while this was in hand could not go on.
+    if (this.#headSince !== null) this.#headSince = this.#quietSince;
+    if (this.#requests === 0 && this.#successor === undefined) this.#events.waiting();
+  }
+
+  /**
+   * Takes the connection over from Deno.serve, whose answer is for nobody from then on. Its client may be silent for as
+   * long as it likes.
+   */
   takeOver(successor: Successor): TakenConnection {
     this.#successor = successor;
     closeQuietly(this.#server);
@@ -367,7 +383,7 @@ export class Connection {
   /** Answers by itself, and ends the connection. */
   refuse(status: ProblemStatus, detail: string): void {
     // In the midst of another answer there is nothing to say.
-    if (!this.isIdle || this.#endedSince !== null) return this.close();
+    if (this.#isAnswered || this.#endedSince !== null) return this.close();
     this.#endedSince = this.#clock.now();
     closeQuietly(this.#server);
     this.#write(answer(status, detail)).then(() => this.#client.closeWrite()).catch(() =>
@@ -382,16 +398,16 @@ export class Connection {
     closeQuietly(this.#client);
     closeQuietly(this.#server);
     this.#held = [];
-    this.#events.closed(this.#serverPort);
+    this.#events.closed();
     this.#successor?.closed();
   }
 
   /** Ends it where it has kept somebody waiting for too long. */
   sweep(now: number): void {
-    const { limits: { headMs, idleMs, unreadMs }, refusals } = this.#options;
+    const { limits: { headMs, idleMs, unreadMs }, refused } = this.#options;
     if (this.#unreadSince !== null) {
       if (now - this.#unreadSince < unreadMs) return;
-      refusals.unread_answer++;
+      refused("unread_answer");
       this.close();
     } else if (this.#endedSince !== null) {
       if (now - this.#endedSince >= LINGER_MS) this.close();
@@ -403,10 +419,10 @@ export class Connection {
       return;
     } else if (this.#headSince !== null) {
       if (now - this.#headSince < headMs) return;
-      refusals.slow_request++;
+      refused("slow_request");
       this.refuse(408, "The request's head did not come in time.");
     } else if (now - this.#quietSince >= idleMs) {
-      refusals.idle++;
+      refused("idle");
       this.close();
     }
   }
@@ -447,7 +463,7 @@ export class Connection {
 
   /** Follows heads from their first byte to their last, and refuses one that is too long. */
   #follow(bytes: Uint8Array): void {
-    const { limits: { headBytes }, refusals } = this.#options;
+    const { limits: { headBytes }, refused } = this.#options;
     if (this.#successor !== undefined) this.#headBytes += bytes.length;
     else if (this.#bodies > 0 || this.#head === "done" || this.#head === "unknown") return;
     else if (this.#isFirstByte && !isText(bytes[0])) {
@@ -466,7 +482,7 @@ export class Connection {
       }
     }
     if (this.#headBytes <= headBytes) return;
-    refusals.too_long++;
+    refused("too_long");
     this.refuse(431, `The request's head has over ${headBytes} bytes.`);
   }
 
@@ -476,11 +492,11 @@ export class Connection {
 
   /** Hands the first head on, and all that comes after it. */
   async #dial(): Promise<void> {
-    const { port, refusals } = this.#options;
+    const { port, refused } = this.#options;
     const held = this.#held;
     this.#held = [];
     if (startsWithPri(held)) {
-      refusals.http2++;
+      refused("http2");
       return this.refuse(505, "HTTP/2 is not served here; use HTTP/1.1.");
     }
     let server: Deno.TcpConn;
@@ -493,8 +509,7 @@ export class Connection {
     if (this.#isClosed) return closeQuietly(server);
     server.setNoDelay();
     this.#server = server;
-    this.#serverPort = server.localAddr.port;
-    this.#events.dialed(this.#serverPort);
+    this.#events.dialed(server.localAddr.port);
     this.#copyToClient(server).catch(() => this.close());
     for (const bytes of held) await writeAll(server, bytes).catch(() => {});
   }

@@ -1,28 +1,21 @@
-// The API's socket: listens, and stops without cutting off the requests in hand.
+// The API as it is served: behind a front in a thread of its own, and stopped without cutting off the requests in hand.
 
-import { type AddressRange, cidrIncludes, type Config, isLoopbackHost } from "../config.ts";
-import { Endpoint } from "../krpc/endpoint.ts";
+import type { Config } from "../config.ts";
+import type { AddressRange } from "../krpc/address_range.ts";
 import type { Caller } from "./access.ts";
-import {
-  type Clock,
-  type Connection,
-  type ConnectionLimits,
-  connectionLimits,
-  Front,
-} from "./front.ts";
+import type { EventOutlet } from "./event_feed.ts";
+import { type ConnectionLimits, connectionLimits } from "./front.ts";
+import { type FrontError, FrontThread, type RemoteConnection } from "./front_thread.ts";
 import { noRefusals, type Refusals } from "./limits.ts";
 import { Problem } from "./problems.ts";
-
-/** The API can't listen where it was told to. The message is one line for the user. */
-export class ListenError extends Error {
-  override readonly name = "ListenError";
-}
 
 /** A listening API. */
 export interface ApiServer {
   /** For people and for `--api`: real port, IPv6 hosts in brackets. */
   readonly url: string;
   readonly port: number;
+  /** Resolves where the front's thread ends by itself: then nobody reaches the API any more. */
+  readonly failed: Promise<FrontError>;
   /** Takes no more connections, waits for the requests in hand up to `graceMs`, then answers 503. */
   close(graceMs?: number): Promise<void>;
 }
@@ -36,7 +29,8 @@ export interface ServeOptions {
   readonly trustedProxies?: readonly AddressRange[];
   /** Where refusals are counted. */
   readonly refusals?: Refusals;
-  readonly clock?: Clock;
+  /** The front's thread, where it is started already. */
+  readonly front?: FrontThread;
 }
 
 /** What a node's configuration says of its API's socket. */
@@ -52,6 +46,8 @@ export function serveOptions(config: Config): ServeOptions {
 /** What is served; `caller` tells who asks. */
 export interface ServedApp {
   fetch(request: Request, caller: Caller): Response | Promise<Response>;
+  /** Tells there what happens from now on. */
+  attach?(events: EventOutlet): void;
   /** Ends all that would go on for as long as the client likes. */
   endStreams?(): void;
 }
@@ -70,38 +66,36 @@ const MAX_CONNECTIONS = 1000;
  *
  * @throws {ListenError} where the port is taken, forbidden, or not this machine's
  */
-export function serveApi(app: ServedApp, options: ServeOptions): ApiServer {
-  const { hostname, port, clock } = options;
+export async function serveApi(app: ServedApp, options: ServeOptions): Promise<ApiServer> {
+  const { hostname, port, trustedProxies = [], front = FrontThread.start() } = options;
   const { limits = connectionLimits(MAX_CONNECTIONS), refusals = noRefusals() } = options;
-  let listener: Deno.TcpListener;
-  try {
-    listener = Deno.listen({ hostname, port });
-  } catch (error) {
-    throw new ListenError(reason(error, hostname, port), { cause: error });
-  }
-  const { addr } = listener;
-  const proxies = options.trustedProxies ?? [];
-  const isShared = (address: string) => isLoopbackHost(address) || isIn(proxies, address);
-  const front: Front = new Front({
-    listener,
-    port: () => inner.port,
-    limits,
-    refusals,
-    isShared,
-    clock,
-  });
+  front.onRefused = (reason) => refusals[reason]++;
+  app.attach?.(front);
   const inner = new Inner(app, front);
+  const proxies = trustedProxies.map(({ address, prefix }) => [address.host, prefix] as const);
+  let realPort: number;
+  try {
+    realPort = await front.listen({ hostname, port, limits, proxies, serverPort: inner.port });
+  } catch (error) {
+    app.endStreams?.();
+    front.close();
+    await inner.shutdown();
+    throw error;
+  }
   return {
-    url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${addr.port}`,
-    port: addr.port,
+    url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${realPort}`,
+    port: realPort,
+    failed: front.failed,
     async close(graceMs = CLOSE_GRACE_MS) {
       app.endStreams?.();
       front.stop();
       const closed = inner.shutdown();
       await waitFor(Promise.race([closed, inner.drained()]), graceMs);
       inner.giveUp();
-      await waitFor(front.drained(), FLUSH_MS);
+      await waitFor(front.drained, FLUSH_MS);
       front.cut();
+      await waitFor(front.drained, FLUSH_MS);
+      front.close();
       await waitFor(closed, FLUSH_MS);
     },
   };
@@ -110,13 +104,13 @@ export function serveApi(app: ServedApp, options: ServeOptions): ApiServer {
 /** Deno.serve behind the front, on a port of its own. */
 class Inner {
   readonly #app: ServedApp;
-  readonly #front: Front;
+  readonly #front: FrontThread;
   readonly #inHand = new Set<(answer: Response) => void>();
   #server: Deno.HttpServer<Deno.NetAddr>;
   #onDrained: (() => void) | undefined;
   #isClosing = false;
 
-  constructor(app: ServedApp, front: Front) {
+  constructor(app: ServedApp, front: FrontThread) {
     this.#app = app;
     this.#front = front;
     this.#server = this.#serve();
@@ -165,6 +159,7 @@ class Inner {
     while (!this.#isClosing) {
       try {
         this.#server = this.#serve();
+        this.#front.serve(this.port);
         return;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -173,33 +168,35 @@ class Inner {
   }
 
   #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>): Promise<Response> {
-    const connection = this.#front.from(info.remoteAddr.port);
-    if (connection === undefined) {
-      // Another program of this machine, which goes round the limits.
-      return Promise.resolve(new Problem(403, "The API is at another port.").toResponse());
-    }
-    const done = connection.begin(request);
-    info.completed.then(done, done);
     return new Promise((resolve, reject) => {
       this.#inHand.add(resolve);
-      this.#fetch(request, connection).then(resolve, reject).finally(() => {
+      this.#fetch(request, info).then(resolve, reject).finally(() => {
         this.#inHand.delete(resolve);
         if (this.#inHand.size === 0) this.#onDrained?.();
       });
     });
   }
 
-  async #fetch(request: Request, connection: Connection): Promise<Response> {
-    return await this.#app.fetch(request, {
-      remoteAddr: { hostname: connection.address },
-      takeOver: (successor) => connection.takeOver(successor),
-    });
+  async #fetch(
+    request: Request,
+    { remoteAddr, completed }: Deno.ServeHandlerInfo<Deno.NetAddr>,
+  ): Promise<Response> {
+    const connection = await this.#front.connectionAt(remoteAddr.port);
+    if (connection === undefined) {
+      // Another program of this machine, which goes round the limits.
+      return new Problem(403, "The API is at another port.").toResponse();
+    }
+    const done = connection.begin(request);
+    completed.then(done, done);
+    return await this.#app.fetch(request, callerOf(connection));
   }
 }
 
-function isIn(ranges: readonly AddressRange[], address: string): boolean {
-  const endpoint = Endpoint.parse(address, 0);
-  return endpoint !== undefined && ranges.some((range) => cidrIncludes(range, endpoint));
+function callerOf(connection: RemoteConnection): Caller {
+  return {
+    remoteAddr: { hostname: connection.address },
+    subscribe: (to, events) => connection.subscribe(to, events),
+  };
 }
 
 /** Waits for `promise`, however it ends, but no longer than `ms`. */
@@ -208,19 +205,4 @@ async function waitFor(promise: Promise<unknown>, ms: number): Promise<void> {
   const timer = setTimeout(resolve, ms);
   await Promise.race([promise.catch(() => {}), timeout]);
   clearTimeout(timer);
-}
-
-function reason(error: unknown, hostname: string, port: number): string {
-  const where = `API_HOST ${hostname}, API_PORT ${port}`;
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `${where}: the port is in use; stop the other program or choose another with --api-port`;
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `${where}: this machine has no such address; choose another with --api-host`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `${where}: not permitted; ports below 1024 need privileges, choose another with --api-port`;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${where}: can't listen: ${message.split("\n")[0]}`;
 }

@@ -1,8 +1,5 @@
-// The server's half of the WebSocket protocol (RFC 6455), as far as one that has no extensions needs it and to which
+// The server's frames of the WebSocket protocol (RFC 6455), as far as one that has no extensions needs them and to which
 // clients have nothing to say.
-
-import { createHash } from "node:crypto";
-import { Problem } from "./problems.ts";
 
 /** Close codes (section 7.4.1, and IANA's registry). */
 export const CloseCode = {
@@ -14,9 +11,6 @@ export const CloseCode = {
   tryAgainLater: 1013,
 } as const;
 
-/** Section 1.3: proves that the server speaks WebSocket and nothing else. */
-const ACCEPT_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
 /** Section 5.2. */
 const Opcode = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 const FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, CONTROL = 0x08;
@@ -26,39 +20,6 @@ const LENGTH_16 = 126, LENGTH_64 = 127, MASK_BYTES = 4;
 const MAX_CONTROL_PAYLOAD = 125;
 
 const ENCODER = new TextEncoder();
-
-/** The names of `Sec-WebSocket-Protocol`. */
-export function protocolsOf(headers: Headers): string[] {
-  const names = (headers.get("sec-websocket-protocol") ?? "").split(",");
-  return names.map((name) => name.trim()).filter((name) => name !== "");
-}
-
-/**
- * The head of the response that completes the handshake (section 4.2.2).
- *
- * @param protocol the one of the client's subprotocols that is agreed on
- * @throws {Problem} 400 where the request is no valid handshake
- */
-export function handshake({ method, headers }: Request, protocol: string | undefined): Uint8Array {
-  const lists = (name: string, value: string) =>
-    (headers.get(name) ?? "").toLowerCase().split(",").some((one) => one.trim() === value);
-  if (method !== "GET" || !lists("upgrade", "websocket")) {
-    throw new Problem(400, "This path speaks WebSocket alone; send Upgrade: websocket.");
-  }
-  const key = headers.get("sec-websocket-key") ?? "";
-  const isValid = lists("connection", "upgrade") && /^[A-Za-z0-9+/]{22}==$/.test(key);
-  if (!isValid || headers.get("sec-websocket-version") !== "13") {
-    const detail = "No WebSocket handshake (RFC 6455): it takes Connection: Upgrade, " +
-      "Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key.";
-    throw new Problem(400, detail, {}, { "sec-websocket-version": "13" });
-  }
-  const accept = createHash("sha1").update(key + ACCEPT_GUID).digest("base64");
-  const agreed = protocol === undefined ? "" : `sec-websocket-protocol: ${protocol}\r\n`;
-  return ENCODER.encode(
-    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n" +
-      `sec-websocket-accept: ${accept}\r\n${agreed}\r\n`,
-  );
-}
 
 /** A frame each for these texts, one after the other. */
 export function textFrames(texts: readonly string[]): Uint8Array<ArrayBuffer> {

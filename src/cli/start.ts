@@ -3,7 +3,8 @@
 import { getLogger } from "logtape";
 import { createApi } from "../api/app.ts";
 import { noRefusals } from "../api/limits.ts";
-import { ListenError, serveApi, serveOptions } from "../api/server.ts";
+import { FrontError, FrontThread, ListenError } from "../api/front_thread.ts";
+import { serveApi, serveOptions } from "../api/server.ts";
 import { type Config, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import { dropPermissions } from "../runtime/permissions.ts";
@@ -34,7 +35,10 @@ export async function start(flags: StartFlags): Promise<void> {
   // Listened to from here on: a signal that comes while the node starts must stop it as cleanly as a later one.
   const stopping = stopSignal();
   let manager: ServiceManager | undefined;
-  const node = await startNode(config, () => {
+  const front = FrontThread.start();
+  const node = await startNode(config, async () => {
+    // Its code is a file that can't be read later.
+    await front.ready;
     manager = ServiceManager.connect(config.dataDir);
     dropPermissions({ isService: manager !== undefined });
   });
@@ -42,7 +46,7 @@ export async function start(flags: StartFlags): Promise<void> {
   try {
     const refusals = noRefusals();
     const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]), refusals });
-    server = serveApi(api, { ...serveOptions(config), refusals });
+    server = await serveApi(api, { ...serveOptions(config), refusals, front });
   } catch (error) {
     await node.close();
     if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
@@ -62,8 +66,9 @@ export async function start(flags: StartFlags): Promise<void> {
     log.error("Unexpected: {error}", { error: event.reason });
   });
 
-  const signal = await stopping;
-  log.info("Stopping: {signal}", { signal });
+  const reason = await Promise.race([stopping, server.failed]);
+  if (reason instanceof FrontError) log.error("Stopping: {reason}", { reason: reason.message });
+  else log.info("Stopping: {signal}", { signal: reason });
   const deadline = setTimeout(() => {
     log.error("Stopping took too long; what was not saved is lost");
     Deno.exit(1);
@@ -74,6 +79,7 @@ export async function start(flags: StartFlags): Promise<void> {
   manager?.close();
   clearTimeout(deadline);
   log.info("Stopped");
+  if (reason instanceof FrontError) throw new UserError(reason.message, false, { cause: reason });
 }
 
 /** Settings from flags, environment and .env. */
@@ -89,7 +95,7 @@ export function readConfig({ envFile, ...flags }: StartFlags): Config {
 }
 
 /** `onOpened` is called when all files are open, and before any packet is handled. */
-async function startNode(config: Config, onOpened: () => void): Promise<LocalNode> {
+async function startNode(config: Config, onOpened: () => Promise<void>): Promise<LocalNode> {
   try {
     return await LocalNode.start(config, { persistent: true, onOpened });
   } catch (error) {

@@ -3,7 +3,8 @@
 import { getLogger } from "logtape";
 import process from "node:process";
 import { createApi } from "../api/app.ts";
-import { type ApiServer, ListenError, serveApi, serveOptions } from "../api/server.ts";
+import { ListenError } from "../api/front_thread.ts";
+import { type ApiServer, serveApi, serveOptions } from "../api/server.ts";
 import { loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import type {
@@ -265,7 +266,7 @@ class ThreadedSwarm {
     this.#first = await LocalNode.start(config, { persistent: false });
     const app = createApi({ service: this.#first, config, log: getLogger(["dmnode", "api"]) });
     try {
-      this.#server = serveApi(app, serveOptions(config));
+      this.#server = await serveApi(app, serveOptions(config));
     } catch (error) {
       if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
       throw error;

@@ -77,7 +77,7 @@ export interface LocalNodeOptions {
   /** False: nothing is read from or written to disk, and node id and identity are new. */
   readonly persistent: boolean;
   /** Called when all files are open, before any packet is handled. */
-  readonly onOpened?: () => void;
+  readonly onOpened?: () => void | Promise<void>;
   /** Looks names up; the system's way unless told. */
   readonly resolve?: ResolveName;
   /** How often that is done again while there are no contacts; shorter in tests. */
@@ -159,7 +159,7 @@ export class LocalNode implements NodeService {
   static async start(config: NodeConfig, options: LocalNodeOptions): Promise<LocalNode> {
     const storage = options.persistent ? await openStorage(config) : newStorage(config);
     try {
-      options.onOpened?.();
+      await options.onOpened?.();
       const node = new LocalNode(config, storage, options);
       await node.#start(storage, options);
       return node;
