@@ -23,13 +23,13 @@ const REQUEST = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 const PARTIAL = `GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${"a".repeat(30_000)}`;
 const SERVERS = { "Deno.serve": "bare", "through the front": "front" } as const;
 
-function serve(mode: string): void {
+async function serve(mode: string): Promise<void> {
   const where = { hostname: "127.0.0.1", port: 0 };
   const port = mode === "front"
-    ? serveApi({ fetch: answer }, {
+    ? (await serveApi({ fetch: answer }, {
       ...where,
       limits: connectionLimits(Math.max(connections, 100)),
-    }).port
+    })).port
     : Deno.serve({ ...where, onListen() {} }, answer).addr.port;
   console.log(port);
 }
@@ -125,7 +125,7 @@ async function measure(mode: string): Promise<Record<string, string>> {
   return rows;
 }
 
-if (options.serve !== undefined) serve(options.serve);
+if (options.serve !== undefined) await serve(options.serve);
 else {
   console.log(`Deno ${Deno.version.deno}, ${Deno.build.target}`);
   for (const [name, mode] of Object.entries(SERVERS)) {

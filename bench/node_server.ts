@@ -46,7 +46,8 @@ const host = node.address.slice(0, node.address.lastIndexOf(":")).replace(/^\[|\
 // Three quarters of them may listen to events.
 const config = loadConfig({ env: { API_MAX_CONNECTIONS: "1500" } });
 const api = Deno.args.includes("api")
-  ? serveApi(createApi({ service: node, config }), { ...serveOptions(config), port: 0 }).port
+  ? (await serveApi(createApi({ service: node, config }), { ...serveOptions(config), port: 0 }))
+    .port
   : undefined;
 console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }));
 

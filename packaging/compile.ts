@@ -1,7 +1,7 @@
 // Makes the executables: copies the sources, puts the commit in, bundles them, and has Deno put the bundle into its
 // runtime. `make compile` and `make compile-all` run it; --help tells the rest.
 
-import { join, relative, resolve } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import manifest from "../deno.json" with { type: "json" };
 import { permissionFlags } from "../src/runtime/permissions.ts";
@@ -12,8 +12,8 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const DIST = join(ROOT, "dist");
 const STAGE = join(DIST, "build");
 
-/** Started by its URL, not imported: a bundle of its own beside the program's. */
-const STORAGE_WORKER = "storage_worker";
+/** Started by their URLs, not imported: bundles of their own beside the program's. */
+const WORKERS = ["src/runtime/storage_worker.ts", "src/api/front_worker.ts"];
 
 const HELP =
   `Usage: deno run --allow-all packaging/compile.ts [--all | --target TRIPLE] [--entry FILE]
@@ -65,13 +65,14 @@ async function build(
   const commit = await commitOfSources();
   await stage(commit.id);
   const bundle = await bundled(relative(ROOT, entry), "dmnode.js");
-  const worker = await bundled(
-    join("src", "runtime", `${STORAGE_WORKER}.ts`),
-    `${STORAGE_WORKER}.js`,
-  );
-  await replaceIn(bundle, `./${STORAGE_WORKER}.ts`, `./${STORAGE_WORKER}.js`);
+  const workers: string[] = [];
+  for (const source of WORKERS) {
+    const name = basename(source, ".ts");
+    workers.push(await bundled(source, `${name}.js`));
+    await replaceIn(bundle, `./${name}.ts`, `./${name}.js`);
+  }
   // The executable holds this time: the same sources give the same bytes.
-  for (const file of [bundle, worker]) {
+  for (const file of [bundle, ...workers]) {
     await Deno.utime(file, new Date(commit.time), new Date(commit.time));
   }
   await Deno.writeTextFile(
@@ -81,7 +82,7 @@ async function build(
   const names: string[] = [];
   for (const target of targets) {
     const name = nameOf(target), path = join(DIST, name);
-    await compile(target, bundle, worker, path);
+    await compile(target, bundle, workers, path);
     const { size } = await Deno.stat(path);
     console.log(`dist/${name}: ${target.machine}, ${(size / 1e6).toFixed(1)} MB`);
     names.push(name);
@@ -217,7 +218,7 @@ async function makeSbom({ id, time }: Commit): Promise<Record<string, unknown>> 
 async function compile(
   target: Target,
   bundle: string,
-  worker: string,
+  workers: readonly string[],
   path: string,
 ): Promise<void> {
   await Deno.remove(path).catch(ignoreMissing);
@@ -233,8 +234,7 @@ async function compile(
     ...permissionFlags(target.os),
     "--target",
     target.triple,
-    "--include",
-    worker,
+    ...workers.flatMap((worker) => ["--include", worker]),
     "--output",
     path,
     bundle,

@@ -26,7 +26,7 @@ const MAY_IMPORT: Record<Part, readonly Part[]> = {
 };
 
 /** Where `Deno.` may be used: the edge of the program. */
-const EDGE = /^(runtime|cli)\/|^main\.ts$|^api\/(front|server)\.ts$|^commit\.ts$/;
+const EDGE = /^(runtime|cli)\/|^main\.ts$|^api\/(front|front_service|server)\.ts$|^commit\.ts$/;
 
 /** What would give the core time, randomness, I/O or concurrency other than through its host. */
 const NOT_IN_CORE: readonly (readonly [RegExp, string])[] = [

@@ -271,6 +271,9 @@ class ThreadedSwarm {
       if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
       throw error;
     }
+    void this.#server.failed.then(({ message }) =>
+      getLogger(["dmnode", "api"]).error("{message}", { message })
+    );
     const { bucketSize, alpha, healthCheckIntervalMs } = config;
     const options = { bucketSize, alpha, healthCheckIntervalMs };
     await Promise.all(this.#threads.map((thread) => thread.ask({ do: "open", options })));

@@ -57,8 +57,8 @@ class Contract {
     const contract: { it?: Contract } = {};
     const service = forcedService(node, () => contract.it?.forced ?? {});
     const api = createApi({ service, config, stallMs: 50 });
-    const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
-    const guarded = serveApi(createApi({ service: node, config: guardedConfig }), {
+    const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const guarded = await serveApi(createApi({ service: node, config: guardedConfig }), {
       hostname: "127.0.0.1",
       port: 0,
     });

@@ -30,7 +30,7 @@ async function withApi(
 ): Promise<void> {
   const service = new FakeService(), clients: (Client | RawClient)[] = [];
   const api = createApi({ service, config: loadConfig({ env }) });
-  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
   const kept = <T extends Client | RawClient>(client: T): T => {
     clients.push(client);
     return client;
@@ -453,7 +453,7 @@ Deno.test("clients that talk, or break the protocol, are closed", async () => {
 Deno.test("a node that stops closes sockets with 1001 and ends streams, and takes no more", async () => {
   const service = new FakeService();
   const api = createApi({ service, config: loadConfig({ env: {} }) });
-  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
   const client = new Client(`${server.url}/ws`);
   const watching = new Client(`${server.url}/ws?watch=${PEER_A}`);
   await Promise.all([client.message(), watching.message()]);

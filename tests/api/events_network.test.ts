@@ -31,7 +31,7 @@ Deno.test("a small real network: every type of event is heard, in the shape that
     env: {},
   });
   const node = await LocalNode.start(config, { persistent: false });
-  const server = serveApi(createApi({ service: node, config }), {
+  const server = await serveApi(createApi({ service: node, config }), {
     hostname: "127.0.0.1",
     port: 0,
   });

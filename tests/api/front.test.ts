@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { type Clock, type ConnectionLimits, connectionLimits, Front } from "../../src/api/front.ts";
-import { noRefusals } from "../../src/api/limits.ts";
+import { noRefusals, type Refusals } from "../../src/api/limits.ts";
 import { serveApi, type ServedApp } from "../../src/api/server.ts";
+import { frontInProcess } from "./front_in_process.ts";
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 
@@ -111,25 +112,27 @@ const echo = async (request: Request) => {
 
 async function withFront(
   use: (bench: Bench) => Promise<void>,
-  { fetch = echo, limits = {} }: {
+  { fetch = echo, attach, limits = {} }: {
     fetch?: ServedApp["fetch"];
+    attach?: ServedApp["attach"];
     limits?: Partial<ConnectionLimits>;
   } = {},
 ): Promise<void> {
   const clock = new TestClock(), refusals = noRefusals(), paths: string[] = [];
   const clients: RawClient[] = [];
   const app: ServedApp = {
+    attach,
     fetch(request, caller) {
       paths.push(new URL(request.url).pathname);
       return fetch(request, caller);
     },
   };
-  const server = serveApi(app, {
+  const server = await serveApi(app, {
     hostname: "127.0.0.1",
     port: 0,
     limits: { ...connectionLimits(100), ...limits },
     refusals,
-    clock,
+    front: frontInProcess(clock),
   });
   try {
     await use({
@@ -406,6 +409,12 @@ Deno.test("where all connections are in use one more gets 503, until one is free
   }, { limits: { connections: 2 }, fetch });
 });
 
+/** A front by itself, whose connections nobody wants to hear of. */
+function countedBy(refusals: Refusals) {
+  const refused = (reason: keyof Refusals) => refusals[reason]++;
+  return { refused, dialed() {}, closed() {} };
+}
+
 Deno.test("one client has its share of connections; all of one IPv6 /64 share it, and this machine none", async () => {
   const inner = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response());
   const clock = new TestClock(), refusals = noRefusals();
@@ -415,7 +424,7 @@ Deno.test("one client has its share of connections; all of one IPv6 /64 share it
     listener,
     port: () => inner.addr.port,
     limits: { ...connectionLimits(100), clientConnections: 2 },
-    refusals,
+    ...countedBy(refusals),
     isShared: () => shared,
     clock,
   });
@@ -449,7 +458,14 @@ Deno.test("without file descriptors half of the connections make room, one by on
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const limits = connectionLimits(100);
   const port = () => inner.addr.port;
-  const front = new Front({ listener, port, limits, refusals, isShared: () => true, clock });
+  const front = new Front({
+    listener,
+    port,
+    limits,
+    ...countedBy(refusals),
+    isShared: () => true,
+    clock,
+  });
   const clients: RawClient[] = [];
   const open = async (count: number) => {
     const taken = refusals.idle + front.size + count;
@@ -497,34 +513,34 @@ Deno.test("who is refused and does not go is closed, and of many not each gets a
 
 Deno.test("a connection that was taken over may be silent for long, but its client may not talk without end", async () => {
   const closed = Promise.withResolvers<void>();
-  let heard = 0;
-  const fetch: ServedApp["fetch"] = (request, { takeOver }) => {
+  const fetch: ServedApp["fetch"] = async (request, { subscribe }) => {
     if (new URL(request.url).pathname !== "/taken") return echo(request);
-    const connection = takeOver!({
-      received: ({ length }) => {
-        heard += length;
-        if (heard % 20_000 === 0) void connection.write(encoder.encode("heard"));
-      },
-      closed: () => closed.resolve(),
-    });
-    void connection.write(encoder.encode("taken"));
+    const { taken } = subscribe!({
+      format: "stream",
+      head: encoder.encode("taken"),
+      types: new Set(["hello"]),
+      since: null,
+      hello: { node_id: "", version: "", peers: 0 },
+    }, { left() {}, closed: closed.resolve });
+    await taken;
     return new Response("for nobody");
   };
+  const attach: ServedApp["attach"] = (events) => events.numberEventsFrom(1);
   await withFront(async ({ connect, clock, refusals }) => {
     const client = await connect();
     await client.send(get("/taken"));
-    assert.equal(await client.until(/taken/), "taken", "and nothing of the answer");
+    assert.match(await client.until(/\n\n/), /^takendata: .*"hello".*\n\n$/);
     for (let hour = 0; hour < 3; hour++) {
       clock.advance(3_600_000);
       await client.send(new Uint8Array(20_000));
-      await client.until(/heard/);
+      await settle(await connect());
     }
-    assert.deepEqual([heard, refusals.too_long], [60_000, 0]);
+    assert.equal(refusals.too_long, 0);
     await client.send(new Uint8Array(40_000));
-    await client.untilEnd();
+    assert.equal(await client.untilEnd(), "", "and nothing of the answer");
     await closed.promise;
     assert.equal(refusals.too_long, 1);
-  }, { fetch });
+  }, { fetch, attach });
 });
 
 Deno.test("an answer that comes before the body was sent reaches its client, who goes on sending", async () => {

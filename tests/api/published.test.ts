@@ -274,7 +274,7 @@ Deno.test("Last-Event-ID: only a newer version is sent; a client that leaves is 
 Deno.test("over a connection: events arrive as they come, and a client that breaks off is forgotten", async () => {
   const service = new FakeService();
   const api = createApi({ service, config: loadConfig() });
-  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
   const hash = "0d".repeat(20);
   service.versions.set(hash, version(1));
   const controller = new AbortController();

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import { type ApiServer, ListenError, serveApi } from "../../src/api/server.ts";
+import { ListenError } from "../../src/api/front_thread.ts";
+import { type ApiServer, serveApi } from "../../src/api/server.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "./fake_service.ts";
 
@@ -11,7 +12,7 @@ const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
 async function withServer(use: (server: ApiServer, service: FakeService) => Promise<void>) {
   const service = new FakeService();
   const config = loadConfig({ env: { MAX_VALUE_SIZE: "100000" } });
-  const server = serveApi(createApi({ service, config }), LOOPBACK);
+  const server = await serveApi(createApi({ service, config }), LOOPBACK);
   try {
     await use(server, service);
   } finally {
@@ -160,23 +161,22 @@ Deno.test("what pages elsewhere can make a browser send is refused", async () =>
 });
 
 Deno.test("a port in use, or an address of another machine, is one clear line", async () => {
-  await withServer((server) => {
+  await withServer(async (server) => {
     const { port } = server;
     const app = { fetch: () => new Response() };
-    assert.throws(
-      () => serveApi(app, { hostname: "127.0.0.1", port }),
+    await assert.rejects(
+      serveApi(app, { hostname: "127.0.0.1", port }),
       (error: Error) =>
-        error instanceof ListenError && error.cause instanceof Error &&
+        error instanceof ListenError &&
         new RegExp(`^API_HOST 127\\.0\\.0\\.1, API_PORT ${port}: the port is in use.*--api-port$`)
           .test(error.message),
     );
     for (const hostname of ["192.0.2.1", "no.such.host.invalid"]) {
-      assert.throws(
-        () => serveApi(app, { hostname, port: 0 }),
+      await assert.rejects(
+        serveApi(app, { hostname, port: 0 }),
         (error: Error) => error instanceof ListenError && !error.message.includes("\n"),
       );
     }
-    return Promise.resolve();
   });
 });
 
@@ -190,7 +190,7 @@ Deno.test("close waits for the requests in hand", async () => {
       return new Response("done");
     },
   };
-  const server = serveApi(app, LOOPBACK);
+  const server = await serveApi(app, LOOPBACK);
   const response = fetch(server.url);
   await started.promise;
   const closed = server.close(5000);
@@ -208,7 +208,7 @@ Deno.test("close answers 503 to what takes too long", async () => {
       return new Promise<Response>(() => {});
     },
   };
-  const server = serveApi(app, LOOPBACK);
+  const server = await serveApi(app, LOOPBACK);
   const response = fetch(server.url);
   await started.promise;
   await server.close(10);
@@ -222,7 +222,7 @@ Deno.test("an error outside the app is a problem document as well", async () => 
       throw new Error("secret");
     },
   };
-  const server = serveApi(app, LOOPBACK);
+  const server = await serveApi(app, LOOPBACK);
   const response = await fetch(server.url);
   assert.equal(response.status, 500);
   assert.doesNotMatch(await response.text(), /secret/);
@@ -298,7 +298,7 @@ Deno.test("/ws refuses a bad hash, a plain request, and pages of other origins",
 
 Deno.test("a WebSocket's token comes in its subprotocol", async () => {
   const config = loadConfig({ env: { API_TOKEN: "secret/token+0123456789" } });
-  const server = serveApi(createApi({ service: new FakeService(), config }), LOOPBACK);
+  const server = await serveApi(createApi({ service: new FakeService(), config }), LOOPBACK);
   const encoded = btoa("secret/token+0123456789").replaceAll("/", "_").replaceAll("+", "-")
     .replaceAll("=", "");
   const open = (...protocols: string[]) =>

@@ -14,7 +14,7 @@ const WIDTHS = [390, 1440];
 
 browserTest("the reference page of the API", async (browser, test) => {
   const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
-  const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
   const step = (name: string, fn: () => Promise<void>) => test.step({ ...NO_SANITIZERS, name, fn });
   try {
     for (const colorScheme of ["light", "dark"] as const) {

@@ -1,15 +1,18 @@
-// What the feed keeps and gives: bounds of the log, and of what a connection that takes nothing costs.
+// What is kept of events and given to listeners: bounds of the log, and of what a connection that takes nothing costs.
 
 import assert from "node:assert/strict";
 import {
-  EventFeed,
+  Broadcast,
   type Listener,
   MAX_BACKLOG,
   type Sink,
   STALLED_MS,
-  typesOf,
-} from "../../src/api/event_feed.ts";
+} from "../../src/api/event_broadcast.ts";
+import { EventFeed, typesOf } from "../../src/api/event_feed.ts";
 import { EventLog } from "../../src/api/event_log.ts";
+import { eventText } from "../../src/api/event_text.ts";
+import type { SubscriptionEvents } from "../../src/api/front_thread.ts";
+import type { EventType } from "../../src/api/schemas.ts";
 import { FakeService, PEER_A } from "./fake_service.ts";
 
 /** A connection that keeps what it is given until the test takes it off. */
@@ -47,10 +50,28 @@ class FakeSink implements Sink {
   }
 }
 
-function connect(feed: EventFeed, sink: Sink, types = ["data.expire"]): Listener {
-  const listener = feed.open({ types: typesOf(types), since: null });
+const HELLO = { node_id: PEER_A, version: "", peers: 0 };
+
+function connect(
+  broadcast: Broadcast,
+  sink: Sink,
+  types: EventType[] = ["data.expire"],
+): Listener {
+  const wish = { types: new Set(types), since: null, hello: HELLO };
+  const listener = broadcast.open(wish, () => {});
   listener.start(sink);
   return listener;
+}
+
+/** A broadcast, and what has it tell numbered events. */
+function broadcasting() {
+  const broadcast = new Broadcast(new EventLog(1));
+  let id = 0;
+  const expire = () => {
+    const text = eventText(++id, "data.expire", 0, { hash: PEER_A });
+    broadcast.tell({ id, type: "data.expire", text });
+  };
+  return { broadcast, expire };
 }
 
 const soon = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -64,15 +85,13 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 Deno.test("who takes nothing is given no more than a fixed number of bytes, and then ended", async () => {
-  const service = new FakeService(), feed = new EventFeed(service, 10);
+  const { broadcast, expire } = broadcasting();
   const stuck = new FakeSink(), other = new FakeSink();
-  connect(feed, stuck);
-  connect(feed, other);
+  connect(broadcast, stuck);
+  connect(broadcast, other);
   let told = 0;
   while (stuck.ended === undefined) {
-    for (let i = 0; i < 100; i++, told++) {
-      service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
-    }
+    for (let i = 0; i < 100; i++, told++) expire();
     other.backlog = 0;
     await soon();
     assert.ok(told < 20_000, "it is never ended");
@@ -81,34 +100,26 @@ Deno.test("who takes nothing is given no more than a fixed number of bytes, and 
   assert.ok(stuck.most > MAX_BACKLOG && stuck.most < 2 * MAX_BACKLOG, `${stuck.most}`);
   assert.equal(other.ended, undefined);
   assert.ok(other.writes < told / 4, `${told} events in ${other.writes} writes`);
-  feed.close();
+  broadcast.close();
 });
 
 Deno.test("readings are left out for who is behind, and events are not", async () => {
-  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
-  connect(feed, sink, ["data.expire", "lookup.step"]);
-  const step = (lookup: number) =>
-    service.events.tell({
-      type: "lookup.step",
-      lookup,
-      target: PEER_A,
-      nodeId: null,
-      address: "192.0.2.1:1",
-      distance: null,
-      hop: 1,
-      state: "asked",
-      rttMs: null,
-    }, 0);
+  const { broadcast, expire } = broadcasting(), sink = new FakeSink();
+  connect(broadcast, sink, ["data.expire", "lookup.step"]);
+  const step = (lookup: number) => {
+    const text = JSON.stringify({ type: "lookup.step", data: { lookup } });
+    broadcast.tell({ id: null, type: "lookup.step", text });
+  };
   const told = () => sink.messages.slice(1);
   step(1);
-  service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
+  expire();
   step(2);
   await until(() => told().length === 3);
   assert.deepEqual(told().map(({ type }) => type), ["lookup.step", "data.expire", "lookup.step"]);
 
   sink.backlog = MAX_BACKLOG + 1;
   for (let i = 3; i < 10_000; i++) step(i);
-  service.events.tell({ type: "data.expire", hash: PEER_A }, 0);
+  expire();
   await soon();
   assert.equal(told().length, 3, "it has too much to send");
   sink.backlog = -(2 ** 30);
@@ -116,12 +127,12 @@ Deno.test("readings are left out for who is behind, and events are not", async (
   const steps = told().slice(3, -1).map(({ data }) => data.lookup);
   assert.ok(steps.length > 0 && steps.length < 9_000, `${steps.length}`);
   assert.deepEqual(steps, Array.from(steps, (_, i) => 10_000 - steps.length + i), "the newest");
-  feed.close();
+  broadcast.close();
 });
 
 Deno.test("who has sent nothing for long is stalled; who sends a little is not", () => {
-  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
-  const listener = connect(feed, sink);
+  const { broadcast } = broadcasting(), sink = new FakeSink();
+  const listener = connect(broadcast, sink);
   assert.equal(listener.isStalled(0), false);
   sink.backlog = 2 * MAX_BACKLOG;
   assert.equal(listener.isStalled(1), false);
@@ -131,30 +142,53 @@ Deno.test("who has sent nothing for long is stalled; who sends a little is not",
   assert.equal(listener.isStalled(STALLED_MS + 2), false);
   sink.backlog = 0;
   assert.equal(listener.isStalled(10 * STALLED_MS), false);
-  feed.close();
+  broadcast.close();
 });
 
 // What would go on running fails this test: Deno looks for timers that are left.
-Deno.test("nothing is kept running for who has left; a place is free once the connection is gone", () => {
+Deno.test("nothing is kept running for who has left; a place is free once the connection is gone", async () => {
   const service = new FakeService(), feed = new EventFeed(service, 1);
-  const sink = new FakeSink();
-  const listener = connect(feed, sink, ["*", "lookup.step"]);
-  assert.equal(service.tellsSteps, true);
-  listener.end("slow");
-  assert.deepEqual([service.tellsSteps, sink.ended], [false, "slow"]);
-  assert.throws(() => connect(feed, new FakeSink()), /Too many clients/);
-  listener.release();
-  listener.release();
-  connect(feed, new FakeSink()).release();
-  connect(feed, new FakeSink(), ["stats"]);
-  assert.throws(() => connect(feed, new FakeSink()), /Too many clients/);
+  const connections: SubscriptionEvents[] = [];
+  const connect = async (types: string[]) => {
+    const place = feed.open({ types: typesOf(types), since: null });
+    await place.start(
+      (_, events) => {
+        connections.push(events);
+        return { taken: Promise.resolve(), tell() {}, end() {} };
+      },
+      "frames",
+      new Uint8Array(),
+    );
+  };
+  await connect(["*", "lookup.step"]);
+  assert.deepEqual([service.tellsSteps, feed.listeners], [true, 1]);
+  connections[0].left();
+  assert.deepEqual([service.tellsSteps, feed.listeners], [false, 0]);
+  await assert.rejects(connect([]), /Too many clients/);
+  connections[0].closed();
+  connections[0].closed();
+  await connect([]);
+  connections[1].closed();
+  await connect(["stats"]);
+  await assert.rejects(connect([]), /Too many clients/);
   feed.close();
-  assert.throws(() => connect(feed, new FakeSink()), /The node is stopping/);
+  await assert.rejects(connect([]), /The node is stopping/);
+});
+
+Deno.test("who has left is given no more, and nothing goes on for it", async () => {
+  const { broadcast, expire } = broadcasting(), sink = new FakeSink();
+  const listener = connect(broadcast, sink);
+  listener.end("slow");
+  expire();
+  await soon();
+  assert.deepEqual([sink.ended, sink.messages.length], ["slow", 1]);
+  listener.release();
+  listener.release();
 });
 
 Deno.test("a connection is told whether it was silent since the last beat, but not while it is full", () => {
-  const service = new FakeService(), feed = new EventFeed(service, 10), sink = new FakeSink();
-  const listener = connect(feed, sink);
+  const { broadcast } = broadcasting(), sink = new FakeSink();
+  const listener = connect(broadcast, sink);
   listener.beat(1);
   listener.beat(2);
   sink.backlog = MAX_BACKLOG + 1;
@@ -164,12 +198,12 @@ Deno.test("a connection is told whether it was silent since the last beat, but n
     [[false, true], 3],
     "hello came before the first",
   );
-  feed.close();
+  broadcast.close();
 });
 
 Deno.test("the log keeps so many events and so many characters, and knows what is lost", () => {
   const log = new EventLog(100, { entries: 5, characters: 50 }, { entries: 2, characters: 50 });
-  const add = (text: string) => log.addEvent("data.expire", 0, () => text);
+  const add = (text: string) => log.addEvent("data.expire", 0, text);
   const readAll = (from: { event: number; reading: number }) => {
     const texts: string[] = [];
     for (let event; (event = log.read(from)) !== undefined;) texts.push(event.text);

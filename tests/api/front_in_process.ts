@@ -1,0 +1,34 @@
+// A front in the test's own thread, on a clock of the test's: the same code behind the same messages.
+
+import type { Clock } from "../../src/api/front.ts";
+import { serveFront } from "../../src/api/front_service.ts";
+import { FrontThread, type FrontWorker } from "../../src/api/front_thread.ts";
+import type { FrontOrder, FrontReport } from "../../src/api/front_messages.ts";
+
+/** One end; what it is given arrives at the other, as a copy. */
+class End<Sent, Received> {
+  onmessage: ((event: MessageEvent<readonly Received[]>) => void) | null = null;
+  other: End<Received, Sent> | undefined;
+
+  postMessage(messages: readonly Sent[]): void {
+    const data = structuredClone(messages);
+    queueMicrotask(() => this.other?.onmessage?.(new MessageEvent("message", { data })));
+  }
+}
+
+class WorkerEnd extends End<FrontOrder, FrontReport> implements FrontWorker {
+  onerror = null;
+
+  terminate(): void {
+    this.other = undefined;
+  }
+}
+
+export function frontInProcess(clock: Clock): FrontThread {
+  const near = new WorkerEnd(), far = new End<FrontReport, FrontOrder>();
+  near.other = far;
+  far.other = near;
+  const front = new FrontThread(near);
+  serveFront(far, clock);
+  return front;
+}
