@@ -106,8 +106,8 @@ class Contract {
 
   /** As a connection that is there would ask: with headers that fetch keeps for itself. */
   async callInside(name: string, status: number, headers: Record<string, string>): Promise<Answer> {
-    const takeOver = () => assert.fail("nobody is to listen");
-    const caller = { remoteAddr: { hostname: "127.0.0.1" }, takeOver };
+    const subscribe = () => assert.fail("nobody is to listen");
+    const caller = { remoteAddr: { hostname: "127.0.0.1" }, subscribe };
     const request = new Request(`http://127.0.0.1${target(name, {})}`, { headers });
     return await this.judge(name, status, await this.#api.fetch(request, caller));
   }
