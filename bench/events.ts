@@ -1,6 +1,6 @@
 // A node's events to 1,000 listeners at once, while it answers queries as fast as it can: how late the events come, and
-// what that costs those who ask. The node and its load are on a core each, as in load.ts; rounds with and without
-// listeners take turns.
+// what that costs those who ask. The load is on one core; the node may use both, for the thread that writes to the
+// listeners is another than the one that answers. Rounds with and without listeners take turns.
 
 import { Writer } from "../src/krpc/bencode.ts";
 import { decode, writeQuery } from "../src/krpc/message.ts";
@@ -56,8 +56,9 @@ interface Round {
   readonly qps: number | undefined;
   /** Undefined where nobody listened. */
   readonly heard: Heard | undefined;
-  /** Of a core, what the node took. */
+  /** Of a core, what the node took, and what its thread did that answers queries. */
   readonly cpu: number;
+  readonly mainCpu: number;
   /** Events that were made. */
   readonly made: number;
 }
@@ -76,7 +77,7 @@ export async function benchEvents(options: EventsOptions): Promise<void> {
     const listener = await buildGenerator(directory, "events_load");
     if (typeof listener !== "string") return console.log(`\nEvents: skipped, ${listener.skipped}.`);
     const cores = await twoCores();
-    await using running = new Running(generator, cores, options);
+    await using running = new Running(generator, cores, options, [0, 1]);
     const node = await running.startOwn("node_server.ts", "127.0.0.1", "api");
     const run = (isAsked: boolean, way: string) =>
       measure({ node, running, generator, listener, options, isAsked, way });
@@ -110,7 +111,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
 }): Promise<Round> {
   const { listeners, seconds, events, window } = options;
   const source = await EventSource.start(node.port, events);
-  const heard = way === "" ? undefined : running.command(1, listener, [
+  const heard = way === "" ? undefined : running.command([1], listener, [
     WAYS[way].kind,
     `${node.api}`,
     WAYS[way].path,
@@ -122,10 +123,12 @@ async function measure({ node, running, generator, listener, options, isAsked, w
     await output?.first();
     // All have connected just now.
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    const started = performance.now(), cpu = await cpuSeconds(node.process), made = source.made;
+    const started = performance.now(), made = source.made;
+    const cpu = await cpuSeconds(node.process);
+    const mainCpu = await cpuSeconds(node.process, "main thread");
     await heard?.stdin.close();
     const asked = isAsked
-      ? running.command(1, generator, [
+      ? running.command([1], generator, [
         ...["--port", `${node.port}`, "--query", "find_node", "--window", `${window}`],
         ...["--seconds", `${seconds - 2 * MARGIN_S}`, "--warmup", `${MARGIN_S / 2}`],
       ]).output()
@@ -137,6 +140,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
     ]);
     const elapsed = (performance.now() - started) / 1000;
     const cpuShare = (await cpuSeconds(node.process) - cpu) / elapsed;
+    const mainShare = (await cpuSeconds(node.process, "main thread") - mainCpu) / elapsed;
     const madePerSecond = (source.made - made) / elapsed;
     const text = await output?.rest();
     const answers = answered && JSON.parse(new TextDecoder().decode(answered.stdout));
@@ -144,6 +148,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
       qps: answers?.qps,
       heard: text === undefined ? undefined : JSON.parse(text),
       cpu: cpuShare,
+      mainCpu: mainShare,
       made: madePerSecond,
     };
   } finally {
@@ -250,8 +255,9 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
           way === "" ? "nobody" : `${way}, ${kind}`,
           figure(0, ({ qps }) => qps),
           share(({ qps }) => qps ?? NaN),
-          share(({ qps, cpu }) => (qps ?? NaN) / cpu),
+          share(({ qps, mainCpu }) => (qps ?? NaN) / mainCpu),
           figure(2, ({ cpu }) => cpu),
+          figure(2, ({ mainCpu }) => mainCpu),
           figure(0, ({ made }) => made),
           figure(0, ({ heard }) => heard?.per_second),
           figure(0, ({ heard }) => heard && heard.reads / seconds),
@@ -264,7 +270,7 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
       }),
   ).flat();
   printTable(
-    `${events} events a second to ${listeners} listeners, from a node on one core; medians of ` +
+    `${events} events a second to ${listeners} listeners, from a node on two cores; medians of ` +
       `${count} rounds of ${seconds} s`,
     [
       "who listens",
@@ -272,6 +278,7 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
       "slower %",
       "by CPU %",
       "CPU",
+      "main",
       "events/s",
       "heard/s",
       "reads/s",
@@ -287,6 +294,8 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
 The bars: all but 1 % of the events heard within ${LATE_MS} ms, and no more than ${
     100 * SLOWED
   } % fewer queries answered. asked:
-find_node as fast as the node answers it; quiet: no queries. \`by CPU\` is the loss of queries a second of processor time,
-which other work on the machine disturbs less. \`heard\` is the sum over all listeners, \`load\` what they took of their core.`);
+find_node as fast as the node answers it; quiet: no queries. Node and load share one of the two cores: what the listeners
+take of it shows in queries/s as well. \`main\` is the processor time of the thread that answers, and \`by CPU\` the loss of
+queries a second of that, which other work on the machine disturbs less. \`heard\` is the sum over all listeners, \`load\`
+what they took of their core.`);
 }

@@ -1,7 +1,7 @@
 // The node under load: dmnode's own node without API and disk, its table filled by a swarm, its items put by another
 // node.
 //
-// deno run --allow-net node_server.ts HOST [api]
+// deno run --allow-net --allow-read node_server.ts HOST [api]
 // HOST is 127.0.0.1, or 0.0.0.0 for all addresses; with `api` it serves that too. Prints one line,
 // {"port": N, "host": ADDRESS, "item": HEX40, "api": N}, when it is ready: the address is where it is bound, which may be
 // ::, the item one that it holds.

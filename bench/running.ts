@@ -1,4 +1,4 @@
-// Servers as processes on one core of this machine, and the load generator on another.
+// Servers as processes on one core of this machine, or on two, and the load generator on another.
 
 /** Left out of each measurement: the queries of the server before may still be in flight. */
 const WARM_UP_SECONDS = 0.1;
@@ -110,6 +110,8 @@ export class Running implements AsyncDisposable {
     readonly generator: string,
     readonly cores: [number, number] | undefined,
     readonly options: LoadOptions,
+    /** The cores that servers may use: the first, unless they have threads that are to be measured too. */
+    readonly serverCores: readonly (0 | 1)[] = [0],
   ) {}
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -125,13 +127,13 @@ export class Running implements AsyncDisposable {
 
   /** Starts a server of this folder. */
   async startOwn(script: string, ...args: string[]): Promise<Server> {
-    const run = ["run", "--no-prompt", "--allow-net", here(script), ...args];
+    const run = ["run", "--no-prompt", "--allow-net", "--allow-read", here(script), ...args];
     return await this.start(Deno.execPath(), run);
   }
 
   /** Starts a server and waits for the line that says it is ready. `request` goes to its standard input. */
   async start(program: string, args: string[], request = ""): Promise<Server> {
-    const process = this.command(0, program, args, "piped").spawn();
+    const process = this.command(this.serverCores, program, args, "piped").spawn();
     this.#processes.push(process);
     // Left open: a program that is driven through it ends with it.
     await process.stdin.getWriter().write(new TextEncoder().encode(request));
@@ -172,7 +174,7 @@ export class Running implements AsyncDisposable {
   async #sample({ process, port }: Server, query: Query, more: string[]): Promise<Sample> {
     const { seconds, window } = this.options;
     const before = await cpuSeconds(process);
-    const { success, stdout } = await this.command(1, this.generator, [
+    const { success, stdout } = await this.command([1], this.generator, [
       ...["--port", `${port}`, "--query", query, "--window", `${window}`],
       ...["--seconds", `${seconds}`, "--warmup", `${WARM_UP_SECONDS}`],
       ...more,
@@ -185,9 +187,15 @@ export class Running implements AsyncDisposable {
     return { ...load, cpuMicros };
   }
 
-  /** A program on one of the two cores. */
-  command(core: 0 | 1, program: string, args: string[], stdin?: "piped"): Deno.Command {
-    const pinned = this.cores && ["-c", `${this.cores[core]}`, program, ...args];
+  /** A program on these of the two cores. */
+  command(
+    which: readonly (0 | 1)[],
+    program: string,
+    args: string[],
+    stdin?: "piped",
+  ): Deno.Command {
+    const { cores } = this;
+    const pinned = cores && ["-c", which.map((core) => cores[core]).join(), program, ...args];
     return new Deno.Command(pinned ? "taskset" : program, {
       args: pinned ?? args,
       stdin,
@@ -197,9 +205,14 @@ export class Running implements AsyncDisposable {
   }
 }
 
-/** Processor time that a process has used. */
-export async function cpuSeconds({ pid }: Deno.ChildProcess): Promise<number> {
-  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+/** Processor time that a process has used, or its main thread alone. */
+export async function cpuSeconds(
+  { pid }: Deno.ChildProcess,
+  of: "process" | "main thread" = "process",
+): Promise<number> {
+  const stat = await Deno.readTextFile(
+    of === "process" ? `/proc/${pid}/stat` : `/proc/${pid}/task/${pid}/stat`,
+  );
   // Fields 14 and 15, counted from the end of the name, which may hold spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
