@@ -112,10 +112,12 @@ const echo = async (request: Request) => {
 
 async function withFront(
   use: (bench: Bench) => Promise<void>,
-  { fetch = echo, attach, limits = {} }: {
+  { fetch = echo, attach, limits = {}, delayMs }: {
     fetch?: ServedApp["fetch"];
     attach?: ServedApp["attach"];
     limits?: Partial<ConnectionLimits>;
+    /** How late messages come between the front and the node. */
+    delayMs?: number;
   } = {},
 ): Promise<void> {
   const clock = new TestClock(), refusals = noRefusals(), paths: string[] = [];
@@ -132,7 +134,7 @@ async function withFront(
     port: 0,
     limits: { ...connectionLimits(100), ...limits },
     refusals,
-    front: frontInProcess(clock),
+    front: frontInProcess(clock, delayMs),
   });
   try {
     await use({
@@ -511,8 +513,8 @@ Deno.test("who is refused and does not go is closed, and of many not each gets a
   }, { limits: { connections: 1 }, fetch: () => answer.promise });
 });
 
-Deno.test("a connection that was taken over may be silent for long, but its client may not talk without end", async () => {
-  const closed = Promise.withResolvers<void>();
+/** An app of which /taken listens to events. */
+function listening(closed: () => void = () => {}) {
   const fetch: ServedApp["fetch"] = async (request, { subscribe }) => {
     if (new URL(request.url).pathname !== "/taken") return echo(request);
     const { taken } = subscribe!({
@@ -521,11 +523,16 @@ Deno.test("a connection that was taken over may be silent for long, but its clie
       types: new Set(["hello"]),
       since: null,
       hello: { node_id: "", version: "", peers: 0 },
-    }, { left() {}, closed: closed.resolve });
+    }, { left() {}, closed });
     await taken;
     return new Response("for nobody");
   };
   const attach: ServedApp["attach"] = (events) => events.numberEventsFrom(1);
+  return { fetch, attach };
+}
+
+Deno.test("a connection that was taken over may be silent for long, but its client may not talk without end", async () => {
+  const closed = Promise.withResolvers<void>();
   await withFront(async ({ connect, clock, refusals }) => {
     const client = await connect();
     await client.send(get("/taken"));
@@ -540,7 +547,36 @@ Deno.test("a connection that was taken over may be silent for long, but its clie
     assert.equal(await client.untilEnd(), "", "and nothing of the answer");
     await closed.promise;
     assert.equal(refusals.too_long, 1);
-  }, { fetch, attach });
+  }, listening(closed.resolve));
+});
+
+Deno.test("what front and node tell each other may come late", async () => {
+  await withFront(async ({ connect, refusals }) => {
+    const client = await connect();
+    const body = "b\n\n".repeat(100_000);
+    const post = `POST /body ${HEAD}Content-Length: ${body.length}\r\n\r\n${body}`;
+    for (let i = 0; i < 3; i++) {
+      await client.send(`${get("/first")}${post}${get("/next")}`);
+      assert.match(await client.until(/"\/next"/), /"\/first".*"length":300000/s);
+    }
+    const taken = await connect();
+    await taken.send(get("/taken"));
+    assert.match(await taken.until(/\n\n/), /^takendata: .*"hello".*\n\n$/, "no other answer");
+    assert.deepEqual(refusals, noRefusals());
+  }, { ...listening(), delayMs: 20 });
+});
+
+Deno.test("a connection whose request the node has not told of yet makes no room for others", async () => {
+  await withFront(async ({ connect, refusals }) => {
+    const client = await connect();
+    await client.send(get("/first"));
+    // The front reads it meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 25));
+    const refused = await connect();
+    assert.match(await refused.untilEnd(), /^HTTP\/1\.1 503 /);
+    await client.until(/"\/first"/);
+    assert.deepEqual(refusals, { ...noRefusals(), connections: 1 });
+  }, { limits: { connections: 1 }, delayMs: 50 });
 });
 
 Deno.test("an answer that comes before the body was sent reaches its client, who goes on sending", async () => {

@@ -9,10 +9,17 @@ import type { FrontOrder, FrontReport } from "../../src/api/front_messages.ts";
 class End<Sent, Received> {
   onmessage: ((event: MessageEvent<readonly Received[]>) => void) | null = null;
   other: End<Received, Sent> | undefined;
+  readonly #delayMs: number;
+
+  constructor(delayMs: number) {
+    this.#delayMs = delayMs;
+  }
 
   postMessage(messages: readonly Sent[]): void {
     const data = structuredClone(messages);
-    queueMicrotask(() => this.other?.onmessage?.(new MessageEvent("message", { data })));
+    const arrive = () => this.other?.onmessage?.(new MessageEvent("message", { data }));
+    if (this.#delayMs === 0) queueMicrotask(arrive);
+    else setTimeout(arrive, this.#delayMs);
   }
 }
 
@@ -24,8 +31,9 @@ class WorkerEnd extends End<FrontOrder, FrontReport> implements FrontWorker {
   }
 }
 
-export function frontInProcess(clock: Clock): FrontThread {
-  const near = new WorkerEnd(), far = new End<FrontReport, FrontOrder>();
+/** @param delayMs how late messages come, either way */
+export function frontInProcess(clock: Clock, delayMs = 0): FrontThread {
+  const near = new WorkerEnd(delayMs), far = new End<FrontReport, FrontOrder>(delayMs);
   near.other = far;
   far.other = near;
   const front = new FrontThread(near);
