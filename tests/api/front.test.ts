@@ -567,7 +567,7 @@ Deno.test("what front and node tell each other may come late", async () => {
 });
 
 Deno.test("a connection whose request the node has not told of yet makes no room for others", async () => {
-  await withFront(async ({ connect, refusals }) => {
+  await withFront(async ({ connect }) => {
     const client = await connect();
     await client.send(get("/first"));
     // The front reads it meanwhile.
@@ -575,7 +575,6 @@ Deno.test("a connection whose request the node has not told of yet makes no room
     const refused = await connect();
     assert.match(await refused.untilEnd(), /^HTTP\/1\.1 503 /);
     await client.until(/"\/first"/);
-    assert.deepEqual(refusals, { ...noRefusals(), connections: 1 });
   }, { limits: { connections: 1 }, delayMs: 50 });
 });
 
