@@ -49,7 +49,9 @@ export async function start(flags: StartFlags): Promise<void> {
     server = await serveApi(api, { ...serveOptions(config), refusals, front });
   } catch (error) {
     await node.close();
-    if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
+    if (error instanceof ListenError || error instanceof FrontError) {
+      throw new UserError(error.message, false, { cause: error });
+    }
     throw error;
   }
   log.info("Ready: node {node_id}, UDP {udp}, API {api}", {
@@ -99,7 +101,8 @@ async function startNode(config: Config, onOpened: () => Promise<void>): Promise
   try {
     return await LocalNode.start(config, { persistent: true, onOpened });
   } catch (error) {
-    if (error instanceof BindError || error instanceof StorageError) {
+    const isExpected = [BindError, StorageError, FrontError].some((type) => error instanceof type);
+    if (error instanceof Error && isExpected) {
       throw new UserError(error.message, false, { cause: error });
     }
     throw error;
