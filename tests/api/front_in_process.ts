@@ -10,16 +10,29 @@ class End<Sent, Received> {
   onmessage: ((event: MessageEvent<readonly Received[]>) => void) | null = null;
   other: End<Received, Sent> | undefined;
   readonly #delayMs: number;
+  readonly #late = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(delayMs: number) {
     this.#delayMs = delayMs;
   }
 
   postMessage(messages: readonly Sent[]): void {
+    const { other } = this;
+    if (other === undefined) return;
     const data = structuredClone(messages);
-    const arrive = () => this.other?.onmessage?.(new MessageEvent("message", { data }));
-    if (this.#delayMs === 0) queueMicrotask(arrive);
-    else setTimeout(arrive, this.#delayMs);
+    const arrive = () => other.onmessage?.(new MessageEvent("message", { data }));
+    if (this.#delayMs === 0) return queueMicrotask(arrive);
+    const timer = setTimeout(() => {
+      this.#late.delete(timer);
+      arrive();
+    }, this.#delayMs);
+    this.#late.add(timer);
+  }
+
+  /** Sends nothing more, nor what is on its way. */
+  end(): void {
+    this.other = undefined;
+    for (const timer of this.#late) clearTimeout(timer);
   }
 }
 
@@ -27,7 +40,8 @@ class WorkerEnd extends End<FrontOrder, FrontReport> implements FrontWorker {
   onerror = null;
 
   terminate(): void {
-    this.other = undefined;
+    this.other?.end();
+    this.end();
   }
 }
 
