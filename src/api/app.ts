@@ -122,7 +122,12 @@ export function createApi(options: ApiOptions): Api {
   app.use(metrics.middleware);
   app.use(async (c, next) => {
     await next();
-    const { headers } = c.res;
+    const { headers, body } = c.res;
+    if (c.req.method === "HEAD" && body !== null && !headers.has("content-length")) {
+      // That of a GET (RFC 9110, section 9.3.2): the server would call it 0.
+      const { byteLength } = await c.res.clone().arrayBuffer();
+      headers.set("content-length", `${byteLength}`);
+    }
     for (const [name, value] of Object.entries(SAFE_HEADERS)) {
       if (!headers.has(name)) headers.set(name, value);
     }

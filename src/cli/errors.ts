@@ -28,6 +28,9 @@ export class Interrupted extends Error {
 /** What went wrong, in one line. The cause of a failed `fetch` says more than the error itself. */
 export function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error).split("\n")[0];
+  if (error.message.startsWith("Requires all access to")) {
+    return "it is a device; use standard input or output";
+  }
   if (error.message === "fetch failed" && error.cause !== undefined) return reason(error.cause);
   // What Deno adds says nothing to a user: ": stat 'name'" with the name that is told anyway, and the system's number.
   return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+ '.*')?/g, "");

@@ -74,6 +74,8 @@ export function memoryOutput(): Output & {
 /** A file that takes its name once it is whole; until then it lies beside it. What is there and is no file, such as a
  * device, is written to as it comes. */
 export async function openOutput(path: string): Promise<Output> {
+  // Deno opens no such names without all permissions there are.
+  if (path === "-" || path === "/dev/stdout") return standardOutput();
   const target = await told(path, () => realPath(path));
   if (target.isSpecial) {
     const file = await told(path, () => Deno.open(target.path, { write: true }));

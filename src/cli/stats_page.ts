@@ -94,12 +94,12 @@ function values({ storage }: Stats): Pairs {
     percent(share, 1)
   })`;
   return [
-    ["held for others", share > 0.95 ? [room, "yellow"] : room],
+    ["held", share > 0.95 ? [room, "yellow"] : room],
     [
       "",
       `${counted(storage.expiring_within_hour, "item")} ` +
       `${storage.expiring_within_hour === 1 ? "expires" : "expire"} within the hour; ` +
-      `${counted(storage.replicated, "item")} came from other holders; ` +
+      `${counted(storage.replicated, "item")} for others; ` +
       `${counted(storage.copies_made, "copy", "copies")} made for others`,
     ],
     [

@@ -56,7 +56,8 @@ export async function put(file: string, flags: PutFlags): Promise<void> {
   }
   const api = new Api(flags);
   if (file === "") throw new UserError("the file's name is empty", true);
-  const { stream, size } = file === "-" ? standardInput() : await openFile(file);
+  const isStandard = file === "-" || file === "/dev/stdin";
+  const { stream, size } = isStandard ? standardInput() : await openFile(file);
   const stored = await interruptible((signal) => store(api, stream, size, flags, signal));
   if (flags.json) return printJson(stored);
   print(stored.hash);

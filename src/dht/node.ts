@@ -57,7 +57,7 @@ import { isSecureId, secureId } from "./secure_id.ts";
 import { LookupStatistics } from "./statistics.ts";
 import { ALL_TECHNIQUES, type Techniques } from "./techniques.ts";
 import { Tokens } from "./tokens.ts";
-import { type Drop, Traffic } from "./traffic.ts";
+import { type Drop, type MessageKind, Traffic } from "./traffic.ts";
 
 /** How often expired data are looked for. */
 const HOUSEKEEPING_MS = 60_000;
@@ -950,9 +950,9 @@ export class DhtNode {
 
   // ---- queries in and out
 
-  #drop(reason: Drop, datagram: Uint8Array): void {
+  #drop(reason: Drop, datagram: Uint8Array, kind: MessageKind = "error"): void {
     this.traffic.drop(reason);
-    this.traffic.in.count("unknown", "error", datagram.length);
+    this.traffic.in.count("unknown", kind, datagram.length);
   }
 
   #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
@@ -970,7 +970,8 @@ export class DhtNode {
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
     if (this.#queries.receive(reply, from, now)) return;
-    if (!this.#madePunching?.noteReply(reply, from, now)) this.#drop("unmatched", reply.packet);
+    if (this.#madePunching?.noteReply(reply, from, now)) return;
+    this.#drop("unmatched", reply.packet, reply.type === "r" ? "response" : "error");
   }
 
   readonly #sendReply = (to: Endpoint, { method }: Echo, kind: "response" | "error"): void => {

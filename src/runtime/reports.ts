@@ -201,7 +201,7 @@ export class Reports implements ReportService {
     };
   }
 
-  /** Items that expire within the hour, and those that this node has signed. */
+  /** Items that expire within the hour, and those that this node has signed or publishes. */
   #countItems(at: Millis): { readonly expiring: number; readonly ours: number } {
     const known = this.#itemCounts;
     if (
@@ -212,7 +212,8 @@ export class Reports implements ReportService {
     let expiring = 0, ours = 0;
     for (const item of this.#node.items.entries()) {
       if (item.expiresAt - at < 3_600_000) expiring++;
-      if (item.signed && sameKey(item.signed.publicKey, this.#node.publicKey)) ours++;
+      const isSigned = item.signed && sameKey(item.signed.publicKey, this.#node.publicKey);
+      if (isSigned || this.#node.published.get(item.target) !== undefined) ours++;
     }
     this.#itemCounts = { at, expiring, ours };
     return this.#itemCounts;

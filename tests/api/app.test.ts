@@ -591,6 +591,16 @@ Deno.test("GET /data/{hash}: what was stored comes back, 404 for what was not", 
   assert.deepEqual([head.status, await head.text()], [404, ""]);
 });
 
+Deno.test("HEAD tells the length of what GET returns", async () => {
+  const { request } = setup();
+  for (const path of ["/", "/healthz", "/network/stats", "/docs"]) {
+    const head = await request(path, { method: "HEAD" });
+    const body = await (await request(path)).arrayBuffer();
+    assert.equal(head.headers.get("content-length"), `${body.byteLength}`, path);
+    assert.equal(await head.text(), "");
+  }
+});
+
 Deno.test("GET /data/{hash}?key= passes the key on; a value that needs one is 404 that says so", async () => {
   const { service, request } = setup();
   const hash = service.hold("mine", true);

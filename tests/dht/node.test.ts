@@ -392,6 +392,8 @@ Deno.test("a reply counts once, with its transaction id, from the address that w
   network.run(50);
   assert.deepEqual(results, [{ kind: "pong", id: id("80"), rtt: 80 }]);
   assert.equal(server.node.traffic.dropped.unmatched, 3);
+  assert.equal(server.node.traffic.in.byType()["unknown.response"].messages, 3);
+  assert.equal(server.node.traffic.in.byType()["unknown.error"], undefined);
 });
 
 Deno.test("a query that is not answered is sent once more, then given up", () => {

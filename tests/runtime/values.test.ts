@@ -97,6 +97,7 @@ Deno.test(
     const { storage } = node.stats();
     // Both large ones begin with the same two chunks.
     assert.deepEqual([storage.published, storage.publishedItems], [4, 1 + 1 + 54 + 5 - 2]);
+    assert.deepEqual([storage.items, storage.replicated], [storage.publishedItems, 0]);
     assert.ok(page.values.every(({ nextAt, lastAt }) => nextAt - lastAt! > 3_000_000));
 
     assert.equal(node.forget(large.hash), true);
