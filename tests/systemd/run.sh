@@ -119,6 +119,19 @@ check "it stops within 5 s: $took ms" test "$took" -lt 5000
 check "by its own will, with status 0" equal "$(show ExecMainCode) $(show ExecMainStatus) $(show Result)" "1 0 success"
 check "and says so" grep -q '"Stopped"' <<<"$(journal -o cat -n 5)"
 
+# ---- a token that only root and the service can read
+in_ sh -c 'umask 077; mkdir /etc/dmnode; echo secret-of-the-api >/etc/dmnode/token'
+in_ mkdir -p /etc/systemd/system/dmnode.service.d
+in_ sh -c 'printf "[Service]\nLoadCredential=token:/etc/dmnode/token\nEnvironment=API_TOKEN_FILE=%%d/token\n" >/etc/systemd/system/dmnode.service.d/token.conf'
+in_ systemctl daemon-reload
+in_ systemctl start dmnode
+store() { in_ curl -s -o /dev/null -w '%{http_code}' "$@" --data-binary kept http://127.0.0.1:8080/network/store; }
+check "without the token of LoadCredential nobody stores" equal "$(store)" 401
+check "with it the owner does" equal "$(store -H 'Authorization: Bearer secret-of-the-api')" 201
+in_ systemctl stop dmnode
+in_ rm -r /etc/systemd/system/dmnode.service.d
+in_ systemctl daemon-reload
+
 # ---- a bad setting
 in_ sh -c 'echo P2P_PORT=eight >/etc/dmnode.env'
 in_ systemctl start dmnode >/dev/null 2>&1 || true
