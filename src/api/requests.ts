@@ -283,10 +283,35 @@ function validate<T extends z.ZodType>(schema: T, document: unknown): z.output<T
 
 /** The refusal of a part of the request that its schema does not take. */
 export function invalid(part: "body" | "query" | "path", error: z.ZodError): Problem {
-  const { path, message } = error.issues[0];
+  const [issue] = error.issues;
+  const { path } = issue;
   const noun = { body: "body member", query: "query parameter", path: "path parameter" }[part];
   const where = path.length === 0 ? part : `${noun} ${path.join(".")}`;
-  return new Problem(400, `${where}: ${message}.`);
+  return new Problem(400, `${where}: ${wordsOf(issue)}.`);
+}
+
+/** What zod says where a schema has no words of its own, in the words of the others. */
+function wordsOf(issue: z.core.$ZodIssue): string {
+  const { message } = issue;
+  if (!/^(Invalid input|Invalid option|Too small|Too big|Unrecognized key)/.test(message)) {
+    return message;
+  }
+  switch (issue.code) {
+    case "invalid_type":
+      if (message.endsWith("received undefined")) return "is missing";
+      if (issue.expected === "int") return "expected a whole number";
+      return `expected ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
+    case "too_small":
+      return `expected ${issue.minimum}${issue.origin === "string" ? " characters" : ""} or more`;
+    case "too_big":
+      return `expected ${issue.maximum}${issue.origin === "string" ? " characters" : ""} or less`;
+    case "invalid_value":
+      return `expected one of ${issue.values.join(", ")}`;
+    case "unrecognized_keys":
+      return `there is no ${issue.keys.map((key) => JSON.stringify(key.slice(0, 40))).join(", ")}`;
+    default:
+      return message;
+  }
 }
 
 const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c, COLON = 0x3a;

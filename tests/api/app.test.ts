@@ -591,6 +591,26 @@ Deno.test("GET /data/{hash}: what was stored comes back, 404 for what was not", 
   assert.deepEqual([head.status, await head.text()], [404, ""]);
 });
 
+Deno.test("what is wrong with a request is told in words, not in those of a validator", async () => {
+  const { request } = setup();
+  const detail = async (path: string, init?: RequestInit) =>
+    (await problemOf(request(path, init), 400)).detail;
+  assert.equal(await detail("/network/ping"), "query parameter address: is missing.");
+  assert.match(
+    await detail("/network/peers?sort=x"),
+    /^query parameter sort: expected one of \w+,/,
+  );
+  assert.equal(
+    await detail("/network/store", postJson({ value: 1, min_replicas: 0 })),
+    "body member min_replicas: expected 1 or more.",
+  );
+  assert.equal(await detail("/network/store", postJson([])), "body: expected an object.");
+  assert.equal(
+    await detail("/network/store", postJson({ value: 1, keys: "k" })),
+    'body: there is no "keys".',
+  );
+});
+
 Deno.test("HEAD tells the length of what GET returns", async () => {
   const { request } = setup();
   for (const path of ["/", "/healthz", "/network/stats", "/docs"]) {
