@@ -180,13 +180,21 @@ export async function doctor(flags: ApiFlags & StartFlags): Promise<void> {
   const findings: Finding[] = [];
   const startedAt = { wall: Date.now(), monotonic: performance.now() };
   const api = new Api({ ...flags, timeout: timeout ?? API_TIMEOUT_S });
-  const answer = await askNode(api);
+  const answer = isOfAStart(flags)
+    ? "not asked: with these options it is a start that is judged; --api asks a node"
+    : await askNode(api);
   const node = typeof answer === "string" ? undefined : answer;
   const isLocal = isLoopbackHost(new URL(api.url).hostname);
   const config = readSettings(settings, findings);
-  findings.push(program(), permissions(config.dataDir));
+  const dataDir = flags.dataDir === undefined && node !== undefined
+    ? node.config.data_dir
+    : config.dataDir;
+  findings.push(program(), permissions(dataDir));
   if (node === undefined || isLocal) {
-    findings.push(...dataDirectory(config, node, api.url), ...ports(config, node, api.url));
+    findings.push(
+      ...dataDirectory({ ...config, dataDir }, node, api.url),
+      ...ports(config, node, api.url),
+    );
   } else {
     findings.push(unknown("DATA_DIR and ports", `they are on the machine of ${api.url}`));
   }
@@ -201,6 +209,13 @@ export async function doctor(flags: ApiFlags & StartFlags): Promise<void> {
   if (json) printJson({ ok: failed === 0, node: node?.node_id ?? null, findings });
   else findings.forEach(printFinding);
   if (failed > 0) throw new UserError(`${failed} of ${counted(findings.length, "check")} failed`);
+}
+
+/** Whether settings are given as for a start: whatever node runs by others has nothing to do with them. */
+function isOfAStart(
+  { api, json: _, timeout: __, envFile: ___, ...settings }: ApiFlags & StartFlags,
+) {
+  return api === undefined && Object.values(settings).some((value) => value !== undefined);
 }
 
 const STYLES: Readonly<Record<Verdict, Style>> = {
@@ -319,6 +334,15 @@ function dataDirectory(
     info = Deno.statSync(dataDir);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) {
+      if (node !== undefined) {
+        return [
+          unknown(
+            check,
+            "the running node's is not to be seen from here",
+            "name it with --data-dir",
+          ),
+        ];
+      }
       return [ok(check, "it is not there; the first start makes it")];
     }
     return [fail(check, reason(error), "run this as the node's user, or give another --data-dir")];

@@ -68,6 +68,10 @@ Deno.test(
     assert.equal(of(with_.findings, "ready").verdict, "ok");
     assert.match(of(with_.findings, "peers").found, /1 healthy/);
 
+    const own = await diagnose(["--api", other.api], directory);
+    assert.match(of(own.findings, "DATA_DIR").check, /other$/);
+    assert.match(of(own.findings, "database").found, /held by the running node/);
+
     // The same machine, asked as if nothing were known of the node.
     const port = node.udp.split(":").pop()!, apiPort = new URL(node.api).port;
     const taken = ["--p2p-port", port, "--api-port", apiPort, "--data-dir", "data"];
@@ -76,6 +80,11 @@ Deno.test(
     assert.equal(of(blind.findings, "P2P port").verdict, "fail");
     assert.equal(of(blind.findings, "API port").verdict, "fail");
     assert.match(of(blind.findings, "database").found, /held by a process that does not answer/);
+    // Whether one could start so has nothing to do with the node that runs.
+    const start_ = await diagnose([...taken, "--allow-net"], directory);
+    assert.equal(start_.node, null);
+    assert.equal(of(start_.findings, "P2P port").verdict, "fail");
+    assert.match(of(start_.findings, "running node").found, /^not asked/);
     await node.stop();
     const rest = await diagnose([...NOBODY, ...FREE, "--data-dir", "data"], directory);
     assert.match(of(rest.findings, "database").found, /can be read; nobody holds it/);
