@@ -564,7 +564,9 @@ function parseEnvFile(
     seen.set(name, i + 1);
     if (!ENV_NAMES.includes(name)) {
       const meant = ENV_NAMES.find((known) => looksLike(name, known));
-      if (meant !== undefined) {
+      if (name === "ALLOW_NET") {
+        warnings.push(`${fileName}, line ${i + 1}: ALLOW_NET is not a setting; use --allow-net`);
+      } else if (meant !== undefined) {
         warnings.push(
           `${fileName}, line ${i + 1}: ${quote(name)} is not a setting; did you mean ${meant}?`,
         );

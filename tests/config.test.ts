@@ -399,6 +399,9 @@ Deno.test(".env: a name close to ours, or set twice, is a warning", () => {
       `.env, line 2: "${typo}" is not a setting; did you mean ${meant}?`,
     ]);
   }
+  assert.deepEqual(warned("\nALLOW_NET=true"), [
+    ".env, line 2: ALLOW_NET is not a setting; use --allow-net",
+  ]);
   for (const foreign of ["PORT", "PATH", "PAT", "DATABASE_URL", "HOST", "DMNODE_API", "ALPHABET"]) {
     assert.deepEqual(warned(`${foreign}=1`), [], foreign);
   }

@@ -255,7 +255,9 @@ export class Watchdog {
       await response.body?.cancel();
       if (this.#timer !== undefined) this.#arm();
     } catch {
-      const silence = duration(this.#silentMs / 1000);
+      const silence = this.#silentMs < 1000
+        ? `${this.#silentMs} ms`
+        : duration(this.#silentMs / 1000);
       this.#controller.abort(
         new NodeGone(
           `the node at ${

@@ -21,7 +21,13 @@ export function isWholeId(text: string): boolean {
 /** An id as a whole, in lower case. */
 export function checkId(text: string): string {
   if (isWholeId(text)) return text.toLowerCase();
-  throw new UserError(`${JSON.stringify(text)} is not an id: it takes 40 hex digits`, true);
+  throw new UserError(
+    `${
+      JSON.stringify(text)
+    } is not an id: it takes 40 hex digits, or the first ${LEAST_DIGITS} or more ` +
+      "of one that this node knows",
+    true,
+  );
 }
 
 /**

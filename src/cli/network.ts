@@ -73,6 +73,9 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
 /** Prints the round-trip time of a node, named by its id or its address. */
 export async function ping(whom: string, flags: ApiFlags): Promise<void> {
   const api = new Api(flags);
+  if (/^[\w-]+(\.[\w-]+)+$/.test(whom)) {
+    throw new UserError(`${JSON.stringify(whom)} has no port: it takes HOST:PORT`, true);
+  }
   const pong = isAddress(whom)
     ? await api.get<Pong>("/network/ping", "rtt_ms", { address: whom })
     : await api.get<Pong>(`/network/ping/${await wholeId(whom, knownPeers(api))}`, "rtt_ms");

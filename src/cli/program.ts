@@ -37,6 +37,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     const { allowNet, rest } = takesNet
       ? takeAllowNet(args)
       : { allowNet: undefined, rest: [...args] };
+    if (allowNet === true) checkNoList(args);
     const dmnode = createProgram(allowNet);
     checkCommand(dmnode, rest);
     await dmnode.parseAsync(withHelpOption(rest), { from: "user" });
@@ -115,6 +116,13 @@ function takeAllowNet(
   return { allowNet, rest };
 }
 
+/** `--allow-net 10.0.0.0/8`: alone the option means anyone, so that its list can't follow as another argument. */
+function checkNoList(args: readonly string[]): void {
+  const next = args[args.indexOf("--allow-net") + 1] ?? "";
+  const isList = /^[\[\]0-9a-f.:/,]*[.:][\[\]0-9a-f.:/,]*$/i.test(next);
+  if (isList) throw new UserError(`write --allow-net=${next}: alone it allows anyone`, true);
+}
+
 /** The program's commands and options, for the parser, the help, completions and the reference. */
 export function createProgram(allowNet?: true | string): Command {
   const dmnode = new Command("dmnode")
@@ -143,7 +151,8 @@ export function createProgram(allowNet?: true | string): Command {
     .addHelpText(
       "after",
       "\nWithout a command, dmnode runs a node; dmnode start --help lists its options." +
-        "\nExit status: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.",
+        "\nExit status: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C,\n" +
+        "but for start, follow, watch and a swarm that stays up, which it ends as it should: 0.",
     );
   addNodeCommands(dmnode, allowNet);
   addValueCommands(dmnode);
@@ -456,7 +465,7 @@ Examples:
 }
 
 const START_HELP = `
-Every option can also be given as a variable, in the environment or in .env.
+Every option but --allow-net, --env-file and --color can also be given as a variable, in the environment or in .env.
 
 Examples:
   dmnode                                        a node that this machine alone can reach

@@ -718,13 +718,22 @@ const clock: Clock = {
     }),
 };
 
+function whyNotMade(error: unknown): string {
+  if (error instanceof Deno.errors.AlreadyExists) return "is a file, no directory";
+  if (error instanceof Deno.errors.NotADirectory) return "can't be made: it would lie in a file";
+  if (error instanceof Deno.errors.PermissionDenied) return "can't be made: this user may not";
+  const text = error instanceof Error ? error.message.split("\n")[0] : String(error);
+  return /read-only/i.test(text)
+    ? "can't be made: the file system is read-only"
+    : `can't be made: ${text}`;
+}
+
 async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Storage> {
   const log = getLogger(["dmnode", "storage"]);
   try {
     Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   } catch (error) {
-    const text = error instanceof Error ? error.message.split("\n")[0] : String(error);
-    throw new StorageError(`DATA_DIR ${dataDir} can't be made: ${text}`, { cause: error });
+    throw new StorageError(`DATA_DIR ${dataDir} ${whyNotMade(error)}`, { cause: error });
   }
   const identity = readIdentity(dataDir);
   const disk = await DiskStorage.open({
