@@ -28,8 +28,8 @@ completes all of it.
   \`NO_COLOR\`, then \`TERM=dumb\`.
 - **Progress** of long work is shown on standard error, where that is a terminal.
 - **Exit status**: 0 done, 1 failed, 2 called wrongly, 130 ended by Ctrl-C (143 by SIGTERM) before
-  it was done. \`start\`, \`follow\` and \`watch\` end with 0 then: they have no other end. A reader that
-  goes away, as in \`dmnode peers | head -1\`, is no failure.
+  it was done. \`start\`, \`follow\`, \`watch\` and a swarm that stays up end with 0 then: they have no
+  other end. A reader that goes away, as in \`dmnode peers | head -1\`, is no failure.
 - **Errors** are one line on standard error.
 - **A node that is silent** for 10 s (\`--timeout\`), though it is asked how it is, is given up.
 `;

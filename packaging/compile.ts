@@ -13,7 +13,11 @@ const DIST = join(ROOT, "dist");
 const STAGE = join(DIST, "build");
 
 /** Started by their URLs, not imported: bundles of their own beside the program's. */
-const WORKERS = ["src/runtime/storage_worker.ts", "src/api/front_worker.ts"];
+const WORKERS = [
+  "src/runtime/storage_worker.ts",
+  "src/api/front_worker.ts",
+  "src/cli/sim_worker.ts",
+];
 
 const HELP =
   `Usage: deno run --allow-all packaging/compile.ts [--all | --target TRIPLE] [--entry FILE]

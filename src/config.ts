@@ -299,6 +299,9 @@ export const SETTINGS: readonly Setting[] = Object.freeze(NAMES.map((name) => {
 /** Every environment variable the program may read; the compiled program is permitted these alone. */
 export const ENV_NAMES: readonly string[] = Object.freeze([...NAMES, "DMNODE_API"]);
 
+/** Taken for a setting, since all other options are one; read for a warning alone. */
+export const NO_SETTING = "ALLOW_NET";
+
 interface Given {
   readonly text: string;
   /** How a message says where the text came from. */
@@ -316,6 +319,9 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const { flags = {}, env = {}, envFile, envFileName = ".env" } = sources;
   const warnings: string[] = [];
   const file = envFile === undefined ? {} : parseEnvFile(envFile, envFileName, warnings);
+  if (env[NO_SETTING]) {
+    warnings.push(`${NO_SETTING} in the environment is not a setting; use --allow-net`);
+  }
 
   const given = new Map<Name, Given>();
   for (const name of NAMES) {
@@ -564,8 +570,10 @@ function parseEnvFile(
     seen.set(name, i + 1);
     if (!ENV_NAMES.includes(name)) {
       const meant = ENV_NAMES.find((known) => looksLike(name, known));
-      if (name === "ALLOW_NET") {
-        warnings.push(`${fileName}, line ${i + 1}: ALLOW_NET is not a setting; use --allow-net`);
+      if (name === NO_SETTING) {
+        warnings.push(
+          `${fileName}, line ${i + 1}: ${NO_SETTING} is not a setting; use --allow-net`,
+        );
       } else if (meant !== undefined) {
         warnings.push(
           `${fileName}, line ${i + 1}: ${quote(name)} is not a setting; did you mean ${meant}?`,

@@ -402,6 +402,9 @@ Deno.test(".env: a name close to ours, or set twice, is a warning", () => {
   assert.deepEqual(warned("\nALLOW_NET=true"), [
     ".env, line 2: ALLOW_NET is not a setting; use --allow-net",
   ]);
+  assert.deepEqual(loadConfig({ env: { ALLOW_NET: "true" } }).warnings, [
+    "ALLOW_NET in the environment is not a setting; use --allow-net",
+  ]);
   for (const foreign of ["PORT", "PATH", "PAT", "DATABASE_URL", "HOST", "DMNODE_API", "ALPHABET"]) {
     assert.deepEqual(warned(`${foreign}=1`), [], foreign);
   }

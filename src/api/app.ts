@@ -4,7 +4,8 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import type { Config } from "../config.ts";
+import type { Config, HostPort } from "../config.ts";
+import { Endpoint } from "../krpc/endpoint.ts";
 import { SAMPLE_EVERY_MS } from "../runtime/past_hour.ts";
 import type { NodeService, Refusal, StoreOutcome, StoreReport } from "../runtime/service.ts";
 import { Access, type Caller } from "./access.ts";
@@ -252,7 +253,7 @@ export function createApi(options: ApiOptions): Api {
         case "pong":
           return c.json(pingView(report), 200);
         case "no_address":
-          throw new Problem(404, "The name has no address that this node can use.");
+          throw new Problem(404, noAddress(address));
         case "not_allowed":
           throw new Problem(403, `${report.address} is outside of what --allow-net permits.`);
         case "timeout":
@@ -674,6 +675,14 @@ function tooFew(
     refusals,
     kept_published: false,
   });
+}
+
+/** Why there is nothing to ping at an address: of one that is no name, its family is what is missing. */
+function noAddress({ host, port }: HostPort): string {
+  const endpoint = Endpoint.parse(host, port);
+  return endpoint === undefined
+    ? "The name has no address that this node can use."
+    : `This node does not use IPv${endpoint.family}; see its P2P_HOST.`;
 }
 
 function keyNeeded(hash: string): Problem {

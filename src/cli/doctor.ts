@@ -213,7 +213,7 @@ export async function doctor(flags: ApiFlags & StartFlags): Promise<void> {
 
 /** Whether settings are given as for a start: whatever node runs by others has nothing to do with them. */
 function isOfAStart(
-  { api, json: _, timeout: __, envFile: ___, ...settings }: ApiFlags & StartFlags,
+  { api, json: _, timeout: __, envFile: ___, color: ____, ...settings }: ApiFlags & StartFlags,
 ) {
   return api === undefined && Object.values(settings).some((value) => value !== undefined);
 }

@@ -4,7 +4,7 @@ import { UserError } from "./errors.ts";
 import { SHORT_ID_DIGITS } from "./table.ts";
 
 /** Fewer digits name too many. */
-const LEAST_DIGITS = 4;
+export const LEAST_DIGITS = 4;
 
 /** Where a shortened id is looked for. */
 export interface Known {
@@ -18,14 +18,11 @@ export function isWholeId(text: string): boolean {
   return /^[0-9a-fA-F]{40}$/.test(text);
 }
 
-/** An id as a whole, in lower case. */
-export function checkId(text: string): string {
+/** An id as a whole, in lower case. `others` says what else would have done. */
+export function checkId(text: string, others = ""): string {
   if (isWholeId(text)) return text.toLowerCase();
   throw new UserError(
-    `${
-      JSON.stringify(text)
-    } is not an id: it takes 40 hex digits, or the first ${LEAST_DIGITS} or more ` +
-      "of one that this node knows",
+    `${JSON.stringify(text)} is not an id: it takes 40 hex digits${others}`,
     true,
   );
 }
@@ -38,7 +35,7 @@ export function checkId(text: string): string {
 export async function wholeId(text: string, known: Known): Promise<string> {
   const short = /^([0-9a-fA-F]*)…?$/.exec(text)?.[1].toLowerCase();
   if (short === undefined || short.length < LEAST_DIGITS || short.length >= 40) {
-    return checkId(text);
+    return checkId(text, `, or the first ${LEAST_DIGITS} or more of one that this node knows`);
   }
   const matching = new Set<string>();
   for await (const id of known.ids()) if (id.startsWith(short)) matching.add(id);

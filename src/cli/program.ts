@@ -7,6 +7,7 @@ import { VERSION } from "../version.ts";
 import { DEFAULT_TIMEOUT_S } from "./api_client.ts";
 import { completionScript, SHELLS } from "./completion.ts";
 import { Interrupted, OutputClosed, UserError } from "./errors.ts";
+import { LEAST_DIGITS } from "./ids.ts";
 import * as network from "./network.ts";
 import { apiUrl, decimal, integer } from "./option_types.ts";
 import { addSimCommand } from "./sim_options.ts";
@@ -119,7 +120,7 @@ function takeAllowNet(
 /** `--allow-net 10.0.0.0/8`: alone the option means anyone, so that its list can't follow as another argument. */
 function checkNoList(args: readonly string[]): void {
   const next = args[args.indexOf("--allow-net") + 1] ?? "";
-  const isList = /^[\[\]0-9a-f.:/,]*[.:][\[\]0-9a-f.:/,]*$/i.test(next);
+  const isList = !next.startsWith("-") && /[.:/]/.test(next);
   if (isList) throw new UserError(`write --allow-net=${next}: alone it allows anyone`, true);
 }
 
@@ -328,7 +329,10 @@ Examples:
 
   const valueCommand = (name: string, description: string) =>
     command(name, description)
-      .argument("[hash]", "40 hex digits, or the first of one that is published here; or --key")
+      .argument(
+        "[hash]",
+        `40 hex digits, or the first ${LEAST_DIGITS} or more of one that is published here; or --key`,
+      )
       .option(
         "--key <key>",
         "the value under this key, the node's own unless --public-key says whose",
@@ -406,7 +410,10 @@ Examples:
     )
     .action(network.find);
   command("ping", "ping a node")
-    .argument("<node>", "its id, the first digits of a peer's id, or host:port")
+    .argument(
+      "<node>",
+      `its id, the first ${LEAST_DIGITS} or more digits of a peer's id, or host:port`,
+    )
     .addHelpText(
       "after",
       `
@@ -418,7 +425,7 @@ Examples:
     )
     .action(network.ping);
   command("peers", "list the contacts of the routing table, or explain one of them")
-    .argument("[node_id]", "40 hex digits, or the first ones of a peer's id")
+    .argument("[node_id]", `40 hex digits, or the first ${LEAST_DIGITS} or more of a peer's id`)
     .addOption(
       new Option("--health <health>", "only those").choices(["healthy", "degraded", "unhealthy"]),
     )

@@ -14,6 +14,9 @@ const RATE_OVER_MS = 5_000;
 
 const BAR_CELLS = 20;
 
+/** The terminal echoes Ctrl-C as ^C behind the line, and in the last column some begin a new line. */
+const SPARE_CELLS = 3;
+
 /** What is counted. */
 export type Unit = "bytes" | "things";
 
@@ -72,8 +75,7 @@ export class ProgressBar {
       rate,
       note,
     });
-    // In the last column some terminals begin a new line.
-    stderr.write(`\r\x1b[K${shortened(text, terminalSize().columns - 1)}`);
+    stderr.write(`\r\x1b[K${shortened(text, terminalSize().columns - SPARE_CELLS)}`);
   }
 
   /** Takes the line away. */

@@ -1,29 +1,33 @@
 // `dmnode sim`: runs the simulator, tells its progress, and prints what came of it.
 
-import { Identity, itemCrypto } from "../runtime/crypto.ts";
 import { flatLatency, LatencyError, type LatencyMatrix, parseLatencyCsv } from "../sim/latency.ts";
 import { REGIONS } from "../sim/regions.ts";
 import { report } from "../sim/report.ts";
-import { type Measured, runScenario, type Scenario, type ScenarioResult } from "../sim/scenario.ts";
+import type { Measured, Scenario, ScenarioResult } from "../sim/scenario.ts";
 import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
-import type { SimCrypto } from "../sim/values.ts";
 import { ALL_TECHNIQUES, SCORING, type Techniques } from "../dht/techniques.ts";
 import { VERSION } from "../version.ts";
 import { reason, UserError } from "./errors.ts";
+import { interruptible } from "./interrupt.ts";
 import { ProgressBar } from "./progress.ts";
 import { shipped, type SimFlags } from "./sim_options.ts";
+import type { SimReport } from "./sim_worker.ts";
 import { printTable } from "./table.ts";
 import { print, printJson } from "./terminal.ts";
 import { bytes, count, counted, duration, percent } from "./units.ts";
 
-const CRYPTO: SimCrypto = { ...itemCrypto, signer: (seed) => new Identity(seed) };
-
 /** Runs one simulation for each size. */
-export function simulate(flags: SimFlags): void {
+export async function simulate(flags: SimFlags): Promise<void> {
   const latency = latencyOf(flags.latency);
   // Opened first: a report that can't be written must not cost an hour's run.
   const file = flags.report === undefined ? undefined : create(flags.report);
-  const runs = flags.nodes.map((nodes) => run(scenarioOf(nodes, latency, flags)));
+  const runs = await interruptible(async (signal) => {
+    const done: CompletedRun[] = [];
+    for (const nodes of flags.nodes) {
+      done.push(await run(scenarioOf(nodes, latency, flags), signal));
+    }
+    return done;
+  });
   if (file !== undefined) {
     const bytes = new TextEncoder().encode(report(runs, `dmnode ${VERSION}`));
     for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
@@ -91,16 +95,31 @@ function create(path: string): Deno.FsFile {
   }
 }
 
-function run(scenario: Scenario): CompletedRun {
+async function run(scenario: Scenario, signal: AbortSignal): Promise<CompletedRun> {
   const begun = performance.now();
   const bar = new ProgressBar("things", true);
-  const result = runScenario(scenario, CRYPTO, (phase, done, total, now) => {
+  const worker = new Worker(new URL("./sim_worker.ts", import.meta.url), { type: "module" });
+  const { promise, resolve, reject } = Promise.withResolvers<ScenarioResult>();
+  worker.onmessage = ({ data }: MessageEvent<SimReport>) => {
+    if (data.type === "done") return resolve(data.result);
+    const [phase, done, total, now] = data.at;
     bar.phase(`${counted(scenario.nodes, "node")}: ${phase}`, total);
     bar.set(done, `${duration(now / 1000)} simulated`);
-  });
-  bar.clear();
-  const { rss } = Deno.memoryUsage();
-  return { scenario, result, wallMs: performance.now() - begun, rssBytes: rss };
+  };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    reject(new Error(`the simulation has failed: ${event.message}`));
+  };
+  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  try {
+    worker.postMessage(scenario);
+    const result = await promise;
+    const { rss } = Deno.memoryUsage();
+    return { scenario, result, wallMs: performance.now() - begun, rssBytes: rss };
+  } finally {
+    bar.clear();
+    worker.terminate();
+  }
 }
 
 function printSummary(runs: readonly CompletedRun[]): void {

@@ -5,7 +5,7 @@ import { createApi } from "../api/app.ts";
 import { noRefusals } from "../api/limits.ts";
 import { FrontError, FrontThread, ListenError } from "../api/front_thread.ts";
 import { serveApi, serveOptions } from "../api/server.ts";
-import { type Config, describeScope, ENV_NAMES, loadConfig } from "../config.ts";
+import { type Config, describeScope, ENV_NAMES, loadConfig, NO_SETTING } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
 import { dropPermissions } from "../runtime/permissions.ts";
 import { ServiceManager } from "../runtime/service_manager.ts";
@@ -86,7 +86,8 @@ export async function start(flags: StartFlags): Promise<void> {
 
 /** Settings from flags, environment and .env. */
 export function readConfig({ envFile, ...flags }: StartFlags): Config {
-  const env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
+  const names = [...ENV_NAMES, NO_SETTING];
+  const env = Object.fromEntries(names.map((name) => [name, Deno.env.get(name)]));
   return loadConfig({
     flags,
     env,

@@ -158,18 +158,35 @@ async function brokenOff(api: Api, sent: number, cause: NodeGone): Promise<UserE
 export async function get(hash: string | undefined, flags: GetFlags): Promise<void> {
   const api = new Api(flags), { output, json } = flags;
   const named = await hashOf(api, hash, flags);
-  await interruptible(async (signal) => {
-    if (!json) {
-      await fetchValue(api, named, flags, signal, () => outputFor(output));
-    } else if (output !== undefined) {
-      const value = await fetchValue(api, named, flags, signal, () => openOutput(output));
-      printJson({ hash: named, file: output, ...value });
-    } else {
-      const memory = memoryOutput();
-      const value = await fetchValue(api, named, flags, signal, () => memory);
-      printJson({ hash: named, ...value, ...memory.text() });
-    }
-  });
+  await namingTheKey(flags, () =>
+    interruptible(async (signal) => {
+      if (!json) {
+        await fetchValue(api, named, flags, signal, () => outputFor(output));
+      } else if (output !== undefined) {
+        const value = await fetchValue(api, named, flags, signal, () => openOutput(output));
+        printJson({ hash: named, file: output, ...value });
+      } else {
+        const memory = memoryOutput();
+        const value = await fetchValue(api, named, flags, signal, () => memory);
+        printJson({ hash: named, ...value, ...memory.text() });
+      }
+    }));
+}
+
+/** Runs something; where nothing is found, it is told under which key: its hash says nothing to a user. */
+async function namingTheKey<T>(
+  { key, publicKey }: ValueFlags,
+  run: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404 || key === undefined) throw error;
+    const whose = publicKey === undefined
+      ? "of this node's own (--public-key names another's)"
+      : `of ${publicKey}`;
+    throw new UserError(`the key ${JSON.stringify(key)} ${whose}: ${error.message}`);
+  }
 }
 
 async function outputFor(output: string | undefined): Promise<Output> {
@@ -351,14 +368,15 @@ export async function stat(hash: string | undefined, flags: ValueFlags): Promise
   const api = new Api(flags);
   const named = await hashOf(api, hash, flags);
   const query = { key: flags.key, replicas: 1 };
-  const report = await interruptible((signal) =>
-    api.request(
-      "GET",
-      api.at(`/data/${named}`, query),
-      { signal },
-      (response) => api.json<Replicas>(response, "holders"),
-    )
-  );
+  const report = await namingTheKey(flags, () =>
+    interruptible((signal) =>
+      api.request(
+        "GET",
+        api.at(`/data/${named}`, query),
+        { signal },
+        (response) => api.json<Replicas>(response, "holders"),
+      )
+    ));
   if (flags.json) return printJson(report);
   const { kind, seq, holders, count, wanted, parts } = report;
   printTable(

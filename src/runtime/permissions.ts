@@ -1,7 +1,7 @@
 // What the program may do: what it is compiled with, and what a node gives up before its first packet.
 // docs/security.md has the reasons.
 
-import { ENV_NAMES } from "../config.ts";
+import { ENV_NAMES, NO_SETTING } from "../config.ts";
 import { NOTIFY_SOCKET, SERVICE_ENV_NAMES } from "./service_manager.ts";
 
 /** What `dmnode identity` takes a passphrase from. No setting: it does not belong into a `.env`. */
@@ -13,6 +13,7 @@ const COLOR_VARIABLES = ["NO_COLOR", "FORCE_COLOR", "TERM"];
 /** Every environment variable that the program may read. */
 export const READABLE_ENV_NAMES: readonly string[] = [
   ...ENV_NAMES,
+  NO_SETTING,
   ...SERVICE_ENV_NAMES,
   PASSPHRASE_VARIABLE,
   ...COLOR_VARIABLES,

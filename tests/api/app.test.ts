@@ -146,6 +146,7 @@ Deno.test("GET /network/ping?address=: pong, no address, not allowed, timeout, n
   await jsonOf(at("[2001:DB8::1]:80"), 200, schemas.PingResponse);
   assert.deepEqual(service.calls.at(-1), ["pingAddress", "2001:db8::1:80"]);
   assert.match((await problemOf(at("nowhere.example:1"), 404)).detail, /no address/);
+  assert.match((await problemOf(at("[2001:db8::2]:1"), 404)).detail, /does not use IPv6/);
   assert.match((await problemOf(at("192.0.2.1:1"), 403)).detail, /192\.0\.2\.1:1 .*--allow-net/);
   assert.match((await problemOf(at("192.0.2.2:1"), 504)).detail, /192\.0\.2\.2:1/);
   for (const wrong of ["", "x", "x:0", "x:65536", "1.2.3:80", "a b:80", "x:".repeat(500)]) {

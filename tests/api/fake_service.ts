@@ -160,7 +160,9 @@ export class FakeService implements NodeService {
   pingAddress({ host, port }: HostPort): Promise<AddressPingReport> {
     const address = `${host}:${port}`;
     this.#asked("pingAddress", address);
-    if (host === "nowhere.example") return Promise.resolve({ outcome: "no_address" });
+    if (host === "nowhere.example" || host === "2001:db8::2") {
+      return Promise.resolve({ outcome: "no_address" });
+    }
     if (host === "192.0.2.1") return Promise.resolve({ outcome: "not_allowed", address });
     if (host === "192.0.2.2") return Promise.resolve({ outcome: "timeout", address });
     const { health } = this.peerList[0];

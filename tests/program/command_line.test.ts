@@ -27,6 +27,7 @@ Deno.test("wrong use ends with 2 and one line that says what is wrong, and where
     [["peers", "--jsn"], /'--jsn' \(Did you mean --json\?\) \(see dmnode peers --help\)/],
     [["--p2pport", "1"], /Did you mean --p2p-port/],
     [["--allow-net", "10.0.0.0/8"], /write --allow-net=10\.0\.0\.0\/8/],
+    [["doctor", "--allow-net", "dht.example.org"], /write --allow-net=dht\.example\.org/],
     [["start", "--allow-net", "192.0.2.1:8000"], /write --allow-net=192\.0\.2\.1:8000/],
     [["ping", "abc"], /40 hex digits, or the first 4 or more/],
     [["ping", "127.0.0.1"], /HOST:PORT/],
@@ -41,7 +42,7 @@ Deno.test("wrong use ends with 2 and one line that says what is wrong, and where
     [["get"], /a hash, or --key/],
     [["get", "zzz"], /40 hex digits/],
     [["find"], /missing required argument 'id'/],
-    [["find", "zzz"], /40 hex digits/],
+    [["find", "zzz"], /40 hex digits \(see/],
     [["stats", "--api", "127.0.0.1:80"], /URL such as http:/],
     [["stats", "--api", "ftp://127.0.0.1"], /URL such as http:/],
     [["stats", "--timeout", "0"], /number from 0\.1 to 3600/],
@@ -333,8 +334,8 @@ Deno.test("sim and swarm show how far they are on a terminal, and Ctrl-C ends th
   await using sim = new TestTerminal(["sim", "--nodes", "2000", "--lookups", "20000"]);
   await sim.until(/^2,000 nodes: [\w ]+ \[#+\.*\] \d+ % [\d,]+ of [\d,]+, [\d,]+\/s, .*(left|…)/);
   await sim.type("\x03");
-  // The simulator does not stop to listen: the signal itself ends it.
   assert.equal(await sim.ended(), 130);
+  assert.equal(sim.text.replace("^C", ""), "", "its line is taken away");
 
   await using swarm = new TestTerminal([
     "swarm",

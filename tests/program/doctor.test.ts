@@ -85,6 +85,8 @@ Deno.test(
     assert.equal(start_.node, null);
     assert.equal(of(start_.findings, "P2P port").verdict, "fail");
     assert.match(of(start_.findings, "running node").found, /^not asked/);
+    const painted = await diagnose(["--color", "never"], directory);
+    assert.doesNotMatch(of(painted.findings, "running node").found, /^not asked/);
     await node.stop();
     const rest = await diagnose([...NOBODY, ...FREE, "--data-dir", "data"], directory);
     assert.match(of(rest.findings, "database").found, /can be read; nobody holds it/);

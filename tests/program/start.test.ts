@@ -227,3 +227,16 @@ Deno.test("--version and --help print and end with 0", async () => {
     assert.ok(help.stdout.includes(flag));
   }
 });
+
+Deno.test("a data directory that can't be made is told in plain words", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    for (const [dir, why] of [[file, "is a file, no directory"], [join(file, "x"), "in a file"]]) {
+      const { code, stderr } = await run(["--data-dir", dir, "--p2p-port", "0", "--api-port", "0"]);
+      assert.equal(code, 1);
+      assert.match(stderr, new RegExp(`^dmnode: DATA_DIR [^\n]*${why}\n$`));
+    }
+  } finally {
+    await Deno.remove(file);
+  }
+});

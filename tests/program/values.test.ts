@@ -74,9 +74,13 @@ Deno.test(
     const named = await dmnode(["get", "--key", "a b", "--public-key", public_key.toUpperCase()]);
     assert.equal(named.stdout, "two");
     const stranger = await dmnode(["get", "--key", "a b", "--public-key", "0".repeat(64)]);
-    assert.match(stranger.stderr, /HTTP 404/);
+    assert.match(stranger.stderr, /the key "a b" of 0{64}: .*HTTP 404/);
     const { stderr } = await run(["get", "--key", "a b", "--api", other.api], { cwd: directory });
-    assert.match(stderr, /HTTP 404/, "the other node's own key is another one");
+    assert.match(
+      stderr,
+      /the key "a b" of this node's own .*HTTP 404/,
+      "the other node's own key is another one",
+    );
 
     const { hash } = JSON.parse((await dmnode(["stat", "--key", "a b", "--json"])).stdout);
     const table = (await dmnode(["stat", hash, "--key", "a b"])).stdout.split("\n");
