@@ -358,7 +358,7 @@ export class RoutingTable {
 const NOISE_MS = 10;
 
 /** How much nearer one must be that does not keep us too: where both do, one ping checks both. */
-const ONE_SIDED = 2;
+const ONE_SIDED = 1.5;
 
 /** A newcomer has to be cheaper by a fifth: below that contacts would only come and go. */
 const CLEARLY = 0.8;
