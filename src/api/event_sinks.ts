@@ -93,39 +93,50 @@ class Outlet {
   }
 }
 
+/** A connection that was taken over, and what is on its way to it. */
+abstract class TakenOver {
+  protected readonly connection: TakenConnection;
+  protected readonly outlet: Outlet;
+
+  protected constructor(connection: Connection, listener: Listener) {
+    this.connection = connection.takeOver({
+      received: (bytes) => this.received(bytes),
+      closed: () => listener.release(),
+    });
+    this.outlet = new Outlet(this.connection);
+  }
+
+  get backlog(): number {
+    return this.outlet.backlog;
+  }
+
+  send(bytes: Uint8Array): void {
+    this.outlet.send(bytes);
+  }
+
+  /** What a client says after its request. */
+  protected received(_bytes: Uint8Array): void {}
+}
+
 /** One WebSocket. */
-class EventSocket implements Sink {
+class EventSocket extends TakenOver implements Sink {
   readonly format = FRAMES;
   readonly #listener: Listener;
-  readonly #connection: TakenConnection;
-  readonly #outlet: Outlet;
   readonly #frames = new ClientFrames(MAX_MESSAGE);
   /** Whether a ping was sent, and nothing has come since. */
   #isPinged = false;
   #isEnding = false;
 
   constructor(connection: Connection, listener: Listener) {
+    super(connection, listener);
     this.#listener = listener;
-    this.#connection = connection.takeOver({
-      received: (bytes) => this.#received(bytes),
-      closed: () => listener.release(),
-    });
-    this.#outlet = new Outlet(this.#connection);
-  }
-
-  get backlog(): number {
-    return this.#outlet.backlog;
-  }
-
-  send(bytes: Uint8Array): void {
-    this.#outlet.send(bytes);
   }
 
   /** A client that is gone without a word answers no ping. */
   beat(): void {
-    if (this.#isPinged) return this.#connection.close();
+    if (this.#isPinged) return this.connection.close();
     this.#isPinged = true;
-    this.#outlet.send(PING);
+    this.send(PING);
   }
 
   end(reason: "stopping" | "slow"): void {
@@ -133,18 +144,18 @@ class EventSocket implements Sink {
       return this.#close(CloseCode.tryAgainLater, "Events come faster than you read.");
     }
     // A node that stops waits for nobody.
-    if (this.#isEnding || this.#outlet.isStuck) return this.#connection.close();
+    if (this.#isEnding || this.outlet.isStuck) return this.connection.close();
     const last = closeFrame(CloseCode.goingAway, "The node is stopping.");
-    this.#outlet.sendLast(last, () => this.#connection.close());
+    this.outlet.sendLast(last, () => this.connection.close());
   }
 
-  #received(bytes: Uint8Array): void {
+  protected override received(bytes: Uint8Array): void {
     this.#isPinged = false;
     if (this.#isEnding) return;
     for (const frame of this.#frames.read(bytes)) {
       if (frame.kind === "ping") {
         // Who takes no pong need not be given more of them.
-        if (!this.#listener.isFull) this.#outlet.send(frame.pong);
+        if (!this.#listener.isFull) this.send(frame.pong);
       } else if (frame.kind === "close") this.#close(frame.code, frame.reason);
     }
   }
@@ -153,37 +164,23 @@ class EventSocket implements Sink {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#listener.stop();
-    this.#outlet.sendLast(closeFrame(code, reason), () => this.#connection.end());
+    this.outlet.sendLast(closeFrame(code, reason), () => this.connection.end());
   }
 }
 
 /** One stream of server-sent events. */
-class EventStream implements Sink {
+class EventStream extends TakenOver implements Sink {
   readonly format = STREAM;
-  readonly #connection: TakenConnection;
-  readonly #outlet: Outlet;
 
   constructor(connection: Connection, listener: Listener) {
-    this.#connection = connection.takeOver({
-      received: () => {},
-      closed: () => listener.release(),
-    });
-    this.#outlet = new Outlet(this.#connection);
-  }
-
-  get backlog(): number {
-    return this.#outlet.backlog;
-  }
-
-  send(bytes: Uint8Array): void {
-    this.#outlet.send(bytes);
+    super(connection, listener);
   }
 
   beat(isSilent: boolean): void {
-    if (isSilent) this.#outlet.send(STREAM_BEAT);
+    if (isSilent) this.send(STREAM_BEAT);
   }
 
   end(): void {
-    this.#connection.close();
+    this.connection.close();
   }
 }

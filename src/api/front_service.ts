@@ -1,5 +1,6 @@
 // The API's front as its thread serves it: what comes from the node's thread is done, and what happens is told.
 
+import { bindFailure } from "../runtime/bind_failure.ts";
 import { cidrIncludes, isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { Broadcast, type Listener } from "./event_broadcast.ts";
@@ -76,7 +77,10 @@ class FrontService {
     try {
       listener = Deno.listen({ hostname, port });
     } catch (error) {
-      this.#outbox.post({ type: "can't listen", reason: reasonOf(error, hostname, port) });
+      this.#outbox.post({
+        type: "can't listen",
+        reason: bindFailure(error, "API", hostname, port, "can't listen"),
+      });
       return;
     }
     const isProxy = proxyCheck(proxies);
@@ -124,20 +128,4 @@ function proxyCheck(proxies: Listening["proxies"]): (address: string) => boolean
     const endpoint = Endpoint.parse(address, 0);
     return endpoint !== undefined && ranges.some((range) => cidrIncludes(range, endpoint));
   };
-}
-
-/** Why it can't listen there, as one line for the user. */
-function reasonOf(error: unknown, hostname: string, port: number): string {
-  const where = `API_HOST ${hostname}, API_PORT ${port}`;
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `${where}: the port is in use; stop the other program or choose another with --api-port`;
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `${where}: this machine has no such address; choose another with --api-host`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `${where}: not permitted; ports below 1024 need privileges, choose another with --api-port`;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${where}: can't listen: ${message.split("\n")[0]}`;
 }

@@ -167,13 +167,14 @@ export class Contacts {
   considerAsker({ id, coordinate, keeps }: Message, from: Endpoint, now: Millis): void {
     const table = this.tables[from.family];
     if (table === undefined || id === undefined) return;
-    const known = table.find(id) ?? table.waiting(id);
+    const contact = table.find(id);
+    const known = contact ?? table.waiting(id);
     if (known?.endpoint.equals(from)) {
       known.asked(now);
       if (keeps !== undefined) known.keepsUs = keeps;
       this.#putOff(known, now);
     }
-    if (id.equals(this.#node.id) || table.find(id) !== undefined) return;
+    if (contact !== undefined || id.equals(this.#node.id)) return;
     if (!table.hasRoom(id)) {
       // Who does not say where it is would have to be pinged to find out, again and again.
       if (coordinate?.length !== OWN_COORDINATE_BYTES) return;

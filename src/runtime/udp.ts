@@ -1,5 +1,6 @@
 // The node's UDP sockets: datagrams in, one at a time, and out, never more at once than can be held.
 
+import { bindFailure } from "./bind_failure.ts";
 import { Endpoint, type Family } from "../krpc/endpoint.ts";
 
 /** A UDP socket can't be opened. The message is one line for the user. */
@@ -89,7 +90,9 @@ export class UdpSocket {
         if (error instanceof Deno.errors.AddrInUse) break; // it is taken for IPv4 as well
       }
     }
-    throw new BindError(reason(failure, host, port), { cause: failure });
+    throw new BindError(bindFailure(failure, "P2P", host, port, "can't open the UDP socket"), {
+      cause: failure,
+    });
   }
 
   /** The address that the socket is bound to; `::` and `0.0.0.0` stand for all. */
@@ -179,19 +182,4 @@ export class UdpSocket {
     if (this.#closed) this.#receive();
     else setTimeout(() => this.#receive(), RECEIVE_PAUSE_MS);
   }
-}
-
-function reason(error: unknown, host: string, port: number): string {
-  const where = `P2P_HOST ${host}, P2P_PORT ${port}`;
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `${where}: the port is in use; stop the other program or choose another with --p2p-port`;
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `${where}: this machine has no such address; choose another with --p2p-host`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `${where}: not permitted; ports below 1024 need privileges, choose another with --p2p-port`;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${where}: can't open the UDP socket: ${message.split("\n")[0]}`;
 }
