@@ -2,7 +2,8 @@
 
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
-import { type Due, type Millis, NOWHERE } from "./deadlines.ts";
+import { type Checked, UNQUEUED } from "./check_queue.ts";
+import type { Millis } from "./deadlines.ts";
 import { isSecureId } from "./secure_id.ts";
 
 /** healthy: answers; degraded: missed the latest check; unhealthy: missed more, about to be removed. */
@@ -86,7 +87,7 @@ const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
 const UNMEASURED = -1;
 
 /** A remote DHT node. Mutable: it is the routing table's own record, and waits for its next health check. */
-export class Contact implements Due {
+export class Contact implements Checked {
   /** When it last answered a query of ours. */
   lastResponse: Millis = NEVER;
   /** When it last queried us. */
@@ -108,8 +109,7 @@ export class Contact implements Due {
   client = 0;
   /** When its next health check is due, while it is in a table. */
   dueAt: Millis = 0;
-  place = NOWHERE;
-  order = 0;
+  queuedAt: Millis = UNQUEUED;
 
   firstSeen: Millis;
   /** Whether its address may have its id (BEP 42). */

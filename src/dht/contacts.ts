@@ -4,13 +4,15 @@ import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { mayRefer } from "../krpc/endpoint.ts";
 import { type Id, word } from "../krpc/id.ts";
 import { type Message, readCompactNodes } from "../krpc/message.ts";
+import { CheckQueue, UNQUEUED } from "./check_queue.ts";
 import { Contact, type ContactRecord, MISSES_TO_DROP } from "./contact.ts";
 import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
-import { Agenda, type Deadline, type Deadlines, type Millis } from "./deadlines.ts";
+import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
 import { OWN_COORDINATE, type Query, whenDone } from "./queries.ts";
 import type { Random } from "./random.ts";
+import { Remembered } from "./remembered.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import type { Techniques } from "./techniques.ts";
 import { RoutingTable } from "./routing_table.ts";
@@ -42,13 +44,16 @@ const FAULTS_TO_DROP = 5;
 /** Faults up to which lost items count. */
 const MOST_LOSSES = 2;
 
-/** Records of an earlier run that are kept. */
-const MAX_REMEMBERED = 200;
-
 const NOBODY = whenDone(() => {});
 
-const PING_OF_CONTACT = { coordinate: OWN_COORDINATE, keeps: true };
-const PING_OF_STRANGER = { coordinate: OWN_COORDINATE, keeps: false };
+/**
+ * Whom we ask of our own accord we keep, or will once it answers, and say so. Of two that keep each other one ping
+ * checks both, and who is told early does not look for others meanwhile.
+ */
+const PING = { coordinate: OWN_COORDINATE, keeps: true };
+
+/** What who queried us has in our tables: a place, one that it is to get by answering, or none. */
+export type Standing = "kept" | "wanted" | "none";
 
 /** What the contacts need of the node. */
 export interface ContactsNode {
@@ -81,12 +86,12 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #deadlines: Deadlines;
   /** Contacts by the time of their next health check. */
-  readonly #checks = new Agenda<Contact>();
+  readonly #checks = new CheckQueue<Contact>();
   readonly #random: Random;
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
   #probe: Deadline | undefined;
-  readonly #remembered = new Map<string, ContactRecord>();
+  readonly #remembered = new Remembered();
 
   constructor(
     node: ContactsNode,
@@ -163,35 +168,37 @@ export class Contacts {
 
   // ---- newcomers
 
-  /** Notes a sign of life; a stranger for whom there is a place is pinged, and gets it if it answers. */
-  considerAsker({ id, coordinate, keeps }: Message, from: Endpoint, now: Millis): void {
+  /** Notes a sign of life of who queried us. Who is wanted is to be verified. */
+  considerAsker({ id, coordinate, keeps }: Message, from: Endpoint, now: Millis): Standing {
     const table = this.tables[from.family];
-    if (table === undefined || id === undefined) return;
+    if (table === undefined || id === undefined) return "none";
     const contact = table.find(id);
     const known = contact ?? table.waiting(id);
-    if (known?.endpoint.equals(from)) {
+    const isThere = known?.endpoint.equals(from) ?? false;
+    if (known !== undefined && isThere) {
       known.asked(now);
       if (keeps !== undefined) known.keepsUs = keeps;
       this.#putOff(known, now);
     }
-    if (contact !== undefined || id.equals(this.#node.id)) return;
+    if (contact !== undefined) return isThere ? "kept" : "none";
+    if (id.equals(this.#node.id)) return "none";
     if (!table.hasRoom(id)) {
       // Who does not say where it is would have to be pinged to find out, again and again.
-      if (coordinate?.length !== OWN_COORDINATE_BYTES) return;
+      if (coordinate?.length !== OWN_COORDINATE_BYTES) return "none";
       const rtt = known?.rtt ?? expectedRttAt(this.#node.coordinate, coordinate, 0);
-      if (!table.wouldAdmit(id, rtt, keeps === true, now)) return;
+      if (!table.wouldAdmit(id, rtt, keeps === true, now)) return "none";
     }
     const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
     this.#verifyAllowance = Math.min(VERIFY_BURST, this.#verifyAllowance + regained);
     this.#verifiedAt = now;
-    if (this.#verifyAllowance < 1) return;
+    if (this.#verifyAllowance < 1) return "none";
     this.#verifyAllowance--;
-    this.#ping(from, id, false, now);
+    return "wanted";
   }
 
-  /** Pings a node that others tell of: it gets a place, where there is one, if it answers. */
+  /** Pings a node for which there may be a place: it gets that if it answers. */
   verify(id: Id, endpoint: Endpoint, now: Millis): void {
-    this.#ping(endpoint, id, false, now);
+    this.#ping(endpoint, id, now);
   }
 
   /** A node that others tell of: where it seems to be nearer than contacts that we have, it is asked by and by. */
@@ -215,7 +222,7 @@ export class Contacts {
       if (taken === undefined) continue;
       const { prospect: { id, endpoint, rtt }, bucket } = taken;
       const target = id.flip(bucket + 1).withSuffix(bucket + 2, this.#random.id());
-      const args = { target, wantCount: MAX_REPLY_NODES };
+      const args = { ...PING, target, wantCount: MAX_REPLY_NODES };
       const query: Query = { method: "find_node", to: endpoint, args, expected: id, rtt };
       const watcher = whenDone((outcome, at) => {
         if (outcome.kind === "response") this.#hearAll(outcome.message, endpoint, at);
@@ -276,7 +283,7 @@ export class Contacts {
     }
     const newcomer = new Contact(id, from, now);
     learn(newcomer, reply);
-    const record = this.#remembered.get(`${id}`);
+    const record = this.#remembered.get(id);
     if (record !== undefined) newcomer.recall(record, now);
     newcomer.answered(now, rtt, isSecondTry);
     let { admission, replaced } = table.admit(newcomer, now);
@@ -303,12 +310,7 @@ export class Contacts {
 
   /** What is known of a node that is no contact now, from this run or an earlier one: it counts once that answers. */
   remember(id: Id, record: ContactRecord): void {
-    const name = id.toString();
-    this.#remembered.delete(name);
-    this.#remembered.set(name, record);
-    if (this.#remembered.size > MAX_REMEMBERED) {
-      this.#remembered.delete(this.#remembered.keys().next().value!);
-    }
+    this.#remembered.set(id, record);
   }
 
   /** A contact has answered wrongly, or without use. Who does so again and again leaves. */
@@ -400,15 +402,13 @@ export class Contacts {
   }
 
   #scheduleCheck(contact: Contact, at: Millis): void {
-    this.#checks.remove(contact);
-    contact.dueAt = Math.ceil(at);
-    this.#checks.add(contact);
+    this.#checks.set(contact, Math.ceil(at));
   }
 
   /** A contact that has queried us need not be checked soon. Another timer would come for nothing. */
   #putOff(contact: Contact, now: Millis): void {
-    const { dueAt, place, misses, firstSeen } = contact;
-    if (place < 0 || misses > 0) return;
+    const { dueAt, queuedAt, misses, firstSeen } = contact;
+    if (queuedAt === UNQUEUED || misses > 0) return;
     const interval = this.#fullInterval(contact);
     if (dueAt > now + interval / 2 || now - firstSeen < interval) return;
     this.#scheduleCheck(contact, now + this.#interval(contact));
@@ -425,13 +425,11 @@ export class Contacts {
       return this.#scheduleCheck(contact, lastSign + this.#interval(contact));
     }
     this.#scheduleCheck(contact, now + this.#interval(contact));
-    this.#ping(contact.endpoint, contact.id, true, now);
+    this.#ping(contact.endpoint, contact.id, now);
   }
 
-  /** `keeps`: whether it is a contact. That is told: of two that keep each other one ping checks both. */
-  #ping(to: Endpoint, expected: Id, keeps: boolean, now: Millis): void {
-    const args = keeps ? PING_OF_CONTACT : PING_OF_STRANGER;
-    this.#node.query({ method: "ping", to, args, expected }, now, NOBODY);
+  #ping(to: Endpoint, expected: Id, now: Millis): void {
+    this.#node.query({ method: "ping", to, args: PING, expected }, now, NOBODY);
   }
 }
 

@@ -964,8 +964,9 @@ export class DhtNode {
       return this.traffic.drop("read_only");
     }
     if (!this.#limiter.allow(from, now)) return this.traffic.drop("rate_limited");
-    this.#responder.answer(query, from, now);
-    if (!query.readOnly) this.#contacts.considerAsker(query, from, now);
+    const standing = query.readOnly ? "none" : this.#contacts.considerAsker(query, from, now);
+    this.#responder.answer(query, from, now, standing !== "none");
+    if (standing === "wanted") this.#contacts.verify(query.id!, from, now);
   }
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
@@ -1101,7 +1102,8 @@ export class DhtNode {
   #answerAside(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined {
     WRITER.reset();
     this.#aside.isHeldBack = true;
-    this.#responder.answer(query, from, now);
+    const keeps = query.id !== undefined && this.#contacts.at(from, query.id) !== undefined;
+    this.#responder.answer(query, from, now, keeps);
     this.#aside.isHeldBack = false;
     const reply = WRITER.done();
     return reply.length > 0 ? reply : undefined;

@@ -92,6 +92,8 @@ export class Responder {
   readonly #send: (to: Endpoint, reply: Echo, kind: "response" | "error") => void;
   /** The time of the query in hand; a field, so that the filter below is made once and not per query. */
   #now: Millis = 0;
+  /** Of the asker in hand, for replies that tell it; undefined where it does not care. */
+  #keeps: boolean | undefined = undefined;
   readonly #isGood = (contact: Contact) => contact.isGood(this.#now);
 
   /** `send` is called when `writer` holds a reply. */
@@ -105,9 +107,13 @@ export class Responder {
     this.#send = send;
   }
 
-  /** Replies to a query: before it returns, except to a `put`, whose reply waits until the item is committed. */
-  answer(query: Message, from: Endpoint, now: Millis): void {
+  /**
+   * Replies to a query: before it returns, except to a `put`, whose reply waits until the item is committed. `keeps`:
+   * whether the asker is a contact, or will be once it answers.
+   */
+  answer(query: Message, from: Endpoint, now: Millis, keeps: boolean): void {
     this.#now = now;
+    this.#keeps = query.coordinate === undefined ? undefined : keeps;
     if (query.id === undefined) return this.#refuse(query, from, "id is not 20 bytes");
     switch (query.method) {
       case "ping":
@@ -136,7 +142,7 @@ export class Responder {
   #ping(query: Message, from: Endpoint): void {
     const reply = new Reply();
     if (query.coordinate !== undefined) {
-      reply.keeps = this.#isContact(query.id!, from);
+      reply.keeps = this.#keeps;
       reply.coordinate = this.#ownCoordinate();
     }
     this.#reply(query, from, reply);
@@ -264,6 +270,7 @@ export class Responder {
     if (isOurs) {
       room -= COORDINATES_BYTES;
       reply.coordinate = this.#ownCoordinate();
+      reply.keeps = this.#keeps;
     }
     if (want & WANT_N4) {
       const size = COMPACT_NODE_BYTES[4] + (isOurs && from.family === 4 ? COORDINATE_BYTES : 0);

@@ -26,21 +26,43 @@ class Bucket {
   readonly addresses: number[] = [];
   /** Contacts that answered when the bucket was full, the most recent last. */
   readonly replacements: Contact[] = [];
+  /** First words of theirs. */
+  readonly replacementWords: number[] = [];
   /** The nearest node heard of that is in neither list. */
   prospect: Prospect | undefined = undefined;
+  /** Below what a newcomer's price has to be, and until when that is held to be so: strangers ask for it all the time. */
+  limit = 0;
+  limitUntil: Millis = -Infinity;
 
   /** `changed`: when a contact was last added or a lookup last ran in it. */
   constructor(public changed: Millis) {}
 
   find(id: Id): Contact | undefined {
-    const { words, contacts } = this;
-    for (let i = 0; i < words.length; i++) {
-      if (words[i] === id.a && contacts[i].id.equals(id)) return contacts[i];
-    }
-    return undefined;
+    const at = placeOf(id, this.words, this.contacts);
+    return at < 0 ? undefined : this.contacts[at];
+  }
+
+  /** The contact with this id that waits for a place. */
+  waiting(id: Id): Contact | undefined {
+    const at = placeOf(id, this.replacementWords, this.replacements);
+    return at < 0 ? undefined : this.replacements[at];
+  }
+
+  /** Lets a contact wait for a place, as the freshest. */
+  wait(contact: Contact): void {
+    this.replacements.push(contact);
+    this.replacementWords.push(contact.id.a);
+    if (this.replacements.length > MAX_REPLACEMENTS) this.unwait(0);
+  }
+
+  /** Takes out a contact that waits. */
+  unwait(at: number): Contact {
+    this.replacementWords.splice(at, 1);
+    return this.replacements.splice(at, 1)[0];
   }
 
   add(contact: Contact): void {
+    this.limitUntil = -Infinity;
     this.contacts.push(contact);
     this.words.push(contact.id.a);
     this.addresses.push(contact.endpoint.a);
@@ -48,6 +70,7 @@ class Bucket {
 
   /** Puts a contact in the place of another. */
   replace(at: number, contact: Contact): void {
+    this.limitUntil = -Infinity;
     this.contacts[at] = contact;
     this.words[at] = contact.id.a;
     this.addresses[at] = contact.endpoint.a;
@@ -58,6 +81,14 @@ class Bucket {
     this.words.splice(at, 1);
     this.addresses.splice(at, 1);
   }
+}
+
+/** Where the contact with this id is, given the first words of all ids; -1 where it is not. */
+function placeOf(id: Id, words: readonly number[], contacts: readonly Contact[]): number {
+  for (let i = 0; i < words.length; i++) {
+    if (words[i] === id.a && contacts[i].id.equals(id)) return i;
+  }
+  return -1;
 }
 
 const SIGN = 0x80000000 | 0;
@@ -120,7 +151,7 @@ export class RoutingTable {
 
   /** The contact with this id that waits for a place. */
   waiting(id: Id): Contact | undefined {
-    return this.#bucket(id).replacements.find((contact) => contact.id.equals(id));
+    return this.#bucket(id).waiting(id);
   }
 
   /** Free places in the bucket of an id. */
@@ -135,10 +166,16 @@ export class RoutingTable {
       (index === this.#buckets.length - 1 && this.#splits());
   }
 
-  /** Whether `admit` would take in one that takes so many milliseconds to answer. */
+  /** Whether `admit` would take in one that takes so many milliseconds to answer, as far as was known of late. */
   wouldAdmit(id: Id, ms: number, isMutual: boolean, now: Millis): boolean {
-    return this.hasRoom(id) ||
-      this.#givingWay(this.#index(id), price(ms, isMutual, true), now) >= 0;
+    if (this.hasRoom(id)) return true;
+    const index = this.#index(id);
+    const bucket = this.#buckets[index];
+    if (now >= bucket.limitUntil) {
+      bucket.limit = this.#limit(index, now);
+      bucket.limitUntil = now + LIMIT_FOR_MS;
+    }
+    return bucket.limit === Infinity || price(ms, isMutual, true) < bucket.limit;
   }
 
   /**
@@ -162,22 +199,18 @@ export class RoutingTable {
       return { admission: "added" };
     }
     // Its own former record must neither be promoted beside it nor wait twice.
-    const known = bucket.replacements.findIndex((c) => c.id.equals(contact.id));
-    if (known >= 0) bucket.replacements.splice(known, 1);
-    const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
-    let at = this.#givingWay(index, paid, now);
+    const known = placeOf(contact.id, bucket.replacementWords, bucket.replacements);
+    if (known >= 0) bucket.unwait(known);
+    let at = this.#givingWay(index, priceOf(contact, now), now);
     if (at >= 0 && this.#isCrowded(contact)) at = -1;
-    const replaced = bucket.contacts[at];
+    const replaced = at < 0 ? undefined : bucket.contacts[at];
     if (at >= 0) {
       bucket.replace(at, contact);
       bucket.changed = now;
     }
-    const waits = at >= 0 ? replaced : contact;
-    if (waits.health !== "unhealthy") {
-      bucket.replacements.push(waits);
-      if (bucket.replacements.length > MAX_REPLACEMENTS) bucket.replacements.shift();
-    }
-    return at >= 0 ? { admission: "added", replaced } : { admission: "waiting" };
+    const waits = replaced ?? contact;
+    if (waits.health !== "unhealthy") bucket.wait(waits);
+    return replaced === undefined ? { admission: "waiting" } : { admission: "added", replaced };
   }
 
   /** Whether its address has a contact already, or its subnet as many in its bucket as may be. */
@@ -204,16 +237,28 @@ export class RoutingTable {
    */
   #givingWay(index: number, newcomers: number, now: Millis): number {
     const { contacts } = this.#buckets[index];
-    const isNeighbourhood = index === this.#buckets.length - 1;
+    const unhealthy = contacts.findIndex(isUnhealthy);
+    if (unhealthy >= 0 || !this.#choosesByPrice(index)) return unhealthy;
     let dearest = -1, most = newcomers / CLEARLY;
     for (let i = 0; i < contacts.length; i++) {
-      const contact = contacts[i];
-      if (contact.health === "unhealthy") return i;
-      if (isNeighbourhood || !this.prefers) continue;
-      const paid = price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
+      const paid = priceOf(contacts[i], now);
       if (paid > most) most = paid, dearest = i;
     }
     return dearest;
+  }
+
+  /** The price below which some contact of a full bucket gives way; Infinity: at any price. */
+  #limit(index: number, now: Millis): number {
+    const { contacts } = this.#buckets[index];
+    if (contacts.some(isUnhealthy)) return Infinity;
+    if (!this.#choosesByPrice(index)) return 0;
+    let most = 0;
+    for (const contact of contacts) most = Math.max(most, priceOf(contact, now) || 0);
+    return CLEARLY * most;
+  }
+
+  #choosesByPrice(index: number): boolean {
+    return this.prefers && index < this.#buckets.length - 1;
   }
 
   /** Notes a node that was heard of, with the round-trip time that its coordinate lets expect; true where it stays. */
@@ -248,7 +293,7 @@ export class RoutingTable {
     this.#size--;
     const next = bucket.replacements.findLastIndex((waiting) => !this.#isCrowded(waiting));
     if (next < 0) return undefined;
-    const [replacement] = bucket.replacements.splice(next, 1);
+    const replacement = bucket.unwait(next);
     bucket.add(replacement);
     this.#size++;
     bucket.changed = now;
@@ -349,13 +394,16 @@ export class RoutingTable {
     const same = new Bucket(old.changed), deeper = new Bucket(now);
     const half = (contact: Contact) => sharedPrefix(this.own, contact.id) === depth ? same : deeper;
     for (const contact of old.contacts) half(contact).add(contact);
-    for (const contact of old.replacements) half(contact).replacements.push(contact);
+    for (const contact of old.replacements) half(contact).wait(contact);
     this.#buckets.splice(depth, 1, same, deeper);
   }
 }
 
 /** Round-trip times are told apart no finer than this. */
 const NOISE_MS = 10;
+
+/** For how long prices are held to be as they were: contacts are asked no more often than once a minute. */
+const LIMIT_FOR_MS = 30_000;
 
 /** How much nearer one must be that does not keep us too: where both do, one ping checks both. */
 const ONE_SIDED = 1.5;
@@ -369,4 +417,12 @@ const UNBOUND = 1.5;
 /** What it costs to keep a contact: the time that its answers take, and more where it does not keep us. */
 function price(ms: number, isMutual: boolean, hasValidId: boolean): number {
   return (ms + NOISE_MS) * (isMutual ? 1 : ONE_SIDED) * (hasValidId ? 1 : UNBOUND);
+}
+
+function priceOf(contact: Contact, now: Millis): number {
+  return price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
+}
+
+function isUnhealthy(contact: Contact): boolean {
+  return contact.health === "unhealthy";
 }

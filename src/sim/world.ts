@@ -1,6 +1,6 @@
 // A virtual Internet: shipped nodes on one virtual clock, and links that delay, lose, double and reorder.
 
-import { Agenda, type Due, type Millis, NOWHERE } from "../dht/deadlines.ts";
+import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent, SpareSockets } from "../dht/host.ts";
 import type { ItemCrypto } from "../dht/item.ts";
 import { MemoryItemStore } from "../dht/item_store.ts";
@@ -13,6 +13,7 @@ import { EventQueue } from "./events.ts";
 import type { LatencyMatrix } from "./latency.ts";
 import { type NatTraits, SimNat } from "./nat.ts";
 import { SeededRandom } from "./random.ts";
+import { Ticks } from "./ticks.ts";
 import { Totals } from "./totals.ts";
 
 /** One way from a node to the backbone: the median of wired access lines, with a long tail. */
@@ -71,8 +72,8 @@ export interface Traits {
  */
 export type NodeState = "up" | "silent" | "departed";
 
-/** One simulated machine with its node, due at its next tick. */
-export interface SimNode extends Due {
+/** One simulated machine with its node. */
+export interface SimNode {
   /** The number of nodes that were added before it. */
   readonly serial: number;
   readonly endpoint: Endpoint;
@@ -98,15 +99,16 @@ export interface SimNode extends Due {
   packetsSent: number;
 }
 
-type Event =
-  | {
-    readonly kind: "packet";
-    readonly to: SimNode;
-    readonly port: number;
-    readonly from: Endpoint;
-    readonly datagram: Uint8Array;
-  }
-  | { readonly kind: "call"; readonly run: (now: Millis) => void };
+/** A packet on its way. Used again and again: the collector would carry each about until it arrives. */
+interface Packet {
+  readonly kind: "packet";
+  to: SimNode;
+  port: number;
+  from: Endpoint;
+  datagram: Uint8Array;
+}
+
+type Event = Packet | { readonly kind: "call"; readonly run: (now: Millis) => void };
 
 export class World {
   now: Millis = 0;
@@ -119,14 +121,16 @@ export class World {
   packetsSent = 0;
   readonly #queue = new EventQueue<Event>();
   /** Apart from the queue, for they are put off again and again: each answer makes a timer needless. */
-  readonly #ticks = new Agenda<SimNode>();
+  readonly #ticks = new Ticks();
+  /** By their serials; a departed one leaves its place empty. */
+  readonly #bySerial: (SimNode | undefined)[] = [];
   readonly #byAddress = new Map<number, SimNode>();
   readonly #random: SeededRandom;
   readonly #links: LinkOptions;
   readonly #crypto: ItemCrypto;
   /** Buffers of packets that have arrived, by their length: a copy a packet would keep the collector busy. */
   readonly #spare: Uint8Array[][] = [];
-  #added = 0;
+  readonly #sparePackets: Packet[] = [];
   /** Uptime of those that departed, and what they had done. */
   #departedMs = 0;
   readonly #departed = new Totals();
@@ -143,7 +147,7 @@ export class World {
     traits: Traits = {},
     limitBytes = 2 ** 30,
   ): SimNode {
-    const serial = this.#added++;
+    const serial = this.#bySerial.length;
     const random = new SeededRandom(this.#random.word(), serial);
     const endpoint = this.#freeEndpoint();
     const id = secureId(endpoint, random.bytes(ID_BYTES));
@@ -177,9 +181,6 @@ export class World {
       joinedAt: Infinity,
       state: "up",
       side: 0,
-      dueAt: Infinity,
-      place: NOWHERE,
-      order: 0,
       nat: traits.nat && new SimNat(traits.nat, endpoint, random),
       ports: NO_PORTS,
       routes: NO_ROUTES,
@@ -188,6 +189,7 @@ export class World {
       packetsSent: 0,
     };
     this.nodes.push(sim);
+    this.#bySerial.push(sim);
     this.#byAddress.set(endpoint.a, sim);
     this.#arm(sim);
     return sim;
@@ -209,7 +211,8 @@ export class World {
   depart(sim: SimNode): void {
     if (sim.state === "departed") return;
     sim.state = "departed";
-    this.#ticks.remove(sim);
+    this.#ticks.set(sim.serial, Infinity);
+    this.#bySerial[sim.serial] = undefined;
     this.#byAddress.delete(sim.endpoint.a);
     this.nodes.splice(this.nodes.indexOf(sim), 1);
     this.#departedMs += this.now - sim.addedAt;
@@ -220,7 +223,7 @@ export class World {
   silence(sim: SimNode): void {
     if (sim.state !== "up") return;
     sim.state = "silent";
-    this.#ticks.remove(sim);
+    this.#ticks.set(sim.serial, Infinity);
   }
 
   /** Cuts the network: packets pass between nodes of one side only. What is under way still arrives. */
@@ -254,7 +257,7 @@ export class World {
       if (isDone()) return;
       this.now = next;
       if (queue.next === next) this.#happen(queue.take());
-      else this.#tick(ticks.take(next)!);
+      else this.#tick(this.#bySerial[ticks.first]!);
     }
     this.now = Math.max(this.now, until);
   }
@@ -265,6 +268,7 @@ export class World {
       const inner = to.nat === undefined ? port : to.nat.inbound(port, from, this.now);
       if (to.state === "up" && inner !== undefined) this.#deliver(to, inner, from, datagram);
       (this.#spare[datagram.length] ??= []).push(datagram);
+      this.#sparePackets.push(event);
     } else event.run(this.now);
   }
 
@@ -318,11 +322,9 @@ export class World {
   }
 
   #arm(sim: SimNode): void {
+    if (sim.state !== "up") return;
     const next = Math.max(sim.node.nextDeadline, this.now);
-    if (sim.state !== "up" || (next === sim.dueAt && sim.place >= 0)) return;
-    this.#ticks.remove(sim);
-    sim.dueAt = next;
-    if (next < Infinity) this.#ticks.add(sim);
+    if (next !== this.#ticks.at(sim.serial)) this.#ticks.set(sim.serial, next);
   }
 
   #send(from: SimNode, port: number, datagram: Uint8Array, endpoint: Endpoint): void {
@@ -358,7 +360,10 @@ export class World {
     const copy = this.#spare[datagram.length]?.pop() ?? new Uint8Array(datagram.length);
     copy.set(datagram);
     const at = this.now + Math.ceil(delay * TIME_GRAIN) / TIME_GRAIN;
-    this.#queue.add(at, { kind: "packet", to, port, from, datagram: copy });
+    let packet = this.#sparePackets.pop();
+    if (packet === undefined) packet = { kind: "packet", to, port, from, datagram: copy };
+    else packet.to = to, packet.port = port, packet.from = from, packet.datagram = copy;
+    this.#queue.add(at, packet);
   }
 
   /** One way: half the regions' round trip, both access lines, jitter, and what the machines themselves add. */

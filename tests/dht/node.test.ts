@@ -348,6 +348,42 @@ Deno.test("health checks are merged with traffic: who shows that it lives is not
   assert.equal(server.node.contact(id("80"))?.health, "degraded");
 });
 
+Deno.test("who asks is told whether it is kept, or will be once it answers", () => {
+  const network = new VirtualNetwork();
+  const server = network.add({ k: 1 });
+  const near = server.node.id.flip(0), far = near.flip(9), elsewhere = server.node.id.flip(1);
+  const kept = peer(network, near, "10.9.9.1:1");
+  introduce(network, server, kept);
+  // Fills the place of its own half, so that the bucket of the others no longer splits.
+  introduce(network, server, peer(network, elsewhere, "10.9.9.2:1"));
+  const nc = new Uint8Array(9);
+  nc.set([0, 4], 6); // at our own place, one millisecond above it
+  const told = (of: Id, from: Stranger, more: { [key: string]: Value } = {}) => {
+    const tid = `t${from.received.length}`;
+    from.send(
+      encode({ t: tid, y: "q", q: "ping", a: { id: of.toBytes(), ...more } }),
+      server.endpoint,
+    );
+    network.run(500);
+    const replies = from.received.map(({ packet }) => decodeAny(packet));
+    const reply = replies.find(({ t, y }) => text(y) === "r" && text(t) === tid);
+    return (reply?.r as { [key: string]: Value }).kp;
+  };
+  assert.equal(told(near, kept, { nc, kp: 0 }), 1);
+  assert.equal(told(near, kept), undefined, "who does not say where it is does not care");
+  // In the same bucket, and farther away than who is there: it is not wanted.
+  const other = peer(network, far, "10.9.9.3:1", { kp: 1 });
+  const distant = nc.slice();
+  distant.set([0x20, 0], 0);
+  assert.equal(told(far, other, { nc: distant, kp: 1 }), 0);
+  assert.deepEqual(asked(other), []);
+  // At the same distance it is, for it keeps us, which the other does not.
+  assert.equal(told(far, other, { nc, kp: 1 }), 1);
+  assert.deepEqual(asked(other), ["ping"]);
+  assert.ok(server.node.contact(far));
+  assert.equal(server.node.contact(near), undefined);
+});
+
 Deno.test("queries of several lookups lost in one outage count as one miss", () => {
   const network = new VirtualNetwork();
   const server = network.add();
