@@ -10,7 +10,7 @@ import { VERSION } from "../version.ts";
 import { reason, UserError } from "./errors.ts";
 import { interruptible } from "./interrupt.ts";
 import { ProgressBar } from "./progress.ts";
-import { shipped, type SimFlags } from "./sim_options.ts";
+import type { SimFlags } from "./sim_options.ts";
 import type { SimReport } from "./sim_worker.ts";
 import { printTable } from "./table.ts";
 import { print, printJson } from "./terminal.ts";
@@ -56,12 +56,13 @@ function scenarioOf(nodes: number, latency: LatencyMatrix, flags: SimFlags): Sce
     kill: flags.kill,
     partitionMinutes: flags.partition,
     churnMinutes: flags.churn,
+    calmMinutes: flags.calm,
     settleMinutes: flags.settle,
     hours: flags.hours,
     k: flags.k,
     alpha: flags.alpha,
     techniques: techniquesOf(flags),
-    healthCheckIntervalMs: shipped("HEALTH_CHECK_INTERVAL") * 1000,
+    healthCheckIntervalMs: flags.healthCheckInterval * 1000,
   };
 }
 

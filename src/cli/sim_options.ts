@@ -29,10 +29,12 @@ export interface SimFlags {
   readonly kill: number;
   readonly partition: number;
   readonly churn: number;
+  readonly calm: number;
   readonly settle: number;
   readonly hours: number;
   readonly k: number;
   readonly alpha: number;
+  readonly healthCheckInterval: number;
   readonly scoring: "on" | "off";
   readonly without: readonly (keyof Techniques)[];
   readonly json: boolean | undefined;
@@ -46,6 +48,7 @@ export function shipped(name: string): number {
 
 export function addSimCommand(dmnode: Command): void {
   const k = shipped("K_BUCKET_SIZE"), alpha = shipped("ALPHA");
+  const interval = shipped("HEALTH_CHECK_INTERVAL");
   dmnode.command("sim")
     .description("simulate a network of nodes in virtual time")
     .addOption(
@@ -67,10 +70,17 @@ export function addSimCommand(dmnode: Command): void {
     .option("--kill <share>", "nodes that vanish after values are stored", share, 0)
     .option("--partition <minutes>", "cut the network in two for so long, then heal it", span, 0)
     .option("--churn <minutes>", "median session of a node; others take their places", span, 0)
+    .option("--calm <minutes>", "time between the last join and what is measured at rest", span, 2)
     .option("--settle <minutes>", "time between these troubles and the measurement", span, 0)
     .option("--hours <h>", "spread the measurement over so many virtual hours", span, 0)
     .option("--k <n>", "contacts in a bucket, replicas of a value", integer(1, 100), k)
     .option("--alpha <n>", "concurrent queries of a lookup", integer(1, 20), alpha)
+    .option(
+      "--health-check-interval <seconds>",
+      "between health checks of a peer",
+      integer(1, 86_400),
+      interval,
+    )
     .addOption(
       new Option("--scoring <on|off>", "whether nodes tell good peers from bad ones")
         .choices(["on", "off"]).default("on"),

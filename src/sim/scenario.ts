@@ -37,6 +37,8 @@ export interface Scenario extends LinkOptions {
   readonly partitionMinutes: number;
   /** Median session in minutes of virtual time; 0: nobody leaves. */
   readonly churnMinutes: number;
+  /** Minutes from the last join until the traffic at rest is measured: tables settle meanwhile. */
+  readonly calmMinutes: number;
   /** Minutes between these troubles and the measurement. */
   readonly settleMinutes: number;
   /** Virtual hours that the measurement is spread over; 0: as short as the lookups allow. */
@@ -140,9 +142,6 @@ const BOOTSTRAP_NODES = 3;
 
 /** Nodes join over this long, but no faster than so many a second: a network grows slower. */
 const JOIN_MS = 60_000, JOINS_PER_SECOND = 500;
-
-/** After the last join: tables settle while health checks and refreshes run. */
-const SETTLE_MS = 120_000;
 
 /** The minute over which idle traffic is measured. */
 const IDLE_MS = 60_000;
@@ -269,7 +268,8 @@ class Run {
     const span = Math.max(JOIN_MS, count * 1000 / JOINS_PER_SECOND);
     for (let i = 0; i < count; i++) world.at(span * i / count, () => this.#join());
     this.#watch("joining", span, () => world.nodes.length, count);
-    this.#watch("settling", world.now + SETTLE_MS);
+    const { calmMinutes } = this.#scenario;
+    if (calmMinutes > 0) this.#watch("settling", world.now + calmMinutes * 60_000);
   }
 
   #join(): SimNode {

@@ -117,7 +117,7 @@ export function hopsFit(
 export function conditions(scenario: Scenario): string[] {
   const { latency, loss, duplication, reordering, silent, nat, flaky, sybils, kill } = scenario;
   const { mutable, partitionMinutes, churnMinutes, settleMinutes, hours } = scenario;
-  const { k, alpha, seed, techniques } = scenario;
+  const { k, alpha, healthCheckIntervalMs, seed, techniques } = scenario;
   const left = Object.entries(techniques).filter(([, used]) => !used).map(([name]) => name);
   const percent = (share: number) => `${round(share * 100)} %`;
   const troubles: [number, string][] = [
@@ -140,6 +140,7 @@ export function conditions(scenario: Scenario): string[] {
     ...troubles.filter(([size]) => size > 0).map(([, words]) => words),
     `k ${k}`,
     `alpha ${alpha}`,
+    `peers checked every ${round(healthCheckIntervalMs / 1000)} s`,
     ...(left.length > 0 ? [`without ${left.join(", ")}`] : []),
     `seed ${seed}`,
   ];

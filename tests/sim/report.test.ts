@@ -66,6 +66,6 @@ Deno.test("the fitted line is that of least squares", () => {
 Deno.test("the conditions name the troubles that there are, and no others", () => {
   const words = conditions({ ...CALM, silent: 0.25, settleMinutes: 5, hours: 2 });
   assert.ok(words.includes("25 % of nodes silent") && words.includes("over 2 h"));
-  assert.ok(words.includes("5 min to settle"));
+  assert.ok(words.includes("5 min to settle") && words.includes("peers checked every 60 s"));
   assert.ok(!words.some((word) => /NAT|killed|session|mutable/.test(word)));
 });

@@ -148,3 +148,13 @@ Deno.test("percentiles are taken of sorted figures", () => {
   assert.deepEqual(distribution(values), { mean: 49.5, p50: 50, p95: 95, p99: 99, max: 99 });
   assert.deepEqual(distribution([]), { mean: 0, p50: 0, p95: 0, p99: 0, max: 0 });
 });
+
+Deno.test("after a longer calm, or with rarer checks, a network at rest sends less", () => {
+  const usual = simulate({ calmMinutes: 1 });
+  const later = simulate({ calmMinutes: 6 });
+  const rarer = simulate({ calmMinutes: 6, healthCheckIntervalMs: 600_000 });
+  const longer = later.virtualMs - usual.virtualMs;
+  assert.ok(Math.abs(longer - 5 * 60_000) < 5_000, `${longer} ms`);
+  assert.ok(later.idle.packetsPerSecond < usual.idle.packetsPerSecond);
+  assert.ok(rarer.idle.packetsPerSecond < later.idle.packetsPerSecond / 3);
+});

@@ -22,6 +22,7 @@ export const CALM: Scenario = {
   kill: 0,
   partitionMinutes: 0,
   churnMinutes: 0,
+  calmMinutes: 2,
   settleMinutes: 0,
   hours: 0,
   k: 8,
