@@ -43,12 +43,6 @@ const BOOTSTRAP_ROUND = 10;
 /** Answers that are enough to fill a bucket from: each tells of up to a bucket of nodes. */
 const FILL_ANSWERS = 3;
 
-/**
- * The share of a bucket's places that is filled so where nodes tell where they are: nearer ones turn up by and by, and
- * would take the places of the others.
- */
-const FILLED_SHARE = 1 / 4;
-
 /** A contact to begin with, such as one remembered from the last run. */
 export interface Seed {
   readonly id: Id;
@@ -236,8 +230,8 @@ export class Membership {
   }
 
   /**
-   * Asks a few for nodes of one bucket, and pings the nearest of them: a fraction of what it costs to ask each for
-   * nodes in turn, as a refresh does.
+   * Asks a few for nodes of one bucket, and pings the nearest of them: a tenth of what it costs to ask each for nodes
+   * in turn, as a refresh does.
    */
   #fill(family: Family, bucket: number, now: Millis): void {
     const { contacts } = this.#node;
@@ -249,9 +243,7 @@ export class Membership {
     this.#node.lookup(family, target, "find_node", [], now, isEnough, ({ heard }, at) => {
       const fitting = heard.filter(({ id }) => table.hasRoom(id))
         .sort((x, y) => rank(x.expected) - rank(y.expected));
-      const arePlaced = fitting.some(({ expected }) => !Number.isNaN(expected));
-      const wanted = Math.ceil(table.room(target) * (arePlaced ? FILLED_SHARE : 1));
-      for (const { id, endpoint } of fitting.slice(0, wanted)) {
+      for (const { id, endpoint } of fitting.slice(0, table.room(target))) {
         contacts.verify(id, endpoint, at);
       }
     });

@@ -102,12 +102,9 @@ Deno.test("after a partition the newest versions are everywhere", () => {
   const { fetches, fetchedValues, copies, virtualMs } = simulate({ ...trouble, settleMinutes: 15 });
   assert.equal(fetches?.success, 1);
   assert.deepEqual(fetchedValues, { count: 20, missed: 0 });
+  assert.equal(copies?.stale, 0);
   assert.equal(copies?.lost, 0);
   assert.ok(virtualMs > 35 * 60_000);
-  // One holder in some thousand is missed at first: of 90 seeds two to four had such a one a quarter of an hour later.
-  assert.ok(copies!.stale <= 2, `${copies!.stale} stale`);
-  // Within an hour each holder has had its turn at seeing that all have the newest.
-  assert.equal(simulate({ ...trouble, settleMinutes: 70 }).copies?.stale, 0);
 });
 
 Deno.test("under churn newcomers take the places of those that leave", () => {
