@@ -14,11 +14,15 @@ const MINUTE = 60_000;
 /** Long enough for whatever follows from a packet: a burst lasts 1.4 s. */
 const AFTER_MS = 2_500;
 
+const PACKETS_PER_WORLD = 400;
+
 /** Nodes in public, some of them hidden ones' introducers, and hidden nodes of both kinds. */
 class World {
   readonly network = new VirtualNetwork();
   readonly open: VirtualNode;
   readonly hidden: VirtualNode[];
+  /** Where the hidden ones are, as the open node sees them. */
+  readonly external: readonly Endpoint[];
   /** Bytes to addresses at which nobody is. */
   bytes = 0;
 
@@ -36,6 +40,9 @@ class World {
       return node;
     });
     this.open = network.nodes.find((node) => this.#knows(node, 0) && this.#knows(node, 1))!;
+    this.external = this.hidden.map(({ node }) =>
+      this.open.node.peers.peers(node.id, 4, network.now)![0]
+    );
     network.link = (datagram, _, to) => {
       if (to.host.startsWith("66.")) this.bytes += datagram.length;
       return datagram;
@@ -44,13 +51,6 @@ class World {
 
   #knows({ node }: VirtualNode, hidden: number): boolean {
     return node.peers.peers(this.hidden[hidden].node.id, 4, this.network.now) !== undefined;
-  }
-
-  /** Where the hidden ones are, as the open node sees them. */
-  get external(): Endpoint[] {
-    return this.hidden.map(({ node }) =>
-      this.open.node.peers.peers(node.id, 4, this.network.now)![0]
-    );
   }
 }
 
@@ -130,11 +130,14 @@ function build(world: World, plan: Plan): { packet: Uint8Array; from: Endpoint; 
 }
 
 Deno.test("no packet makes a node send bystanders more bytes than it has", () => {
-  const world = new World();
-  const { network } = world;
+  let world = new World();
+  let sent = 0;
   let reached = 0;
   fc.assert(
     fc.property(plans, (plan) => {
+      // No NAT lets strangers' packets in as here: in time a hidden node takes itself for an open one, and deregisters.
+      if (++sent % PACKETS_PER_WORLD === 0) world = new World();
+      const { network } = world;
       const { packet, from, to } = build(world, plan);
       world.bytes = 0;
       to.node.receive(packet.slice(), from, network.now);
