@@ -8,11 +8,11 @@ import { loadConfig } from "../../src/config.ts";
 import type { StoreOutcome } from "../../src/runtime/service.ts";
 import { FakeService, NODE_ID, PEER_A, PEER_B, PEER_C, STRANGER } from "./fake_service.ts";
 
-function setup(env: Record<string, string> = {}) {
+function setup(env: Record<string, string> = {}, stallMs?: number) {
   const service = new FakeService();
   const logged: unknown[][] = [];
   const log = { error: (...entry: unknown[]) => void logged.push(entry) };
-  const app = createApi({ service, config: loadConfig({ env }), log, stallMs: 50 });
+  const app = createApi({ service, config: loadConfig({ env }), log, stallMs });
   // Not app.request(): Deno versions disagree on the type of its RequestInit.
   const request = async (path: string, init?: RequestInit): Promise<Response> =>
     await app.fetch(new Request(`http://localhost${path}`, init));
@@ -480,7 +480,7 @@ Deno.test("a value over the limit is 413 whatever its encoding; at the limit it 
 });
 
 Deno.test("a body that stalls is 408, one that breaks off is 400", async () => {
-  const { request } = setup();
+  const { request } = setup({}, 50);
   let cancelled = false;
   const stalled = new ReadableStream({ cancel: () => void (cancelled = true) });
   await problemOf(request("/network/store", post(stalled)), 408);

@@ -56,7 +56,7 @@ class Contract {
   static async start(node: LocalNode, config: Config, guardedConfig: Config): Promise<Contract> {
     const contract: { it?: Contract } = {};
     const service = forcedService(node, () => contract.it?.forced ?? {});
-    const api = createApi({ service, config, stallMs: 50 });
+    const api = createApi({ service, config, stallMs: 1_000 });
     const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
     const guarded = await serveApi(createApi({ service: node, config: guardedConfig }), {
       hostname: "127.0.0.1",
