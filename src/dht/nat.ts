@@ -296,15 +296,15 @@ export class Nat {
   noteArrived(from: Endpoint, isProbe: boolean, now: Millis): void {
     const state = this.#states[from.family];
     if (state?.contacted === undefined) return;
-    if (state.reachable === true && state.check === undefined) return;
-    const { external, contacted } = state;
+    const { external, contacted, check, isOnTrial } = state;
+    if (state.reachable === true && check === undefined && !isOnTrial) return;
     // Neighbours on this side of the router, and what it sends back to where it came from, prove nothing.
     if (external !== undefined && (isWider(external, from) || external.sameAddress(from))) return;
     if (!this.#isContacted(state, from)) remember(state.strangers, from);
     else if (isProbe && !contacted.hasEndpoint(from)) remember(state.ports, from);
     else return;
-    if (state.check !== undefined) {
-      state.check.awaited = state.check.awaited.filter((awaited) => !awaited.sameAddress(from));
+    if (check !== undefined) {
+      check.awaited = check.awaited.filter((awaited) => !awaited.sameAddress(from));
       // Filters of an earlier run may still be open: so soon it takes what is seen at other ports as well.
       const isMature = !state.isBehindNat || now >= state.contactedSince + FILTER_MS;
       if (isMature && state.strangers.length > 0) this.#judge(state, now);
