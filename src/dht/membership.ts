@@ -1,7 +1,7 @@
 // Being part of the network: joining it, coming back to it, and not drifting apart from it.
 
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
-import { compareDistance, type Id } from "../krpc/id.ts";
+import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import {
   type Message,
   type Method,
@@ -42,6 +42,15 @@ const BOOTSTRAP_ROUND = 10;
 
 /** Answers that are enough to fill a bucket from: each tells of up to a bucket of nodes. */
 const FILL_ANSWERS = 3;
+
+/** Buckets filled at once have to do with no more leading bits: whoever chooses its id could make them any number. */
+const MOST_SHARED = 32;
+
+/**
+ * The share of a bucket's places that is filled so where most nodes tell where they are, and there are many more of
+ * them than places: nearer ones turn up by and by, and would take the places of the others.
+ */
+const FILLED_SHARE = 1 / 4;
 
 /** A contact to begin with, such as one remembered from the last run. */
 export interface Seed {
@@ -179,7 +188,7 @@ export class Membership {
       });
       if (size > 0) {
         this.#rejoinAfter = REJOIN_MS;
-        this.#fillAll(at);
+        for (const family of contacts.families) this.#fillAll(family, at);
       } else this.#rejoinLater(at);
     };
     for (const family of contacts.families) {
@@ -211,39 +220,43 @@ export class Membership {
   settle(now: Millis): void {
     const { contacts, id } = this.#node;
     for (const family of contacts.families) {
-      this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => {
-        const table = contacts.tables[family]!;
-        for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#fill(family, bucket, at);
-      });
+      const onEnd = (at: Millis) => this.#fillAll(family, at);
+      this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => onEnd(at));
     }
   }
 
   // ---- buckets
 
-  /** Fills the buckets beyond that of the closest neighbour (Kademlia, section 2.3). */
-  #fillAll(now: Millis): void {
-    const { contacts } = this.#node;
-    for (const family of contacts.families) {
-      const table = contacts.tables[family]!;
-      for (let bucket = 0; bucket < table.bucketCount; bucket++) this.#fill(family, bucket, now);
+  /** Fills the buckets beyond the closest neighbours (Kademlia, section 2.3), those too that are yet to split off. */
+  #fillAll(family: Family, now: Millis): void {
+    const { leastShared } = this.#node.contacts.tables[family]!;
+    for (let shared = 0; shared <= Math.min(leastShared, MOST_SHARED); shared++) {
+      // Each bucket stands for twice the nodes of the next: this one for at least four times its places.
+      const areMany = shared < leastShared - 2;
+      this.#fill(family, shared, areMany ? FILLED_SHARE : 1, now);
     }
   }
 
   /**
-   * Asks a few for nodes of one bucket, and pings the nearest of them: a tenth of what it costs to ask each for nodes
-   * in turn, as a refresh does.
+   * Asks a few for nodes of one bucket, and pings the nearest of them: a fraction of what it costs to ask each for
+   * nodes in turn, as a refresh does.
+   *
+   * @param share of the places, where most nodes tell where they are; otherwise all are filled
    */
-  #fill(family: Family, bucket: number, now: Millis): void {
-    const { contacts } = this.#node;
+  #fill(family: Family, shared: number, share: number, now: Millis): void {
+    const { contacts, id: own } = this.#node;
     const table = contacts.tables[family]!;
-    const target = this.#inBucket(family, bucket);
+    const target = own.flip(shared).withSuffix(shared + 1, this.#random.id());
     if (table.room(target) === 0) return;
+    const isMissing = (id: Id) => sharedPrefix(own, id) === shared && table.find(id) === undefined;
     let answers = 0;
     const isEnough = () => ++answers >= FILL_ANSWERS;
     this.#node.lookup(family, target, "find_node", [], now, isEnough, ({ heard }, at) => {
-      const fitting = heard.filter(({ id }) => table.hasRoom(id))
+      const missing = heard.filter(({ id }) => isMissing(id))
         .sort((x, y) => rank(x.expected) - rank(y.expected));
-      for (const { id, endpoint } of fitting.slice(0, table.room(target))) {
+      const placed = missing.filter(({ expected }) => !Number.isNaN(expected)).length;
+      const wanted = table.room(target) * (placed > missing.length / 2 ? share : 1);
+      for (const { id, endpoint } of missing.slice(0, Math.ceil(wanted))) {
         contacts.verify(id, endpoint, at);
       }
     });

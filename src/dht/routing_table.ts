@@ -154,9 +154,22 @@ export class RoutingTable {
     return this.#bucket(id).waiting(id);
   }
 
-  /** Free places in the bucket of an id. */
+  /** Free places for those that share as many bits with us as this id: in the last bucket they would split off. */
   room(id: Id): number {
-    return this.k - this.#bucket(id).contacts.length;
+    const index = this.#index(id);
+    const { contacts } = this.#buckets[index];
+    if (index < this.#buckets.length - 1) return this.k - contacts.length;
+    const shared = sharedPrefix(this.own, id);
+    return this.k - contacts.filter((other) => sharedPrefix(this.own, other.id) === shared).length;
+  }
+
+  /** How many bits each contact of the last bucket shares with us at the least; 0 where there is none. */
+  get leastShared(): number {
+    const { contacts } = this.#buckets[this.#buckets.length - 1];
+    return contacts.reduce(
+      (n, { id }) => Math.min(n, sharedPrefix(this.own, id)),
+      contacts.length === 0 ? 0 : 160,
+    );
   }
 
   /** Whether a contact with this id would find a place without another leaving. */
