@@ -220,8 +220,9 @@ export class Membership {
   settle(now: Millis): void {
     const { contacts, id } = this.#node;
     for (const family of contacts.families) {
-      const onEnd = (at: Millis) => this.#fillAll(family, at);
-      this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => onEnd(at));
+      this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => {
+        this.#fillAll(family, at);
+      });
     }
   }
 
