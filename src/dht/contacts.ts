@@ -27,7 +27,7 @@ const MISS_SPACING_MS = 1_000;
  * When a check comes, as shares of the interval. Of two that keep each other one ping checks both: the one of the
  * smaller id sends it, so much earlier that it has arrived when the other's turn would come.
  */
-const EARLIEST_CHECK = 0.98, FIRST_CHECKS_UNTIL = 0.985, SECOND_CHECKS_FROM = 0.993;
+const EARLIEST_CHECK = 0.985, FIRST_CHECKS_UNTIL = 0.988, SECOND_CHECKS_FROM = 0.998;
 
 /** A read-only node serves nobody with its contacts, and keeps its NAT open by other means: it checks so much less often. */
 const CLIENT_FACTOR = 5;
