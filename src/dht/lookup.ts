@@ -256,15 +256,15 @@ export class Lookup {
   }
 
   /**
-   * Alpha, and k once the alpha closest have answered: then nobody closer will turn up, and "all of the k closest it
-   * has not already queried" are asked at once (Kademlia, section 2.3).
+   * Alpha, and k once the alpha closest have answered, but those that are still waited for: then hardly anybody closer
+   * will turn up, and "all of the k closest it has not already queried" are asked at once (Kademlia, section 2.3).
    */
   get #slots(): number {
     const { alpha, k, techniques: { burst } } = this.#options;
     if (!burst) return this.#withSpare(alpha);
     let answered = 0;
     for (const { state } of this.#shortlist) {
-      if (state === "heard" || state === "waiting") return this.#withSpare(alpha);
+      if (state === "heard") return this.#withSpare(alpha);
       if (state === "responded" && ++answered >= alpha) return this.#withSpare(Math.max(alpha, k));
     }
     return this.#withSpare(alpha);

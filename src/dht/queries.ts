@@ -18,10 +18,11 @@ import { type Transaction, Transactions } from "./transactions.ts";
 const LATE_UNKNOWN_MS = 500;
 
 /**
- * Variations beyond the mean after which a query is sent again, as TCP does (RFC 6298), and after which whoever is in
- * a hurry asks somebody else as well (Dean and Barroso, "The tail at scale", 2013).
+ * Variations beyond the mean after which a query is sent again: TCP takes four (RFC 6298), for there a segment that is
+ * sent for nothing slows the connection down, and here it is one packet. And after which whoever is in a hurry asks
+ * somebody else as well (Dean and Barroso, "The tail at scale", 2013).
  */
-const LATE_VARIATIONS = 4, SLOW_VARIATIONS = 1;
+const LATE_VARIATIONS = 2.5, SLOW_VARIATIONS = 1;
 
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;

@@ -206,6 +206,24 @@ Deno.test("Kademlia 2.3: all of the k closest not asked yet are asked at once wh
   ]);
 });
 
+Deno.test("one of the closest that keeps the lookup waiting does not keep it from asking the rest", () => {
+  const { asked, answer, result } = byHand(5, 2, ["01", "02", "03", "04", "05", "06"]);
+  answer("02");
+  assert.deepEqual(asked, ["01", "02", "03"], "one has answered");
+  answer("03");
+  assert.deepEqual(
+    asked,
+    ["01", "02", "03", "04", "05"],
+    "two have: the first is still waited for",
+  );
+  for (const name of ["05", "04"]) answer(name);
+  assert.equal(result(), undefined, "but its answer counts");
+  answer("01", 50, ["00"]);
+  assert.deepEqual(asked.slice(5), ["00"]);
+  answer("00", 60);
+  assert.equal(result()!.closest.length, 6);
+});
+
 Deno.test("where many queries are late, stand-ins are asked together with those that they may stand in for", () => {
   const prefixes = ["01", "02", "03", "04", "05", "06", "07", "08"];
   const { asked, watchers, answer, result } = byHand(4, 3, prefixes, undefined, [], 0.25);
