@@ -18,7 +18,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deno-path help start test check bench bench-peers sim compile compile-all clean
+.PHONY: deno-path help start test check bench bench-peers sim enough-mappings compile compile-all clean
 
 help: ## show the targets
 	@echo "make start         run a node that keeps to this machine; ARGS=\"--allow-net ...\" for more"
@@ -48,17 +48,24 @@ bench-peers: $(DENO_INSTALLED)
 	@$(DENO) task -q bench-peers $(ARGS)
 
 # 10,000 nodes live in 1 GB: what V8 may let grow beyond that before it looks through all of it, and what it may set
-# aside for the packets under way, which it would otherwise copy twice. 100,000 nodes need more than its default.
+# aside for the packets under way, which it would otherwise copy twice. 100,000 nodes need more than its default, and
+# more mappings than Linux gives a process; their health checks would be most of their packets.
 SIM_FLAGS := --initial-heap-size=2500,--min-semi-space-size=256,--max-semi-space-size=256
 SIM_NODES := 100,1000,10000
 SIM_HEAP_MB := 3000
 ifdef SIM_FULL
   SIM_NODES := $(SIM_NODES),100000
-  SIM_HEAP_MB := 20000
+  SIM_HEAP_MB := 21500
+  SIM_CHECKS := --health-check-interval 3600 --calm 0
+sim: enough-mappings
 endif
 sim: export DENO_V8_FLAGS := --max-old-space-size=$(SIM_HEAP_MB),$(SIM_FLAGS)
 sim: $(DENO_INSTALLED)
-	@$(DENO) task -q sim --nodes $(SIM_NODES) --lookups 2000 --values 1000 $(ARGS)
+	@$(DENO) task -q sim --nodes $(SIM_NODES) --lookups 2000 --values 1000 $(SIM_CHECKS) $(ARGS)
+
+enough-mappings:
+	@if [ "$$(cat /proc/sys/vm/max_map_count 2>/dev/null || echo 262144)" -lt 262144 ]; then \
+	  echo "100,000 nodes need more mappings: sysctl -w vm.max_map_count=262144" >&2; exit 1; fi
 
 compile: $(DENO_INSTALLED)
 	@$(DENO) task -q compile $(ARGS)
