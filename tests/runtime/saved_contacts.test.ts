@@ -55,7 +55,8 @@ Deno.test("score, first_seen and rtt survive a restart; an old record counts les
     write(Date.now());
     const bad = await meet(data, peer);
     assert.equal(bad.firstSeen, before.firstSeen - 10 * HOUR);
-    assert.ok(bad.rttMs! > 400, `${bad.rttMs}`);
+    // Each answer since takes an eighth off: five to seven of them by now, and fifteen leave a hundred.
+    assert.ok(bad.rttMs! > 100, `${bad.rttMs}`);
     assert.ok(bad.faults > 3 && bad.scoreParts.honesty < 0.3, `${bad.faults}`);
     assert.ok(bad.score < before.score / 4);
 
