@@ -8,6 +8,7 @@ import { decode, type Method, writeQuery } from "../krpc/message.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host, SpareSockets } from "./host.ts";
 import type { Random } from "./random.ts";
+import type { Self } from "./self.ts";
 
 /** Ports that the symmetric side opens: few enough for the table of any router, and for a process's files. */
 export const OPENED_PORTS = 384;
@@ -30,7 +31,7 @@ const MET_AGAIN_MS = [150, 400];
 /** What both sides need of the node. */
 export interface BurstNode {
   readonly host: Host;
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   /** Counts the query that the writer holds, and sends it, by a spare socket where some are given. */
   sendWritten(method: Method, to: Endpoint, sockets?: SpareSockets, index?: number): void;
@@ -62,7 +63,7 @@ export function openPorts(
   });
   if (sockets === undefined) return undefined;
   for (let i = 0; i < sockets.count; i++) {
-    writeQuery(writer, "dm_punch", random.word(), node.id, node.client, true, {});
+    writeQuery(writer, "dm_punch", random.word(), node.self.id, node.client, true, {});
     node.sendWritten("dm_punch", to, sockets, i);
   }
   return sockets;
@@ -108,7 +109,7 @@ export class PortProbes {
   }
 
   #try(port: number): void {
-    const { id, client } = this.#node;
+    const { self: { id }, client } = this.#node;
     writeQuery(this.#writer, "ping", this.tid, id, client, true, {});
     this.#node.sendWritten("ping", this.to.withPort(port));
   }

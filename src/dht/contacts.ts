@@ -16,6 +16,7 @@ import { Remembered } from "./remembered.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import type { Techniques } from "./techniques.ts";
 import { RoutingTable } from "./routing_table.ts";
+import type { Self } from "./self.ts";
 
 /** An unanswered check is repeated after this, then after twice as long. */
 const RECHECK_MS = 5_000;
@@ -58,7 +59,7 @@ export type Standing = "kept" | "wanted" | "none";
 /** What the contacts need of the node. */
 export interface ContactsNode {
   readonly host: Host;
-  readonly id: Id;
+  readonly self: Self;
   readonly coordinate: OwnCoordinate;
   query(query: Query, now: Millis, watcher: QueryWatcher): void;
   /** Whether nobody asks us (BEP 43). */
@@ -114,7 +115,7 @@ export class Contacts {
     return Object.fromEntries(
       this.families.map((family) => [
         family,
-        new RoutingTable(this.#node.id, k, now, perSubnet, near),
+        new RoutingTable(this.#node.self.id, k, now, perSubnet, near),
       ]),
     );
   }
@@ -181,7 +182,7 @@ export class Contacts {
       this.#putOff(known, now);
     }
     if (contact !== undefined) return isThere ? "kept" : "none";
-    if (id.equals(this.#node.id)) return "none";
+    if (id.equals(this.#node.self.id)) return "none";
     if (!table.hasRoom(id)) {
       // Who does not say where it is would have to be pinged to find out, again and again.
       if (coordinate?.length !== OWN_COORDINATE_BYTES) return "none";
@@ -260,7 +261,7 @@ export class Contacts {
   ): void {
     const id = reply.id!;
     const table = this.tables[from.family];
-    if (table === undefined || id.equals(this.#node.id)) return;
+    if (table === undefined || id.equals(this.#node.self.id)) return;
     if (expected !== undefined && !expected.equals(id)) {
       const former = table.find(expected);
       if (former?.endpoint.equals(from)) this.#remove(former, "answers under another id", now);
@@ -388,7 +389,7 @@ export class Contacts {
   /** A little less than the interval, and not the same each time. */
   #interval(contact: Contact): number {
     const { id, keepsUs } = contact;
-    const isFirst = keepsUs === true && this.#node.id.a >>> 0 < id.a >>> 0;
+    const isFirst = keepsUs === true && this.#node.self.id.a >>> 0 < id.a >>> 0;
     const [from, to] = isFirst ? [EARLIEST_CHECK, FIRST_CHECKS_UNTIL] : [SECOND_CHECKS_FROM, 1];
     const share = from + (to - from) * this.#random.fraction();
     return share * this.#fullInterval(contact);

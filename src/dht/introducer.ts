@@ -21,6 +21,7 @@ import { isSameSubnet } from "./diversity.ts";
 import type { Host, SpareSockets } from "./host.ts";
 import type { PeerStore } from "./peer_store.ts";
 import type { Random } from "./random.ts";
+import type { Self } from "./self.ts";
 import type { Tokens } from "./tokens.ts";
 import type { Drop } from "./traffic.ts";
 
@@ -48,7 +49,7 @@ export function isOurs(client: number, own: number): boolean {
 /** What this part needs of the node. */
 export interface IntroducerNode {
   readonly host: Host;
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   readonly tokens: Tokens;
   readonly peers: PeerStore;
@@ -154,7 +155,7 @@ export class Introducer {
    * is none to send it from.
    */
   #sendProbe(to: Endpoint, cause: Message): boolean {
-    const { host, id, client } = this.#node;
+    const { host, self: { id }, client } = this.#node;
     const socket = host.openSockets(1, () => {});
     if (socket === undefined) return false;
     writeQuery(this.#writer, "dm_probe", this.#random.word(), id, client, false, {});
@@ -182,7 +183,7 @@ export class Introducer {
 
   /** Sends a message that nobody answers, because of `cause`: never more than that was. */
   #tell(method: Method, to: Endpoint, args: QueryArguments, cause: Message): boolean {
-    const { id, client } = this.#node;
+    const { self: { id }, client } = this.#node;
     writeQuery(this.#writer, method, this.#random.word(), id, client, false, args);
     if (this.#writer.done().length > cause.packet.length) {
       this.#node.drop("would_amplify");
@@ -193,7 +194,7 @@ export class Introducer {
   }
 
   #reply(query: Message, from: Endpoint, values: readonly Endpoint[]): void {
-    const { id, client } = this.#node;
+    const { self: { id }, client } = this.#node;
     const named = values.length > 0 ? { values } : {};
     writeResponse(this.#writer, query, from, id, client, named);
     this.#node.sendReply(from, query, "response");

@@ -15,6 +15,7 @@ import type { Host } from "./host.ts";
 import type { LookupMethod, LookupResult, QueryOutcome } from "./lookup.ts";
 import type { Random } from "./random.ts";
 import { REPLY_NODES } from "./responder.ts";
+import type { Self } from "./self.ts";
 
 /**
  * A bucket with room is refreshed after 15 minutes without a newcomer or a lookup (BEP 5); a full one, whose contacts
@@ -69,7 +70,7 @@ interface Lost extends Seed {
 /** What membership needs of the node. */
 export interface MembershipNode {
   readonly host: Host;
-  readonly id: Id;
+  readonly self: Self;
   readonly contacts: Contacts;
   readonly k: number;
   isLookingUp(): boolean;
@@ -125,7 +126,7 @@ export class Membership {
   join(endpoints: readonly Endpoint[], seeds: readonly Seed[], now: Millis): void {
     this.#bootstrap = endpoints;
     if (seeds.length > 0) {
-      const { contacts, id: own } = this.#node;
+      const { contacts, self: { id: own } } = this.#node;
       for (const { id, record } of seeds) if (record !== undefined) contacts.remember(id, record);
       this.#seeds = seeds.filter(({ id, endpoint }) =>
         contacts.tables[endpoint.family] !== undefined && !id.equals(own)
@@ -170,7 +171,7 @@ export class Membership {
 
   #bootstrapAll(now: Millis): void {
     const others: Seed[] = [];
-    const { contacts, id: own } = this.#node;
+    const { contacts, self: { id: own } } = this.#node;
     let open = contacts.families.length;
     this.#isJoining = true;
     const onEnd = (at: Millis) => {
@@ -218,7 +219,7 @@ export class Membership {
 
   /** Finds the neighbours of an id that is new, and fills the buckets around it. */
   settle(now: Millis): void {
-    const { contacts, id } = this.#node;
+    const { contacts, self: { id } } = this.#node;
     for (const family of contacts.families) {
       this.#node.lookup(family, id, "find_node", [], now, undefined, (_, at) => {
         this.#fillAll(family, at);
@@ -245,7 +246,7 @@ export class Membership {
    * @param share of the places, where most nodes tell where they are; otherwise all are filled
    */
   #fill(family: Family, shared: number, share: number, now: Millis): void {
-    const { contacts, id: own } = this.#node;
+    const { contacts, self: { id: own } } = this.#node;
     const table = contacts.tables[family]!;
     const target = own.flip(shared).withSuffix(shared + 1, this.#random.id());
     if (table.room(target) === 0) return;
@@ -265,7 +266,7 @@ export class Membership {
 
   /** A random id of one bucket. */
   #inBucket(family: Family, bucket: number): Id {
-    const { id: own, contacts } = this.#node;
+    const { self: { id: own }, contacts } = this.#node;
     const random = this.#random.id();
     // An id in bucket i shares i bits with ours and differs in the next; the last bucket holds ours as well.
     const isLast = bucket === contacts.tables[family]!.bucketCount - 1;
@@ -305,7 +306,7 @@ export class Membership {
    * not, we belong to two networks that a failure between them has parted: looking ourselves up there joins them.
    */
   #lookBeyond(now: Millis): void {
-    const { contacts, id: own } = this.#node;
+    const { contacts, self: { id: own } } = this.#node;
     const isBootstrapsTurn = this.#round++ % BOOTSTRAP_ROUND === 0;
     const outside = isBootstrapsTurn
       ? this.#bootstrap.filter((endpoint) =>

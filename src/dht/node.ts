@@ -177,7 +177,7 @@ export class DhtNode {
   #madePunching: Punching | undefined;
   #madeIntroducer: Introducer | undefined;
   /** Whether the reply in the making is not sent, but handed to whoever asked for it. */
-  readonly #aside = { isHeldBack: false };
+  #isHeldBack = false;
 
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     this.#options = {
@@ -189,7 +189,6 @@ export class DhtNode {
     };
     const self = { id: options.id };
     this.#self = self;
-    const aside = this.#aside;
     this.client = options.client;
     this.#random = new Random((length) => host.randomBytes(length));
     this.tokens = new Tokens((length) => host.randomBytes(length), now);
@@ -213,9 +212,7 @@ export class DhtNode {
     );
     const contacts = new Contacts(
       {
-        get id() {
-          return self.id;
-        },
+        self,
         host,
         coordinate: this.coordinate,
         query: (query, at, watcher) => this.#queries.send(query, at, watcher),
@@ -232,9 +229,7 @@ export class DhtNode {
     this.#queries = new Queries(
       {
         host,
-        get id() {
-          return self.id;
-        },
+        self,
         client: options.client,
         traffic: this.traffic,
         nat: this.#nat,
@@ -252,9 +247,7 @@ export class DhtNode {
         items: host.items,
         published: host.published,
         k: options.k,
-        get contactCount() {
-          return contacts.size;
-        },
+        contactCount: () => contacts.size,
         publish: (item, at, done) => this.#publish(item, at, done),
         complete: (item, at, done) => this.#complete(item, at, done),
       },
@@ -265,9 +258,7 @@ export class DhtNode {
     this.#membership = new Membership(
       {
         host,
-        get id() {
-          return self.id;
-        },
+        self,
         contacts,
         k: options.k,
         isLookingUp: () => this.lookups.active > 0,
@@ -280,14 +271,10 @@ export class DhtNode {
     );
     this.#responder = new Responder(
       {
-        get id() {
-          return self.id;
-        },
+        self,
         client: this.client,
         host,
-        get tables() {
-          return aside.isHeldBack ? NO_TABLES : contacts.tables;
-        },
+        tables: () => this.#isHeldBack ? NO_TABLES : contacts.tables,
         tokens: this.tokens,
         peers: this.peers,
         coordinate: this.coordinate,
@@ -976,7 +963,7 @@ export class DhtNode {
   }
 
   readonly #sendReply = (to: Endpoint, { method }: Echo, kind: "response" | "error"): void => {
-    if (this.#aside.isHeldBack) return;
+    if (this.#isHeldBack) return;
     const datagram = WRITER.done();
     this.traffic.out.count(method ?? "unknown", kind, datagram.length);
     this.host.send(datagram, to);
@@ -1069,11 +1056,9 @@ export class DhtNode {
   /** What serves nodes that strangers can't reach needs this of the node. */
   get #hidden(): PunchingNode & IntroducerNode {
     const { host, client, tokens, peers } = this;
-    const self = this.#self, contacts = this.#contacts;
+    const contacts = this.#contacts;
     return {
-      get id() {
-        return self.id;
-      },
+      self: this.#self,
       host,
       client,
       tokens,
@@ -1101,10 +1086,10 @@ export class DhtNode {
   /** Our reply to a query that did not come from its sender, and is not answered there; undefined where it is late. */
   #answerAside(query: Message, from: Endpoint, now: Millis): Uint8Array | undefined {
     WRITER.reset();
-    this.#aside.isHeldBack = true;
+    this.#isHeldBack = true;
     const keeps = query.id !== undefined && this.#contacts.at(from, query.id) !== undefined;
     this.#responder.answer(query, from, now, keeps);
-    this.#aside.isHeldBack = false;
+    this.#isHeldBack = false;
     const reply = WRITER.done();
     return reply.length > 0 ? reply : undefined;
   }

@@ -23,6 +23,7 @@ import type { Query } from "./queries.ts";
 import type { Random } from "./random.ts";
 import { type Found, Registration, type RegistrationNode } from "./registration.ts";
 import { isSecureId } from "./secure_id.ts";
+import type { Self } from "./self.ts";
 import type { Tokens } from "./tokens.ts";
 import type { Drop } from "./traffic.ts";
 
@@ -88,7 +89,7 @@ const NAT_CODE = { unknown: 0, reachable: 1, endpoint_independent: 2, symmetric:
 
 /** What this part needs of the node. */
 export interface PunchingNode extends RegistrationNode, BurstNode {
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   readonly nat: Nat;
   readonly tokens: Tokens;
@@ -259,7 +260,7 @@ export class Punching {
     now: Millis,
   ): void {
     const { sender, via } = back;
-    const { id, client, nat, tokens } = this.#node;
+    const { self: { id }, client, nat, tokens } = this.#node;
     this.#admit(sender, now);
     // One, and small: whoever made us send it has sent more.
     writeQuery(this.#writer, "dm_punch", this.#random.word(), id, client, true, {});
@@ -330,7 +331,7 @@ export class Punching {
 
   #passBack(answer: Uint8Array, { sender, via, token }: Sender): void {
     if (answer.length > MAX_PASSED_BYTES) return;
-    const { id, client } = this.#node;
+    const { self: { id }, client } = this.#node;
     const args = { token, values: [sender], value: bencodeBytes(answer) };
     writeQuery(this.#writer, "dm_pass", this.#random.word(), id, client, true, args);
     this.#node.sendWritten("dm_pass", via);
@@ -616,7 +617,7 @@ export class Punching {
     now: Millis,
     done: (answer: Message | undefined, now: Millis) => void,
   ): void {
-    const { id, client, nat } = this.#node;
+    const { self: { id }, client, nat } = this.#node;
     let tid = this.#random.word();
     while (this.#passed.has(tid)) tid = this.#random.word();
     const end = (answer: Message | undefined, at: Millis) => {

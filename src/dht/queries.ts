@@ -11,6 +11,7 @@ import type { Host } from "./host.ts";
 import type { QueryOutcome, QueryWatcher } from "./lookup.ts";
 import type { Nat } from "./nat.ts";
 import type { Random } from "./random.ts";
+import type { Self } from "./self.ts";
 import type { Traffic } from "./traffic.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
@@ -51,7 +52,7 @@ const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
 /** What queries need of the node. */
 export interface QuerySender {
   readonly host: Host;
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   readonly traffic: Traffic;
   readonly nat: Pick<Nat, "noteSent" | "noteVote" | "isReadOnly">;
@@ -239,7 +240,7 @@ export class Queries {
   }
 
   #write({ query: { args }, method, tid, to }: Pending): void {
-    const { id, client, nat, traffic, host, coordinate } = this.#node;
+    const { self: { id }, client, nat, traffic, host, coordinate } = this.#node;
     if (args.coordinate === OWN_COORDINATE) coordinate.write(OWN_COORDINATE, 0);
     nat.noteSent(to);
     writeQuery(this.#writer, method, tid, id, client, nat.isReadOnly(to.family), args);

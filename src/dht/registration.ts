@@ -9,6 +9,7 @@ import { isCounted, isSameSubnet } from "./diversity.ts";
 import { isOurs } from "./introducer.ts";
 import type { QueryOutcome } from "./lookup.ts";
 import type { Random } from "./random.ts";
+import type { Self } from "./self.ts";
 
 /** Nodes closest to our id at which we register: whoever looks us up asks them. One may leave, another lie. */
 const INTRODUCERS = 4;
@@ -52,7 +53,7 @@ export type Seek = (
 
 /** What this part needs of the node. */
 export interface RegistrationNode {
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   contacts(family: Family): Iterable<Contact>;
   readonly seek: Seek;
@@ -142,12 +143,12 @@ export class Registration {
     this.#nextAt = Infinity;
     const run = ++this.#run;
     const found: Found[] = [];
-    this.#node.seek(this.#family, this.#node.id, now, (one) => {
+    this.#node.seek(this.#family, this.#node.self.id, now, (one) => {
       if (one.isOurs && one.token !== undefined) found.push(one);
       return false;
     }, (at) => {
       if (run !== this.#run) return;
-      const { id } = this.#node;
+      const { self: { id } } = this.#node;
       found.sort((x, y) => compareDistance(x.id, y.id, id));
       const nearest = found.slice(0, INTRODUCERS);
       for (const place of this.#places.filter(({ isWitness }) => !isWitness)) {
@@ -194,7 +195,7 @@ export class Registration {
   /** Asks for a token, and announces us with it. */
   #ask(id: Id, endpoint: Endpoint, isWitness: boolean, now: Millis): void {
     const run = this.#run;
-    const args = { infoHash: this.#node.id };
+    const args = { infoHash: this.#node.self.id };
     this.#node.query("get_peers", endpoint, args, id, now, (outcome, at) => {
       if (run !== this.#run || !this.#isActive) return;
       const token = outcome.kind === "response" ? outcome.message.token : undefined;
@@ -205,7 +206,7 @@ export class Registration {
 
   #announce(id: Id, endpoint: Endpoint, token: Uint8Array, isWitness: boolean, now: Millis): void {
     const run = this.#run;
-    const args = { infoHash: this.#node.id, token, port: 0, impliedPort: true };
+    const args = { infoHash: this.#node.self.id, token, port: 0, impliedPort: true };
     this.#node.query("announce_peer", endpoint, args, id, now, (outcome, at) => {
       if (run !== this.#run || !this.#isActive) return;
       if (outcome.kind !== "response") return this.#miss(endpoint, at);

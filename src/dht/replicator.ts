@@ -49,8 +49,8 @@ const MAX_ACTIVE = 4, MAX_WAITING = 4_096;
  */
 export const PACKETS_PER_SECOND = 150, BYTES_PER_SECOND = 128 << 10;
 
-/** Neighbours remembered for having come or gone. */
-const MAX_CHANGED = 256;
+/** Neighbours remembered for having come, and as many for having gone. */
+const MAX_CHANGED = 128;
 
 /** Budget saved up at most, in seconds of it. */
 const SAVED_SECONDS = 2;
@@ -67,7 +67,7 @@ export interface ReplicatorNode {
   readonly published: PublishedStore;
   readonly k: number;
   /** Those who could be asked. */
-  readonly contactCount: number;
+  contactCount(): number;
   /** Puts an own value on the closest nodes; `done` hears how many acknowledged, and what was put. */
   publish(
     item: Item,
@@ -84,6 +84,28 @@ export interface ReplicatorNode {
 
 type Job = { readonly kind: "publish" | "complete"; readonly target: Id };
 
+/** The ids of the past hour, the latest last; of more than MAX_CHANGED the oldest is forgotten. */
+class Recent {
+  readonly #ids: Id[] = [];
+  readonly #at: Millis[] = [];
+
+  /** Notes an id, unless it is there. */
+  isNew(id: Id, now: Millis): boolean {
+    const first = this.#at.findIndex((at) => now - at < SEE_EVERY_MS);
+    this.#forget(first < 0 ? this.#at.length : first);
+    if (this.#ids.some((other) => other.equals(id))) return false;
+    if (this.#ids.length === MAX_CHANGED) this.#forget(1);
+    this.#ids.push(id);
+    this.#at.push(Math.floor(now));
+    return true;
+  }
+
+  #forget(count: number): void {
+    this.#ids.splice(0, count);
+    this.#at.splice(0, count);
+  }
+}
+
 export class Replicator {
   /** Publications and completions that ran, and copies that completions have made. */
   readonly counts = { published: 0, completed: 0, copies: 0 };
@@ -98,8 +120,8 @@ export class Replicator {
   #cursor: Iterator<StoredItem> | undefined;
   /** Neighbours that came or went since the start. */
   #changes = 0;
-  /** When each of them was counted, the latest last. */
-  readonly #changed = new Map<string, Millis>();
+  readonly #came = new Recent();
+  readonly #gone = new Recent();
   #packets = 0;
   #bytes = 0;
   #paidAt: Millis;
@@ -120,13 +142,7 @@ export class Replicator {
 
   /** A node among our closest neighbours came or went. One that flaps counts once an hour for either. */
   noteNeighbour(id: Id, isThere: boolean, now: Millis): void {
-    const name = `${id} ${isThere}`;
-    const before = this.#changed.get(name);
-    if (before !== undefined && now - before < SEE_EVERY_MS) return;
-    this.#changed.delete(name);
-    this.#changed.set(name, now);
-    if (this.#changed.size > MAX_CHANGED) this.#changed.delete(this.#changed.keys().next().value!);
-    this.#changes++;
+    if ((isThere ? this.#came : this.#gone).isNew(id, now)) this.#changes++;
   }
 
   /** An item was seen to, and others hold it nearer than we are: what changes around us is theirs to see to. */
@@ -143,8 +159,7 @@ export class Replicator {
 
   /** When a value is due again that so many nodes have just acknowledged. */
   nextPublication(now: Millis, replicas: number): Millis {
-    const { k, contactCount } = this.#node;
-    const isFew = replicas < FEW_SHARE * Math.min(k, contactCount + 1);
+    const isFew = replicas < FEW_SHARE * Math.min(this.#node.k, this.#node.contactCount() + 1);
     const every = isFew || replicas === 0 ? PUBLISH_RETRY_MS : PUBLISH_EVERY_MS;
     return now + every * (0.9 + 0.2 * this.#random.fraction());
   }
@@ -157,7 +172,7 @@ export class Replicator {
     const at = now + COLLECT_EVERY_MS * (0.75 + 0.5 * this.#random.fraction());
     this.#deadlines.schedule(at, (due) => {
       this.#scheduleCollection(due);
-      if (this.#waiting.length > 0 || this.#node.contactCount === 0) return;
+      if (this.#waiting.length > 0 || this.#node.contactCount() === 0) return;
       this.#collect(due);
       this.#start(due);
     });

@@ -23,6 +23,7 @@ import { isItemError, itemOf, refusal, type StoredItem } from "./item.ts";
 import type { PeerStore } from "./peer_store.ts";
 import { SAMPLE_INTERVAL_MS } from "./peer_store.ts";
 import type { RoutingTable } from "./routing_table.ts";
+import type { Self } from "./self.ts";
 import { TOKEN_BYTES, type Tokens } from "./tokens.ts";
 
 /** Nodes in a reply: the norm of the public network. */
@@ -51,10 +52,10 @@ const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
 /** What the responder reads and writes of the node. */
 export interface ResponderState {
-  readonly id: Id;
+  readonly self: Self;
   readonly client: number;
   readonly host: Host;
-  readonly tables: { readonly [F in Family]?: RoutingTable };
+  tables(): { readonly [F in Family]?: RoutingTable };
   readonly tokens: Tokens;
   readonly peers: PeerStore;
   readonly coordinate: OwnCoordinate;
@@ -149,7 +150,7 @@ export class Responder {
   }
 
   #isContact(id: Id, at: Endpoint): boolean {
-    return this.#node.tables[at.family]?.find(id)?.endpoint.equals(at) ?? false;
+    return this.#node.tables()[at.family]?.find(id)?.endpoint.equals(at) ?? false;
   }
 
   /** Valid until the next call. */
@@ -262,7 +263,7 @@ export class Responder {
   #nodes(query: Message, from: Endpoint, target: Id, used = 0): Reply {
     const want = query.want || (from.family === 4 ? WANT_N4 : WANT_N6);
     const wished = query.wantCount >= 1 ? Math.min(query.wantCount, MAX_REPLY_NODES) : REPLY_NODES;
-    const { tables } = this.#node;
+    const tables = this.#node.tables();
     const reply = new Reply();
     let room = MAX_REPLY_BYTES - FIXED_BYTES - (query.tidEnd - query.tidStart) - used;
     // Who says how many it takes is one of ours, and reads coordinates too: of nodes of its own family.
@@ -297,7 +298,7 @@ export class Responder {
   }
 
   #reply(query: Echo, from: Endpoint, values: Reply): void {
-    const { id, client } = this.#node;
+    const { self: { id }, client } = this.#node;
     const readOnly = this.#node.isReadOnly(from.family);
     writeResponse(this.#writer, query, from, id, client, values, readOnly);
     this.#send(from, query, "response");

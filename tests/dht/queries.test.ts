@@ -24,7 +24,7 @@ function scene() {
   const queries = new Queries(
     {
       host: { send: (datagram: Uint8Array) => void sent.push(datagram.slice()) } as unknown as Host,
-      id: id("01"),
+      self: { id: id("01") },
       client: 0,
       traffic: new Traffic(),
       nat: { noteSent: () => {}, noteVote: () => {}, isReadOnly: () => false },
