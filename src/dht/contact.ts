@@ -227,7 +227,7 @@ export class Contact implements Checked {
     const sample = Math.round(MS_UNITS * rtt);
     if (this.#rtt === UNMEASURED) {
       this.#rtt = sample;
-      this.#rttVariation = sample >> 1;
+      this.#rttVariation = Math.round(sample / 2);
     } else {
       const deviation = Math.abs(sample - this.#rtt);
       this.#rttVariation += Math.round(RTT_VARIATION_GAIN * (deviation - this.#rttVariation));

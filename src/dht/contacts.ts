@@ -8,10 +8,12 @@ import { CheckQueue, UNQUEUED } from "./check_queue.ts";
 import { Contact, type ContactRecord, MISSES_TO_DROP } from "./contact.ts";
 import { expectedRttAt, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import { isCounted, ownerOf } from "./diversity.ts";
 import type { Host } from "./host.ts";
 import type { QueryWatcher } from "./lookup.ts";
 import { OWN_COORDINATE, type Query, whenDone } from "./queries.ts";
 import type { Random } from "./random.ts";
+import { Recent } from "./recent.ts";
 import { Remembered } from "./remembered.ts";
 import { MAX_REPLY_NODES } from "./responder.ts";
 import type { Techniques } from "./techniques.ts";
@@ -35,6 +37,9 @@ const CLIENT_FACTOR = 5;
 
 /** Strangers that queried us are pinged before they may enter the table: so many at once, and so many a second. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
+
+/** One address has no second turn in this time: it would use up what there is for all. */
+const VERIFY_AGAIN_MS = 2_000;
 
 /** Nodes that seem to be nearer than those we have are asked this often on average, while there are any. */
 const PROBE_EVERY_MS = 1_000;
@@ -65,7 +70,7 @@ export interface ContactsNode {
   /** Whether nobody asks us (BEP 43). */
   isReadOnly(family: Family): boolean;
   /** One of our closest neighbours came or went. */
-  noteNeighbour(id: Id, isThere: boolean, now: Millis): void;
+  noteNeighbour(endpoint: Endpoint, isThere: boolean, now: Millis): void;
   /** A contact left because it did not answer. */
   noteLost(contact: Contact, now: Millis): void;
 }
@@ -91,6 +96,8 @@ export class Contacts {
   readonly #random: Random;
   #verifyAllowance = VERIFY_BURST;
   #verifiedAt: Millis;
+  /** Whose newcomers were pinged lately. */
+  readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   #probe: Deadline | undefined;
   readonly #remembered = new Remembered();
 
@@ -125,7 +132,8 @@ export class Contacts {
     const before = [...this.all()];
     this.tables = this.#newTables(now);
     for (const contact of before) {
-      const { admission } = this.tables[contact.endpoint.family]!.admit(contact, now);
+      const { admission, replaced } = this.tables[contact.endpoint.family]!.admit(contact, now);
+      if (replaced !== undefined) this.#left(replaced, "no place beside our new id", now);
       if (admission !== "added") this.#left(contact, "no place beside our new id", now);
     }
   }
@@ -189,11 +197,14 @@ export class Contacts {
       const rtt = known?.rtt ?? expectedRttAt(this.#node.coordinate, coordinate, 0);
       if (!table.wouldAdmit(id, rtt, keeps === true, now)) return "none";
     }
+    const owner = isCounted(from) ? ownerOf(from) : undefined;
+    if (owner !== undefined && this.#verified.has(owner, now)) return "none";
     const regained = (now - this.#verifiedAt) * VERIFY_PER_SECOND / 1000;
     this.#verifyAllowance = Math.min(VERIFY_BURST, this.#verifyAllowance + regained);
     this.#verifiedAt = now;
     if (this.#verifyAllowance < 1) return "none";
     this.#verifyAllowance--;
+    if (owner !== undefined) this.#verified.add(owner, now);
     return "wanted";
   }
 
@@ -360,7 +371,7 @@ export class Contacts {
   }
 
   #come(contact: Contact, now: Millis): void {
-    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.id, true, now);
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.endpoint, true, now);
     this.#node.host.emit({ type: "peer.join", contact });
   }
 
@@ -370,7 +381,7 @@ export class Contacts {
 
   #left(contact: Contact, reason: string, now: Millis): void {
     this.#checks.remove(contact);
-    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.id, false, now);
+    if (this.#isNeighbour(contact)) this.#node.noteNeighbour(contact.endpoint, false, now);
     this.remember(contact.id, contact.record);
     this.#node.host.emit({ type: "peer.leave", contact, reason });
   }

@@ -15,6 +15,22 @@ export function isSameSubnet(x: Endpoint, y: Endpoint): boolean {
 }
 
 /**
+ * Who an address belongs to, as a name: one IPv4 address, one /64 of IPv6. On this machine nodes differ by their ports.
+ */
+export function ownerOf(endpoint: Endpoint): string {
+  const { family, scope, host, a, b } = endpoint;
+  if (scope === "loopback") return `${endpoint}`;
+  return family === 6 && scope === "global" ? `${a}:${b}` : host;
+}
+
+/** Whether two addresses have the same such name. */
+export function isSameOwner(x: Endpoint, y: Endpoint): boolean {
+  if (x.scope === "loopback") return x.equals(y);
+  if (x.family === 6 && y.family === 6 && isCounted(x)) return x.a === y.a && x.b === y.b;
+  return x.sameAddress(y);
+}
+
+/**
  * Whether the rules are for this address: on this machine and in private networks everybody is a neighbour.
  */
 export function isCounted(endpoint: Endpoint): boolean {

@@ -17,11 +17,12 @@ import {
 import { Allowance } from "./allowance.ts";
 import type { Contact } from "./contact.ts";
 import type { Millis } from "./deadlines.ts";
-import { isSameSubnet } from "./diversity.ts";
+import { isSameSubnet, ownerOf } from "./diversity.ts";
 import type { Host, SpareSockets } from "./host.ts";
 import type { PeerStore } from "./peer_store.ts";
 import type { Random } from "./random.ts";
 import type { Self } from "./self.ts";
+import { Shares } from "./shares.ts";
 import type { Tokens } from "./tokens.ts";
 import type { Drop } from "./traffic.ts";
 
@@ -65,8 +66,8 @@ export class Introducer {
   readonly #node: IntroducerNode;
   readonly #writer: Writer;
   readonly #random: Random;
-  readonly #introductions = new Allowance(INTRODUCTIONS_PER_SECOND, INTRODUCTION_BURST);
-  readonly #asked = new Allowance(ASKED_PER_SECOND, ASKED_BURST);
+  readonly #introductions = new Shares(INTRODUCTIONS_PER_SECOND, INTRODUCTION_BURST);
+  readonly #asked = new Shares(ASKED_PER_SECOND, ASKED_BURST);
   readonly #probes = new Allowance(PROBES_PER_SECOND, PROBE_BURST);
   /** In bytes. */
   readonly #relayed: Allowance;
@@ -106,7 +107,7 @@ export class Introducer {
     const isIntroduction = payload.length <= MAX_INTRODUCTION_BYTES &&
       (!isQuery || inner.method === "dm_punch");
     const isWithin = isIntroduction
-      ? this.#introductions.take(now)
+      ? this.#introductions.take(ownerOf(from), now)
       : this.#relayed.take(now, query.packet.length);
     if (!isWithin) {
       this.#node.drop("over_budget");
@@ -124,7 +125,7 @@ export class Introducer {
     if (!this.#node.tokens.verify(query.token!, from, now)) {
       return this.#refuse(query, from, "bad token");
     }
-    if (!this.#asked.take(now)) {
+    if (!this.#asked.take(ownerOf(from), now)) {
       this.#node.drop("over_budget");
       return this.#error(query, from, ErrorCode.server, "over budget");
     }

@@ -59,20 +59,23 @@ export interface StoredItem extends Item {
   /** When its owner last put it, as far as is known. */
   readonly storedAt: Millis;
   readonly expiresAt: Millis;
+  /** Who put it here: an owner of addresses; undefined where that was an earlier run, or this node. */
+  readonly by?: string | undefined;
   /** When it is our turn to count its copies; see the replicator. */
   turn?: Turn;
 }
 
-/** An item as it is stored at `now`, `ageMs` after its owner put it, where `held` was in its place. */
+/** An item as it is stored at `now`, `ageMs` after its owner put it, where `held` was in its place; `by`: by whom. */
 export function storedItem(
   { target, value, signed }: Item,
   held: StoredItem | undefined,
   now: Millis,
   ageMs: Millis,
+  by: string | undefined,
 ): StoredItem {
   const isSame = held !== undefined && held.signed?.seq === signed?.seq;
   const storedAt = Math.max(now - ageMs, isSame ? held.storedAt : -Infinity);
-  return { target, value, signed, storedAt, expiresAt: storedAt + ITEM_LIFE_MS };
+  return { target, value, signed, storedAt, expiresAt: storedAt + ITEM_LIFE_MS, by };
 }
 
 /** A refusal in KRPC's terms. */

@@ -14,16 +14,27 @@ export interface ItemStore {
   /**
    * Keeps an item, in place of one of the same target. Calls `committed` once, now or later: with true when the
    * item will survive the end of the process as far as this store promises that, with false when it was not kept.
-   * `ageMs`: how long ago its owner put it, where another holder hands it on.
+   * `ageMs`: how long ago its owner put it, where another holder hands it on. `by`: whose address it comes from.
    */
-  put(item: Item, now: Millis, committed: (kept: boolean) => void, ageMs?: Millis): void;
+  put(
+    item: Item,
+    now: Millis,
+    committed: (kept: boolean) => void,
+    ageMs?: Millis,
+    by?: string,
+  ): void;
   /** Drops what has expired and returns it. */
   expire(now: Millis): StoredItem[];
   entries(): Iterable<StoredItem>;
+  /** The node has another id: items far from that go first from now on. */
+  noteId(own: Id): void;
 }
 
 /** Share of the limit that is freed at once when it is reached, so that sorting is rare. */
 const EVICTED_SHARE = 0.05;
+
+/** Share of the limit that one address may fill before its items are the first to go. */
+const OWNER_SHARE = 1 / 8;
 
 /**
  * Bytes that an item takes beyond its value, in memory and on disk: measured with 100,000 and 200,000 items at 1.3 to
@@ -36,9 +47,11 @@ export class MemoryItemStore implements ItemStore {
   #bytes = 0;
   /** Hears of each item that expired or was given up for lack of room. */
   onDrop: ((item: StoredItem) => void) | undefined;
+  #own: Id;
 
   /** `own` is the node's id: items far from it go first. */
-  constructor(readonly own: Id, readonly limitBytes: number, seed: number) {
+  constructor(own: Id, readonly limitBytes: number, seed: number) {
+    this.#own = own;
     this.#items = new IdMap(seed);
   }
 
@@ -60,8 +73,14 @@ export class MemoryItemStore implements ItemStore {
     return item !== undefined && item.expiresAt > now ? item : undefined;
   }
 
-  put(item: Item, now: Millis, committed: (kept: boolean) => void, ageMs = 0): void {
-    const stored = storedItem(item, this.get(item.target, now), now, ageMs);
+  put(
+    item: Item,
+    now: Millis,
+    committed: (kept: boolean) => void,
+    ageMs = 0,
+    by?: string,
+  ): void {
+    const stored = storedItem(item, this.get(item.target, now), now, ageMs, by);
     if (stored.expiresAt > now) this.restore(stored);
     committed(this.#items.get(item.target) === stored);
   }
@@ -81,16 +100,31 @@ export class MemoryItemStore implements ItemStore {
     return expired;
   }
 
+  noteId(own: Id): void {
+    this.#own = own;
+  }
+
   *entries(): Generator<StoredItem> {
     for (const [, item] of this.#items.entries()) yield item;
   }
 
   #evict(): void {
     const farthestFirst = [...this.entries()]
-      .sort((x, y) => compareDistance(y.target, x.target, this.own));
+      .sort((x, y) => compareDistance(y.target, x.target, this.#own));
     const goal = this.limitBytes * (1 - EVICTED_SHARE);
+    // Ids near to ours can be had by trying: what has come from one address gives way to what came from others.
+    const sizes = new Map<string | undefined, number>();
+    for (const item of farthestFirst) sizes.set(item.by, (sizes.get(item.by) ?? 0) + sizeOf(item));
+    sizes.delete(undefined);
     for (const item of farthestFirst) {
-      if (this.#size <= goal) break;
+      if (this.#size <= goal) return;
+      const size = sizes.get(item.by) ?? 0;
+      if (size <= OWNER_SHARE * this.limitBytes) continue;
+      sizes.set(item.by, size - sizeOf(item));
+      this.#drop(item);
+    }
+    for (const item of farthestFirst) {
+      if (this.#size <= goal) return;
       this.#drop(item);
     }
   }
@@ -100,4 +134,8 @@ export class MemoryItemStore implements ItemStore {
     this.#bytes -= item.value.length;
     this.onDrop?.(item);
   }
+}
+
+function sizeOf({ value }: StoredItem): number {
+  return value.length + ITEM_OVERHEAD_BYTES;
 }

@@ -1,6 +1,6 @@
 // Being part of the network: joining it, coming back to it, and not drifting apart from it.
 
-import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { type Endpoint, type Family, mayRefer } from "../krpc/endpoint.ts";
 import { compareDistance, type Id, sharedPrefix } from "../krpc/id.ts";
 import {
   type Message,
@@ -12,7 +12,7 @@ import type { Contact, ContactRecord } from "./contact.ts";
 import type { Contacts } from "./contacts.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
-import type { LookupMethod, LookupResult, QueryOutcome } from "./lookup.ts";
+import type { Candidate, LookupMethod, LookupResult, QueryOutcome } from "./lookup.ts";
 import type { Random } from "./random.ts";
 import { REPLY_NODES } from "./responder.ts";
 import type { Self } from "./self.ts";
@@ -88,7 +88,7 @@ export interface MembershipNode {
     method: LookupMethod,
     bootstrap: readonly Endpoint[],
     now: Millis,
-    onResponse: ((message: Message) => boolean) | undefined,
+    onResponse: ((message: Message, candidate: Candidate) => boolean) | undefined,
     onEnd: (result: LookupResult, now: Millis) => void,
   ): void;
 }
@@ -194,12 +194,12 @@ export class Membership {
     };
     for (const family of contacts.families) {
       const endpoints = this.#bootstrap.filter((endpoint) => endpoint.family === family);
-      this.#node.lookup(family, own, "find_node", endpoints, now, (message) => {
+      this.#node.lookup(family, own, "find_node", endpoints, now, (message, teller) => {
         const foreign = family === 4 ? message.nodes6 : message.nodes;
         const otherFamily = family === 4 ? 6 : 4;
         if (foreign === undefined || contacts.tables[otherFamily] === undefined) return false;
         readCompactNodes(foreign, otherFamily, (id, endpoint) => {
-          if (endpoint.scope !== "none" && others.length < REPLY_NODES) {
+          if (mayRefer(teller.endpoint, endpoint) && others.length < REPLY_NODES) {
             others.push({ id, endpoint });
           }
         });

@@ -29,6 +29,7 @@ import {
   type Item,
   type ItemError,
   itemOf,
+  mutableTarget,
   refusal,
   sameBytes,
   type StoredItem,
@@ -168,6 +169,8 @@ export class DhtNode {
   readonly #responder: Responder;
   readonly #limiter: RateLimiter;
   readonly #random: Random;
+  /** The family to whose address the id is bound. */
+  #boundBy: Family | undefined;
   /** The latest lookup's number. */
   #lastLookup = 0;
   readonly #acknowledgements = new Acknowledgements();
@@ -354,16 +357,34 @@ export class DhtNode {
     });
   }
 
+  /**
+   * The address that our id is to fit. One id can't fit those of both families: it is IPv4's where nodes of that answer,
+   * also after a restart, and stays that of the family that it was bound to.
+   */
+  #addressToBind(): Endpoint | undefined {
+    const families = this.#boundBy === undefined ? this.#contacts.families : [this.#boundBy];
+    for (const family of families) {
+      const tally = this.votes.tally(family);
+      if (tally !== undefined && tally.voters >= VOTES_TO_BIND) {
+        const { endpoint, votes, voters } = tally;
+        const isAgreed = votes >= VOTES_TO_BIND && votes >= AGREEMENT_TO_BIND * voters;
+        if (isAgreed && endpoint.scope === "global") return endpoint;
+      } else if (this.#contacts.tables[family]!.size >= VOTES_TO_BIND) return undefined;
+    }
+    return undefined;
+  }
+
   /** BEP 42: once enough peers agree on our address, we take an id that it may have, and find our place anew. */
   #bindId(now: Millis): void {
-    const leader = this.votes.leader();
-    if (leader === undefined || leader.votes < VOTES_TO_BIND) return;
-    if (leader.votes < AGREEMENT_TO_BIND * leader.voters) return;
-    if (leader.endpoint.scope !== "global" || isSecureId(this.id, leader.endpoint)) return;
+    const address = this.#addressToBind();
+    if (address === undefined) return;
+    this.#boundBy = address.family;
+    if (isSecureId(this.id, address)) return;
     const former = this.id;
-    this.#self.id = secureId(leader.endpoint, this.#random.bytes(ID_BYTES));
+    this.#self.id = secureId(address, this.#random.bytes(ID_BYTES));
+    this.host.items.noteId(this.id);
     this.#contacts.rebuild(now);
-    this.host.emit({ type: "id", id: this.id, former, address: leader.endpoint });
+    this.host.emit({ type: "id", id: this.id, former, address });
     this.#membership.settle(now);
     this.#madePunching?.noteId(now);
   }
@@ -842,7 +863,7 @@ export class DhtNode {
     method: LookupMethod,
     bootstrap: readonly Endpoint[],
     now: Millis,
-    onResponse: ((message: Message) => boolean) | undefined,
+    onResponse: ((message: Message, candidate: Candidate) => boolean) | undefined,
     onEnd: (result: LookupResult, now: Millis) => void,
   ): void {
     this.#prepare(family, target, method, bootstrap, now, onResponse, onEnd).start();
@@ -1263,8 +1284,19 @@ class ItemReader {
       const packet = message.packet.slice();
       const again = decode(packet);
       if (typeof again !== "string") this.#unverified.push({ message: again, packet });
-    } else this.isWrong = true;
+    } else this.isWrong = this.#isFault(message, salt);
     return false;
+  }
+
+  /**
+   * Whether it is its holder's fault that a value is not the one asked for. With a salt that our user has mistaken no
+   * mutable item fits, and a `seq` may be larger than we can read.
+   */
+  #isFault({ publicKey, seq }: Message, salt: Uint8Array): boolean {
+    if (publicKey === undefined) return true;
+    if (!Number.isSafeInteger(seq)) return false;
+    const isRightSalt = this.newest?.signed !== undefined;
+    return isRightSalt || mutableTarget(this.host, publicKey, salt).equals(this.target);
   }
 }
 

@@ -1,8 +1,9 @@
 // Swarm members that were announced here (BEP 5), and samples of their info-hashes (BEP 51).
 
-import { Endpoint, type Family } from "../krpc/endpoint.ts";
+import { type Endpoint, type Family, mayRefer } from "../krpc/endpoint.ts";
 import { type Id, ID_BYTES, IdMap } from "../krpc/id.ts";
 import type { Millis } from "./deadlines.ts";
+import { isSameOwner, ownerOf } from "./diversity.ts";
 import type { Random } from "./random.ts";
 
 /** How long an announcement counts; clients repeat theirs every 15 to 30 minutes. */
@@ -66,8 +67,7 @@ export class PeerStore {
   announce(infoHash: Id, endpoint: Endpoint, now: Millis, isOnly = false): boolean {
     let swarm = this.#hashes.get(infoHash);
     if (swarm === undefined) {
-      // Loopback is shared by all nodes of a test network: there each endpoint counts for itself.
-      const creator = endpoint.scope === "loopback" ? endpoint.toString() : endpoint.host;
+      const creator = ownerOf(endpoint);
       const created = this.#created.get(creator) ?? 0;
       if (this.#hashes.size >= MAX_INFO_HASHES || created >= MAX_HASHES_PER_ADDRESS) return false;
       this.#created.set(creator, created + 1);
@@ -78,9 +78,7 @@ export class PeerStore {
       if (peers[i].endpoint.sameAddress(endpoint)) this.#forget(swarm, i);
     }
     const same = peers.findIndex((peer) => peer.endpoint.equals(endpoint));
-    const neighbours = endpoint.scope === "loopback"
-      ? []
-      : peers.filter((peer) => peer.endpoint.sameAddress(endpoint));
+    const neighbours = peers.filter((peer) => isSameOwner(peer.endpoint, endpoint));
     // What gives way: itself, else the oldest of its own address, else the oldest of all.
     if (same >= 0) this.#forget(swarm, same);
     else if (neighbours.length >= MAX_PEERS_PER_ADDRESS) {
@@ -96,13 +94,17 @@ export class PeerStore {
     this.#count--;
   }
 
-  /** Peers of one family that were announced lately: all, or a random part that fits a reply. */
-  peers(infoHash: Id, family: Family, now: Millis): Endpoint[] | undefined {
+  /**
+   * Peers of one family that were announced lately: all, or a random part that fits a reply; of those in our own network
+   * none that `asker`, if it is given, can't be in.
+   */
+  peers(infoHash: Id, family: Family, now: Millis, asker?: Endpoint): Endpoint[] | undefined {
     const swarm = this.#hashes.get(infoHash);
     if (swarm === undefined) return undefined;
     const fresh: Endpoint[] = [];
     for (const { endpoint, at } of swarm.peers) {
-      if (endpoint.family === family && now - at < PEER_LIFE_MS) fresh.push(endpoint);
+      if (endpoint.family !== family || now - at >= PEER_LIFE_MS) continue;
+      if (asker === undefined || mayRefer(asker, endpoint)) fresh.push(endpoint);
     }
     this.#random.shuffle(fresh);
     return fresh.length === 0 ? undefined : fresh.slice(0, PEERS_PER_REPLY[family]);

@@ -230,12 +230,14 @@ export class Queries {
     const kind = reply.type === "r" ? "response" : "error";
     this.#node.traffic.in.count(transaction.method, kind, reply.packet.length);
     this.#agenda.remove(transaction);
-    const { query, watcher, startedAt, lateAt } = transaction;
+    const { query, watcher, startedAt, lateAt, stalls, dueAt } = transaction;
+    // Of a time in which our own process stood still nobody knows what was the round trip.
+    const isUnsure = !Number.isNaN(lateAt) || stalls > 0 || now - dueAt > STALL_MS;
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     // From the first sending on: of a query that was sent twice nobody knows which one was answered.
     const rtt = now - startedAt;
-    if (Number.isNaN(lateAt)) this.#node.traffic.roundTrips.add(rtt);
-    watcher.done(this.#outcome(query, reply, rtt, !Number.isNaN(lateAt), now), now);
+    if (!isUnsure) this.#node.traffic.roundTrips.add(rtt);
+    watcher.done(this.#outcome(query, reply, rtt, isUnsure, now), now);
     return true;
   }
 

@@ -1,11 +1,14 @@
 // Keeps values alive: publishes our own again, and sees to it that held items have all their copies.
 
+import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import type { Deadline, Deadlines, Millis } from "./deadlines.ts";
+import { ownerOf } from "./diversity.ts";
 import type { Item, StoredItem } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
 import type { Published, PublishedStore } from "./published.ts";
 import type { Random } from "./random.ts";
+import { Recent } from "./recent.ts";
 
 /** Our own values are published again this often (Kademlia, section 2.5), give or take a tenth. */
 const PUBLISH_EVERY_MS = 3_600_000;
@@ -84,28 +87,6 @@ export interface ReplicatorNode {
 
 type Job = { readonly kind: "publish" | "complete"; readonly target: Id };
 
-/** The ids of the past hour, the latest last; of more than MAX_CHANGED the oldest is forgotten. */
-class Recent {
-  readonly #ids: Id[] = [];
-  readonly #at: Millis[] = [];
-
-  /** Notes an id, unless it is there. */
-  isNew(id: Id, now: Millis): boolean {
-    const first = this.#at.findIndex((at) => now - at < SEE_EVERY_MS);
-    this.#forget(first < 0 ? this.#at.length : first);
-    if (this.#ids.some((other) => other.equals(id))) return false;
-    if (this.#ids.length === MAX_CHANGED) this.#forget(1);
-    this.#ids.push(id);
-    this.#at.push(Math.floor(now));
-    return true;
-  }
-
-  #forget(count: number): void {
-    this.#ids.splice(0, count);
-    this.#at.splice(0, count);
-  }
-}
-
 export class Replicator {
   /** Publications and completions that ran, and copies that completions have made. */
   readonly counts = { published: 0, completed: 0, copies: 0 };
@@ -120,8 +101,8 @@ export class Replicator {
   #cursor: Iterator<StoredItem> | undefined;
   /** Neighbours that came or went since the start. */
   #changes = 0;
-  readonly #came = new Recent();
-  readonly #gone = new Recent();
+  readonly #came = new Recent(SEE_EVERY_MS, MAX_CHANGED);
+  readonly #gone = new Recent(SEE_EVERY_MS, MAX_CHANGED);
   #packets = 0;
   #bytes = 0;
   #paidAt: Millis;
@@ -140,9 +121,15 @@ export class Replicator {
     return this.#waiting.length + this.#active;
   }
 
-  /** A node among our closest neighbours came or went. One that flaps counts once an hour for either. */
-  noteNeighbour(id: Id, isThere: boolean, now: Millis): void {
-    if ((isThere ? this.#came : this.#gone).isNew(id, now)) this.#changes++;
+  /**
+   * A node among our closest neighbours came or went. One that flaps counts once an hour for either, and so does an
+   * address or network that takes one id after the other: ids cost nothing, and each change may make us count copies.
+   */
+  noteNeighbour(endpoint: Endpoint, isThere: boolean, now: Millis): void {
+    const recent = isThere ? this.#came : this.#gone, owner = ownerOf(endpoint);
+    if (recent.has(owner, now)) return;
+    recent.add(owner, now);
+    this.#changes++;
   }
 
   /** An item was seen to, and others hold it nearer than we are: what changes around us is theirs to see to. */

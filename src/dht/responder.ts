@@ -1,7 +1,7 @@
 // Answers strangers' queries. Decides from the node's state and writes the reply; sends nothing itself.
 
 import type { Writer } from "../krpc/bencode.ts";
-import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { type Endpoint, type Family, mayRefer } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import {
   COMPACT_NODE_BYTES,
@@ -18,6 +18,7 @@ import {
 import type { Contact } from "./contact.ts";
 import { COORDINATE_BYTES, OWN_COORDINATE_BYTES, type OwnCoordinate } from "./coordinate.ts";
 import type { Millis } from "./deadlines.ts";
+import { ownerOf } from "./diversity.ts";
 import type { Host } from "./host.ts";
 import { isItemError, itemOf, refusal, type StoredItem } from "./item.ts";
 import type { PeerStore } from "./peer_store.ts";
@@ -95,7 +96,10 @@ export class Responder {
   #now: Millis = 0;
   /** Of the asker in hand, for replies that tell it; undefined where it does not care. */
   #keeps: boolean | undefined = undefined;
-  readonly #isGood = (contact: Contact) => contact.isGood(this.#now);
+  #from: Endpoint | undefined;
+  /** Good, and not in a network that the asker is not in. */
+  readonly #isGood = (contact: Contact) =>
+    contact.isGood(this.#now) && mayRefer(this.#from!, contact.endpoint);
 
   /** `send` is called when `writer` holds a reply. */
   constructor(
@@ -114,6 +118,7 @@ export class Responder {
    */
   answer(query: Message, from: Endpoint, now: Millis, keeps: boolean): void {
     this.#now = now;
+    this.#from = from;
     this.#keeps = query.coordinate === undefined ? undefined : keeps;
     if (query.id === undefined) return this.#refuse(query, from, "id is not 20 bytes");
     switch (query.method) {
@@ -169,7 +174,7 @@ export class Responder {
     const { infoHash } = query;
     if (infoHash === undefined) return this.#refuse(query, from, "info_hash is not 20 bytes");
     const { peers, tokens } = this.#node;
-    const values = peers.peers(infoHash, from.family, this.#now);
+    const values = peers.peers(infoHash, from.family, this.#now, from);
     const used = values === undefined ? 0 : LIST_BYTES + values.length * PEER_BYTES[from.family];
     const reply = this.#nodes(query, from, infoHash, used);
     reply.values = values;
@@ -241,7 +246,7 @@ export class Responder {
       this.#reply(kept, from, new Reply());
       host.emit({ type: "data.store", item, from });
     };
-    host.items.put(item, this.#now, committed, ageMs);
+    host.items.put(item, this.#now, committed, ageMs, ownerOf(from));
   }
 
   #sampleInfohashes(query: Message, from: Endpoint): void {

@@ -153,7 +153,10 @@ export class Endpoint {
  * stranger on the Internet can't make this node send packets into its own machine or local network.
  */
 export function mayRefer(teller: Endpoint, endpoint: Endpoint): boolean {
-  return SCOPES.indexOf(endpoint.scope) >= Math.max(1, SCOPES.indexOf(teller.scope));
+  const { scope } = endpoint;
+  // Nearly all there are.
+  if (scope === "global") return true;
+  return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(teller.scope));
 }
 
 /** Whether `x` reaches farther than `y`. */

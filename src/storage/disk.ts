@@ -70,6 +70,7 @@ export class DiskStorage {
       this.#queue,
       saved.published.map(publishedOf),
       seed(),
+      now,
     );
   }
 

@@ -1,7 +1,7 @@
 // Items that survive the process: held in memory to be served, and committed to disk before they are acknowledged.
 
 import type { Millis } from "../dht/deadlines.ts";
-import { type Item, ITEM_LIFE_MS, type StoredItem } from "../dht/item.ts";
+import { type Item, ITEM_LIFE_MS, type StoredItem, storedItem } from "../dht/item.ts";
 import type { ItemStore, MemoryItemStore } from "../dht/item_store.ts";
 import { type Id, IdMap } from "../krpc/id.ts";
 import type { CommitQueue } from "./commit_queue.ts";
@@ -38,8 +38,10 @@ export class DurableItemStore implements ItemStore {
       else this.#delete(target);
     };
     for (const item of saved) {
-      if (item.expiresAt > now) memory.restore(item);
-      else this.#delete(item.target);
+      if (item.expiresAt <= now) this.#delete(item.target);
+      else if (item.storedAt <= now) memory.restore(item);
+      // The clock of the earlier run was ahead.
+      else memory.restore({ ...item, storedAt: now, expiresAt: now + ITEM_LIFE_MS });
     }
   }
 
@@ -56,15 +58,16 @@ export class DurableItemStore implements ItemStore {
     return this.#pending.get(target) ?? this.#memory.get(target, now);
   }
 
-  put({ target, value, signed }: Item, now: Millis, committed: (kept: boolean) => void): void {
-    if (this.#waiting >= MAX_WAITING) return committed(false);
-    const item: StoredItem = {
-      target,
-      value,
-      signed,
-      storedAt: now,
-      expiresAt: now + ITEM_LIFE_MS,
-    };
+  put(
+    given: Item,
+    now: Millis,
+    committed: (kept: boolean) => void,
+    ageMs = 0,
+    by?: string,
+  ): void {
+    const { target } = given;
+    const item = storedItem(given, this.get(target, now), now, ageMs, by);
+    if (this.#waiting >= MAX_WAITING || item.expiresAt <= now) return committed(false);
     this.#waiting++;
     this.#pending.set(target, item);
     this.#queue.add((changes) => changes.items.push(itemRow(item)), (isCommitted) => {
@@ -82,6 +85,10 @@ export class DurableItemStore implements ItemStore {
 
   expire(now: Millis): StoredItem[] {
     return this.#memory.expire(now);
+  }
+
+  noteId(own: Id): void {
+    this.#memory.noteId(own);
   }
 
   /** What is on disk. */

@@ -1,19 +1,32 @@
 // This node's own values, with when each is to be published again. They are few, never evicted, and held in memory.
 
+import type { Millis } from "../dht/deadlines.ts";
 import type { Published, PublishedStore } from "../dht/published.ts";
 import { type Id, IdMap } from "../krpc/id.ts";
 import type { CommitQueue } from "./commit_queue.ts";
 import { publishedRow } from "./rows.ts";
+
+/** No publication is farther off: an hour and a tenth. */
+const LATEST_MS = 1.1 * 3_600_000;
 
 export class DurablePublishedStore implements PublishedStore {
   readonly #published: IdMap<Published>;
   readonly #queue: CommitQueue;
 
   /** `saved` is what an earlier run left; `seed` any 32-bit integer that strangers don't know. */
-  constructor(queue: CommitQueue, saved: Iterable<Published>, seed: number) {
+  constructor(
+    queue: CommitQueue,
+    saved: Iterable<Published>,
+    seed: number,
+    now: Millis,
+  ) {
     this.#queue = queue;
     this.#published = new IdMap(seed);
-    for (const published of saved) this.#published.set(published.item.target, published);
+    for (const published of saved) {
+      // The clock of an earlier run may have been ahead.
+      const nextAt = Math.min(published.nextAt, now + LATEST_MS);
+      this.#published.set(published.item.target, { ...published, nextAt });
+    }
   }
 
   get count(): number {

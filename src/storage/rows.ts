@@ -77,7 +77,8 @@ export function itemRow(item: StoredItem): ItemRow {
 export function storedItem(row: ItemRow): StoredItem {
   // Spelled out: each node holds a great many, and all have to be of one shape.
   const { target, value, signed } = itemOf(row);
-  return { target, value, signed, storedAt: row.stored_at, expiresAt: row.expires_at };
+  const { stored_at: storedAt, expires_at: expiresAt } = row;
+  return { target, value, signed, storedAt, expiresAt, by: undefined };
 }
 
 /**
@@ -130,7 +131,8 @@ export function* unpackItems({ bytes, numbers }: PackedItems): Generator<StoredI
       salt: take(saltLength),
       seq: numbers[i + 2],
     };
-    yield { target, value, signed, storedAt: numbers[i + 3], expiresAt: numbers[i + 4] };
+    const storedAt = numbers[i + 3], expiresAt = numbers[i + 4];
+    yield { target, value, signed, storedAt, expiresAt, by: undefined };
   }
 }
 

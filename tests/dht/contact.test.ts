@@ -66,3 +66,9 @@ Deno.test("last seen is the latest sign of life", () => {
   contact.lastQuery = 7;
   assert.equal(contact.lastSeen, 7);
 });
+
+Deno.test("a first answer after hours is no number below zero", () => {
+  const contact = make();
+  contact.answered(9e6, 9e6);
+  assert.deepEqual([contact.rtt, contact.rttVariation], [9e6, 4.5e6]);
+});

@@ -191,23 +191,26 @@ Deno.test("dm_pass: what is passed on is shorter than what came, whoever wrote i
   assert.ok(packet.length <= terse.length, `${packet.length} for ${terse.length}`);
 });
 
-Deno.test("dm_pass: introductions are passed on at a limited rate, for all together", () => {
+Deno.test("dm_pass: introductions are passed on at a limited rate, for all together and for each", () => {
   const scene = new Scene();
   const { hidden, network, server } = scene;
-  const args = scene.forward();
-  for (let i = 0; i < 100; i++) {
-    scene.asker.send(query("dm_pass", ASKER, args, QUIET), server.endpoint);
-  }
-  network.run(100);
-  const first = hidden.received.length;
-  assert.ok(first >= 40 && first <= 42, `${first}`);
-  assert.ok(server.node.traffic.dropped.over_budget! >= 58);
+  const askers = [1, 2, 3, 4, 5, 6].map((n) => new Stranger(network, `6.6.6.${n}:4000`));
+  const packets = askers.map((asker) =>
+    query("dm_pass", ASKER, { ...scene.forward(), token: scene.token(asker) }, QUIET)
+  );
+  const passed = (who: readonly number[]) => {
+    const before = hidden.received.length;
+    for (const i of who) for (let n = 0; n < 60; n++) askers[i].send(packets[i], server.endpoint);
+    network.run(100);
+    return hidden.received.length - before;
+  };
+  assert.equal(passed([0]), 10, "a quarter of all");
+  const others = passed([1, 2, 3, 4, 5]);
+  assert.ok(others >= 30 && others <= 32, `${others}`);
+  assert.ok(server.node.traffic.dropped.over_budget! >= 300);
   network.run(1_000);
-  for (let i = 0; i < 100; i++) {
-    scene.asker.send(query("dm_pass", ASKER, args, QUIET), server.endpoint);
-  }
-  network.run(100);
-  assert.ok(hidden.received.length - first <= 10);
+  assert.ok(passed([0]) <= 3);
+  assert.ok(passed([1, 2, 3, 4, 5]) <= 8);
 });
 
 Deno.test("RELAY: other messages than introductions are passed on by the byte, or not at all", () => {

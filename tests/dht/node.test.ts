@@ -753,3 +753,26 @@ Deno.test("who returns a value that was not asked for loses score, and in the en
   for (let i = 0; i < 8; i++) get(network, reader, target);
   assert.equal(reader.node.contact(id("80")), undefined);
 });
+
+Deno.test("BEP 44: a get with another salt than the item's blames nobody who holds it", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(30);
+  network.run(MINUTE);
+  const owner = Identity.generate(), salt = latin1("right"), value = bencodeBytes(latin1("v"));
+  const target = mutableTarget(itemCrypto, owner.publicKey, salt);
+  const signature = owner.sign(signedBytes(salt, 1, value));
+  const item = { target, value, signed: { publicKey: owner.publicKey, signature, salt, seq: 1 } };
+  const put = network.complete<PutResult>((now, done) =>
+    nodes[5].node.put(target, salt, undefined, () => item, now, done)
+  );
+  const { node } = nodes.find(({ node: { id } }) => !put.stored.some((one) => one.equals(id)))!;
+  const before = node.contactCount;
+  for (let i = 0; i < 8; i++) {
+    const got = network.complete<GetResult>((now, done) =>
+      node.get(target, latin1("wrong"), now, done)
+    );
+    assert.equal(got.item, undefined);
+  }
+  assert.equal(node.contactCount, before);
+  assert.ok([...node.contacts()].every(({ isReliable }) => isReliable));
+});

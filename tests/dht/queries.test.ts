@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Writer } from "../../src/krpc/bencode.ts";
-import { decode } from "../../src/krpc/message.ts";
+import { decode, type Message } from "../../src/krpc/message.ts";
 import { Contact } from "../../src/dht/contact.ts";
 import { OwnCoordinate } from "../../src/dht/coordinate.ts";
 import type { Host } from "../../src/dht/host.ts";
@@ -21,6 +21,7 @@ function scene() {
   );
   const sent: Uint8Array[] = [];
   const misses: string[] = [];
+  const unsure: boolean[] = [];
   const queries = new Queries(
     {
       host: { send: (datagram: Uint8Array) => void sent.push(datagram.slice()) } as unknown as Host,
@@ -30,7 +31,7 @@ function scene() {
       nat: { noteSent: () => {}, noteVote: () => {}, isReadOnly: () => false },
       coordinate: new OwnCoordinate(),
       contactAt: () => contact,
-      noteAnswer: () => {},
+      noteAnswer: (_, __, ___, ____, isUnsure) => void unsure.push(isUnsure),
       noteMiss: (_id, _to, reason) => void misses.push(reason),
       isAdaptive: true,
     },
@@ -53,7 +54,14 @@ function scene() {
   const run = () => {
     while (queries.nextDeadline < Infinity) queries.tick(queries.nextDeadline);
   };
-  return { queries, at, sent, misses, heard, send, run };
+  /** Hands in the answer to the query that was sent last. */
+  const answer = (now: number) => {
+    const { packet, tidStart, tidEnd } = decode(sent.at(-1)!) as Message;
+    const t = packet.slice(tidStart, tidEnd);
+    const reply = decode(encode({ t, y: "r", r: { id: id("aa").toBytes() } })) as Message;
+    return queries.receive(reply, at, now);
+  };
+  return { queries, at, sent, misses, unsure, heard, send, run, answer };
 }
 
 Deno.test("a query is sent again after mean and two and a half variations, and missed at last", () => {
@@ -78,17 +86,25 @@ Deno.test("who is in a hurry hears after mean and one variation, and nothing is 
 });
 
 Deno.test("when our own process slept, answers get their time before a query is late", () => {
-  const { sent, heard, send, queries, at } = scene();
+  const { heard, send, queries, answer } = scene();
   send(false);
   queries.tick(5_000);
   assert.deepEqual(heard, []);
-  const [query] = sent;
-  const { packet, tidStart, tidEnd } = decode(query) as Exclude<ReturnType<typeof decode>, string>;
-  const t = packet.slice(tidStart, tidEnd);
-  const reply = decode(encode({ t, y: "r", r: { id: id("aa").toBytes() } }));
-  assert.ok(typeof reply !== "string" && queries.receive(reply, at, 5_001));
+  assert.ok(answer(5_001));
   assert.deepEqual(heard, [["response", 5_001]]);
   assert.equal(queries.nextDeadline, Infinity);
+});
+
+Deno.test("an answer that waited while our own process slept tells nothing of the round trip", () => {
+  for (const isTickFirst of [true, false]) {
+    const { send, queries, unsure, answer } = scene();
+    send(false);
+    answer(40);
+    send(false);
+    if (isTickFirst) queries.tick(3_600_000);
+    answer(3_600_000);
+    assert.deepEqual(unsure, [false, true]);
+  }
 });
 
 Deno.test("queries of a process that never catches up end nevertheless, cost no more packets, and blame nobody", () => {

@@ -9,7 +9,7 @@ import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
 import { itemCrypto } from "../../src/runtime/crypto.ts";
-import { decodeAny, type Decoded, endpoint } from "../packets.ts";
+import { compact, decodeAny, type Decoded, encode, endpoint } from "../packets.ts";
 
 /** Repeatable bytes (the generator is mulberry32). */
 export function randomSource(seed: number): (length: number) => Uint8Array {
@@ -285,6 +285,37 @@ export class Stranger {
   ask(packet: Uint8Array, to: Endpoint): Decoded {
     const reply = this.askRaw(packet, to);
     return reply && decodeAny(reply);
+  }
+}
+
+/** A stranger that answers all queries after `delayMs`: with its id, and where it says so with the address that it sees. */
+export class Answering extends Stranger {
+  id: Id;
+  /** The address that it says it sees us at (`ip`, BEP 42). */
+  sees: ((from: Endpoint) => Endpoint | undefined) | undefined;
+  delayMs = 0;
+
+  constructor(network: VirtualNetwork, at: string) {
+    super(network, at);
+    this.id = network.randomId();
+    this.answer = (packet, from) => {
+      const { t, y } = decodeAny(packet);
+      if (String.fromCharCode(...y) !== "q") return undefined;
+      const seen = this.sees?.(from);
+      const own = { id: this.id.toBytes() };
+      const reply = seen === undefined
+        ? encode({ t, y: "r", r: own })
+        : encode({ t, y: "r", ip: compact(seen), r: own });
+      network.after(this.delayMs, () => this.send(reply, from));
+      return undefined;
+    };
+  }
+
+  /** Becomes a contact of a node. */
+  meet({ node }: VirtualNode): this {
+    node.ping(this.at, this.network.now, () => {});
+    this.network.run(2 * this.network.delayMs + this.delayMs + 10);
+    return this;
   }
 }
 

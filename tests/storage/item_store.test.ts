@@ -95,6 +95,33 @@ Deno.test("items come back with their times after a restart; expired ones don't"
   }, { now: 1000, disk });
 });
 
+Deno.test("an item that was stored under a clock that was ahead ends within a day all the same", () => {
+  const HOUR = 3_600_000, ahead = 700 * HOUR;
+  const saved = { ...item("a"), storedAt: ahead, expiresAt: ahead + ITEM_LIFE_MS };
+  return withStore(({ store }) => {
+    const { storedAt, expiresAt } = store.get(saved.target, HOUR)!;
+    assert.deepEqual([storedAt, expiresAt], [HOUR, HOUR + ITEM_LIFE_MS]);
+    return Promise.resolve();
+  }, { now: HOUR, disk: new TestDisk([saved]) });
+});
+
+Deno.test("an item that is handed on lives on from when its owner put it, and not at all once that is a day ago", () =>
+  withStore(async ({ store, queue }) => {
+    const HOUR = 3_600_000, now = 100 * HOUR, { target } = item("a");
+    const putAt = async (at: number, ageMs: number) => {
+      const kept = new Promise<boolean>((resolve) => store.put(item("a"), at, resolve, ageMs));
+      await queue.flush();
+      return await kept;
+    };
+    assert.ok(await putAt(now, 23 * HOUR));
+    assert.equal(store.get(target, now)!.expiresAt, now + HOUR);
+    assert.ok(await putAt(now, 20 * HOUR), "who is told of a later put takes that");
+    assert.equal(store.get(target, now)!.expiresAt, now + 4 * HOUR);
+    assert.ok(await putAt(now, 23 * HOUR), "and does not forget it");
+    assert.equal(store.get(target, now)!.expiresAt, now + 4 * HOUR);
+    assert.equal(await putAt(now + 5 * HOUR, 24 * HOUR), false);
+  }));
+
 Deno.test("what the disk does not take is refused, and not served", () =>
   withStore(async ({ store, disk, queue, put, answers }) => {
     disk.isFull = true;

@@ -25,7 +25,7 @@ async function withStore(
   const observer = { failed: () => {}, recovered: () => {} };
   const queue = new CommitQueue((changes) => disk.commit(changes), observer);
   try {
-    await run(new DurablePublishedStore(queue, disk.published(), 1), disk, queue);
+    await run(new DurablePublishedStore(queue, disk.published(), 1, 0), disk, queue);
     // What the store holds is what comes back.
     await queue.flush();
     await queue.flush();
@@ -54,8 +54,19 @@ Deno.test("values are saved, updated together, and removed", () =>
     await queue.flush();
     assert.deepEqual([store.count, summary(store.entries())], [1, summary([later[1]])]);
     assert.deepEqual(summary(disk.published()), summary(store.entries()));
-    const again = new DurablePublishedStore(queue, disk.published(), 2);
+    const again = new DurablePublishedStore(queue, disk.published(), 2, 0);
     assert.deepEqual(again.get(b.item.target), disk.published()[0]);
+  }));
+
+Deno.test("where an earlier run's clock was ahead, values are published again within hours", () =>
+  withStore((_, __, queue) => {
+    const DAY = 24 * 3_600_000, NOW = 100 * DAY;
+    const [a, b] = ["a", "b"].map(published);
+    const saved = [{ ...a, nextAt: NOW + 30 * DAY }, { ...b, nextAt: NOW + 1_000 }];
+    const store = new DurablePublishedStore(queue, saved, 1, NOW);
+    assert.ok(store.get(a.item.target)!.nextAt < NOW + DAY / 12);
+    assert.equal(store.get(b.item.target)!.nextAt, NOW + 1_000);
+    return Promise.resolve();
   }));
 
 Deno.test("whether a value is on disk is told; where it is not, that is made up for", () =>
