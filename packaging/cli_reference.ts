@@ -18,8 +18,8 @@ completes all of it.
 
 - **Which node**: the commands that talk to a running node find it by \`--api\`, \`DMNODE_API\`, or
   \`API_HOST\` and \`API_PORT\`, in the environment or in \`.env\`; else it is \`http://127.0.0.1:8080\`.
-  Where the node asks for a token, \`API_TOKEN\` is taken from the environment or from \`.env\`, never
-  from the command line.
+  Where the node asks for a token, \`API_TOKEN\` or \`API_TOKEN_FILE\` is taken from the environment or
+  from \`.env\`, never from the command line.
 - **What is printed**: tables that fit the terminal, where long ids are shortened; whole ids in a
   pipe. A shortened id of a peer, or hash of a published value, can be given back as it is shown.
   \`--json\` prints one object, and \`follow\` and \`watch\` one a line, with the members that
@@ -31,7 +31,8 @@ completes all of it.
   it was done. \`start\`, \`follow\`, \`watch\` and a swarm that stays up end with 0 then: they have no
   other end. A reader that goes away, as in \`dmnode peers | head -1\`, is no failure.
 - **Errors** are one line on standard error.
-- **A node that is silent** for 10 s (\`--timeout\`), though it is asked how it is, is given up.
+- **A node that is silent** for 10 s (\`doctor\`: 5 s; \`--timeout\`), though it is asked how it is, is
+  given up.
 `;
 
 /** The reference's text. */

@@ -253,7 +253,11 @@ const EXPLAINED = {
     "HTTP bind address; anything but loopback requires API_TOKEN",
   ],
   API_PORT: ["--api-port", "8080", "HTTP port (0: any free port)"],
-  API_TOKEN: [null, "", "bearer token asked of every request that changes or sends anything"],
+  API_TOKEN: [
+    null,
+    "",
+    "bearer token for requests that change or send something, and for what is private",
+  ],
   API_TOKEN_FILE: [null, "", "file whose first line is the API_TOKEN"],
   API_OPEN_READS: [
     null,

@@ -207,6 +207,7 @@ export const STATS: z.output<typeof schemas.StatsResponse> = {
     api_token: false,
     api_open_reads: false,
     api_allowed_hosts: [],
+    api_trusted_proxies: [],
     api_rate_limit: 200,
     api_send_rate_limit: 50,
     api_max_connections: 1_000,

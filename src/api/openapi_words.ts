@@ -190,7 +190,7 @@ const BAD_ID: Headed = {
 const BAD_HASH: Headed = {
   problem: { detail: "path parameter hash: expected 40 hex digits." },
 };
-const STALLED: Headed = { problem: { detail: "No more of the body came for 30000 ms." } };
+const STALLED: Headed = { problem: { detail: "The body stalled, or came too slowly." } };
 const TOO_FEW: Headed = {
   headers: ["Retry-After"],
   problem: {
@@ -606,7 +606,8 @@ reads too slowly.`,
     id: "readReference",
     tag: "Documentation",
     isOpen: true,
-    description: "This document as a page, with nothing from other hosts, and without a script.",
+    description:
+      "This document as a page, with nothing from other hosts; its one script restores the theme that was chosen.",
     responses: {
       200: {
         headers: ["Content-Security-Policy", "Referrer-Policy"],

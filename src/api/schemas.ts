@@ -515,6 +515,7 @@ export const StatsResponse = z.object({
     api_token: z.boolean().openapi({ description: "whether one is asked for" }),
     api_open_reads: z.boolean(),
     api_allowed_hosts: z.array(z.string()),
+    api_trusted_proxies: z.array(z.string()),
     api_rate_limit: count,
     api_send_rate_limit: count,
     api_max_connections: count,

@@ -375,6 +375,7 @@ function configView(config: Config): StatsView["config"] {
     api_token: config.apiToken !== null,
     api_open_reads: config.apiOpenReads,
     api_allowed_hosts: [...config.apiAllowedHosts],
+    api_trusted_proxies: config.apiTrustedProxies.map(describeEntry),
     api_rate_limit: config.apiRateLimit,
     api_send_rate_limit: config.apiSendRateLimit,
     api_max_connections: config.apiMaxConnections,

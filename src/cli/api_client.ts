@@ -19,6 +19,9 @@ export interface ApiFlags {
 /** A node that works says how it is within milliseconds; one that is overloaded, within seconds. */
 export const DEFAULT_TIMEOUT_S = 10;
 
+/** `doctor` asks a node on this machine as a rule: longer, and something is wrong with it. */
+export const DOCTOR_TIMEOUT_S = 5;
+
 const DEFAULT_URL = "http://127.0.0.1:8080";
 
 /** The node can't be reached, or is there no more: it may come back. */

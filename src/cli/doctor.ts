@@ -19,7 +19,7 @@ import { NetFilter } from "../runtime/net_scope.ts";
 import { BindError, UdpSocket } from "../runtime/udp.ts";
 import { peek } from "../storage/peek.ts";
 import { VERSION } from "../version.ts";
-import { Api, type ApiFlags } from "./api_client.ts";
+import { Api, type ApiFlags, DOCTOR_TIMEOUT_S } from "./api_client.ts";
 import { reason, UserError } from "./errors.ts";
 import { readConfig, type StartFlags } from "./start.ts";
 import { widthOf, wrapped } from "./table.ts";
@@ -115,9 +115,6 @@ export interface MappingStats {
   readonly problem: string | null;
 }
 
-/** A node's API must answer within this: longer, and something is wrong with it. */
-const API_TIMEOUT_S = 5;
-
 /** A datagram to ourselves takes microseconds. */
 const LOOPBACK_MS = 1_000;
 
@@ -179,7 +176,7 @@ export async function doctor(flags: ApiFlags & StartFlags): Promise<void> {
   const { api: _, json, timeout, ...settings } = flags;
   const findings: Finding[] = [];
   const startedAt = { wall: Date.now(), monotonic: performance.now() };
-  const api = new Api({ ...flags, timeout: timeout ?? API_TIMEOUT_S });
+  const api = new Api({ ...flags, timeout: timeout ?? DOCTOR_TIMEOUT_S });
   const answer = isOfAStart(flags)
     ? "not asked: with these options it is a start that is judged; --api asks a node"
     : await askNode(api);

@@ -4,7 +4,7 @@ import { Command, CommanderError, Option } from "commander";
 import { ConfigError, SETTINGS, withinEdits } from "../config.ts";
 import { COMMIT } from "../commit.ts";
 import { VERSION } from "../version.ts";
-import { DEFAULT_TIMEOUT_S } from "./api_client.ts";
+import { DEFAULT_TIMEOUT_S, DOCTOR_TIMEOUT_S } from "./api_client.ts";
 import { completionScript, SHELLS } from "./completion.ts";
 import { Interrupted, OutputClosed, UserError } from "./errors.ts";
 import { LEAST_DIGITS } from "./ids.ts";
@@ -198,17 +198,19 @@ function addNodeCommands(dmnode: Command, allowNet: true | string | undefined): 
   const run = dmnode.command("start", { isDefault: true })
     .description("run a node (the default command)")
     .option("--env-file <file>", "read variables from this file instead of ./.env")
-    // Parsed before commander sees the arguments; named here for the help.
-    .option(
-      "--allow-net[=LIST]",
-      "talk to anyone, or to these addresses, CIDRs and hosts alone (default: loopback)",
-    )
+    .addOption(allowNetOption())
     .addHelpText("after", START_HELP)
     // Loaded only here: the client commands need neither the node nor the API.
     .action(async (flags) => (await import("./start.ts")).start({ ...flags, allowNet }));
   addSettings(run);
 
-  const doctor = clientCommand(dmnode, "doctor", "check this machine, the settings and a node")
+  const doctor = clientCommand(
+    dmnode,
+    "doctor",
+    "check this machine, the settings and a node",
+    DOCTOR_TIMEOUT_S,
+  )
+    .addOption(allowNetOption())
     .addHelpText(
       "after",
       `
@@ -222,6 +224,14 @@ Examples:
     .action(async (flags) => (await import("./doctor.ts")).doctor({ ...flags, allowNet }));
   addSettings(doctor);
   addIdentityCommand(dmnode);
+}
+
+/** Parsed before commander sees the arguments; named for the help. */
+function allowNetOption(): Option {
+  return new Option(
+    "--allow-net[=LIST]",
+    "talk to anyone, or to these addresses, CIDRs and hosts alone (default: loopback)",
+  );
 }
 
 function addSettings(command: Command): void {
@@ -284,7 +294,12 @@ Examples:
 }
 
 /** A command that talks to a running node. */
-function clientCommand(dmnode: Command, name: string, description: string): Command {
+function clientCommand(
+  dmnode: Command,
+  name: string,
+  description: string,
+  timeoutS = DEFAULT_TIMEOUT_S,
+): Command {
   return dmnode.command(name).description(description)
     .option(
       "--api <url>",
@@ -294,7 +309,7 @@ function clientCommand(dmnode: Command, name: string, description: string): Comm
     .option("--env-file <file>", "read variables, such as API_TOKEN, from this file, not ./.env")
     .option(
       "--timeout <seconds>",
-      `give a node up that says nothing for so long (default: ${DEFAULT_TIMEOUT_S})`,
+      `give a node up that says nothing for so long (default: ${timeoutS})`,
       decimal(MIN_TIMEOUT_S, MAX_TIMEOUT_S),
     )
     .option("--json", "print JSON");

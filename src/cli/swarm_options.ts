@@ -44,7 +44,7 @@ export function addSwarmCommand(dmnode: Command): void {
       "between health checks of a peer (default: 60, and more for over 1,250 nodes a thread)",
     )
     .option("--exit", "end when all is measured")
-    .option("--json", "the same, and print one JSON object")
+    .option("--json", "end when all is measured, and print one JSON object")
     .addHelpText(
       "after",
       `

@@ -5,7 +5,7 @@ import { type LatencyMatrix, parseLatencyCsv } from "./latency.ts";
 /**
  * Round-trip milliseconds between Azure regions, as Microsoft publishes them in "Azure network round-trip latency
  * statistics" (monthly figures of 2026, documentation under CC BY 4.0), averaged over both directions. These 18 are
- * those nearest to where people are, one or two a country; the mean between two of them is 159 ms.
+ * those nearest to where people are, one to three a country; the mean between two of them is 159 ms.
  */
 export const REGIONS: LatencyMatrix = parseLatencyCsv(
   `\

@@ -230,6 +230,7 @@ Deno.test("GET /network/stats has every group, and no token", async () => {
     api_token: true,
     api_open_reads: false,
     api_allowed_hosts: [],
+    api_trusted_proxies: [],
     api_rate_limit: 200,
     api_send_rate_limit: 50,
     api_max_connections: 1000,
