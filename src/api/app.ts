@@ -28,6 +28,7 @@ import {
   keyTooLong,
   LABEL_HEADER,
   mergeTerms,
+  refuseRepeated,
   RETRY,
   SIGNED_BODY_LIMIT,
   type StoreTerms,
@@ -98,8 +99,9 @@ export function createApi(options: ApiOptions): Api {
   const metrics = new ApiMetrics(service, () => feed.listeners, refusals);
   const stopping = new AbortController();
   const app = new OpenAPIHono({
-    defaultHook: (result) => {
+    defaultHook: (result, c) => {
       if (!result.success) {
+        if (result.target === "query") refuseRepeated(c.req.url);
         throw invalid(result.target === "query" ? "query" : "path", result.error);
       }
     },
@@ -585,6 +587,7 @@ export function createApi(options: ApiOptions): Api {
 
   const endStreams = () => {
     stopping.abort();
+    bodies.stop();
     feed.close();
   };
   return Object.assign(app, { attach: (events: EventOutlet) => feed.attach(events), endStreams });
@@ -662,18 +665,23 @@ function stored(result: StoreOutcome): StoreReport {
 }
 
 function tooFew(
-  { acknowledged, wanted, refusals }: Extract<StoreOutcome, { outcome: "too_few" }>,
+  { acknowledged, wanted, refusals, isPublished }: Extract<StoreOutcome, { outcome: "too_few" }>,
 ): Problem {
   const told = refusals.map(({ code, text, nodes }: Refusal) => `${nodes} × ${code} ${text}`);
   const who = wanted === 1 ? "Nobody" : `${acknowledged} of the ${wanted} nodes asked for`;
   const detail = `${who} acknowledged the value` +
     `${told.length === 0 ? "" : `; refusals: ${told.join(", ")}`}. Copies that were made stay ` +
-    "until they expire; this node does not keep the value published.";
+    "until they expire" +
+    (isPublished === undefined
+      ? "."
+      : isPublished
+      ? "; what was published before goes on to be."
+      : "; this node does not keep the value published.");
   return new Problem(503, detail, {
     acknowledged,
     min_replicas: wanted,
     refusals,
-    kept_published: false,
+    kept_published: isPublished,
   });
 }
 

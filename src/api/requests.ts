@@ -25,6 +25,7 @@ const LEAST_RATE = 1000;
 /** Reads request bodies, and counts the memory that all of them hold at a time. */
 export class BodyReader {
   #held = 0;
+  #isStopping = false;
 
   /**
    * @param budget bytes of all bodies in hand together
@@ -36,6 +37,11 @@ export class BodyReader {
     readonly stallMs: number,
     readonly now: () => number = () => performance.now(),
   ) {}
+
+  /** From now on a body that ends early was not ended by its client. */
+  stop(): void {
+    this.#isStopping = true;
+  }
 
   /** Reads the body of `request`, hands it to `use`, and lets go of it once that has settled. */
   async read<T>(
@@ -111,6 +117,7 @@ export class BodyReader {
       return (await Promise.race([reader.read(), stalled])).value;
     } catch (error) {
       if (error instanceof Problem) throw error;
+      if (this.#isStopping) throw new Problem(503, "The node is stopping.");
       throw new Problem(400, "The body ended early.");
     } finally {
       clearTimeout(timer);
@@ -145,6 +152,14 @@ export function keyOfQuery(url: string): string | undefined {
   const keys = searchParams.getAll("key");
   if (keys.length > 1) throw new Problem(400, "query parameter key: given twice.");
   return keys[0];
+}
+
+/** @throws {Problem} where the query has a parameter twice */
+export function refuseRepeated(url: string): void {
+  const names = [...new URL(url).searchParams.keys()];
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice === undefined) return;
+  throw new Problem(400, `query parameter ${twice.slice(0, 40)}: given twice.`);
 }
 
 /** What a store asks for beside its value, as it was given. */

@@ -702,7 +702,9 @@ export const ProblemDocument = z.looseObject({
     text: z.string(),
     nodes: count.openapi({ description: "how many said so" }),
   })).optional().openapi({ description: "what those said that refused it" }),
-  kept_published: z.literal(false).optional(),
+  kept_published: z.boolean().optional().openapi({
+    description: "whether an earlier store of it is still kept published, where that is known",
+  }),
   ready: z.literal(false).optional(),
   reason: z.string().optional().openapi({ description: "why the node is not ready" }),
   types: z.array(z.string()).optional().openapi({ description: "the events that there are" }),

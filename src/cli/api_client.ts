@@ -208,11 +208,16 @@ function urlOf(
       true,
     );
   }
-  // The node of the same settings. Its own start says what is wrong with them.
+  // The node of the same settings.
   const [host] = setting("API_HOST") ?? ["127.0.0.1"], [port] = setting("API_PORT") ?? ["8080"];
   const isAny = host === "0.0.0.0" || host === "::";
   const url = `http://${isAny ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host}:${port}`;
-  return port !== "0" && URL.canParse(url) ? url : DEFAULT_URL;
+  if (port === "0") return DEFAULT_URL;
+  if (URL.canParse(url)) return url;
+  throw new UserError(
+    `API_HOST and API_PORT: ${JSON.stringify(url)} is no URL: correct them`,
+    true,
+  );
 }
 
 /** The system's own words, which Deno puts at the end of a chain. */

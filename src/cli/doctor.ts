@@ -336,7 +336,7 @@ function dataDirectory(
           unknown(
             check,
             "the running node's is not to be seen from here",
-            "name it with --data-dir",
+            `name both: dmnode doctor --api ${api} --data-dir DIR`,
           ),
         ];
       }
@@ -347,7 +347,9 @@ function dataDirectory(
   if (!info.isDirectory) return [fail(check, "it is no directory", "give another --data-dir")];
   const findings: Finding[] = [];
   const isOpen = Deno.build.os !== "windows" && ((info.mode ?? 0) & 0o077) !== 0;
-  if (isOpen) findings.push(warn(check, "others may look into it", `chmod 700 '${dataDir}'`));
+  if (isOpen) {
+    findings.push(warn(check, "others may look into it", `keep them out: chmod 700 '${dataDir}'`));
+  }
   findings.push(writable(check, dataDir), freeSpace(dataDir, storageLimit));
   try {
     const isThere = readIdentity(dataDir) !== undefined;
@@ -393,18 +395,25 @@ function database(dataDir: string, node: NodeStats | undefined, api: string): Fi
     return fail(check, reason(error), "run this as the node's user");
   }
   if (size === undefined) return ok(check, "the first start makes it");
-  const { nodeId, isInUse } = peek(path, files);
+  const { nodeId, isInUse, problem } = peek(path, files);
   const text = `${path}, ${bytes(size)}`;
   if (isInUse) {
     return node === undefined
       ? warn(
         check,
-        `${text}, is held by a process that does not answer at ${api}`,
-        "name that node's API with --api, or stop it",
+        `${text}, is held by a process, which was not asked or does not answer at ${api}`,
+        "a running node is asked with --api; or stop it",
       )
       : ok(check, `${text}, is held by the running node`);
   }
   if (nodeId !== undefined) return ok(check, `${text}, can be read; nobody holds it`);
+  if (problem !== undefined && !/malformed|not a database|unsupported|schema/i.test(problem)) {
+    const isFull = /full|I\/O/i.test(problem);
+    const advice = isFull
+      ? "free some room, or look at the system's log"
+      : "run this as the node's user, or give that user the file and its directory";
+    return fail(check, `${text}, can't be opened here: ${problem}`, advice);
+  }
   return fail(check, `${text}, can't be read`, "restore a copy, or move it away to start anew");
 }
 
@@ -564,7 +573,8 @@ export function judgeSettings({ p2pPort, bootstrapNodes, scope }: Settings): Fin
   const barred = bootstrapNodes.filter((node) => {
     const host = node.slice(0, node.lastIndexOf(":")).replace(/^\[|\]$/g, "");
     const endpoint = Endpoint.parse(host, 1);
-    if (endpoint === undefined) return scope.mode === "loopback" && !isLoopbackHost(host);
+    // What a name stands for is not looked up.
+    if (endpoint === undefined) return false;
     return !filter.allows(endpoint) && !hasNames;
   });
   const check = "whom it talks to", found = describeScope(scope);

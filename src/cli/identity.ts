@@ -48,6 +48,9 @@ export function exportTo(
   file: string,
   { passphraseFile, force, json, ...flags }: TransferFlags,
 ): void {
+  if (file === "-") {
+    throw new UserError("a key is exported to a file alone: give it a name other than -", true);
+  }
   const dataDir = dataDirOf(flags);
   const identity = existing(dataDir);
   if (!force && isThere(file)) {

@@ -282,7 +282,7 @@ Examples:
     .action(async (file, flags) => (await import("./identity.ts")).exportTo(file, flags));
   transfer(identity.command("import"))
     .description("take the key of such a file for this node's own; no node may be running")
-    .argument("<file>", "as export wrote it, or any Ed25519 key in PKCS #8")
+    .argument("<file>", "as export wrote it, or any Ed25519 key in PKCS #8 (PEM)")
     .addHelpText(
       "after",
       `

@@ -9,6 +9,7 @@ import { ALL_TECHNIQUES, SCORING, type Techniques } from "../dht/techniques.ts";
 import { VERSION } from "../version.ts";
 import { reason, UserError } from "./errors.ts";
 import { interruptible } from "./interrupt.ts";
+import { openOutput, type Output } from "./output.ts";
 import { ProgressBar } from "./progress.ts";
 import type { SimFlags } from "./sim_options.ts";
 import type { SimReport } from "./sim_worker.ts";
@@ -20,18 +21,19 @@ import { bytes, count, counted, duration, percent } from "./units.ts";
 export async function simulate(flags: SimFlags): Promise<void> {
   const latency = latencyOf(flags.latency);
   // Opened first: a report that can't be written must not cost an hour's run.
-  const file = flags.report === undefined ? undefined : create(flags.report);
-  const runs = await interruptible(async (signal) => {
-    const done: CompletedRun[] = [];
-    for (const nodes of flags.nodes) {
-      done.push(await run(scenarioOf(nodes, latency, flags), signal));
-    }
-    return done;
-  });
-  if (file !== undefined) {
-    const bytes = new TextEncoder().encode(report(runs, `dmnode ${VERSION}`));
-    for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-    file.close();
+  const file = flags.report === undefined ? undefined : await create(flags.report);
+  const runs: CompletedRun[] = [];
+  try {
+    await interruptible(async (signal) => {
+      for (const nodes of flags.nodes) {
+        runs.push(await run(scenarioOf(nodes, latency, flags), signal));
+      }
+    });
+    await file?.write(new TextEncoder().encode(report(runs, `dmnode ${VERSION}`)));
+    await file?.finish();
+  } catch (error) {
+    await file?.discard();
+    throw error;
   }
   if (flags.json) printSummary(runs);
   else if (runs.length === 1) printOne(runs[0]);
@@ -88,11 +90,11 @@ function latencyOf(name: string): LatencyMatrix {
   }
 }
 
-function create(path: string): Deno.FsFile {
+async function create(path: string): Promise<Output> {
   try {
-    return Deno.openSync(path, { write: true, create: true, truncate: true });
+    return await openOutput(path);
   } catch (error) {
-    throw new UserError(`--report: ${path} can't be written: ${reason(error)}`, true);
+    throw new UserError(`--report: ${reason(error)}`, true);
   }
 }
 

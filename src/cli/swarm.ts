@@ -105,8 +105,10 @@ async function measure(
   );
 
   const { store, fetch } = await storeAndFetch(swarm, stores, bar, signal);
-  tell(`Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`);
-  tell(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
+  if (stores > 0) {
+    tell(`Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`);
+    tell(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
+  }
 
   const atRest = await rest(swarm, restSeconds, bar, signal);
   if (atRest !== null) {

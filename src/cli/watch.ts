@@ -26,7 +26,7 @@ const PEERS_MS = 5_000, PEERS_SOON_MS = 500;
 /** Watches a node until it is told to end. */
 export async function watch(flags: WatchFlags): Promise<void> {
   const api = new Api(flags);
-  const isView = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal();
+  const isView = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal() && !isDumb();
   try {
     await interruptible((signal) =>
       isView ? showNode(api, flags, signal) : printEvents(api, flags, signal)
@@ -35,6 +35,11 @@ export async function watch(flags: WatchFlags): Promise<void> {
     // Its regular end.
     if (!(error instanceof Interrupted)) throw error;
   }
+}
+
+/** Whether the terminal has no way to write over what it shows. */
+function isDumb(): boolean {
+  return Deno.env.get("TERM") === "dumb";
 }
 
 /** A line of JSON for each event. */

@@ -166,6 +166,8 @@ export type StoreOutcome =
     wanted: number;
     /** What those said that refused it. */
     refusals: Refusal[];
+    /** Whether an earlier store of it, or of a version of it, is still kept published; undefined: not known. */
+    isPublished: boolean | undefined;
   }
   /** The node stops, or gave its place to another transfer. */
   | { outcome: "unreachable"; detail: string }

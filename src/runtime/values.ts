@@ -199,7 +199,8 @@ export class Values implements ValueService, ItemNetwork {
     }
     const item = immutableItem(itemCrypto, bencoded);
     const result = await this.#putOften(item.target, undefined, undefined, () => item, minReplicas);
-    return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.length);
+    return this.#tooFew(item.target, result, minReplicas) ??
+      await this.#stored(result, null, given.length);
   }
 
   async #storeLarge(
@@ -226,7 +227,12 @@ export class Values implements ValueService, ItemNetwork {
       if (!(error instanceof TransferError)) throw error;
       if (error.failure === "not_stored") {
         const { acknowledged } = error;
-        return { outcome: "too_few", acknowledged, wanted: minReplicas, refusals: [] };
+        // Of a value without a key that failed nobody knows the hash.
+        const isPublished = salt === undefined
+          ? undefined
+          : this.#isPublished(mutableTarget(itemCrypto, this.#options.identity.publicKey, salt));
+        const wanted = minReplicas;
+        return { outcome: "too_few", acknowledged, wanted, refusals: [], isPublished };
       }
       return { outcome: error.failure === "busy" ? "busy" : "unreachable", detail: error.message };
     }
@@ -300,7 +306,7 @@ export class Values implements ValueService, ItemNetwork {
         const { bucketSize } = this.#options;
         const hasWon = !isContested || hasMajority(result, target, this.#core.id, bucketSize);
         if (!isContested || (hasWon && round === PUT_ROUNDS)) {
-          return tooFew(result, minReplicas) ?? result;
+          return this.#tooFew(target, result, minReplicas) ?? result;
         }
         if (!hasWon && (expected !== undefined || round === PUT_ROUNDS)) {
           const { item } = await this.#get(target, salt);
@@ -358,7 +364,8 @@ export class Values implements ValueService, ItemNetwork {
       if (refused.some(({ code }) => code === ErrorCode.seqTooLow)) {
         return { outcome: "seq_too_old", seq: newestSeq };
       }
-      return tooFew(result, minReplicas) ?? await this.#stored(result, null, given.value.length);
+      return this.#tooFew(checked.target, result, minReplicas) ??
+        await this.#stored(result, null, given.value.length);
     });
   }
 
@@ -608,6 +615,22 @@ export class Values implements ValueService, ItemNetwork {
     };
   }
 
+  /** The refusal where fewer than `wanted` have acknowledged. */
+  #tooFew(target: Id, { stored, refusals }: PutResult, wanted: number): Failed | undefined {
+    if (stored.length >= wanted) return undefined;
+    return {
+      outcome: "too_few",
+      acknowledged: stored.length,
+      wanted,
+      refusals: summaryOf(refusals),
+      isPublished: this.#isPublished(target),
+    };
+  }
+
+  #isPublished(target: Id): boolean {
+    return this.#options.published.get(target) !== undefined;
+  }
+
   async #inTurn<T>(key: string, run: () => Promise<T>): Promise<T> {
     const before = this.#putting.get(key);
     const mine = (async () => {
@@ -625,17 +648,6 @@ export class Values implements ValueService, ItemNetwork {
 
 async function* piecesOf(value: Uint8Array): AsyncGenerator<Uint8Array> {
   yield value;
-}
-
-/** The refusal where fewer than `wanted` have acknowledged. */
-function tooFew({ stored, refusals }: PutResult, wanted: number): Failed | undefined {
-  if (stored.length >= wanted) return undefined;
-  return {
-    outcome: "too_few",
-    acknowledged: stored.length,
-    wanted,
-    refusals: summaryOf(refusals),
-  };
 }
 
 function versionOf({ value, signed }: Item): Version {

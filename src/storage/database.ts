@@ -136,7 +136,11 @@ export class Database {
     try {
       db = new DatabaseSync(this.path, options);
     } catch (error) {
-      throw new StorageError(`${this.path}: can't be opened: ${textOf(error)}`, { cause: error });
+      throw new StorageError(
+        `${this.path} can't be opened (${textOf(error)}): check whose it is and its permissions, ` +
+          "or give another --data-dir",
+        { cause: error },
+      );
     }
     try {
       // Older versions of Deno would wait for five seconds for a file that is in use.
@@ -199,7 +203,10 @@ export class Database {
     }
     if (/full/i.test(text)) return because(`${path}: the disk is full: free some room`);
     if (/I\/O error/i.test(text)) {
-      return because(`${path}: the disk can't be read or written (${text}): see the system's log`);
+      return because(
+        `${path}: the disk is full, or can't be read or written (${text}): free some room, or see ` +
+          "the system's log",
+      );
     }
     return because(`${path}: ${text}`);
   }
@@ -377,6 +384,7 @@ function damaged(path: string, how: string, cause?: unknown): StorageError {
   );
 }
 
-function textOf(error: unknown): string {
+/** The first line of what went wrong. */
+export function textOf(error: unknown): string {
   return error instanceof Error ? error.message.split("\n")[0] : String(error);
 }

@@ -1,12 +1,14 @@
 // A look at a database from beside the node: whose it is, and whether a node has it open. Changes nothing.
 
 import { DatabaseSync } from "node:sqlite";
-import { type Files, NODE_ID, readSchema } from "./database.ts";
+import { type Files, NODE_ID, readSchema, textOf } from "./database.ts";
 
 export interface Peek {
   /** Undefined where it can't be read now. */
   readonly nodeId: Uint8Array | undefined;
   readonly isInUse: boolean;
+  /** Why it can't be read, in SQLite's or the system's words. */
+  readonly problem?: string;
 }
 
 /** Looks at the database file at `path`, which need not be there. Never throws for what it finds. */
@@ -21,7 +23,7 @@ export function peek(path: string, files: Files): Peek {
     return { nodeId, isInUse: false };
   } catch (error) {
     const isInUse = error instanceof Error && /locked|busy/i.test(error.message);
-    return { nodeId: undefined, isInUse };
+    return { nodeId: undefined, isInUse, problem: textOf(error) };
   }
 }
 

@@ -313,7 +313,8 @@ Deno.test("the API does what its document says, and documents what it does", asy
         { body: "x" },
       );
       const refusals = [{ code: 205, text: "no room", nodes: 2 }];
-      const tooFew = { outcome: "too_few", acknowledged: 2, wanted: 5, refusals } as const;
+      const few = { outcome: "too_few", acknowledged: 2, wanted: 5, refusals } as const;
+      const tooFew = { ...few, isPublished: false };
       await contract.forcing({ store: () => Promise.resolve(tooFew) }, name, 503, { body: "x" });
       const busy = { outcome: "busy", detail: "Too many values are being moved." } as const;
       await contract.forcing({ store: () => Promise.resolve(busy) }, name, 503, { body: "x" });

@@ -153,6 +153,7 @@ Deno.test("too few copies are 503 with what was told; a lost race is 409, a wron
     acknowledged: 2,
     wanted: 5,
     refusals: [{ code: 205, text: "v is too big", nodes: 3 }],
+    isPublished: false,
   };
   const few = await json("/network/store", postRaw(), 503);
   assert.deepEqual(
@@ -160,6 +161,10 @@ Deno.test("too few copies are 503 with what was told; a lost race is 409, a wron
     [2, 5, [{ code: 205, text: "v is too big", nodes: 3 }], false],
   );
   assert.match(few.detail, /^2 of the 5 nodes .*3 × 205 v is too big.* expire.* not keep/);
+  service.storeOutcome = { ...service.storeOutcome, isPublished: true };
+  const before = await json("/network/store", postRaw(), 503);
+  assert.equal(before.kept_published, true);
+  assert.match(before.detail, /published before goes on to be/);
   service.storeOutcome = { outcome: "overtaken", seq: 8 };
   assert.equal((await json("/network/store?key=k&cas=7", postRaw(), 409)).seq, 8);
   service.storeOutcome = { outcome: "cas_mismatch", seq: 9 };

@@ -107,3 +107,17 @@ Deno.test("while the node takes nothing of a body, its client is not behind", as
   }
   assert.equal(got, 180);
 });
+
+Deno.test("a body that ends early is its client's fault, but not while the node stops", async () => {
+  const reader = new BodyReader(1e9, 30_000);
+  const read = async () => {
+    const body = new ReadableStream({
+      pull: (controller) => controller.error(new TypeError("connection closed")),
+    });
+    const request = new Request("http://localhost/", { method: "POST", body });
+    return await reader.read(request, 1_000, () => "whole").catch(({ status }) => status);
+  };
+  assert.equal(await read(), 400);
+  reader.stop();
+  assert.equal(await read(), 503);
+});

@@ -79,7 +79,10 @@ Deno.test(
     assert.equal(blind.ok, false);
     assert.equal(of(blind.findings, "P2P port").verdict, "fail");
     assert.equal(of(blind.findings, "API port").verdict, "fail");
-    assert.match(of(blind.findings, "database").found, /held by a process that does not answer/);
+    assert.match(
+      of(blind.findings, "database").found,
+      /held by a process, which .* does not answer/,
+    );
     // Whether one could start so has nothing to do with the node that runs.
     const start_ = await diagnose([...taken, "--allow-net"], directory);
     assert.equal(start_.node, null);
@@ -147,7 +150,7 @@ Deno.test("settings that don't fit each other are found", () => {
   assert.equal(judge(false), "warn");
   assert.equal(judge(false, "127.0.0.1:8001", "localhost:8002"), "warn");
   assert.equal(judge(false, "10.0.0.1:8000"), "fail");
-  assert.equal(judge(false, "seed.example.org:8000"), "fail");
+  assert.equal(judge(false, "seed.example.org:8000"), "warn", "it may be this machine's name");
   assert.equal(judge(true, "10.0.0.1:8000", "seed.example.org:8000"), "ok");
   assert.equal(judge("10.0.0.0/8", "10.0.0.1:8000"), "ok");
   assert.equal(judge("10.0.0.0/8", "10.0.0.1:8000", "[2001:db8::1]:8000"), "fail");

@@ -1,7 +1,7 @@
 // `dmnode sim` as a process.
 
 import assert from "node:assert/strict";
-import { run } from "../program/program.ts";
+import { command, run } from "../program/program.ts";
 
 /** Without loss every lookup has to find what there is: with it one in some thousand is answered by all but the closest. */
 const SMALL = ["sim", "--nodes", "40", "--lookups", "10", "--values", "3", "--loss", "0"];
@@ -31,6 +31,23 @@ Deno.test("a report and a table are made, of several sizes too", async () => {
     assert.match(stdout, /latency two\.csv/);
     assert.match(stdout, /Mean hops = -?\d+\.\d+ \+ -?\d+\.\d+ log2\(nodes\)/);
     assert.match(await Deno.readTextFile(`${cwd}/page.html`), /<\/html>\s*$/);
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+});
+
+Deno.test("a report that does not come to be leaves the one before as it was", async () => {
+  const cwd = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${cwd}/page.html`, "before");
+    const args = ["sim", "--nodes", "2000", "--lookups", "20000", "--report", "page.html"];
+    const child = command(args, { cwd }, "null").spawn();
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    child.kill("SIGINT");
+    await Promise.all([child.stderr.cancel(), child.stdout.cancel()]);
+    assert.equal((await child.status).code, 130);
+    assert.equal(await Deno.readTextFile(`${cwd}/page.html`), "before");
+    assert.deepEqual(Array.from(Deno.readDirSync(cwd), ({ name }) => name), ["page.html"]);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }
