@@ -10,6 +10,9 @@ const SECONDS = 3_600, EVENTS_PER_SECOND = 20;
 /** As in the largest routing tables. */
 const PEERS = 5_000;
 
+/** Events that the page keeps, each an element or more. */
+const KEPT_EVENTS = 500;
+
 /** After the first tenth there is everything that the page keeps: more than this on top is a leak. */
 const GROWTH_BYTES = 8e6;
 
@@ -31,6 +34,8 @@ browserTest("an hour of events, and thousands of peers", async (browser) => {
     const live = (seconds: number) =>
       page.evaluate<number>(`madeUpNode.live(${seconds}, ${EVENTS_PER_SECOND}, ${stats})`);
     await live(SECONDS / 10);
+    // It draws five times a second at most.
+    await until(async () => (await held(page)).elements > KEPT_EVENTS);
     const before = await held(page);
     const events = await live(SECONDS * 0.9);
     const after = await held(page);
