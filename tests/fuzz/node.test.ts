@@ -33,7 +33,9 @@ function assertSound(network: VirtualNetwork, { node, items, endpoint }: Virtual
   assert.ok(queries <= 20, `${queries} open queries`);
   // Its rounds are three; a probe, an attempt to join and work on values may wait as well.
   assert.ok(deadlines <= node.contactCount + 6, `${deadlines} deadlines`);
-  assert.equal(node.lookups.active, 0);
+  // One that heals or refreshes may begin at any time, but none lasts.
+  for (let s = 0; s < 60 && node.lookups.active > 0; s++) network.run(1_000);
+  assert.equal(node.lookups.active, 0, "a lookup does not end");
   assert.ok(node.contactCount <= 20, `${node.contactCount} contacts`);
   assert.ok(items.count <= BATCH && node.peers.count <= BATCH);
 }
