@@ -5,7 +5,12 @@ import { PASSPHRASE_VARIABLE } from "../runtime/permissions.ts";
 import { Interrupted, reason, UserError } from "./errors.ts";
 import { stderr } from "./terminal.ts";
 
-const ENTER = [0x0a, 0x0d], BACKSPACE = [0x08, 0x7f], CTRL_C = 0x03, CTRL_D = 0x04, CTRL_U = 0x15;
+const LINE_FEED = 0x0a,
+  ENTER = [LINE_FEED, 0x0d],
+  BACKSPACE = [0x08, 0x7f],
+  CTRL_C = 0x03,
+  CTRL_D = 0x04,
+  CTRL_U = 0x15;
 
 /** The status that shells report of a process that Ctrl-C ended. */
 const INTERRUPTED = 130;
@@ -43,6 +48,9 @@ function notEmpty(passphrase: string): string {
   return passphrase;
 }
 
+/** What was read behind the end of a line: two lines that are pasted come at once. */
+let ahead: Uint8Array = new Uint8Array(0);
+
 /** Reads a line that is not shown. */
 function ask(prompt: string): string {
   const typed: number[] = [], buffer = new Uint8Array(64);
@@ -51,10 +59,14 @@ function ask(prompt: string): string {
   stderr.write(prompt);
   try {
     for (;;) {
-      const count = Deno.stdin.readSync(buffer);
-      if (count === null) throw new UserError("no passphrase was given");
-      for (const byte of buffer.subarray(0, count)) {
-        if (ENTER.includes(byte)) return new TextDecoder().decode(Uint8Array.from(typed));
+      const bytes = ahead.length > 0 ? ahead : read(buffer);
+      ahead = ahead.subarray(ahead.length);
+      for (const [place, byte] of bytes.entries()) {
+        if (ENTER.includes(byte)) {
+          const isPair = byte !== LINE_FEED && bytes[place + 1] === LINE_FEED;
+          ahead = bytes.slice(place + (isPair ? 2 : 1));
+          return new TextDecoder().decode(Uint8Array.from(typed));
+        }
         if (byte === CTRL_C) throw new Interrupted(INTERRUPTED);
         if (byte === CTRL_D) throw new UserError("no passphrase was given");
         if (byte === CTRL_U) typed.length = 0;
@@ -66,6 +78,12 @@ function ask(prompt: string): string {
     Deno.stdin.setRaw(false);
     stderr.write("\n");
   }
+}
+
+function read(buffer: Uint8Array): Uint8Array {
+  const count = Deno.stdin.readSync(buffer);
+  if (count === null) throw new UserError("no passphrase was given");
+  return buffer.subarray(0, count);
 }
 
 /** Takes the last character, of however many bytes in UTF-8, off the end. */

@@ -48,7 +48,12 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     if (error instanceof Interrupted) return error.status;
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return DONE; // help or version, already printed
-      tell(error.message.replace(/^error: /, ""), `see ${help}`);
+      const isMisplaced = /\.(unknownOption|excessArguments)$/.test(error.code);
+      const late = isMisplaced ? lateCommand(args) : undefined;
+      const message = late === undefined
+        ? error.message.replace(/^error: /, "")
+        : `options follow their command: dmnode ${late} ${args[0]} ...`;
+      tell(message, `see ${late === undefined ? help : `dmnode ${late} --help`}`);
       return WRONG_USAGE;
     }
     if (error instanceof ConfigError) {
@@ -74,6 +79,13 @@ function namedCommand(dmnode: Command, args: readonly string[]): string[] {
     path.push(arg);
   }
   return path;
+}
+
+/** The command that stands behind options, where the arguments begin with one: its own were taken for another's. */
+function lateCommand(args: readonly string[]): string | undefined {
+  if (!args[0]?.startsWith("-")) return undefined;
+  const names = createProgram().commands.map((command) => command.name());
+  return args.find((arg) => names.includes(arg));
 }
 
 /** With a default command, commander would take an unknown one for that command's argument, as for that of `help`. */

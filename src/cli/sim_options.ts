@@ -85,7 +85,7 @@ export function addSimCommand(dmnode: Command): void {
       new Option("--scoring <on|off>", "whether nodes tell good peers from bad ones")
         .choices(["on", "off"]).default("on"),
     )
-    .option("--without <names>", `leave out: ${Object.keys(ALL_TECHNIQUES)}`, techniques, [])
+    .addOption(withoutOption())
     .option("--json", "print one JSON object")
     .option("--report <file.html>", "write a page with plots")
     .addHelpText("after", HELP)
@@ -100,6 +100,14 @@ Examples:
   dmnode sim --nodes 1000 --values 1000 --kill 0.5 --settle 60
   dmnode sim --nodes 500 --values 500 --mutable 0.5 --partition 60 --settle 30
   dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`;
+
+/** The choices are for the help and completions: the value is a list of them. */
+function withoutOption(): Option {
+  const option = new Option("--without <names>", "leave out these techniques, separated by commas")
+    .argParser(techniques).default([], "none");
+  option.argChoices = Object.keys(ALL_TECHNIQUES);
+  return option;
+}
 
 function techniques(text: string): (keyof Techniques)[] {
   const names = text.split(",");

@@ -34,6 +34,11 @@ Deno.test("wrong use ends with 2 and one line that says what is wrong, and where
     [["peers", "--allow-net"], /unknown option '--allow-net'/],
     [["peers", "--health", "sick"], /healthy, degraded, unhealthy/],
     [["peers", "--limit", "0"], /whole number from 1 to 10000/],
+    [
+      ["--json", "peers"],
+      /follow their command: dmnode peers --json \.\.\. \(see dmnode peers --help\)/,
+    ],
+    [["--p2p-port", "9000", "start"], /follow their command: dmnode start --p2p-port/],
     [["peers", "a", "b"], /too many arguments/],
     [["peers", HASH, "--limit", "3"], /for the list/],
     [["put", "--if-seq", "x", "--key", "k"], /--if-seq.*whole number from 0/],

@@ -301,6 +301,12 @@ if (Deno.build.os === "linux" && !Deno.env.get("DMNODE")) {
       assert.equal(imported.code, 0, imported.shown);
       assert.ok(!imported.shown.includes(secret) && !imported.shown.includes("wrong"));
 
+      const pasted = await typed(`${program} export pasted.pem --data-dir data`, [
+        [first, `${secret}\r\n${secret}\r\n`],
+      ], directory);
+      assert.equal(pasted.code, 0, pasted.shown);
+      assert.ok(!pasted.shown.includes(secret));
+
       const differing = await typed(`${program} export other.pem --data-dir data`, [
         [first, "one\r"],
         [second, "two\r"],
