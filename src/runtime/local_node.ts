@@ -31,7 +31,12 @@ import { PeerHistory } from "./peer_history.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { PortMapping } from "./port_mapping/port_mapping.ts";
 import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
-import { CHECK_EVERY_MS, ReadinessProbe, type Standing } from "./readiness.ts";
+import {
+  CHECK_EVERY_MS,
+  type ReadinessChange,
+  ReadinessProbe,
+  type Standing,
+} from "./readiness.ts";
 import { Reports } from "./reports.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
 import type {
@@ -142,7 +147,6 @@ export class LocalNode implements NodeService {
   readonly #history = new PeerHistory();
   readonly #reports: Reports;
   readonly #states = new StateLog();
-  #wasReady = false;
   /** What was told of it last, as JSON. */
   #toldNat: string;
   /** Where offers to take a value are asked for: far from what this node holds. */
@@ -539,9 +543,6 @@ export class LocalNode implements NodeService {
   /** Tells how the node stands with its network, where that is otherwise than it was. */
   #checkState(): void {
     this.#readiness.check(now());
-    const readiness = this.readiness();
-    if (readiness.ready !== this.#wasReady) this.#tell({ type: "ready", readiness });
-    this.#wasReady = readiness.ready;
     const nat = this.#reports.nat(), text = natKey(nat);
     if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
     this.#toldNat = text;
@@ -582,7 +583,10 @@ export class LocalNode implements NodeService {
     );
   }
 
-  #tellReadiness(change: "lost" | "regained" | "missing", reason: string): void {
+  #tellReadiness(change: ReadinessChange, reason: string): void {
+    const ready = change === "gained" || change === "regained";
+    if (change !== "missing") this.#tell({ type: "ready", readiness: { ready, reason } });
+    if (change === "gained") return; // joining has been told
     if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
     else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
     else this.#log.warning("Still not ready: {reason}", { reason });

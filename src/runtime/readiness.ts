@@ -38,6 +38,9 @@ export interface Standing {
   readonly reason: string;
 }
 
+/** Ready for the first time, no longer, again, or missing it still. */
+export type ReadinessChange = "gained" | "lost" | "regained" | "missing";
+
 /** What readiness needs of the node. */
 export interface ProbedNode {
   readonly traffic: { readonly in: Flow; readonly out: Flow };
@@ -47,8 +50,7 @@ export interface ProbedNode {
   /** Asks the peers nearest to some place for a value; tells how many answered, and how many would take one there. */
   seekOffers(done: (answered: number, offers: number) => void): void;
   standing(): Standing;
-  /** Readiness was lost, was regained, or is missing still. */
-  tell(change: "lost" | "regained" | "missing", reason: string): void;
+  tell(change: ReadinessChange, reason: string): void;
 }
 
 /** Whose answer was the latest. */
@@ -97,23 +99,30 @@ export class ReadinessProbe {
 
   /** Looks at the traffic since the last call, and probes where that proves nothing. */
   check(now: Millis): void {
-    const { in: inward, out } = this.#node.traffic;
-    const counts = inward.byType();
+    this.#noteTraffic(now);
+    this.#probe(now);
+    this.#countTraffic(now);
+    this.state(now);
+  }
+
+  #noteTraffic(now: Millis): void {
+    const counts = this.#node.traffic.in.byType();
     const answers = sumOf(counts, ".response");
     if (answers > this.#answers) this.#noteAnswer(now);
     this.#answers = answers;
     const acknowledged = counts["put.response"]?.messages ?? 0;
     if (acknowledged > this.#acknowledged) this.#noteOffer(now);
     this.#acknowledged = acknowledged;
+  }
 
-    const latest = this.#counts.at(-1);
-    if (latest === undefined || now - latest.at >= COUNT_EVERY_MS) {
-      this.#counts.push({ at: now, queries: sumOf(out.byType(), ".query"), answers });
-      this.#counts = this.#counts.slice(-COUNTS - 1);
-      this.#remember();
-    }
-    this.#probe(now);
-    this.#tellChange(now);
+  #countTraffic(now: Millis): void {
+    // From zero: queries that are under way at the first count would have answers, and not be counted themselves.
+    if (this.#counts.length === 0) this.#counts.push({ at: now, queries: 0, answers: 0 });
+    else if (now - this.#counts.at(-1)!.at < COUNT_EVERY_MS) return;
+    const queries = sumOf(this.#node.traffic.out.byType(), ".query");
+    this.#counts.push({ at: now, queries, answers: this.#answers });
+    this.#counts = this.#counts.slice(-COUNTS - 1);
+    this.#remember();
   }
 
   #noteAnswer(now: Millis): void {
@@ -171,8 +180,18 @@ export class ReadinessProbe {
     this.#nextRoundAt = now + PROBE_EVERY_MS;
   }
 
-  /** Whether the node can store and fetch through others, and why, or why not. */
+  /**
+   * Whether the node can store and fetch through others, and why, or why not. A change is told before it is returned:
+   * whoever reads it between two calls of `check` must not learn what the log and the events never mention.
+   */
   state(now: Millis): Readiness {
+    this.#noteTraffic(now);
+    const state = this.#judge(now);
+    this.#tellChange(state, now);
+    return state;
+  }
+
+  #judge(now: Millis): Readiness {
     let known = 0, healthy = 0;
     for (const { health } of this.#node.contacts()) {
       known++;
@@ -207,16 +226,16 @@ export class ReadinessProbe {
       "a firewall drops UDP";
   }
 
-  #tellChange(now: Millis): void {
-    const { ready, reason } = this.state(now);
+  #tellChange({ ready, reason }: Readiness, now: Millis): void {
+    const was = this.#wasReady;
     if (ready) {
-      if (this.#wasReady === false) this.#node.tell("regained", reason);
       this.#wasReady = true;
-    } else if (this.#wasReady === true) {
+      if (was !== true) this.#node.tell(was === false ? "regained" : "gained", reason);
+    } else if (was === true) {
       this.#wasReady = false;
       this.#toldAt = now;
       this.#node.tell("lost", reason);
-    } else if (this.#wasReady === false && now - this.#toldAt >= REPEAT_MS) {
+    } else if (was === false && now - this.#toldAt >= REPEAT_MS) {
       this.#toldAt = now;
       this.#node.tell("missing", reason);
     }

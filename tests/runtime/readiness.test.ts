@@ -90,7 +90,7 @@ Deno.test("the first node of a network is ready alone, any other once a peer off
   other.offers = 1;
   other.pass(21, () => other.answer());
   assert.deepEqual(other.state, { ready: true, reason: "3 peers answer" });
-  assert.deepEqual(other.told, [], "to become ready for the first time is told by others");
+  assert.deepEqual(other.told, ["gained: 3 peers answer"]);
 });
 
 Deno.test("where other traffic proves it, nothing is asked but for an offer every ten minutes", () => {
@@ -123,11 +123,23 @@ Deno.test("without answers it is not ready after some 30 s, and says since when 
   cut.pass(30);
   assert.equal(new Set(cut.pinged).size, 5, "each gets its turn");
   assert.ok(cut.pinged.length <= 2 * 43 / 5 + 2, `${cut.pinged.length} pings`);
-  assert.equal(cut.told.length, 1);
+  assert.deepEqual(cut.told.map((line) => line.slice(0, 4)), ["gain", "lost"]);
   cut.pass(600);
-  assert.ok(cut.told.length <= 12, "one line a minute");
+  assert.ok(cut.told.length <= 13, "one line a minute");
   cut.isCutOff = false;
   cut.pass(6);
+  assert.ok(cut.state.ready);
+  assert.match(cut.told.at(-1)!, /^regained/);
+});
+
+Deno.test("what is read between two checks is told, and counts the latest answer", () => {
+  const cut = joined(5);
+  cut.isCutOff = true;
+  cut.pass(29);
+  cut.now += CHECK_EVERY_MS;
+  assert.equal(cut.state.ready, false);
+  assert.match(cut.told.at(-1)!, /^lost/);
+  cut.answer();
   assert.ok(cut.state.ready);
   assert.match(cut.told.at(-1)!, /^regained/);
 });
@@ -171,4 +183,17 @@ Deno.test("queries and answers are counted over five minutes", () => {
   const { queries, answers, overS } = counted.probe.answers;
   assert.equal(overS, 300);
   assert.deepEqual([queries, answers], [600, 300]);
+});
+
+Deno.test("queries that the first count found under way are counted with their answers", () => {
+  const young = new Fake();
+  young.add(5);
+  for (let i = 0; i < 5; i++) young.traffic.out.count("ping", "query", 60);
+  young.pass(1);
+  for (let i = 0; i < 5; i++) young.answer(i);
+  young.isCutOff = true;
+  young.pass(30);
+  const { queries, answers } = young.probe.answers;
+  assert.equal(answers, 5);
+  assert.ok(queries > answers, `${queries} queries, of which the last had no answer`);
 });
