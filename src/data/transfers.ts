@@ -10,6 +10,12 @@ import type { Clock, ItemBatch, ItemNetwork } from "./item_network.ts";
  */
 export const WINDOW = 16;
 
+/**
+ * Items of one value that are stored at a time at first, and one more with each that is stored: the first are
+ * searches, which 20 nodes answer with up to 1 kB at once, and a receive buffer holds some 90 of those.
+ */
+export const FIRST_PUTS = 2;
+
 /** Items of all transfers that are fetched at a time: each sends no more than ALPHA packets at once. */
 export const GETS = 32;
 
@@ -91,6 +97,11 @@ export class Slots {
       this.#taken++;
       this.#waiting.shift()!();
     }
+  }
+
+  /** One slot more, up to `most`. */
+  widen(most: number): void {
+    this.limit = Math.min(most, this.limit + 1);
   }
 
   get isIdle(): boolean {

@@ -2,14 +2,14 @@
 
 import type { Item } from "../dht/item.ts";
 import type { Id } from "../krpc/id.ts";
-import { Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
+import { FIRST_PUTS, Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
 
 /** Items of one value on their way to the network. */
 export class Upload {
   readonly #transfer: Transfer;
   readonly #wanted: number;
   readonly #onStored: (item: Item, replicas: number) => void;
-  readonly #window = new Slots(WINDOW);
+  readonly #window = new Slots(FIRST_PUTS);
   readonly #begun = new Set<Promise<void>>();
   #failure: unknown;
   #replicas = Infinity;
@@ -49,6 +49,7 @@ export class Upload {
   async #put(item: Item): Promise<void> {
     try {
       await this.put(item);
+      this.#window.widen(WINDOW);
     } catch (error) {
       this.#failure ??= error;
     }

@@ -1,7 +1,7 @@
 // What lookups that belong together share: the nodes that answered, how fast, and their write tokens.
 
 import { compareDistance, distanceShare, type Id, IdMap } from "../krpc/id.ts";
-import type { KnownNode } from "./lookup.ts";
+import type { KnownNode, LookupResult } from "./lookup.ts";
 import type { Millis } from "./deadlines.ts";
 import { TOKEN_ROTATION_MS } from "./tokens.ts";
 
@@ -20,10 +20,13 @@ export interface BatchNode extends KnownNode {
 
 export class Batch {
   readonly #nodes: IdMap<BatchNode>;
+  /** Nodes that some lookup told of; true once one has asked them, whether they answered or not. */
+  readonly #heard: IdMap<boolean>;
 
   /** `seed`: any 32-bit integer that strangers don't know. */
   constructor(seed: number) {
     this.#nodes = new IdMap(seed);
+    this.#heard = new IdMap(seed);
   }
 
   get size(): number {
@@ -35,6 +38,16 @@ export class Batch {
     if (this.#nodes.size < MAX_NODES || this.#nodes.get(node.id) !== undefined) {
       this.#nodes.set(node.id, node);
     }
+  }
+
+  /** Notes whom a lookup of the batch asked, and of whom it heard beside them. */
+  noteLookup({ asked, heard }: Pick<LookupResult, "asked" | "heard">): void {
+    for (const { id } of asked) if (id !== undefined) this.#hear(id, true);
+    for (const { id } of heard) if (!this.#heard.has(id)) this.#hear(id, false);
+  }
+
+  #hear(id: Id, isAsked: boolean): void {
+    if (this.#heard.size < MAX_NODES || this.#heard.has(id)) this.#heard.set(id, isAsked);
   }
 
   /** Forgets a node that does not answer any more. */
@@ -59,14 +72,20 @@ export class Batch {
 
   /**
    * The k nodes closest to `target` of a network of so many, with their tokens: undefined where they may not all be
-   * known, or their tokens not be fit.
+   * known, one of whom was heard has not been asked, or their tokens are not fit.
    */
   holders(target: Id, k: number, networkSize: number, now: Millis): BatchNode[] | undefined {
     const wanted = Math.min(k, Math.floor(networkSize * DENSE_ENOUGH));
     const found = this.closest(target, k, now);
     if (found.length === 0 || found.length < wanted) return undefined;
     if (found.some(({ token }) => token === undefined)) return undefined;
-    const expected = networkSize * distanceShare(target, found[found.length - 1].id);
-    return found.length >= expected * DENSE_ENOUGH ? found : undefined;
+    const farthest = found[found.length - 1].id;
+    if (found.length < networkSize * distanceShare(target, farthest) * DENSE_ENOUGH) {
+      return undefined;
+    }
+    for (const [id, isAsked] of this.#heard.entries()) {
+      if (!isAsked && compareDistance(id, farthest, target) < 0) return undefined;
+    }
+    return found;
   }
 }

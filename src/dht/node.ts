@@ -927,6 +927,7 @@ export class DhtNode {
       onEnd: (result, at) => {
         this.lookups.active--;
         this.lookups.record(result, k, this.id);
+        how.batch?.noteLookup(result);
         this.host.emit({
           type: "lookup",
           lookup: {

@@ -1,7 +1,7 @@
 // How many copies the items of a large value have.
 
 import { capacity, CHUNK_BYTES, linksOf, type Root } from "../data/manifest.ts";
-import { Slots } from "../data/transfers.ts";
+import { Pace } from "../data/transfers.ts";
 import type { Item } from "../dht/item.ts";
 import type { Id } from "../krpc/id.ts";
 import type { PartsReport } from "./service.ts";
@@ -9,8 +9,8 @@ import type { PartsReport } from "./service.ts";
 /** What a survey asks the network. */
 export interface SurveyNetwork {
   get(target: Id): Promise<Item | undefined>;
-  /** How many nodes hold it. */
-  copies(target: Id): Promise<number>;
+  /** How many nodes hold it, and how many milliseconds it took to ask them. */
+  copies(target: Id): Promise<{ readonly count: number; readonly elapsed: number }>;
 }
 
 /** Manifests that are counted at most: those of a value of 16 MiB are fewer. */
@@ -19,8 +19,8 @@ export const MAX_MANIFESTS = 400;
 /** Chunks that are counted. Each is as likely to be lost as any other. */
 export const MAX_CHUNKS = 20;
 
-/** Items that are looked for at a time. */
-const AT_A_TIME = 16;
+/** An item that has less than this share of the most copies is counted again: some answers may have been lost. */
+const USUAL_SHARE = 3 / 4;
 
 /**
  * Counts the copies of a value's manifests, from the root down, and of some chunks.
@@ -35,15 +35,27 @@ export async function survey(
   network: SurveyNetwork,
   random: () => number,
 ): Promise<PartsReport> {
-  const slots = new Slots(AT_A_TIME);
+  // Like a put, a count is answered by a burst of up to 20 kB.
+  const pace = new Pace();
   const counts: number[] = [];
-  const count = async (target: Id) => {
-    await slots.take();
+  let most = 0;
+  const countOnce = async (target: Id) => {
+    await pace.take();
     try {
-      counts.push(await network.copies(target));
+      const { count, elapsed } = await network.copies(target);
+      most = Math.max(most, count);
+      const isWhole = count >= USUAL_SHARE * most;
+      pace.learn(elapsed, isWhole);
+      return { count, isWhole };
     } finally {
-      slots.release();
+      pace.release();
     }
+  };
+  const count = async (target: Id) => {
+    const first = await countOnce(target);
+    counts.push(
+      first.isWhole ? first.count : Math.max(first.count, (await countOnce(target)).count),
+    );
   };
   const childrenOf = async (target: Id) => {
     await count(target);

@@ -413,11 +413,12 @@ export class Values implements ValueService, ItemNetwork {
       const batch = this.#core.batch();
       const network = {
         get: async (part: Id) => (await this.#get(part, undefined, batch)).item,
-        copies: async (part: Id) =>
-          (await this.#options.ask<ReplicasResult>((at, done) =>
+        copies: async (part: Id) => {
+          const { replicas, elapsed } = await this.#options.ask<ReplicasResult>((at, done) =>
             this.#core.replicas(part, at, done)
-          ))
-            .replicas.length,
+          );
+          return { count: replicas.length, elapsed };
+        },
       };
       const parts = await survey(rootTarget, root, top!.value, network, Math.random);
       return { outcome: "found", report: { ...report, kind: "chunked", parts } };

@@ -254,7 +254,8 @@ async function files(browser: TestBrowser, api: string): Promise<void> {
   const got = new Uint8Array(await Deno.readFile(await download.path()));
   assert.ok(Buffer.from(got).equals(Buffer.from(bytes)), "what came back is something else");
   await page.getByRole("button", { name: "Who holds it" }).click();
-  await page.getByRole("heading", { name: /^20 copies among the 20 closest/ }).waitFor();
+  // A packet may be lost.
+  await page.getByRole("heading", { name: /^(19|20) copies among the 20 closest/ }).waitFor();
 
   const row = page.getByRole("row", { name: new RegExp(hash.slice(0, 8)) });
   await row.waitFor();

@@ -18,6 +18,7 @@ import {
   type Whole,
 } from "../../src/data/manifest.ts";
 import {
+  FIRST_PUTS,
   GETS,
   PUTS,
   TransferError,
@@ -330,6 +331,25 @@ Deno.test("what is stored is streamed: the source is never far ahead of the netw
   assert.equal(size, 2_000_000);
   assert.ok(most <= 10_000 + (WINDOW + 2) * 996 + 10_000, `${most} bytes ahead`);
   assert.ok(network.mostActive <= PUTS, `${network.mostActive} puts at a time`);
+});
+
+Deno.test("a few items are put at first, and each that is stored lets one more be put at a time", async () => {
+  const { network, values } = setup();
+  network.delay = soon;
+  // The pace of the whole node is at its height after this.
+  await values.store(inPieces(sampleBytes(600_000)));
+  assert.equal(network.mostActive, PUTS);
+  let stored = 0;
+  const tooMany: string[] = [];
+  network.replicasOf = () => (stored++, 20);
+  network.delay = () => {
+    if (network.active > FIRST_PUTS + stored) tooMany.push(`${network.active} after ${stored}`);
+    return soon();
+  };
+  network.mostActive = 0;
+  await values.store(inPieces(sampleBytes(100_000)));
+  assert.deepEqual(tooMany, []);
+  assert.equal(network.mostActive, WINDOW);
 });
 
 Deno.test("the root is put when all its parts are acknowledged, and replicas are the fewest", async () => {
