@@ -25,6 +25,9 @@ export const TRIED_PORTS = 1_400;
 /** So many at a time, so often: a thousand a second, a megabit of any line for at most 1.4 seconds. */
 const TRIED_AT_A_TIME = 10, TRY_EVERY_MS = 10;
 
+/** Late timers are made up for, the other side's ports being open for a while only; by so many steps at once. */
+const MAX_STEPS = 4;
+
 /** Where the other side has got through it is pinged, and again after these times. */
 const MET_AGAIN_MS = [150, 400];
 
@@ -101,11 +104,17 @@ export class PortProbes {
   }
 
   start(now: Millis): void {
-    for (let i = 0; i < TRIED_AT_A_TIME && this.#tried < TRIED_PORTS; i++) {
+    this.#tryNext(now, now);
+  }
+
+  #tryNext(due: Millis, now: Millis): void {
+    const steps = Math.min(MAX_STEPS, 1 + Math.floor((now - due) / TRY_EVERY_MS));
+    for (let i = steps * TRIED_AT_A_TIME; i > 0 && this.#tried < TRIED_PORTS; i--) {
       this.#try(FIRST_PORT + (this.#first + this.#tried++ * STRIDE) % PORTS);
     }
     if (this.#tried >= TRIED_PORTS) return this.stop();
-    this.#next = this.#deadlines.schedule(now + TRY_EVERY_MS, (at) => this.start(at));
+    const next = Math.max(now, due + steps * TRY_EVERY_MS);
+    this.#next = this.#deadlines.schedule(next, (at) => this.#tryNext(next, at));
   }
 
   #try(port: number): void {

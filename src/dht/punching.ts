@@ -352,10 +352,12 @@ export class Punching {
     }
   }
 
-  /** A packet has come from a node for which a burst is under way: enough of that. */
+  /** A packet has come from a node for which a burst is under way: enough of that, and ready for the next. */
   #hasMet(id: Id, from: Endpoint, now: Millis): void {
-    const { probes, other, address } = this.#burst!;
-    if (other.equals(id) && address.sameAddress(from)) probes?.meet(from, now);
+    const burst = this.#burst!, { probes, other, address } = burst;
+    if (!other.equals(id) || !address.sameAddress(from)) return;
+    if (probes !== undefined) probes.meet(from, now);
+    else burst.stop();
   }
 
   // ---- reaching others
@@ -569,7 +571,9 @@ export class Punching {
     attempt.open++;
     this.#node.query("get_peers", witness, { infoHash: target }, undefined, now, (outcome, at) => {
       attempt.open--;
-      if (attempt.isOver || outcome.kind !== "response") return this.#settle(attempt, at);
+      // Whoever has come through needs no burst: others could ask for one meanwhile.
+      const hasMet = attempt.met.length > 0;
+      if (attempt.isOver || hasMet || outcome.kind !== "response") return this.#settle(attempt, at);
       const { id, token, values } = outcome.message;
       const there = values?.find((endpoint) => endpoint.sameAddress(sees));
       if (id === undefined || token === undefined || there === undefined) return;

@@ -1,7 +1,8 @@
 // Reaching nodes behind NATs: directly, through punched holes, by way of others; and what strangers can't make of that.
 
 import assert from "node:assert/strict";
-import { TRIED_PORTS } from "../../src/dht/burst.ts";
+import { type BurstNode, PortProbes, TRIED_PORTS } from "../../src/dht/burst.ts";
+import { Deadlines } from "../../src/dht/deadlines.ts";
 import {
   immutableItem,
   isItemError,
@@ -10,7 +11,8 @@ import {
   signedBytes,
 } from "../../src/dht/item.ts";
 import type { ReachResult } from "../../src/dht/punching.ts";
-import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import { Random } from "../../src/dht/random.ts";
+import { bencodeBytes, Writer } from "../../src/krpc/bencode.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
 import type { Id } from "../../src/krpc/id.ts";
 import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
@@ -142,6 +144,67 @@ Deno.test("holes that were tried and forgotten don't keep those behind a symmetr
     assert.equal(way(reach(network, from, to)), "punched", `attempt ${i}`);
     network.run(2.5 * MINUTE);
   }
+});
+
+Deno.test("whoever gets through to a node behind a symmetric NAT leaves its many ports to the next", () => {
+  const cases: readonly [what: string, isLate: (packet: Decoded) => boolean, ms: number][] = [
+    ["no burst", ({ y }) => text(y) === "r", 50],
+    ["an ended burst", ({ q }) => q !== undefined && text(q) === "dm_punch", 120],
+  ];
+  for (const [what, isLate, ms] of cases) {
+    const network = internet(40, { k: 4 });
+    const symmetric = behind(network, SYMMETRIC, { k: 4 });
+    const open = behind(network, ADDRESS_RESTRICTED, { k: 4 });
+    const closed = [0, 1].map(() => behind(network, PORT_RESTRICTED, { k: 4 }));
+    const { host } = symmetric.node.nat[0].external!;
+    let late: Decoded;
+    network.link = (datagram, from, to) => {
+      if (from.host !== host || to.host !== open.node.nat[0].external!.host) return datagram;
+      const packet = decodeAny(datagram);
+      if (!isLate(packet)) return datagram;
+      // The first is late, the same of its other ports are lost.
+      if (late === undefined) {
+        late = packet;
+        network.after(ms, () => open.node.receive(datagram, from, network.now));
+      }
+      return undefined;
+    };
+    assert.equal(way(reach(network, open, symmetric)), "punched", what);
+    assert.ok(late !== undefined, what);
+    network.link = (datagram) => datagram;
+    for (const next of closed) assert.equal(way(reach(network, next, symmetric)), "punched", what);
+  }
+});
+
+Deno.test("late timers don't keep the ports of the other side from being tried in time", () => {
+  const deadlines = new Deadlines(), ports = new Set<number>();
+  const node: BurstNode = {
+    host: undefined!,
+    self: { id: id("aa") } as BurstNode["self"],
+    client: 0,
+    sendWritten: (_method, { port }) => void ports.add(port),
+    receive: () => {},
+  };
+  const random = new Random((length) => new Uint8Array(length).fill(7));
+  let isOver = false;
+  const probes = new PortProbes(
+    node,
+    endpoint("9.9.9.9:1"),
+    new Writer(2_000),
+    deadlines,
+    random,
+    () => isOver = true,
+  );
+  probes.start(0);
+  let now = 0, most = 0;
+  while (!isOver) {
+    const before = ports.size;
+    deadlines.run(now += 17);
+    most = Math.max(most, ports.size - before);
+  }
+  assert.equal(ports.size, TRIED_PORTS);
+  assert.ok(now <= 1_417, `${now} ms`);
+  assert.ok(most <= 20, `${most} at once`);
 });
 
 // ---- who registers, and what becomes of it
