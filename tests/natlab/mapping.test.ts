@@ -65,12 +65,16 @@ Deno.test("a router that has forgotten all is asked again", async () => {
     const node = await host.start();
     await mapped(node);
     await daemon.kill();
-    await lab.miniupnpd(router, options);
+    await router.run("nft", "flush", "chain", "inet", "nat", "prerouting_upnp");
+    await router.run("nft", "flush", "chain", "inet", "filter", "forward_upnp");
     assert.deepEqual(await mappedBy(router), []);
-    // UPnP does not tell of a restart: that is noticed by the check of each minute.
+    await lab.miniupnpd(router, options);
+    // UPnP does not tell of a restart: that is noticed by the check of each minute. Of a daemon that had run for a second
+    // or two only, the count of seconds does not always tell that it began anew: then the mapping counts as renewed.
     const { nat } = await node.until(
       "mapped again",
-      ({ nat }) => nat.mapping.status === "mapped" && nat.mapping.made === 2,
+      ({ nat: { mapping: { status, made, renewals } } }) =>
+        status === "mapped" && made + renewals >= 2,
       100_000,
     );
     assert.equal(nat.mapping.protocol, protocol);

@@ -494,29 +494,66 @@ Deno.test("a search in vain is repeated ever more seldom", async () => {
   assert.deepEqual(pauses, [1, 2, 4, 8]);
 });
 
-Deno.test("what a router announces leads to a question, at most every five seconds", async () => {
-  const pcp = new PcpState(), control = new FakeControl(pcp.answers);
+/** A mapped port, and a router that has just started and announces as often as it is told to. */
+async function announcing(state: PcpState | NatPmpState) {
+  const control = new FakeControl(state.answers);
   const probe = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const { port } = probe.addr as Deno.NetAddr;
   probe.close();
-  await using scene = new Scene({ control }, port);
+  const scene = new Scene({ control }, port), { clock } = scene;
+  let startedAt = clock.now();
+  Object.defineProperty(state, "epochS", { get: () => (clock.now() - startedAt) / 1_000 });
   await scene.reaches("mapped");
-  const questions = () => ofKind(control, 2, 0).length;
-  const before = questions();
-  const router = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
-  const announce = () =>
-    router.send(new Uint8Array(24), { transport: "udp", hostname: "127.0.0.1", port });
-  for (let i = 0; i < 50; i++) await announce();
-  await until("asked", () => questions() === before + 1);
   await until("idle", () => scene.isIdle);
-  for (let i = 0; i < 50; i++) await announce();
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(questions(), before + 1);
-  pcp.epochS = 0;
-  scene.clock.advance(5_000);
-  await announce();
-  await passUntil(scene.clock, "made again", () => scene.state.made === 2);
-  router.close();
+  return {
+    scene,
+    control,
+    restart() {
+      state.mappings.clear();
+      startedAt = clock.now();
+    },
+    async announce(times: number) {
+      const router = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+      for (let i = 0; i < times; i++) {
+        await router.send(new Uint8Array(24), { transport: "udp", hostname: "127.0.0.1", port });
+      }
+      router.close();
+    },
+    [Symbol.asyncDispose]: () => scene[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("what a router announces leads to a question and a renewal, at most every five seconds", async () => {
+  const pcp = new PcpState();
+  await using router = await announcing(pcp);
+  const { scene, control, restart, announce } = router, { clock } = scene;
+  const begun = clock.now(), before = control.requests.length;
+  const rounds = () => 1 + Math.floor((clock.now() - begun) / 5_000);
+  for (let i = 1; i <= 5; i++) {
+    await announce(50);
+    await passUntil(clock, "renewed", () => scene.state.renewals >= i);
+    const asked = control.requests.length - before;
+    assert.ok(asked <= 2 * rounds(), `${asked} requests in ${clock.now() - begun} ms`);
+  }
+  assert.equal(scene.state.made, 1);
+  restart();
+  await announce(1);
+  await passUntil(clock, "made again", () => scene.state.made === 2);
+});
+
+Deno.test("a router that restarts twice in seconds is asked again, whether or not its count of seconds tells", async () => {
+  for (const state of [new PcpState(), new NatPmpState()]) {
+    await using router = await announcing(state);
+    const { scene, restart, announce } = router, { clock } = scene;
+    for (let i = 1; i <= 2; i++) {
+      restart();
+      const begun = clock.now();
+      await announce(1);
+      await passUntil(clock, "mapped again", () => state.mappings.size === 1);
+      assert.ok(clock.now() - begun < 15_000, `${clock.now() - begun} ms`);
+      await until("idle", () => scene.isIdle);
+    }
+  }
 });
 
 Deno.test("closing takes no longer than its time where the router has fallen silent", async () => {

@@ -171,7 +171,7 @@ export class PortMapping {
         if (
           keeper.state.gateway === from.hostname && allows(endpointOf(from.hostname, from.port))
         ) {
-          keeper.recheck();
+          keeper.noteAnnouncement();
         }
       }
     }
@@ -216,8 +216,10 @@ class Keeper {
   #own: Endpoint | undefined;
   #searchedAt = -Infinity;
   #searches = 0;
-  #checkedAt = -Infinity;
-  #recheckedAt = -Infinity;
+  #lookedAt = -Infinity;
+  #checkAt = -Infinity;
+  /** Since the mapping was made or renewed. */
+  #isAnnounced = false;
   /** The external port to ask for instead, and all that were asked for so. */
   #preferred: number | undefined;
   readonly #moved = new Set<number>();
@@ -233,12 +235,18 @@ class Keeper {
     this.#running = this.#run();
   }
 
+  /** What comes too soon is put off: it may be the only sign of what happened since the latest look. */
   recheck(): void {
-    const at = this.#now();
-    if (at - this.#recheckedAt < RECHECK_MS) return;
-    this.#recheckedAt = at;
-    this.#checkedAt = -Infinity;
+    const at = Math.max(this.#now(), this.#lookedAt + RECHECK_MS);
+    if (at >= this.#checkAt && this.#held !== undefined) return;
+    this.#checkAt = at;
     this.#waking.abort();
+  }
+
+  /** The router says that it has started, or has another address. */
+  noteAnnouncement(): void {
+    this.#isAnnounced = true;
+    this.recheck();
   }
 
   prefer(port: number): void {
@@ -313,16 +321,17 @@ class Keeper {
     }
     if (this.#preferred !== undefined) return await this.#move(held, this.#preferred);
     const renewMs = lease.seconds > 0 ? renewedAt + lease.seconds * 500 - this.#now() : Infinity;
-    const checkMs = this.#checkedAt + CHECK_MS - this.#now();
+    const checkMs = this.#checkAt - this.#now();
     if (renewMs > 0 && checkMs > 0) return Math.min(renewMs, checkMs);
-    this.#checkedAt = this.#now();
+    this.#noteLook();
     const checked = renewMs > 0 ? await router.check(lease) : "lost";
     if (this.#ending.signal.aborted) return 0;
-    if (checked === "kept") {
+    if (checked === "silent") return this.#noteSilence(held);
+    // Of a router that had only just started when it was asked, the count of seconds may fit although it began anew.
+    if (checked === "kept" && !this.#isAnnounced) {
       this.#held = { ...held, silent: 0 };
       return Math.min(renewMs, CHECK_MS);
     }
-    if (checked === "silent") return this.#noteSilence(held);
     if (renewMs > 0) {
       // All of the router's clients notice it now.
       await host.clock.sleep(host.random() * REMAKE_SPREAD_MS, this.#ending.signal);
@@ -330,11 +339,16 @@ class Keeper {
     }
     const asked = await this.#ask(router, lease);
     if (asked.outcome === "leased") {
-      this.#hold(router, asked.lease, renewMs > 0 ? "remade" : "renewed");
+      this.#hold(router, asked.lease, renewMs > 0 && checked === "lost" ? "remade" : "renewed");
       return CHECK_MS;
     }
     if (asked.outcome === "silent") return this.#noteSilence(held);
     return this.#drop(held, `${router.gateway} does not renew the mapping: ${asked.reason}`);
+  }
+
+  #noteLook(): void {
+    this.#lookedAt = this.#now();
+    this.#checkAt = this.#lookedAt + CHECK_MS;
   }
 
   /** Exchanges the mapping for one of another external port: routers give a client one for each port of its own. */
@@ -357,7 +371,7 @@ class Keeper {
       return this.#drop(held, `${held.router.gateway} does not answer any more`);
     }
     this.#held = { ...held, silent: held.silent + 1 };
-    this.#checkedAt = this.#now() - CHECK_MS + SILENT_CHECK_MS;
+    this.#checkAt = this.#now() + SILENT_CHECK_MS;
     return SILENT_CHECK_MS;
   }
 
@@ -466,7 +480,8 @@ class Keeper {
   #hold(router: Router, lease: Lease, how: "made" | "renewed" | "remade"): void {
     const at = this.#now();
     this.#held = { router, lease, renewedAt: at, silent: 0 };
-    this.#checkedAt = at;
+    this.#isAnnounced = false;
+    this.#noteLook();
     this.#searches = 0;
     const { made, renewals, since, external } = this.state;
     const isPublic = this.#isPublic(lease), isSame = external?.equals(lease.external) === true;
