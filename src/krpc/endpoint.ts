@@ -41,7 +41,18 @@ export class Endpoint {
     }
     const v6 = parseIpv6(host);
     if (v6 === undefined) return undefined;
-    return Endpoint.#ofIpv6(v6, port);
+    return Endpoint.ofIpv6(...v6, port);
+  }
+
+  /** That of an IPv4 address, given as its word. */
+  static ofIpv4(a: number, port: number): Endpoint {
+    return new Endpoint(a, port, undefined);
+  }
+
+  /** That of an IPv6 address, given as its words; of the IPv4 address that a mapped one stands for (RFC 4291, 2.5.5.2). */
+  static ofIpv6(a: number, b: number, c: number, d: number, port: number): Endpoint {
+    const isMapped = a === 0 && b === 0 && c === 0xffff;
+    return isMapped ? new Endpoint(d, port, undefined) : new Endpoint(a, port, [b, c, d]);
   }
 
   /**
@@ -52,14 +63,13 @@ export class Endpoint {
     if (family === 4) {
       return new Endpoint(word(bytes, at), (bytes[at + 4] << 8) | bytes[at + 5], undefined);
     }
-    const words = [0, 4, 8, 12].map((i) => word(bytes, at + i));
-    return Endpoint.#ofIpv6(words, (bytes[at + 16] << 8) | bytes[at + 17]);
-  }
-
-  /** RFC 4291, section 2.5.5.2, has the mapped addresses. */
-  static #ofIpv6([a, b, c, d]: readonly number[], port: number): Endpoint {
-    const isMapped = a === 0 && b === 0 && c === 0xffff;
-    return isMapped ? new Endpoint(d, port, undefined) : new Endpoint(a, port, [b, c, d]);
+    return Endpoint.ofIpv6(
+      word(bytes, at),
+      word(bytes, at + 4),
+      word(bytes, at + 8),
+      word(bytes, at + 12),
+      (bytes[at + 16] << 8) | bytes[at + 17],
+    );
   }
 
   get family(): Family {

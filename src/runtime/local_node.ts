@@ -194,6 +194,7 @@ export class LocalNode implements NodeService {
     this.#socket = UdpSocket.bind({
       host,
       port: config.p2pPort,
+      inBatches: true,
       receive: (datagram, from) => this.#receive(datagram, from),
       onOverflow: () => this.#node.traffic.drop("send_queue_full"),
     });

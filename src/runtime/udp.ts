@@ -2,6 +2,7 @@
 
 import { bindFailure } from "./bind_failure.ts";
 import { Endpoint, type Family } from "../krpc/endpoint.ts";
+import { MessageBatch, SEND_BYTES } from "./message_batch.ts";
 
 /** A UDP socket can't be opened. The message is one line for the user. */
 export class BindError extends Error {
@@ -17,8 +18,8 @@ const MAX_SENDING = 1024;
 /** Slots kept for the next datagrams of whichever socket; those of a burst beyond are given back. */
 const SLOTS_KEPT = 128;
 
-/** Bytes of a send slot: more than any message that the core writes. */
-const SLOT_BYTES = 1536;
+/** Batches of datagrams taken before others of the process have their turn: some milliseconds' work. */
+const MAX_BATCHES = 16;
 
 /** A pause after a failed receive, lest a socket that fails for good occupies the processor. */
 const RECEIVE_PAUSE_MS = 100;
@@ -30,6 +31,8 @@ export interface UdpOptions {
   readonly port: number;
   /** Sees each datagram, which is overwritten once it returns. Must not throw. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
+  /** Whether many are to be taken and sent at once, where that is possible (`MessageBatch`). It costs 115 kB. */
+  readonly inBatches?: boolean;
   /** A datagram was lost because too many wait to be sent. */
   readonly onOverflow: () => void;
 }
@@ -55,6 +58,8 @@ export class UdpSocket {
   /** Who sent the datagram in hand, in both forms. */
   #asker: Endpoint | undefined;
   #askerAddress: Deno.NetAddr | undefined;
+  readonly #batch: MessageBatch | undefined;
+  #willFlush = false;
   #isStarted = false;
   #closed = false;
   /** Set while closing waits for the receive under way. */
@@ -70,6 +75,7 @@ export class UdpSocket {
     this.port = port;
     this.#isDual = hostname === "::";
     this.families = this.#isDual ? [4, 6] : hostname.includes(":") ? [6] : [4];
+    this.#batch = options.inBatches ? MessageBatch.open(conn.addr as Deno.NetAddr) : undefined;
   }
 
   /**
@@ -106,6 +112,11 @@ export class UdpSocket {
     return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
   }
 
+  /** Whether datagrams are taken and sent many at once. */
+  get isInBatches(): boolean {
+    return this.#batch !== undefined;
+  }
+
   /** Starts to deliver datagrams. */
   start(): void {
     this.#isStarted = true;
@@ -114,7 +125,24 @@ export class UdpSocket {
 
   /** Copies a datagram and sends it, without waiting; what can't be sent is lost. */
   send(datagram: Uint8Array, to: Endpoint): void {
-    if (this.#sending >= MAX_SENDING || datagram.length > SLOT_BYTES) {
+    const batch = this.#batch;
+    if (batch === undefined || datagram.length > SEND_BYTES) return this.#sendAlone(datagram, to);
+    if (!batch.add(datagram, to)) {
+      batch.flush(this.#sendAlone);
+      batch.add(datagram, to);
+    }
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    queueMicrotask(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#willFlush = false;
+    if (!this.#closed) this.#batch!.flush(this.#sendAlone);
+  };
+
+  readonly #sendAlone = (datagram: Uint8Array, to: Endpoint): void => {
+    if (this.#sending >= MAX_SENDING || datagram.length > SEND_BYTES) {
       return this.#options.onOverflow();
     }
     this.#sending++;
@@ -127,7 +155,7 @@ export class UdpSocket {
       : this.#addressOf(to);
     this.#conn.send(slot.buffer.subarray(0, datagram.length), address)
       .then(slot.release, slot.release);
-  }
+  };
 
   #addressOf({ family, host, port }: Endpoint): Deno.NetAddr {
     const hostname = this.#isDual && family === 4 ? `::ffff:${host}` : host;
@@ -137,6 +165,7 @@ export class UdpSocket {
   /** Stops; resolves when no more datagrams are delivered. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#batch?.flush(this.#sendAlone);
     this.#closed = true;
     const ended = this.#isStarted && new Promise<void>((resolve) => this.#onEnd = resolve);
     this.#conn.close();
@@ -145,7 +174,7 @@ export class UdpSocket {
 
   #newSlot(): Slot {
     const slot: Slot = {
-      buffer: new Uint8Array(SLOT_BYTES),
+      buffer: new Uint8Array(SEND_BYTES),
       socket: undefined,
       release: () => {
         slot.socket!.#sending--;
@@ -174,7 +203,19 @@ export class UdpSocket {
       this.#options.receive(datagram, from);
       this.#asker = this.#askerAddress = undefined;
     }
+    if (this.#batch !== undefined) this.#deliverWaiting(this.#batch);
     this.#receive();
+  }
+
+  /** What came beside the datagram that Deno told of. */
+  #deliverWaiting(batch: MessageBatch): void {
+    for (let n = 0; n < MAX_BATCHES && !this.#closed; n++) {
+      const count = batch.receive();
+      for (let i = 0; i < count; i++) this.#options.receive(batch.datagram(i), batch.sender(i));
+      // The answers, before more is taken: whoever asked waits for them.
+      if (!this.#closed) batch.flush(this.#sendAlone);
+      if (count === 0) return;
+    }
   }
 
   /** On some systems a datagram that bounced shows up as a failure; the socket itself still works. */
