@@ -27,6 +27,9 @@ const SCENARIOS: readonly { readonly bind: string; readonly queries: readonly Qu
 /** Best and worst round of the stub differ less than this many times on a machine that does nothing else. */
 const QUIET = 1.2;
 
+/** This project's node as it is shipped, in the table of peers. */
+const OURS = "dmnode";
+
 /** The first port of the swarms that fill the peers' tables. */
 const PEER_SWARM_PORT = 6882;
 
@@ -135,8 +138,10 @@ async function againstBounds(
 /** The node against the DHT nodes that others have published, each filled by a swarm of its own. */
 export async function againstPeers(running: Running): Promise<Comparison[]> {
   const servers: Record<string, Server> = {
-    dmnode: await running.startOwn("node_server.ts", "127.0.0.1"),
+    [OURS]: await running.startOwn("node_server.ts", "127.0.0.1"),
+    "dmnode in batches": await running.startInBatches("node_server.ts", "127.0.0.1"),
   };
+  const ours = Object.keys(servers).length;
   const compared: Comparison[] = [];
   await using swarms = new AsyncDisposableStack();
   for (const [i, [name, peer]] of Object.entries(PEERS).entries()) {
@@ -149,7 +154,7 @@ export async function againstPeers(running: Running): Promise<Comparison[]> {
     const item = peer.queries === undefined && await putItems((query) => askOnce(server, query));
     servers[name] = item ? { ...server, item: `${item}` } : server;
   }
-  if (Object.keys(servers).length === 1) return [];
+  if (Object.keys(servers).length === ours) return [];
   for (const query of ["ping", "find_node", "get_peers", "get"] as const) {
     const answering = Object.entries(servers).filter(([name]) =>
       PEERS[name]?.queries?.includes(query) ?? true
@@ -224,7 +229,7 @@ export function printPeers(how: string, compared: readonly Comparison[]): void {
     Array.from(samples.keys(), (name) => [
       `${title}, ${name}`,
       rate(samples, name),
-      ...(name === "dmnode" ? ["", "", ""] : ratios(samples, name, "dmnode")),
+      ...(name === OURS ? ["", "", ""] : ratios(samples, name, OURS)),
       ...sampleColumns(samples.get(name)!),
     ])
   );

@@ -1,5 +1,7 @@
 // Servers as processes on one core of this machine, or on two, and the load generator on another.
 
+import { LIBC_PATHS } from "../src/runtime/message_batch.ts";
+
 /** Left out of each measurement: the queries of the server before may still be in flight. */
 const WARM_UP_SECONDS = 0.1;
 
@@ -126,9 +128,18 @@ export class Running implements AsyncDisposable {
   }
 
   /** Starts a server of this folder. */
-  async startOwn(script: string, ...args: string[]): Promise<Server> {
-    const run = ["run", "--no-prompt", "--allow-net", "--allow-read", here(script), ...args];
-    return await this.start(Deno.execPath(), run);
+  startOwn(script: string, ...args: string[]): Promise<Server> {
+    return this.#startOwn([], script, args);
+  }
+
+  /** Starts one that takes and sends its datagrams in batches, where the machine lets it. */
+  startInBatches(script: string, ...args: string[]): Promise<Server> {
+    return this.#startOwn([`--allow-ffi=${LIBC_PATHS.join()}`], script, args);
+  }
+
+  #startOwn(permissions: string[], script: string, args: string[]): Promise<Server> {
+    const run = ["run", "--no-prompt", "--allow-net", "--allow-read", ...permissions];
+    return this.start(Deno.execPath(), [...run, here(script), ...args]);
   }
 
   /** Starts a server and waits for the line that says it is ready. `request` goes to its standard input. */

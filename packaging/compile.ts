@@ -20,21 +20,25 @@ const WORKERS = [
 ];
 
 const HELP =
-  `Usage: deno run --allow-all packaging/compile.ts [--all | --target TRIPLE] [--entry FILE]
+  `Usage: deno run --allow-all packaging/compile.ts [--batches] [--all | --target TRIPLE | --entry FILE]
 
 Without options: dist/dmnode for this machine.
 --all            dist/dmnode-SYSTEM-PROCESSOR for every target, and SHA256SUMS
 --target TRIPLE  dist/dmnode-SYSTEM-PROCESSOR for one: ${TARGETS.map((t) => t.triple).join(", ")}
 --entry FILE     another entry point below the repository, for tests: dist/NAME
+--batches        with permission to call into Linux's C library, to serve more (docs/operations.md, Busy nodes)
 
 DENORT_BIN       a file that holds Deno's runtime, instead of Deno's download host
 DMNODE_COMMIT    the commit to embed, where the sources are no git repository`;
+
+const BATCHES = "--batches";
 
 /** The build can't go on. The message says what to do. */
 class BuildError extends Error {}
 
 async function main(args: readonly string[]): Promise<void> {
-  const [option, value, ...rest] = args;
+  const withBatches = args.includes(BATCHES);
+  const [option, value, ...rest] = args.filter((arg) => arg !== BATCHES);
   if (option === "--help") return console.log(HELP);
   if (rest.length > 0 || (option === "--all" && value !== undefined)) throw new BuildError(HELP);
   const here = TARGETS.find(({ triple }) => triple === Deno.build.target);
@@ -44,15 +48,17 @@ async function main(args: readonly string[]): Promise<void> {
   };
   if (option === undefined) {
     const target = one(here);
-    await build([target], () => target.os === "windows" ? "dmnode.exe" : "dmnode");
+    await build([target], () => target.os === "windows" ? "dmnode.exe" : "dmnode", withBatches);
   } else if (option === "--all") {
-    const files = await build(TARGETS, ({ file }) => file);
+    const files = await build(TARGETS, ({ file }) => file, withBatches);
     await writeChecksums([...files, "dmnode.cdx.json"]);
   } else if (option === "--target") {
-    await build([one(TARGETS.find(({ triple }) => triple === value))], ({ file }) => file);
+    const target = one(TARGETS.find(({ triple }) => triple === value));
+    await build([target], ({ file }) => file, withBatches);
   } else if (option === "--entry" && value !== undefined) {
     const name = value.replace(/^.*[\\/]|\.ts$/g, "");
-    await build([one(here)], ({ os }) => os === "windows" ? `${name}.exe` : name, resolve(value));
+    const nameOf = ({ os }: Target) => os === "windows" ? `${name}.exe` : name;
+    await build([one(here)], nameOf, withBatches, resolve(value));
   } else {
     throw new BuildError(HELP);
   }
@@ -62,8 +68,13 @@ async function main(args: readonly string[]): Promise<void> {
 async function build(
   targets: readonly Target[],
   nameOf: (target: Target) => string,
+  withBatches: boolean,
   entry = join(ROOT, "src", "main.ts"),
 ): Promise<string[]> {
+  const other = targets.find(({ os }) => os !== "linux");
+  if (withBatches && other !== undefined) {
+    throw new BuildError(`${BATCHES} is for Linux, and can't make ${other.triple}`);
+  }
   const runtime = Deno.env.get("DENORT_BIN");
   if (runtime !== undefined) await checkRuntime(resolve(runtime), targets);
   const commit = await commitOfSources();
@@ -86,7 +97,7 @@ async function build(
   const names: string[] = [];
   for (const target of targets) {
     const name = nameOf(target), path = join(DIST, name);
-    await compile(target, bundle, workers, path);
+    await compile(target, withBatches, bundle, workers, path);
     const { size } = await Deno.stat(path);
     console.log(`dist/${name}: ${target.machine}, ${(size / 1e6).toFixed(1)} MB`);
     names.push(name);
@@ -221,6 +232,7 @@ async function makeSbom({ id, time }: Commit): Promise<Record<string, unknown>> 
 
 async function compile(
   target: Target,
+  withBatches: boolean,
   bundle: string,
   workers: readonly string[],
   path: string,
@@ -235,7 +247,7 @@ async function compile(
     // Deno would keep compiled code under a name in /tmp that any user of the machine can put a file at.
     "--no-code-cache",
     ...manifest.unstable.map((feature) => `--unstable-${feature}`),
-    ...permissionFlags(target.os),
+    ...permissionFlags(target.os, withBatches),
     "--target",
     target.triple,
     ...workers.flatMap((worker) => ["--include", worker]),

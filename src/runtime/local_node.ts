@@ -81,7 +81,7 @@ export type NodeConfig = Pick<
 export interface LocalNodeOptions {
   /** False: nothing is read from or written to disk, and node id and identity are new. */
   readonly persistent: boolean;
-  /** Called when all files are open, before any packet is handled. */
+  /** Called when all files and the socket are open, before any packet is handled. */
   readonly onOpened?: () => void | Promise<void>;
   /** Looks names up; the system's way unless told. */
   readonly resolve?: ResolveName;
@@ -162,12 +162,15 @@ export class LocalNode implements NodeService {
    */
   static async start(config: NodeConfig, options: LocalNodeOptions): Promise<LocalNode> {
     const storage = options.persistent ? await openStorage(config) : newStorage(config);
+    let node: LocalNode | undefined;
     try {
+      node = new LocalNode(config, storage, options);
+      // Until here it may take what its socket needs.
       await options.onOpened?.();
-      const node = new LocalNode(config, storage, options);
       await node.#start(storage, options);
       return node;
     } catch (error) {
+      if (node !== undefined) await node.#socket.close();
       await storage.disk?.close();
       throw error;
     }
@@ -305,6 +308,7 @@ export class LocalNode implements NodeService {
   async #start({ disk }: Storage, options: LocalNodeOptions): Promise<void> {
     await this.#resolveScope();
     this.#socket.start();
+    if (this.#socket.isInBatches) this.#log.info("Datagrams are taken and sent in batches");
     this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
     if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());

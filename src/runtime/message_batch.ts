@@ -45,16 +45,18 @@ const SYMBOLS = {
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
 } as const;
 
-type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
+type Libc = Library["symbols"];
 
 /** What can't be sent at once: by whatever other way there is. */
 export type Unsent = (datagram: Uint8Array, to: Endpoint) => void;
 
 /**
  * The datagrams that came with one call, and those that are to go with the next. Of one socket, whose descriptor it
- * borrows: once that is closed none of its methods may be called.
+ * borrows: once that is closed none of its methods may be called, but {@link close}.
  */
 export class MessageBatch {
+  readonly #library: Library;
   readonly #libc: Libc;
   readonly #descriptor: number;
   readonly #isIpv6: boolean;
@@ -62,7 +64,9 @@ export class MessageBatch {
   readonly #sending: Places;
   readonly #recipients: Endpoint[] = [];
 
-  private constructor(libc: Libc, descriptor: number, isIpv6: boolean) {
+  private constructor(library: Library, descriptor: number, isIpv6: boolean) {
+    const libc = library.symbols;
+    this.#library = library;
     this.#libc = libc;
     this.#descriptor = descriptor;
     this.#isIpv6 = isIpv6;
@@ -74,13 +78,20 @@ export class MessageBatch {
     }
   }
 
-  /** For the bound socket at this address; undefined where the program may not, or the system can't. */
+  /** For the socket bound to this address; undefined where the program may not, or the system can't. */
   static open(address: Deno.NetAddr): MessageBatch | undefined {
-    const libc = loadLibc();
-    if (libc === undefined) return undefined;
-    const descriptor = descriptorOf(libc, address);
-    if (descriptor === undefined) return undefined;
-    return new MessageBatch(libc, descriptor, address.hostname.includes(":"));
+    const library = openLibc();
+    if (library === undefined) return undefined;
+    const descriptor = descriptorOf(library.symbols, address);
+    if (descriptor !== undefined) {
+      return new MessageBatch(library, descriptor, address.hostname.includes(":"));
+    }
+    library.close();
+  }
+
+  /** Lets go of the library. What was added and not flushed is lost. */
+  close(): void {
+    this.#library.close();
   }
 
   /** Takes what waits at the socket, without waiting for more; how many datagrams that were, at most {@link BATCH}. */
@@ -203,16 +214,13 @@ function writeAddress(bytes: Uint8Array, at: number, to: Endpoint, isIpv6: boole
   putWord(bytes, at + IPV6_AT + 16, 0); // the zone
 }
 
-let loaded: Libc | undefined;
-
-/** Opened once, before the permission for it is given up; undefined where it is not granted. */
-function loadLibc(): Libc | undefined {
-  if (loaded !== undefined || Deno.build.os !== "linux") return loaded;
+/** Undefined where the permission is not granted, or no longer. */
+function openLibc(): Library | undefined {
+  if (Deno.build.os !== "linux") return undefined;
   for (const path of LIBC_PATHS) {
     if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
     try {
-      loaded = Deno.dlopen(path, SYMBOLS).symbols;
-      return loaded;
+      return Deno.dlopen(path, SYMBOLS);
     } catch {
       // it is elsewhere on this system
     }

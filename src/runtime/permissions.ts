@@ -2,6 +2,7 @@
 // docs/security.md has the reasons.
 
 import { ENV_NAMES, NO_SETTING } from "../config.ts";
+import { LIBC_PATHS } from "./message_batch.ts";
 import { NOTIFY_SOCKET, SERVICE_ENV_NAMES } from "./service_manager.ts";
 
 /** What `dmnode identity` takes a passphrase from. No setting: it does not belong into a `.env`. */
@@ -19,8 +20,11 @@ export const READABLE_ENV_NAMES: readonly string[] = [
   ...COLOR_VARIABLES,
 ];
 
-/** The flags that the program is compiled with for a system. */
-export function permissionFlags(os: typeof Deno.build.os): string[] {
+/**
+ * The flags that the program is compiled with for a system. `withBatches`: it may call into the C library, of Linux, to
+ * take and send many datagrams at once (`MessageBatch`).
+ */
+export function permissionFlags(os: typeof Deno.build.os, withBatches = false): string[] {
   return [
     "--no-prompt",
     "--allow-net",
@@ -30,7 +34,7 @@ export function permissionFlags(os: typeof Deno.build.os): string[] {
     // As an entry of a list, the root can be given up later while the other stays.
     os === "linux" ? `--allow-write=/,${NOTIFY_SOCKET}` : "--allow-write",
     "--deny-run",
-    "--deny-ffi",
+    withBatches ? `--allow-ffi=${LIBC_PATHS.join(",")}` : "--deny-ffi",
     "--deny-sys",
     "--deny-import",
   ];

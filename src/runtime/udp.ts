@@ -126,7 +126,9 @@ export class UdpSocket {
   /** Copies a datagram and sends it, without waiting; what can't be sent is lost. */
   send(datagram: Uint8Array, to: Endpoint): void {
     const batch = this.#batch;
-    if (batch === undefined || datagram.length > SEND_BYTES) return this.#sendAlone(datagram, to);
+    if (batch === undefined || this.#closed || datagram.length > SEND_BYTES) {
+      return this.#sendAlone(datagram, to);
+    }
     if (!batch.add(datagram, to)) {
       batch.flush(this.#sendAlone);
       batch.add(datagram, to);
@@ -169,6 +171,7 @@ export class UdpSocket {
     this.#closed = true;
     const ended = this.#isStarted && new Promise<void>((resolve) => this.#onEnd = resolve);
     this.#conn.close();
+    this.#batch?.close();
     await ended;
   }
 

@@ -30,9 +30,12 @@ check "the commit can be given by hand" grep -q '^dmnode .* (next, ' <<<"$(dist/
 mv dist/dmnode dist/dmnode-next
 check "one target alone can be made" build ARGS="--target x86_64-unknown-linux-gnu"
 build ARGS="--entry tests/executable/probe.ts" >/dev/null
+check "one with batches can be made" build ARGS=--batches
+mv dist/dmnode dist/dmnode-batches
 build >/dev/null
 
 totals
 deno=$(make -s --no-print-directory deno-path | tail -n 1)
-DMNODE=$PWD/dist/dmnode DMNODE_PROBE=$PWD/dist/probe "$deno" test --no-check --allow-all tests/executable tests/program
+DMNODE=$PWD/dist/dmnode DMNODE_BATCHES=$PWD/dist/dmnode-batches DMNODE_PROBE=$PWD/dist/probe \
+  "$deno" test --no-check --allow-all tests/executable tests/program
 [ "$failed" -eq 0 ]

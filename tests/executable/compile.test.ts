@@ -56,6 +56,7 @@ Deno.test("a runtime for another machine, a missing one and an unknown target ar
     [["--all"], { DENORT_BIN: Deno.execPath() }, /unset it to have Deno fetch a runtime for each/],
     [[], { DENORT_BIN: join(directory, "none") }, /none can't be read/],
     [["--target", "riscv64gc-unknown-linux-gnu"], {}, /no target riscv64gc-unknown-linux-gnu/],
+    [["--batches", "--target", "x86_64-pc-windows-msvc"], {}, /--batches is for Linux/],
     [["--nonsense"], {}, /^compile: Usage/],
   ];
   for (const [args, env, message] of cases) {

@@ -59,18 +59,21 @@ async function probe(program: string, before: string[]): Promise<void> {
   }
 }
 
-Deno.test(
-  "from source under the executable's flags, a running node has no way to files and processes",
-  () =>
-    probe(Deno.execPath(), [
-      "run",
-      "--quiet",
-      "--config",
-      CONFIG,
-      ...permissionFlags(Deno.build.os),
-      PROBE,
-    ]),
-);
+for (const withBatches of Deno.build.os === "linux" ? [false, true] : [false]) {
+  const how = withBatches ? "with batches" : "as shipped";
+  Deno.test(
+    `from source under the executable's flags, a running node has no way to files and processes: ${how}`,
+    () =>
+      probe(Deno.execPath(), [
+        "run",
+        "--quiet",
+        "--config",
+        CONFIG,
+        ...permissionFlags(Deno.build.os, withBatches),
+        PROBE,
+      ]),
+  );
+}
 
 const probeExecutable = Deno.env.get("DMNODE_PROBE");
 if (probeExecutable) {
@@ -80,16 +83,17 @@ if (probeExecutable) {
   );
 }
 
-const executable = Deno.env.get("DMNODE");
-if (executable) {
-  Deno.test("the executable holds these permissions and no others", async () => {
+for (const variable of ["DMNODE", "DMNODE_BATCHES"]) {
+  const executable = Deno.env.get(variable);
+  if (!executable) continue;
+  Deno.test(`the executable of ${variable} holds these permissions and no others`, async () => {
     const text = new TextDecoder("latin1").decode(await Deno.readFile(executable));
     const start = text.indexOf('"permissions":{"allow_');
     assert.ok(start > 0, "no permissions found in the file");
     const held = JSON.parse(
       text.slice(start + '"permissions":'.length, text.indexOf("}", start) + 1),
     );
-    const flags = permissionFlags(Deno.build.os);
+    const flags = permissionFlags(Deno.build.os, variable === "DMNODE_BATCHES");
     const list = (flag: string) => {
       const found = flags.find((given) => given === flag || given.startsWith(`${flag}=`));
       return found === undefined ? null : found.split("=")[1]?.split(",") ?? [];

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { LIBC_PATHS } from "../../src/runtime/message_batch.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const PERMISSIONS = ["net", "env", "read", "write"].map((name) => `--allow-${name}`);
@@ -25,18 +26,22 @@ export interface RunOptions {
   readonly before?: readonly string[];
   /** File descriptors that the process may have; not on Windows. */
   readonly descriptors?: number;
+  /** Permitted to call into the C library: as an executable the one that DMNODE_BATCHES names. */
+  readonly inBatches?: boolean;
 }
 
 /** How the program is started: what `Deno.Command` takes. */
 export function invocation(
   args: readonly string[],
-  { env = {}, cwd, before = [], descriptors }: RunOptions,
+  { env = {}, cwd, before = [], descriptors, inBatches = false }: RunOptions,
 ) {
-  const executable = Deno.env.get("DMNODE");
+  const executable = Deno.env.get("DMNODE") &&
+    Deno.env.get(inBatches ? "DMNODE_BATCHES" : "DMNODE");
+  const permissions = inBatches ? [...PERMISSIONS, `--allow-ffi=${LIBC_PATHS}`] : PERMISSIONS;
   const limited = descriptors === undefined
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
-  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, MAIN];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...permissions, MAIN];
   const [path, ...rest] = [
     ...before,
     ...limited,

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { NodeProcess, run, withNodes } from "./program.ts";
+import { type LogLine, NodeProcess, run, withNodes } from "./program.ts";
 
 async function stored(api: string, body: string, query = ""): Promise<Record<string, unknown>> {
   const response = await fetch(`${api}/network/store${query}`, {
@@ -47,6 +47,25 @@ Deno.test(
     });
   }),
 );
+
+Deno.test({
+  name: "a node that takes datagrams in batches says so, and serves others that don't",
+  ignore: Deno.build.os !== "linux",
+  fn: withNodes(async (start) => {
+    const isTold = ({ message }: LogLine) => /in batches/.test(message);
+    const first = await start("1", [], { inBatches: true });
+    assert.ok(first.lines.some(isTold));
+    const second = await start("2", ["--bootstrap", first.udp]);
+    assert.ok(!second.lines.some(isTold));
+    const third = await start("3", ["--bootstrap", first.udp], { inBatches: true });
+    await Promise.all([second, third].map((node) => untilReady(node.api)));
+    const value = "x".repeat(100_000);
+    const { hash, replicas } = await stored(third.api, value);
+    assert.equal(replicas, 3);
+    assert.equal(await text(`${second.api}/data/${hash}`), value);
+    assert.equal((await first.stop()).code, 0);
+  }),
+});
 
 Deno.test(
   "three nodes: what one stores another fetches, by API and by command line",
