@@ -126,6 +126,8 @@ export class Replicator {
    * address or network that takes one id after the other: ids cost nothing, and each change may make us count copies.
    */
   noteNeighbour(endpoint: Endpoint, isThere: boolean, now: Millis): void {
+    // Whoever holds nothing has nothing to hand on: what comes later knows the neighbours that there are then.
+    if (this.#node.items.count === 0) return;
     const recent = isThere ? this.#came : this.#gone, owner = ownerOf(endpoint);
     if (recent.has(owner, now)) return;
     recent.add(owner, now);

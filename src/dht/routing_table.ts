@@ -19,11 +19,11 @@ const MAX_REPLACEMENTS = 8;
 
 /** One range of the id space. */
 class Bucket {
-  readonly contacts: Contact[] = [];
+  contacts: Contact[] = [];
   /** First words of their ids: to look through them side by side costs less than to visit every contact. */
-  readonly words: number[] = [];
+  words: number[] = [];
   /** First words of their addresses, for the same reason. */
-  readonly addresses: number[] = [];
+  addresses: number[] = [];
   /** Contacts that answered when the bucket was full, the most recent last. */
   readonly replacements: Contact[] = [];
   /** First words of theirs. */
@@ -34,8 +34,8 @@ class Bucket {
   limit = 0;
   limitUntil: Millis = -Infinity;
 
-  /** `changed`: when a contact was last added or a lookup last ran in it. */
-  constructor(public changed: Millis) {}
+  /** `changed`: when a contact was last added or a lookup last ran in it. `k`: contacts that it holds at most. */
+  constructor(public changed: Millis, readonly k: number) {}
 
   find(id: Id): Contact | undefined {
     const at = placeOf(id, this.words, this.contacts);
@@ -66,6 +66,14 @@ class Bucket {
     this.contacts.push(contact);
     this.words.push(contact.id.a);
     this.addresses.push(contact.endpoint.a);
+    if (this.contacts.length === this.k) this.#fit();
+  }
+
+  /** Lists that have grown have room for twice as many, copies have none: that is 2 kB for each of a process's nodes. */
+  #fit(): void {
+    this.contacts = this.contacts.slice();
+    this.words = this.words.slice();
+    this.addresses = this.addresses.slice();
   }
 
   /** Puts a contact in the place of another. */
@@ -117,7 +125,7 @@ export class RoutingTable {
     readonly perSubnet = PER_SUBNET,
     readonly prefers = true,
   ) {
-    this.#buckets = [new Bucket(now)];
+    this.#buckets = [new Bucket(now, k)];
   }
 
   get size(): number {
@@ -404,7 +412,7 @@ export class RoutingTable {
   #split(now: Millis): void {
     const depth = this.#buckets.length - 1;
     const old = this.#buckets[depth];
-    const same = new Bucket(old.changed), deeper = new Bucket(now);
+    const same = new Bucket(old.changed, this.k), deeper = new Bucket(now, this.k);
     const half = (contact: Contact) => sharedPrefix(this.own, contact.id) === depth ? same : deeper;
     for (const contact of old.contacts) half(contact).add(contact);
     for (const contact of old.replacements) half(contact).wait(contact);
