@@ -14,8 +14,9 @@ class Network {
   }
 
   async start({ count }: { count: number }): Promise<void> {
-    await this.#swarm.grow(1, []);
-    await this.#swarm.grow(count - 1, [this.#swarm.nodes[0].address]);
+    const { nodes } = this.#swarm;
+    if (nodes.length === 0) await this.#swarm.grow(1, []);
+    await this.#swarm.grow(count - nodes.length, [nodes[0].address]);
   }
 
   packets(): number {

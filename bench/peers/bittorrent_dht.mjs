@@ -19,7 +19,7 @@ class Network {
   #queries = [];
 
   async start({ count }) {
-    await this.#add(false);
+    if (this.#nodes.length === 0) await this.#add(false);
     const bootstrap = [`${HOST}:${this.#nodes[0].address().port}`];
     const addInTurn = async () => {
       while (this.#nodes.length < count) await this.#add(bootstrap);

@@ -17,7 +17,7 @@ class Network {
   #packets = 0;
 
   async start({ count }) {
-    await this.#add([]);
+    if (this.#nodes.length === 0) await this.#add([]);
     const bootstrap = [{ host: HOST, port: this.port() }];
     const addInTurn = async () => {
       while (this.#nodes.length < count) await this.#add(bootstrap);
