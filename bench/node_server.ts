@@ -4,7 +4,7 @@
 // deno run --allow-net --allow-read node_server.ts HOST [api]
 // HOST is 127.0.0.1, or 0.0.0.0 for all addresses; with `api` it serves that too. Prints one line,
 // {"port": N, "host": ADDRESS, "item": HEX40, "api": N}, when it is ready: the address is where it is bound, which may be
-// ::, the item one that it holds.
+// ::, the item one that it holds. SIGTERM ends it in order, so that `--cpu-prof` writes what it found.
 
 import { createApi } from "../src/api/app.ts";
 import { serveApi, serveOptions } from "../src/api/server.ts";
@@ -49,6 +49,7 @@ const api = Deno.args.includes("api")
   ? (await serveApi(createApi({ service: node, config }), { ...serveOptions(config), port: 0 }))
     .port
   : undefined;
+if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => Deno.exit(0));
 console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }));
 
 /** Sends the node one query and waits for the reply. */

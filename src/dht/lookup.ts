@@ -57,8 +57,6 @@ export type KnownNode = Pick<
 
 /** Hears how a query fares. */
 export interface QueryWatcher {
-  /** It takes longer than most; heard of urgent queries only. */
-  onSlow(now: Millis): void;
   /** It takes so long that it was sent again. */
   onLate(now: Millis): void;
   /** It takes so long that hardly any answer will come. */
@@ -333,7 +331,6 @@ export class Lookup {
     this.#inFlight++;
     this.#options.onStep?.("asked", candidate);
     this.#options.ask(candidate, now, {
-      onSlow: (at) => this.#overtake(candidate, "late", at),
       onLate: (at) => this.#overtake(candidate, "late", at),
       onOverdue: (at) => this.#overtake(candidate, "overdue", at),
       done: (outcome, at) => this.#settle(candidate, outcome, at),

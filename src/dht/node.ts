@@ -891,7 +891,6 @@ export class DhtNode {
     };
     const lookup = ++this.#lastLookup;
     const { techniques } = this.#options;
-    const isUrgent = how.isHurried && techniques.hedge;
     this.lookups.active++;
     table.touch(target, now);
     return new Lookup({
@@ -911,7 +910,7 @@ export class DhtNode {
       coordinate: this.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        this.#queries.send({ method, to, args, expected, rtt, isUrgent }, at, watcher);
+        this.#queries.send({ method, to, args, expected, rtt }, at, watcher);
       },
       techniques,
       hurryToBits: how.isHurried && techniques.hurry ? table.bucketCount - 1 : undefined,

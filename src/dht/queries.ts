@@ -20,10 +20,9 @@ const LATE_UNKNOWN_MS = 500;
 
 /**
  * Variations beyond the mean after which a query is sent again: TCP takes four (RFC 6298), for there a segment that is
- * sent for nothing slows the connection down, and here it is one packet. And after which whoever is in a hurry asks
- * somebody else as well (Dean and Barroso, "The tail at scale", 2013).
+ * sent for nothing slows the connection down, and here it is one packet.
  */
-const LATE_VARIATIONS = 2.5, SLOW_VARIATIONS = 1;
+const LATE_VARIATIONS = 2.5;
 
 /** Bounds of the adaptive measure: timers and schedulers are not finer, and a slow node must not stop a lookup. */
 const LATE_MIN_MS = 10, LATE_MAX_MS = 1_000;
@@ -85,8 +84,6 @@ export interface Query {
   readonly rtt?: number;
   /** It is not sent a second time, and likely not answered: that tells nothing of other queries. */
   readonly isOnce?: boolean;
-  /** Whether the watcher wants to hear early that it takes longer than it should. */
-  readonly isUrgent?: boolean;
 }
 
 /** Our coordinate, as an argument of a query: written there when the query is. */
@@ -94,7 +91,7 @@ export const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
 /** A watcher that wants nothing but the outcome. */
 export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
-  return { onSlow: ignore, onLate: ignore, onOverdue: ignore, done };
+  return { onLate: ignore, onOverdue: ignore, done };
 }
 
 const ignore = () => {};
@@ -164,7 +161,7 @@ export class Queries {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
     const { method, to } = query;
-    const lateAfter = this.#waitFor(query, LATE_VARIATIONS);
+    const lateAfter = this.#waitFor(query);
     const pending: Pending = {
       tid,
       method,
@@ -175,8 +172,8 @@ export class Queries {
       lateAfter,
       lateAt: NaN,
       stalls: 0,
-      then: query.isUrgent ? this.#slow : this.#late,
-      dueAt: now + (query.isUrgent ? this.#waitFor(query, SLOW_VARIATIONS) : lateAfter),
+      then: this.#late,
+      dueAt: now + lateAfter,
       place: NOWHERE,
       order: 0,
     };
@@ -191,11 +188,6 @@ export class Queries {
     pending.then = then;
     this.#agenda.add(pending);
   }
-
-  readonly #slow = (pending: Pending, now: Millis): void => {
-    this.#schedule(pending, pending.startedAt + pending.lateAfter, this.#late);
-    pending.watcher.onSlow(now);
-  };
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
@@ -285,18 +277,18 @@ export class Queries {
   }
 
   /**
-   * Mean and so many variations of how long answers take (RFC 6298): those of this node where it was measured, else
+   * Mean and {@link LATE_VARIATIONS} of how long answers take (RFC 6298): those of this node where it was measured, else
    * of what coordinates are worth in this network, else of all nodes that answered for the first time.
    */
-  #waitFor({ to, expected, rtt: guess = NaN }: Query, variations: number): number {
+  #waitFor({ to, expected, rtt: guess = NaN }: Query): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
     const contact = expected && this.#node.contactAt(to, expected);
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
       const { rtt, rttVariation } = contact;
-      wait = rtt + Math.max(variations * rttVariation, JITTER_SHARE * rtt);
+      wait = rtt + Math.max(LATE_VARIATIONS * rttVariation, JITTER_SHARE * rtt);
     } else {
-      wait = guess > 0 ? guess * this.#guessed.most(variations) : this.#unknown.most(variations);
+      wait = guess > 0 ? guess * this.#guessed.lateAfter : this.#unknown.lateAfter;
     }
     return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
@@ -312,9 +304,9 @@ class Mean {
     this.#variation = variation;
   }
 
-  /** Mean and so many variations. */
-  most(variations: number): number {
-    return this.#mean + Math.max(variations * this.#variation, JITTER_SHARE * this.#mean);
+  /** What is larger is late. */
+  get lateAfter(): number {
+    return this.#mean + Math.max(LATE_VARIATIONS * this.#variation, JITTER_SHARE * this.#mean);
   }
 
   add(value: number): void {

@@ -8,8 +8,6 @@ export interface Techniques {
   readonly probe: boolean;
   /** A `get` asks whoever leads to the value soonest, not the closest. */
   readonly hurry: boolean;
-  /** In that, a query that takes longer than most no longer counts as one in flight: another one is sent. */
-  readonly hedge: boolean;
   /** A query is late, and sent again, by measured and foretold round trips, not after a constant. */
   readonly adapt: boolean;
   /** All of the k closest are asked at once when the alpha closest have answered (Kademlia, section 2.3). */
@@ -20,10 +18,9 @@ export const ALL_TECHNIQUES: Techniques = {
   near: true,
   probe: true,
   hurry: true,
-  hedge: true,
   adapt: true,
   burst: true,
 };
 
 /** What peers' scores serve: without these all peers are the same to a node, as in plain Kademlia. */
-export const SCORING: readonly (keyof Techniques)[] = ["near", "probe", "hurry", "hedge", "adapt"];
+export const SCORING: readonly (keyof Techniques)[] = ["near", "probe", "hurry", "adapt"];

@@ -40,17 +40,12 @@ function scene() {
   );
   const heard: [string, number][] = [];
   const watcher = {
-    onSlow: (now: number) => void heard.push(["slow", now]),
     onLate: (now: number) => void heard.push(["late", now]),
     onOverdue: (now: number) => void heard.push(["overdue", now]),
     done: ({ kind }: { kind: string }, now: number) => void heard.push([kind, now]),
   };
-  const send = (isUrgent: boolean) =>
-    queries.send(
-      { method: "ping", to: at, args: {}, expected: contact.id, isUrgent },
-      0,
-      watcher,
-    );
+  const send = () =>
+    queries.send({ method: "ping", to: at, args: {}, expected: contact.id }, 0, watcher);
   const run = () => {
     while (queries.nextDeadline < Infinity) queries.tick(queries.nextDeadline);
   };
@@ -66,7 +61,7 @@ function scene() {
 
 Deno.test("a query is sent again after mean and two and a half variations, and missed at last", () => {
   const { sent, misses, heard, send, run, queries } = scene();
-  send(false);
+  send();
   run();
   assert.deepEqual(heard, [["late", 77.5], ["overdue", 155], ["timeout", 1077.5]]);
   assert.equal(sent.length, 2);
@@ -74,20 +69,9 @@ Deno.test("a query is sent again after mean and two and a half variations, and m
   assert.equal(queries.open, 0);
 });
 
-Deno.test("who is in a hurry hears after mean and one variation, and nothing is sent for that", () => {
-  const { sent, heard, send, queries } = scene();
-  send(true);
-  queries.tick(55);
-  assert.deepEqual(heard, [["slow", 55]]);
-  assert.equal(sent.length, 1);
-  queries.tick(77.5);
-  assert.deepEqual(heard.slice(1), [["late", 77.5]]);
-  assert.equal(sent.length, 2);
-});
-
 Deno.test("when our own process slept, answers get their time before a query is late", () => {
   const { heard, send, queries, answer } = scene();
-  send(false);
+  send();
   queries.tick(5_000);
   assert.deepEqual(heard, []);
   assert.ok(answer(5_001));
@@ -98,9 +82,9 @@ Deno.test("when our own process slept, answers get their time before a query is 
 Deno.test("an answer that waited while our own process slept tells nothing of the round trip", () => {
   for (const isTickFirst of [true, false]) {
     const { send, queries, unsure, answer } = scene();
-    send(false);
+    send();
     answer(40);
-    send(false);
+    send();
     if (isTickFirst) queries.tick(3_600_000);
     answer(3_600_000);
     assert.deepEqual(unsure, [false, true]);
@@ -109,7 +93,7 @@ Deno.test("an answer that waited while our own process slept tells nothing of th
 
 Deno.test("queries of a process that never catches up end nevertheless, cost no more packets, and blame nobody", () => {
   const { queries, sent, misses, heard, send } = scene();
-  send(false);
+  send();
   for (let i = 0; i < 10 && queries.open > 0; i++) queries.tick(queries.nextDeadline + 150);
   assert.deepEqual(heard.map(([what]) => what), ["late", "overdue", "timeout"]);
   assert.deepEqual([queries.open, sent.length, misses], [0, 1, []]);
@@ -118,7 +102,7 @@ Deno.test("queries of a process that never catches up end nevertheless, cost no 
 Deno.test("a watcher may want nothing but the outcome", () => {
   const { queries, at, run } = scene();
   const outcomes: string[] = [];
-  const query = { method: "ping", to: at, args: {}, expected: undefined, isUrgent: true } as const;
+  const query = { method: "ping", to: at, args: {}, expected: undefined } as const;
   queries.send(query, 0, whenDone(({ kind }) => outcomes.push(kind)));
   run();
   assert.deepEqual(outcomes, ["timeout"]);
