@@ -134,6 +134,12 @@ const SPARE_QUERIES = 500;
 /** A lookup ends without those that are overdue where they are no more than so many for each that has answered. */
 const MOST_OVERDUE = 2;
 
+/**
+ * While no more than this share of queries is late, the closest node of all is asked once more before a lookup ends
+ * without it: both of its answers being lost is then what keeps most lookups from the node that they seek.
+ */
+const FEW_LATE = 0.1;
+
 /** A round trip of which nothing is known: the mean between two places on Earth. */
 const UNKNOWN_RTT_MS = 150;
 
@@ -160,6 +166,8 @@ export class Lookup {
   readonly #asked: Candidate[] = [];
   readonly #hopMs: number;
   #inFlight = 0;
+  /** The closest, which was asked once more. */
+  #again: Candidate | undefined;
   #ended = false;
 
   constructor(options: LookupOptions) {
@@ -250,7 +258,12 @@ export class Lookup {
       if (next === undefined || this.#inFlight >= this.#slots) break;
       this.#query(next, now);
     }
-    if (!this.#ended && this.#isComplete()) this.#end(now, undefined);
+    if (this.#ended || !this.#isComplete()) return;
+    const closest = this.#shortlist.find(({ state }) => state !== "failed");
+    const isTriedAgain = closest?.state === "overdue" && this.#again === undefined &&
+      this.#options.lateShare <= FEW_LATE;
+    if (isTriedAgain) this.#ask(this.#again = closest, now);
+    else this.#end(now, undefined);
   }
 
   /**
@@ -325,15 +338,24 @@ export class Lookup {
   }
 
   #query(candidate: Candidate, now: Millis): void {
+    this.#asked.push(candidate);
+    this.#options.onStep?.("asked", candidate);
+    this.#ask(candidate, now);
+  }
+
+  #ask(candidate: Candidate, now: Millis): void {
+    const again = this.#again;
     candidate.state = "waiting";
     candidate.sentAt = now;
-    this.#asked.push(candidate);
     this.#inFlight++;
-    this.#options.onStep?.("asked", candidate);
     this.#options.ask(candidate, now, {
       onLate: (at) => this.#overtake(candidate, "late", at),
       onOverdue: (at) => this.#overtake(candidate, "overdue", at),
-      done: (outcome, at) => this.#settle(candidate, outcome, at),
+      done: (outcome, at) => {
+        // Who was asked once more has not failed before that query has.
+        const isFormer = candidate === this.#again && candidate !== again;
+        if (outcome.kind !== "timeout" || !isFormer) this.#settle(candidate, outcome, at);
+      },
     });
   }
 

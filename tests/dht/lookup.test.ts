@@ -250,17 +250,61 @@ Deno.test("a late candidate holds up nobody, and counts when it answers after al
 
 Deno.test("an overdue candidate is not waited for", () => {
   const { watchers, answer, result } = byHand(2, 1, ["01", "02", "03"]);
-  watchers.get("01")!.onLate(60);
-  answer("02", 80);
+  answer("01", 10);
+  watchers.get("02")!.onLate(60);
   answer("03", 90);
-  watchers.get("01")!.onOverdue(150);
-  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["02", "03"]);
+  watchers.get("02")!.onOverdue(150);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["01", "03"]);
   assert.equal(result()!.elapsed, 150);
-  answer("01", 160);
+  answer("02", 160);
+});
+
+Deno.test("the closest of all is asked once more before the lookup ends without it", () => {
+  const { asked, watchers, answer, result } = byHand(3, 3, ["01", "02", "03"]);
+  const first = watchers.get("01")!;
+  for (const name of ["02", "03"]) answer(name);
+  first.onLate(20);
+  first.onOverdue(40);
+  assert.deepEqual(asked, ["01", "02", "03", "01"]);
+  first.done({ kind: "timeout" }, 45);
+  assert.equal(result(), undefined, "its first query's end is not its second's");
+  answer("01", 50);
+  assert.deepEqual(result()!.closest.map((c) => `${c.id}`.slice(0, 2)), ["01", "02", "03"]);
+  assert.equal(result()!.asked.length, 3, "one node asked counts once");
+});
+
+Deno.test("it is asked no third time, and an answer to its first query counts meanwhile", () => {
+  for (const isSilent of [true, false]) {
+    const { asked, watchers, answer, result } = byHand(3, 3, ["01", "02", "03"]);
+    const first = watchers.get("01")!;
+    for (const name of ["02", "03"]) answer(name);
+    first.onLate(20);
+    first.onOverdue(40);
+    const second = watchers.get("01")!;
+    if (isSilent) {
+      second.onLate(60);
+      second.onOverdue(80);
+    } else {
+      const message = decodeAnswer(id("01"), []);
+      first.done({ kind: "response", message, rtt: 50 }, 50);
+    }
+    assert.equal(asked.length, 4);
+    assert.equal(result()!.closest.length, isSilent ? 2 : 3);
+    second.done({ kind: "timeout" }, 1_000);
+  }
+});
+
+Deno.test("where many queries are late nobody is asked once more", () => {
+  const { asked, watchers, answer, result } = byHand(3, 3, ["01", "02", "03"], undefined, [], 0.2);
+  for (const name of ["02", "03"]) answer(name);
+  watchers.get("01")!.onLate(20);
+  watchers.get("01")!.onOverdue(40);
+  assert.equal(asked.length, 3);
+  assert.equal(result()!.closest.length, 2);
 });
 
 Deno.test("where all are overdue at once, as when a line stands still, the lookup waits for them", () => {
-  const { watchers, answer, result } = byHand(4, 3, ["01", "02", "03"]);
+  const { watchers, answer, result } = byHand(4, 3, ["01", "02", "03"], undefined, [], 0.2);
   for (const name of ["01", "02", "03"]) watchers.get(name)!.onLate(10);
   for (const name of ["01", "02", "03"]) watchers.get(name)!.onOverdue(20);
   assert.equal(result(), undefined);
