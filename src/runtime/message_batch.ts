@@ -120,7 +120,12 @@ export class MessageBatch {
     return readAddress(this.#received.addresses, i * ADDRESS_BYTES);
   }
 
-  /** Copies a datagram of at most {@link SEND_BYTES}, for {@link flush} to send; false where all places are taken. */
+  /** Whether it can be sent in a batch: of this length, and to an address that the socket's kind can write. */
+  takes(datagram: Uint8Array, to: Endpoint): boolean {
+    return datagram.length <= SEND_BYTES && (this.#isIpv6 || to.family === 4);
+  }
+
+  /** Copies a datagram that it takes, for {@link flush} to send; false where all places are taken. */
   add(datagram: Uint8Array, to: Endpoint): boolean {
     const i = this.#recipients.length;
     if (i === BATCH) return false;

@@ -126,7 +126,7 @@ export class UdpSocket {
   /** Copies a datagram and sends it, without waiting; what can't be sent is lost. */
   send(datagram: Uint8Array, to: Endpoint): void {
     const batch = this.#batch;
-    if (batch === undefined || this.#closed || datagram.length > SEND_BYTES) {
+    if (batch === undefined || this.#closed || !batch.takes(datagram, to)) {
       return this.#sendAlone(datagram, to);
     }
     if (!batch.add(datagram, to)) {

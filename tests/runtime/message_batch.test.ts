@@ -110,6 +110,16 @@ test("what the system refuses goes another way, and holds up nothing beside it",
   assert.deepEqual((await take(answers, 3)).map(([text]) => text), ["1", "4", "5"]);
 });
 
+test("a socket of IPv4 takes nothing that is for IPv6, and none takes what is too long", () => {
+  using four = bind("127.0.0.1");
+  using six = bind("::1");
+  using ofFour = open(four), ofSix = open(six);
+  const short = latin1("x"), to = [endpoint("1.2.3.4:5"), endpoint("[::1]:5")];
+  assert.deepEqual(to.map((to) => ofFour.takes(short, to)), [true, false]);
+  assert.deepEqual(to.map((to) => ofSix.takes(short, to)), [true, true]);
+  assert.deepEqual([1536, 1537].map((n) => ofFour.takes(new Uint8Array(n), to[0])), [true, false]);
+});
+
 test("a socket for both families names each by its own, and reaches both", async () => {
   using both = bind("::");
   using four = bind("127.0.0.1");
