@@ -237,7 +237,8 @@ async function compile(
   workers: readonly string[],
   path: string,
 ): Promise<void> {
-  await Deno.remove(path).catch(ignoreMissing);
+  // Made aside: one that was made before stays until this one is known to be good.
+  const made = join(STAGE, basename(path));
   const { success, stderr } = await deno([
     "compile",
     "--quiet",
@@ -252,19 +253,19 @@ async function compile(
     target.triple,
     ...workers.flatMap((worker) => ["--include", worker]),
     "--output",
-    path,
+    made,
     bundle,
   ]);
   if (!success) throw new BuildError(explainFailure(target, stderr));
-  const machine = await machineOfFile(path);
+  const machine = await machineOfFile(made);
   if (machine !== target.machine) {
-    await Deno.remove(path);
     throw new BuildError(
-      `${target.triple} was asked for, but what Deno made is for ${machine}: it is removed. ` +
+      `${target.triple} was asked for, but what Deno made is for ${machine}. ` +
         "DENORT_BIN has to be a runtime for this target.",
     );
   }
-  if (target.triple === Deno.build.target) await checkThatItStarts(path);
+  if (target.triple === Deno.build.target) await checkThatItStarts(made);
+  await Deno.rename(made, path);
 }
 
 function explainFailure({ triple }: Target, stderr: string): string {
@@ -287,9 +288,8 @@ function explainFailure({ triple }: Target, stderr: string): string {
 async function checkThatItStarts(path: string): Promise<void> {
   const { success, stdout, stderr } = await output(path, ["--version"]);
   if (success && stdout.startsWith("dmnode ")) return;
-  await Deno.remove(path);
   throw new BuildError(
-    `What was made does not start, and is removed. ${stderr.split("\n")[0]}\n` +
+    `What was made does not start, and is given up. ${stderr.split("\n")[0]}\n` +
       `DENORT_BIN, where it is set, has to be the runtime (denort) of Deno ${Deno.version.deno}. ` +
       "For one of another version: make compile DENO_VERSION=x.y.z",
   );

@@ -15,6 +15,7 @@ import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { files } from "../runtime/files.ts";
 import { databasePath, readIdentity } from "../runtime/identity.ts";
+import { MessageBatch } from "../runtime/message_batch.ts";
 import { NetFilter } from "../runtime/net_scope.ts";
 import { BindError, UdpSocket } from "../runtime/udp.ts";
 import { peek } from "../storage/peek.ts";
@@ -310,7 +311,9 @@ function permissions(dataDir: string): Finding {
       : { name };
     return Deno.permissions.querySync(descriptor).state;
   };
-  const granted = PERMISSIONS.filter((name) => state(name) === "granted");
+  const granted: string[] = PERMISSIONS.filter((name) => state(name) === "granted");
+  // Granted for that library alone: only for the sake of batches.
+  if (!granted.includes("ffi") && MessageBatch.isPermitted) granted.push("ffi (the C library)");
   const found = `it may use ${granted.join(", ")}; a running node gives up all but net`;
   const missing = (["net", "read", "write", "env"] as const).filter((name) =>
     !granted.includes(name)

@@ -1,6 +1,12 @@
 // `dmnode sim`: runs the simulator, tells its progress, and prints what came of it.
 
-import { flatLatency, LatencyError, type LatencyMatrix, parseLatencyCsv } from "../sim/latency.ts";
+import {
+  flatLatency,
+  LatencyError,
+  type LatencyMatrix,
+  MAX_RTT_MS,
+  parseLatencyCsv,
+} from "../sim/latency.ts";
 import { REGIONS } from "../sim/regions.ts";
 import { report } from "../sim/report.ts";
 import type { Measured, Scenario, ScenarioResult } from "../sim/scenario.ts";
@@ -75,12 +81,17 @@ function techniquesOf({ scoring, without }: SimFlags): Techniques {
 
 function latencyOf(name: string): LatencyMatrix {
   if (name === "regions") return REGIONS;
-  if (/^\d+(\.\d+)?$/.test(name)) return flatLatency(Number(name));
+  if (/^-?\d+(\.\d+)?$/.test(name)) {
+    const ms = Number(name);
+    if (ms >= 0 && ms <= MAX_RTT_MS) return flatLatency(ms);
+    throw new UserError(`--latency: ${name} is not from 0 to ${MAX_RTT_MS} ms`, true);
+  }
   let text: string;
   try {
     text = Deno.readTextFileSync(name);
   } catch (error) {
-    throw new UserError(`--latency: ${name} can't be read: ${reason(error)}`, true);
+    const allowed = "it takes a CSV file, a number of ms, or regions";
+    throw new UserError(`--latency: ${name} can't be read: ${reason(error)} (${allowed})`, true);
   }
   try {
     return parseLatencyCsv(text, name.replace(/^.*[/\\]/, ""));

@@ -26,7 +26,7 @@ export function addSwarmCommand(dmnode: Command): void {
     .requiredOption("--nodes <n>", "how many", integer(MIN_NODES, MAX_NODES))
     .option(
       "--threads <n>",
-      "threads that share them (default: one for each core)",
+      "threads that share them (default: one for each 100 nodes, but no more than cores)",
       integer(1, 64),
     )
     .option(

@@ -78,6 +78,11 @@ export class MessageBatch {
     }
   }
 
+  /** Whether the program may call into the C library at one of its places. */
+  static get isPermitted(): boolean {
+    return permittedPaths().length > 0;
+  }
+
   /** For the socket bound to this address; undefined where the program may not, or the system can't. */
   static open(address: Deno.NetAddr): MessageBatch | undefined {
     const library = openLibc();
@@ -219,11 +224,16 @@ function writeAddress(bytes: Uint8Array, at: number, to: Endpoint, isIpv6: boole
   putWord(bytes, at + IPV6_AT + 16, 0); // the zone
 }
 
+function permittedPaths(): string[] {
+  if (Deno.build.os !== "linux") return [];
+  return LIBC_PATHS.filter((path) =>
+    Deno.permissions.querySync({ name: "ffi", path }).state === "granted"
+  );
+}
+
 /** Undefined where the permission is not granted, or no longer. */
 function openLibc(): Library | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  for (const path of LIBC_PATHS) {
-    if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
+  for (const path of permittedPaths()) {
     try {
       return Deno.dlopen(path, SYMBOLS);
     } catch {

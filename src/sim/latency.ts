@@ -12,7 +12,7 @@ export interface LatencyMatrix {
 export const WITHIN_REGION_MS = 2;
 
 /** No path on Earth takes as long: more is a mistake of units. */
-const MAX_RTT_MS = 10_000;
+export const MAX_RTT_MS = 10_000;
 
 /** A matrix can't be used. The message is one line for the user. */
 export class LatencyError extends Error {

@@ -54,6 +54,17 @@ Deno.test(
   }),
 );
 
+Deno.test({
+  name: "it tells of the permission that batches take, where there is one",
+  ignore: Deno.build.os !== "linux",
+  fn: withNodes(async (_, cwd) => {
+    for (const inBatches of [true, false]) {
+      const { stdout } = await run(["doctor", ...NOBODY, ...FREE], { cwd, inBatches });
+      assert.equal(/may use .*ffi \(the C library\)/.test(stdout), inBatches, stdout);
+    }
+  }),
+});
+
 Deno.test(
   "with a node it tells who has the ports and the database, and whether it is ready",
   withNodes(async (start, directory) => {

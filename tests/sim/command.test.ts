@@ -67,7 +67,9 @@ Deno.test("wrong usage ends with one line and status 2", async () => {
     [["--mutable", "1.5"], /share from 0 to 1\b/],
     [["--churn", "-1"], /number from 0/],
     [["--settle", "soon"], /number from 0/],
-    [["--latency", "missing.csv"], /missing\.csv can't be read/],
+    [["--latency", "missing.csv"], /missing\.csv can't be read.*a number of ms/],
+    [["--latency=-5"], /-5 is not from 0 to 10000 ms/],
+    [["--latency", "99999"], /99999 is not from 0/],
     [["--report", "missing/page.html"], /missing\/page\.html can't be written/],
     [["--speed", "9"], /unknown option/],
   ];
