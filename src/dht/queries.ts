@@ -277,8 +277,8 @@ export class Queries {
   }
 
   /**
-   * Mean and {@link LATE_VARIATIONS} of how long answers take (RFC 6298): those of this node where it was measured, else
-   * of what coordinates are worth in this network, else of all nodes that answered for the first time.
+   * Mean and {@link LATE_VARIATIONS} of how long answers take (RFC 6298): of this node's where it was measured, else of
+   * what coordinates are worth in this network, else of those of all nodes that answered for the first time.
    */
   #waitFor({ to, expected, rtt: guess = NaN }: Query): number {
     if (!this.#node.isAdaptive) return LATE_UNKNOWN_MS;
