@@ -1,4 +1,4 @@
-// Prints what happens in a node, a line for each event: events.ts [TYPE …]. After a break it goes on where it was.
+// Prints the events of a node, one per line: events.ts [TYPE …]. After a lost connection it resumes at the last event.
 
 const api = Deno.env.get("DMNODE_API") ?? "http://127.0.0.1:8080";
 const token = Deno.env.get("API_TOKEN");
@@ -23,7 +23,7 @@ for (;;) {
       }
     }
   } catch (error) {
-    console.error(`${error instanceof Error ? error.message : error}; trying again`);
+    console.error(`${error instanceof Error ? error.message : error}; retrying`);
   }
   await new Promise((resolve) => setTimeout(resolve, 1_000));
 }

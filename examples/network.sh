@@ -1,6 +1,6 @@
 #!/bin/sh
-# Three nodes on this machine, of which two join the network through the first. Ctrl-C ends them.
-# DMNODE names the program, if it is not `dmnode`: DMNODE="deno task start" sh examples/network.sh
+# Starts three nodes on this machine; the second and third join through the first. Ctrl-C stops them.
+# DMNODE sets the command to run, by default `dmnode`: DMNODE="deno task start" sh examples/network.sh
 set -eu
 dmnode=${DMNODE:-dmnode}
 first=${PORT:-8000}

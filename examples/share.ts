@@ -1,10 +1,10 @@
-// Stores a file in the network, or fetches one: share.ts put FILE, share.ts get HASH FILE.
+// Stores a file on the network or fetches one: share.ts put FILE, share.ts get HASH FILE.
 
 const api = Deno.env.get("DMNODE_API") ?? "http://127.0.0.1:8080";
 const token = Deno.env.get("API_TOKEN");
 const headers: HeadersInit = token ? { authorization: `Bearer ${token}` } : {};
 
-/** The response, or the problem's own words (RFC 9457) as an error. */
+/** Sends a request. Throws the detail of the problem document (RFC 9457) if the node refuses it. */
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   const response = await fetch(`${api}${path}`, {
     ...init,
@@ -17,7 +17,7 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
 
 const [command, name, file] = Deno.args;
 if (command === "put" && name !== undefined) {
-  // The file is not read at once: a large value is stored while it is sent.
+  // The file is streamed: the node stores a large value while it receives it.
   const { readable } = await Deno.open(name);
   const type = { "content-type": "application/octet-stream" };
   const init = { method: "POST", body: readable, headers: type };
@@ -27,6 +27,6 @@ if (command === "put" && name !== undefined) {
   const { body } = await ask(`/data/${name}`);
   await Deno.writeFile(file, body ?? new Uint8Array());
 } else {
-  console.error("share.ts put FILE, or share.ts get HASH FILE");
+  console.error("Usage: share.ts put FILE | share.ts get HASH FILE");
   Deno.exit(2);
 }

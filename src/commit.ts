@@ -1,3 +1,3 @@
-// The commit that an executable was made from: packaging/compile.ts fills it in, in its own copy of the sources.
+// The commit that an executable was built from. packaging/compile.ts inserts it into a copy of this file.
 
 export const COMMIT: string = "dev";

@@ -1,10 +1,16 @@
-// The program: command line in, exit status out. A worker of `dmnode swarm` starts here as well: in an executable this
-// is the only module that has an address.
+// The program's entry point. Workers of `dmnode swarm` start here too, since every compiled executable contains it.
 
 import process from "node:process";
+import { keepInspectorClosed } from "./runtime/process/inspector.ts";
 
-// What Node has deprecated of what libraries or the runtime use is nothing that a user could mend.
+// Hide deprecation warnings: users can't fix libraries that use deprecated Node APIs.
 Object.assign(process, { noDeprecation: true });
 
-if ("WorkerGlobalScope" in globalThis) (await import("./runtime/swarm.ts")).serveSwarm();
-else Deno.exit(await (await import("./cli/program.ts")).runCommandLine(Deno.args));
+if ("WorkerGlobalScope" in globalThis) (await import("./runtime/swarm/thread.ts")).serveSwarm();
+else {
+  keepInspectorClosed(() => {
+    console.error("dmnode: SIGUSR1 has opened Deno's inspector to all users: start dmnode again");
+    Deno.exit(1);
+  });
+  Deno.exit(await (await import("./cli/program.ts")).runCommandLine(Deno.args));
+}

@@ -1,21 +1,20 @@
-// The program's version, in words and as it goes over the wire.
+// The program's version, as text and in protocol messages.
 
 import manifest from "../deno.json" with { type: "json" };
 
-/** Semantic version. */
+/** The program's version, in the format of semver.org. */
 export const VERSION: string = manifest.version;
 
-/** `DM`, then major and minor in one byte, then patch: the wire's four-byte `v` (BEP 5's successors call it client). */
+/** The field `v` of the node's messages: `DM`, a byte for the major and minor version, and a byte for the patch. */
 export const CLIENT: number = (() => {
   const [major, minor, patch] = VERSION.split(".").map((part) => parseInt(part));
   return (0x444d << 16) | (major << 12) | (minor << 8) | patch;
 })();
 
-/** Prefixes that DHT clients in use put into `v`. */
+/** Common DHT clients, by the first two characters of the field `v` in their messages. */
 const CLIENTS: Record<string, string> = {
-  LT: "libtorrent",
   UT: "uTorrent",
-  lt: "rTorrent",
+  A2: "aria2",
   WW: "bittorrent-dht",
   TR: "Transmission",
   DT: "anacrolix/dht",
@@ -24,17 +23,28 @@ const CLIENTS: Record<string, string> = {
   GX: "Ktorrent",
 };
 
-/** Name and version of the implementation behind a wire `v`; null where it sent none. */
+/** rakshasa's libtorrent, which rtorrent uses, begins its `v` with these three bytes. */
+const RAKSHASA = 0x6c740d;
+
+/**
+ * The client name and version that the first four bytes of `v` encode; for an unknown client, these bytes as text,
+ * with `\xNN` for bytes that are not printable. Null for 0, which stands for a message without `v`.
+ */
 export function clientName(v: number): string | null {
   if (v === 0) return null;
   const bytes = [v >>> 24, (v >>> 16) & 255, (v >>> 8) & 255, v & 255];
+  const [, , third, fourth] = bytes;
   const prefix = String.fromCharCode(bytes[0], bytes[1]);
-  if (prefix === "DM") return `dmnode/${bytes[2] >> 4}.${bytes[2] & 15}.${bytes[3]}`;
-  const known = CLIENTS[prefix];
+  if (prefix === "DM") return `dmnode/${third >> 4}.${third & 15}.${fourth}`;
+  if (v >>> 8 === RAKSHASA) return `rakshasa-libtorrent/0.${third}.${fourth >> 4}`;
   // libtorrent packs the last two parts of its version into one byte.
-  const number = prefix === "LT"
-    ? `${bytes[2]}.${bytes[3] >> 4}.${bytes[3] & 15}`
-    : `${bytes[2]}.${bytes[3]}`;
-  if (known !== undefined) return `${known}/${number}`;
-  return /^[ -~]{2}$/.test(prefix) ? `${prefix}/${number}` : `unknown/${v >>> 0}`;
+  if (prefix === "LT") return `libtorrent/${third}.${fourth >> 4}.${fourth & 15}`;
+  if (Object.hasOwn(CLIENTS, prefix)) return `${CLIENTS[prefix]}/${third}.${fourth}`;
+  const length = bytes.findLastIndex((byte) => byte !== 0) + 1;
+  return bytes.slice(0, length).map(printable).join("");
+}
+
+function printable(byte: number): string {
+  const isPrintable = byte >= 0x20 && byte <= 0x7e && byte !== 0x5c;
+  return isPrintable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
 }

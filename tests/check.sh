@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the tests that are shell scripts: counts checks, and prints the line of totals.
+# Sourced by tests that are shell scripts. Counts checks, and prints the totals.
 
 passed=0 failed=0
 

@@ -1,18 +1,14 @@
-// Configuration: every variable, its layers, its refusals, and the files that describe it.
+// The settings: sources and their precedence, validation, and the files that document them.
 
 import assert from "node:assert/strict";
-import {
-  ConfigError,
-  describeScope,
-  ENV_NAMES,
-  loadConfig,
-  parseAllowNet,
-  SETTINGS,
-} from "../src/config.ts";
+import { describeScope, parseAllowNet } from "../src/config/addresses.ts";
+import { envVariables } from "../src/config/env_file.ts";
+import { ConfigError } from "../src/config/text.ts";
+import { ENV_NAMES, loadConfig, reloaded, SETTINGS } from "../src/config.ts";
 import { cidrIncludes, isLoopbackHost } from "../src/krpc/address_range.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 
-/** The message with which `load` fails; it has to be one line. */
+/** The one-line message of the ConfigError that `load` throws. */
 function refusal(load: () => unknown): string {
   try {
     load();
@@ -26,7 +22,7 @@ function refusal(load: () => unknown): string {
 
 const fromEnv = (name: string, value: string) => loadConfig({ env: { [name]: value } });
 
-Deno.test("without any source the defaults of the contract hold", () => {
+Deno.test("without any source, every setting has its documented default", () => {
   assert.deepEqual(loadConfig(), {
     p2pPort: 8000,
     p2pHost: "0.0.0.0",
@@ -34,6 +30,7 @@ Deno.test("without any source the defaults of the contract hold", () => {
     bucketSize: 20,
     minReplicas: 1,
     maxPerSubnet: 2,
+    testNetworks: [],
     alpha: 3,
     healthCheckIntervalMs: 60_000,
     apiHost: "127.0.0.1",
@@ -57,7 +54,7 @@ Deno.test("without any source the defaults of the contract hold", () => {
   });
 });
 
-Deno.test("flags go before the environment, that before .env, that before defaults", () => {
+Deno.test("flags take precedence over the environment, that over .env, and that over defaults", () => {
   const envFile = "P2P_PORT=1\nAPI_PORT=1\nALPHA=1\n";
   const env = { P2P_PORT: "2", API_PORT: "2" };
   const config = loadConfig({ flags: { p2pPort: "3" }, env, envFile });
@@ -67,7 +64,7 @@ Deno.test("flags go before the environment, that before .env, that before defaul
   );
 });
 
-Deno.test("every flag reaches its setting under the name Commander gives it", () => {
+Deno.test("every flag sets its setting under the name that commander gives it", () => {
   const config = loadConfig({
     flags: {
       p2pPort: "1",
@@ -118,7 +115,7 @@ Deno.test("MIN_REPLICAS is at most K_BUCKET_SIZE", () => {
   assert.match(message, /^MIN_REPLICAS .*"6" in the environment: .*K_BUCKET_SIZE, which is 5$/);
 });
 
-Deno.test("an empty value counts as not set, but empties what is empty by default", () => {
+Deno.test("an empty variable counts as not set, unless the default is empty too", () => {
   assert.equal(loadConfig({ env: { P2P_PORT: "" }, envFile: "P2P_PORT=9" }).p2pPort, 9);
   assert.equal(loadConfig({ env: { P2P_PORT: " " }, envFile: "P2P_PORT=" }).p2pPort, 8000);
   const envFile = "BOOTSTRAP_NODES=a:1\nAPI_TOKEN=secret\nLOG_FORMAT=json";
@@ -131,7 +128,7 @@ Deno.test("an empty value counts as not set, but empties what is empty by defaul
   assert.match(refusal(() => loadConfig({ flags: { p2pPort: "" } })), /^P2P_PORT .*""/);
 });
 
-Deno.test("the configuration is frozen all the way down", () => {
+Deno.test("the configuration is deeply frozen", () => {
   const config = loadConfig({ env: { BOOTSTRAP_NODES: "a:1" }, flags: { allowNet: "10.0.0.0/8" } });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.warnings));
   assert.ok(Object.isFrozen(config.bootstrapNodes) && Object.isFrozen(config.bootstrapNodes[0]));
@@ -157,28 +154,29 @@ const BAD: Record<string, string[]> = {
   MIN_REPLICAS: ["0", "21", "129", "all"],
   ALPHA: ["0", "17", "3.0"],
   MAX_PER_SUBNET: ["-1", "129", "two"],
-  HEALTH_CHECK_INTERVAL: ["0", "86401", "60s", "1.5"],
+  TEST_NETWORKS: ["lab.example", "10.0.0.0/33", "192.0.2.0/24;198.18.0.0/15", "::/129"],
+  HEALTH_CHECK_INTERVAL: ["0", "86401", "25h", "60 sec", "1.5"],
   API_HOST: ["-x", "a_b!", "127.0.0.1:8080", "http://localhost", "256.1.1.1", "x".repeat(64)],
   API_PORT: ["65536", "http"],
   API_TOKEN: ["two words", "naïve", "a\tb", "x".repeat(1025)],
-  API_TOKEN_FILE: ["a\0b"],
-  API_OPEN_READS: ["yes", "1", "on"],
+  API_TOKEN_FILE: ["a\0b", "~/token"],
+  API_OPEN_READS: ["maybe", "2", "constructor"],
   API_ALLOWED_HOSTS: ["*", "a:1", "http://a", "a b", "a,-"],
   API_TRUSTED_PROXIES: ["proxy.example", "10.0.0.0/33", "*", "127.0.0.1:80", "::/129"],
   API_RATE_LIMIT: ["-1", "1000001", "many", "0.5"],
   API_SEND_RATE_LIMIT: ["-1", "1000001", "10/s"],
   API_MAX_CONNECTIONS: ["0", "20001", "x"],
-  DATA_DIR: ["a\0b", "a\nb"],
-  LOG_LEVEL: ["verbose", "warn", "1"],
+  DATA_DIR: ["a\0b", "a\nb", "~", "~/data", "$HOME/data", "${HOME}/data"],
+  LOG_LEVEL: ["verbose", "30", "1"],
   LOG_FORMAT: ["xml"],
   MAX_VALUE_SIZE: ["0", "16M", "268435457", "-5"],
-  STORAGE_LIMIT: ["1G", "-1", "9007199254740992"],
-  NAT: ["on", "upnp"],
-  RELAY: ["on", "-1", "125000001"],
+  STORAGE_LIMIT: ["1G", "1e9", "1gb", "9999999TiB", "1 s", "-1", "9007199254740992"],
+  NAT: ["upnp", "2"],
+  RELAY: ["on", "-1", "125000001", "1h"],
 };
 
-Deno.test("a bad value is refused in one line with variable, flag, value and what is allowed", () => {
-  assert.deepEqual(Object.keys(BAD), SETTINGS.map((s) => s.name), "every variable is tried");
+Deno.test("the error for a bad value names the variable, the flag, the value and what is allowed", () => {
+  assert.deepEqual(Object.keys(BAD), SETTINGS.map((s) => s.name), "every variable is tested");
   for (const { name, flag } of SETTINGS) {
     for (const value of BAD[name]) {
       const message = refusal(() => fromEnv(name, value));
@@ -192,7 +190,58 @@ Deno.test("a bad value is refused in one line with variable, flag, value and wha
   }
 });
 
-Deno.test("a refusal says which layer the value came from and stays short", () => {
+Deno.test("settings accept the spellings and units that people use", () => {
+  const spellings: [string, string, keyof ReturnType<typeof loadConfig>, unknown][] = [
+    ["LOG_LEVEL", "warn", "logLevel", "warning"],
+    ["LOG_LEVEL", "WARNING", "logLevel", "warning"],
+    ["LOG_LEVEL", "notice", "logLevel", "info"],
+    ["LOG_FORMAT", "text", "logFormat", "pretty"],
+    ["NAT", "true", "nat", "auto"],
+    ["NAT", "no", "nat", "off"],
+    ["API_OPEN_READS", "1", "apiOpenReads", true],
+    ["API_OPEN_READS", "off", "apiOpenReads", false],
+    ["STORAGE_LIMIT", "1GB", "storageLimit", 1_000_000_000],
+    ["STORAGE_LIMIT", "2 GiB", "storageLimit", 2 * 1024 ** 3],
+    ["MAX_VALUE_SIZE", "16MiB", "maxValueSize", 16 * 1024 ** 2],
+    ["RELAY", "2kB", "relay", 2_000],
+    ["HEALTH_CHECK_INTERVAL", "60s", "healthCheckIntervalMs", 60_000],
+    ["HEALTH_CHECK_INTERVAL", "5m", "healthCheckIntervalMs", 300_000],
+    ["DATA_DIR", "a~/b$", "dataDir", "a~/b$"],
+  ];
+  for (const [name, text, member, expected] of spellings) {
+    assert.deepEqual(fromEnv(name, text)[member], expected, `${name}=${text}`);
+  }
+});
+
+Deno.test("settings that are read again apply now or at the next start, and never open the API", () => {
+  const token = "0123456789abcdef";
+  const before = loadConfig({ env: { API_HOST: "0.0.0.0", API_TOKEN: token } });
+  const read = loadConfig({ env: { API_HOST: "0.0.0.0", API_TOKEN: `${token}x`, ALPHA: "5" } });
+  const { config, now, later } = reloaded(before, read);
+  assert.deepEqual([now, later], [["API_TOKEN"], ["ALPHA"]]);
+  assert.deepEqual(config, { ...before, apiToken: `${token}x` });
+  assert.match(refusal(() => reloaded(before, loadConfig())), /^API_TOKEN: expected a token/);
+});
+
+Deno.test("a variable that Kubernetes sets for a Service is ignored with a warning", () => {
+  for (
+    const [name, text] of [["API_PORT", "tcp://10.96.12.7:80"], ["P2P_PORT", "udp://10.0.0.1:9"]]
+  ) {
+    const config = loadConfig({ env: { [name]: text }, envFile: "API_PORT=8081\nP2P_PORT=8001" });
+    assert.deepEqual([config.apiPort, config.p2pPort], [8081, 8001]);
+    assert.match(config.warnings.join(), new RegExp(`^${name}: .* Kubernetes .* a Service named`));
+  }
+  assert.match(refusal(() => loadConfig({ envFile: "API_PORT=tcp://10.96.12.7:80" })), /^API_PORT/);
+});
+
+Deno.test("the error for a bad value shows no character that controls a terminal", () => {
+  const message = refusal(() =>
+    loadConfig({ env: { ALPHA: "\x1b[2J\x9b2J\u2028\u202e\u{e0001}" } })
+  );
+  assert.match(message, /"\\u001b\[2J\\u\{9b\}2J\\u\{2028\}\\u\{202e\}\\u\{e0001\}"/);
+});
+
+Deno.test("the error for a bad value names its source, and is short", () => {
   const envFileName = "other.env";
   const refused = (sources: Parameters<typeof loadConfig>[0]) => refusal(() => loadConfig(sources));
   assert.match(refused({ flags: { alpha: "x" } }), /^ALPHA \(--alpha\): "x" on the command line:/);
@@ -204,7 +253,7 @@ Deno.test("a refusal says which layer the value came from and stays short", () =
   assert.ok(refused({ env: { ALPHA: "9".repeat(10_000) } }).length < 250);
 });
 
-Deno.test("the limits themselves and surrounding blanks are taken", () => {
+Deno.test("limits are inclusive, and surrounding blanks are ignored", () => {
   const good: [string, string[]][] = [
     ["P2P_PORT", ["0", "65535", " 8000 "]],
     ["K_BUCKET_SIZE", ["1", "128"]],
@@ -222,7 +271,7 @@ Deno.test("the limits themselves and surrounding blanks are taken", () => {
   assert.equal(fromEnv("P2P_HOST", "[2001:DB8::1]").p2pHost, "2001:db8::1");
 });
 
-Deno.test("bootstrap nodes may be names, IPv4 and [IPv6], once each", () => {
+Deno.test("bootstrap nodes are names, IPv4 or [IPv6] addresses, without duplicates", () => {
   const { bootstrapNodes } = fromEnv(
     "BOOTSTRAP_NODES",
     " Boot.Example.org.:8000 , 192.0.2.1:1,[2001:DB8:0::1]:65535, node_1:2,192.0.2.1:1,,",
@@ -239,7 +288,7 @@ Deno.test("bootstrap nodes may be names, IPv4 and [IPv6], once each", () => {
   );
 });
 
-Deno.test("an API beyond loopback requires a token", () => {
+Deno.test("an API that is not bound to loopback requires a token", () => {
   for (const host of ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"]) {
     assert.equal(fromEnv("API_HOST", host).apiToken, null);
   }
@@ -252,18 +301,18 @@ Deno.test("an API beyond loopback requires a token", () => {
   assert.ok(isLoopbackHost("::ffff:127.0.0.1") && !isLoopbackHost("128.0.0.1"));
 });
 
-Deno.test("API_TOKEN_FILE gives the token, and counts as one", () => {
+Deno.test("API_TOKEN_FILE provides the token", () => {
   const files: Record<string, string> = {
     "/run/token": "from-the-file-0123\nanother line\n",
     "/run/crlf": "  token-with-blanks \r\n",
     "/run/empty": "\nsecond",
     "/run/odd": "two words of it",
   };
-  const readFile = (path: string) => {
+  const readSecret = (path: string) => {
     if (files[path] === undefined) throw new Error(`No such file: ${path}\n    at open`);
-    return files[path];
+    return { text: files[path], mode: 0o100400 };
   };
-  const load = (env: Record<string, string>) => loadConfig({ env, readFile });
+  const load = (env: Record<string, string>) => loadConfig({ env, readSecret });
   const beyond = load({ API_HOST: "0.0.0.0", API_TOKEN_FILE: "/run/token" });
   assert.deepEqual([beyond.apiToken, beyond.warnings], ["from-the-file-0123", []]);
   assert.equal(load({ API_TOKEN_FILE: " /run/crlf " }).apiToken, "token-with-blanks");
@@ -275,13 +324,46 @@ Deno.test("API_TOKEN_FILE gives the token, and counts as one", () => {
   assert.match(refusal(() => load({ API_TOKEN_FILE: "/run/none" })), /can be read: No such file/);
   assert.match(
     refusal(() => load({ API_TOKEN_FILE: "/run/token", API_TOKEN: "x" })),
-    /^API_TOKEN_FILE: .* expected no API_TOKEN beside it/,
+    /^API_TOKEN_FILE: .* expected no API_TOKEN as well/,
   );
   const odd = refusal(() => load({ API_TOKEN_FILE: "/run/odd" }));
   assert.match(odd, /^API_TOKEN: the value of 15 characters in \/run\/odd: expected at most/);
 });
 
-Deno.test("hosts and proxies of the API are lists", () => {
+Deno.test("a token file that every user may change is refused; one that others may read draws a warning", () => {
+  const load = (mode: number | null) =>
+    loadConfig({
+      env: { API_TOKEN_FILE: "/run/token" },
+      readSecret: () => ({ text: "a-token", mode }),
+    });
+  for (const mode of [0o100602, 0o100606, 0o100666, 0o100777]) {
+    assert.match(refusal(() => load(mode)), /every user .* can change the file: chmod 600 \/run/);
+  }
+  for (const mode of [0o100444, 0o100644, 0o100660, 0o100664]) {
+    const octal = (mode & 0o777).toString(8);
+    assert.match(load(mode).warnings.join(), new RegExp(`mode 0${octal}.* chmod 600 /run/token`));
+  }
+  for (const mode of [0o100400, 0o100440, 0o100600, 0o100640, null]) {
+    assert.deepEqual(load(mode).warnings, [], `mode ${mode?.toString(8)}`);
+  }
+});
+
+Deno.test("TEST_NETWORKS is a list of ranges, from the environment or a flag", () => {
+  const text = "203.0.113.0/24, 2001:db8::/32";
+  for (
+    const config of [
+      loadConfig({ env: { TEST_NETWORKS: text } }),
+      loadConfig({ flags: { testNetworks: text } }),
+    ]
+  ) {
+    assert.deepEqual(
+      config.testNetworks.map(({ address, prefix }) => [address.host, prefix]),
+      [["203.0.113.0", 24], ["2001:db8::", 32]],
+    );
+  }
+});
+
+Deno.test("API_ALLOWED_HOSTS and API_TRUSTED_PROXIES are lists", () => {
   const config = loadConfig({
     env: {
       API_ALLOWED_HOSTS: "Node.Example.ORG., node_1,192.0.2.7,[2001:DB8::1]",
@@ -302,7 +384,7 @@ Deno.test("hosts and proxies of the API are lists", () => {
   assert.equal(config.apiOpenReads, true);
 });
 
-Deno.test("--allow-net: absent, alone, or a list of addresses, CIDRs and names", () => {
+Deno.test("--allow-net is absent, a bare flag, or a list of addresses, CIDRs and names", () => {
   assert.deepEqual(parseAllowNet(undefined), { mode: "loopback" });
   assert.deepEqual(parseAllowNet(false), { mode: "loopback" });
   assert.deepEqual(parseAllowNet(true), { mode: "any" });
@@ -317,7 +399,7 @@ Deno.test("--allow-net: absent, alone, or a list of addresses, CIDRs and names",
   assert.match(describeScope({ mode: "loopback" }), /loopback/);
 });
 
-Deno.test("--allow-net: a bad entry is named; an empty list is no list", () => {
+Deno.test("--allow-net names a bad entry, and refuses an empty list", () => {
   const bad = [
     "10.0.0.0/33",
     "10.0.0/8",
@@ -337,7 +419,7 @@ Deno.test("--allow-net: a bad entry is named; an empty list is no list", () => {
     assert.ok(message.startsWith("--allow-net: ") && message.includes(JSON.stringify(entry)));
   }
   for (const empty of ["", " ", ","]) {
-    assert.match(refusal(() => parseAllowNet(empty)), /names nobody/);
+    assert.match(refusal(() => parseAllowNet(empty)), /allows no address/);
   }
 });
 
@@ -361,7 +443,7 @@ Deno.test("a CIDR includes the addresses that share its prefix", () => {
   assert.ok(includes("2001:db8::/64", "2001:db8::ffff:1") && !includes("::/96", "::1:0:0"));
 });
 
-Deno.test(".env: dotenv's forms are read", () => {
+Deno.test(".env is read in all forms of the syntax", () => {
   const envFile = "\uFEFF# comment\r\n\r\nexport ALPHA=5 # more\r\nLOG_LEVEL='debug'\r\n" +
     'DATA_DIR="/srv/a b"\r\nK_BUCKET_SIZE: 8\r\n P2P_PORT = 9000\r\nOTHER="two\r\nlines"\r\n';
   const config = loadConfig({ envFile });
@@ -372,7 +454,31 @@ Deno.test(".env: dotenv's forms are read", () => {
   assert.deepEqual(config.warnings, []);
 });
 
-Deno.test(".env: a line that is nothing is an error with its number, and shows no secret", () => {
+Deno.test("quotes in .env keep spaces, # and line breaks, and double quotes have escapes", () => {
+  const text = 'A=\' x # y \' # z\nB="one\\ntwo"\nC=\'one\\ntwo\'\nD=`it\'s "so"`\nE="a\nF=b"\n' +
+    "G='it\\'s'\nH='open\nnot an assignment\nI=a#b\nJ=\n";
+  assert.deepEqual(envVariables(text), {
+    A: " x # y ",
+    B: "one\ntwo",
+    C: "one\\ntwo",
+    D: 'it\'s "so"',
+    E: "a\nF=b",
+    G: "it\\'s",
+    H: "'open",
+    I: "a",
+    J: "",
+  });
+});
+
+Deno.test("a .env of 50,000 lines is read, whatever its quotes", () => {
+  const lines = 50_000;
+  // With a parser that looks at the rest of the file in every line, this takes hours.
+  for (const [line, value] of [["A=b", "b"], ['A="b', '"b'], ['A="\\"', "\\"]]) {
+    assert.equal(envVariables(`${line}\n`.repeat(lines)).A, value);
+  }
+});
+
+Deno.test("a malformed line of .env is an error with its number, which shows no secret", () => {
   for (const line of ["P2P_PORT 9000", "just words", "=5", "!!", "\0\x01", "API_TOKEN hunter2"]) {
     const message = refusal(() => loadConfig({ envFile: `# one\nALPHA=3\n${line}\n` }));
     assert.match(message, /^\.env, line 3: /);
@@ -380,7 +486,7 @@ Deno.test(".env: a line that is nothing is an error with its number, and shows n
   }
 });
 
-Deno.test(".env: a name close to ours, or set twice, is a warning", () => {
+Deno.test("a misspelled or repeated name in .env is a warning", () => {
   const warned = (envFile: string) => loadConfig({ envFile }).warnings;
   const typos: [string, string][] = [
     ["P2P_PROT", "P2P_PORT"],
@@ -403,7 +509,7 @@ Deno.test(".env: a name close to ours, or set twice, is a warning", () => {
     ".env, line 2: ALLOW_NET is not a setting; use --allow-net",
   ]);
   assert.deepEqual(loadConfig({ env: { ALLOW_NET: "true" } }).warnings, [
-    "ALLOW_NET in the environment is not a setting; use --allow-net",
+    "in the environment: ALLOW_NET is not a setting; use --allow-net",
   ]);
   for (const foreign of ["PORT", "PATH", "PAT", "DATABASE_URL", "HOST", "DMNODE_API", "ALPHABET"]) {
     assert.deepEqual(warned(`${foreign}=1`), [], foreign);
@@ -413,11 +519,11 @@ Deno.test(".env: a name close to ours, or set twice, is a warning", () => {
   assert.match(warned("ALPHA=1\nALPHA=2")[0], /line 2: ALPHA is set again; line 1/);
 });
 
-Deno.test(".env: names of an object's members are only names", () => {
+Deno.test("names in .env such as __proto__ have no effect", () => {
   assert.deepEqual(loadConfig({ envFile: "__proto__=1\nconstructor=2\ntoString=3" }).warnings, []);
 });
 
-Deno.test("the table and the contract's names and flags agree", () => {
+Deno.test("the table has the documented variables and flags, in order", () => {
   assert.deepEqual(SETTINGS.map(({ name, flag }) => [name, flag]), [
     ["P2P_PORT", "--p2p-port"],
     ["P2P_HOST", "--p2p-host"],
@@ -426,6 +532,7 @@ Deno.test("the table and the contract's names and flags agree", () => {
     ["MIN_REPLICAS", "--min-replicas"],
     ["ALPHA", "--alpha"],
     ["MAX_PER_SUBNET", "--max-per-subnet"],
+    ["TEST_NETWORKS", "--test-networks"],
     ["HEALTH_CHECK_INTERVAL", "--health-check-interval"],
     ["API_HOST", "--api-host"],
     ["API_PORT", "--api-port"],
@@ -445,14 +552,32 @@ Deno.test("the table and the contract's names and flags agree", () => {
     ["NAT", "--nat"],
     ["RELAY", "--relay"],
   ]);
-  assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API"]);
+  assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API", "ALLOW_NET"]);
 });
 
 Deno.test(".env.example has every variable with its default and a comment, and loads", async () => {
+  // packaging/cli_reference.ts generates the file; tests/program/reference.test.ts checks that it is current.
   const envFile = await Deno.readTextFile(new URL("../.env.example", import.meta.url));
   for (const setting of SETTINGS) {
     assert.match(envFile, new RegExp(`^# .+\\n${setting.name}=${setting.default}$`, "m"));
   }
   assert.equal(envFile.match(/^\w+=/gm)?.length, SETTINGS.length, "and no other");
   assert.deepEqual(loadConfig({ envFile }), loadConfig());
+});
+
+Deno.test("the documentation names only settings that exist", async () => {
+  const names = SETTINGS.map(({ name }) => name);
+  const prefixes = new Set(names.filter((name) => name.includes("_")).map((n) => n.split("_")[0]));
+  const spelled = new RegExp(`\\b(?:${[...prefixes].join("|")})_[A-Z_]+\\b`, "g");
+  const root = new URL("../", import.meta.url);
+  const pages = [
+    "README.md",
+    ...["operations", "security", "nat"].map((page) => `docs/${page}.md`),
+  ];
+  for (const page of pages) {
+    const text = await Deno.readTextFile(new URL(page, root));
+    for (const [name] of text.matchAll(spelled)) {
+      assert.ok(names.includes(name), `${page}: ${name}`);
+    }
+  }
 });

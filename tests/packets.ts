@@ -1,11 +1,11 @@
-// Packets as other implementations write them: built and read with npm's `bencode`, not with the code under test.
+// Builds and reads packets with npm's `bencode`, as other implementations do, instead of with the code under test.
 
 import bencode from "bencode";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 import { Id } from "../src/krpc/id.ts";
 import { literal } from "../src/krpc/bencode.ts";
 
-/** A bencodable value; strings stand for their Latin-1 bytes. */
+/** A value that can be bencoded. Strings stand for their Latin-1 bytes. */
 export type Value = string | number | Uint8Array | Value[] | { [key: string]: Value };
 
 export function encode(value: Value): Uint8Array {
@@ -19,7 +19,7 @@ function withBytes(value: Value): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, withBytes(v)]));
 }
 
-/** A decoded message; byte strings are arrays. */
+/** A decoded message, in which byte strings are arrays. */
 // deno-lint-ignore no-explicit-any
 export type Decoded = any;
 
@@ -27,10 +27,10 @@ export function decodeAny(packet: Uint8Array): Decoded {
   return bencode.decode(packet);
 }
 
-/** The bytes that a text of Latin-1 characters stands for. */
+/** Converts text to its Latin-1 bytes. */
 export const latin1 = literal;
 
-/** The text of Latin-1 characters that stands for these bytes. */
+/** Converts Latin-1 bytes to text. */
 export function text(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
 }
@@ -39,25 +39,25 @@ export function hex(digits: string): Uint8Array {
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }
 
-/** The id with these digits in front and zeros behind. */
+/** Returns an id that begins with these hex digits and continues with zeros. */
 export function id(prefix: string): Id {
   return Id.parse(prefix.padEnd(40, "0"))!;
 }
 
-/** The endpoint that `host:port` or `[host]:port` names. */
+/** Parses `host:port` or `[host]:port`. */
 export function endpoint(address: string): Endpoint {
   const [, host, port] = address.match(/^\[?(.*?)\]?:(\d+)$/)!;
   return Endpoint.parse(host, Number(port))!;
 }
 
-/** Compact form: 6 or 18 bytes. */
+/** Returns the compact form of an endpoint: 6 or 18 bytes. */
 export function compact(at: Endpoint): Uint8Array {
   const bytes = new Uint8Array(Endpoint.compactLength(at.family));
   at.write(bytes, 0);
   return bytes;
 }
 
-/** Compact nodes, one after the other. */
+/** Concatenates nodes in compact form. */
 export function compactNodes(nodes: readonly { id: Id; endpoint: Endpoint }[]): Uint8Array {
   return concat(...nodes.flatMap((node) => [node.id.toBytes(), compact(node.endpoint)]));
 }
@@ -66,7 +66,10 @@ export function concat(...parts: Uint8Array[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...part]));
 }
 
-/** A query from `sender`, whose keys `more` completes or replaces. */
+/** Bytes that make a query long enough for the longest reply, if they are added under any key. */
+export const PADDING = new Uint8Array(400);
+
+/** Returns a query from `sender`. The keys in `more` are added, or replace default ones. */
 export function query(
   method: string,
   sender: Id,

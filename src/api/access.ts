@@ -1,126 +1,143 @@
-// Who may use the API: the bearer token, the hosts it is asked for, browsers that other sites have sent, and how much
-// one client may ask.
+// Access control of the API: checks the bearer token, the Host header, the origin, and the request rate of each client.
 
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import type { Config } from "../config.ts";
 import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
-import type { Subscribe } from "./front_thread.ts";
+import type { TakeOver } from "./front/connection.ts";
 import { Problem } from "./problems.ts";
 
-/** What the checks need of the configuration. */
-export type AccessRules = Pick<
-  Config,
-  | "apiHost"
-  | "apiToken"
-  | "apiOpenReads"
-  | "apiAllowedHosts"
-  | "apiRateLimit"
-  | "apiSendRateLimit"
-  | "apiTrustedProxies"
->;
-
-/** What a server hands on with each request, in the form of Deno's ServeHandlerInfo. */
+/** Information about a request's connection. Compatible with Deno's ServeHandlerInfo. */
 export interface Caller {
   readonly remoteAddr: { readonly hostname: string };
-  /** For those who listen to events. */
-  readonly subscribe?: Subscribe;
+  /** Takes over the request's TCP connection, to stream events over it. Undefined if there is none, as in tests. */
+  readonly takeOver?: TakeOver;
 }
 
-/** What a request says about the token. */
+/** The result of checking a request's token. */
 export type TokenState = "none" | "wrong" | "right";
 
-/** Wrong tokens that one client may send at once, and then a second: a forgotten tab does not lock its owner out. */
-const WRONG_TOKENS = 60, WRONG_TOKENS_PER_SECOND = 1;
+/**
+ * Maximum wrong tokens that a client may send at once. It is high, so that an old browser tab doesn't lock out its
+ * user.
+ */
+const WRONG_TOKENS = 60;
+const WRONG_TOKENS_PER_SECOND = 1;
 
-/** Longer ones carry nothing that this API takes; servers behind proxies often take 8 kB as well. */
+/** What each rate limit counts, for error messages. */
+const LIMITED = {
+  request_rate: "requests",
+  send_rate: "requests that send packets",
+  token_rate: "wrong tokens",
+};
+
+/** Maximum length of a request's URL: more than any request to this API needs, and a common limit of web servers. */
 const MAX_TARGET = 8192;
 
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 
-/** The checks of one API, as middleware. */
+/** What the checks derive from the settings. */
+interface Rules {
+  readonly config: Config;
+  readonly token: string | null;
+  readonly hosts: ReadonlySet<string>;
+  readonly requests: RateLimiter;
+  readonly sends: RateLimiter;
+}
+
+function rulesOf(config: Config): Rules {
+  return {
+    config,
+    token: config.apiToken,
+    hosts: new Set([config.apiHost, ...config.apiAllowedHosts].map(canonical)),
+    requests: new RateLimiter(config.apiRateLimit),
+    sends: new RateLimiter(config.apiSendRateLimit),
+  };
+}
+
+/** The access checks of the API, as Hono middleware. */
 export class Access {
-  readonly #rules: AccessRules;
+  #rules: Rules;
   readonly #refusals: Refusals;
   readonly #now: () => number;
   readonly #open: ReadonlySet<string>;
-  readonly #token: Uint8Array | null;
-  readonly #hosts: ReadonlySet<string>;
   readonly #isExposed: boolean;
-  readonly #requests: RateLimiter;
-  readonly #sends: RateLimiter;
   readonly #wrongTokens = new RateLimiter(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS);
 
-  /**
-   * @param open paths that need no token wherever the API listens
-   * @param refusals where refusals are counted
-   * @param now milliseconds of a clock that never goes back
-   */
+  /** `open` lists the paths that never need a token. `now` returns the time of a monotonic clock in milliseconds. */
   constructor(
-    rules: AccessRules,
+    config: Config,
     open: Iterable<string>,
     refusals: Refusals = noRefusals(),
     now: () => number = () => performance.now(),
   ) {
-    this.#rules = rules;
     this.#refusals = refusals;
     this.#now = now;
     this.#open = new Set(open);
-    this.#token = rules.apiToken === null ? null : digest(rules.apiToken);
-    this.#hosts = new Set([rules.apiHost, ...rules.apiAllowedHosts].map(canonical));
-    this.#isExposed = !isLoopbackHost(rules.apiHost);
-    this.#requests = new RateLimiter(rules.apiRateLimit);
-    this.#sends = new RateLimiter(rules.apiSendRateLimit);
+    this.#isExposed = !isLoopbackHost(config.apiHost);
+    this.#rules = rulesOf(config);
+  }
+
+  /** Checks later requests by other settings. All clients start with full bursts again. */
+  reconfigure(config: Config): void {
+    this.#rules = rulesOf(config);
+  }
+
+  /** The settings in force. */
+  get config(): Config {
+    return this.#rules.config;
   }
 
   /**
-   * For all routes: the client's rate, the host, the origin, and, where others than this machine reach the API or a
-   * proxy brings them, the token. A route that is added without a thought is therefore closed to them.
+   * Middleware for all routes: checks the client's request rate, the Host header and the origin. If other machines can
+   * reach the API, or a proxy forwarded the request, the token is required too, except for the paths in `open` or if
+   * API_OPEN_READS is set. New routes are therefore protected by default.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
-    this.#limit("request_rate", this.#requests, client);
+    this.#limit("request_rate", this.#rules.requests, client);
     if (c.req.url.length > MAX_TARGET) throw new Problem(414, "The request's target is too long.");
     const token = this.#guess(c.req.raw, client);
     const host = this.#checkHost(c, token);
     if (sentByForeignPage(c, host)) this.#refuseForeignPage();
     const isLocal = !this.#isExposed && client === null && isLoopbackHost(nameOf(host));
-    const isOpen = isLocal || this.#rules.apiOpenReads || this.#open.has(c.req.path);
+    const isOpen = isLocal || this.config.apiOpenReads || this.#open.has(c.req.path);
     if (!isOpen) this.#checkToken(c.req.raw);
     await next();
   };
 
-  /** For routes that change something, or tell what only the node's owner should know: the token where one is set. */
+  /** Middleware for routes that change something or read private data: requires the token, if one is configured. */
   readonly guard: MiddlewareHandler = async (c, next) => {
     this.#checkToken(c.req.raw);
     await next();
   };
 
-  /** For routes that send packets: the token, and the tighter rate. Of pages elsewhere, only links to values lead here. */
+  /**
+   * Like `guard`, for routes that send packets. Also limits their rate, and refuses links on other sites except to
+   * /data/.
+   */
   readonly guardSending: MiddlewareHandler = async (c, next) => {
     this.#checkToken(c.req.raw);
     if (navigatesFromElsewhere(c) && !c.req.path.startsWith("/data/")) this.#refuseForeignPage();
-    this.#limit("send_rate", this.#sends, this.#clientOf(c));
+    this.#limit("send_rate", this.#rules.sends, this.#clientOf(c));
     await next();
   };
 
   /**
-   * What a request says about the token: in `Authorization`, or, since pages can't set that header for a WebSocket, in
-   * the subprotocol `bearer.` with the token in base64url after it. "right" too where the node asks for none.
+   * Checks the token in `Authorization`. Web pages can't set that header for a WebSocket, so they may send the token as
+   * a subprotocol instead: `bearer.` followed by the token in base64url. If no token is configured, returns "right".
    */
   tokenOf(request: Request): TokenState {
-    if (this.#token === null) return "right";
+    if (this.#rules.token === null) return "right";
     const given = givenToken(request);
     if (given === undefined) return "none";
-    // Digests have one length, so the comparison takes one time whatever was sent.
-    return timingSafeEqual(digest(given), this.#token) ? "right" : "wrong";
+    return isEqual(given, this.#rules.token) ? "right" : "wrong";
   }
 
-  /** As tokenOf, but a client that has sent too many wrong ones is not told whether this one is right. */
+  /** Like tokenOf, but first refuses clients that have sent too many wrong tokens. */
   #guess(request: Request, client: string | null): TokenState {
-    if (client !== null && this.#token !== null && givenToken(request) !== undefined) {
+    if (client !== null && this.#rules.token !== null && givenToken(request) !== undefined) {
       const wait = this.#wrongTokens.waitOf(client, this.#now());
       if (wait > 0) this.#refuseRate("token_rate", wait);
     }
@@ -130,79 +147,57 @@ export class Access {
   }
 
   #checkToken(request: Request): void {
-    const challenge = 'Bearer realm="dmnode"';
-    switch (this.tokenOf(request)) {
-      case "right":
-        return;
-      case "none":
-        this.#refusals.missing_token++;
-        throw new Problem(
-          401,
-          "This request needs a token: send Authorization: Bearer with API_TOKEN.",
-          {},
-          { "www-authenticate": challenge },
-        );
-      case "wrong":
-        this.#refusals.wrong_token++;
-        throw new Problem(
-          401,
-          "The Authorization header does not carry this node's API_TOKEN.",
-          {},
-          {
-            "www-authenticate": `${challenge}, error="invalid_token"`,
-          },
-        );
-    }
+    const token = this.tokenOf(request);
+    if (token === "right") return;
+    this.#refusals[token === "none" ? "missing_token" : "wrong_token"]++;
+    const detail = token === "none"
+      ? "This request needs a token: send Authorization: Bearer with API_TOKEN."
+      : "The Authorization header does not contain this node's API_TOKEN.";
+    const error = token === "none" ? "" : ', error="invalid_token"';
+    throw new Problem(401, detail, {
+      headers: { "www-authenticate": `Bearer realm="dmnode"${error}` },
+    });
   }
 
   /**
-   * The host that is asked for. Through DNS rebinding a web page can have its own name lead to this machine, and is then
-   * of one origin with the API; but browsers send that name. An address in its place can't be rebound. Who knows the
-   * token is no such page, whatever the name.
+   * Returns the requested host, or throws a Problem if the host may be another machine. This prevents DNS rebinding: a
+   * web page can make its own domain resolve to this machine and so share the API's origin, but its requests still have
+   * that domain in the Host header. A request with the right token may use any host.
    */
   #checkHost(c: Context, token: TokenState): string {
     const host = requestHost(c);
     if (host === undefined) {
       this.#refusals.bad_host++;
-      throw new Problem(400, "The Host header is malformed, or not that of the request's target.");
+      throw new Problem(400, "The Host header is malformed, or names another host than the URL.");
     }
     const name = nameOf(host);
-    const isOwn = isLoopbackHost(name) || this.#hosts.has(name) ||
+    const isOwn = isLoopbackHost(name) || this.#rules.hosts.has(name) ||
       this.#isExposed && Endpoint.parse(name, 0) !== undefined;
-    if (isOwn || this.#token !== null && token === "right") return host;
+    if (isOwn || this.#rules.token !== null && token === "right") return host;
     this.#refusals.foreign_host++;
-    throw new Problem(
-      403,
-      "The Host header names another machine; use this one's address, or name the host in " +
-        "API_ALLOWED_HOSTS.",
-    );
+    const advice = "use this one's address, or name the host in API_ALLOWED_HOSTS";
+    throw new Problem(403, `The Host header names another machine; ${advice}.`);
   }
 
-  /** The client for whom is counted; null for this machine itself, which can do without the API what it likes. */
+  /** The client whose rate limits apply to a request; null for programs on this machine, which are not limited. */
   #clientOf(c: Context): string | null {
     const connection = (c.env as Partial<Caller> | undefined)?.remoteAddr?.hostname;
     if (connection === undefined) return null;
-    const { apiTrustedProxies } = this.#rules;
+    const { apiTrustedProxies } = this.config;
     const asker = askerOf(connection, c.req.header("x-forwarded-for"), apiTrustedProxies);
     return isLoopbackHost(asker) ? null : clientOf(asker);
   }
 
-  #limit(reason: "request_rate" | "send_rate", limiter: RateLimiter, client: string | null): void {
+  #limit(reason: keyof typeof LIMITED, limiter: RateLimiter, client: string | null): void {
     const wait = client === null ? 0 : limiter.take(client, this.#now());
     if (wait > 0) this.#refuseRate(reason, wait);
   }
 
-  #refuseRate(reason: "request_rate" | "send_rate" | "token_rate", waitMs: number): never {
+  #refuseRate(reason: keyof typeof LIMITED, waitMs: number): never {
     this.#refusals[reason]++;
-    const what = {
-      request_rate: "requests",
-      send_rate: "requests that send packets",
-      token_rate: "wrong tokens",
-    }[reason];
-    const seconds = Math.ceil(waitMs / 1000);
-    throw new Problem(429, `Too many ${what} from your address; try again in ${seconds} s.`, {}, {
-      "retry-after": String(seconds),
-    });
+    const seconds = String(Math.ceil(waitMs / 1000));
+    const detail = `Too many ${LIMITED[reason]} from your address; try again in ${seconds} s.`;
+    throw new Problem(429, detail, { headers: { "retry-after": seconds } });
   }
 
   #refuseForeignPage(): never {
@@ -211,20 +206,24 @@ export class Access {
   }
 }
 
-function digest(token: string): Uint8Array {
-  return createHash("sha256").update(token).digest();
+/** Compares two tokens. Always compares all characters, so that the time does not reveal where the tokens differ. */
+function isEqual(given: string, token: string): boolean {
+  let difference = given.length ^ token.length;
+  // Beyond the end of `given`, charCodeAt returns NaN, which counts as 0 here.
+  for (let i = 0; i < token.length; i++) difference |= given.charCodeAt(i) ^ token.charCodeAt(i);
+  return difference === 0;
 }
 
 function givenToken(request: Request): string | undefined {
   const header = request.headers.get("authorization");
-  // Whatever else stands there is a token too, and a wrong one.
+  // A header that is not a bearer token counts as a wrong token.
   if (header !== null) return /^bearer +(\S+) *$/i.exec(header)?.[1] ?? "";
   const protocols = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
   const bearer = protocols.map((name) => name.trim()).find((name) => name.startsWith("bearer."));
   return bearer && decodeBase64Url(bearer.slice("bearer.".length));
 }
 
-/** The text of base64url (RFC 4648, section 5); empty, which is no token, where it is none. */
+/** Decodes base64url (RFC 4648, section 5). Malformed input becomes an empty string, which is never a valid token. */
 function decodeBase64Url(text: string): string {
   try {
     return atob(text.replaceAll("-", "+").replaceAll("_", "/"));
@@ -233,11 +232,14 @@ function decodeBase64Url(text: string): string {
   }
 }
 
-/** Whether a browser sent this for a page of another origin; only what it lets pages neither set nor leave out counts. */
+/**
+ * Whether a web page of another origin sent this request. Relies only on headers that pages can neither change nor
+ * omit.
+ */
 function sentByForeignPage(c: Context, host: string): boolean {
   const origin = c.req.header("origin");
   if (origin !== undefined) return !isOriginOf(origin, host);
-  // Images, frames and scripts send no Origin. Navigation is let through: a link should open.
+  // Requests for images or scripts have no Origin header, so check Sec-Fetch-Site. Links from other sites are allowed.
   return isFromElsewhere(c) && !navigatesFromElsewhere(c);
 }
 
@@ -246,40 +248,39 @@ function isFromElsewhere(c: Context): boolean {
   return site !== "none" && site !== "same-origin";
 }
 
-/** Somebody followed a link on a page of another origin. What a browser loads ahead, nobody has followed. */
+/** Whether a user followed a link on a page of another origin. False if the browser only prefetches the link. */
 function navigatesFromElsewhere(c: Context): boolean {
   return isFromElsewhere(c) && (c.req.method === "GET" || c.req.method === "HEAD") &&
     c.req.header("sec-fetch-mode") === "navigate" &&
     c.req.header("sec-fetch-dest") === "document" && c.req.header("sec-purpose") === undefined;
 }
 
-/** Whether pages of `origin` came from `host`; which of http and https it was, a proxy decides. */
+/** Whether `origin` and `host` have the same host name and port. The scheme is ignored, since a proxy may change it. */
 function isOriginOf(origin: string, host: string): boolean {
-  // "null", from sandboxed pages and files, is no URL.
+  // Sandboxed pages and local files send the origin "null", which is not a URL.
   if (!/^https?:\/\//i.test(origin) || !URL.canParse(origin)) return false;
   const { protocol, host: originHost } = new URL(origin);
   return new URL(`${protocol}//${host}`).host === originHost;
 }
 
-/** The host and port that a request is for; undefined where that is malformed, or told in two ways. */
+/** The requested host and port; undefined if malformed, or if the URL and the Host header name different hosts. */
 function requestHost(c: Context): string | undefined {
   const url = URL.canParse(c.req.url) ? new URL(c.req.url) : undefined;
-  // A target in absolute form may be of any scheme.
+  // A request line may contain an absolute URL with any scheme.
   if (url === undefined || !/^https?:$/.test(url.protocol)) return undefined;
   const header = c.req.header("host");
-  // Browsers always send one; the server then puts its own address into the URL.
+  // If there is no Host header (browsers always send one), the URL contains the server's own address.
   if (header === undefined) return url.host;
   const asUrl = `${url.protocol}//${header}`;
   if (!HOST.test(header) || !URL.canParse(asUrl)) return undefined;
   return new URL(asUrl).host === url.host ? header.toLowerCase() : undefined;
 }
 
-/** The name or address in a Host header. */
+/** The name or address in a Host header, without the port. */
 function nameOf(host: string): string {
   return canonical(host.replace(/:\d+$/, ""));
 }
 
-/** A host name or address in the one form that is compared. */
 function canonical(host: string): string {
   const name = host.toLowerCase().replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
   return Endpoint.parse(name, 0)?.host ?? name;

@@ -1,132 +1,101 @@
-// How much of the API one client may use, and what was refused.
+// Rate limits for each client, and counters of refused requests and connections.
 
+import { AllowancePerKey } from "../dht/allowance.ts";
 import { type AddressRange, cidrIncludes } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 
-/** Clients that are remembered: some 100 bytes each. A flooder of more addresses has that many bursts anyway. */
+/** Maximum number of clients to remember, at some 100 bytes each. Forgotten clients get their full burst again. */
 const MAX_CLIENTS = 4096;
 
-/** Requests at once, in seconds of the steady rate: a script begins with many, a page loads all of its parts. */
+/** Default burst: the requests that the rate allows in this many seconds. Scripts and pages start with many. */
 export const BURST_S = 10;
 
-/** What was refused since the start, by reason. One object for a node, which its metrics read. */
-export interface Refusals {
-  /** The Host header was malformed, or not that of the request's target. */
-  bad_host: number;
-  /** The Host header named another machine (DNS rebinding). */
-  foreign_host: number;
-  /** A web page of another origin sent it. */
-  foreign_origin: number;
-  missing_token: number;
-  wrong_token: number;
-  /** Over API_RATE_LIMIT, over API_SEND_RATE_LIMIT, and too many wrong tokens. */
-  request_rate: number;
-  send_rate: number;
-  token_rate: number;
-  /** Connections over API_MAX_CONNECTIONS, over one client's share, and that found no room in the process. */
-  connections: number;
-  client_connections: number;
-  no_descriptors: number;
-  /** Connections that were closed: no request for long, one that was not whole in time, or an answer not read. */
-  idle: number;
-  slow_request: number;
-  unread_answer: number;
-  /** A request's head, or what a WebSocket's client says, was too long. */
-  too_long: number;
-  /** HTTP/2, which is not served. */
-  http2: number;
+/** Reasons for refusing a request or a connection. */
+const REASONS = [
+  // The Host header is malformed, or differs from the host in the request's URL.
+  "bad_host",
+  // The Host header names another machine (DNS rebinding).
+  "foreign_host",
+  "foreign_origin",
+  "missing_token",
+  "wrong_token",
+  // Exceeded rates: those of API_RATE_LIMIT, of API_SEND_RATE_LIMIT, and of wrong tokens.
+  "request_rate",
+  "send_rate",
+  "token_rate",
+  // Connections refused because of API_MAX_CONNECTIONS, the limit for each client, or a lack of file descriptors.
+  "connections",
+  "client_connections",
+  "no_descriptors",
+  // Connections closed because no request arrived, it arrived too slowly, or the client did not read the response.
+  "idle",
+  "slow_request",
+  "unread_answer",
+  // The head of a request, or the data from a WebSocket client, is too long.
+  "too_long",
+  "http2",
+] as const;
+
+/** How many requests and connections were refused since the start, by reason. The whole API shares one object. */
+export type Refusals = Record<typeof REASONS[number], number>;
+
+export function noRefusals(): Refusals {
+  return Object.fromEntries(REASONS.map((reason) => [reason, 0])) as Refusals;
 }
 
-/** Nothing refused yet. */
-export function noRefusals(): Refusals {
-  return {
-    bad_host: 0,
-    foreign_host: 0,
-    foreign_origin: 0,
-    missing_token: 0,
-    wrong_token: 0,
-    request_rate: 0,
-    send_rate: 0,
-    token_rate: 0,
-    connections: 0,
-    client_connections: 0,
-    no_descriptors: 0,
-    idle: 0,
-    slow_request: 0,
-    unread_answer: 0,
-    too_long: 0,
-    http2: 0,
-  };
+/** Limits the rate of each client's requests. */
+export class RateLimiter {
+  readonly #clients: AllowancePerKey;
+
+  /** `perSecond` is the maximum rate of each client; 0 means no limit. */
+  constructor(readonly perSecond: number, burst = perSecond * BURST_S) {
+    this.#clients = new AllowancePerKey(perSecond, Math.max(1, burst), MAX_CLIENTS);
+  }
+
+  /** Milliseconds until `client` may send its next request; 0 if it may send one now. Counts no request. */
+  waitOf(client: string, now: number): number {
+    return this.perSecond === 0 ? 0 : this.#clients.waitFor(client, now);
+  }
+
+  /** Counts a request and returns 0. Over the limit, does not count it and returns the milliseconds to wait. */
+  take(client: string, now: number): number {
+    if (this.perSecond === 0 || this.#clients.take(client, now)) return 0;
+    return this.#clients.waitFor(client, now);
+  }
+
+  get size(): number {
+    return this.#clients.size;
+  }
 }
 
 /**
- * A token bucket for each client, as the generic cell rate algorithm (ATM Forum, 1996): one number a client, the time
- * at which its bucket is full again. Of too many clients the one that was idle the longest is forgotten.
+ * The name of the client at an address. A whole IPv6 /64 is one client, as a single machine can use all of its
+ * addresses.
  */
-export class RateLimiter {
-  readonly #fullAt = new Map<string, number>();
-  readonly #intervalMs: number;
-  readonly #burstMs: number;
-
-  /**
-   * @param perSecond requests a second of one client; 0: any number
-   * @param burst requests at once
-   */
-  constructor(readonly perSecond: number, burst = perSecond * BURST_S) {
-    this.#intervalMs = 1000 / perSecond;
-    this.#burstMs = Math.max(1, burst) * this.#intervalMs;
-  }
-
-  /** Milliseconds until `client` may send its next; 0: now. Nothing is counted. */
-  waitOf(client: string, now: number): number {
-    if (this.perSecond === 0) return 0;
-    const fullAt = Math.max(now, this.#fullAt.get(client) ?? now);
-    return Math.max(0, fullAt + this.#intervalMs - now - this.#burstMs);
-  }
-
-  /** Counts one of `client`, and yields 0; over the limit counts nothing, and yields the milliseconds to wait. */
-  take(client: string, now: number): number {
-    const wait = this.waitOf(client, now);
-    if (wait > 0 || this.perSecond === 0) return wait;
-    const fullAt = Math.max(now, this.#fullAt.get(client) ?? now) + this.#intervalMs;
-    // Taken out first: a map keeps the order in which entries were added.
-    this.#fullAt.delete(client);
-    this.#fullAt.set(client, fullAt);
-    if (this.#fullAt.size > MAX_CLIENTS) {
-      const [idlest] = this.#fullAt.keys();
-      this.#fullAt.delete(idlest);
-    }
-    return 0;
-  }
-
-  /** Clients that are remembered. */
-  get size(): number {
-    return this.#fullAt.size;
-  }
-}
-
-/** What clients of this address share: all of an IPv6 /64, which one machine has for itself. */
 export function clientOf(address: string): string {
   const { family, a, b, host } = Endpoint.parse(address, 0) ?? { host: address };
   return family === 6 ? `${(a! >>> 0).toString(16)}:${(b! >>> 0).toString(16)}/64` : host;
 }
 
+/** Whether `address` is in one of the ranges. */
+export function isWithin(ranges: readonly AddressRange[], address: string): boolean {
+  const endpoint = Endpoint.parse(address, 0);
+  return endpoint !== undefined && ranges.some((range) => cidrIncludes(range, endpoint));
+}
+
 /**
- * The address of who asks. That is the connection's, unless that is a trusted proxy's: then the last one in
- * X-Forwarded-For that is not, since each proxy adds whom it was asked by and what stands before may be made up.
+ * The client's address. If the connection comes from a trusted proxy, this is the last address in X-Forwarded-For that
+ * does not belong to a trusted proxy. Each proxy appends the address of its own client. Clients can forge the earlier
+ * addresses.
  */
 export function askerOf(
   connection: string,
   forwardedFor: string | undefined,
   proxies: readonly AddressRange[],
 ): string {
-  const isProxy = (address: string) => {
-    const endpoint = Endpoint.parse(address, 0);
-    return endpoint !== undefined && proxies.some((proxy) => cidrIncludes(proxy, endpoint));
-  };
   let asker = connection;
   const hops = forwardedFor?.split(",") ?? [];
-  while (hops.length > 0 && isProxy(asker)) {
+  while (hops.length > 0 && isWithin(proxies, asker)) {
     const hop = hops.pop()!.trim().replace(/^\[(.*)\](:\d+)?$/, "$1").replace(
       /^([\d.]+):\d+$/,
       "$1",

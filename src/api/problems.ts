@@ -1,13 +1,15 @@
 // Errors of the API as RFC 9457 problem documents.
 
-/** What every answer has: nobody may guess another type, embed it in a page elsewhere, or keep it. */
+import { jsonText } from "../web/json.js";
+
+/** Default headers of responses: browsers must not guess the type, cache the response or embed it in other sites. */
 export const SAFE_HEADERS = {
   "x-content-type-options": "nosniff",
   "cross-origin-resource-policy": "same-origin",
   "cache-control": "no-store",
 } as const;
 
-/** Titles of the statuses the API answers with (RFC 9110, section 15). */
+/** Standard titles of the HTTP statuses (RFC 9110, section 15, RFC 6585 and RFC 4918). */
 const TITLES = {
   400: "Bad Request",
   401: "Unauthorized",
@@ -28,50 +30,46 @@ const TITLES = {
   503: "Service Unavailable",
   504: "Gateway Timeout",
   505: "HTTP Version Not Supported",
+  507: "Insufficient Storage",
 } as const;
 
-/** A status that a problem may have. */
 export type ProblemStatus = keyof typeof TITLES;
 
-/** A refusal to be thrown by a handler; it becomes the response. */
+/** Additional members of a problem document, and headers of its response. */
+export interface ProblemOptions {
+  readonly extension?: Readonly<Record<string, unknown>>;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** An error that the API reports to the client as an RFC 9457 problem document. */
 export class Problem extends Error {
   override readonly name = "Problem";
 
-  /**
-   * @param detail what was wrong with this request, as one sentence
-   * @param extension further members of the document
-   */
+  readonly extension: Readonly<Record<string, unknown>>;
+  readonly headers: Readonly<Record<string, string>>;
+
+  /** `detail` is one sentence that explains what is wrong. */
   constructor(
     readonly status: ProblemStatus,
     readonly detail: string,
-    readonly extension: Readonly<Record<string, unknown>> = {},
-    readonly headers: Readonly<Record<string, string>> = {},
+    { extension = {}, headers = {} }: ProblemOptions = {},
   ) {
     super(detail);
+    this.extension = extension;
+    this.headers = headers;
   }
 
-  /** What the status is called. */
-  get title(): string {
-    return TITLES[this.status];
-  }
-
-  /** The document; `about:blank` because the status says all there is to the type. */
+  /** The problem document. Its type is `about:blank`, since the status already identifies the kind of problem. */
   get document(): Record<string, unknown> {
-    const { title, status, detail } = this;
-    return { type: "about:blank", title, status, detail, ...this.extension };
+    const { status, detail } = this;
+    return { type: "about:blank", title: TITLES[status], status, detail, ...this.extension };
   }
 
-  /** The response, with the headers that all have, for some come from beside the app. */
+  /** The HTTP response. It includes the default headers, because some problems bypass the app's middleware. */
   toResponse(): Response {
-    return new Response(JSON.stringify(this.document), {
+    return new Response(jsonText(this.document), {
       status: this.status,
-      headers: {
-        "content-type": "application/problem+json",
-        "x-content-type-options": "nosniff",
-        "cross-origin-resource-policy": "same-origin",
-        "cache-control": "no-store",
-        ...this.headers,
-      },
+      headers: { "content-type": "application/problem+json", ...SAFE_HEADERS, ...this.headers },
     });
   }
 }

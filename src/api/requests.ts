@@ -1,49 +1,63 @@
-// Request bodies: read within bounds of size, time and memory, then decoded into what is to be stored.
+// Reads request bodies within limits on size, time and memory, and validates requests.
 
-import type { z } from "@hono/zod-openapi";
+import { z } from "zod";
+import { parseSeq, type Seq } from "../krpc/seq.ts";
 import { Problem } from "./problems.ts";
-import { decodeBase64, MAX_KEY_BYTES, SignedRequest, StoreQuery, StoreRequest } from "./schemas.ts";
-import type { SignedItem } from "../runtime/service.ts";
+import {
+  AnnounceRequest,
+  decodeBase64,
+  MagnetRequest as MagnetBody,
+  MAX_KEY_BYTES,
+  PinRequest as PinBody,
+  type SignedQuery,
+  SignedRequest,
+  StoreRequest,
+} from "./schemas.ts";
+import type { AnnounceOptions, PinRequest, SignedItem } from "../node_service.ts";
 
-/** Base64 grows a value by a third and escapes can double text; the rest is the object around it. */
+/** Maximum bytes of a JSON body. Escapes can double the size of a value, and the other members need some space. */
 export function jsonBodyLimit(maxValueSize: number): number {
   return 2 * maxValueSize + 4096;
 }
 
-/** A key, a signature, a salt and an item's value are under 2 KB of base64 together. */
+/** Maximum bytes of a body of this content type. */
+export function bodyLimit(contentType: string, maxValueSize: number): number {
+  return /^application\/json\b/i.test(contentType) ? jsonBodyLimit(maxValueSize) : maxValueSize;
+}
+
+/** Maximum bytes of a signed item's JSON. Its key, signature, salt and value need less than 2 kB of base64. */
 export const SIGNED_BODY_LIMIT = 8192;
 
-/** Tells a client that was refused for lack of room when to come again. */
-export const RETRY = { "retry-after": "1" };
+/** The header that asks a client to retry after a second. There may be room for its request by then. */
+export const RETRY = { headers: { "retry-after": "1" } };
 
 /**
- * Bytes a second that a client has to send while it is waited for. Twice what Apache asks for (RequestReadTimeout),
- * half of what the slowest mobile networks carry.
+ * Minimum upload rate in bytes per second. It is twice Apache's (RequestReadTimeout), and half that of a slow mobile
+ * network.
  */
-const LEAST_RATE = 1000;
+const MIN_RATE = 1000;
 
-/** Reads request bodies, and counts the memory that all of them hold at a time. */
+/** Reads request bodies within one shared memory budget. */
 export class BodyReader {
   #held = 0;
   #isStopping = false;
 
-  /**
-   * @param budget bytes of all bodies in hand together
-   * @param stallMs how long a client may send nothing, and how far it may fall behind 1,000 bytes a second
-   * @param now milliseconds of a clock that never goes back
-   */
+  /** `budget` limits the total bytes of bodies in memory, and `stallMs` how long a client may be silent or too slow. */
   constructor(
     readonly budget: number,
     readonly stallMs: number,
     readonly now: () => number = () => performance.now(),
   ) {}
 
-  /** From now on a body that ends early was not ended by its client. */
+  /**
+   * Notes that the node is stopping. From now on, the client is not blamed for a body that ends early (503 instead of
+   * 400).
+   */
   stop(): void {
     this.#isStopping = true;
   }
 
-  /** Reads the body of `request`, hands it to `use`, and lets go of it once that has settled. */
+  /** Reads the body of `request` and passes it to `use`. Releases the memory when `use` has settled. */
   async read<T>(
     request: Request,
     limit: number,
@@ -56,7 +70,7 @@ export class BodyReader {
         length += chunk.length;
         this.#held += chunk.length;
         if (this.#held > this.budget) {
-          throw new Problem(503, "Too many large requests at a time; try again.", {}, RETRY);
+          throw new Problem(503, "Too many large requests at a time; try again.", RETRY);
         }
         chunks.push(chunk);
       }
@@ -72,29 +86,24 @@ export class BodyReader {
     }
   }
 
-  /**
-   * The body of `request` as it arrives; what of it is read counts for no budget.
-   *
-   * @throws {Problem} as soon as it is over `limit` bytes, stalls or breaks off
-   */
+  /** Yields the body without counting it in `budget`. Throws a Problem if it is over `limit`, stalls or ends early. */
   async *stream(request: Request, limit: number): AsyncGenerator<Uint8Array> {
     const encoding = request.headers.get("content-encoding") ?? "identity";
     if (encoding !== "identity") {
-      throw new Problem(415, "A Content-Encoding is not supported; send the body as it is.");
+      throw new Problem(415, "Content-Encoding is not supported; send the body without it.");
     }
-    const tooLarge = () => new Problem(413, `The body is over ${limit} bytes.`, { limit });
-    if (Number(request.headers.get("content-length")) > limit) throw tooLarge();
+    if (Number(request.headers.get("content-length")) > limit) throw bodyTooLarge(limit);
     const reader = request.body?.getReader();
     try {
       for (let length = 0, behindMs = 0;;) {
         const asked = this.now();
         const chunk = reader && await this.#next(reader, this.stallMs - behindMs);
         if (chunk === undefined) return;
-        // Only the time counts in which it was waited for, and a fast start is no credit for a slow end.
-        behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / LEAST_RATE * 1000);
+        // Count only the time spent waiting for the client. A fast start does not make up for a slow end.
+        behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / MIN_RATE * 1000);
         if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;
-        if (length > limit) throw tooLarge();
+        if (length > limit) throw bodyTooLarge(limit);
         yield chunk;
       }
     } finally {
@@ -106,13 +115,8 @@ export class BodyReader {
     reader: ReadableStreamDefaultReader<Uint8Array>,
     withinMs: number,
   ): Promise<Uint8Array | undefined> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const stalled = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(tooSlow()),
-        withinMs,
-      );
-    });
+    const { promise: stalled, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(tooSlow()), withinMs);
     try {
       return (await Promise.race([reader.read(), stalled])).value;
     } catch (error) {
@@ -126,103 +130,92 @@ export class BodyReader {
 }
 
 function tooSlow(): Problem {
-  return new Problem(408, "The body stalled, or came too slowly.");
+  return new Problem(408, "The body stalled, or arrived too slowly.");
 }
 
-/** Whether the body is declared as JSON, which is UTF-8 by definition (RFC 8259). */
+/**
+ * Whether the content type is JSON. Throws a Problem if it names a charset other than UTF-8 (RFC 8259), or if the body
+ * is a form: its parts would be stored together with their boundaries.
+ */
 export function isJson(contentType: string | undefined): boolean {
   const [type, ...parameters] = (contentType ?? "").toLowerCase().split(";").map((s) => s.trim());
+  if (type.startsWith("multipart/")) {
+    throw new Problem(
+      415,
+      "Send the value itself as the body, not as a form (curl --data-binary @FILE).",
+    );
+  }
   if (type !== "application/json") return false;
   const charset = parameters.find((parameter) => parameter.startsWith("charset="));
   if (charset !== undefined && !/^charset="?utf-?8"?$/.test(charset)) {
-    throw new Problem(415, "JSON has to be UTF-8.");
+    throw new Problem(415, "JSON must be UTF-8.");
   }
   return true;
 }
 
-/** The `?key=` of a store, or undefined. */
-export function keyOfQuery(url: string): string | undefined {
+/** Reads a URL's query. Throws a Problem if a parameter is repeated, or is not one of `names`. */
+export function queryOf(url: string, names: readonly string[]): Record<string, string> {
   const { search, searchParams } = new URL(url);
   try {
     decodeURIComponent(search);
   } catch {
-    // Else it would be stored under a key that nobody wrote.
+    // URLSearchParams would replace malformed bytes, and the value would be stored under the wrong key.
     throw new Problem(400, "The query is not percent-encoded UTF-8.");
   }
-  const keys = searchParams.getAll("key");
-  if (keys.length > 1) throw new Problem(400, "query parameter key: given twice.");
-  return keys[0];
+  refuseRepeated(url);
+  const unknown = [...searchParams.keys()].find((name) => !names.includes(name));
+  if (unknown === undefined) return Object.fromEntries(searchParams);
+  const known = names.length === 0 ? "there are none here" : `there are ${names.join(", ")}`;
+  throw new Problem(400, `query parameter ${unknown.slice(0, 40)}: unknown; ${known}.`);
 }
 
-/** @throws {Problem} where the query has a parameter twice */
+/** Throws a Problem if the query repeats a parameter. */
 export function refuseRepeated(url: string): void {
-  const names = [...new URL(url).searchParams.keys()];
-  const twice = names.find((name, i) => names.indexOf(name) < i);
+  const given = [...new URL(url).searchParams.keys()];
+  const twice = given.find((name, i) => given.indexOf(name) < i);
   if (twice === undefined) return;
   throw new Problem(400, `query parameter ${twice.slice(0, 40)}: given twice.`);
 }
 
-/** What a store asks for beside its value, as it was given. */
+/** The parameters of a store request besides its value, as the client sent them. */
 export interface StoreTerms {
   readonly key?: string;
   readonly min_replicas?: number;
-  readonly cas?: number;
+  readonly cas?: Seq;
+  readonly ttl?: number;
 }
 
-/** What the query of a store says. */
-export function termsOfQuery(url: string): StoreTerms {
-  const key = keyOfQuery(url);
-  const { searchParams } = new URL(url);
-  const given = (name: string) => {
-    const values = searchParams.getAll(name);
-    if (values.length > 1) throw new Problem(400, `query parameter ${name}: given twice.`);
-    return values[0];
-  };
-  const parsed = StoreQuery.safeParse({
-    key,
-    min_replicas: given("min_replicas"),
-    cas: given("cas"),
-  });
-  if (!parsed.success) throw invalid("query", parsed.error);
-  return parsed.data;
+/** Reads the parameters of a store request from the query of its URL. */
+export function termsOfQuery(url: string, schema: typeof SignedQuery): StoreTerms {
+  return validate("query", schema, queryOf(url, Object.keys(schema.shape)));
 }
 
-/** What is given in the body or in the query, and not in both. */
+/** Merges the parameters of a store request from its body and query. Throws a Problem if one is in both. */
 export function mergeTerms(body: StoreTerms, query: StoreTerms): StoreTerms {
-  for (const name of ["key", "min_replicas", "cas"] as const) {
-    if (body[name] !== undefined && query[name] !== undefined) {
-      throw new Problem(400, `The ${name} is both in the body and in the query; give one.`);
-    }
-  }
-  return {
-    key: body.key ?? query.key,
-    min_replicas: body.min_replicas ?? query.min_replicas,
-    cas: body.cas ?? query.cas,
-  };
+  const twice = Object.keys(body).find((name) => Object.hasOwn(query, name));
+  if (twice === undefined) return { ...body, ...query };
+  throw new Problem(400, `The ${twice} is both in the body and in the query; give only one.`);
 }
 
-/** The terms of a store, checked; `configured` is what the configuration says, `k` the most. */
+/** Checks the parameters of a store request. `configured` is the default for min_replicas, and `k` its maximum. */
 export function checkTerms(
-  { key, min_replicas: minReplicas, cas }: StoreTerms,
+  { key, min_replicas: minReplicas, cas, ttl }: StoreTerms,
   configured: number,
   k: number,
-): { key: string | null; options: { minReplicas: number; cas?: number } } {
+): { key: string | null; options: { minReplicas: number; cas?: Seq; ttl?: number } } {
   if (minReplicas !== undefined && minReplicas > k) {
-    throw new Problem(
-      400,
-      `min_replicas: expected a whole number from 1 to ${k}, which is K_BUCKET_SIZE.`,
-      { limit: k },
-    );
+    const expected = `a whole number from 1 to ${k}, which is K_BUCKET_SIZE`;
+    throw new Problem(400, `min_replicas: expected ${expected}.`, { extension: { limit: k } });
   }
   if (cas !== undefined && key === undefined) {
     throw new Problem(400, "cas: only a value under a key has versions; give a key.");
   }
-  return { key: checkKey(key), options: { minReplicas: minReplicas ?? configured, cas } };
+  return { key: checkKey(key), options: { minReplicas: minReplicas ?? configured, cas, ttl } };
 }
 
-/** What a JSON body of `POST /network/store` asks to store. */
+/** Decodes the JSON body of `POST /network/store`. */
 export function decodeStore(body: Uint8Array): { value: Uint8Array; terms: StoreTerms } {
-  const { value, encoding, ...terms } = validate(StoreRequest, parseJson(body));
+  const { value, encoding, ...terms } = validate("body", StoreRequest, parseBody(body));
   if (encoding === "base64") {
     const bytes = typeof value === "string" ? decodeBase64(value) : undefined;
     if (bytes === undefined) throw new Problem(400, "body member value: expected base64.");
@@ -233,7 +226,7 @@ export function decodeStore(body: Uint8Array): { value: Uint8Array; terms: Store
   return { value: new TextEncoder().encode(value), terms };
 }
 
-/** A key that can be a salt; null for none. */
+/** Returns the key, or null if there is none. Throws a Problem if the key is invalid. */
 export function checkKey(key: string | undefined): string | null {
   if (key === undefined) return null;
   if (key === "") throw new Problem(400, "The key is empty; leave it out for an immutable value.");
@@ -243,36 +236,92 @@ export function checkKey(key: string | undefined): string | null {
   return key;
 }
 
-/** The header by which a client names its transfer, to know it among others. */
+/** The request header in which a client gives a transfer a label. */
 export const LABEL_HEADER = "x-transfer-label";
 
-/** The label of a transfer; null for none. */
+/** Throws a Problem if the label of a transfer is invalid. */
 export function checkLabel(label: string | null): string | null {
   if (label === null || /^[!-~]{1,64}$/.test(label)) return label;
-  throw new Problem(400, `${LABEL_HEADER} takes 1 to 64 visible ASCII characters without spaces.`);
+  const expected = "expected 1 to 64 visible ASCII characters without spaces";
+  throw new Problem(400, `${LABEL_HEADER}: ${expected}.`);
 }
 
-/** The refusal of a key that is no salt. */
+/** Announces the length of a body that is sent without Content-Length, as streaming clients send it. */
+export const LENGTH_HEADER = "x-transfer-length";
+
+/**
+ * The length of a body as announced by its client; null if it announced none. Throws a Problem if the length is invalid
+ * or over `limit`.
+ */
+export function announcedLength({ headers }: Request, limit: number): number | null {
+  const given = headers.get("content-length") ?? headers.get(LENGTH_HEADER);
+  if (given === null) return null;
+  if (!/^\d{1,15}$/.test(given)) {
+    throw new Problem(400, `${LENGTH_HEADER}: expected a number of bytes.`);
+  }
+  if (Number(given) > limit) throw bodyTooLarge(limit);
+  return Number(given);
+}
+
+function bodyTooLarge(limit: number): Problem {
+  return new Problem(413, `The body is over ${limit} bytes.`, { extension: { limit } });
+}
+
+/** The error for a key that is too long to be the salt of an item (BEP 44). */
 export function keyTooLong(size: number, limit: number): Problem {
-  return new Problem(400, `The key has ${size} bytes of UTF-8; at most ${limit} are allowed.`, {
-    size,
-    limit,
-  });
+  const detail = `The key has ${size} bytes of UTF-8; at most ${limit} are allowed.`;
+  return new Problem(400, detail, { extension: { size, limit } });
 }
 
-/** The item in a JSON body of `PUT /data/{hash}`, and how many nodes have to acknowledge it where that is said. */
+/** Decodes the JSON body of `PUT /data/{hash}`. */
 export function decodeSigned(body: Uint8Array): { item: SignedItem; terms: StoreTerms } {
-  const { k, sig, seq, salt, v, cas, min_replicas } = validate(SignedRequest, parseJson(body));
+  const { k, sig, seq, salt, v, cas, ...terms } = validate("body", SignedRequest, parseBody(body));
   const item = {
     publicKey: k,
     signature: sig,
     seq,
-    // BEP 44 signs an absent salt and an empty one alike.
+    // In BEP 44, an empty salt is signed as if there were none.
     salt: salt?.length ? salt : null,
     value: v,
     cas: cas ?? null,
   };
-  return { item, terms: { min_replicas } };
+  return { item, terms };
+}
+
+/** Decodes the JSON body of `POST /network/pin`. */
+export function decodePin(body: Uint8Array): PinRequest {
+  const { hash, key, public_key, ttl } = validate("body", PinBody, parseBody(body));
+  return { hash, key: key ?? null, publicKey: public_key?.toLowerCase(), ttl };
+}
+
+/** Decodes the JSON body of `POST /network/magnets`. */
+export function decodeMagnet(body: Uint8Array): {
+  infoHash: string;
+  key: string;
+  terms: StoreTerms;
+} {
+  const { info_hash: infoHash, key, ...terms } = validate("body", MagnetBody, parseBody(body));
+  return { infoHash, key, terms };
+}
+
+/** Decodes the JSON body of `POST /network/swarms/{info_hash}`. An empty body stands for an empty object. */
+export function decodeAnnounce(body: Uint8Array): AnnounceOptions {
+  const given = body.length === 0 ? {} : parseBody(body);
+  const { port = null, seed: isSeed = false } = validate("body", AnnounceRequest, given);
+  return { port, isSeed };
+}
+
+/** Parses a body. Its members `seq` and `cas` keep all their digits, which JSON.parse would round beyond 2^53. */
+function parseBody(body: Uint8Array): unknown {
+  const value = parseJson(body);
+  if (typeof value !== "object" || value === null) return value;
+  const members = value as Record<string, unknown>;
+  for (const name of ["seq", "cas"]) {
+    if (typeof members[name] !== "number" || Number.isSafeInteger(members[name])) continue;
+    const exact = parseSeq(new TextDecoder().decode(memberText(body, name)));
+    if (exact !== undefined) members[name] = exact;
+  }
+  return value;
 }
 
 function parseJson(body: Uint8Array): unknown {
@@ -290,53 +339,58 @@ function parseJson(body: Uint8Array): unknown {
   }
 }
 
-function validate<T extends z.ZodType>(schema: T, document: unknown): z.output<T> {
-  const parsed = schema.safeParse(document);
+/** Parses a part of a request with its schema. Throws a Problem if the part does not match. */
+export function validate<T extends z.ZodType>(
+  part: RequestPart,
+  schema: T,
+  value: unknown,
+): z.output<T> {
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw invalid("body", parsed.error);
+  throw invalid(part, parsed.error);
 }
 
-/** The refusal of a part of the request that its schema does not take. */
-export function invalid(part: "body" | "query" | "path", error: z.ZodError): Problem {
+type RequestPart = "body" | "query" | "path";
+
+/** The error for a part of a request that does not match its schema. */
+export function invalid(part: RequestPart, error: z.ZodError): Problem {
   const [issue] = error.issues;
   const { path } = issue;
   const noun = { body: "body member", query: "query parameter", path: "path parameter" }[part];
   const where = path.length === 0 ? part : `${noun} ${path.join(".")}`;
-  return new Problem(400, `${where}: ${wordsOf(issue)}.`);
+  return new Problem(400, `${where}: ${issue.message}.`);
 }
 
-/** What zod says where a schema has no words of its own, in the words of the others. */
-function wordsOf(issue: z.core.$ZodIssue): string {
-  const { message } = issue;
-  if (!/^(Invalid input|Invalid option|Too small|Too big|Unrecognized key)/.test(message)) {
-    return message;
-  }
-  switch (issue.code) {
-    case "invalid_type":
-      if (message.endsWith("received undefined")) return "is missing";
-      if (issue.expected === "int") return "expected a whole number";
-      return `expected ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
-    case "too_small":
-      return `expected ${issue.minimum}${issue.origin === "string" ? " characters" : ""} or more`;
-    case "too_big":
-      return `expected ${issue.maximum}${issue.origin === "string" ? " characters" : ""} or less`;
-    case "invalid_value":
-      return `expected one of ${issue.values.join(", ")}`;
-    case "unrecognized_keys":
-      return `there is no ${issue.keys.map((key) => JSON.stringify(key.slice(0, 40))).join(", ")}`;
-    default:
-      return message;
-  }
+/** Default error messages, for schemas that define none of their own. */
+z.config({
+  customError: (issue) => {
+    switch (issue.code) {
+      case "invalid_type":
+        if (issue.input === undefined) return "is missing";
+        if (issue.expected === "int") return "expected a whole number";
+        return `expected ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
+      case "too_small":
+        return `expected ${issue.minimum}${unitOf(issue)} or more`;
+      case "too_big":
+        return `expected ${issue.maximum}${unitOf(issue)} or less`;
+      case "invalid_value":
+        return `expected one of ${issue.values.join(", ")}`;
+      case "unrecognized_keys":
+        return `unknown: ${issue.keys.map((key) => JSON.stringify(key.slice(0, 40))).join(", ")}`;
+    }
+  },
+});
+
+function unitOf({ origin }: { readonly origin: string }): string {
+  return origin === "string" ? " characters" : "";
 }
 
 const QUOTE = 0x22, BACKSLASH = 0x5c, COMMA = 0x2c, COLON = 0x3a;
 const OPEN_BRACE = 0x7b, CLOSE_BRACE = 0x7d, OPEN_BRACKET = 0x5b, CLOSE_BRACKET = 0x5d;
 
 /**
- * The text of one member of the object that `json` holds, without white space between its tokens.
- *
- * Cut out instead of printed anew, because parsing would round long numbers and printing recurses: the nesting of
- * a stranger's JSON has no bound. The caller has checked that `json` is a valid object with such a member.
+ * Returns the JSON text of a member, without white space between tokens. `json` must be an object with this member.
+ * Serializing the parsed value instead would round long numbers, and overflow the stack on deep nesting.
  */
 export function memberText(json: Uint8Array, name: string): Uint8Array {
   const out = new Uint8Array(json.length);
@@ -356,7 +410,7 @@ export function memberText(json: Uint8Array, name: string): Uint8Array {
     }
     if (depth === 1 && byte === COLON) {
       inside = key === name;
-      if (inside) length = 0; // of two members with one name the last counts, as in JSON.parse
+      if (inside) length = 0; // the last of several members with the same name wins, as in JSON.parse
       continue;
     }
     if (depth === 1 && (byte === COMMA || byte === CLOSE_BRACE)) inside = false;

@@ -1,145 +1,116 @@
-// The API as it is served: behind a front in a thread of its own, and stopped without cutting off the requests in hand.
+// Serves the API on a TCP socket: a front limits the connections, and Deno.serve behind it handles the requests.
 
 import type { Config } from "../config.ts";
-import type { AddressRange } from "../krpc/address_range.ts";
+import { type AddressRange, isLoopbackHost } from "../krpc/address_range.ts";
+import { bindFailure } from "../runtime/net/bind_failure.ts";
 import type { Caller } from "./access.ts";
-import type { EventOutlet } from "./event_feed.ts";
-import { type ConnectionLimits, connectionLimits } from "./front.ts";
-import { type FrontError, FrontThread, type RemoteConnection } from "./front_thread.ts";
-import { noRefusals, type Refusals } from "./limits.ts";
+import { ListenError } from "./errors.ts";
+import type { ConnectionLimits } from "./front/connection.ts";
+import { type Clock, connectionLimits, Front } from "./front/front.ts";
+import { isWithin, noRefusals, type Refusals } from "./limits.ts";
 import { Problem } from "./problems.ts";
+import { bodyLimit } from "./requests.ts";
 
-/** A listening API. */
-export interface ApiServer {
-  /** For people and for `--api`: real port, IPv6 hosts in brackets. */
-  readonly url: string;
-  readonly port: number;
-  /** Resolves where the front's thread ends by itself: then nobody reaches the API any more. */
-  readonly failed: Promise<FrontError>;
-  /** Takes no more connections, waits for the requests in hand up to `graceMs`, then answers 503. */
-  close(graceMs?: number): Promise<void>;
-}
-
-/** Where and how the API is served. */
+/** A server's address, limits, counters and clock. */
 export interface ServeOptions {
   readonly hostname: string;
   readonly port: number;
   readonly limits?: ConnectionLimits;
-  /** Proxies, whose connections carry the requests of many clients. */
+  /** Addresses of trusted proxies, whose connections may carry the requests of many clients. */
   readonly trustedProxies?: readonly AddressRange[];
-  /** Where refusals are counted. */
   readonly refusals?: Refusals;
-  /** The front's thread, where it is started already. */
-  readonly front?: FrontThread;
+  readonly clock?: Clock;
 }
 
-/** What a node's configuration says of its API's socket. */
+/** Derives the server's options from a node's configuration. */
 export function serveOptions(config: Config): ServeOptions {
   return {
     hostname: config.apiHost,
     port: config.apiPort,
-    limits: connectionLimits(config.apiMaxConnections),
+    limits: connectionLimits(
+      config.apiMaxConnections,
+      (type) => bodyLimit(type, config.maxValueSize),
+    ),
     trustedProxies: config.apiTrustedProxies,
   };
 }
 
-/** What is served; `caller` tells who asks. */
+/** The app that answers the server's requests. */
 export interface ServedApp {
   fetch(request: Request, caller: Caller): Response | Promise<Response>;
-  /** Tells there what happens from now on. */
-  attach?(events: EventOutlet): void;
-  /** Ends all that would go on for as long as the client likes. */
+  /** Ends the responses that would otherwise continue until their clients leave. */
   endStreams?(): void;
 }
 
-/** Leaves time for saving state within the 5 s that a stopping node has. */
+/** Default time for requests to finish when the API closes. The whole node must stop within 5 s. */
 const CLOSE_GRACE_MS = 2000;
-/** For the last answers to reach their clients; some Deno versions wait for silent connections without end. */
+/** Maximum time to send the last responses. Some Deno versions would wait forever for silent connections. */
 const FLUSH_MS = 500;
-/** Until Deno.serve is tried again where it could not go on. */
+/** Pause between attempts to start Deno.serve again. */
 const RETRY_MS = 100;
-/** As API_MAX_CONNECTIONS is by default. */
+/** Default limit on connections, the same as the default of API_MAX_CONNECTIONS. */
 const MAX_CONNECTIONS = 1000;
 
-/**
- * Serves `app` on a TCP socket, through a front that keeps slow and greedy clients from it.
- *
- * @throws {ListenError} where the port is taken, forbidden, or not this machine's
- */
-export async function serveApi(app: ServedApp, options: ServeOptions): Promise<ApiServer> {
-  const { hostname, port, trustedProxies = [], front = FrontThread.start() } = options;
-  const { limits = connectionLimits(MAX_CONNECTIONS), refusals = noRefusals() } = options;
-  front.onRefused = (reason) => refusals[reason]++;
-  app.attach?.(front);
-  const inner = new Inner(app, front);
-  const proxies = trustedProxies.map(({ address, prefix }) => [address.host, prefix] as const);
-  let realPort: number;
-  try {
-    realPort = await front.listen({ hostname, port, limits, proxies, serverPort: inner.port });
-  } catch (error) {
-    app.endStreams?.();
-    front.close();
-    await inner.shutdown();
-    throw error;
-  }
-  return {
-    url: `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${realPort}`,
-    port: realPort,
-    failed: front.failed,
-    async close(graceMs = CLOSE_GRACE_MS) {
-      app.endStreams?.();
-      front.stop();
-      const closed = inner.shutdown();
-      await waitFor(Promise.race([closed, inner.drained()]), graceMs);
-      inner.giveUp();
-      await waitFor(front.drained, FLUSH_MS);
-      front.cut();
-      await waitFor(front.drained, FLUSH_MS);
-      front.close();
-      await waitFor(closed, FLUSH_MS);
-    },
-  };
+/** Serves `app`. Throws a ListenError if the port is taken or forbidden, or the address is not this machine's. */
+export function serveApi(app: ServedApp, options: ServeOptions): ApiServer {
+  return new ApiServer(app, options);
 }
 
-/** Deno.serve behind the front, on a port of its own. */
-class Inner {
+function listen(hostname: string, port: number): Deno.TcpListener {
+  try {
+    return Deno.listen({ hostname, port });
+  } catch (error) {
+    throw new ListenError(bindFailure(error, { prefix: "API", host: hostname, port }));
+  }
+}
+
+/** A running server of the API. Runs Deno.serve on a local port, and answers only requests through the front. */
+export class ApiServer {
+  /** URL to show to users and to pass to `--api`. Contains the actual port, and brackets around an IPv6 address. */
+  readonly url: string;
+  readonly port: number;
   readonly #app: ServedApp;
-  readonly #front: FrontThread;
+  readonly #front: Front;
+  /** For each request in progress, the function that answers it. */
   readonly #inHand = new Set<(answer: Response) => void>();
   #server: Deno.HttpServer<Deno.NetAddr>;
-  #onDrained: (() => void) | undefined;
+  #onDrained = () => {};
   #isClosing = false;
 
-  constructor(app: ServedApp, front: FrontThread) {
+  constructor(app: ServedApp, options: ServeOptions) {
+    const { hostname, trustedProxies = [], refusals = noRefusals(), clock } = options;
+    const listener = listen(hostname, options.port);
+    this.port = listener.addr.port;
+    this.url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${this.port}`;
     this.#app = app;
-    this.#front = front;
     this.#server = this.#serve();
-  }
-
-  get port(): number {
-    return this.#server.addr.port;
-  }
-
-  /** Ends connections as their requests are done. */
-  shutdown(): Promise<void> {
-    this.#isClosing = true;
-    return this.#server.shutdown();
-  }
-
-  /** Once no request is in hand. */
-  drained(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#onDrained = resolve;
-      if (this.#inHand.size === 0) resolve();
+    this.#front = new Front({
+      listener,
+      serverPort: () => this.#server.addr.port,
+      limits: options.limits ?? connectionLimits(MAX_CONNECTIONS),
+      refused: (reason) => refusals[reason]++,
+      isShared: (address) => isLoopbackHost(address) || isWithin(trustedProxies, address),
+      clock,
     });
   }
 
-  /** Answers all requests in hand that the node is stopping. */
-  giveUp(): void {
-    // An abort signal can't do this: Deno throws when it fires after a shutdown began.
-    for (const resolve of this.#inHand) {
-      resolve(new Problem(503, "The node is stopping.").toResponse());
+  /** Stops accepting connections, and gives requests `graceMs` to finish. Unfinished ones are answered with 503. */
+  async close(graceMs = CLOSE_GRACE_MS): Promise<void> {
+    this.#isClosing = true;
+    this.#app.endStreams?.();
+    this.#front.stop();
+    // Deno.serve closes each connection once its request is done.
+    const closed = this.#server.shutdown();
+    const answered = new Promise<void>((resolve) => this.#onDrained = resolve);
+    if (this.#inHand.size > 0) await waitFor(Promise.race([closed, answered]), graceMs);
+    // An abort signal can't be used here: Deno throws if the signal fires after a shutdown has begun.
+    for (const answer of this.#inHand) {
+      answer(new Problem(503, "The node is stopping.").toResponse());
     }
+    const drained = this.#front.drained();
+    await waitFor(drained, FLUSH_MS);
+    this.#front.cut();
+    await waitFor(Promise.all([drained, closed]), FLUSH_MS);
   }
 
   #serve(): Deno.HttpServer<Deno.NetAddr> {
@@ -149,17 +120,16 @@ class Inner {
       onListen: () => {},
       onError: () => new Problem(500, "The node failed to handle this request.").toResponse(),
     }, (request, info) => this.#answer(request, info));
-    // One connection that finds the process out of file descriptors ends Deno.serve for good.
-    server.finished.catch(() => this.#again());
+    // Deno.serve stops for good when file descriptors run out, so start it again.
+    server.finished.catch(() => this.#restart());
     return server;
   }
 
-  async #again(): Promise<void> {
+  async #restart(): Promise<void> {
     if (!this.#isClosing) this.#front.noteExhausted();
     while (!this.#isClosing) {
       try {
         this.#server = this.#serve();
-        this.#front.serve(this.port);
         return;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -167,39 +137,32 @@ class Inner {
     }
   }
 
-  #answer(request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>): Promise<Response> {
-    return new Promise((resolve, reject) => {
-      this.#inHand.add(resolve);
-      this.#fetch(request, info).then(resolve, reject).finally(() => {
-        this.#inHand.delete(resolve);
-        if (this.#inHand.size === 0) this.#onDrained?.();
-      });
-    });
-  }
-
-  async #fetch(
+  #answer(
     request: Request,
     { remoteAddr, completed }: Deno.ServeHandlerInfo<Deno.NetAddr>,
-  ): Promise<Response> {
-    const connection = await this.#front.connectionAt(remoteAddr.port);
+  ): Response | Promise<Response> {
+    const connection = this.#front.connectionOf(request, remoteAddr);
     if (connection === undefined) {
-      // Another program of this machine, which goes round the limits.
-      return new Problem(403, "The API is at another port.").toResponse();
+      const headers = { connection: "close" };
+      return new Problem(403, "The API is at another port.", { headers }).toResponse();
     }
     const done = connection.begin(request);
     completed.then(done, done);
-    return await this.#app.fetch(request, callerOf(connection));
+    const caller: Caller = {
+      remoteAddr: { hostname: connection.address },
+      takeOver: (successor) => connection.takeOver(successor),
+    };
+    return new Promise((resolve, reject) => {
+      this.#inHand.add(resolve);
+      (async () => await this.#app.fetch(request, caller))().then(resolve, reject).finally(() => {
+        this.#inHand.delete(resolve);
+        if (this.#inHand.size === 0) this.#onDrained();
+      });
+    });
   }
 }
 
-function callerOf(connection: RemoteConnection): Caller {
-  return {
-    remoteAddr: { hostname: connection.address },
-    subscribe: (to, events) => connection.subscribe(to, events),
-  };
-}
-
-/** Waits for `promise`, however it ends, but no longer than `ms`. */
+/** Waits until `promise` settles, but at most `ms` milliseconds. */
 async function waitFor(promise: Promise<unknown>, ms: number): Promise<void> {
   const { promise: timeout, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, ms);

@@ -1,111 +1,105 @@
-// A stored value as an HTTP response: type, validators, ranges, and nothing a browser would run.
+// Turns stored values into HTTP responses with types, ETags, ranges, and headers that stop browsers from running them.
 
-import { type FetchedValue, type LargeValue, TransferError } from "../runtime/service.ts";
+import { hex } from "../krpc/hex.ts";
+import type { DownloadPiece, FetchedValue, LargeValue, NodeService } from "../node_service.ts";
 import { Problem } from "./problems.ts";
 import { RETRY } from "./requests.ts";
 
-/** A stranger wrote the value: whatever a browser makes of it may load and do nothing. */
+/** Headers that keep browsers from running a value, or loading anything that it refers to. Anyone can store values. */
 const SAFE_HEADERS = {
-  "x-content-type-options": "nosniff",
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
 };
 
-/** Half-open: from `start` up to and without `end`. */
+/** Bytes from `start` (inclusive) to `end` (exclusive). */
 interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** What of a value is to be sent. */
-interface Selection {
-  readonly status: 200 | 206;
-  readonly range: ByteRange;
-}
-
 const JSON_TYPE = "application/json";
 const TEXT_TYPE = "text/plain; charset=utf-8";
 const BINARY_TYPE = "application/octet-stream";
+/** The type of items whose value is not a byte string: a number, a list or a dictionary, in bencoded form. */
+const BENCODE_TYPE = "application/x-bencode";
 const TYPE_OF_HINT = { json: JSON_TYPE, text: TEXT_TYPE, binary: BINARY_TYPE } as const;
 
 const KEEP = "max-age=31536000, immutable, no-transform";
 const ASK_AGAIN = "no-cache, no-transform";
 
-/** Answers a GET or HEAD for a value that was found. */
+/** Answers a GET or HEAD request for a value that is a single item. */
 export function valueResponse(request: Request, value: FetchedValue): Response {
   const size = value.bytes.length;
   const headers = new Headers(SAFE_HEADERS);
-  let selection: Selection | Response = { status: 200, range: { start: 0, end: size } };
+  let selection: ReturnType<typeof select> = { status: 200, range: { start: 0, end: size } };
   if (value.kind === "mutable") {
     headers.set("cache-control", ASK_AGAIN);
     setOwner(headers, value);
   } else {
     headers.set("cache-control", KEEP);
-    selection = select(request, headers, `"${value.hash}"`, size);
+    selection = select(request, headers, { etag: `"${value.hash}"`, size });
     if (selection instanceof Response) return selection;
   }
   const { status, range: { start, end } } = selection;
-  headers.set("content-type", contentType(value.bytes));
+  headers.set("content-type", value.isBencode ? BENCODE_TYPE : contentType(value.bytes));
   headers.set("content-length", String(end - start));
   const body = value.bytes.subarray(start, end) as Uint8Array<ArrayBuffer>;
   return new Response(body, { status, headers });
 }
 
 /**
- * Answers a GET or HEAD for a value of many items, whose body is fetched as the client takes it. Under a key too it has
- * a strong ETag and ranges: the root names the bytes.
+ * Answers a GET or HEAD request for a chunked value, whose body is fetched as the client reads it. Even a mutable value
+ * has a strong ETag and supports ranges, since the root hash identifies the bytes.
  *
- * @throws {Problem} where its first part can't be had
+ * @throws {Problem} if the first part can't be fetched
  */
-export async function largeValueResponse(request: Request, value: LargeValue): Promise<Response> {
+export async function largeValueResponse(
+  service: NodeService,
+  request: Request,
+  value: LargeValue,
+): Promise<Response> {
   const headers = new Headers(SAFE_HEADERS);
   headers.set("cache-control", value.seq === null ? KEEP : ASK_AGAIN);
   setOwner(headers, value);
-  const selection = select(request, headers, `"${value.root}"`, value.size);
+  const selection = select(request, headers, { etag: `"${value.root}"`, size: value.size });
   if (selection instanceof Response) return selection;
   const { status, range } = selection;
   headers.set("content-type", TYPE_OF_HINT[value.hint]);
   headers.set("content-length", String(range.end - range.start));
-  const body = request.method === "HEAD" ? null : await openStream(value, range);
+  const body = request.method === "HEAD" ? null : await openStream(service, value, range);
   return new Response(body, { status, headers });
 }
 
-/** Bytes that are fetched as they are read; the first ones are there, so that the status can tell of a failure. */
+/** Streams part of a value as the client reads it. Waits for the first bytes, so that the status can report failure. */
 async function openStream(
+  service: NodeService,
   value: LargeValue,
   { start, end }: ByteRange,
 ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const left = new AbortController();
-  const pieces = value.read(start, end, left.signal);
-  let first: IteratorResult<Uint8Array> | undefined;
-  try {
-    first = await pieces.next();
-  } catch (error) {
-    throw error instanceof TransferError ? problemOf(error) : error;
-  }
+  const download = await service.openDownload(value, start, end);
+  let first: DownloadPiece | undefined = await service.readDownload(download);
+  if (first.outcome === "failed") throw problemOf(first);
   return new ReadableStream({
     async pull(controller) {
-      const { done, value } = first ?? await pieces.next();
+      const piece = first ?? await service.readDownload(download);
       first = undefined;
-      if (done) controller.close();
-      else controller.enqueue(value as Uint8Array<ArrayBuffer>);
+      if (piece.outcome === "failed") controller.error(new Error(piece.detail));
+      else if (piece.outcome === "end") controller.close();
+      else controller.enqueue(piece.bytes as Uint8Array<ArrayBuffer>);
     },
-    async cancel() {
-      left.abort();
-      await pieces.return(undefined);
-    },
-    // Nothing is fetched for a client that does not read.
+    cancel: () => service.closeDownload(download),
+    // Fetch nothing before the client is ready to read it.
   }, { highWaterMark: 0 });
 }
 
-function problemOf({ failure, message }: TransferError): Problem {
+function problemOf({ failure, detail }: Extract<DownloadPiece, { outcome: "failed" }>): Problem {
   switch (failure) {
     case "missing":
-      return new Problem(404, message);
+      return new Problem(404, detail);
     case "invalid":
     case "mismatch":
-      return new Problem(502, message);
+      return new Problem(502, detail);
     default:
-      return new Problem(503, message, {}, RETRY);
+      return new Problem(503, detail, RETRY);
   }
 }
 
@@ -113,22 +107,16 @@ function setOwner(
   headers: Headers,
   { seq, publicKey }: Pick<FetchedValue, "seq" | "publicKey">,
 ): void {
-  if (seq !== null) headers.set("x-seq", String(seq));
+  if (seq !== null) headers.set("x-seq", `${seq}`);
   if (publicKey !== null) headers.set("x-public-key", hex(publicKey));
 }
 
-/**
- * What the request asks for of the bytes that `etag` names, with the headers that say so; a response where it asks for
- * none of them.
- *
- * @throws {Problem} 416
- */
+/** Selects the requested range and sets headers, or returns a 304 response. Throws 416 if there is no such range. */
 function select(
   request: Request,
   headers: Headers,
-  etag: string,
-  size: number,
-): Selection | Response {
+  { etag, size }: { readonly etag: string; readonly size: number },
+): { readonly status: 200 | 206; readonly range: ByteRange } | Response {
   headers.set("etag", etag);
   headers.set("accept-ranges", "bytes");
   if (matchesEtag(request.headers.get("if-none-match"), etag)) {
@@ -136,8 +124,11 @@ function select(
   }
   const range = requestedRange(request, etag, size);
   if (range === "unsatisfiable") {
-    throw new Problem(416, `The value has ${size} bytes.`, { size }, {
-      "content-range": `bytes */${size}`,
+    throw new Problem(416, `The value has ${size} bytes.`, {
+      extension: { size },
+      headers: {
+        "content-range": `bytes */${size}`,
+      },
     });
   }
   if (range === undefined) return { status: 200, range: { start: 0, end: size } };
@@ -145,10 +136,7 @@ function select(
   return { status: 206, range };
 }
 
-/**
- * `application/json` where the whole is one JSON text (RFC 8259: `123` and `"x"` are), `text/plain` for other UTF-8,
- * else `application/octet-stream`.
- */
+/** The media type: application/json for JSON (RFC 8259), text/plain for other UTF-8, else application/octet-stream. */
 export function contentType(bytes: Uint8Array): string {
   let text: string;
   try {
@@ -160,7 +148,7 @@ export function contentType(bytes: Uint8Array): string {
 }
 
 function isJsonText(text: string): boolean {
-  // Spares most texts the parser and the cost of its exception.
+  // Rule out most other texts before calling the parser, because its exceptions are slow.
   if (!/^[ \t\r\n]*[[{"\d\-tfn]/.test(text)) return false;
   try {
     JSON.parse(text);
@@ -176,7 +164,7 @@ function matchesEtag(header: string | null, etag: string): boolean {
     .some((tag) => tag === "*" || tag === etag);
 }
 
-/** The one range asked for (RFC 9110, section 14.2); undefined where the whole is to be sent. */
+/** The requested range (RFC 9110, section 14.2); undefined to send the whole value. */
 function requestedRange(
   request: Request,
   etag: string,
@@ -186,7 +174,7 @@ function requestedRange(
   if (header === null || request.method !== "GET") return undefined;
   const condition = request.headers.get("if-range");
   if (condition !== null && condition.trim() !== etag) return undefined;
-  // Several ranges would need multipart; the whole is a valid answer to them.
+  // Answer a request for several ranges with the whole value: that is allowed, and avoids a multipart response.
   const match = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header.trim());
   if (match === null) return undefined;
   const [, first, last] = match;
@@ -199,8 +187,4 @@ function requestedRange(
   if (last !== "" && Number(last) < start) return undefined;
   if (start >= size) return "unsatisfiable";
   return { start, end: last === "" ? size : Math.min(Number(last) + 1, size) };
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,34 +1,31 @@
-// `dmnode completion`: scripts that complete the command line in bash, zsh and fish, made from the very definitions
-// that the parser works with.
+// `dmnode completion`: generates completion scripts for bash, zsh and fish from the definitions of the commands.
 
 import type { Argument, Command, Option } from "commander";
 
-/** The shells that there are scripts for. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = typeof SHELLS[number];
 
-/** What may stand in one place. */
+/** The values that an option or a positional argument accepts. */
 type Values = { readonly choices: readonly string[] } | "files" | "folders" | "anything";
 
 interface CompletedOption {
-  /** As it is written: `-o`, `--output`. */
+  /** The short and the long name, such as `-o` and `--output`. */
   readonly names: readonly string[];
   readonly description: string;
-  /** Null where it takes no value. */
+  /** The values that the option accepts; null if it is a flag. */
   readonly values: Values | null;
 }
 
-/** One command, with its words from the program's name on. */
+/** A command. `path` lists the names from the program down to this command, such as `dmnode`, `identity`, `export`. */
 interface CompletedCommand {
   readonly path: readonly string[];
   readonly description: string;
   readonly options: readonly CompletedOption[];
-  /** Of the words behind the options, in order. */
-  readonly words: readonly Values[];
+  readonly args: readonly Values[];
   readonly commands: readonly CompletedCommand[];
 }
 
-/** The script for a shell. */
+/** Returns the completion script for a shell. */
 export function completionScript(program: Command, shell: Shell): string {
   const root = describe(program, []);
   const script = { bash: bashScript, zsh: zshScript, fish: fishScript }[shell];
@@ -39,7 +36,7 @@ function describe(command: Command, before: readonly string[]): CompletedCommand
   const path = [...before, command.name()];
   const help = command.createHelp();
   const commands = help.visibleCommands(command);
-  // What `dmnode` alone takes is what its default command takes.
+  // Without a command, `dmnode` runs `start`, so it also accepts the options of `start`.
   const byDefault = before.length === 0
     ? commands.find((inner) => inner.name() === "start")
     : undefined;
@@ -53,45 +50,45 @@ function describe(command: Command, before: readonly string[]): CompletedCommand
     options: options.filter(({ names }, i) =>
       i === options.findIndex((other) => other.names.join() === names.join())
     ),
-    words: command.registeredArguments.map(valuesOf),
+    args: command.registeredArguments.map(valuesOf),
     commands: commands.map((inner) => {
       const described = describe(inner, path);
-      // Commander's own command: its argument names no choices.
+      // Commander does not define which arguments `help` accepts: the names of the other commands.
       if (inner.name() !== "help") return described;
-      return { ...described, words: [{ choices: command.commands.map((other) => other.name()) }] };
+      return { ...described, args: [{ choices: command.commands.map((other) => other.name()) }] };
     }),
   };
 }
 
 function describeOption(option: Option): CompletedOption {
-  // `--allow-net[=LIST]` is known to the parser by this whole text, and takes no word of its own.
+  // Remove the placeholder from commander's long name `--allow-net[=LIST]`.
   const names = [option.short, option.long].flatMap((name) => name?.replace(/\[.*$/, "") ?? []);
   const { description } = option;
   return { names, description, values: option.required ? valuesOf(option) : null };
 }
 
-/** From choices, or from what the value is called: `<file>`, `[file]`, `<dir>`. */
+/** Returns the choices of an option or argument or, if it has none, the kind of value that its placeholder implies. */
 function valuesOf(place: Option | Argument): Values {
   if (place.argChoices !== undefined) return { choices: place.argChoices };
-  const called = "flags" in place ? /[<[](.*?)[>\]]/.exec(place.flags)?.[1] ?? "" : place.name();
-  if (/^file\b/.test(called)) return "files";
-  return called === "dir" ? "folders" : "anything";
+  const name = "flags" in place ? /[<[](.*?)[>\]]/.exec(place.flags)?.[1] ?? "" : place.name();
+  if (/^file\b/.test(name)) return "files";
+  return name === "dir" ? "folders" : "anything";
 }
 
-/** This command and all below it. */
 function all(command: CompletedCommand): CompletedCommand[] {
   return [command, ...command.commands.flatMap(all)];
 }
 
-/** Options that take one of few values, or a file: wherever a name is met, the same. */
+/** Maps each option to its choices or its kind of files. Throws if an option differs between commands. */
 function optionValues(commands: readonly CompletedCommand[]): Map<string, Values> {
   const found = new Map<string, Values>();
   for (const { names, values } of commands.flatMap(({ options }) => options)) {
     if (values === null || values === "anything") continue;
     for (const name of names) {
-      const other = found.get(name);
-      if (other !== undefined && JSON.stringify(other) !== JSON.stringify(values)) {
-        throw new Error(`${name} takes other values elsewhere: completions don't tell them apart`);
+      if (JSON.stringify(found.get(name) ?? values) !== JSON.stringify(values)) {
+        throw new Error(
+          `${name} has other values in another command, which completions can't tell apart`,
+        );
       }
       found.set(name, values);
     }
@@ -99,16 +96,26 @@ function optionValues(commands: readonly CompletedCommand[]): Map<string, Values
   return found;
 }
 
-// ---- bash
+/**
+ * Returns the shell code that completes values. `kinds` has the code for each kind of value, and `list` that for
+ * choices.
+ */
+function codeFor(
+  values: Values,
+  kinds: Readonly<Record<Extract<Values, string>, string>>,
+  list: (words: string) => string,
+): string {
+  return typeof values === "string" ? kinds[values] : list(values.choices.join(" "));
+}
 
 function bashScript(root: CompletedCommand): string {
   const commands = all(root);
-  const reply = (values: Values): string =>
-    values === "anything"
-      ? ":"
-      : typeof values === "string"
-      ? `compopt -o filenames; COMPREPLY=($(compgen -${values === "files" ? "f" : "d"} -- "$cur"))`
-      : `COMPREPLY=($(compgen -W "${values.choices.join(" ")}" -- "$cur"))`;
+  const reply = (values: Values) =>
+    codeFor(values, {
+      files: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur"))',
+      folders: 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$cur"))',
+      anything: ":",
+    }, (words) => `COMPREPLY=($(compgen -W "${words}" -- "$cur"))`);
   const at = ({ path, options, commands }: CompletedCommand) =>
     `    "${path.join(" ")}")
       commands="${commands.map(({ path }) => path.at(-1)).join(" ")}"
@@ -128,7 +135,7 @@ _dmnode() {
   local cur=\${COMP_WORDS[COMP_CWORD]} path=dmnode option= word commands options takers i
   local -i place=0
   COMPREPLY=()
-  # --option=value comes as three words.
+  # bash splits --option=value into three words.
   if [[ $cur == "=" ]]; then cur=; fi
   _dmnode_at
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -159,8 +166,8 @@ ${
   fi
   case "$path $place" in
 ${
-    commands.flatMap(({ path, words }) =>
-      words.map((values, i) => `    "${path.join(" ")} ${i}") ${reply(values)} ;;`)
+    commands.flatMap(({ path, args }) =>
+      args.map((values, i) => `    "${path.join(" ")} ${i}") ${reply(values)} ;;`)
     ).join("\n")
   }
     *" 0") COMPREPLY=($(compgen -W "$commands" -- "$cur")) ;;
@@ -169,20 +176,12 @@ ${
 complete -F _dmnode dmnode`;
 }
 
-// ---- zsh
-
 function zshScript(root: CompletedCommand): string {
   const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
-  // What ends a description, or begins something in it, for _arguments and _describe.
+  // Escape the characters that have a special meaning in descriptions for zsh's _arguments and _describe.
   const escaped = (text: string) => text.replace(/[\\[\]:]/g, "\\$&");
-  const action = (values: Values) =>
-    values === "files"
-      ? "_files"
-      : values === "folders"
-      ? "_files -/"
-      : values === "anything"
-      ? " "
-      : `(${values.choices.join(" ")})`;
+  const kinds = { files: "_files", folders: "_files -/", anything: " " };
+  const action = (values: Values) => codeFor(values, kinds, (words) => `(${words})`);
   const spec = ({ names, description, values }: CompletedOption) => {
     const shown = `[${escaped(description)}]`;
     const value = values === null ? "" : `:value:${action(values)}`;
@@ -194,8 +193,8 @@ function zshScript(root: CompletedCommand): string {
   const body = (command: CompletedCommand): string => {
     const options = command.options.map(spec);
     if (command.commands.length === 0) {
-      // With one for a word that may be anything, zsh lists options and inserts none.
-      const words = command.words.flatMap((values, i) =>
+      // Omit arguments that accept anything. For such arguments, zsh would list options instead of inserting one.
+      const words = command.args.flatMap((values, i) =>
         values === "anything" ? [] : [quoted(`${i + 1}::word:${action(values)}`)]
       );
       return `${functionOf(command)}() {
@@ -233,8 +232,6 @@ ${all(root).map(body).join("\n\n")}
 if [ "$funcstack[1]" = "_dmnode" ]; then _dmnode "$@"; else compdef _dmnode dmnode; fi`;
 }
 
-// ---- fish
-
 function fishScript(root: CompletedCommand): string {
   const quoted = (text: string) => `'${text.replace(/[\\']/g, "\\$&")}'`;
   const commands = all(root);
@@ -244,14 +241,8 @@ function fishScript(root: CompletedCommand): string {
       values === null ? [] : names.map((n) => quoted(`${name(command)} ${n}`))
     )
   );
-  const completes = (values: Values) =>
-    values === "files"
-      ? "-rF"
-      : values === "folders"
-      ? "-xa '(__fish_complete_directories)'"
-      : values === "anything"
-      ? "-x"
-      : `-xa ${quoted(values.choices.join(" "))}`;
+  const kinds = { files: "-rF", folders: "-xa '(__fish_complete_directories)'", anything: "-x" };
+  const completes = (values: Values) => codeFor(values, kinds, (words) => `-xa ${quoted(words)}`);
   const lines = commands.flatMap((command) => {
     const at = (place: string) => `complete -c dmnode -n ${quoted(`__dmnode_at ${place}`)}`;
     const path = name(command);
@@ -266,7 +257,7 @@ function fishScript(root: CompletedCommand): string {
       ...command.commands.map(({ path: inner, description }) =>
         `${at(`0 ${path}`)} -xa ${inner.at(-1)} -d ${quoted(description)}`
       ),
-      ...command.words.map((values, i) =>
+      ...command.args.map((values, i) =>
         values === "files"
           ? `${at(`${i} ${path}`)} -F`
           : `${at(`${i} ${path}`)} ${completes(values)}`
@@ -276,7 +267,7 @@ function fishScript(root: CompletedCommand): string {
   return `
 # Completes dmnode's commands, options and their values in fish. From: dmnode completion fish
 # Whether the word to complete belongs to a command: __dmnode_at PLACE dmnode COMMAND..., where PLACE is the number of
-# words before it that are neither commands nor options, or any.
+# arguments before it, or any.
 function __dmnode_at
     set -l tokens (commandline -opc)
     set -l path dmnode

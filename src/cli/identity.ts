@@ -1,8 +1,10 @@
-// `dmnode identity`: the key that signs this node's values, shown, and moved between nodes under a passphrase.
+// `dmnode identity`: shows, exports and imports the key that signs a node's values. Exported keys are encrypted.
 
 import { loadConfig } from "../config.ts";
+import { hex } from "../krpc/hex.ts";
 import { Id } from "../krpc/id.ts";
-import { Identity } from "../runtime/crypto.ts";
+import { Identity } from "../runtime/identity/crypto.ts";
+import { prepareDataDir } from "../runtime/data_directory.ts";
 import { files } from "../runtime/files.ts";
 import {
   databasePath,
@@ -10,106 +12,96 @@ import {
   readIdentity,
   writeIdentity,
   writeSecret,
-} from "../runtime/identity.ts";
-import { StorageError } from "../storage/database.ts";
+} from "../runtime/identity/identity.ts";
+import { StorageError } from "../storage/sqlite.ts";
 import { peek } from "../storage/peek.ts";
-import { readEnvFile } from "./env_file.ts";
-import { reason, UserError } from "./errors.ts";
-import { readPassphrase } from "./passphrase.ts";
-import { printPairs } from "./table.ts";
-import { print, printJson } from "./terminal.ts";
+import { asUserError, explaining, UserError } from "./terminal/errors.ts";
+import { readEnvFile } from "./settings.ts";
+import { readPassphrase } from "./terminal/passphrase.ts";
+import { printPairs } from "./terminal/table.ts";
+import { print, printJson, stderr } from "./terminal/terminal.ts";
 
-export interface IdentityFlags {
+interface IdentityFlags {
   readonly dataDir?: string;
   readonly envFile?: string;
   readonly json?: boolean;
-}
-
-export interface TransferFlags extends IdentityFlags {
   readonly passphraseFile?: string;
   readonly force?: boolean;
 }
 
-/** Prints the public key, and the node id where it can be read. Works beside a running node. */
-export function show({ json, ...flags }: IdentityFlags): void {
+/** Prints the public key. Also prints the node id, unless a running node has locked the database that contains it. */
+export function showIdentity({ json, ...flags }: IdentityFlags): void {
   const dataDir = dataDirOf(flags);
   const publicKey = hex(existing(dataDir).publicKey);
-  const { nodeId, isInUse } = peek(databasePath(dataDir), files);
+  const { nodeId, problem } = peek(databasePath(dataDir), files);
   const id = nodeId === undefined ? null : Id.read(nodeId).toString();
   if (json) return printJson({ public_key: publicKey, node_id: id, data_dir: dataDir });
-  printPairs([
-    ["public key", publicKey],
-    ["node id", id ?? (isInUse ? "in use by a node: dmnode stats shows it" : "none yet")],
-  ]);
+  const none = problem?.kind === "in_use" ? "in use by a node: dmnode stats shows it" : "none yet";
+  printPairs([["public key", publicKey], ["node id", id ?? none]]);
 }
 
-/** Writes the key under a passphrase into a file of mode 0600. */
-export function exportTo(
+/** Writes the key, encrypted with a passphrase, to a file that only its owner can read (mode 0600). */
+export function exportIdentity(
   file: string,
-  { passphraseFile, force, json, ...flags }: TransferFlags,
+  { passphraseFile, force, json, ...flags }: IdentityFlags,
 ): void {
   if (file === "-") {
-    throw new UserError("a key is exported to a file alone: give it a name other than -", true);
+    throw new UserError("a key can only be exported to a file: give a name other than -", true);
   }
   const dataDir = dataDirOf(flags);
   const identity = existing(dataDir);
-  if (!force && isThere(file)) {
-    throw new UserError(`${file} is there already: give another name, or --force to replace it`);
+  if (!force && exists(file)) {
+    throw new UserError(`${file} exists: give another name, or --force to replace it`);
   }
   const pem = identity.toEncryptedPem(readPassphrase(passphraseFile, true));
-  try {
-    writeSecret(file, pem);
-  } catch (error) {
-    throw new UserError(`${file} can't be written: ${reason(error)}`);
-  }
-  printMoved(identity, dataDir, file, json);
+  explaining(`${file} can't be written`, () => writeSecret(file, pem));
+  printMoved(identity, dataDir, { file, json });
 }
 
-/** Takes the key of a file for the node's own. */
-export function importFrom(
+/** Replaces the node's key with the key in a file. */
+export function importIdentity(
   file: string,
-  { passphraseFile, force, json, ...flags }: TransferFlags,
+  { passphraseFile, force, json, ...flags }: IdentityFlags,
 ): void {
   const dataDir = dataDirOf(flags);
   const identity = identityIn(file, passphraseFile);
-  if (peek(databasePath(dataDir), files).isInUse) {
-    throw new UserError(`a node runs with ${dataDir}: stop it first`);
+  if (peek(databasePath(dataDir), files).problem?.kind === "in_use") {
+    throw new UserError(`a node is running with ${dataDir}: stop it first`);
   }
-  refuseToReplace(dataDir, identity, force === true);
-  told(() => {
-    try {
-      Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw new UserError(`${dataDir} can't be made: ${reason(error)}`);
+  const path = identityPath(dataDir);
+  if (!force && exists(path)) {
+    const current = reporting(() => readIdentity(dataDir));
+    if (current === undefined || hex(current.publicKey) !== hex(identity.publicKey)) {
+      throw new UserError(
+        `${path} holds another identity: export it first if you still need it, then use --force`,
+      );
     }
+  }
+  reporting(() => {
+    prepareDataDir(dataDir, (warning) => stderr.write(`dmnode: ${warning}\n`));
     writeIdentity(dataDir, identity);
   });
-  printMoved(identity, dataDir, file, json);
+  printMoved(identity, dataDir, { file, json });
 }
 
 function printMoved(
-  { publicKey }: Identity,
-  dataDir: string,
-  file: string,
-  json: boolean | undefined,
+  identity: Identity,
+  data_dir: string,
+  { file, json }: { file: string; json?: boolean },
 ): void {
-  if (json) return printJson({ public_key: hex(publicKey), data_dir: dataDir, file });
-  print(hex(publicKey));
+  const public_key = hex(identity.publicKey);
+  if (json) printJson({ public_key, data_dir, file });
+  else print(public_key);
 }
 
 function identityIn(file: string, passphraseFile: string | undefined): Identity {
-  let pem: string;
-  try {
-    pem = Deno.readTextFileSync(file);
-  } catch (error) {
-    throw new UserError(`${file} can't be read: ${reason(error)}`);
-  }
+  const pem = explaining(`${file} can't be read`, () => Deno.readTextFileSync(file));
   const isEncrypted = pem.includes("-----BEGIN ENCRYPTED PRIVATE KEY-----");
   const passphrase = isEncrypted ? readPassphrase(passphraseFile, false) : undefined;
   try {
     return Identity.fromPem(pem, passphrase);
   } catch {
-    // What the library says differs between versions, and helps nobody.
+    // Replace the message of the crypto library, which varies between versions and does not help the user.
     throw new UserError(
       isEncrypted
         ? `${file} does not open with this passphrase, or holds no Ed25519 key`
@@ -118,56 +110,42 @@ function identityIn(file: string, passphraseFile: string | undefined): Identity 
   }
 }
 
-/** A file that is damaged, or another key, is replaced by force alone. */
-function refuseToReplace(dataDir: string, identity: Identity, isForced: boolean): void {
-  const path = identityPath(dataDir);
-  if (isForced || !isThere(path)) return;
-  const held = told(() => readIdentity(dataDir));
-  if (held !== undefined && hex(held.publicKey) === hex(identity.publicKey)) return;
-  throw new UserError(
-    `${path} holds another identity: export that first if it is still needed, then use --force`,
-  );
-}
-
-/** @throws {UserError} where there is no identity */
+/** @throws {UserError} if the directory contains no identity */
 function existing(dataDir: string): Identity {
-  const identity = told(() => readIdentity(dataDir));
+  const identity = reporting(() => readIdentity(dataDir));
   if (identity !== undefined) return identity;
   throw new UserError(
-    `${identityPath(dataDir)} is not there: start a node to make an identity, or import one`,
+    `${identityPath(dataDir)} does not exist: start a node to create an identity, or import one`,
   );
 }
 
 function dataDirOf({ dataDir, envFile }: IdentityFlags): string {
   return loadConfig({
     flags: { dataDir },
-    // Nothing else of the environment matters here.
+    // Pass only this variable, because invalid values of other settings should not matter here.
     env: { DATA_DIR: Deno.env.get("DATA_DIR") },
     envFile: readEnvFile(envFile),
     envFileName: envFile,
   }).dataDir;
 }
 
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw new UserError(`${path} can't be read: ${reason(error)}`);
-  }
+function exists(path: string): boolean {
+  return explaining(`${path} can't be read`, () => {
+    try {
+      Deno.lstatSync(path);
+      return true;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  });
 }
 
-/** Runs, and tells of a failure of storage as the user's. */
-function told<T>(run: () => T): T {
+/** Runs an operation, and turns a StorageError into a UserError. */
+function reporting<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
-    if (error instanceof StorageError) throw new UserError(error.message, false, { cause: error });
-    throw error;
+    throw asUserError(error, StorageError);
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

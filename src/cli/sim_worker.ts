@@ -1,27 +1,24 @@
-// The thread in which `dmnode sim` runs a scenario, so that the main one is free to hear signals. An executable holds it as
-// a module of its own (packaging/compile.ts).
+// The worker in which `dmnode sim` runs a scenario. packaging/compile.ts adds this module to the executable.
 
-import { Identity, itemCrypto } from "../runtime/crypto.ts";
-import { type Progress, runScenario, type Scenario, type ScenarioResult } from "../sim/scenario.ts";
-import type { SimCrypto } from "../sim/values.ts";
+import {
+  type Progress,
+  type ProgressListener,
+  runScenario,
+  type Scenario,
+  type ScenarioResult,
+} from "../sim/scenario.ts";
 
-/** What it tells: how far it is, and at last what came of it. */
-export type SimReport =
-  | { readonly type: "progress"; readonly at: Parameters<Progress> }
+export type SimMessage =
+  | { readonly type: "progress"; readonly progress: Progress }
   | { readonly type: "done"; readonly result: ScenarioResult };
 
-const CRYPTO: SimCrypto = { ...itemCrypto, signer: (seed) => new Identity(seed) };
-
-const thread = globalThis as unknown as {
+const worker = globalThis as unknown as {
   onmessage: (event: MessageEvent<Scenario>) => void;
-  postMessage(report: SimReport): void;
+  postMessage(message: SimMessage): void;
 };
 
-thread.onmessage = ({ data: scenario }) => {
-  const result = runScenario(
-    scenario,
-    CRYPTO,
-    (...at) => thread.postMessage({ type: "progress", at }),
-  );
-  thread.postMessage({ type: "done", result });
+worker.onmessage = ({ data: scenario }) => {
+  const onProgress: ProgressListener = (progress) =>
+    worker.postMessage({ type: "progress", progress });
+  worker.postMessage({ type: "done", result: runScenario(scenario, onProgress) });
 };

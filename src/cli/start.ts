@@ -1,116 +1,131 @@
-// `dmnode start`: wires configuration, node and API together, and runs until a signal.
+// `dmnode start`: starts a node and its API, and runs them until a signal arrives.
 
 import { getLogger } from "logtape";
-import { createApi } from "../api/app.ts";
-import { noRefusals } from "../api/limits.ts";
-import { FrontError, FrontThread, ListenError } from "../api/front_thread.ts";
-import { serveApi, serveOptions } from "../api/server.ts";
-import { type Config, describeScope, ENV_NAMES, loadConfig, NO_SETTING } from "../config.ts";
+import { ApiThreadError, ListenError } from "../api/errors.ts";
+import { ApiThread } from "../api/thread/thread.ts";
+import { type Config, type Reloaded, reloaded } from "../config.ts";
+import { describeScope } from "../config/addresses.ts";
+import { ConfigError } from "../config/text.ts";
 import { LocalNode } from "../runtime/local_node.ts";
-import { dropPermissions } from "../runtime/permissions.ts";
-import { ServiceManager } from "../runtime/service_manager.ts";
-import { BindError } from "../runtime/udp.ts";
-import { StorageError } from "../storage/database.ts";
+import { dropPermissions } from "../runtime/process/permissions.ts";
+import { ServiceManager } from "../runtime/process/service_manager.ts";
+import { BindError } from "../runtime/net/udp.ts";
+import { StorageError } from "../storage/sqlite.ts";
 import { VERSION } from "../version.ts";
-import { readEnvFile } from "./env_file.ts";
-import { UserError } from "./errors.ts";
-import { configureLogging } from "./logging.ts";
+import { asUserError } from "./terminal/errors.ts";
+import { configureLogging, flushLog, setLogLevel } from "./logging.ts";
+import { type NodeFlags, NodeSettings } from "./settings.ts";
 
-/** A stop that takes longer than this is cut short, so that it ends within the contract's 5 s. */
+/** How long a node may take to stop. After that, the program exits anyway: it must end within 5 s of a signal. */
 const STOP_WITHIN_MS = 4_500;
 
-/** What commander parsed, by option name. */
-export type StartFlags = Readonly<Record<string, unknown>> & { readonly envFile?: string };
-
 /** Runs a node until SIGINT or SIGTERM. */
-export async function start(flags: StartFlags): Promise<void> {
-  const config = readConfig(flags);
+export async function start(flags: NodeFlags): Promise<void> {
+  const settings = new NodeSettings(flags);
+  const config = settings.read();
   await configureLogging(config);
+  try {
+    await run(config, settings);
+  } finally {
+    await flushLog();
+  }
+}
+
+async function run(config: Config, settings: NodeSettings): Promise<void> {
   const log = getLogger(["dmnode"]);
   for (const warning of config.warnings) log.warning("{warning}", { warning });
   log.info("dmnode {version} starts. It talks to: {scope}", {
     version: VERSION,
     scope: describeScope(config.allowNet),
   });
-  // Listened to from here on: a signal that comes while the node starts must stop it as cleanly as a later one.
+  // Listen for signals before the node starts: a signal during the start must also stop it cleanly.
   const stopping = stopSignal();
   let manager: ServiceManager | undefined;
-  const front = FrontThread.start();
-  const node = await startNode(config, async () => {
-    // Its code is a file that can't be read later.
-    await front.ready;
+  const api = new ApiThread();
+  reloadOnHangup({ config, settings, api });
+  const onOpened = async () => {
+    // The API's thread must load its code before permissions are dropped.
+    await api.ready;
     manager = ServiceManager.connect(config.dataDir);
     dropPermissions({ isService: manager !== undefined });
+  };
+  const node = await LocalNode.start(config, { persistent: true, onOpened }).catch((error) => {
+    throw asUserError(error, BindError, StorageError, ApiThreadError);
   });
-  let server;
+  let url;
   try {
-    const refusals = noRefusals();
-    const api = createApi({ service: node, config, log: getLogger(["dmnode", "api"]), refusals });
-    server = await serveApi(api, { ...serveOptions(config), refusals, front });
+    ({ url } = await api.serve({ service: node, config, log: getLogger(["dmnode", "api"]) }));
   } catch (error) {
     await node.close();
-    if (error instanceof ListenError || error instanceof FrontError) {
-      throw new UserError(error.message, false, { cause: error });
-    }
-    throw error;
+    throw asUserError(error, ListenError, ApiThreadError);
   }
   log.info("Ready: node {node_id}, UDP {udp}, API {api}", {
     node_id: node.nodeId,
     udp: node.address,
-    api: server.url,
+    api: url,
   });
 
-  await manager?.ready(`Node ${node.nodeId}, UDP ${node.address}, API ${server.url}`);
+  await manager?.ready(`Node ${node.nodeId}, UDP ${node.address}, API ${url}`);
 
-  // A rejection that nobody awaited is a defect, but not worth the service of all peers.
+  // An unhandled rejection is a bug, but should not end a node that still serves its peers.
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
     log.error("Unexpected: {error}", { error: event.reason });
   });
 
-  const reason = await Promise.race([stopping, server.failed]);
-  if (reason instanceof FrontError) log.error("Stopping: {reason}", { reason: reason.message });
+  const reason = await Promise.race([stopping, api.failed]);
+  if (reason instanceof ApiThreadError) log.error("Stopping: {reason}", { reason: reason.message });
   else log.info("Stopping: {signal}", { signal: reason });
   const deadline = setTimeout(() => {
     log.error("Stopping took too long; what was not saved is lost");
-    Deno.exit(1);
+    void flushLog().then(() => Deno.exit(1));
   }, STOP_WITHIN_MS);
   await manager?.stopping();
-  await server.close();
+  await api.close();
   await node.close();
   manager?.close();
   clearTimeout(deadline);
   log.info("Stopped");
-  if (reason instanceof FrontError) throw new UserError(reason.message, false, { cause: reason });
+  if (reason instanceof ApiThreadError) throw asUserError(reason, ApiThreadError);
 }
 
-/** Settings from flags, environment and .env. */
-export function readConfig({ envFile, ...flags }: StartFlags): Config {
-  const names = [...ENV_NAMES, NO_SETTING];
-  const env = Object.fromEntries(names.map((name) => [name, Deno.env.get(name)]));
-  return loadConfig({
-    flags,
-    env,
-    envFile: readEnvFile(envFile),
-    envFileName: envFile,
-    readFile: Deno.readTextFileSync,
+interface Reloading {
+  readonly config: Config;
+  readonly settings: NodeSettings;
+  readonly api: ApiThread;
+}
+
+/**
+ * Reads the settings again at each SIGHUP, and changes those that a running node can change. A node that was started
+ * from a terminal, or with nohup, thus goes on when the terminal closes.
+ */
+function reloadOnHangup({ config, settings, api }: Reloading): void {
+  if (Deno.build.os === "windows") return;
+  const log = getLogger(["dmnode"]);
+  let inForce = config;
+  Deno.addSignalListener("SIGHUP", async () => {
+    let reload: Reloaded;
+    try {
+      reload = reloaded(inForce, settings.read());
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return log.error("SIGHUP: nothing was changed: {reason}", { reason: error.message });
+    }
+    const { now, later } = reload;
+    inForce = reload.config;
+    await setLogLevel(inForce.logLevel);
+    api.reconfigure(inForce);
+    if (now.length + later.length === 0) {
+      return log.info("SIGHUP: no setting has changed. Change .env in place, or restart the node");
+    }
+    log.info("SIGHUP: settings were read again. Changed now: {now}. At the next start: {later}", {
+      now: now.join(", ") || "none",
+      later: later.join(", ") || "none",
+    });
   });
 }
 
-/** `onOpened` is called when all files are open, and before any packet is handled. */
-async function startNode(config: Config, onOpened: () => Promise<void>): Promise<LocalNode> {
-  try {
-    return await LocalNode.start(config, { persistent: true, onOpened });
-  } catch (error) {
-    const isExpected = [BindError, StorageError, FrontError].some((type) => error instanceof type);
-    if (error instanceof Error && isExpected) {
-      throw new UserError(error.message, false, { cause: error });
-    }
-    throw error;
-  }
-}
-
-/** The first of the signals that ask a process to end. A second one ends it at once, as without this. */
+/** Resolves to the first signal that asks the process to end. A second signal ends the process at once. */
 export function stopSignal(): Promise<Deno.Signal> {
   const signals: Deno.Signal[] = Deno.build.os === "windows"
     ? ["SIGINT", "SIGBREAK"]

@@ -1,170 +1,173 @@
-// `dmnode swarm`: many real nodes over UDP on loopback, in as many threads as there are cores, joined, tried and measured.
+// `dmnode swarm`: runs many real nodes in several threads, connected over loopback, and tests and measures them.
 
 import { getLogger } from "logtape";
 import process from "node:process";
-import { createApi } from "../api/app.ts";
-import { ListenError } from "../api/front_thread.ts";
-import { type ApiServer, serveApi, serveOptions } from "../api/server.ts";
-import { loadConfig } from "../config.ts";
+import { ListenError } from "../api/errors.ts";
+import { ApiThread } from "../api/thread/thread.ts";
+import { type Config, loadConfig } from "../config.ts";
 import { LocalNode } from "../runtime/local_node.ts";
-import type {
-  Operation,
-  SwarmMessage,
-  SwarmReplies,
-  SwarmRequest,
-  SwarmTotals,
-} from "../runtime/swarm.ts";
-import { Interrupted, UserError } from "./errors.ts";
-import { interruptible } from "./interrupt.ts";
-import { ProgressBar } from "./progress.ts";
-import { sleep } from "./sleep.ts";
-import type { SwarmFlags } from "./swarm_options.ts";
-import { print, printJson } from "./terminal.ts";
-import { bytes, counted } from "./units.ts";
+import type { Operation } from "../runtime/swarm/node.ts";
+import type { SwarmTotals } from "../runtime/swarm/swarm.ts";
+import type { SwarmCalls, SwarmMessage } from "../runtime/swarm/thread.ts";
+import { distribution } from "../sim/measures.ts";
+import { asUserError, Interrupted, UserError } from "./terminal/errors.ts";
+import { interruptible, sleep } from "./terminal/interrupt.ts";
+import { ProgressBar } from "./terminal/progress.ts";
+import { print as printLine, printJson } from "./terminal/terminal.ts";
+import { bytes, plural } from "../web/format.js";
 
-/** A thread for fewer nodes than this costs more than it brings. */
+/** By default, each thread runs at least this many nodes: a thread for fewer nodes costs more than it gains. */
 const NODES_PER_THREAD = 100;
 
-/**
- * Nodes of one thread that may check their peers as often as single ones do: that takes half of a core. Of more each
- * checks its own as much less often, or a machine would have time for nothing else.
- */
+/** If a thread runs more nodes than this, each checks its peers less often. This many nodes use half a core. */
 const NODES_AT_USUAL_INTERVAL = 1_250;
 
-/** Bootstrap nodes are these many at most: their receive buffers take in all who join. */
+/** About this many nodes join first, and all others join through them. Fewer could not receive all the queries. */
 const BOOTSTRAP_NODES = 8;
 
-/** Runs a swarm until a signal, or with `exit` or `json` until it is measured. */
+/** The options as parsed by commander. `apiPort`, `k`, `alpha` and `healthCheckInterval` become settings of nodes. */
+interface SwarmFlags {
+  readonly nodes: number;
+  readonly threads?: number;
+  readonly stores: number;
+  readonly rest: number;
+  readonly json?: boolean;
+  readonly exit?: boolean;
+  readonly apiPort: string;
+  readonly k?: string;
+  readonly alpha?: string;
+  readonly healthCheckInterval?: string;
+}
+
+/** Runs a swarm until a signal arrives. With `exit` or `json`, ends as soon as the measurements are complete. */
 export async function swarm(
   { nodes, threads, stores, rest, exit, json, ...settings }: SwarmFlags,
 ): Promise<void> {
   const byDefault = Math.min(navigator.hardwareConcurrency, Math.ceil(nodes / NODES_PER_THREAD));
-  const swarm = new ThreadedSwarm({ nodes, threads: threads ?? byDefault, settings });
+  const swarm = new ThreadedSwarm(nodes, threads ?? byDefault, settings);
   const bar = new ProgressBar("things", !json);
+  const isMeasurement = exit || json;
+  const print = (line: string) => {
+    bar.clear();
+    if (!json) printLine(line);
+  };
   try {
     await interruptible(async (signal) => {
-      const plan = { stores, restSeconds: rest, isQuiet: json === true };
-      const report = await measure(swarm, bar, plan, signal);
+      const report = await measure({ swarm, bar, signal, print }, stores, rest);
       if (json) printJson(report);
-      if (exit || json) {
+      if (isMeasurement) {
         const { count, found } = report.fetch;
         if (found === count) return;
-        throw new UserError(`${found} of ${counted(count, "value")} were found`);
+        throw new UserError(`only ${found} of ${plural(count, "value")} were found`);
       }
       print(`The swarm stays up: dmnode stats --api ${report.api}; Ctrl-C ends it.`);
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
     });
   } catch (error) {
-    // Without a report that is waited for, this is its end.
-    if (!(error instanceof Interrupted) || exit || json) throw error;
+    // If the swarm stays up after the measurements, a signal is the normal way to end it.
+    if (!(error instanceof Interrupted) || isMeasurement) throw error;
   } finally {
     bar.clear();
     await swarm.close();
   }
 }
 
-/** What a run found out, as `--json` prints it. */
-export type SwarmReport = Awaited<ReturnType<typeof measure>>;
-
-interface Plan {
-  readonly stores: number;
-  readonly restSeconds: number;
-  readonly isQuiet: boolean;
+interface Run {
+  readonly swarm: ThreadedSwarm;
+  readonly bar: ProgressBar;
+  readonly signal: AbortSignal;
+  print(line: string): void;
 }
 
-async function measure(
-  swarm: ThreadedSwarm,
-  bar: ProgressBar,
-  { stores, restSeconds, isQuiet }: Plan,
-  signal: AbortSignal,
-) {
-  const tell = (line: string) => {
-    bar.clear();
-    if (!isQuiet) print(line);
-  };
+/** Lets the nodes join, and runs all measurements. Returns the report that `--json` prints. */
+async function measure(run: Run, stores: number, restSeconds: number) {
+  const { swarm, print } = run;
   const api = await swarm.open();
-  tell(`API of the first node: ${api}`);
-  const interval = `${swarm.healthCheckIntervalMs / 1000} s`;
-  tell(`${counted(swarm.threads, "thread")}; each peer is checked every ${interval}`);
+  print(`API of the first node: ${api}`);
+  const interval_s = swarm.config.healthCheckIntervalMs / 1000;
+  print(`${plural(swarm.threads.length, "thread")}; each peer is checked every ${interval_s} s`);
 
-  const empty = Deno.memoryUsage().rss;
-  const started = performance.now();
-  bar.phase("joining", swarm.nodes);
-  await swarm.join((joined) => bar.set(joined, `${bytes(Deno.memoryUsage().rss)} of memory`));
-  signal.throwIfAborted();
-  const seconds = (performance.now() - started) / 1000;
-  const { contacts } = await swarm.totals();
-  const join = {
-    seconds: round(seconds),
-    per_second: round(swarm.nodes / seconds),
-    contacts_per_node: round(contacts / swarm.light),
-  };
-  tell(
-    `Joined: ${counted(swarm.nodes, "node")} in ${join.seconds} s, ${join.per_second} a second, ` +
+  const emptyBytes = Deno.memoryUsage().rss;
+  const join = await measureJoin(run);
+  print(
+    `Joined: ${plural(swarm.nodes, "node")} in ${join.seconds} s, ${join.per_second} per second, ` +
       `${join.contacts_per_node} contacts each`,
   );
-
-  const { store, fetch } = await storeAndFetch(swarm, stores, bar, signal);
+  const { store, fetch } = await measureValues(run, stores);
   if (stores > 0) {
-    tell(`Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`);
-    tell(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
-  }
-
-  const atRest = await rest(swarm, restSeconds, bar, signal);
-  if (atRest !== null) {
-    tell(
-      `At rest for ${restSeconds} s: ${atRest.packets_per_second_per_node} packets a second sent ` +
-        `by a node, ${atRest.packets_per_second} by all, on ${atRest.cpu_cores} cores`,
+    print(
+      `Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`,
     );
-    for (const [type, rate] of Object.entries(atRest.by_type)) tell(`  ${type} ${rate}`);
+    print(`Found: ${fetch.found} of ${stores} from other nodes, ${summary(fetch)}`);
+  }
+  const rest = restSeconds === 0 ? null : await measureRest(run, restSeconds);
+  if (rest !== null) {
+    print(
+      `At rest for ${restSeconds} s: each node sends ${rest.packets_per_second_per_node} packets ` +
+        `per second, all send ${rest.packets_per_second}, on ${rest.cpu_cores} cores`,
+    );
+    for (const [type, rate] of Object.entries(rest.by_type)) print(`  ${type} ${rate}`);
   }
   const { rss } = Deno.memoryUsage();
-  const memory = { rss_bytes: rss, bytes_per_node: Math.round((rss - empty) / swarm.light) };
-  tell(`Memory: ${bytes(rss)}, ${bytes(memory.bytes_per_node)} a node`);
-  const { dropped } = await swarm.totals();
+  const memory = { rss_bytes: rss, bytes_per_node: Math.round((rss - emptyBytes) / swarm.light) };
+  print(`Memory: ${bytes(rss)}, ${bytes(memory.bytes_per_node)} per node`);
   return {
     nodes: swarm.nodes,
-    threads: swarm.threads,
-    health_check_interval_s: swarm.healthCheckIntervalMs / 1000,
+    threads: swarm.threads.length,
+    health_check_interval_s: interval_s,
     join,
     store,
     fetch,
-    rest: atRest,
+    rest,
     memory,
-    dropped,
+    dropped: (await swarm.totals()).dropped,
     api,
   };
 }
 
-/** Stores values one after the other from random nodes, then fetches each from another. */
-async function storeAndFetch(
-  swarm: ThreadedSwarm,
-  count: number,
-  bar: ProgressBar,
-  signal: AbortSignal,
-) {
-  const values = Array.from(
-    { length: count },
-    (_, i) => new TextEncoder().encode(`value ${i} ${crypto.randomUUID()}`),
-  );
+async function measureJoin({ swarm, bar, signal }: Run) {
+  const begun = performance.now();
+  bar.phase("joining", swarm.nodes);
+  await swarm.join((joined) => bar.set(joined, `${bytes(Deno.memoryUsage().rss)} of memory`));
+  signal.throwIfAborted();
+  const seconds = (performance.now() - begun) / 1000;
+  const { contacts } = await swarm.totals();
+  return {
+    seconds: round(seconds),
+    per_second: round(swarm.nodes / seconds),
+    contacts_per_node: round(contacts / swarm.light),
+  };
+}
+
+/** Stores values one by one, each through a random node, then fetches each value through another node. */
+async function measureValues({ swarm, bar, signal }: Run, count: number) {
   const { light } = swarm;
-  const from = values.map(() => Math.floor(Math.random() * light));
-  const stored: SwarmReplies["store"][] = [];
-  bar.phase("storing", count);
-  for (const [i, value] of values.entries()) {
-    signal.throwIfAborted();
-    stored.push(await swarm.store(from[i], value));
-    bar.set(i + 1);
-  }
-  const fetched: Operation[] = [];
-  bar.phase("fetching", count);
-  for (const [i, value] of values.entries()) {
-    signal.throwIfAborted();
-    // Any but the one that stored it.
-    const other = (from[i] + 1 + Math.floor(Math.random() * (light - 1))) % light;
-    fetched.push(await swarm.fetch(other, stored[i].hash, value));
-    bar.set(i + 1);
-  }
+  const values = Array.from({ length: count }, (_, i) => ({
+    bytes: new TextEncoder().encode(`value ${i} ${crypto.randomUUID()}`),
+    from: Math.floor(Math.random() * light),
+  }));
+  const forEach = async <T>(
+    phase: string,
+    run: (value: typeof values[number], i: number) => Promise<T>,
+  ) => {
+    bar.phase(phase, count);
+    const results: T[] = [];
+    for (const [i, value] of values.entries()) {
+      signal.throwIfAborted();
+      bar.set(results.push(await run(value, i)));
+    }
+    return results;
+  };
+  const stored = await forEach("storing", ({ bytes, from }) => {
+    const { thread, index } = swarm.place(from);
+    return thread.ask("store", index, bytes);
+  });
+  const fetched = await forEach("fetching", ({ bytes, from }, i) => {
+    // Pick a random node other than the one that stored the value.
+    const other = (from + 1 + Math.floor(Math.random() * (light - 1))) % light;
+    const { thread, index } = swarm.place(other);
+    return thread.ask("fetch", index, stored[i].hash, bytes);
+  });
   const replicas = stored.reduce((sum, { replicas }) => sum + replicas, 0) / count;
   const succeeded = (operations: readonly Operation[]) => operations.filter(({ ok }) => ok).length;
   return {
@@ -178,149 +181,104 @@ async function storeAndFetch(
   };
 }
 
-/** Lets the swarm alone for a while, and tells what it did meanwhile. */
-async function rest(
-  swarm: ThreadedSwarm,
-  seconds: number,
-  bar: ProgressBar,
-  signal: AbortSignal,
-) {
-  if (seconds === 0) return null;
+/** Measures the traffic and the CPU time of an idle swarm. */
+async function measureRest({ swarm, bar, signal }: Run, seconds: number) {
   const before = await swarm.totals(), cpuBefore = process.cpuUsage();
-  const start = performance.now();
+  const begun = performance.now();
   bar.phase("at rest", seconds);
   for (let passed = 0; passed < seconds; passed++) {
     bar.set(passed);
     await sleep(1000, signal);
   }
   const after = await swarm.totals(), cpu = process.cpuUsage(cpuBefore);
-  const elapsed = (performance.now() - start) / 1000;
-  const perSecond = (value: (totals: SwarmTotals) => number) =>
-    (value(after) - value(before)) / elapsed;
+  const elapsed = (performance.now() - begun) / 1000;
+  const perSecond = (valueOf: (totals: SwarmTotals) => number) =>
+    (valueOf(after) - valueOf(before)) / elapsed;
   const packets = perSecond((totals) => totals.packetsOut);
+  const rates = Object.keys(after.byType)
+    .map((type) => [type, perSecond(({ byType }) => byType[type] ?? 0) / swarm.nodes] as const)
+    .filter(([, rate]) => rate > 0)
+    .sort(([, x], [, y]) => y - x);
   return {
     seconds: round(elapsed),
     packets_per_second: round(packets),
     packets_per_second_per_node: round(packets / swarm.light),
     bytes_per_second_per_node: round(perSecond((totals) => totals.bytesOut) / swarm.light),
-    /** Packets a second and node. */
-    by_type: Object.fromEntries(
-      Object.keys(after.byType).map((type): [string, number] => [
-        type,
-        perSecond((totals) => totals.byType[type] ?? 0) / swarm.nodes,
-      ]).filter(([, rate]) => rate > 0).sort(([, x], [, y]) => y - x)
-        .map(([type, rate]) => [type, round(rate)]),
-    ),
+    by_type: Object.fromEntries(rates.map(([type, rate]) => [type, round(rate)])),
     cpu_cores: round((cpu.user + cpu.system) / 1e6 / elapsed),
   };
 }
 
-/** Seconds between health checks with so many nodes on a thread, where a single node has `usual`. */
-export function bearableInterval(usual: number, nodesPerThread: number): number {
+/** Returns the seconds between a node's health checks, given the nodes per thread. `usual` is the default interval. */
+export function healthCheckInterval(usual: number, nodesPerThread: number): number {
   return Math.ceil(usual * Math.max(1, nodesPerThread / NODES_AT_USUAL_INTERVAL));
 }
 
-interface SwarmPlan {
-  readonly nodes: number;
-  readonly threads: number;
-  /** By flag, as `loadConfig` takes them. */
-  readonly settings: Readonly<Record<string, unknown>>;
-}
-
-/** One node with an API in this thread, the others in workers. */
+/** A swarm. This thread runs the first node and its API; workers run all other nodes. */
 class ThreadedSwarm {
   readonly nodes: number;
-  readonly #config;
-  readonly #threads: Thread[];
-  /** Of each thread. */
-  readonly #counts: number[];
+  /** The number of measured nodes: all but the first, which has an API. */
+  readonly light: number;
+  readonly config: Config;
+  readonly threads: readonly Thread[];
+  readonly #counts: readonly number[];
   #first: LocalNode | undefined;
-  #server: ApiServer | undefined;
+  #api: ApiThread | undefined;
 
-  constructor({ nodes, threads, settings }: SwarmPlan) {
+  /** `settings` contains a node's options by name, in the form that `loadConfig` expects. */
+  constructor(nodes: number, threads: number, settings: Readonly<Record<string, unknown>>) {
     this.nodes = nodes;
+    this.light = nodes - 1;
     const used = Math.min(threads, this.light);
     const fixed = { p2pPort: "0", bootstrap: "", nat: "off" };
-    const load = (given: object) => loadConfig({ flags: { ...given, ...fixed }, env: {} });
+    const load = (flags: object) => loadConfig({ flags: { ...flags, ...fixed }, env: {} });
     const usual = load({}).healthCheckIntervalMs / 1000;
-    const bearable = bearableInterval(usual, this.light / used);
-    this.#config = load({ healthCheckInterval: `${bearable}`, ...settings });
+    const interval = healthCheckInterval(usual, this.light / used);
+    this.config = load({ healthCheckInterval: `${interval}`, ...settings });
     this.#counts = Array.from({ length: used }, (_, i) => Math.ceil((this.light - i) / used));
-    this.#threads = this.#counts.map(() => new Thread());
+    this.threads = this.#counts.map(() => new Thread());
   }
 
-  /** Nodes without an API: all but the first. They are what is measured. */
-  get light(): number {
-    return this.nodes - 1;
-  }
-
-  get healthCheckIntervalMs(): number {
-    return this.#config.healthCheckIntervalMs;
-  }
-
-  get threads(): number {
-    return this.#threads.length;
-  }
-
-  /** Starts the first node and the threads; returns the API's URL. */
+  /** Starts the first node, its API and the threads. Returns the API's URL. */
   async open(): Promise<string> {
-    const config = this.#config;
+    const { config } = this;
+    const log = getLogger(["dmnode", "api"]);
     this.#first = await LocalNode.start(config, { persistent: false });
-    const app = createApi({ service: this.#first, config, log: getLogger(["dmnode", "api"]) });
-    try {
-      this.#server = await serveApi(app, serveOptions(config));
-    } catch (error) {
-      if (error instanceof ListenError) throw new UserError(error.message, false, { cause: error });
-      throw error;
-    }
-    void this.#server.failed.then(({ message }) =>
-      getLogger(["dmnode", "api"]).error("{message}", { message })
-    );
+    this.#api = new ApiThread();
+    void this.#api.failed.then(({ message }) => log.error("{message}", { message }));
+    const { url } = await this.#api.serve({ service: this.#first, config, log }).catch((error) => {
+      throw asUserError(error, ListenError);
+    });
     const { bucketSize, alpha, healthCheckIntervalMs } = config;
     const options = { bucketSize, alpha, healthCheckIntervalMs };
-    await Promise.all(this.#threads.map((thread) => thread.ask({ do: "open", options })));
-    return this.#server.url;
+    await Promise.all(this.threads.map((thread) => thread.ask("open", options)));
+    return url;
   }
 
-  /** A few nodes join through the first, and all others through those. */
+  /** Lets a few nodes join through the first node, and then all others through those few. */
   async join(onProgress: (joined: number) => void): Promise<void> {
+    let joined = 1;
+    for (const thread of this.threads) thread.onJoined = () => onProgress(++joined);
     const first = [this.#first!.address];
-    const each = Math.ceil(BOOTSTRAP_NODES / this.threads);
+    const each = Math.ceil(BOOTSTRAP_NODES / this.threads.length);
     const few = this.#counts.map((count) => Math.min(count, each));
-    const joined = this.#counts.map(() => 0);
-    const grow = (counts: readonly number[], bootstrap: (thread: number) => readonly string[]) =>
-      Promise.all(this.#threads.map(async (thread, i) => {
-        const before = joined[i];
-        thread.onJoined = (nodes) => {
-          joined[i] = before + nodes;
-          onProgress(1 + joined.reduce((sum, nodes) => sum + nodes));
-        };
-        await thread.ask({ do: "grow", count: counts[i], bootstrap: bootstrap(i) });
-      }));
-    await grow(few, () => first);
-    const known = await Promise.all(
-      this.#threads.map((thread) => thread.ask({ do: "addresses", count: each })),
-    );
-    await grow(
-      this.#counts.map((count, i) => count - few[i]),
-      (i) => [...first, ...known[i].slice(0, 1), ...known[(i + 1) % known.length].slice(-1)],
-    );
+    await Promise.all(this.threads.map((thread, i) => thread.ask("grow", few[i], first)));
+    const known = await Promise.all(this.threads.map((thread) => thread.ask("addresses", each)));
+    await Promise.all(this.threads.map((thread, i) => {
+      const others = known[(i + 1) % known.length];
+      const bootstrap = [...first, ...known[i].slice(0, 1), ...others.slice(-1)];
+      return thread.ask("grow", this.#counts[i] - few[i], bootstrap);
+    }));
   }
 
-  /** Stores a value from the light node of this number. */
-  async store(node: number, value: Uint8Array): Promise<SwarmReplies["store"]> {
-    const [thread, index] = this.#place(node);
-    return await thread.ask({ do: "store", node: index, value });
-  }
-
-  /** Fetches a value at the light node of this number. */
-  async fetch(node: number, hash: string, value: Uint8Array): Promise<Operation> {
-    const [thread, index] = this.#place(node);
-    return await thread.ask({ do: "fetch", node: index, hash, value });
+  /** Returns the thread that runs a measured node, and the node's index in that thread. */
+  place(node: number): { thread: Thread; index: number } {
+    const { threads } = this;
+    return { thread: threads[node % threads.length], index: Math.floor(node / threads.length) };
   }
 
   async totals(): Promise<SwarmTotals> {
-    const parts = await Promise.all(this.#threads.map((thread) => thread.ask({ do: "totals" })));
+    const parts = await Promise.all(this.threads.map((thread) => thread.ask("totals")));
     return parts.reduce((x, y) => ({
       nodes: x.nodes + y.nodes,
       contacts: x.contacts + y.contacts,
@@ -333,58 +291,45 @@ class ThreadedSwarm {
   }
 
   async close(): Promise<void> {
-    for (const thread of this.#threads) thread.close();
-    await this.#server?.close();
+    for (const thread of this.threads) thread.worker.terminate();
+    await this.#api?.close();
     await this.#first?.close();
-  }
-
-  #place(node: number): [Thread, number] {
-    return [this.#threads[node % this.threads], Math.floor(node / this.threads)];
   }
 }
 
-type ReplyTo<R extends SwarmRequest> = SwarmReplies[R["do"]];
-
-/** A worker that holds a part of the swarm. */
 class Thread {
-  onJoined: (nodes: number) => void = () => {};
-  readonly #worker = new Worker(Deno.mainModule, { type: "module" });
+  onJoined: () => void = () => {};
+  readonly worker = new Worker(Deno.mainModule, { type: "module" });
   readonly #ready = Promise.withResolvers<void>();
-  readonly #waiting = new Map<number, {
-    readonly resolve: (reply: unknown) => void;
-    readonly reject: (error: Error) => void;
-  }>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #asked = 0;
 
   constructor() {
-    // Whoever asks hears of it; a failure while nobody asks is told to the next.
+    // If the thread fails, callers of `ask` get the error. If there are none, the rejection must not end the program.
     this.#ready.promise.catch(() => {});
-    this.#worker.onmessage = ({ data }: MessageEvent<SwarmMessage>) => this.#receive(data);
-    this.#worker.onerror = (event) => {
+    this.worker.onmessage = ({ data }: MessageEvent<SwarmMessage>) => this.#receive(data);
+    this.worker.onerror = (event) => {
       event.preventDefault();
       const error = new UserError(`a thread of the swarm failed: ${event.message}`);
-      this.#ready.reject(error);
-      for (const { reject } of this.#waiting.values()) reject(error);
+      for (const { reject } of [this.#ready, ...this.#waiting.values()]) reject(error);
       this.#waiting.clear();
     };
   }
 
-  async ask<R extends SwarmRequest>(request: R): Promise<ReplyTo<R>> {
+  async ask<M extends keyof SwarmCalls>(
+    method: M,
+    ...given: Parameters<SwarmCalls[M]>
+  ): Promise<Awaited<ReturnType<SwarmCalls[M]>>> {
     await this.#ready.promise;
-    const id = this.#asked++;
-    return await new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve as (reply: unknown) => void, reject });
-      this.#worker.postMessage({ id, request });
-    });
-  }
-
-  close(): void {
-    this.#worker.terminate();
+    const id = this.#asked++, reply = Promise.withResolvers<unknown>();
+    this.#waiting.set(id, reply);
+    this.worker.postMessage({ id, method, given });
+    return await reply.promise as Awaited<ReturnType<SwarmCalls[M]>>;
   }
 
   #receive(message: SwarmMessage): void {
     if (message.type === "ready") return this.#ready.resolve();
-    if (message.type === "joined") return this.onJoined(message.nodes);
+    if (message.type === "joined") return this.onJoined();
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
     if (message.type === "reply") waiting?.resolve(message.reply);
@@ -393,23 +338,20 @@ class Thread {
 }
 
 function distributions(operations: readonly Operation[]) {
-  return {
-    latency_ms: distribution(operations.map(({ ms }) => ms)),
-    queries: distribution(operations.map(({ queries }) => queries)),
+  const rounded = (values: readonly number[]) => {
+    const { mean, p50, p95, p99, max } = distribution(values);
+    const figure = (value: number) => values.length === 0 ? null : round(value);
+    return {
+      mean: figure(mean),
+      p50: figure(p50),
+      p95: figure(p95),
+      p99: figure(p99),
+      max: figure(max),
+    };
   };
-}
-
-function distribution(values: readonly number[]) {
-  const sorted = values.toSorted((x, y) => x - y);
-  const at = (share: number) =>
-    sorted.length === 0 ? null : round(sorted[Math.ceil(share * sorted.length) - 1]);
-  const sum = sorted.reduce((total, value) => total + value, 0);
   return {
-    mean: sorted.length === 0 ? null : round(sum / sorted.length),
-    p50: at(0.5),
-    p95: at(0.95),
-    p99: at(0.99),
-    max: at(1),
+    latency_ms: rounded(operations.map(({ ms }) => ms)),
+    queries: rounded(operations.map(({ queries }) => queries)),
   };
 }
 
@@ -422,7 +364,7 @@ function added(x: Record<string, number>, y: Record<string, number>): Record<str
   return Object.fromEntries(names.map((name) => [name, (x[name] ?? 0) + (y[name] ?? 0)]));
 }
 
-/** To three places behind the point: more is noise. */
+/** Rounds to three decimals; further decimals are noise. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }

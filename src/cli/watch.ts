@@ -1,187 +1,126 @@
-// `dmnode watch`: a running node as it lives, on a terminal that is drawn over and over, or as lines of JSON.
+// `dmnode watch`: shows a running node live on a terminal, or prints its events as lines of JSON.
 
-import type { z } from "zod";
-import type { PeersResponse } from "../api/schemas.ts";
-import { Api, type ApiFlags } from "./api_client.ts";
-import { Interrupted, UserError } from "./errors.ts";
-import { listen } from "./event_client.ts";
-import { interruptible } from "./interrupt.ts";
-import { keepConnected } from "./reconnect.ts";
-import { print, stderr, stdout, terminalSize } from "./terminal.ts";
+import { Api, type ApiFlags } from "./client/api_client.ts";
+import { parseEvent, receiveEvents } from "./client/event_stream.ts";
+import type { Peer, Peers } from "../reports/peers.ts";
+import { UserError } from "./terminal/errors.ts";
+import { untilInterrupted } from "./terminal/interrupt.ts";
+import { print, stdout, terminalSize } from "./terminal/terminal.ts";
 import { renderWatch, WatchedNode } from "./watch_view.ts";
 
-type Peers = z.output<typeof PeersResponse>;
-
-export interface WatchFlags extends ApiFlags {
+interface WatchFlags extends ApiFlags {
   readonly types?: string;
   readonly since?: number;
 }
 
-/** Figures change every second; what happens in between is shown as soon as this. */
+/** The delay between an event and the redraw that shows it. */
 const REDRAW_MS = 100;
 
-/** How often scores and round-trip times are asked for, and how soon after peers came or went. */
-const PEERS_MS = 5_000, PEERS_SOON_MS = 500;
+/** The interval at which to request the list of peers, and the delay of a request after an event about a peer. */
+const PEERS_INTERVAL_MS = 5_000, PEERS_DELAY_MS = 500;
 
-/** Watches a node until it is told to end. */
+/** Watches a node until the user presses a key to quit, or a signal arrives. */
 export async function watch(flags: WatchFlags): Promise<void> {
   const api = new Api(flags);
-  const isView = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal() && !isDumb();
-  try {
-    await interruptible((signal) =>
-      isView ? showNode(api, flags, signal) : printEvents(api, flags, signal)
-    );
-  } catch (error) {
-    // Its regular end.
-    if (!(error instanceof Interrupted)) throw error;
-  }
+  // A terminal with TERM=dumb can't redraw its screen.
+  const isView = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal() &&
+    Deno.env.get("TERM") !== "dumb";
+  if (isView) return await untilInterrupted((signal) => showNode(api, flags, signal));
+  let { since } = flags;
+  const request = () => ({ url: api.at("/events", { types: flags.types, since }) });
+  const onData = (text: string) => {
+    since = parseEvent(text).id ?? since;
+    print(text);
+  };
+  await untilInterrupted((signal) => receiveEvents(api, { request, onData }, signal));
 }
 
-/** Whether the terminal has no way to write over what it shows. */
-function isDumb(): boolean {
-  return Deno.env.get("TERM") === "dumb";
-}
-
-/** A line of JSON for each event. */
-async function printEvents(api: Api, flags: WatchFlags, signal: AbortSignal): Promise<void> {
-  let since = flags.since;
-  await keepConnected(signal, {
-    run: (signal, opened) =>
-      listen(api, { types: flags.types, since }, signal, opened, (event, text) => {
-        since = event.id ?? since;
-        print(text);
-      }),
-    lost: (why) => stderr.write(`dmnode: the connection was lost (${why}); trying again\n`),
-    regained: () => stderr.write("dmnode: connected again\n"),
-  });
-}
-
-/** The live view, until a key ends it. */
 async function showNode(api: Api, flags: WatchFlags, signal: AbortSignal): Promise<void> {
   const node = new WatchedNode(flags.types);
-  const ended = new AbortController();
-  const both = AbortSignal.any([signal, ended.signal]);
-  const screen = new Screen((size) =>
-    renderWatch(node, {
-      ...size,
-      now: Date.now(),
-      url: api.url,
-      paint: stdout.paint.bind(stdout),
-    })
-  );
-  const peers = new PeerPoll(api, (list) => {
+  const keys = new AbortController();
+  const view = { url: api.url, paint: stdout.paint.bind(stdout) };
+  const screen = new Screen((size) => renderWatch(node, { ...size, ...view, now: Date.now() }));
+  const peers = pollPeers(api, (list) => {
     node.peers = list;
     screen.drawSoon();
   });
-  // The terminal is taken only once there is something to show.
-  const begin = () => {
-    screen.open();
-    peers.askSoon();
-    void readKeys(() => ended.abort());
-  };
-  let isOpen = false;
   try {
-    await keepConnected(both, {
-      run: (signal, opened) =>
-        listen(
-          api,
-          { types: undefined, since: node.lastId },
-          signal,
-          () => {
-            if (!isOpen) begin();
-            isOpen = true;
-            opened();
-          },
-          (event) => {
-            if (node.note(event)) peers.askSoon();
-            screen.drawSoon();
-          },
-        ),
-      lost: (why, waitMs) => {
-        node.connection = { state: "lost", why, retryAt: Date.now() + waitMs };
+    await receiveEvents(api, {
+      request: () => ({ url: api.at("/events", { since: node.lastId }) }),
+      onOpen(isFirst) {
+        node.lost = undefined;
+        screen.drawSoon();
+        if (!isFirst) return;
+        screen.open();
+        peers.requestSoon();
+        void untilQuit().then(() => keys.abort());
+      },
+      onData(text) {
+        if (node.note(parseEvent(text))) peers.requestSoon();
         screen.drawSoon();
       },
-      regained: () => {
-        node.connection = { state: "open" };
+      onLost(reason, waitMs) {
+        node.lost = { reason, retryAt: Date.now() + waitMs };
         screen.drawSoon();
       },
-    });
+    }, AbortSignal.any([signal, keys.signal]));
   } catch (error) {
-    if (!ended.signal.aborted) throw error;
+    if (!keys.signal.aborted) throw error;
   } finally {
     peers.stop();
     screen.close();
   }
 }
 
-/** The list of peers, now and then: events don't tell of scores and round-trip times. */
-class PeerPoll {
-  readonly #api: Api;
-  readonly #told: (peers: Peers["peers"]) => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #dueAt = Infinity;
-  #isAsking = false;
-  #isStopped = false;
-
-  constructor(api: Api, told: (peers: Peers["peers"]) => void) {
-    this.#api = api;
-    this.#told = told;
-  }
-
-  askSoon(): void {
-    this.#arm(PEERS_SOON_MS);
-  }
-
-  stop(): void {
-    this.#isStopped = true;
-    clearTimeout(this.#timer);
-  }
-
-  #arm(ms: number): void {
-    const at = performance.now() + ms;
-    if (this.#isStopped || this.#isAsking || at >= this.#dueAt) return;
-    clearTimeout(this.#timer);
-    this.#dueAt = at;
-    this.#timer = setTimeout(() => void this.#ask(), ms);
-  }
-
-  async #ask(): Promise<void> {
-    this.#isAsking = true;
+/** Requests the list of peers regularly, since events don't contain scores or round-trip times. */
+function pollPeers(api: Api, onPeers: (peers: readonly Peer[]) => void) {
+  let soon: ReturnType<typeof setTimeout> | undefined;
+  const request = async () => {
+    clearTimeout(soon);
+    soon = undefined;
     try {
-      this.#told((await this.#api.get<Peers>("/network/peers", "peers")).peers);
+      onPeers((await api.get<Peers>("/network/peers", "peers")).peers);
     } catch (error) {
-      // The connection of the events tells what is wrong.
+      // If the node is gone, the connection for events fails too, and the view shows why.
       if (!(error instanceof UserError)) throw error;
-    } finally {
-      this.#isAsking = false;
-      this.#dueAt = Infinity;
-      this.#arm(PEERS_MS);
     }
-  }
+  };
+  const interval = setInterval(request, PEERS_INTERVAL_MS);
+  return {
+    requestSoon: () => void (soon ??= setTimeout(request, PEERS_DELAY_MS)),
+    stop() {
+      clearInterval(interval);
+      clearTimeout(soon);
+    },
+  };
 }
 
-/** What keys such as the arrows begin with; and q, Q and Ctrl-C, which is a key like others while the view is shown. */
-const ESCAPE = 0x1b, QUIT = [0x71, 0x51, 0x03];
+/** The first byte that terminals send for special keys, such as the arrow keys. */
+const ESCAPE = 0x1b;
 
-/** Calls `quit` at q, Ctrl-C, or the terminal's end. Other keys do nothing. */
-async function readKeys(quit: () => void): Promise<void> {
+/** The bytes of q, Q and Ctrl-C. In raw mode, Ctrl-C sends a byte instead of a signal. */
+const QUIT = [0x71, 0x51, 0x03];
+
+/** Resolves when the user types q or Ctrl-C, or the terminal is closed. */
+async function untilQuit(): Promise<void> {
   const buffer = new Uint8Array(64);
   for (;;) {
     const length = await Deno.stdin.read(buffer).catch(() => null);
-    if (length === null) return quit();
+    if (length === null) return;
     const keys = buffer.subarray(0, length);
-    if (keys[0] !== ESCAPE && keys.some((key) => QUIT.includes(key))) return quit();
+    if (keys[0] !== ESCAPE && keys.some((key) => QUIT.includes(key))) return;
   }
 }
 
-// ECMA-48 and xterm's control sequences: another screen without a cursor and without wrapping, and all of it back.
+// Control sequences (ECMA-48, xterm). OPEN shows the alternate screen and turns off the cursor and wrapping. CLOSE
+// undoes this.
 const OPEN = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J", CLOSE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
-/** A frame is shown as a whole, by terminals that know this. */
+/** Sequences around a frame. Terminals that support them show everything written in between at once. */
 const BEGIN_FRAME = "\x1b[?2026h", END_FRAME = "\x1b[?2026l";
 
 type Size = ReturnType<typeof terminalSize>;
 
-/** The terminal's whole screen. What has not changed is not written again. */
+/** Draws on the whole screen of the terminal. A redraw writes only the lines that changed. */
 class Screen {
   readonly #render: (size: Size) => readonly string[];
   readonly #resized = () => this.#draw();
@@ -199,7 +138,7 @@ class Screen {
     Deno.stdin.setRaw(true);
     this.#isOpen = true;
     stdout.write(OPEN);
-    // Windows has no such signal; there the clock sees to it.
+    // Windows has no SIGWINCH. There, a new size is detected by the redraw that happens every second.
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGWINCH", this.#resized);
     this.#clock = setInterval(this.#resized, 1_000);
     this.#draw();

@@ -1,26 +1,83 @@
-// How much of something may be done: so much at once, and so much a second for good (a token bucket).
+// Token buckets: an allowance grows at a steady rate up to a maximum (the burst), and is spent in parts of any size.
 
+import { BoundedMap } from "./bounded_map.ts";
 import type { Millis } from "./deadlines.ts";
 
+/** One token bucket, full at first. */
 export class Allowance {
-  readonly #perSecond: number;
-  readonly #burst: number;
-  #left: number;
-  #at: Millis | undefined;
+  #amount: number;
+  #updatedAt: Millis | undefined;
 
-  constructor(perSecond: number, burst: number) {
-    this.#perSecond = perSecond;
-    this.#burst = burst;
-    this.#left = burst;
+  constructor(readonly perSecond: number, readonly burst: number) {
+    this.#amount = burst;
   }
 
-  /** Takes so much of it; false, and nothing is taken, where there is not enough left. */
+  /** The amount available now; negative if `spend` has spent more than was available. */
+  available(now: Millis): number {
+    const gained = (now - (this.#updatedAt ?? now)) * this.perSecond / 1000;
+    this.#updatedAt = now;
+    return this.#amount = Math.min(this.burst, this.#amount + gained);
+  }
+
+  /** Spends `amount` and returns true. If less is available, spends nothing and returns false. */
   take(now: Millis, amount = 1): boolean {
-    const regained = (now - (this.#at ?? now)) * this.#perSecond / 1000;
-    this.#left = Math.min(this.#burst, this.#left + regained);
-    this.#at = now;
-    if (this.#left < amount) return false;
-    this.#left -= amount;
+    if (this.available(now) < amount) return false;
+    this.#amount -= amount;
     return true;
+  }
+
+  /** Spends `amount` even if less is available: for costs that are known only afterwards. */
+  spend(now: Millis, amount: number): void {
+    this.#amount = this.available(now) - amount;
+  }
+
+  /** Milliseconds until `amount` is available; 0 if it is available now. */
+  waitFor(now: Millis, amount = 1): Millis {
+    return Math.max(0, amount - this.available(now)) * 1000 / this.perSecond;
+  }
+}
+
+/** An allowance of the same size for each key. Beyond `capacity` keys, the least recently used one is forgotten. */
+export class AllowancePerKey {
+  readonly #byKey: BoundedMap<string, Allowance>;
+
+  constructor(readonly perSecond: number, readonly burst: number, capacity: number) {
+    this.#byKey = new BoundedMap(capacity);
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  take(key: string, now: Millis): boolean {
+    const allowance = this.#byKey.get(key) ?? new Allowance(this.perSecond, this.burst);
+    this.#byKey.set(key, allowance);
+    return allowance.take(now);
+  }
+
+  /** Milliseconds until `take` succeeds for this key; 0 if it does now. */
+  waitFor(key: string, now: Millis): Millis {
+    return this.#byKey.get(key)?.waitFor(now) ?? 0;
+  }
+}
+
+/** The largest part of a shared allowance that one owner may use. */
+const OWNER_SHARE = 1 / 4;
+
+const MAX_OWNERS = 64;
+
+/** One allowance shared by the owners of all addresses. Each owner may use only a part of it. */
+export class SharedAllowance {
+  readonly #total: Allowance;
+  readonly #perOwner: AllowancePerKey;
+
+  constructor(perSecond: number, burst: number) {
+    this.#total = new Allowance(perSecond, burst);
+    this.#perOwner = new AllowancePerKey(OWNER_SHARE * perSecond, OWNER_SHARE * burst, MAX_OWNERS);
+  }
+
+  /** Spends one unit for `owner`. Returns false if that would exceed the owner's part or the whole allowance. */
+  take(owner: string, now: Millis): boolean {
+    return this.#perOwner.take(owner, now) && this.#total.take(now);
   }
 }

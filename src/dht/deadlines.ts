@@ -1,121 +1,175 @@
-// What a node has to do later: heaps, so that the host needs one timer whatever the number of queries in flight.
+// Timeouts and other scheduled work, kept in heaps so that the host needs only one timer.
 
-/** Milliseconds on the host's monotonic clock. */
+/** Milliseconds on the host's clock. It never runs backwards, and setting the system's clock does not affect it. */
 export type Millis = number;
 
-/** What waits in an agenda: its fields are the agenda's while it is there. */
-export interface Due {
-  dueAt: Millis;
-  /** Its place in the heap; negative where it is in none. */
-  place: number;
-  /** Counts up from one that was added to the next. */
-  order: number;
-}
+/** A number that an agenda gives to an entry. After the entry has left, another entry may get the same number. */
+export type Slot = number;
 
-/** A `place`: in no agenda. */
-export const NOWHERE = -1;
+/** The slot of an item that has not been in an agenda yet. */
+export const NO_SLOT: Slot = -1;
 
 /**
- * A heap of what is due, earliest first; of equal times what was added first. Four children a node, and the times
- * side by side in an array of their own: of most entries nothing else is ever looked at.
+ * A priority queue: the earliest item comes first and, among equal times, the one added first.
+ *
+ * It is a heap with four children per node. Postponing an item is cheap, because only its entry in `#due` changes. The
+ * item moves when its old time reaches the top. Timers are postponed far more often than they fire.
+ *
+ * Everything that the heap compares and moves is in arrays of numbers. Reading fields of the items would be slow:
+ * agendas hold items of many shapes, and V8 looks up the fields of objects by name if it has seen more than four
+ * shapes.
  */
-export class Agenda<T extends Due> {
-  readonly #at: number[] = [];
-  readonly #heap: T[] = [];
+export class Agenda<T> {
+  /** The slots of all items in the order of the heap, followed by the free slots. */
+  readonly #heap: Slot[] = [];
+  /** For each place in the heap, the time under which it is filed: at or before the time when the item is due. */
+  readonly #times: Millis[] = [];
+  /** For each slot, the item, or undefined if the slot is free. */
+  readonly #items: (T | undefined)[] = [];
+  /** For each slot, when the item is due. For the first item, this is also the time under which it is filed. */
+  readonly #due: Millis[] = [];
+  /** For each slot, its place in the heap. */
+  readonly #places: number[] = [];
+  /** For each slot, a sequence number that breaks ties. */
+  readonly #orders: number[] = [];
+  #size = 0;
   #added = 0;
 
-  /** The earliest time; Infinity where there is none. */
+  /** The earliest time; Infinity if there are no items. */
   get next(): Millis {
-    return this.#at.length === 0 ? Infinity : this.#at[0];
+    return this.#size === 0 ? Infinity : this.#times[0];
+  }
+
+  get first(): T | undefined {
+    return this.#size === 0 ? undefined : this.#items[this.#heap[0]];
   }
 
   get size(): number {
-    return this.#heap.length;
+    return this.#size;
   }
 
-  /** Takes in an entry that is in no agenda, to be due at its `dueAt`. */
-  add(entry: T): void {
-    entry.order = this.#added++;
-    this.#at.push(entry.dueAt);
-    this.#heap.push(entry);
-    this.#rise(entry, this.#heap.length - 1);
+  /** Whether an item is in the agenda. `slot` is what the latest {@link set} returned for it, or NO_SLOT. */
+  has(item: T, slot: Slot): boolean {
+    return slot >= 0 && this.#items[slot] === item;
   }
 
-  /** Takes an entry out, if it is in. */
-  remove(entry: T): void {
-    const { place } = entry;
-    if (place < 0) return;
-    entry.place = NOWHERE;
-    this.#at.pop();
-    const last = this.#heap.pop()!;
-    if (last === entry) return;
-    this.#sink(last, place);
-    this.#rise(last, last.place);
+  /** Sets the time at which an item is due. Adds the item if it is not in the agenda. Returns its slot. */
+  set(item: T, slot: Slot, at: Millis): Slot {
+    if (!this.has(item, slot)) return this.#add(item, at);
+    this.#due[slot] = at;
+    const place = this.#places[slot];
+    if (at < this.#times[place]) this.#rise(slot, place);
+    else if (place === 0) this.#settle();
+    return slot;
   }
 
-  /** Takes out the earliest entry, if it is due; undefined otherwise. */
+  /** Removes an item, if it is in the agenda. */
+  remove(item: T, slot: Slot): void {
+    if (!this.has(item, slot)) return;
+    this.#items[slot] = undefined;
+    const place = this.#places[slot], end = --this.#size, last = this.#heap[end];
+    this.#heap[end] = slot;
+    if (last !== slot) {
+      this.#sink(last, place);
+      this.#rise(last, this.#places[last]);
+    }
+    if (place === 0) this.#settle();
+  }
+
+  /** Removes and returns the earliest item if it is due; undefined otherwise. */
   take(now: Millis): T | undefined {
     if (this.next > now) return undefined;
-    const first = this.#heap[0];
-    this.remove(first);
-    return first;
+    const slot = this.#heap[0], item = this.#items[slot]!;
+    this.remove(item, slot);
+    return item;
   }
 
-  #put(entry: T, place: number): void {
-    this.#at[place] = entry.dueAt;
-    this.#heap[place] = entry;
-    entry.place = place;
+  #add(item: T, at: Millis): Slot {
+    const place = this.#size++;
+    if (place === this.#heap.length) {
+      this.#heap.push(place);
+      this.#times.push(at);
+      this.#items.push(item);
+      this.#due.push(at);
+      this.#places.push(place);
+      this.#orders.push(this.#added++);
+      this.#rise(place, place);
+      return place;
+    }
+    const slot = this.#heap[place];
+    this.#items[slot] = item;
+    this.#due[slot] = at;
+    this.#orders[slot] = this.#added++;
+    this.#rise(slot, place);
+    return slot;
   }
 
-  /** Finds the place of `entry` at `place` or above it. */
-  #rise(entry: T, place: number): void {
-    const ats = this.#at, heap = this.#heap;
-    const { dueAt, order } = entry;
+  /** Moves postponed items down until the first item is filed under the time when it is due. */
+  #settle(): void {
+    const times = this.#times, heap = this.#heap, due = this.#due;
+    while (this.#size > 0 && due[heap[0]] > times[0]) this.#sink(heap[0], 0);
+  }
+
+  /** Inserts `slot` at `place` or above, where its time belongs. */
+  #rise(slot: Slot, place: number): void {
+    const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
+    const at = this.#due[slot], order = orders[slot];
     while (place > 0) {
       const parent = (place - 1) >> 2;
-      if (ats[parent] < dueAt || (ats[parent] === dueAt && heap[parent].order < order)) break;
-      this.#put(heap[parent], place);
+      const time = times[parent], other = heap[parent];
+      if (time < at || (time === at && orders[other] < order)) break;
+      times[place] = time;
+      heap[place] = other;
+      places[other] = place;
       place = parent;
     }
-    this.#put(entry, place);
+    times[place] = at;
+    heap[place] = slot;
+    places[slot] = place;
   }
 
-  /** Finds the place of `entry` at `place` or below it. */
-  #sink(entry: T, place: number): void {
-    const ats = this.#at, heap = this.#heap;
-    const { dueAt, order } = entry;
-    const size = heap.length;
+  /** Inserts `slot` at `place` or below, where its time belongs. */
+  #sink(slot: Slot, place: number): void {
+    const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
+    const at = this.#due[slot], order = orders[slot];
+    const size = this.#size;
     for (;;) {
       let least = 4 * place + 1;
       if (least >= size) break;
       const end = Math.min(least + 4, size);
       for (let child = least + 1; child < end; child++) {
-        const isEqual = ats[child] === ats[least];
-        if (isEqual ? heap[child].order < heap[least].order : ats[child] < ats[least]) {
+        const isEqual = times[child] === times[least];
+        if (isEqual ? orders[heap[child]] < orders[heap[least]] : times[child] < times[least]) {
           least = child;
         }
       }
-      if (ats[least] > dueAt || (ats[least] === dueAt && heap[least].order > order)) break;
-      this.#put(heap[least], place);
+      const time = times[least], other = heap[least];
+      if (time > at || (time === at && orders[other] > order)) break;
+      times[place] = time;
+      heap[place] = other;
+      places[other] = place;
       place = least;
     }
-    this.#put(entry, place);
+    times[place] = at;
+    heap[place] = slot;
+    places[slot] = place;
   }
 }
 
-/** One thing to do at one time; the handle with which it is cancelled. */
-export interface Deadline extends Due {
+/** A scheduled action, and the handle that cancels it. */
+export interface Deadline {
+  readonly dueAt: Millis;
   readonly run: (now: Millis) => void;
+  slot: Slot;
+  /** `taken` means that the deadline has left the agenda to run in the current call. */
+  state: "waiting" | "taken" | "done";
 }
 
-/** A `place`: it left the agenda to run in the present call. */
-const TAKEN = -2;
-
-/** Things to do, each once. */
+/** Scheduled actions, each of which runs once. */
 export class Deadlines {
   readonly #agenda = new Agenda<Deadline>();
 
-  /** The earliest deadline; Infinity where there is none. */
+  /** The earliest deadline; Infinity if there is none. */
   get next(): Millis {
     return this.#agenda.next;
   }
@@ -125,34 +179,31 @@ export class Deadlines {
   }
 
   schedule(at: Millis, run: (now: Millis) => void): Deadline {
-    const deadline: Deadline = { dueAt: at, place: NOWHERE, order: 0, run };
-    this.#agenda.add(deadline);
+    const deadline: Deadline = { dueAt: at, run, slot: NO_SLOT, state: "waiting" };
+    deadline.slot = this.#agenda.set(deadline, NO_SLOT, at);
     return deadline;
   }
 
   cancel(deadline: Deadline | undefined): void {
     if (deadline === undefined) return;
-    this.#agenda.remove(deadline);
-    deadline.place = NOWHERE;
+    this.#agenda.remove(deadline, deadline.slot);
+    deadline.state = "done";
   }
 
-  /**
-   * Runs what is due, the `most` earliest of it. What that schedules for now or earlier waits for the next call: no
-   * endless loop here.
-   */
-  run(now: Millis, most = Infinity): void {
+  /** Runs at most `limit` due deadlines. Those that they schedule wait for the next call, so this call always ends. */
+  run(now: Millis, limit = Infinity): void {
     let first = this.#agenda.take(now);
     if (first === undefined) return;
     const due: Deadline[] = [];
     for (; first !== undefined; first = this.#agenda.take(now)) {
-      first.place = TAKEN;
+      first.state = "taken";
       due.push(first);
-      if (due.length >= most) break;
+      if (due.length >= limit) break;
     }
     for (const deadline of due) {
-      // One that ran before it may have cancelled it.
-      if (deadline.place !== TAKEN) continue;
-      deadline.place = NOWHERE;
+      // An earlier deadline may have cancelled this one.
+      if (deadline.state === "done") continue;
+      deadline.state = "done";
       deadline.run(now);
     }
   }

@@ -1,18 +1,17 @@
-// Durations counted by their size, for monitoring: adding one costs an increment.
+// A histogram of durations for monitoring. Adding a duration costs one increment.
 
-/** Bounds are powers of two from this on: in a network of one machine round trips are that short. */
+/** The lowest bound: about a round trip within one machine. Each further bound is twice the previous one. */
 const FIRST_MS = 0.25;
 
-/** Bounds of the buckets, in ms, each included; the last is over what anything here waits for. */
+/** The inclusive upper bounds of the buckets in ms. The last bound exceeds all timeouts. */
 export const BOUNDS_MS: readonly number[] = Array.from({ length: 17 }, (_, i) => FIRST_MS * 2 ** i);
 
 export class DurationHistogram {
-  /** Durations by the first bound that they don't exceed; the last counts those beyond all. */
+  /** The number of durations in each bucket. The last bucket has no upper bound. */
   readonly counts = new Array<number>(BOUNDS_MS.length + 1).fill(0);
-  /** All durations together, in ms. */
+  /** The sum of all durations in ms. */
   sum = 0;
 
-  /** `ms`: 0 or more. */
   add(ms: number): void {
     this.sum += ms;
     const quarters = Math.ceil(ms / FIRST_MS) - 1;

@@ -1,8 +1,8 @@
-// Randomness of a node, all of it from its host, so that a simulation repeats from its seed.
+// A node's random numbers. All come from its host, so that a simulation with the same seed repeats exactly.
 
 import { Id, ID_BYTES, word } from "../krpc/id.ts";
 
-/** Bytes asked of the host at once: a call a word would cost more than the word. */
+/** How many bytes are requested from the host at once: one call per word would be slow. */
 const POOL_BYTES = 512;
 
 export class Random {
@@ -10,12 +10,11 @@ export class Random {
   #pool: Uint8Array = new Uint8Array(0);
   #used = 0;
 
-  /** `source` yields that many unpredictable bytes. */
+  /** `source` returns `length` unpredictable bytes. */
   constructor(source: (length: number) => Uint8Array) {
     this.#source = source;
   }
 
-  /** A new array of random bytes. */
   bytes(length: number): Uint8Array {
     return this.#source(length);
   }
@@ -30,7 +29,7 @@ export class Random {
     return word(this.#pool, this.#used - 4);
   }
 
-  /** A number from 0 to below 1. */
+  /** A random number in [0, 1). */
   fraction(): number {
     return (this.word() >>> 0) / 0x100000000;
   }
@@ -39,7 +38,12 @@ export class Random {
     return Id.read(this.#source(ID_BYTES));
   }
 
-  /** Puts a list in random order, in place (Fisher and Yates). */
+  /** A random element; undefined if the list is empty. */
+  pick<T>(list: readonly T[]): T | undefined {
+    return list.length === 0 ? undefined : list[Math.floor(this.fraction() * list.length)];
+  }
+
+  /** Shuffles a list in place (Fisher and Yates). */
   shuffle<T>(list: T[]): void {
     for (let i = list.length - 1; i > 0; i--) {
       const j = Math.floor(this.fraction() * (i + 1));

@@ -1,11 +1,32 @@
-// What all parts of a node know of it.
+// The facts about a node that are in every message it sends.
 
+import type { Family } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 
 /**
- * A node's id, which may change (BEP 42). One object for all parts: with a getter of its own each part's view of the
- * node would be a dictionary to V8, slower to read and half a kilobyte larger.
+ * One object that all parts of a node share, because its id and its read-only flags change. Giving each part a copy
+ * with getters would be slower. Such a copy would also be half a kilobyte larger, because V8 would turn it into a
+ * dictionary.
  */
-export interface Self {
-  readonly id: Id;
+export class Self {
+  /**
+   * Whether the node is read-only in IPv4: it answers no strangers, and says so in its queries (BEP 43). NAT detection
+   * sets this.
+   */
+  isReadOnly4 = false;
+  isReadOnly6 = false;
+  /** Whether our id is new, and changes once we know our address. Until then, no public node should keep us (BEP 43). */
+  isUnbound = false;
+
+  /** `id` may change (BEP 42). `client` is our client and version (`v`) as a word. */
+  constructor(public id: Id, readonly client: number) {}
+
+  isReadOnly(family: Family): boolean {
+    return family === 4 ? this.isReadOnly4 : this.isReadOnly6;
+  }
+
+  /** Whether another node's `v` says that it runs this project's software, of any version. */
+  isSameSoftware(client: number): boolean {
+    return client >>> 16 === this.client >>> 16;
+  }
 }

@@ -5,18 +5,15 @@ export type SipKey = readonly [number, number, number, number];
 
 const result: [number, number] = [0, 0];
 
-/**
- * Hashes `words`, a message of 32-bit little-endian words (at most 63 of them).
- * Returns the low and high half; the second call overwrites the first's array.
- */
+/** Hashes at most 63 little-endian 32-bit words. Returns the low and high half; the next call overwrites them. */
 export function sipHash(key: SipKey, words: readonly number[]): readonly [number, number] {
-  // A 64-bit lane is a pair of 32-bit halves. All in one function: local variables stay in registers.
+  // Each 64-bit lane is a pair of 32-bit halves. This is a single long function so that variables stay in registers.
   let v0l = key[0] ^ 0x70736575, v0h = key[1] ^ 0x736f6d65;
   let v1l = key[2] ^ 0x6e646f6d, v1h = key[3] ^ 0x646f7261;
   let v2l = key[0] ^ 0x6e657261, v2h = key[1] ^ 0x6c796765;
   let v3l = key[2] ^ 0x79746573, v3h = key[3] ^ 0x74656462;
   const { length } = words;
-  // Two rounds for each block of two words, of which the last ends with the message's length in bytes; then four.
+  // Two rounds per block of two words, then four final rounds. The last block ends with the message's length in bytes.
   const compressing = 2 * (length >> 1) + 2;
   let low = 0, high = 0;
   for (let i = 0; i < compressing + 4; i++) {

@@ -1,24 +1,24 @@
-// Write tokens (BEP 5): proof that whoever stores at this node receives packets at the address it sends from.
+// Write tokens (BEP 5). A token proves that the sender of a write receives packets at its address.
 
 import { putWord, word } from "../krpc/id.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Millis } from "./deadlines.ts";
 import { sipHash, type SipKey } from "./siphash.ts";
 
-/** Bytes of a token: too many to guess within its life. */
+/** The size of a token in bytes: large enough that nobody can guess a token before it expires. */
 export const TOKEN_BYTES = 8;
 
-/** How often the secret changes. With three secrets kept, a token passes for 10 to 15 minutes (BEP 5 asks for 10). */
+/** How often the secret changes. Three secrets are valid at a time, so tokens last 10 to 15 minutes (BEP 5: 10). */
 export const TOKEN_ROTATION_MS = 5 * 60_000;
 
-const SECRETS_KEPT = 3;
+const ACCEPTED_SECRETS = 3;
 
-// One for all nodes of a process: what is in them is used before the next call.
+// Scratch arrays that all nodes of a process share. No call needs their content after it has returned.
 const TOKEN = new Uint8Array(TOKEN_BYTES), IPV4 = [0], IPV6 = [0, 0, 0, 0];
 
 /**
- * Makes and checks tokens without remembering any: a keyed hash of the address under a secret that rotates. Not a
- * CRC, which is linear and thus forgeable.
+ * Issues and verifies tokens without storing them. A token is a keyed hash of the address, with a secret key that
+ * changes regularly. A CRC would be unsafe: CRCs are linear, so tokens could be forged.
  */
 export class Tokens {
   readonly #secrets: SipKey[] = [];
@@ -31,7 +31,7 @@ export class Tokens {
     this.#rotate();
   }
 
-  /** The token for an address, valid until the next call of any node's. */
+  /** The token for an address, in an array that the next call overwrites. */
   issue(to: Endpoint, now: Millis): Uint8Array {
     this.#keepFresh(now);
     return hash(this.#secrets[0], addressOf(to));
@@ -40,6 +40,27 @@ export class Tokens {
   /** Whether `token` was issued to this address within the last 10 to 15 minutes. */
   verify(token: Uint8Array, from: Endpoint, now: Millis): boolean {
     return this.#verify(token, addressOf(from), now);
+  }
+
+  /** The token that allows `from` to have messages forwarded to `to`, in an array that the next call overwrites. */
+  issueReturn(to: Endpoint, from: Endpoint, now: Millis): Uint8Array {
+    this.#keepFresh(now);
+    return hash(this.#secrets[0], returnPath(to, from));
+  }
+
+  /** Whether `token` was issued for this sender and recipient within the last 10 to 15 minutes. */
+  verifyReturn(
+    token: Uint8Array,
+    { to, from }: { readonly to: Endpoint; readonly from: Endpoint },
+    now: Millis,
+  ): boolean {
+    return this.#verify(token, returnPath(to, from), now);
+  }
+
+  /** Makes all tokens invalid that were issued so far. */
+  renew(now: Millis): void {
+    this.#rotated = now;
+    for (let i = 0; i < ACCEPTED_SECRETS; i++) this.#rotate();
   }
 
   #verify(token: Uint8Array, words: readonly number[], now: Millis): boolean {
@@ -53,28 +74,17 @@ export class Tokens {
     });
   }
 
-  /** The token with which whoever is at `from` may have a message passed on to `to`; valid until the next call. */
-  issueReturn(to: Endpoint, from: Endpoint, now: Millis): Uint8Array {
-    this.#keepFresh(now);
-    return hash(this.#secrets[0], wayBack(to, from));
-  }
-
-  /** Whether `token` was issued for this way within the last 10 to 15 minutes. */
-  verifyReturn(token: Uint8Array, to: Endpoint, from: Endpoint, now: Millis): boolean {
-    return this.#verify(token, wayBack(to, from), now);
-  }
-
   #keepFresh(now: Millis): void {
     if (now - this.#rotated < TOKEN_ROTATION_MS) return;
     const missed = Math.floor((now - this.#rotated) / TOKEN_ROTATION_MS);
-    for (let i = 0; i < Math.min(missed, SECRETS_KEPT); i++) this.#rotate();
+    for (let i = 0; i < Math.min(missed, ACCEPTED_SECRETS); i++) this.#rotate();
     this.#rotated += missed * TOKEN_ROTATION_MS;
   }
 
   #rotate(): void {
     const bytes = this.#randomBytes(16);
     this.#secrets.unshift([word(bytes, 0), word(bytes, 4), word(bytes, 8), word(bytes, 12)]);
-    if (this.#secrets.length > SECRETS_KEPT) this.#secrets.pop();
+    if (this.#secrets.length > ACCEPTED_SECRETS) this.#secrets.pop();
   }
 }
 
@@ -85,7 +95,7 @@ function hash(secret: SipKey, words: readonly number[]): Uint8Array {
   return TOKEN;
 }
 
-/** Of different lengths, so that the families don't share tokens; valid until the next call. */
+/** The words of an address, one for IPv4 and four for IPv6, in an array that the next call overwrites. */
 function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
   const address = family === 4 ? IPV4 : IPV6;
   address[0] = a;
@@ -93,7 +103,7 @@ function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
   return address;
 }
 
-/** Three words, or nine: other tokens are of one or four. */
-function wayBack(to: Endpoint, from: Endpoint): readonly number[] {
+/** The words of a recipient and a sender: three or nine, so they can't equal the one or four words of an address. */
+function returnPath(to: Endpoint, from: Endpoint): readonly number[] {
   return [...addressOf(to), ...addressOf(from), (to.port << 16) | from.port];
 }

@@ -1,49 +1,40 @@
-// Counts of what went in and out, by type of message, and of what was dropped, by reason.
+// Counts messages and bytes in and out, by type, and dropped packets, by reason.
 
-import type { DropReason, Method } from "../krpc/message.ts";
+import { type DropReason, type Method, METHODS } from "../krpc/message.ts";
 import { DurationHistogram } from "./histogram.ts";
 
-/** Why a packet was not served. */
+/** Why a packet was dropped. */
 export type Drop =
   | DropReason
-  /** The sender is over its rate limit. */
   | "rate_limited"
-  /** A response or error that no open query of ours waits for at this address. */
+  /** The node could not keep up, and dropped the query of a stranger. */
+  | "overloaded"
+  /** A response or error that does not belong to any open query of ours to its sender. */
   | "unmatched"
-  /** A query while this node is read-only (BEP 43). */
+  /** This node ignored the query because it was read-only (BEP 43). */
   | "read_only"
-  /** An address that this node may not talk to. */
+  /** The settings do not allow this node to exchange packets with the address. */
   | "not_allowed"
-  /** More packets waited to be sent than the host holds. */
   | "send_queue_full"
-  /** A message by way of a node with which we have not registered, nor sent one by. */
+  /** The message was forwarded by a node that is not one of our introducers. */
   | "not_introduced"
-  /** Over what we do for nodes behind NATs, or let others make us do. */
+  /** The packet exceeded our budget for helping nodes behind NATs, or for packets that other nodes can make us send. */
   | "over_budget"
-  /** It would have made us send a third party more than we were sent. */
+  /**
+   * The packet would have made us send more bytes to a third party than we received, or a reply of more than three times
+   * its length to an address that may be forged.
+   */
   | "would_amplify";
 
 export type MessageKind = "query" | "response" | "error";
 
-const METHODS: readonly (Method | "unknown")[] = [
-  "ping",
-  "find_node",
-  "get_peers",
-  "announce_peer",
-  "get",
-  "put",
-  "sample_infohashes",
-  "dm_pass",
-  "dm_probe",
-  "dm_punch",
-  "unknown",
-];
+const NAMES = [...METHODS, "unknown"] as const;
 const KINDS: readonly MessageKind[] = ["query", "response", "error"];
 
-/** Messages and bytes of one direction, by method and kind. */
+/** Messages and bytes in one direction, by method and kind. */
 export class Flow {
-  /** Messages, then bytes, of each kind of each method. */
-  readonly #counts = new Array<number>(2 * METHODS.length * KINDS.length).fill(0);
+  /** For each method and kind, the number of messages, then the number of bytes. */
+  readonly #counts = new Array<number>(2 * NAMES.length * KINDS.length).fill(0);
 
   get messages(): number {
     return this.#sum(0);
@@ -59,10 +50,10 @@ export class Flow {
     this.#counts[at + 1] += bytes;
   }
 
-  /** Non-zero counts under names such as `find_node.query`. */
+  /** The counts that are not zero, under names such as `find_node.query`. */
   byType(): Record<string, { messages: number; bytes: number }> {
     const counts: Record<string, { messages: number; bytes: number }> = {};
-    for (const method of METHODS) {
+    for (const method of NAMES) {
       for (const kind of KINDS) {
         const at = place(method, kind);
         const messages = this.#counts[at], bytes = this.#counts[at + 1];
@@ -83,7 +74,10 @@ export class Traffic {
   readonly in = new Flow();
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
-  /** Of queries that were answered before they were sent again: of others nobody knows what was answered. */
+  /**
+   * Round-trip times of queries that were sent once. If a query was sent twice, we can't tell which packet was
+   * answered.
+   */
   readonly roundTrips = new DurationHistogram();
 
   drop(reason: Drop): void {
@@ -91,38 +85,9 @@ export class Traffic {
   }
 }
 
+/** Returns the index of a message counter. Compares pointers instead of hashing a name, as it runs twice per packet. */
 function place(method: Method | "unknown", kind: MessageKind): number {
-  return 2 * (KINDS.length * methodIndex(method) + kindIndex(kind));
-}
-
-/** A switch, for it runs twice a packet: it compares a few pointers, where a look-up by name would hash. */
-function methodIndex(method: Method | "unknown"): number {
-  switch (method) {
-    case "ping":
-      return 0;
-    case "find_node":
-      return 1;
-    case "get_peers":
-      return 2;
-    case "announce_peer":
-      return 3;
-    case "get":
-      return 4;
-    case "put":
-      return 5;
-    case "sample_infohashes":
-      return 6;
-    case "dm_pass":
-      return 7;
-    case "dm_probe":
-      return 8;
-    case "dm_punch":
-      return 9;
-    default:
-      return 10;
-  }
-}
-
-function kindIndex(kind: MessageKind): number {
-  return kind === "query" ? 0 : kind === "response" ? 1 : 2;
+  let index = 0;
+  while (NAMES[index] !== method) index++;
+  return 2 * (KINDS.length * index + (kind === "query" ? 0 : kind === "response" ? 1 : 2));
 }

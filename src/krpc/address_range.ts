@@ -1,15 +1,15 @@
-// Ranges of addresses, as they are written with a prefix.
+// Ranges of IP addresses, written as an address and a prefix length (CIDR).
 
 import { Endpoint } from "./endpoint.ts";
 
-/** The addresses whose first `prefix` bits are those of `address`. */
+/** The addresses whose first `prefix` bits equal those of `address`. */
 export interface AddressRange {
   readonly kind: "cidr";
   readonly address: Endpoint;
   readonly prefix: number;
 }
 
-/** Whether `endpoint`'s address lies in the range; ports don't matter. */
+/** Whether `endpoint`'s address is in the range. */
 export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
   const { address, prefix } = cidr;
   return address.family === endpoint.family &&
@@ -19,12 +19,11 @@ export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
     sameBits(address.d, endpoint.d, prefix - 96);
 }
 
-/** Whether only this machine can reach a server bound to `host`, an address or a name. */
+/** Whether a server that listens on `host` (an address or a name) can only be reached from this machine. */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || Endpoint.parse(host, 1)?.scope === "loopback";
 }
 
-/** Whether the leading `bits` of two 32-bit words agree. */
 function sameBits(x: number, y: number, bits: number): boolean {
   return bits <= 0 || ((x ^ y) >>> Math.max(0, 32 - bits)) === 0;
 }

@@ -1,21 +1,22 @@
 // Bencode (BEP 3): a scanner over received bytes, and a writer into a fixed buffer.
 
 import { type Id, putWord } from "./id.ts";
+import { parseSeq, type Seq } from "./seq.ts";
 
-/** Lists and dictionaries nested deeper than this are refused. KRPC itself needs 3. */
+/** The deepest accepted nesting of lists and dictionaries. KRPC itself needs 3 levels. */
 export const MAX_DEPTH = 32;
 
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, COLON = 0x3a, ZERO = 0x30, NINE = 0x39, MINUS = 0x2d;
 
 /**
- * Walks one datagram. Every read returns -1, or leaves `failed` set, where the bytes are not what was asked for;
- * nothing throws. Structure is checked here; canonical form only by {@link isCanonical}, since peers in use send
- * unsorted keys.
+ * Reads one datagram from front to back. It never throws: if the next value is not of the requested kind, the read
+ * method says so in its result or sets `failed`. It accepts unsorted keys, because other implementations send them;
+ * {@link isCanonical} does not.
  */
 export class Scanner {
   pos = 0;
   failed = false;
-  /** Where the string read last begins and ends. */
+  /** The start and end of the string that was read most recently. */
   start = 0;
   end = 0;
 
@@ -26,14 +27,14 @@ export class Scanner {
     return this.pos < this.limit ? this.bytes[this.pos] : -1;
   }
 
-  /** Steps over `byte` where it is next. */
+  /** Skips `byte` if it is next, and returns whether it was. */
   take(byte: number): boolean {
     if (this.pos >= this.limit || this.bytes[this.pos] !== byte) return false;
     this.pos++;
     return true;
   }
 
-  /** Reads a byte string into `start` and `end`; false, and `failed`, where there is none. */
+  /** Reads a byte string and sets `start` and `end`; returns false and sets `failed` if there is no byte string. */
   string(): boolean {
     const { bytes, limit } = this;
     let pos = this.pos, length = 0;
@@ -42,7 +43,7 @@ export class Scanner {
       const c = bytes[pos];
       if (c < ZERO || c > NINE) break;
       length = length * 10 + c - ZERO;
-      // 7 digits are more than any datagram holds, and keep `length` far from overflow.
+      // A length of seven digits already exceeds any datagram. The limit also keeps `length` from overflowing.
       if (++pos - first > 7) return this.#fail();
     }
     if (pos === first || pos >= limit || bytes[pos] !== COLON) return this.#fail();
@@ -53,7 +54,10 @@ export class Scanner {
     return true;
   }
 
-  /** Reads an integer; NaN where it is none, or not exact as a double (beyond ±(2^53 - 1)). */
+  /**
+   * Reads an integer. Returns NaN if there is none, if a double can't hold it exactly (beyond ±(2^53 - 1)), or if it is
+   * not canonical: `-0`, or with leading zeros. In the last two cases, `start` and `end` enclose its sign and digits.
+   */
   integer(): number {
     const { bytes, limit } = this;
     let pos = this.pos + 1;
@@ -63,18 +67,31 @@ export class Scanner {
     const first = pos;
     let value = 0;
     while (pos < limit && bytes[pos] >= ZERO && bytes[pos] <= NINE) {
-      value = value * 10 + (bytes[pos++] - ZERO); // in this order: all below 2^53 stay exact
+      value = value * 10 + (bytes[pos++] - ZERO); // this order keeps all integers below 2^53 exact
     }
     if (pos === first || pos >= limit || bytes[pos] !== E) {
       this.failed = true;
       return NaN;
     }
     this.pos = pos + 1;
-    if (value > Number.MAX_SAFE_INTEGER) return NaN;
+    const isCanonical = bytes[first] !== ZERO || (pos === first + 1 && !negative);
+    if (value > Number.MAX_SAFE_INTEGER || !isCanonical) {
+      this.start = negative ? first - 1 : first;
+      this.end = pos;
+      return NaN;
+    }
     return negative ? -value : value;
   }
 
-  /** Steps over any one value; false, and `failed`, where there is none or it nests too deep. */
+  /** Reads an integer like {@link integer}, but exactly up to 2^63 - 1: the largest `seq` (BEP 44). */
+  seq(): Seq {
+    const { pos } = this;
+    const value = this.integer();
+    if (!Number.isNaN(value) || this.failed || this.pos === pos) return value;
+    return parseSeq(String.fromCharCode(...this.bytes.subarray(this.start, this.end))) ?? NaN;
+  }
+
+  /** Skips one value of any kind. Returns false and sets `failed` if there is no value or it is nested too deeply. */
   skip(depth = 0): boolean {
     const c = this.peek();
     if (c >= ZERO && c <= NINE) return this.string();
@@ -97,14 +114,12 @@ export class Scanner {
   }
 }
 
-/**
- * Whether `bytes` are exactly one value in bencode's single valid form: no leading zeros, no `-0`, keys sorted and
- * unique, nothing after it.
- */
+/** Whether `bytes` are exactly one canonical value: no leading zeros, no `-0`, and sorted and unique keys. */
 export function isCanonical(bytes: Uint8Array): boolean {
   return canonicalEnd(bytes, 0, 0) === bytes.length;
 }
 
+/** Returns the end of the canonical value at `pos`; -1 if there is none. */
 function canonicalEnd(bytes: Uint8Array, pos: number, depth: number): number {
   const c = bytes[pos];
   if (c >= ZERO && c <= NINE) return canonicalString(bytes, pos);
@@ -140,7 +155,7 @@ function canonicalString(bytes: Uint8Array, pos: number): number {
   return scanner.string() ? scanner.end : -1;
 }
 
-/** Order of two byte strings, shorter first where one begins with the other. */
+/** Compares two byte strings byte by byte. A prefix comes before the longer string. */
 export function compareBytes(x: Uint8Array, y: Uint8Array): number {
   const length = Math.min(x.length, y.length);
   for (let i = 0; i < length; i++) if (x[i] !== y[i]) return x[i] - y[i];
@@ -154,19 +169,19 @@ export function bencodeBytes(bytes: Uint8Array): Uint8Array {
   return writer.done();
 }
 
-/** The content of a bencoded byte string, or undefined where `bencoded` is another kind of value. */
+/** The content of a bencoded byte string; undefined if `bencoded` is any other value. */
 export function byteStringContent(bencoded: Uint8Array): Uint8Array | undefined {
   const scanner = new Scanner(bencoded);
   const isString = scanner.string() && scanner.pos === bencoded.length;
   return isString ? bencoded.subarray(scanner.start, scanner.end) : undefined;
 }
 
-/** A piece of a message that never changes, as bytes. */
+/** Converts Latin-1 text to bytes. */
 export function literal(text: string): Uint8Array {
   return Uint8Array.from(text, (c) => c.charCodeAt(0));
 }
 
-/** Builds one message in a buffer that is used again and again; the caller knows the bound of what it writes. */
+/** Writes messages into one reused buffer. The caller ensures that each message fits. */
 export class Writer {
   readonly buffer: Uint8Array;
   pos = 0;
@@ -175,7 +190,7 @@ export class Writer {
     this.buffer = new Uint8Array(capacity);
   }
 
-  /** What was written since the last reset: a view, valid until the next write after a reset. */
+  /** The bytes written since the last reset: a view that the next message overwrites. */
   done(): Uint8Array {
     return this.buffer.subarray(0, this.pos);
   }
@@ -184,44 +199,44 @@ export class Writer {
     this.pos = 0;
   }
 
-  /** Copies bytes as they are. */
+  /** Appends bytes without a length prefix. */
   raw(bytes: Uint8Array): void {
     const length = bytes.length;
     if (length > 48) {
       this.buffer.set(bytes, this.pos);
-    } else { // below about 50 bytes a loop beats the call into the runtime
+    } else { // a loop is faster than a call into the runtime, up to about 50 bytes
       const { buffer, pos } = this;
       for (let i = 0; i < length; i++) buffer[pos + i] = bytes[i];
     }
     this.pos += length;
   }
 
-  /** Copies `from[start..end)` as it is. */
+  /** Appends the bytes `from[start..end)` without a length prefix. */
   range(from: Uint8Array, start: number, end: number): void {
     const { buffer, pos } = this;
     for (let i = start; i < end; i++) buffer[pos + i - start] = from[i];
     this.pos += end - start;
   }
 
-  /** A string's length and colon. */
+  /** Appends the length of a string and the colon that follows it. */
   length(n: number): void {
     this.decimal(n);
     this.buffer[this.pos++] = COLON;
   }
 
-  /** A byte string. */
+  /** Appends a byte string. */
   bytes(bytes: Uint8Array): void {
     this.length(bytes.length);
     this.raw(bytes);
   }
 
-  /** A byte string given as ASCII text. */
+  /** Appends ASCII text as a byte string. */
   ascii(text: string): void {
     this.length(text.length);
     for (let i = 0; i < text.length; i++) this.buffer[this.pos++] = text.charCodeAt(i);
   }
 
-  /** An integer, within ±(2^53 - 1). */
+  /** Appends an integer within ±(2^53 - 1). */
   integer(n: number): void {
     this.buffer[this.pos++] = I;
     if (n < 0) this.buffer[this.pos++] = MINUS;
@@ -229,28 +244,39 @@ export class Writer {
     this.buffer[this.pos++] = E;
   }
 
-  /** The 20 bytes of an id, without a length. */
+  /** Appends a version number as an integer. */
+  seq(seq: Seq): void {
+    if (typeof seq === "number") return this.integer(seq);
+    this.buffer[this.pos++] = I;
+    this.#digits(`${seq}`);
+    this.buffer[this.pos++] = E;
+  }
+
+  /** Appends an id's 20 bytes without a length prefix. */
   id(id: Id): void {
     id.write(this.buffer, this.pos);
     this.pos += 20;
   }
 
-  /** Four bytes, big-endian. */
+  /** Appends four bytes, big-endian. */
   word(w: number): void {
     putWord(this.buffer, this.pos, w);
     this.pos += 4;
   }
 
-  /** A natural number's digits. */
+  /** Appends the digits of a natural number. */
   decimal(n: number): void {
     const { buffer } = this;
-    if (n < 1000) { // every length that KRPC writes
+    if (n < 1000) { // all lengths in KRPC
       if (n >= 100) buffer[this.pos++] = ZERO + (n / 100 | 0);
       if (n >= 10) buffer[this.pos++] = ZERO + (n / 10 | 0) % 10;
       buffer[this.pos++] = ZERO + n % 10;
       return;
     }
-    const digits = String(n);
-    for (let i = 0; i < digits.length; i++) buffer[this.pos++] = digits.charCodeAt(i);
+    this.#digits(`${n}`);
+  }
+
+  #digits(digits: string): void {
+    for (let i = 0; i < digits.length; i++) this.buffer[this.pos++] = digits.charCodeAt(i);
   }
 }

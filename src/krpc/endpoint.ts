@@ -1,40 +1,41 @@
-// IP addresses with a port, as KRPC's compact form carries them (BEP 5: 6 bytes, BEP 32: 18 bytes).
+// Endpoints: an IP address and a port. The compact form has 6 bytes (BEP 5), or 18 for IPv6 (BEP 32).
 
 import { putWord, word } from "./id.ts";
 
 /** Address family: 4 for IPv4, 6 for IPv6. */
 export type Family = 4 | 6;
 
-/** How far an address reaches, narrowest first. `none` can't be sent to at all. */
+/** The area from which an address can be reached, from narrow to wide. Packets can't be sent to a `none` address. */
 export type Scope = "none" | "loopback" | "private" | "global";
 
-/** Words of an IPv6 address after the first. */
+/** The second to fourth 32-bit words of an IPv6 address. */
 type Rest = readonly [b: number, c: number, d: number];
 
 /**
- * An IP address and a port, immutable. IPv4-mapped IPv6 addresses are held as the IPv4 address they stand for.
+ * An IP address and a port, immutable. An IPv4-mapped IPv6 address becomes the IPv4 address that it stands for.
  *
- * Of no more fields than IPv4 needs: a process with many nodes holds a hundred of these for each of them.
+ * The other three words of IPv6 addresses are in a separate object, so that IPv4 endpoints are small: a process may run
+ * thousands of nodes, each with a hundred or more contacts and their endpoints.
  */
 export class Endpoint {
   readonly #rest: Rest | undefined;
 
   private constructor(
-    /** The first word of the address, signed 32-bit; the only one of IPv4. */
+    /** The first word of the address as a signed 32-bit integer. For IPv4, this is the whole address. */
     readonly a: number,
-    /** 0 to 65535. */
+    /** The port, from 0 to 65535. */
     readonly port: number,
     rest: Rest | undefined,
   ) {
     this.#rest = rest;
   }
 
-  /** The endpoint of a literal address, or undefined where `host` is not one or the port is out of range. */
+  /** Parses a literal address. Returns undefined if `host` is not one, or if the port is out of range. */
   static parse(host: string, port: number): Endpoint | undefined {
     if (!Number.isInteger(port) || port < 0 || port > 65535) return undefined;
     const v4 = parseIpv4(host, 0);
     if (v4 !== undefined) return new Endpoint(v4, port, undefined);
-    // How a socket on :: names its IPv4 peers: once a packet, so not left to the parser below.
+    // Fast path for mapped addresses: a socket bound to :: reports all IPv4 senders in this form.
     if (host.startsWith(MAPPED)) {
       const mapped = parseIpv4(host, MAPPED.length);
       if (mapped !== undefined) return new Endpoint(mapped, port, undefined);
@@ -44,21 +45,18 @@ export class Endpoint {
     return Endpoint.ofIpv6(...v6, port);
   }
 
-  /** That of an IPv4 address, given as its word. */
+  /** The endpoint of an IPv4 address, given as a word. */
   static ofIpv4(a: number, port: number): Endpoint {
     return new Endpoint(a, port, undefined);
   }
 
-  /** That of an IPv6 address, given as its words; of the IPv4 address that a mapped one stands for (RFC 4291, 2.5.5.2). */
+  /** The endpoint of an IPv6 address, given as words. A mapped address becomes IPv4 (RFC 4291, section 2.5.5.2). */
   static ofIpv6(a: number, b: number, c: number, d: number, port: number): Endpoint {
     const isMapped = a === 0 && b === 0 && c === 0xffff;
     return isMapped ? new Endpoint(d, port, undefined) : new Endpoint(a, port, [b, c, d]);
   }
 
-  /**
-   * Reads the compact form: 4 or 16 address bytes, then the port. The caller has checked the length. The endpoint is
-   * of the other family where the address is a mapped one: else `::ffff:127.0.0.1` would pass for a global address.
-   */
+  /** Reads a compact endpoint of checked length. Mapped addresses become IPv4, so that loopback can't seem global. */
   static read(bytes: Uint8Array, at: number, family: Family): Endpoint {
     if (family === 4) {
       return new Endpoint(word(bytes, at), (bytes[at + 4] << 8) | bytes[at + 5], undefined);
@@ -76,7 +74,7 @@ export class Endpoint {
     return this.#rest === undefined ? 4 : 6;
   }
 
-  /** The other words of an IPv6 address; 0 for IPv4. */
+  // The second word of an IPv6 address, and below the third and fourth; 0 for IPv4.
   get b(): number {
     return this.#rest === undefined ? 0 : this.#rest[0];
   }
@@ -89,7 +87,7 @@ export class Endpoint {
     return this.#rest === undefined ? 0 : this.#rest[2];
   }
 
-  /** Bytes of an endpoint's compact form. */
+  /** The length of the compact form in bytes. */
   static compactLength(family: Family): 6 | 18 {
     return family === 4 ? 6 : 18;
   }
@@ -108,12 +106,11 @@ export class Endpoint {
     bytes[at + 1] = this.port;
   }
 
-  /** The address alone, as text: dotted for IPv4, RFC 5952 for IPv6. */
+  /** The address without the port, as text: dotted for IPv4, RFC 5952 for IPv6. */
   get host(): string {
     return this.#rest === undefined ? formatIpv4(this.a) : formatIpv6([this.a, ...this.#rest]);
   }
 
-  /** This address with another port. */
   withPort(port: number): Endpoint {
     return new Endpoint(this.a, port, this.#rest);
   }
@@ -122,7 +119,6 @@ export class Endpoint {
     return this.port === other.port && this.sameAddress(other);
   }
 
-  /** Whether both have the same IP address, whatever the ports. */
   sameAddress(other: Endpoint): boolean {
     if (this.a !== other.a) return false;
     const mine = this.#rest, theirs = other.#rest;
@@ -130,7 +126,11 @@ export class Endpoint {
     return mine[0] === theirs[0] && mine[1] === theirs[1] && mine[2] === theirs[2];
   }
 
-  /** How far the address reaches (RFC 6890's registries); port 0, multicast and unspecified addresses are `none`. */
+  /**
+   * The address's scope according to the IANA registries of special addresses (RFC 6890). Port 0, multicast and
+   * unspecified addresses have the scope `none`. Addresses for documentation and benchmarks, and IPv6 addresses that
+   * stand for an IPv4 address, are private: nobody on the Internet may make us send packets to them.
+   */
   get scope(): Scope {
     if (this.port === 0) return "none";
     if (this.family === 4) {
@@ -139,52 +139,70 @@ export class Endpoint {
       if (first === 127) return "loopback";
       const isPrivate = first === 10 || (first === 172 && (second & 0xf0) === 16) ||
         (first === 192 && second === 168) || (first === 169 && second === 254) ||
-        (first === 100 && (second & 0xc0) === 64); // 100.64/10: carrier-grade NAT, RFC 6598
-      return isPrivate ? "private" : "global";
+        (first === 100 && (second & 0xc0) === 64) || // 100.64/10: carrier-grade NAT (RFC 6598)
+        (first === 198 && (second & 0xfe) === 18) || // 198.18/15: benchmarks (RFC 2544)
+        isDocumentation(this.a >>> 8);
+      return isPrivate && !isTestAddress?.(this) ? "private" : "global";
     }
     if (this.a === 0 && this.b === 0 && this.c === 0) {
       return this.d === 1 ? "loopback" : "none";
     }
     const first = this.a >>> 16;
     if (first >= 0xff00) return "none";
-    // fc00::/7 unique local, fe80::/10 link local
-    if ((first & 0xfe00) === 0xfc00 || (first & 0xffc0) === 0xfe80) return "private";
-    return "global";
+    // fc00::/7 is unique local, fe80::/10 link-local, fec0::/10 site-local (RFC 3879), 2002::/16 is 6to4 (RFC 3056)
+    const isPrivate = (first & 0xfe00) === 0xfc00 || (first & 0xff80) === 0xfe80 ||
+      first === 0x2002 || this.a === 0x20010db8 || // 2001:db8::/32: documentation (RFC 3849)
+      (this.a === 0x64ff9b && this.b === 0 && this.c === 0); // 64:ff9b::/96: NAT64 (RFC 6052)
+    return isPrivate && !isTestAddress?.(this) ? "private" : "global";
   }
 
-  /** `host:port`, IPv6 hosts in brackets. */
+  /** `host:port`, or `[host]:port` for IPv6. */
   toString(): string {
     return this.family === 4 ? `${this.host}:${this.port}` : `[${this.host}]:${this.port}`;
   }
 }
 
 /**
- * Whether somebody at `teller` may point us at `endpoint`: never at a narrower scope than their own, so that a
- * stranger on the Internet can't make this node send packets into its own machine or local network.
+ * Whether a node at `source` may refer us to `endpoint`. The scope of `endpoint` must not be narrower than that of
+ * `source`: otherwise strangers on the Internet could make us send packets to our own machine or local network.
  */
-export function mayRefer(teller: Endpoint, endpoint: Endpoint): boolean {
+export function mayRefer(source: Endpoint, endpoint: Endpoint): boolean {
   const { scope } = endpoint;
-  // Nearly all there are.
-  if (scope === "global") return true;
-  return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(teller.scope));
+  if (scope === "global") return true; // the usual case
+  return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(source.scope));
 }
 
-/** Whether `x` reaches farther than `y`. */
+/** Whether `x` has a wider scope than `y`. */
 export function isWider(x: Endpoint, y: Endpoint): boolean {
   return SCOPES.indexOf(x.scope) > SCOPES.indexOf(y.scope);
 }
 
+/**
+ * Makes private addresses count as global if `includes` returns true: the setting TEST_NETWORKS. Applies to the whole
+ * process, so call this before any node starts. Undefined restores the registries.
+ */
+export function countAsGlobal(includes: ((address: Endpoint) => boolean) | undefined): void {
+  isTestAddress = includes;
+}
+
+let isTestAddress: ((address: Endpoint) => boolean) | undefined;
+
 const MAPPED = "::ffff:";
+
+/** Whether a /24 is one of those for documentation: 192.0.2, 198.51.100 and 203.0.113 (RFC 5737). */
+function isDocumentation(network: number): boolean {
+  return network === 0xc00002 || network === 0xc63364 || network === 0xcb0071;
+}
 
 const SCOPES: readonly Scope[] = ["none", "loopback", "private", "global"];
 
-/** Parses dotted IPv4 from `start` to the end of `text`; runs once a packet, hence by hand. */
+/** Parses dotted IPv4 from `start` to the end of `text`. Written for speed, because it runs once per packet. */
 function parseIpv4(text: string, start: number): number | undefined {
   let address = 0, value = -1, dots = 0;
   for (let i = start; i < text.length; i++) {
     const c = text.charCodeAt(i);
     if (c >= 48 && c <= 57) {
-      if (value === 0) return undefined; // a leading zero: octal to some parsers
+      if (value === 0) return undefined; // some parsers read a leading zero as octal
       value = value < 0 ? c - 48 : value * 10 + c - 48;
       if (value > 255) return undefined;
     } else if (c === 46 && value >= 0 && dots < 3) {
@@ -197,43 +215,31 @@ function parseIpv4(text: string, start: number): number | undefined {
 }
 
 function parseIpv6(text: string): [number, number, number, number] | undefined {
-  const zone = text.indexOf("%");
-  if (zone >= 0) text = text.slice(0, zone);
-  const lastColon = text.lastIndexOf(":");
-  if (lastColon < 0 || text.length > 45) return undefined;
-  let tail: string[] = [];
-  if (text.includes(".")) {
-    const v4 = parseIpv4(text, lastColon + 1);
-    if (v4 === undefined) return undefined;
-    tail = [(v4 >>> 16).toString(16), (v4 & 0xffff).toString(16)];
-    text = text.slice(0, lastColon + 1) + tail.join(":");
-  }
-  const halves = text.split("::");
-  if (halves.length > 2) return undefined;
-  const [head, rest] = halves.map((half) => half === "" ? [] : half.split(":"));
-  const missing = 8 - head.length - (rest?.length ?? 0);
-  if (rest === undefined ? missing !== 0 : missing < 1) return undefined;
-  const groups = [...head, ...Array(missing).fill("0"), ...(rest ?? [])];
-  if (!groups.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return undefined;
-  const n = groups.map((group) => parseInt(group, 16));
+  const [address] = text.split("%"); // without the zone
+  const url = /^[0-9a-f:.]+$/i.test(address) ? URL.parse(`http://[${address}]`) : null;
+  if (url === null) return undefined;
+  const [head, tail] = url.hostname.slice(1, -1).split("::")
+    .map((half) => half === "" ? [] : half.split(":"));
+  const zeros = Array(8 - head.length - (tail?.length ?? 0)).fill("0");
+  const n = [...head, ...zeros, ...(tail ?? [])].map((group) => parseInt(group, 16));
   return [0, 2, 4, 6].map((i) => (n[i] << 16) | n[i + 1]) as [number, number, number, number];
 }
 
-/** IPv4 addresses written lately, as text; a node writes to the same few again and again. */
-const WRITTEN_BITS = 9;
-const WRITTEN = new Array<number>(1 << WRITTEN_BITS).fill(0);
-const WRITTEN_AS = new Array<string>(1 << WRITTEN_BITS).fill("0.0.0.0");
+/** The size of the cache of addresses as text, as an exponent of two. Most packets involve the same few addresses. */
+const CACHE_BITS = 9;
+const CACHED = new Array<number>(1 << CACHE_BITS).fill(0);
+const CACHED_TEXT = new Array<string>(1 << CACHE_BITS).fill("0.0.0.0");
 
 function formatIpv4(a: number): string {
-  const slot = Math.imul(a, 0x9e3779b1) >>> (32 - WRITTEN_BITS);
-  if (WRITTEN[slot] !== a) {
-    WRITTEN[slot] = a;
-    WRITTEN_AS[slot] = `${a >>> 24}.${(a >>> 16) & 255}.${(a >>> 8) & 255}.${a & 255}`;
+  const slot = Math.imul(a, 0x9e3779b1) >>> (32 - CACHE_BITS);
+  if (CACHED[slot] !== a) {
+    CACHED[slot] = a;
+    CACHED_TEXT[slot] = `${a >>> 24}.${(a >>> 16) & 255}.${(a >>> 8) & 255}.${a & 255}`;
   }
-  return WRITTEN_AS[slot];
+  return CACHED_TEXT[slot];
 }
 
-/** RFC 5952: lower case, no leading zeros, the longest run of two or more zero groups as `::`. */
+/** Formats as in RFC 5952: lower case, no leading zeros, `::` for the longest run of two or more zero groups. */
 function formatIpv6(words: number[]): string {
   const groups = words.flatMap((w) => [w >>> 16, w & 0xffff]);
   let best = -1, bestLength = 1;

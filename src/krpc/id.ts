@@ -1,15 +1,15 @@
 // 160-bit identifiers under the XOR metric (Maymounkov and Mazières, "Kademlia", 2002, section 2.1).
 
-/** Bytes of a node id, an info-hash or an item's target. */
+/** The length in bytes of a node id, an info-hash or an item's target. */
 export const ID_BYTES = 20;
-/** Bits of an id; also the largest distance in bits. */
+/** The length of an id in bits, which is also the largest bit length of a distance. */
 export const ID_BITS = 160;
 
 /**
- * A 160-bit id as five big-endian 32-bit words, immutable.
+ * A 160-bit id, immutable.
  *
- * Words instead of a byte array: comparing two distances is then a few integer operations, and an id costs a third
- * of a typed array's memory, which counts where one process simulates 100,000 routing tables.
+ * It is stored as five 32-bit words instead of a byte array, so that distances can be compared with a few integer
+ * operations, and ids need only a third of the memory. Both matter when one process simulates 100,000 routing tables.
  */
 export class Id {
   /** The words are signed 32-bit integers, most significant first. */
@@ -21,7 +21,7 @@ export class Id {
     readonly e: number,
   ) {}
 
-  /** Reads 20 bytes at `offset`; the caller has checked that they are there. */
+  /** Reads an id from 20 bytes at `offset`. The caller has checked the length. */
   static read(bytes: Uint8Array, offset = 0): Id {
     return new Id(
       word(bytes, offset),
@@ -32,14 +32,20 @@ export class Id {
     );
   }
 
-  /** The id that 40 hex digits of either case spell, or undefined. */
+  /** Parses 40 hex digits in upper or lower case. Returns undefined for any other text. */
   static parse(hex: string): Id | undefined {
     if (!/^[0-9a-fA-F]{40}$/.test(hex)) return undefined;
     const at = (i: number) => parseInt(hex.slice(i, i + 8), 16) | 0;
     return new Id(at(0), at(8), at(16), at(24), at(32));
   }
 
-  /** Writes 20 bytes at `offset`. */
+  /** Like `parse`, but throws a TypeError if `hex` is not 40 hex digits. */
+  static from(hex: string): Id {
+    const id = Id.parse(hex);
+    if (id === undefined) throw new TypeError(`not an id: ${hex}`);
+    return id;
+  }
+
   write(bytes: Uint8Array, offset: number): void {
     putWord(bytes, offset, this.a);
     putWord(bytes, offset + 4, this.b);
@@ -48,14 +54,14 @@ export class Id {
     putWord(bytes, offset + 16, this.e);
   }
 
-  /** A new array of the 20 bytes. */
+  /** The 20 bytes in a new array. */
   toBytes(): Uint8Array {
     const bytes = new Uint8Array(ID_BYTES);
     this.write(bytes, 0);
     return bytes;
   }
 
-  /** 40 lower-case hex digits. */
+  /** The id as 40 lower-case hex digits. */
   toString(): string {
     return hexWord(this.a) + hexWord(this.b) + hexWord(this.c) + hexWord(this.d) + hexWord(this.e);
   }
@@ -72,7 +78,7 @@ export class Id {
     return new Id(w[0], w[1], w[2], w[3], w[4]);
   }
 
-  /** The id whose first `bits` bits are this one's and whose other bits are those of `rest`. */
+  /** An id that has the first `bits` bits of this one and the remaining bits of `rest`. */
   withSuffix(bits: number, rest: Id): Id {
     const mine = [this.a, this.b, this.c, this.d, this.e];
     const theirs = [rest.a, rest.b, rest.c, rest.d, rest.e];
@@ -85,7 +91,7 @@ export class Id {
   }
 }
 
-/** Length of the prefix that two ids share, 0 to 160. */
+/** The number of leading bits that two ids share, 0 to 160. */
 export function sharedPrefix(x: Id, y: Id): number {
   let w = x.a ^ y.a;
   if (w !== 0) return Math.clz32(w);
@@ -98,18 +104,18 @@ export function sharedPrefix(x: Id, y: Id): number {
   return 128 + Math.clz32(x.e ^ y.e);
 }
 
-/** Bit length of the distance of two ids: 0 where they are equal, 160 where the first bits differ. */
+/** The bit length of the distance between two ids: 0 if they are equal, 160 if their first bits differ. */
 export function distanceBits(x: Id, y: Id): number {
   return ID_BITS - sharedPrefix(x, y);
 }
 
-/** The distance of two ids as a share of the largest there is. */
+/** The distance between two ids, as a fraction of the largest possible distance. */
 export function distanceShare(x: Id, y: Id): number {
   const high = (x.a ^ y.a) >>> 0, low = (x.b ^ y.b) >>> 0;
   return (high * 2 ** 32 + low) / 2 ** 64;
 }
 
-/** Below 0 where `x` is closer to `target` than `y`, above 0 where it is farther, 0 where they are the same id. */
+/** Negative if `x` is closer to `target` than `y`, positive if it is farther, and 0 if both are the same id. */
 export function compareDistance(x: Id, y: Id, target: Id): number {
   let p = x.a ^ target.a, q = y.a ^ target.a;
   if (p === q) {
@@ -123,19 +129,17 @@ export function compareDistance(x: Id, y: Id, target: Id): number {
     }
   }
   if (p === q) return 0;
-  // The words are signed, distances are not: with the sign bit inverted the signed order is the unsigned one.
+  // Distances are unsigned, but words are signed: with inverted sign bits, a signed comparison orders them correctly.
   return (p ^ SIGN) < (q ^ SIGN) ? -1 : 1;
 }
 
-/**
- * A map keyed by id. The hash is seeded, so that a stranger who chooses ids can't make them collide.
- */
+/** A map whose keys are ids. Its hash function is seeded, so strangers can't choose ids that collide. */
 export class IdMap<V> {
   readonly #chains = new Map<number, Entry<V>>();
   readonly #seed: number;
   #size = 0;
 
-  /** `seed` is any 32-bit integer that strangers don't know. */
+  /** `seed`: a 32-bit integer that strangers can't know. */
   constructor(seed: number) {
     this.#seed = seed | 0;
   }
@@ -190,13 +194,17 @@ export class IdMap<V> {
     }
   }
 
+  values(): IteratorObject<V> {
+    return this.entries().map(([, value]) => value);
+  }
+
   #hash(id: Id): number {
     let h = this.#seed;
     h = mix(h ^ id.a);
     h = mix(h ^ id.b);
     h = mix(h ^ id.c);
     h = mix(h ^ id.d);
-    return mix(h ^ id.e) >> 1; // 31 bits: a small integer for V8, stored unboxed
+    return mix(h ^ id.e) >> 1; // V8 stores 31-bit integers without an allocation
   }
 }
 
@@ -208,7 +216,7 @@ interface Entry<V> {
 
 const SIGN = 0x80000000 | 0;
 
-/** The finaliser of MurmurHash3 (Appleby, public domain): every input bit changes every output bit. */
+/** The finalizer of MurmurHash3 (Appleby, public domain): every input bit affects every output bit. */
 function mix(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);

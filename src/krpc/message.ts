@@ -1,8 +1,9 @@
-// KRPC messages (BEP 5, 32, 43, 44, 51): bytes to a validated view and back.
+// KRPC messages (BEP 5, 32, 33, 43, 44, 51): decodes datagrams to messages, and writes messages.
 
 import { literal, Scanner, type Writer } from "./bencode.ts";
 import { Endpoint, type Family } from "./endpoint.ts";
 import { Id, ID_BYTES, word } from "./id.ts";
+import type { Seq } from "./seq.ts";
 
 /** KRPC's error codes (BEP 5, BEP 44). */
 export const ErrorCode = {
@@ -17,73 +18,86 @@ export const ErrorCode = {
   seqTooLow: 302,
 } as const;
 
-export type Method =
-  | "ping"
-  | "find_node"
-  | "get_peers"
-  | "announce_peer"
-  | "get"
-  | "put"
-  | "sample_infohashes"
-  /** This project's extensions for nodes behind NATs. */
-  | "dm_pass"
-  | "dm_probe"
-  | "dm_punch";
+/** All query methods. Those that begin with `dm_` are this project's extensions for nodes behind NATs. */
+// deno-fmt-ignore
+export const METHODS = [
+  "ping", "find_node", "get_peers", "announce_peer", "get", "put", "sample_infohashes",
+  "dm_pass", "dm_probe", "dm_punch",
+] as const;
+
+export type Method = typeof METHODS[number];
 
 /** Why a datagram was dropped without an answer. */
 export type DropReason = "malformed" | "no_transaction" | "unknown_type";
 
-/** Flags of `want` (BEP 32). */
+/** Bit flags for the argument `want` (BEP 32). */
 export const WANT_N4 = 1, WANT_N6 = 2;
 
-/** Bytes of a compact node: id and endpoint (BEP 5, BEP 32). */
+/**
+ * Bit flags (BEP 33). SEED: the sender seeds the swarm that it announces. NO_SEED: it asks only for peers that don't
+ * seed. SCRAPE: it asks for the swarm's Bloom filters.
+ */
+export const SEED = 1, NO_SEED = 2, SCRAPE = 4;
+
+/** The size in bytes of a compact node (an id and an endpoint), by address family (BEP 5, BEP 32). */
 export const COMPACT_NODE_BYTES = { 4: 26, 6: 38 } as const;
 
-/** `values` beyond these are ignored: more than any reply that fits a datagram carries. */
+/** The usual number of nodes in a reply, as in the public network. */
+export const REPLY_NODES = 8;
+
+/** The maximum number of nodes in a reply if the query requests as many with `nn`. Equals the default bucket size. */
+export const MAX_REPLY_NODES = 20;
+
+/** The maximum number of `values` that we read. No reply that fits in a packet has more than this. */
 const MAX_VALUES = 256;
 
-/** Longer tokens are ignored: with the largest item beside it in a `put`, the packet must stay under 1,400 bytes. */
+/** The longest token that we accept. With it and the largest item, a `put` still fits in 1,400 bytes. */
 const MAX_TOKEN = 64;
 
-/** The longest transaction id that is echoed. BEP 5 says two bytes are enough; some use 8 and more. */
+/** The length of the random bytes with which a node asks others to prove that they have a value (dm). */
+export const CHALLENGE_BYTES = 8;
+
+/** The longest transaction id that we echo. Two bytes are enough (BEP 5), but some nodes use 8 or more. */
 const MAX_TID = 64;
 
 /**
- * One message as it arrived. Its byte fields are views into the datagram: who keeps them copies them. A field that
- * was missing, or of the wrong type or length, is undefined, NaN or 0; whether that is an error depends on the method.
+ * A received message. Byte fields are views into the datagram, so copy what you keep. A field that is missing, or has
+ * the wrong type or length, is undefined, NaN or 0. Whether that is an error depends on the method.
  *
- * One flat class for queries, responses and errors, so that the code of the packet path sees one shape.
+ * Queries, responses and errors share this flat class, so that V8 sees the same object shape for every packet. Fields
+ * marked with (dm) are this project's extensions.
  */
 export class Message {
   type: "q" | "r" | "e" = "q";
-  /** The query's name as sent, known or not; undefined in responses. */
+  /** The method of a query; undefined in responses. */
   method: Method | "unknown" | undefined = undefined;
-  /** Transaction id, echoed byte for byte: `packet[tidStart..tidEnd)`. */
+  /** The transaction id, which a reply repeats byte for byte: `packet[tidStart..tidEnd)`. */
   tidStart = 0;
   tidEnd = 0;
-  /** The `v` of four bytes as a word; 0 where there is none. */
+  /** The sender's client and version: the first four bytes of `v` as a word. A shorter `v` ends in zeros. */
   client = 0;
-  /** `ro`: the sender answers no queries (BEP 43); of ours in responses too. */
+  /** Whether the sender says that it answers no queries (`ro`, BEP 43). dmnode sends this flag in responses too. */
   readOnly = false;
-  /** `ip`: our endpoint as the responder sees it (BEP 42). */
+  /** Our own endpoint, as the sender of the response sees it (BEP 42). */
   ip: Endpoint | undefined = undefined;
-  /** Whether `a` or `r` was there, as a dictionary. */
+  /** Whether the message has a dictionary `a` (arguments) or `r` (response values). */
   hasBody = false;
 
   id: Id | undefined = undefined;
   target: Id | undefined = undefined;
   infoHash: Id | undefined = undefined;
+  /** The address families of the nodes that the sender asks for: flags {@link WANT_N4} and {@link WANT_N6}. */
   want = 0;
-  /** How many nodes the asker takes in a reply (this project's extension); NaN where it did not say. */
+  /** How many nodes the sender asks for (dm); NaN if the message doesn't say. */
   wantCount = NaN;
-  /** Whether the asker wants the salt of a mutable item as well (this project's extension). */
+  /** Whether the sender asks for the salt of a mutable item (dm). */
   wantSalt = false;
   port = NaN;
   impliedPort = false;
   token: Uint8Array | undefined = undefined;
-  seq = NaN;
-  cas = NaN;
-  /** Whether `seq` or `cas` was there at all: a bad one differs from none. */
+  seq: Seq = NaN;
+  cas: Seq = NaN;
+  /** Whether the message has a `seq`, valid or not. `hasCas` says the same about `cas`. */
   hasSeq = false;
   hasCas = false;
   publicKey: Uint8Array | undefined = undefined;
@@ -95,18 +109,32 @@ export class Message {
   nodes6: Uint8Array | undefined = undefined;
   values: Endpoint[] | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
-  /** The sender's network coordinate, and those of its nodes in their order (this project's extension). */
+  /** What the sender says or asks about seeds (BEP 33): flags {@link SEED}, {@link NO_SEED} and {@link SCRAPE}. */
+  swarm = 0;
+  /** The seeds of a swarm, and its other peers, as Bloom filters (BEP 33). */
+  filters: { seeds?: Uint8Array; peers?: Uint8Array } | undefined = undefined;
+  /** The network coordinate of the sender and, below, those of the nodes that it names, in the same order (dm). */
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
-  /** Whether the sender keeps us in its routing table (this project's extension); undefined where it did not say. */
+  /** Whether the sender has us in its routing table (dm); undefined if the message doesn't say. */
   keeps: boolean | undefined = undefined;
-  /** Whether the asker sees to an item's copies, and wants to know who holds it (this project's extension). */
-  seesTo = false;
-  /** Seconds since an item's owner last put it (this project's extension); NaN where it was not said. */
+  /** If present, the sender asks only for a proof that we hold the item, in order to repair its replicas (dm). */
+  challenge: Uint8Array | undefined = undefined;
+  /** The proof that the sender of a response has the item's value (dm). See `proof.ts`. */
+  proof: Uint8Array | undefined = undefined;
+  /** Seconds since the item's owner last put it (dm); NaN if not given. */
   age = NaN;
-  /** With what a message is sent back the way that it came (this project's extension). */
+  /** How many nodes should hold the item that is put (dm); NaN if not given. */
+  copies = NaN;
+  /** Whether the sender of a query asks for `room` (dm). */
+  wantRoom = false;
+  /** In a response, how many bytes of items the asker may still put (dm); NaN if not given. */
+  room = NaN;
+  /** For how many seconds after that put holders should keep the item (dm); NaN if not given. */
+  ttl = NaN;
+  /** The token with which an answer can be sent back through the same introducer (dm). */
   returnToken: Uint8Array | undefined = undefined;
-  /** How the sender's NAT maps ports (this project's extension); NaN where it did not say. */
+  /** How the sender's NAT maps ports (dm); NaN if the message doesn't say. */
   natType = NaN;
   num = NaN;
   interval = NaN;
@@ -116,9 +144,13 @@ export class Message {
   constructor(readonly packet: Uint8Array) {}
 }
 
+/** The largest number of copies that a put may ask for. */
+const MAX_COPIES = 64;
+
+/** ASCII codes of the letters that bencode and KRPC use. */
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, Q = 0x71, R = 0x72;
 
-/** Decodes a datagram, or says why it is none of KRPC's. Never throws. */
+/** Decodes a datagram. Returns the reason if it is not a KRPC message. Never throws. */
 export function decode(packet: Uint8Array): Message | DropReason {
   const s = new Scanner(packet);
   if (!s.take(D)) return "malformed";
@@ -139,10 +171,10 @@ export function decode(packet: Uint8Array): Message | DropReason {
           if (s.end - s.start === 1) type = packet[s.start];
           break;
         case "q":
-          m.method = nameAt(METHODS, packet, s.start, s.end) ?? "unknown";
+          m.method = nameAt(METHOD_NAMES, packet, s.start, s.end) ?? "unknown";
           break;
         case "v":
-          if (s.end - s.start === 4) m.client = word(packet, s.start);
+          m.client = readClient(s);
           break;
         case "ip":
           m.ip = readEndpoint(packet, s.start, s.end - s.start);
@@ -156,7 +188,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
     else s.skip(1);
     if (s.failed) return "malformed";
   }
-  if (s.pos !== packet.length) return "malformed";
+  // Bytes after the dictionary are ignored: some nodes pad their messages.
   if (!hasTid) return "no_transaction";
   if (type === Q && m.method !== undefined) m.type = "q";
   else if (type === R && m.hasBody) m.type = "r";
@@ -165,7 +197,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
   return m;
 }
 
-/** The arguments of a query or the values of a response: their keys don't collide, so one reader serves both. */
+/** Reads the arguments of a query or the values of a response. A field name means the same in both. */
 function readBody(s: Scanner, m: Message): void {
   s.pos++;
   while (!s.take(E)) {
@@ -173,15 +205,16 @@ function readBody(s: Scanner, m: Message): void {
     const key = nameAt(BODY_KEYS, s.bytes, s.start, s.end);
     const from = s.pos;
     if (key === "v") {
-      if (!s.skip()) return; // nested as deep as isCanonical takes it
+      if (!s.skip()) return; // values may nest as deep as `isCanonical` allows
       m.value = s.bytes.subarray(from, s.pos);
     } else if (isString(s)) {
       if (!s.string()) return;
       readString(s, m, key);
     } else if (s.peek() === I) {
-      const n = s.integer();
+      if (key === "seq") m.seq = s.seq();
+      else if (key === "cas") m.cas = s.seq();
+      else readInteger(m, key, s.integer());
       if (s.failed) return;
-      readInteger(m, key, n);
     } else if (key === "want" && s.peek() === L) m.want = readWant(s);
     else if (key === "values" && s.peek() === L) m.values = readValues(s);
     else if (!s.skip(2)) return;
@@ -190,88 +223,50 @@ function readBody(s: Scanner, m: Message): void {
   }
 }
 
+/** Reads the first four bytes of `v`. */
+function readClient({ bytes, start, end }: Scanner): number {
+  if (end - start >= 4) return word(bytes, start);
+  let client = 0;
+  for (let at = start; at < end; at++) client |= bytes[at] << (24 - 8 * (at - start));
+  return client;
+}
+
 function readString(s: Scanner, m: Message, key: string | undefined): void {
-  switch (key) {
-    case "id":
-      m.id = readId(s);
-      break;
-    case "target":
-      m.target = readId(s);
-      break;
-    case "info_hash":
-      m.infoHash = readId(s);
-      break;
-    case "nodes":
-      m.nodes = slice(s);
-      break;
-    case "nodes6":
-      m.nodes6 = slice(s);
-      break;
-    case "token":
-      if (s.end - s.start <= MAX_TOKEN) m.token = slice(s);
-      break;
-    case "k":
-      m.publicKey = slice(s);
-      break;
-    case "sig":
-      m.signature = slice(s);
-      break;
-    case "salt":
-      m.salt = slice(s);
-      break;
-    case "samples":
-      m.samples = slice(s);
-      break;
-    case "nc":
-      m.coordinate = slice(s);
-      break;
-    case "nx":
-      m.nodeCoordinates = slice(s);
-      break;
-    case "rt":
-      m.returnToken = slice(s);
-      break;
-  }
+  if (key === "id") m.id = readId(s);
+  else if (key === "target") m.target = readId(s);
+  else if (key === "info_hash") m.infoHash = readId(s);
+  else if (key === "nodes") m.nodes = slice(s);
+  else if (key === "nodes6") m.nodes6 = slice(s);
+  else if (key === "token") m.token = s.end - s.start <= MAX_TOKEN ? slice(s) : undefined;
+  else if (key === "k") m.publicKey = slice(s);
+  else if (key === "sig") m.signature = slice(s);
+  else if (key === "salt") m.salt = slice(s);
+  else if (key === "samples") m.samples = slice(s);
+  else if (key === "nc") m.coordinate = slice(s);
+  else if (key === "nx") m.nodeCoordinates = slice(s);
+  else if (key === "pc") {
+    m.challenge = s.end - s.start === CHALLENGE_BYTES ? slice(s) : undefined;
+  } else if (key === "pf") m.proof = slice(s);
+  else if (key === "rt") m.returnToken = slice(s);
+  else if (key === "BFpe") m.filters = { ...m.filters, peers: slice(s) };
+  else if (key === "BFsd") m.filters = { ...m.filters, seeds: slice(s) };
 }
 
 function readInteger(m: Message, key: string | undefined, n: number): void {
-  switch (key) {
-    case "port":
-      m.port = n;
-      break;
-    case "implied_port":
-      m.impliedPort = n !== 0 && !Number.isNaN(n);
-      break;
-    case "seq":
-      m.seq = n;
-      break;
-    case "cas":
-      m.cas = n;
-      break;
-    case "num":
-      m.num = n;
-      break;
-    case "interval":
-      m.interval = n;
-      break;
-    case "nn":
-      m.wantCount = n;
-      break;
-    case "ss":
-      m.wantSalt = n === 1;
-      break;
-    case "kp":
-      m.keeps = n === 1;
-      break;
-    case "pc":
-      m.seesTo = n === 1;
-      break;
-    case "sa":
-      m.age = n >= 0 ? n : NaN;
-      break;
-    case "nt":
-      m.natType = n;
-      break;
+  if (key === "port") m.port = n;
+  else if (key === "implied_port") m.impliedPort = n !== 0 && !Number.isNaN(n);
+  else if (key === "num") m.num = n;
+  else if (key === "interval") m.interval = n;
+  else if (key === "nn") m.wantCount = n;
+  else if (key === "ss") m.wantSalt = n === 1;
+  else if (key === "kp") m.keeps = n === 1;
+  else if (key === "sa") m.age = n >= 0 ? n : NaN;
+  else if (key === "nr") m.copies = n >= 1 && n <= MAX_COPIES ? n : NaN;
+  else if (key === "tl") m.ttl = n >= 1 ? n : NaN;
+  else if (key === "nt") m.natType = n;
+  else if (key === "rm") m.wantRoom = n === 1, m.room = n >= 0 ? n : NaN;
+  else if (n === 1) {
+    m.swarm |= key === "seed" ? SEED : key === "noseed" ? NO_SEED : key === "scrape" ? SCRAPE : 0;
   }
 }
 
@@ -293,15 +288,19 @@ function readEndpoint(bytes: Uint8Array, at: number, length: number): Endpoint |
   return length === 18 ? Endpoint.read(bytes, at, 6) : undefined;
 }
 
+/** Reads the next string of a list, and skips other values. Returns false if none is left, or if the scanner fails. */
+function nextString(s: Scanner): boolean {
+  while (!s.take(E)) {
+    if (isString(s)) return s.string();
+    if (!s.skip(3)) return false;
+  }
+  return false;
+}
+
 function readWant(s: Scanner): number {
   let want = 0;
   s.pos++;
-  while (!s.take(E)) {
-    if (!isString(s)) {
-      if (!s.skip(3)) return 0;
-      continue;
-    }
-    if (!s.string()) return 0;
+  while (nextString(s)) {
     if (s.end - s.start !== 2 || s.bytes[s.start] !== 0x6e) continue;
     const c = s.bytes[s.start + 1];
     if (c === 0x34) want |= WANT_N4;
@@ -310,16 +309,11 @@ function readWant(s: Scanner): number {
   return want;
 }
 
-/** Entries of 6 and of 18 bytes may be mixed (BEP 32); others are passed over. */
+/** Reads compact endpoints of 6 and 18 bytes, which may be mixed (BEP 32). Ignores all other entries. */
 function readValues(s: Scanner): Endpoint[] {
   const values: Endpoint[] = [];
   s.pos++;
-  while (!s.take(E)) {
-    if (!isString(s)) {
-      if (!s.skip(3)) return values;
-      continue;
-    }
-    if (!s.string()) return values;
+  while (nextString(s)) {
     const endpoint = readEndpoint(s.bytes, s.start, s.end - s.start);
     if (endpoint !== undefined && values.length < MAX_VALUES) values.push(endpoint);
   }
@@ -331,13 +325,13 @@ function readError(s: Scanner, m: Message): void {
   if (s.peek() === I) m.errorCode = s.integer() || 0;
   if (!s.failed && isString(s) && s.string()) {
     const text = s.bytes.subarray(s.start, Math.min(s.end, s.start + 120));
-    // Printable ASCII only: it goes into logs and answers.
+    // Keep only printable ASCII, because this text goes into logs and API responses.
     m.errorText = String.fromCharCode(...text).replace(/[^\x20-\x7e]/g, "?");
   }
   while (!s.failed && !s.take(E)) s.skip(2);
 }
 
-/** Names by their length, each with its bytes. */
+/** Names and their ASCII bytes, grouped by length. */
 type Names<N extends string> = readonly (readonly (readonly [N, Uint8Array])[])[];
 
 function byLength<N extends string>(...names: N[]): Names<N> {
@@ -346,7 +340,7 @@ function byLength<N extends string>(...names: N[]): Names<N> {
   return table;
 }
 
-/** The name whose bytes stand at `start`, without making a string of them; undefined where none does. */
+/** Finds the name that equals `bytes[start..end)` without creating a string; undefined if there is none. */
 function nameAt<N extends string>(
   names: Names<N>,
   bytes: Uint8Array,
@@ -365,51 +359,16 @@ function nameAt<N extends string>(
 }
 
 const MAX_NAME = 17;
-const METHODS = byLength<Method>(
-  "ping",
-  "find_node",
-  "get_peers",
-  "announce_peer",
-  "get",
-  "put",
-  "sample_infohashes",
-  "dm_pass",
-  "dm_probe",
-  "dm_punch",
-);
+const METHOD_NAMES = byLength<Method>(...METHODS);
 const TOP_KEYS = byLength("a", "e", "ip", "q", "r", "ro", "t", "v", "y");
+// deno-fmt-ignore
 const BODY_KEYS = byLength(
-  "cas",
-  "id",
-  "implied_port",
-  "info_hash",
-  "interval",
-  "k",
-  "kp",
-  "nc",
-  "nn",
-  "nodes",
-  "nodes6",
-  "num",
-  "nx",
-  "pc",
-  "port",
-  "sa",
-  "salt",
-  "samples",
-  "seq",
-  "sig",
-  "ss",
-  "target",
-  "token",
-  "v",
-  "values",
-  "want",
-  "nt",
-  "rt",
+  "cas", "id", "implied_port", "info_hash", "interval", "k", "kp", "nc", "nn", "nodes", "nodes6", "nr", "nt", "num", "nx",
+  "pc", "pf", "port", "rm", "rt", "sa", "salt", "samples", "seq", "sig", "ss", "target", "tl", "token", "v", "values", "want",
+  "BFpe", "BFsd", "noseed", "scrape", "seed",
 );
 
-/** Calls `visit` for each compact node in `bytes`; a length that is no multiple of the entry's is refused whole. */
+/** Calls `visit` for each compact node. If `bytes` does not consist of whole nodes, returns false without any call. */
 export function readCompactNodes(
   bytes: Uint8Array,
   family: Family,
@@ -423,17 +382,39 @@ export function readCompactNodes(
   return true;
 }
 
-/** Anything with an id and an endpoint can be written as a compact node. */
+/** A node that can be written in compact form. */
 export interface NodeAddress {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** Its network coordinate in the wire's form, as two words. */
+  /** The node's network coordinate in wire form, as two words. */
   readonly coordinateXy?: number;
   readonly coordinateZHeight?: number;
 }
 
-/** What a query asks, beyond the sender's id. Keys that are undefined are left out. */
-export interface QueryArguments {
+/** Fields that queries and responses may have, besides the id. Undefined ones are not sent. See {@link Message}. */
+interface Body {
+  token?: Uint8Array;
+  values?: readonly Endpoint[];
+  seq?: Seq;
+  publicKey?: Uint8Array;
+  signature?: Uint8Array;
+  /** Sent in responses only if the query asked for it with `ss`. In BEP 44 itself, responses never contain the salt. */
+  salt?: Uint8Array;
+  /** The value in bencoded form. */
+  value?: Uint8Array;
+  /** Sent in responses only if the query had a coordinate or `nn`. */
+  coordinate?: Uint8Array;
+  /** Sent in responses only if the query had a coordinate. */
+  keeps?: boolean;
+  /** Sent in responses only if the query asked for it with `ss` or `pc`. */
+  age?: number;
+  /** In responses only if the query asked for it with `rm`. */
+  room?: number;
+  natType?: number;
+}
+
+/** The arguments of a query. */
+export interface QueryArguments extends Body {
   target?: Id;
   infoHash?: Id;
   want?: number;
@@ -441,49 +422,29 @@ export interface QueryArguments {
   wantSalt?: boolean;
   port?: number;
   impliedPort?: boolean;
-  token?: Uint8Array;
-  seq?: number;
-  cas?: number;
-  publicKey?: Uint8Array;
-  signature?: Uint8Array;
-  salt?: Uint8Array;
-  /** Bencoded. */
-  value?: Uint8Array;
-  coordinate?: Uint8Array;
-  keeps?: boolean;
-  seesTo?: boolean;
-  age?: number;
+  cas?: Seq;
+  copies?: number;
+  ttl?: number;
+  challenge?: Uint8Array;
+  wantRoom?: boolean;
   returnToken?: Uint8Array;
-  natType?: number;
-  values?: readonly Endpoint[];
+  /** Flags; see {@link Message.swarm}. */
+  swarm?: number;
 }
 
-/** What a response carries, beyond the sender's id. */
-export interface ResponseValues {
+/** The values of a response. */
+export interface ResponseValues extends Body {
   nodes?: readonly NodeAddress[];
   nodes6?: readonly NodeAddress[];
-  token?: Uint8Array;
-  values?: readonly Endpoint[];
-  seq?: number;
-  publicKey?: Uint8Array;
-  signature?: Uint8Array;
-  /** Only for askers that set `ss`: BEP 44 itself never returns the salt. */
-  salt?: Uint8Array;
-  /** Bencoded. */
-  value?: Uint8Array;
-  interval?: number;
-  /** Only for askers that set `nn`. */
-  coordinate?: Uint8Array;
-  /** The family of which the nodes' coordinates are sent as well. */
+  /** The response also gives the network coordinates of the nodes of this family. */
   coordinatesOf?: Family;
-  /** Only for askers that sent their coordinate. */
-  keeps?: boolean;
-  /** Only for askers that set `ss` or `pc`. */
-  age?: number;
+  interval?: number;
   num?: number;
+  /** Sent only if the query had a challenge. */
+  proof?: Uint8Array;
   samples?: Uint8Array;
-  /** Only to `dm_punch`. */
-  natType?: number;
+  /** The Bloom filters of a swarm (BEP 33). */
+  filters?: { readonly seeds: Uint8Array; readonly peers: Uint8Array };
 }
 
 const LIT = {
@@ -498,21 +459,29 @@ const LIT = {
   kp1: literal("2:kpi1e"),
   nc: literal("2:nc"),
   nn: literal("2:nn"),
+  nr: literal("2:nr"),
   nt: literal("2:nt"),
+  noSeed: literal("6:noseedi1e"),
   nodes: literal("5:nodes"),
   nodes6: literal("6:nodes6"),
   num: literal("3:num"),
   nx: literal("2:nx"),
-  pc: literal("2:pci1e"),
+  pc: literal("2:pc"),
+  pf: literal("2:pf"),
   port: literal("4:port"),
+  rm: literal("2:rm"),
+  rm1: literal("2:rmi1e"),
   rt: literal("2:rt"),
   sa: literal("2:sa"),
   salt: literal("4:salt"),
   samples: literal("7:samples"),
+  scrape: literal("6:scrapei1e"),
+  seed: literal("4:seedi1e"),
   seq: literal("3:seq"),
   sig: literal("3:sig"),
   ss: literal("2:ssi1e"),
   target: literal("6:target20:"),
+  tl: literal("2:tl"),
   token: literal("5:token"),
   value: literal("1:v"),
   values: literal("6:valuesl"),
@@ -523,29 +492,24 @@ const LIT = {
   tid4: literal("1:t4:"),
   t: literal("1:t"),
   v: literal("1:v4:"),
+  z: literal("1:z"),
   typeQ: literal("1:y1:qe"),
   typeR: literal("1:y1:re"),
   typeE: literal("1:y1:ee"),
   ip4: literal("d2:ip6:"),
   ip6: literal("d2:ip18:"),
   r: literal("1:rd2:id20:"),
+  rFilters: literal("1:rd4:BFpe"),
+  seedFilter: literal("4:BFsd"),
   e: literal("1:eli"),
 };
 
-const METHOD_LITERALS: Record<Method, Uint8Array> = {
-  ping: literal("e1:q4:ping"),
-  find_node: literal("e1:q9:find_node"),
-  get_peers: literal("e1:q9:get_peers"),
-  announce_peer: literal("e1:q13:announce_peer"),
-  get: literal("e1:q3:get"),
-  put: literal("e1:q3:put"),
-  sample_infohashes: literal("e1:q17:sample_infohashes"),
-  dm_pass: literal("e1:q7:dm_pass"),
-  dm_probe: literal("e1:q8:dm_probe"),
-  dm_punch: literal("e1:q8:dm_punch"),
-};
+/** For each method, the bytes that end the arguments and then give the method's name. */
+const METHOD_LITERALS = Object.fromEntries(
+  METHODS.map((method) => [method, literal(`e1:q${method.length}:${method}`)]),
+) as Record<Method, Uint8Array>;
 
-/** Writes a query with a transaction id of four bytes. Keys are in bencode's order: some peers search for them. */
+/** Writes a query with a transaction id of four bytes. Positional parameters avoid an allocation per packet. */
 export function writeQuery(
   w: Writer,
   method: Method,
@@ -555,9 +519,10 @@ export function writeQuery(
   readOnly: boolean,
   args: QueryArguments,
 ): void {
+  const { swarm = 0 } = args;
   w.reset();
   if (args.cas === undefined) w.raw(LIT.queryId);
-  else w.raw(LIT.queryCas), w.integer(args.cas), w.raw(LIT.id);
+  else w.raw(LIT.queryCas), w.seq(args.cas), w.raw(LIT.id);
   w.id(id);
   if (args.impliedPort) w.raw(LIT.impliedPort);
   if (args.infoHash !== undefined) w.raw(LIT.infoHash), w.id(args.infoHash);
@@ -565,16 +530,22 @@ export function writeQuery(
   if (args.keeps !== undefined) w.raw(args.keeps ? LIT.kp1 : LIT.kp0);
   if (args.coordinate !== undefined) w.raw(LIT.nc), w.bytes(args.coordinate);
   if (args.wantCount !== undefined) w.raw(LIT.nn), w.integer(args.wantCount);
+  if (swarm & NO_SEED) w.raw(LIT.noSeed);
+  if (args.copies !== undefined) w.raw(LIT.nr), w.integer(args.copies);
   if (args.natType !== undefined) w.raw(LIT.nt), w.integer(args.natType);
-  if (args.seesTo) w.raw(LIT.pc);
+  if (args.challenge !== undefined) w.raw(LIT.pc), w.bytes(args.challenge);
   if (args.port !== undefined) w.raw(LIT.port), w.integer(args.port);
+  if (args.wantRoom) w.raw(LIT.rm1);
   if (args.returnToken !== undefined) w.raw(LIT.rt), w.bytes(args.returnToken);
   if (args.age !== undefined) w.raw(LIT.sa), w.integer(args.age);
   if (args.salt !== undefined && args.salt.length > 0) w.raw(LIT.salt), w.bytes(args.salt);
-  if (args.seq !== undefined) w.raw(LIT.seq), w.integer(args.seq);
+  if (swarm & SCRAPE) w.raw(LIT.scrape);
+  if (swarm & SEED) w.raw(LIT.seed);
+  if (args.seq !== undefined) w.raw(LIT.seq), w.seq(args.seq);
   if (args.signature !== undefined) w.raw(LIT.sig), w.bytes(args.signature);
   if (args.wantSalt) w.raw(LIT.ss);
   if (args.target !== undefined) w.raw(LIT.target), w.id(args.target);
+  if (args.ttl !== undefined) w.raw(LIT.tl), w.integer(args.ttl);
   if (args.token !== undefined) w.raw(LIT.token), w.bytes(args.token);
   if (args.value !== undefined) w.raw(LIT.value), w.raw(args.value);
   if (args.values !== undefined) writeValues(w, args.values);
@@ -590,16 +561,30 @@ export function writeQuery(
   w.raw(LIT.typeQ);
 }
 
-/** What of a query its reply repeats. */
+/**
+ * Lengthens the query that was written last to at least `length` bytes, with a string of zeros under the key `z`, which
+ * comes after all other keys. Nodes may limit the length of a reply by that of the query.
+ */
+export function padQuery(w: Writer, length: number): void {
+  const missing = length - w.pos;
+  if (missing <= 0) return;
+  w.pos--; // the end of the message
+  w.raw(LIT.z);
+  w.length(missing);
+  w.buffer.fill(0, w.pos, w.pos += missing);
+  w.buffer[w.pos++] = E;
+}
+
+/** The parts of a query that its reply repeats. */
 export type Echo = Pick<Message, "packet" | "tidStart" | "tidEnd" | "method">;
 
-/** The part of a query that its reply needs, copied out of the datagram: for a reply that comes later. */
+/** Copies the parts that a later reply repeats: the query's datagram is only valid in the call that received it. */
 export function keepEcho(query: Message): Echo {
   const { packet, tidStart, tidEnd, method } = query;
   return { packet: packet.slice(tidStart, tidEnd), tidStart: 0, tidEnd: tidEnd - tidStart, method };
 }
 
-/** Writes the response to `query`, which came from `from`. */
+/** Writes the response to a query that came from `from`. */
 export function writeResponse(
   w: Writer,
   query: Echo,
@@ -611,7 +596,12 @@ export function writeResponse(
 ): void {
   w.reset();
   writeIp(w, from);
-  w.raw(LIT.r);
+  if (values.filters === undefined) w.raw(LIT.r);
+  else {
+    w.raw(LIT.rFilters), w.bytes(values.filters.peers);
+    w.raw(LIT.seedFilter), w.bytes(values.filters.seeds);
+    w.raw(LIT.id);
+  }
   w.id(id);
   if (values.interval !== undefined) w.raw(LIT.interval), w.integer(values.interval);
   if (values.publicKey !== undefined) w.raw(LIT.k), w.bytes(values.publicKey);
@@ -624,10 +614,12 @@ export function writeResponse(
   if (values.coordinatesOf !== undefined) {
     writeCoordinates(w, (values.coordinatesOf === 4 ? values.nodes : values.nodes6) ?? []);
   }
+  if (values.proof !== undefined) w.raw(LIT.pf), w.bytes(values.proof);
+  if (values.room !== undefined) w.raw(LIT.rm), w.integer(values.room);
   if (values.age !== undefined) w.raw(LIT.sa), w.integer(values.age);
   if (values.salt !== undefined) w.raw(LIT.salt), w.bytes(values.salt);
   if (values.samples !== undefined) w.raw(LIT.samples), w.bytes(values.samples);
-  if (values.seq !== undefined) w.raw(LIT.seq), w.integer(values.seq);
+  if (values.seq !== undefined) w.raw(LIT.seq), w.seq(values.seq);
   if (values.signature !== undefined) w.raw(LIT.sig), w.bytes(values.signature);
   if (values.token !== undefined) w.raw(LIT.token), w.bytes(values.token);
   if (values.value !== undefined) w.raw(LIT.value), w.raw(values.value);
@@ -637,7 +629,7 @@ export function writeResponse(
   writeTail(w, query, client, LIT.typeR);
 }
 
-/** Writes an error in answer to `query`. */
+/** Writes an error as the answer to a query that came from `from`. */
 export function writeError(
   w: Writer,
   query: Echo,
@@ -653,7 +645,7 @@ export function writeError(
   w.buffer[w.pos++] = E;
   w.ascii(text);
   w.buffer[w.pos++] = E;
-  // `ip` sorts after `e`: it can't be the common beginning here.
+  // Keys must be sorted, and `e` comes before `ip`. So skip the `d` of the `ip` literal, which is already written.
   writeIp(w, from, 1);
   writeTail(w, query, client, LIT.typeE);
 }

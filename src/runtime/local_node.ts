@@ -1,173 +1,112 @@
-// A node of this process: the core on real sockets, clock and disk, behind the NodeService interface.
+// A node in this process: the core with real sockets, clock and disk, behind the NodeService interface.
 
 import { getLogger } from "logtape";
-import type { Config, HostPort } from "../config.ts";
-import type { Clock } from "../data/item_network.ts";
-import type { Progress } from "../data/large_values.ts";
-import type { Contact } from "../dht/contact.ts";
-import type { Millis } from "../dht/deadlines.ts";
+import type { Config } from "../config.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
-import { type ItemStore, MemoryItemStore } from "../dht/item_store.ts";
-import type { Candidate } from "../dht/lookup.ts";
-import { DhtNode, type FindResult, type PingResult } from "../dht/node.ts";
-import type { Seed } from "../dht/membership.ts";
-import type { NatState } from "../dht/nat.ts";
-import type { ReachResult } from "../dht/punching.ts";
-import { MemoryPublishedStore, type PublishedStore } from "../dht/published.ts";
-import type { Endpoint } from "../krpc/endpoint.ts";
-import { distanceBits, Id, ID_BYTES } from "../krpc/id.ts";
-import { StorageError } from "../storage/database.ts";
-import { DiskStorage } from "../storage/disk.ts";
+import type { NatState } from "../dht/nat/nat_state.ts";
+import { cidrIncludes } from "../krpc/address_range.ts";
+import { countAsGlobal, type Endpoint } from "../krpc/endpoint.ts";
+import type { NodeService } from "../node_service.ts";
+import type { ServiceEvent } from "../reports/events.ts";
 import { CLIENT } from "../version.ts";
-import { BootstrapNodes } from "./bootstrap.ts";
-import { Identity, itemCrypto } from "./crypto.ts";
-import { type EventListener, EventListeners, type ServiceEvent, serviceEvent } from "./events.ts";
-import { parseId } from "./hex.ts";
-import { createIdentity, databasePath, readIdentity } from "./identity.ts";
-import { natText } from "./nat_report.ts";
-import { NetFilter, resolveAll, type ResolveName, systemNames } from "./net_scope.ts";
-import type { HourSample } from "./past_hour.ts";
-import { PeerHistory } from "./peer_history.ts";
+import { clock } from "./clock.ts";
+import { CoreRunner } from "./core_runner.ts";
+import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
+import { Joining } from "./joining.ts";
+import { Journal } from "./journal.ts";
+import { LocalAddresses } from "./net/local_addresses.ts";
+import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
+import { SparePorts } from "./net/spare_sockets.ts";
+import { UdpSocket } from "./net/udp.ts";
+import { memoryStorage, type OpenedStorage, openStorage } from "./opened_storage.ts";
+import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { PortMapping } from "./port_mapping/port_mapping.ts";
-import { type MappingHost, WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
-import {
-  CHECK_EVERY_MS,
-  type ReadinessChange,
-  ReadinessProbe,
-  type Standing,
-} from "./readiness.ts";
-import { Reports } from "./reports.ts";
+import { WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
+import { PeerHistory } from "./reports/peer_history.ts";
+import { CHECK_EVERY_MS, ReadinessProbe } from "./reports/readiness.ts";
+import { Reports } from "./reports/reports.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
-import type {
-  AddressPingReport,
-  FetchOutcome,
-  LookupReport,
-  Measurements,
-  NodeService,
-  PeerDetail,
-  PeerReport,
-  PingReport,
-  PublishedValue,
-  Readiness,
-  ReplicasOutcome,
-  StatsReport,
-  StoreOutcome,
-  TraceStep,
-} from "./service.ts";
-import { LocalAddresses, SparePorts } from "./spare_sockets.ts";
-import { StateLog } from "./state_log.ts";
-import { UdpSocket } from "./udp.ts";
-import { Values } from "./values.ts";
-import type { Watch } from "./watch.ts";
-
-/** The part of the configuration that a node itself needs. */
-export type NodeConfig = Pick<
-  Config,
-  | "p2pHost"
-  | "p2pPort"
-  | "bootstrapNodes"
-  | "bucketSize"
-  | "alpha"
-  | "maxPerSubnet"
-  | "healthCheckIntervalMs"
-  | "dataDir"
-  | "storageLimit"
-  | "nat"
-  | "relay"
-  | "allowNet"
->;
+import { SampleOperations } from "./sample_operations.ts";
+import { SwarmOperations } from "./swarm_operations.ts";
+import { Streams } from "./values/streams.ts";
+import { Values } from "./values/values.ts";
 
 export interface LocalNodeOptions {
-  /** False: nothing is read from or written to disk, and node id and identity are new. */
+  /** If false, the node uses no disk and starts with a new id and identity. */
   readonly persistent: boolean;
-  /** Called when all files and the socket are open, before any packet is handled. */
+  /** Called once all files and the socket are open, before any packet is handled. */
   readonly onOpened?: () => void | Promise<void>;
-  /** Looks names up; the system's way unless told. */
+  /** Looks up host names. The default is the system's resolver. */
   readonly resolve?: ResolveName;
-  /** How often that is done again while there are no contacts; shorter in tests. */
+  /** How often names are looked up again while the node has no contacts. Tests set a shorter interval. */
   readonly resolveAloneMs?: number;
 }
 
-/** Names of bootstrap nodes and of `--allow-net` are looked up again this often: their addresses change. */
-const RESOLVE_EVERY_MS = 5 * 60_000;
+/** How often the names in `--allow-net`, and bootstrap nodes without an address, are looked up again. */
+const RESOLVE_INTERVAL_MS = 5 * 60_000;
 
-/** While there are no contacts they are looked up this often: a bootstrap node may have come back elsewhere. */
-const RESOLVE_ALONE_MS = 20_000;
+/** How often names are looked up while the node has no contacts: a bootstrap node may have moved to another address. */
+const RESOLVE_ALONE_INTERVAL_MS = 20_000;
 
-/** Whether a bootstrap node is this very node shows within this: its packets leave the machine never, or hardly. */
-const OURSELVES_MS = 300;
+/** How often the contacts are saved, so that a crash loses few of them. */
+const SAVE_INTERVAL_MS = 5 * 60_000;
 
-/** Contacts that left within this are saved as well, so many at most: what they did is to count when they come back. */
-const LEFT_SAVED_MS = 12 * 3_600_000, LEFT_SAVED = 200;
+/** How often the state of the clock is saved. After a crash, node time runs again from there. */
+const SAVE_CLOCK_INTERVAL_MS = 60_000;
 
-/** How often the contacts are saved, so that a crash costs few of them. */
-const SAVE_EVERY_MS = 5 * 60_000;
+/**
+ * How often the node checks whether the system's clock has jumped. Until then, write tokens from before a sleep stay
+ * valid.
+ */
+const CHECK_CLOCK_INTERVAL_MS = 1_000;
 
-/** The longest delay that setTimeout takes. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** How soon the contacts are saved when the node has found its first ones, or has joined, in ms. */
+const SAVE_SOON_MS = 3_000;
 
-interface Storage {
-  readonly id: Id;
-  readonly identity: Identity;
-  readonly items: ItemStore;
-  readonly published: PublishedStore;
-  /** Undefined where nothing is kept. */
-  readonly disk: DiskStorage | undefined;
-}
+/** How often the node checks how safe the published values are. */
+const CHECK_VALUES_INTERVAL_MS = 10_000;
+
+/** Contacts that left within this time are saved too, so that their track record is still known if they return. */
+const SAVED_GONE_MS = 12 * 3_600_000;
+
+const MAX_SAVED_GONE = 200;
 
 export class LocalNode implements NodeService {
-  readonly #log = getLogger(["dmnode", "node"]);
-  readonly #config: NodeConfig;
+  readonly #config: Config;
+  readonly #storage: OpenedStorage;
+  readonly #filter: NetFilter;
   readonly #socket: UdpSocket;
   readonly #sparePorts: SparePorts;
   readonly #localAddresses = new LocalAddresses();
-  readonly #filter: NetFilter;
-  readonly #identity: Identity;
-  readonly #disk: DiskStorage | undefined;
-  readonly #items: ItemStore;
-  readonly #published: PublishedStore;
-  readonly #values: Values;
-  /** Undefined where no router is to be asked. */
+  readonly #core: CoreRunner;
+  readonly #joining: Joining;
+  readonly #operations: PeerOperations;
   readonly #mapping: PortMapping | undefined;
-  readonly #node: DhtNode;
-  readonly #startedAt = now();
-  readonly #intervals: ReturnType<typeof setInterval>[] = [];
-  readonly #listeners = new EventListeners();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt = Infinity;
-  #joined: "joining" | "joined" | "failed" = "joining";
-  /** Whether no other node was named to it, nor remembered. */
-  #isFirst = false;
-  readonly #bootstrap: BootstrapNodes;
-  #isResolving = false;
-  /** The endpoints that the core was given last. */
-  #joinsThrough = "";
+  readonly #values: Values;
+  readonly #swarms: SwarmOperations;
+  readonly #samples: SampleOperations;
+  readonly #streams = new Streams();
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
   readonly #reports: Reports;
-  readonly #states = new StateLog();
-  /** What was told of it last, as JSON. */
-  #toldNat: string;
-  /** Where offers to take a value are asked for: far from what this node holds. */
+  readonly #journal: Journal;
+  readonly #intervals: ReturnType<typeof setInterval>[] = [];
+  /** Readiness probes ask the peers near this random target whether they would store a value. */
   readonly #probeTarget = randomId();
   #closed = false;
-  readonly #resolve: ResolveName;
+  #hasSavedContacts = false;
+  #savingSoon: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Binds the socket, opens DATA_DIR and starts to join. It resolves when packets are served; joining goes on.
-   *
-   * @throws {BindError} where the UDP port can't be had
-   * @throws {StorageError} where DATA_DIR can't be used
-   */
-  static async start(config: NodeConfig, options: LocalNodeOptions): Promise<LocalNode> {
-    const storage = options.persistent ? await openStorage(config) : newStorage(config);
+  /** Resolves once the node serves packets, even if it is still joining. Throws a BindError or a StorageError. */
+  static async start(config: Config, options: LocalNodeOptions): Promise<LocalNode> {
+    const storage = options.persistent ? await openStorage(config) : memoryStorage(config);
     let node: LocalNode | undefined;
     try {
-      node = new LocalNode(config, storage, options);
-      // Until here it may take what its socket needs.
+      node = new LocalNode(config, storage, options.resolve ?? systemNames);
+      // The callback may give up permissions that the node needed only until now.
       await options.onOpened?.();
-      await node.#start(storage, options);
+      await node.#start(options);
       return node;
     } catch (error) {
       if (node !== undefined) await node.#socket.close();
@@ -176,198 +115,205 @@ export class LocalNode implements NodeService {
     }
   }
 
-  private constructor(
-    config: NodeConfig,
-    storage: Storage,
-    { resolve = systemNames }: LocalNodeOptions,
-  ) {
+  private constructor(config: Config, storage: OpenedStorage, resolve: ResolveName) {
     this.#config = config;
-    this.#resolve = resolve;
-    this.#filter = new NetFilter(config.allowNet, resolve);
-    this.#identity = storage.identity;
-    this.#disk = storage.disk;
-    this.#items = storage.items;
-    this.#published = storage.published;
+    this.#storage = storage;
+    // Nodes of one process share the setting, so a node without test networks leaves it alone.
+    if (config.testNetworks.length > 0) {
+      countAsGlobal((address) => testNetworks.some((range) => cidrIncludes(range, address)));
+    }
+    const { bootstrapNodes, bucketSize, testNetworks } = config,
+      { identity, published, blobs } = storage;
+    const filter = this.#filter = new NetFilter(config.allowNet, resolve);
     const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
-    this.#sparePorts = new SparePorts({
-      host,
-      receive: (datagram, from) => this.#receive(datagram, from),
-      allows: (endpoint) => this.#filter.allows(endpoint),
-    });
+    const receive = (datagram: Uint8Array, from: Endpoint) => this.#receive(datagram, from);
+    const allows = (endpoint: Endpoint) => filter.allows(endpoint);
+    this.#sparePorts = new SparePorts({ host, receive, allows });
     this.#socket = UdpSocket.bind({
       host,
       port: config.p2pPort,
       inBatches: true,
-      receive: (datagram, from) => this.#receive(datagram, from),
-      onOverflow: () => this.#node.traffic.drop("send_queue_full"),
+      receive,
+      onReceive: (waitedMs) => this.#core.noteReceive(waitedMs),
+      onOverflow: () => this.#core.node.traffic.drop("send_queue_full"),
     });
-    this.#mapping = this.#portMapping();
-    this.#node = new DhtNode(this.#host(), {
-      id: storage.id,
-      k: config.bucketSize,
-      alpha: config.alpha,
-      perSubnet: config.maxPerSubnet,
-      healthCheckIntervalMs: config.healthCheckIntervalMs,
-      families: this.#socket.families,
-      readOnly: false,
-      nat: config.nat === "auto",
-      relayRate: config.relay,
-      client: CLIENT,
-    }, this.#startedAt);
-    this.#bootstrap = new BootstrapNodes({
-      nodes: config.bootstrapNodes,
-      families: this.#socket.families,
-      resolve: this.#resolve,
-      allows: (endpoint) => this.#filter.allows(endpoint),
-      isOurselves: (endpoint) => this.#isOurselves(endpoint),
-      now,
-      log: this.#log,
-    });
-    this.#readiness = new ReadinessProbe({
-      traffic: this.#node.traffic,
-      contacts: () => this.#node.contacts(),
-      ping: (endpoint) => this.#do((at) => this.#node.ping(endpoint, at, () => {})),
-      seekOffers: (done) => this.#seekOffers(done),
-      standing: () => this.#standing(),
-      tell: (change, reason) => this.#tellReadiness(change, reason),
-    });
+    const { families, port, address } = this.#socket;
+    this.#mapping = this.#createMapping();
+    const core = this.#core = this.#createCore();
+    this.#joining = new Joining({ core, bootstrapNodes, families, port, filter, resolve });
+    this.#operations = new PeerOperations({ core, bucketSize, address, families, filter, resolve });
+    this.#readiness = this.#createReadiness();
+    const tell = (event: ServiceEvent) => this.#journal.tell(event);
     this.#values = new Values({
-      core: this.#node,
-      ask: (start) => this.#ask(start),
-      identity: storage.identity,
-      bucketSize: config.bucketSize,
-      published: storage.published,
-      seed: randomId().a,
-      clock,
-      log: this.#log,
-      tell: (event) => this.#tell(event),
+      core,
+      identity,
+      bucketSize,
+      maxValueSize: config.maxValueSize,
+      published,
+      blobs,
+      tell,
     });
+    const bound = { host: this.#socket.hostname, port };
+    this.#swarms = new SwarmOperations({ core, disk: storage.disk, bound, tell });
+    this.#samples = new SampleOperations(core);
     this.#reports = new Reports({
-      core: this.#node,
+      ...storage,
+      core: core.node,
       config,
-      startedAt: this.#startedAt,
-      publicKey: storage.identity.publicKey,
-      address: this.address,
-      items: storage.items,
-      published: storage.published,
-      disk: storage.disk,
-      values: this.#values,
+      startedAt: storage.clock.now(),
+      publicKey: identity.publicKey,
+      address,
+      publications: this.#values.publications,
       history: this.#history,
       readiness: this.#readiness,
       mapping: this.#mapping,
-      now,
     });
-    this.#toldNat = natKey(this.#reports.nat());
+    this.#journal = new Journal({
+      bootstrapNodes: this.#joining.nodesText,
+      nat: this.#reports.nat(),
+      peerReport: (contact) => this.#reports.peers.peer(contact),
+    });
   }
 
-  /** Routers are asked by nodes that may talk to others than this machine, and are not told to leave that. */
-  #portMapping(): PortMapping | undefined {
+  #createCore(): CoreRunner {
+    const { items, published, id, isNewId } = this.#storage;
+    const { bucketSize: k, alpha, maxPerSubnet: perSubnet, relay: relayRate } = this.#config;
+    const { healthCheckIntervalMs, nat, allowNet } = this.#config, { families } = this.#socket;
+    const host: Omit<Host, "emit"> = {
+      ...itemCrypto,
+      items,
+      published,
+      randomBytes,
+      send: (datagram, to) => {
+        if (!this.#filter.allows(to)) this.#core.node.traffic.drop("not_allowed");
+        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
+      },
+      isLocal: (endpoint) => this.#localAddresses.has(endpoint, clock.now()),
+      openSockets: (count, receive) =>
+        this.#sparePorts.open(count, (index, datagram, from) => {
+          this.#core.do((at) => receive(index, datagram, from, at));
+        }),
+    };
+    // Without strangers, no one needs to be kept from filling the store.
+    const isPrivate = allowNet.mode === "list";
+    const settings = {
+      k,
+      alpha,
+      isPrivate,
+      perSubnet,
+      healthCheckIntervalMs,
+      relayRate,
+      nat: nat === "auto",
+    };
+    const node = { id, isNewId, families, readOnly: false, client: CLIENT, ...settings };
+    const { clock: nodeClock } = this.#storage;
+    return new CoreRunner({
+      host,
+      node,
+      clock: nodeClock,
+      onEvent: (event) => this.#onEvent(event),
+    });
+  }
+
+  #createReadiness(): ReadinessProbe {
+    const { node } = this.#core;
+    return new ReadinessProbe({
+      traffic: node.traffic,
+      contacts: () => node.tables.contacts(),
+      ping: (endpoint) => this.#core.do((at) => node.ping(endpoint, at, () => {})),
+      seekOffers: (done) =>
+        this.#core.do((at) =>
+          node.items.get({ target: this.#probeTarget }, at, ({ closest }) => {
+            done(closest.length, closest.filter(({ token }) => token !== undefined).length);
+          })
+        ),
+      standing: () => this.#joining.standing(),
+      tell: (change, reason) => this.#journal.noteReadiness(change, reason),
+    });
+  }
+
+  /** Returns undefined if port mapping is off, or if the node exchanges packets only with its own machine. */
+  #createMapping(): PortMapping | undefined {
     const { nat, allowNet } = this.#config;
     if (nat === "off" || allowNet.mode === "loopback") return undefined;
-    const host: MappingHost = {
-      allows: (endpoint) => this.#filter.allows(endpoint),
-      clock,
+    const allows = (endpoint: Endpoint) => this.#filter.allows(endpoint);
+    const host = {
+      allows,
+      clock: this.#storage.clock,
       random: Math.random,
       ports: WELL_KNOWN_PORTS,
     };
     return new PortMapping({
       host,
       network: new SystemNetwork(host, this.#socket.hostname),
-      // The same after a restart, and nobody else's: then a PCP server gives us back what we had.
-      nonce: this.#identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(0, 12),
+      // Derived from the identity, so that a PCP server recognizes this node and its mapping when the node restarts.
+      nonce: this.#storage.identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(
+        0,
+        12,
+      ),
       log: getLogger(["dmnode", "mapping"]),
-      onChange: (family, { status }) =>
-        this.#do((at) => {
-          this.#node.noteMapping(family, status === "mapped", at);
-          // Also where it was mapped before: it is at another address now.
-          if (status === "mapped") this.#node.recheckNat(at);
+      onChange: (family, { status, lease }) =>
+        this.#core.do((at) => {
+          const { nats } = this.#core.node;
+          nats[family]?.noteMapping(status === "mapped" ? lease?.external : undefined, at);
+          // Check reachability again, as the mapping may have a new address.
+          if (status === "mapped") { for (const nat of Object.values(nats)) nat.recheck(at); }
         }),
     });
   }
 
-  #host(): Host {
-    return {
-      ...itemCrypto,
-      items: this.#items,
-      published: this.#published,
-      randomBytes,
-      send: (datagram, to) => {
-        if (!this.#filter.allows(to)) this.#node.traffic.drop("not_allowed");
-        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
-      },
-      emit: (event) => this.#onEvent(event),
-      isLocal: (endpoint) => this.#localAddresses.has(endpoint, now()),
-      openSockets: (count, receive) =>
-        this.#sparePorts.open(count, (index, datagram, from) => {
-          receive(index, datagram, from, now());
-          this.#arm();
-        }),
-    };
-  }
-
-  async #start({ disk }: Storage, options: LocalNodeOptions): Promise<void> {
-    await this.#resolveScope();
+  async #start({ resolveAloneMs = RESOLVE_ALONE_INTERVAL_MS }: LocalNodeOptions): Promise<void> {
+    const { disk } = this.#storage, joining = this.#joining;
+    await joining.resolveScope();
     this.#socket.start();
-    if (this.#socket.isInBatches) this.#log.info("Datagrams are taken and sent in batches");
+    if (this.#socket.isInBatches) {
+      getLogger(["dmnode", "node"]).info("Datagrams are received and sent in batches");
+    }
     this.#mapping?.start(this.port, this.#socket.families);
-    this.#every(RESOLVE_EVERY_MS, () => void this.#resolveAgain());
-    if (disk !== undefined) this.#every(SAVE_EVERY_MS, () => this.#save());
-    this.#every(options.resolveAloneMs ?? RESOLVE_ALONE_MS, () => void this.#resolveAlone());
+    this.#every(RESOLVE_INTERVAL_MS, () => void joining.resolveMissing());
+    if (disk !== undefined) {
+      this.#every(SAVE_INTERVAL_MS, () => this.#saveContacts());
+      this.#every(SAVE_CLOCK_INTERVAL_MS, () => this.#saveClock());
+      this.#saveClock();
+    }
+    this.#every(CHECK_CLOCK_INTERVAL_MS, () => this.#checkClock());
+    this.#every(CHECK_VALUES_INTERVAL_MS, () => this.#checkValues());
+    if (!this.#storage.clock.isShortStop) this.#core.do((at) => this.#core.node.catchUp(at));
+    this.#every(resolveAloneMs, () => void joining.resolveIfAlone());
     this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
-    const seeds = seedsOf(disk?.contacts ?? []);
-    this.#isFirst = this.#bootstrap.isAlone && seeds.length === 0;
-    void this.#join(seeds);
+    this.#swarms.start();
+    joining.start(seedsOf(disk?.contacts ?? []));
   }
 
-  /** Names take their time to resolve: the node serves meanwhile. */
-  async #join(seeds: readonly Seed[]): Promise<void> {
-    if (this.#isResolving) return;
-    this.#isResolving = true;
-    const endpoints = await this.#bootstrap.resolve();
-    this.#isResolving = false;
-    if (this.#closed) return;
-    if (this.#bootstrap.isAlone && seeds.length === 0 && this.#joined === "joining") {
-      this.#isFirst = true;
-    }
-    // The core goes on trying by itself.
-    if (seeds.length === 0 && endpoints.join() === this.#joinsThrough) return;
-    this.#joinsThrough = endpoints.join();
-    this.#do((at) => this.#node.join(endpoints, seeds, at));
+  #every(ms: number, run: () => void): void {
+    this.#intervals.push(setInterval(run, ms));
   }
 
-  /** Only at our own port can it be we: others are not asked. */
-  async #isOurselves(endpoint: Endpoint): Promise<boolean> {
-    if (endpoint.port !== this.port || !this.#filter.allows(endpoint)) return false;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const answer = await Promise.race([
-      this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done)),
-      new Promise<void>((resolve) => timer = setTimeout(resolve, OURSELVES_MS)),
-    ]);
-    clearTimeout(timer);
-    return typeof answer === "object" && answer.kind === "pong" && answer.id.equals(this.#node.id);
-  }
-
-  /** Saves what is to be kept and lets go of socket and files. */
+  /** Saves the contacts, and closes the socket and the files. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#storage.clock.check();
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);
-    clearTimeout(this.#timer);
+    clearTimeout(this.#savingSoon);
+    this.#joining.close();
+    this.#core.close();
     this.#values.close();
     const unmapped = this.#mapping?.close();
     await this.#socket.close();
     await this.#sparePorts.close();
-    this.#save();
-    await this.#disk?.close();
+    this.#saveContacts();
+    this.#saveClock();
+    await this.#storage.disk?.close();
     await unmapped;
   }
 
   get nodeId(): string {
-    return this.#node.id.toString();
+    return `${this.#core.node.id}`;
   }
 
-  /** The bound UDP address, with the real port. */
+  /** The bound UDP address, with the port that the system chose if P2P_PORT is 0. */
   get address(): string {
     return this.#socket.address;
   }
@@ -376,454 +322,155 @@ export class LocalNode implements NodeService {
     return this.#socket.port;
   }
 
-  // ---- time and packets
-
   #receive(datagram: Uint8Array, from: Endpoint): void {
-    if (!this.#filter.allows(from)) return this.#node.traffic.drop("not_allowed");
-    try {
-      this.#node.receive(datagram, from, now());
-    } catch (error) {
-      // No packet should ever lead here: it is a defect of ours, and not worth the other peers' service.
-      this.#log.error("Failed on a packet from {from}: {error}", { from: `${from}`, error });
-    }
-    this.#arm();
-  }
-
-  /** Runs something on the core, which may have set a deadline. */
-  #do<T>(run: (at: Millis) => T): T {
-    const result = run(now());
-    this.#arm();
-    return result;
-  }
-
-  #arm(): void {
-    const next = this.#node.nextDeadline;
-    if (next >= this.#timerAt || this.#closed) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = next;
-    this.#timer = setTimeout(() => {
-      this.#timerAt = Infinity;
-      try {
-        this.#node.tick(now());
-      } catch (error) {
-        this.#log.error("Failed in a timer: {error}", { error });
-      }
-      this.#arm();
-    }, Math.min(MAX_TIMER_MS, Math.max(0, next - now())));
-  }
-
-  #every(ms: number, run: () => void): void {
-    this.#intervals.push(setInterval(run, ms));
+    if (this.#filter.allows(from)) this.#core.receive(datagram, from);
+    else this.#core.node.traffic.drop("not_allowed");
   }
 
   #onEvent(event: NodeEvent): void {
-    if (event.type !== "nat" && !this.#listeners.isEmpty) {
-      this.#tell(serviceEvent(event, (contact) => this.#reports.peerReport(contact)));
-    }
-    this.#reports.note(event);
+    this.#reports.pastHour.note(event);
+    this.#history.note(event, this.#storage.clock.now());
+    this.#journal.note(event);
     switch (event.type) {
-      case "bootstrap":
-        return this.#onBootstrap(event.state, event.contacts);
-      case "id":
-        this.#disk?.saveNodeId(event.id);
-        return this.#log.info(
-          "Peers see this node at {address}: its id is now {id}, which fits that (BEP 42); it was {former}",
-          { id: `${event.id}`, former: `${event.former}`, address: event.address.host },
-        );
-      case "nat":
-        return this.#onNat(event.state);
       case "peer.join":
-        this.#history.note(event, now());
-        return this.#log.debug("Peer {id} at {address} joined", describe(event.contact));
-      case "peer.leave":
-        this.#history.note(event, now());
-        return this.#log.debug("Peer {id} at {address} left: {reason}", {
-          ...describe(event.contact),
-          reason: event.reason,
-        });
-      case "peer.health":
-        this.#history.note(event, now());
-        return this.#log.debug("Peer {id} at {address} is {to}: {reason}", {
-          ...describe(event.contact),
-          to: event.to,
-          reason: event.reason,
-        });
+        if (!this.#hasSavedContacts) this.#saveContactsSoon();
+        return;
+      case "bootstrap":
+        this.#joining.note(event.state);
+        if (event.state === "joined") this.#saveContactsSoon();
+        if (event.state === "joined" && !this.#closed) this.#checkState();
+        return;
+      case "id":
+        return this.#storage.disk?.saveNodeId(event.id);
+      case "nat":
+        return this.#compareMapping(event.state);
+      case "announce":
+        return this.#swarms.note(event.announcement);
+      case "data.adopt":
       case "data.store":
-        this.#values.noteVersion(event.item);
-        return this.#log.debug("Stored {hash} for {from}", {
-          hash: event.item.target.toString(),
-          from: event.from.toString(),
-        });
+        return this.#values.noteVersion(event.item);
     }
   }
 
-  /** Tells the router's side what peers see, where it is not what the router said. */
+  /** Rechecks or moves the port mapping if peers see an address other than the one that the router reported. */
   #compareMapping({ external, family, type, reachable }: NatState): void {
-    const mapped = this.#mapping?.state(family).external;
+    const mapped = this.#mapping?.state(family).lease?.external;
     if (!mapped || !external || mapped.equals(external)) return;
-    // The router has another address than when it was asked.
+    // The router's external address has changed since the router reported it.
     if (!mapped.sameAddress(external)) this.#mapping!.recheck();
     else if (type === "endpoint_independent" && reachable === false) {
       this.#mapping!.prefer(family, external.port);
     }
   }
 
-  #onNat(state: NatState): void {
-    const { external, family, type, reachable, readOnly } = state;
-    this.#compareMapping(state);
-    const what = `${external?.host} ${type} ${reachable} ${readOnly}`;
-    if (external === undefined || !this.#states.isDue(`nat ${family}`, what, now())) return;
-    const text = natText(state);
-    if (external.scope === "global") this.#log.info("{text}", { text });
-    else this.#log.debug("{text}", { text });
-  }
-
-  #onBootstrap(state: "joined" | "failed", contacts: number): void {
-    const before = this.#joined;
-    this.#joined = state;
-    if (state === "joined") {
-      if (before !== "joined") {
-        this.#log.info("Joined the network: {peers}", {
-          peers: contacts === 1 ? "1 contact" : `${contacts} contacts`,
-          contacts,
-        });
-      }
-      // Not from within the core, which is in the middle of it.
-      queueMicrotask(() => !this.#closed && this.#checkState());
-    }
-    if (this.#states.isDue("joining", state, now()) && state === "failed") {
-      this.#log.warning(
-        "No bootstrap node answered ({nodes}): trying again, ever more slowly, up to every 20 seconds",
-        { nodes: this.#bootstrap.text },
-      );
-    }
-  }
-
-  // ---- names
-
-  async #resolveScope(): Promise<void> {
-    for (const name of await this.#filter.resolve()) {
-      this.#log.warning("--allow-net: {name} has no address: nobody is allowed by it", { name });
-    }
-  }
-
-  async #resolveAgain(): Promise<void> {
-    await this.#resolveScope();
-    // Where no name had an address at the start, saved contacts may have been enough to join.
-    if (this.#bootstrap.unresolved.length > 0) await this.#join([]);
-  }
-
-  async #resolveAlone(): Promise<void> {
-    if (this.#node.contactCount > 0 || this.#config.bootstrapNodes.length === 0) return;
-    await this.#resolveScope();
-    await this.#join([]);
-  }
-
-  // ---- what it tells
-
-  peers(): PeerReport[] {
-    return this.#reports.peers();
-  }
-
-  peer(id: string): PeerDetail | undefined {
-    return this.#reports.peer(id);
-  }
-
-  distanceHistogram(): number[] {
-    return this.#reports.distanceHistogram();
-  }
-
-  stats(): StatsReport {
-    return this.#reports.stats();
-  }
-
-  measurements(): Measurements {
-    return this.#reports.measurements();
-  }
-
-  pastHour(after: number): readonly HourSample[] {
-    return this.#reports.pastHour(after);
-  }
-
-  /** Tells how the node stands with its network, where that is otherwise than it was. */
+  /** Reports changes in the node's readiness and in its NAT. */
   #checkState(): void {
-    this.#readiness.check(now());
-    const nat = this.#reports.nat(), text = natKey(nat);
-    if (text !== this.#toldNat) this.#tell({ type: "nat", nat });
-    this.#toldNat = text;
+    this.#readiness.check(this.#storage.clock.now());
+    this.#journal.noteNat(this.#reports.nat());
   }
 
-  #tell(event: ServiceEvent): void {
-    this.#listeners.tell(event, now());
+  /** After a jump of the system's clock or a sleep, catches up with the network. */
+  #checkClock(): void {
+    const jumpMs = this.#storage.clock.check();
+    if (jumpMs === undefined) return;
+    this.#journal.noteJump(jumpMs);
+    this.#core.do((at) => this.#core.node.catchUp(at));
+    this.#mapping?.recheck();
+    this.#saveClock();
   }
 
-  readiness(): Readiness {
-    return this.#readiness.state(now());
+  /** Reports changes in how safe the published values are, and fetches new versions of pinned ones. */
+  #checkValues(): void {
+    this.#journal.noteValues(this.#values.publications.changes());
+    void this.#values.pins.follow();
   }
 
-  #standing(): Standing {
-    if (this.#isFirst) {
-      const reason =
-        "first node of its network: no other bootstrap nodes are configured, values are held here alone";
-      return { isFirst: true, reason };
-    }
-    const { text, unresolved } = this.#bootstrap;
-    if (unresolved.length > 0) {
-      const reason = `no peer answers; bootstrap nodes without an address: ${
-        unresolved.join(", ")
-      }`;
-      return { isFirst: false, reason };
-    }
-    const reason = this.#joined === "joining"
-      ? "still joining the network"
-      : `no peer answers; bootstrap nodes: ${text}`;
-    return { isFirst: false, reason };
+  #saveClock(): void {
+    this.#storage.disk?.saveClock(this.#storage.clock.saved());
   }
 
-  #seekOffers(done: (answered: number, offers: number) => void): void {
-    this.#do((at) =>
-      this.#node.get(this.#probeTarget, undefined, at, ({ closest }) => {
-        done(closest.length, closest.filter(({ token }) => token !== undefined).length);
-      })
-    );
+  #saveContactsSoon(): void {
+    if (this.#closed) return;
+    this.#savingSoon ??= setTimeout(() => {
+      this.#savingSoon = undefined;
+      this.#saveContacts();
+    }, SAVE_SOON_MS);
   }
 
-  #tellReadiness(change: ReadinessChange, reason: string): void {
-    const ready = change === "gained" || change === "regained";
-    if (change !== "missing") this.#tell({ type: "ready", readiness: { ready, reason } });
-    if (change === "gained") return; // joining has been told
-    if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
-    else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
-    else this.#log.warning("Still not ready: {reason}", { reason });
-  }
-
-  #save(): void {
-    const at = now();
-    const known = Array.from(this.#node.contacts());
-    // An outage must not cost the contacts of better days.
-    if (!known.some((contact) => contact.isGood(at))) return;
-    const left = this.#history.leftSince(at - LEFT_SAVED_MS).slice(0, LEFT_SAVED);
-    this.#disk?.saveContacts([
-      ...known.map((contact) => savedOf(contact, false)),
-      ...left.map((contact) => savedOf(contact, true)),
+  #saveContacts(): void {
+    const at = this.#storage.clock.now();
+    const present = Array.from(this.#core.node.tables.contacts());
+    // During an outage, don't overwrite the contacts that were saved before the outage.
+    if (!present.some((contact) => contact.isGood(at))) return;
+    const gone = this.#history.leftSince(at - SAVED_GONE_MS).slice(0, MAX_SAVED_GONE);
+    this.#hasSavedContacts = true;
+    this.#storage.disk?.saveContacts([
+      ...present.map((contact) => savedOf(contact, false)),
+      ...gone.map((contact) => savedOf(contact, true)),
     ]);
   }
 
-  // ---- what it does
-
-  async ping(id: string): Promise<PingReport> {
-    const wanted = parseId(id);
-    if (wanted.equals(this.#node.id)) {
-      const self = { nodeId: id, address: this.address, rttMs: 0, health: "healthy" } as const;
-      return { outcome: "pong", ...self, via: "direct" };
-    }
-    const result = await this.#ask<ReachResult>((at, done) => this.#node.reach(wanted, at, done));
-    if (result.kind === "unknown") return { outcome: "unknown" };
-    const address = result.endpoint.toString();
-    if (result.kind === "timeout") return { outcome: "timeout", address };
-    const health = this.#node.contact(wanted)?.health ?? "healthy";
-    return { outcome: "pong", nodeId: id, address, rttMs: result.rtt, health, via: result.way };
-  }
-
-  async pingAddress(node: HostPort): Promise<AddressPingReport> {
-    const { endpoints } = await resolveAll([node], this.#socket.families, this.#resolve);
-    if (endpoints.length === 0) return { outcome: "no_address" };
-    const endpoint = endpoints.find((candidate) => this.#filter.allows(candidate));
-    if (endpoint === undefined) return { outcome: "not_allowed", address: `${endpoints[0]}` };
-    const address = `${endpoint}`;
-    const result = await this.#ask<PingResult>((at, done) => this.#node.ping(endpoint, at, done));
-    if (result.kind === "timeout") return { outcome: "timeout", address };
-    const health = this.#node.contact(result.id)?.health ?? "healthy";
-    const nodeId = `${result.id}`;
-    return { outcome: "pong", nodeId, address, rttMs: result.rtt, health, via: "direct" };
-  }
-
-  async find(id: string): Promise<LookupReport> {
-    const target = parseId(id);
-    const result = await this.#ask<FindResult>((at, done) => this.#node.find(target, at, done));
-    const nodes = result.closest.slice(0, this.#config.bucketSize).map((candidate) => ({
-      nodeId: candidate.id.toString(),
-      address: candidate.endpoint.toString(),
-      distance: distanceBits(candidate.id, target),
-    }));
-    return {
-      target: id,
-      found: target.equals(this.#node.id) || nodes[0]?.nodeId === id,
-      nodes,
-      hops: result.hops,
-      queries: result.asked.length,
-      elapsedMs: result.elapsed,
-      trace: result.asked.map((candidate) => traceStep(candidate, result.startedAt)),
-    };
-  }
-
-  store(...given: Parameters<NodeService["store"]>): Promise<StoreOutcome> {
-    return this.#values.store(...given);
-  }
-
-  storeSigned(...given: Parameters<NodeService["storeSigned"]>): Promise<StoreOutcome> {
-    return this.#values.storeSigned(...given);
-  }
-
-  published(offset: number, limit: number): { total: number; values: PublishedValue[] } {
-    return this.#values.published(offset, limit);
-  }
-
-  forget(hash: string): boolean {
-    return this.#values.forget(hash);
-  }
-
-  fetch(hash: string, key: string | null): Promise<FetchOutcome> {
-    return this.#values.fetch(hash, key);
-  }
-
-  replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
-    return this.#values.replicas(hash, key);
-  }
-
-  watch(hash: string, key: string | null, after: number | null): Watch | undefined {
-    return this.#values.watch(hash, key, after);
-  }
-
-  transfers(): Progress[] {
-    return this.#values.transfers();
-  }
-
-  onProgress(listener: (progress: Progress) => void): () => void {
-    return this.#values.onProgress(listener);
-  }
-
-  onEvent(listener: EventListener): () => void {
-    return this.#listeners.add(listener);
-  }
-
-  tellLookupSteps(isOn: boolean): void {
-    this.#node.tellsSteps = isOn;
-  }
-
-  /** Starts an operation of the core and waits for its result. */
-  #ask<T>(start: (at: Millis, done: (result: T) => void) => void): Promise<T> {
-    return new Promise((resolve) => this.#do((at) => start(at, resolve)));
-  }
-}
-
-/** Milliseconds since 1970 at the start, counted on by the monotonic clock: it never jumps. */
-function now(): Millis {
-  return performance.timeOrigin + performance.now();
-}
-
-const clock: Clock = {
-  now,
-  sleep: (ms, signal) =>
-    new Promise((resolve) => {
-      const end = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", end);
-        resolve();
-      };
-      const timer = setTimeout(end, ms);
-      signal.addEventListener("abort", end);
-      if (signal.aborted) end();
-    }),
-};
-
-function whyNotMade(error: unknown): string {
-  if (error instanceof Deno.errors.AlreadyExists) return "is a file, no directory";
-  if (error instanceof Deno.errors.NotADirectory) return "can't be made: it would lie in a file";
-  if (error instanceof Deno.errors.PermissionDenied) return "can't be made: this user may not";
-  const text = error instanceof Error ? error.message.split("\n")[0] : String(error);
-  return /read-only/i.test(text)
-    ? "can't be made: the file system is read-only"
-    : `can't be made: ${text}`;
-}
-
-async function openStorage({ dataDir, storageLimit }: NodeConfig): Promise<Storage> {
-  const log = getLogger(["dmnode", "storage"]);
-  try {
-    Deno.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new StorageError(`DATA_DIR ${dataDir} ${whyNotMade(error)}`, { cause: error });
-  }
-  const identity = readIdentity(dataDir);
-  const disk = await DiskStorage.open({
-    worker: new Worker(new URL("./storage_worker.ts", import.meta.url), { type: "module" }),
-    path: databasePath(dataDir),
-    // The identity comes after the database: where it is there, that was complete once.
-    mayBeEmpty: identity === undefined,
-    limitBytes: storageLimit,
-    now: now(),
-    randomBytes,
-    observer: {
-      failed: (error) =>
-        log.error("{reason}. Until then values are refused", {
-          reason: error instanceof Error ? error.message : String(error),
-        }),
-      recovered: () => log.info("Values are stored again"),
-    },
-  });
-  try {
-    if (disk.damagedRows > 0) {
-      log.warning("Values in {dataDir} are damaged, and are left out: {count}", {
-        count: disk.damagedRows,
-        dataDir,
-      });
-    }
-    return {
-      id: disk.nodeId,
-      identity: identity ?? createIdentity(dataDir),
-      items: disk.items,
-      published: disk.published,
-      disk,
-    };
-  } catch (error) {
-    await disk.close();
-    throw error;
-  }
-}
-
-function newStorage({ storageLimit }: NodeConfig): Storage {
-  const id = randomId();
-  return {
-    id,
-    identity: Identity.generate(),
-    items: new MemoryItemStore(id, storageLimit, randomId().a),
-    published: new MemoryPublishedStore(randomId().a),
-    disk: undefined,
+  readonly peers: NodeService["peers"] = (selection) =>
+    Promise.resolve(this.#reports.peers.list(selection));
+  readonly peer: NodeService["peer"] = (id) => Promise.resolve(this.#reports.peers.detail(id));
+  readonly stats: NodeService["stats"] = () => Promise.resolve(this.#reports.stats());
+  readonly measurements = () => Promise.resolve(this.#reports.measurements());
+  readonly history = (after: number) => Promise.resolve(this.#reports.history(after));
+  readonly readiness = () => Promise.resolve(this.#readiness.state(this.#storage.clock.now()));
+  readonly ping: NodeService["ping"] = (id) => this.#operations.ping(id);
+  readonly pingAddress: NodeService["pingAddress"] = (to) => this.#operations.pingAddress(to);
+  readonly find: NodeService["find"] = (id) => this.#operations.find(id);
+  readonly store = (...given: Parameters<Values["store"]>) => this.#values.store(...given);
+  readonly openUpload: NodeService["openUpload"] = (key, options) =>
+    Promise.resolve(
+      this.#streams.openUpload((bytes) => this.#values.store(bytes, key, options)),
+    );
+  readonly write: NodeService["write"] = (upload, bytes) => this.#streams.write(upload, bytes);
+  readonly finishUpload = (upload: number) => this.#streams.finishUpload(upload);
+  readonly closeUpload: NodeService["closeUpload"] = (upload) => this.#streams.closeUpload(upload);
+  readonly storeSigned: NodeService["storeSigned"] = (...given) =>
+    this.#values.storeSigned(...given);
+  readonly publishMagnet: NodeService["publishMagnet"] = (request) =>
+    this.#values.publishMagnet(request);
+  readonly resolveMagnet: NodeService["resolveMagnet"] = (magnet) =>
+    this.#values.resolveMagnet(magnet);
+  readonly published: NodeService["published"] = (...page) =>
+    Promise.resolve(this.#values.published(...page));
+  readonly pin: NodeService["pin"] = (request) => this.#values.pins.pin(request);
+  readonly unpin: NodeService["unpin"] = (hash) => this.#values.pins.unpin(hash);
+  readonly pins: NodeService["pins"] = (...page) => Promise.resolve(this.#values.listPins(...page));
+  readonly forget: NodeService["forget"] = (hash) => this.#values.forget(hash);
+  readonly fetch: NodeService["fetch"] = (hash, key) => this.#values.fetch(hash, key);
+  readonly openDownload: NodeService["openDownload"] = (value, start, end) =>
+    Promise.resolve(
+      this.#streams.openDownload((signal) =>
+        this.#values.reader.read(value, { start, end }, signal)
+      ),
+    );
+  readonly readDownload = (download: number) => this.#streams.readDownload(download);
+  readonly closeDownload = (download: number) => this.#streams.closeDownload(download);
+  readonly replicas: NodeService["replicas"] = (hash, key) =>
+    this.#values.replicas.count(hash, key);
+  readonly openWatch: NodeService["openWatch"] = (...version) => {
+    const watch = this.#values.watches.open(...version);
+    return Promise.resolve(watch && this.#streams.openWatch(watch));
   };
-}
-
-function randomBytes(length: number): Uint8Array<ArrayBuffer> {
-  return crypto.getRandomValues(new Uint8Array(length));
-}
-
-function randomId(): Id {
-  return Id.read(randomBytes(ID_BYTES));
-}
-
-function traceStep(candidate: Candidate, startedAt: Millis): TraceStep {
-  const { state } = candidate;
-  return {
-    nodeId: candidate.id?.toString() ?? null,
-    address: candidate.endpoint.toString(),
-    hop: candidate.hop,
-    startedMs: candidate.sentAt - startedAt,
-    rttMs: Number.isNaN(candidate.rtt) ? null : candidate.rtt,
-    outcome: state === "responded"
-      ? "responded"
-      : state !== "failed" && state !== "overdue"
-      ? "pending"
-      : Number.isNaN(candidate.rtt)
-      ? "timeout"
-      : "error",
+  readonly nextVersion = (watch: number, ms: number) => this.#streams.nextVersion(watch, ms);
+  readonly closeWatch: NodeService["closeWatch"] = (watch) => this.#streams.closeWatch(watch);
+  readonly findPeers: NodeService["findPeers"] = (...given) => this.#swarms.findPeers(...given);
+  readonly openPeerSearch: NodeService["openPeerSearch"] = (...given) =>
+    this.#swarms.openPeerSearch(...given);
+  readonly nextPeers: NodeService["nextPeers"] = (...given) => this.#swarms.nextPeers(...given);
+  readonly closePeerSearch = (search: number) => this.#swarms.closePeerSearch(search);
+  readonly announce: NodeService["announce"] = (...given) => this.#swarms.announce(...given);
+  readonly withdraw: NodeService["withdraw"] = (swarm) => this.#swarms.withdraw(swarm);
+  readonly swarms = () => this.#swarms.swarms();
+  readonly sampleNode = (id: string) => this.#samples.sampleNode(id);
+  readonly sampleNetwork = (queries: number) => this.#samples.sampleNetwork(queries);
+  readonly transfers: NodeService["transfers"] = () => Promise.resolve(this.#values.transfers());
+  readonly onEvent: NodeService["onEvent"] = (listener) => this.#journal.listen(listener);
+  readonly tellLookupSteps: NodeService["tellLookupSteps"] = (isOn) => {
+    this.#core.node.searches.reportsSteps = isOn;
+    return Promise.resolve();
   };
-}
-
-function describe(contact: Contact): Record<string, string> {
-  return { id: contact.id.toString(), address: contact.endpoint.toString() };
-}
-
-/** What is told of as a change: all but the evidence, of which there is more with each vote. */
-function natKey({ families, mapping, pinhole }: StatsReport["nat"]): string {
-  const mapped = [mapping, pinhole].map((report) => [report?.status, report?.externalAddress]);
-  return JSON.stringify([mapped, families.map(({ evidence: _, ...family }) => family)]);
 }

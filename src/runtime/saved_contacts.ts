@@ -1,20 +1,20 @@
-// What is kept of contacts between runs, and how it becomes what a new run begins with.
+// Converts contacts to the form in which they are saved, and saved contacts to seeds for the next run.
 
-import type { Contact, ContactRecord } from "../dht/contact.ts";
-import type { Seed } from "../dht/membership.ts";
+import type { Contact, ContactRecord } from "../dht/routing/contact.ts";
+import type { Seed } from "../dht/membership/membership.ts";
 import type { SavedContact } from "../storage/rows.ts";
 
-/** Faults and round-trip times beyond these make no difference to a score. */
+/** Upper bounds for numbers from the database. Higher values would not change a contact's score. */
 const MAX_FAULTS = 100, MAX_RTT_MS = 60_000;
 
-/** `hasLeft`: it is no contact any more; what it did is to count should it come back. */
+/** Converts a contact for saving. `hasLeft` marks a former contact. If it returns, it gets its track record back. */
 export function savedOf(contact: Contact, hasLeft: boolean): SavedContact {
   const { id, endpoint } = contact;
   const { faults, ...record } = contact.record;
   return { id, endpoint, ...record, parts: { faults, ...(hasLeft ? { left: true } : {}) } };
 }
 
-/** Those that were contacts at the end first, the latest seen of them first: the core tries the first of many. */
+/** Returns the seeds in the order to try them: current contacts, then former ones, each most recently seen first. */
 export function seedsOf(saved: readonly SavedContact[]): Seed[] {
   return saved
     .map((contact) => ({ contact, hasLeft: contact.parts?.left === true }))
@@ -22,14 +22,13 @@ export function seedsOf(saved: readonly SavedContact[]): Seed[] {
       Number(x.hasLeft) - Number(y.hasLeft) ||
       (y.contact.lastSeen ?? 0) - (x.contact.lastSeen ?? 0)
     )
-    .map(({ contact }) => ({
-      id: contact.id,
-      endpoint: contact.endpoint,
-      record: recordOf(contact),
-    }));
+    .map(({ contact }) => {
+      const { id, endpoint } = contact;
+      return { id, endpoint, record: recordOf(contact) };
+    });
 }
 
-/** Undefined where an older version kept none. What the file says is taken within bounds alone. */
+/** Returns the track record of a saved contact, or undefined if the record is missing or invalid. */
 function recordOf(saved: SavedContact): ContactRecord | undefined {
   const { firstSeen, lastSeen, rtt = NaN, rttVariation = 0, answerRate = 1, parts } = saved;
   if (firstSeen === undefined || lastSeen === undefined) return undefined;

@@ -1,5 +1,4 @@
-// The thread that owns the database: it waits for the disk, so that the thread with the sockets need not. An executable
-// holds it as a module of its own (packaging/compile.ts).
+// The worker thread for the database, so that sockets don't wait for the disk. packaging/compile.ts bundles this file.
 
 import { serveDatabase } from "../storage/thread.ts";
 import { files } from "./files.ts";

@@ -1,24 +1,29 @@
-// Simulated NATs: how they map ports, whom they let in, and for how long (RFC 4787, sections 4 and 5).
+// Simulated NATs: how they map ports and filter incoming packets (RFC 4787, sections 4 and 5).
 
 import type { Millis } from "../dht/deadlines.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { SeededRandom } from "./random.ts";
 
 /**
- * full_cone: lets in everybody. address_restricted, port_restricted: only whom was written to, at any port or at that
- * one. symmetric: likewise, and each is written to from another port.
+ * The kinds of NAT, by the incoming packets that they admit:
+ *
+ * - `full_cone`: all packets.
+ * - `address_restricted`: packets from IP addresses that the node has sent to.
+ * - `port_restricted`: packets from endpoints that the node has sent to.
+ * - `symmetric`: like `port_restricted`, but each endpoint sees the node at a different port.
  */
-export type NatKind = "full_cone" | "address_restricted" | "port_restricted" | "symmetric";
+type NatKind = "full_cone" | "address_restricted" | "port_restricted" | "symmetric";
 
 export interface NatTraits {
   readonly kind: NatKind;
-  /** How long it remembers a packet out. */
+  /** How long the NAT admits replies after the node has sent a packet. */
   readonly timeoutMs: Millis;
 }
 
 /**
- * Shares of the kinds. Of the NATs that users of a test program had, 82 % let UDP holes be punched (Ford, Srisuresh and
- * Kegel, 2005): the rest are symmetric. How the others filter is an assumption.
+ * The share of each kind of NAT. In a survey by Ford, Srisuresh and Kegel (2005), hole punching worked with 82 % of
+ * NATs. The other 18 % are simulated as symmetric NATs. How the 82 % are divided among the other kinds is an
+ * assumption.
  */
 const SHARES: readonly (readonly [NatKind, number])[] = [
   ["full_cone", 0.12],
@@ -27,16 +32,14 @@ const SHARES: readonly (readonly [NatKind, number])[] = [
   ["symmetric", 0.18],
 ];
 
-/** Time-outs are drawn between those of the strictest in use and RFC 4787's two minutes. */
+/** The range of the random timeouts: from the shortest in real NATs to the two minutes that RFC 4787 requires. */
 const SHORTEST_MS = 30_000, LONGEST_MS = 120_000;
 
-/** Entries after which those that have ended are cleared out. */
+/** Before a table with this many entries grows, its expired entries are dropped. */
 const MAX_ENTRIES = 4_096;
 
-/** Ports that a symmetric NAT gives out. */
 const FIRST_PORT = 1_024, PORTS = 65_536 - FIRST_PORT;
 
-/** A NAT of the kinds that are met. */
 export function drawNat(random: SeededRandom): NatTraits {
   const timeoutMs = SHORTEST_MS + Math.floor(random.fraction() * (LONGEST_MS - SHORTEST_MS));
   let drawn = random.fraction();
@@ -50,45 +53,42 @@ export function drawNat(random: SeededRandom): NatTraits {
 interface Mapping {
   readonly inner: number;
   readonly outer: Endpoint;
-  /** Whom it is for. */
+  /** The remote endpoint that this mapping is for, encoded as a number. */
   readonly key: number;
   until: Millis;
 }
 
-/** One machine's NAT, at an address of its own. */
+/** The NAT in front of one machine, with an address that no other machine shares. */
 export class SimNat {
-  readonly #traits: NatTraits;
-  readonly #address: Endpoint;
-  readonly #random: SeededRandom;
-  /** By inner port: whom it lets in until when. All but symmetric ones keep the port. */
+  /**
+   * For each port of the node, the senders that are admitted and the end of each admission. Symmetric NATs don't use
+   * this.
+   */
   readonly #open = new Map<number, Map<number, Millis>>();
-  /** Of a symmetric one, by inner port and whom it is for; and by outer port. */
+  /** The mappings of a symmetric NAT, by the node's own port and the remote endpoint. */
   readonly #mappings = new Map<number, Map<number, Mapping>>();
+  /** The mappings of a symmetric NAT, by the port that the remote endpoint sees. */
   readonly #byPort = new Map<number, Mapping>();
 
-  constructor(traits: NatTraits, address: Endpoint, random: SeededRandom) {
-    this.#traits = traits;
-    this.#address = address;
-    this.#random = random;
-  }
+  constructor(
+    private readonly traits: NatTraits,
+    private readonly address: Endpoint,
+    private readonly random: SeededRandom,
+  ) {}
 
-  get kind(): NatKind {
-    return this.#traits.kind;
-  }
-
-  /** Where a packet from `port` comes from, as `to` sees it. */
+  /** Handles a packet that the node sends from `port`. Returns the sender's endpoint, as `to` sees it. */
   outbound(port: number, to: Endpoint, now: Millis): Endpoint {
-    const { kind, timeoutMs } = this.#traits;
+    const { kind, timeoutMs } = this.traits;
     if (kind === "symmetric") return this.#map(port, to, now);
     const open = mapAt(this.#open, port);
     if (open.size >= MAX_ENTRIES) forget(open, now);
     open.set(this.#filterKey(to), now + timeoutMs);
-    return this.#address.port === port ? this.#address : this.#address.withPort(port);
+    return this.address.port === port ? this.address : this.address.withPort(port);
   }
 
-  /** The port inside that a packet from outside goes to; undefined where it is dropped. */
+  /** Returns the port at which the node receives a packet from outside. Undefined if the NAT drops the packet. */
   inbound(port: number, from: Endpoint, now: Millis): number | undefined {
-    if (this.#traits.kind === "symmetric") {
+    if (this.traits.kind === "symmetric") {
       const mapping = this.#byPort.get(port);
       const isOpen = mapping !== undefined && mapping.until >= now &&
         mapping.key === endpointKey(from);
@@ -99,7 +99,7 @@ export class SimNat {
   }
 
   #filterKey(of: Endpoint): number {
-    const { kind } = this.#traits;
+    const { kind } = this.traits;
     return kind === "full_cone" ? 0 : kind === "address_restricted" ? of.a : endpointKey(of);
   }
 
@@ -110,12 +110,12 @@ export class SimNat {
     if (mapping === undefined || mapping.until < now) {
       if (mapping !== undefined) this.#byPort.delete(mapping.outer.port);
       if (this.#byPort.size >= MAX_ENTRIES) this.#forget(now);
-      const outer = this.#address.withPort(this.#freePort());
+      const outer = this.address.withPort(this.#freePort());
       mapping = { inner: port, outer, key, until: 0 };
       mappings.set(key, mapping);
       this.#byPort.set(outer.port, mapping);
     }
-    mapping.until = now + this.#traits.timeoutMs;
+    mapping.until = now + this.traits.timeoutMs;
     return mapping.outer;
   }
 
@@ -129,7 +129,7 @@ export class SimNat {
 
   #freePort(): number {
     for (;;) {
-      const port = FIRST_PORT + Math.floor(this.#random.fraction() * PORTS);
+      const port = FIRST_PORT + Math.floor(this.random.fraction() * PORTS);
       if (!this.#byPort.has(port)) return port;
     }
   }

@@ -1,6 +1,6 @@
-// The simulation's only source of randomness: everything in a run follows from one seed.
+// The only source of random numbers in a simulation, so that the seed determines the whole run.
 
-/** sfc32 (Doty-Humphrey, PractRand): 128 bits of state, passes BigCrush, three additions a number. */
+/** sfc32 (Doty-Humphrey, PractRand): fast, with 128 bits of state, and passes BigCrush. */
 export class SeededRandom {
   #a: number;
   #b: number;
@@ -14,7 +14,7 @@ export class SeededRandom {
     for (let i = 0; i < 16; i++) this.word();
   }
 
-  /** A signed 32-bit integer. */
+  /** Returns a random signed 32-bit integer. */
   word(): number {
     const t = (((this.#a + this.#b) | 0) + this.#counter) | 0;
     this.#counter = (this.#counter + 1) | 0;
@@ -24,12 +24,12 @@ export class SeededRandom {
     return t;
   }
 
-  /** From 0 to below 1. */
+  /** Returns a random number from 0 up to, but not including, 1. */
   fraction(): number {
     return (this.word() >>> 0) / 0x100000000;
   }
 
-  /** An integer from 0 to below `bound`. */
+  /** Returns a random integer from 0 up to, but not including, `bound`. */
   below(bound: number): number {
     return Math.floor(this.fraction() * bound);
   }
@@ -46,13 +46,12 @@ export class SeededRandom {
     return bytes;
   }
 
-  /** Standard normal (Box and Muller). */
+  /** Returns a random number from the standard normal distribution (Box-Muller transform). */
   normal(): number {
     const radius = Math.sqrt(-2 * Math.log(1 - this.fraction()));
     return radius * Math.cos(2 * Math.PI * this.fraction());
   }
 
-  /** Exponential with this mean. */
   exponential(mean: number): number {
     return -mean * Math.log(1 - this.fraction());
   }

@@ -1,15 +1,16 @@
-// The report of one or several runs: one HTML page that needs nothing else, with plots drawn here as SVG.
+// Creates the report on one or more runs: a self-contained HTML page with SVG plots.
 
-import { measured, type Sample } from "./scenario.ts";
-import { type CompletedRun, conditions, hopsFit, summary } from "./summary.ts";
+import { type Measured, measured, type Sample } from "./measures.ts";
+import { type CompletedRun, conditions, hopsFit } from "./summary.ts";
 
-/** A plot's area, in the units of its viewBox: as wide as a phone, so that its text stays readable there. */
+/** The size and margins of a plot, in units of its viewBox. Plots fit a phone's width, so that text stays readable. */
 const WIDTH = 360, HEIGHT = 220, LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 38;
 
-/** Bars of a histogram, and stretches of time that success is counted over. */
-const BARS = 30, STRETCHES = 24;
+const BARS = 30;
 
-/** Points of a distribution that are drawn. */
+/** The maximum number of points in the plot of successful operations over time. */
+const STRETCHES = 24;
+
 const STEPS = 200;
 
 type Point = readonly [x: number, y: number];
@@ -25,14 +26,13 @@ interface Plot {
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
-  /** Names for values of x, in place of round numbers. */
+  /** The labels on the x axis. By default, these are round numbers. */
   readonly ticks?: readonly (readonly [x: number, label: string])[];
   readonly yRange?: readonly [number, number];
 }
 
-/** The page. */
+/** Returns the HTML page. `made` names the program that made the report. */
 export function report(runs: readonly CompletedRun[], made: string): string {
-  const last = runs[runs.length - 1];
   const title = `dmnode sim: ${runs.map(({ scenario }) => count(scenario.nodes)).join(", ")} nodes`;
   return `<!doctype html>
 <html lang="en">
@@ -46,7 +46,7 @@ export function report(runs: readonly CompletedRun[], made: string): string {
 <body>
 <main>
 <h1>${escape(title)}</h1>
-<p>${escape(conditions(last.scenario).join(", "))}</p>
+<p>${escape(conditions(runs[0].scenario).join(", "))}</p>
 ${table(runs)}
 <div class="plots">
 ${plots(runs).map(figure).join("\n")}
@@ -59,61 +59,32 @@ ${plots(runs).map(figure).join("\n")}
 }
 
 export function escape(text: string): string {
-  const entities: Record<string, string> = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    '"': "&quot;",
-    "'": "&#39;",
-  };
-  return text.replace(/[&<>"']/g, (c) => entities[c]);
+  return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
 function table(runs: readonly CompletedRun[]): string {
-  const head = [
-    ["", "nodes"],
-    ["", "found"],
-    ["hops", "mean"],
-    ["hops", "p95"],
-    ["queries", "mean"],
-    ["queries", "p95"],
-    ["ms", "mean"],
-    ["ms", "p50"],
-    ["ms", "p95"],
-    ["ms", "p99"],
-  ];
-  const rows = runs.flatMap((run) => {
-    const all = summary(run);
-    const row = (
-      name: string,
-      s: Pick<typeof all, "success" | "hops" | "queries" | "latency_ms">,
-    ) => [
-      `${count(all.nodes)}, ${name}`,
-      `${(s.success * 100).toFixed(2)} %`,
-      s.hops.mean.toFixed(2),
-      s.hops.p95,
-      s.queries.mean.toFixed(1),
-      s.queries.p95,
-      ...[s.latency_ms.mean, s.latency_ms.p50, s.latency_ms.p95, s.latency_ms.p99].map((ms) =>
-        ms.toFixed(0)
-      ),
+  const figures = ["hops mean", "hops p95", "queries mean", "queries p95"];
+  const head = ["nodes", "found", ...figures, "ms mean", "ms p50", "ms p95", "ms p99"];
+  const rows = runs.flatMap(({ scenario, result: { lookups, fetches } }) => {
+    const row = (name: string, { success, hops, queries, latency }: Measured) => [
+      `${count(scenario.nodes)}, ${name}`,
+      `${(success * 100).toFixed(2)} %`,
+      hops.mean.toFixed(2),
+      hops.p95,
+      queries.mean.toFixed(1),
+      queries.p95,
+      ...[latency.mean, latency.p50, latency.p95, latency.p99].map((ms) => ms.toFixed(0)),
     ];
-    return all.fetches === null ? [row("lookups", all)] : [
-      row("lookups", all),
-      row("fetches", all.fetches),
-    ];
+    return [row("lookups", lookups), ...(fetches === undefined ? [] : [row("fetches", fetches)])];
   });
-  const headCells = head.map(([group, name]) => `<th>${escape(`${group} ${name}`.trim())}</th>`);
-  const body = rows.map((cells) =>
-    `<tr>${cells.map((cell) => `<td>${escape(String(cell))}</td>`).join("")}</tr>`
-  );
-  return `<div class="wide"><table><thead><tr>${headCells.join("")}</tr></thead>
-<tbody>${body.join("\n")}</tbody></table></div>`;
+  const cells = (tag: string, texts: readonly (string | number)[]) =>
+    `<tr>${texts.map((text) => `<${tag}>${text}</${tag}>`).join("")}</tr>`;
+  return `<div class="wide"><table><thead>${cells("th", head)}</thead>
+<tbody>${rows.map((row) => cells("td", row)).join("\n")}</tbody></table></div>`;
 }
 
 function plots(runs: readonly CompletedRun[]): Plot[] {
-  const { result } = runs[runs.length - 1];
-  const { lookupSamples, fetchSamples, traffic } = result;
+  const { lookupSamples, fetchSamples, traffic } = runs.at(-1)!.result;
   const kinds = [["lookups", lookupSamples], ["fetches", fetchSamples]] as const;
   const both = kinds.filter(([, samples]) => samples.length > 0);
   const success = both.map(([name, samples]): Series => ({
@@ -121,7 +92,7 @@ function plots(runs: readonly CompletedRun[]): Plot[] {
     style: "line",
     points: successOverTime(samples),
   }));
-  // From 0, unless all that happens would then be within the width of the line.
+  // If all shares are close to 1, an axis that starts at 0 would hide the differences between them.
   const isHigh = success.every(({ points }) => points.every(([, share]) => share > 0.9));
   return [
     runs.length > 1 ? hopsAgainstNodes(runs) : hopsHistogram(lookupSamples),
@@ -202,24 +173,20 @@ function successOverTime(samples: readonly Sample[]): Point[] {
   const inOrder = [...samples].sort((x, y) => x.at - y.at);
   const begun = inOrder[0].at;
   const each = Math.ceil(inOrder.length / Math.min(STRETCHES, inOrder.length));
-  const points: Point[] = [];
-  for (let i = 0; i < inOrder.length; i += each) {
-    const stretch = inOrder.slice(i, i + each);
-    const middle = (stretch[0].at + stretch[stretch.length - 1].at) / 2;
-    points.push([(middle - begun) / 60_000, measured(stretch).success]);
-  }
-  return points;
+  return Array.from({ length: Math.ceil(inOrder.length / each) }, (_, i): Point => {
+    const stretch = inOrder.slice(i * each, (i + 1) * each);
+    const middle = (stretch[0].at + stretch.at(-1)!.at) / 2;
+    return [(middle - begun) / 60_000, measured(stretch).success];
+  });
 }
 
 function histogram(values: readonly number[]): Point[] {
-  const most = values.reduce((max, value) => Math.max(max, value), 1);
+  const most = Math.max(1, maximum(values));
   const width = niceStep(most / BARS);
   const bars = new Array<number>(Math.floor(most / width) + 1).fill(0);
   for (const value of values) bars[Math.floor(value / width)]++;
   return bars.map((n, i): Point => [(i + 0.5) * width, n]);
 }
-
-// ---- drawing
 
 function figure({ title, x, y, series, ticks, yRange }: Plot): string {
   const points = series.flatMap((s) => s.points);
@@ -277,35 +244,37 @@ ${drawn.join("")}
 </svg></figure>`;
 }
 
-/** From the least to the most, never empty. */
+/** Returns the range from the lowest to the highest value, extended by `margin`. The range is never empty. */
 function range(values: readonly number[], margin: number): [number, number] {
-  const min = values.reduce((least, value) => Math.min(least, value), Infinity);
-  const max = values.reduce((most, value) => Math.max(most, value), -Infinity);
+  const min = -maximum(values.map((value) => -value)), to = maximum(values) + margin;
   const from = min < 0 || margin === 0 ? min : Math.min(0, min) - margin;
-  const to = max + margin;
   return to > from ? [from, to] : [from, from + 1];
 }
 
-/** Some four round numbers between two. */
-function roundTicks(from: number, to: number): number[] {
-  const step = niceStep((to - from) / 4);
-  const ticks: number[] = [];
-  for (let i = Math.ceil(from / step); i * step <= to; i++) ticks.push(i * step);
-  return ticks;
+/** Returns the highest value. `Math.max` fails on very long lists. */
+function maximum(values: readonly number[]): number {
+  return values.reduce((most, value) => Math.max(most, value), -Infinity);
 }
 
-/** 1, 2 or 5 times a power of ten, not below `least`. */
+/** Returns about four evenly spaced round numbers in a range. */
+function roundTicks(from: number, to: number): number[] {
+  const step = niceStep((to - from) / 4), first = Math.ceil(from / step);
+  const count = Math.floor(to / step) - first + 1;
+  return Array.from({ length: count }, (_, i) => (first + i) * step);
+}
+
+/** Returns the smallest number not below `least` that is 1, 2 or 5 times a power of ten. */
 function niceStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= least * 0.999)!;
 }
 
 function count(value: number): string {
-  // Adding 0 takes the sign off a negative zero.
+  // Adding 0 turns -0 into 0.
   return (value + 0).toLocaleString("en-US", { maximumFractionDigits: 3 });
 }
 
-/** A coordinate: tenths are finer than a screen. */
+/** Formats a coordinate with one decimal: more decimals would make no visible difference. */
 function n(value: number): string {
   return String(Math.round(value * 10) / 10);
 }

@@ -1,32 +1,32 @@
-// What a run came to: the object that is printed as JSON, and how hops grow with the size of the network.
+// Summarizes a run as JSON, and fits a line that shows how hops grow with the number of nodes.
 
-import type { Distribution, Load, Measured, Scenario, ScenarioResult } from "./scenario.ts";
+import type { Distribution, Load, Measured } from "./measures.ts";
+import type { Scenario, ScenarioResult } from "./scenario.ts";
 
-/** One run with what it took. */
 export interface CompletedRun {
   readonly scenario: Scenario;
   readonly result: ScenarioResult;
   readonly wallMs: number;
-  /** Memory of the process after the run. */
+  /** The resident memory of the process after the run. */
   readonly rssBytes: number;
 }
 
-/** Figures are printed to a thousandth: more is noise. */
+/** Rounds to three decimals; further decimals are noise. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }
 
 function figures({ hops, queries, latency }: Measured) {
   return {
-    hops: {
-      mean: round(hops.mean),
-      p50: hops.p50,
-      p95: hops.p95,
-      max: hops.max,
-    },
+    hops: { mean: round(hops.mean), p50: hops.p50, p95: hops.p95, max: hops.max },
     queries: { mean: round(queries.mean), p95: queries.p95 },
     latency_ms: milliseconds(latency),
   };
+}
+
+function counted(fetches: Measured) {
+  const { count, found, success } = fetches;
+  return { count, found, success, ...figures(fetches) };
 }
 
 function milliseconds({ mean, p50, p95, p99 }: Distribution) {
@@ -37,9 +37,10 @@ function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
   return { packets_per_s: round(packetsPerSecond), bytes_per_s: round(bytesPerSecond) };
 }
 
-/** The JSON of one run. `wall_s` and `rss_bytes` alone differ between runs of one seed. */
+/** Returns the JSON of one run. Two runs of the same scenario differ only in `wall_s` and `rss_bytes`. */
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
-  const { lookups, fetches, fetchesOfGood, fetchedValues, reaches, copies, idle, load } = result;
+  const { lookups, fetches, fetchesOfGood, fetchedValues, eclipse, reaches, copies, idle, load } =
+    result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
@@ -62,6 +63,13 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
         },
       }),
     },
+    eclipse: eclipse === undefined ? null : {
+      quiet: counted(eclipse.quiet),
+      stored_before: counted(eclipse.storedBefore),
+      stored_after: counted(eclipse.storedAfter),
+      values: eclipse.values,
+      noticed: eclipse.noticed,
+    },
     reaches: reaches === undefined ? null : {
       count: reaches.count,
       found: reaches.found,
@@ -69,15 +77,14 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
       punchable: reaches.punchable,
       latency_ms: milliseconds(reaches.latency),
     },
+    alarms: result.alarms,
     replicas: result.replicas === undefined ? null : round(result.replicas),
     copies: copies === undefined ? null : { ...copies, mean: round(copies.mean) },
     replication: result.replication,
     idle: perSecond(idle),
     load: {
       ...perSecond(load),
-      by_type: Object.fromEntries(
-        Array.from(load.byType, ([type, of]) => [type, perSecond(of)]),
-      ),
+      by_type: Object.fromEntries(Array.from(load.byType, ([type, of]) => [type, perSecond(of)])),
     },
     contacts_per_node: round(result.contactsPerNode),
     network_size_estimate: result.networkSizeEstimate,
@@ -90,7 +97,7 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
   };
 }
 
-/** The line of least squares through points; undefined for fewer than two. */
+/** Fits a line to points by least squares. Undefined if there are fewer than two different x values. */
 export function fit(
   points: readonly (readonly [x: number, y: number])[],
 ): { slope: number; intercept: number } | undefined {
@@ -103,22 +110,20 @@ export function fit(
   return { slope, intercept: y - slope * x };
 }
 
-/** Mean hops against the logarithm of the number of nodes. */
-export function hopsFit(
-  runs: readonly CompletedRun[],
-): { slope: number; intercept: number } | undefined {
-  return fit(runs.map(({ scenario, result }) => [
-    Math.log2(scenario.nodes),
-    result.lookups.hops.mean,
-  ]));
+/** Fits a line to the mean hops as a function of the binary logarithm of the number of nodes. */
+export function hopsFit(runs: readonly CompletedRun[]): ReturnType<typeof fit> {
+  return fit(
+    runs.map((
+      { scenario: { nodes }, result: { lookups } },
+    ) => [Math.log2(nodes), lookups.hops.mean]),
+  );
 }
 
-/** What differs from a network without troubles, in words. */
 export function conditions(scenario: Scenario): string[] {
   const { latency, loss, duplication, reordering, silent, nat, flaky, sybils, kill } = scenario;
+  const { colluders, eclipse, eclipseNetworks } = scenario;
   const { mutable, partitionMinutes, churnMinutes, settleMinutes, hours } = scenario;
-  const { k, alpha, healthCheckIntervalMs, seed, techniques } = scenario;
-  const left = Object.entries(techniques).filter(([, used]) => !used).map(([name]) => name);
+  const { k, alpha, healthCheckIntervalMs, seed } = scenario;
   const percent = (share: number) => `${round(share * 100)} %`;
   const troubles: [number, string][] = [
     [mutable, `${percent(mutable)} of values mutable`],
@@ -128,6 +133,8 @@ export function conditions(scenario: Scenario): string[] {
     [nat, `${percent(nat)} of nodes behind NATs`],
     [flaky, `${percent(flaky)} of nodes flaky`],
     [sybils, `${percent(sybils)} of nodes lie`],
+    [colluders, `${percent(colluders)} of nodes collude`],
+    [eclipse, `${eclipse} Sybils in ${eclipseNetworks} networks around each value`],
     [kill, `${percent(kill)} of nodes killed`],
     [partitionMinutes, `cut in two for ${partitionMinutes} min`],
     [churnMinutes, `median session ${churnMinutes} min`],
@@ -141,7 +148,6 @@ export function conditions(scenario: Scenario): string[] {
     `k ${k}`,
     `alpha ${alpha}`,
     `peers checked every ${round(healthCheckIntervalMs / 1000)} s`,
-    ...(left.length > 0 ? [`without ${left.join(", ")}`] : []),
     `seed ${seed}`,
   ];
 }

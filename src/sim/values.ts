@@ -1,47 +1,27 @@
-// The values that a run stores: whose they are, which version is the newest, and where copies of it are.
+// The values that a simulation stores, and a function that counts their copies.
 
 import type { Millis } from "../dht/deadlines.ts";
-import {
-  immutableItem,
-  type Item,
-  type ItemCrypto,
-  mutableTarget,
-  signedBytes,
-} from "../dht/item.ts";
+import { newestHeld } from "../dht/items/held.ts";
+import { immutableItem, type Item, mutableTarget, signedBytes } from "../dht/items/item.ts";
 import { compareDistance, type Id } from "../krpc/id.ts";
+import { nextSeq, type Seq } from "../krpc/seq.ts";
+import { type Identity, itemCrypto } from "../runtime/identity/crypto.ts";
 import type { SimNode } from "./world.ts";
-
-/** A key pair of an owner of mutable items. */
-export interface Signer {
-  readonly publicKey: Uint8Array;
-  /** 64 bytes (RFC 8032). */
-  sign(message: Uint8Array): Uint8Array;
-}
-
-/** What a run needs beside a node's own functions. */
-export interface SimCrypto extends ItemCrypto {
-  /** The key pair of a 32-byte seed. */
-  signer(seed: Uint8Array): Signer;
-}
 
 const NO_SALT = new Uint8Array(0);
 
-/** A value that a run has stored. */
 export class SimValue {
-  /** The newest version. */
   item: Item;
-  /** Who stored it last, and keeps it published. */
+  /** The node that stored the newest version and keeps the value published. */
   owner: SimNode | undefined;
-  readonly #crypto: ItemCrypto;
-  readonly #signer: Signer | undefined;
+  readonly #signer: Identity | undefined;
 
-  /** `content`: bencoded. Immutable without a `signer`. */
-  constructor(crypto: ItemCrypto, content: Uint8Array, signer: Signer | undefined) {
-    this.#crypto = crypto;
+  /** Creates a value from bencoded `content`. Without a `signer`, the value is immutable. */
+  constructor(content: Uint8Array, signer?: Identity) {
     this.#signer = signer;
     this.item = signer === undefined
-      ? immutableItem(crypto, content)
-      : this.#signed(signer, content, 1);
+      ? immutableItem(itemCrypto, content)
+      : signed(signer, content, 1);
   }
 
   get isMutable(): boolean {
@@ -52,43 +32,36 @@ export class SimValue {
     return this.item.target;
   }
 
-  /** Makes the next version of a mutable value. */
   renew(content: Uint8Array): void {
-    this.item = this.#signed(this.#signer!, content, this.item.signed!.seq + 1);
-  }
-
-  #signed(signer: Signer, value: Uint8Array, seq: number): Item {
-    const { publicKey } = signer;
-    const signature = signer.sign(signedBytes(NO_SALT, seq, value));
-    const target = mutableTarget(this.#crypto, publicKey, NO_SALT);
-    return { target, value, signed: { publicKey, signature, salt: NO_SALT, seq } };
+    this.item = signed(this.#signer!, content, nextSeq(this.item.signed!.seq)!);
   }
 }
 
-/** Where the copies of all values are at one time. */
-export interface Copies {
-  /** Copies of the newest version that a value has among its k closest nodes, on average. */
-  readonly mean: number;
-  /** Those of the value that has the fewest. */
-  readonly least: number;
-  /** Copies of older versions that the k closest nodes hold, of all values together. */
-  readonly stale: number;
-  /** Values whose newest version nobody that is up holds, and whose owner is gone. */
-  readonly lost: number;
+function signed(signer: Identity, value: Uint8Array, seq: Seq): Item {
+  const { publicKey } = signer;
+  const signature = signer.sign(signedBytes(NO_SALT, seq, value));
+  const target = mutableTarget(itemCrypto, publicKey, NO_SALT);
+  return { target, value, signed: { publicKey, signature, salt: NO_SALT, seq } };
 }
 
-/** Counts the copies that values have among the k closest of `eligible` to each, of all `nodes` that there are. */
+/**
+ * Counts each value's copies on the `k` closest of the `eligible` nodes. `mean` and `least` are the average and the
+ * lowest number of copies of a value's newest version. `stale` is the number of copies of older versions. `lost` is the
+ * number of values whose owner is gone and whose newest version is not on any of the `nodes`.
+ */
 export function copiesOf(
   values: readonly SimValue[],
-  nodes: readonly SimNode[],
-  eligible: readonly SimNode[],
-  k: number,
+  { nodes, eligible, k }: {
+    readonly nodes: readonly SimNode[];
+    readonly eligible: readonly SimNode[];
+    readonly k: number;
+  },
   now: Millis,
-): Copies {
+) {
   let sum = 0, least = Infinity, stale = 0, lost = 0;
   for (const { item: { target, signed }, owner } of values) {
-    const seqAt = ({ items }: SimNode) => {
-      const held = items.get(target, now);
+    const seqAt = (sim: SimNode) => {
+      const held = newestHeld(sim, target, now)?.item;
       return held && (held.signed?.seq ?? 0);
     };
     const newest = signed?.seq ?? 0;
@@ -104,7 +77,7 @@ export function copiesOf(
   return { mean: sum / values.length, least, stale, lost };
 }
 
-/** The k closest nodes to `target`: one pass, in which nearly all are ruled out by a look at the farthest so far. */
+/** Returns the k nodes closest to `target`. Most nodes are only compared with the farthest node found so far. */
 function closest(nodes: readonly SimNode[], target: Id, k: number): SimNode[] {
   const found: SimNode[] = [];
   for (const sim of nodes) {

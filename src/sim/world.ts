@@ -1,105 +1,93 @@
-// A virtual Internet: shipped nodes on one virtual clock, and links that delay, lose, double and reorder.
+// A virtual Internet that runs the real node code on a virtual clock. Links delay, lose, duplicate and reorder packets.
 
-import type { Millis } from "../dht/deadlines.ts";
-import type { Host, NodeEvent, SpareSockets } from "../dht/host.ts";
-import type { ItemCrypto } from "../dht/item.ts";
-import { MemoryItemStore } from "../dht/item_store.ts";
+import { Agenda, type Millis, NO_SLOT, type Slot } from "../dht/deadlines.ts";
+import type { Host } from "../dht/host.ts";
+import { ItemStore } from "../dht/items/item_store.ts";
 import { DhtNode, type NodeOptions } from "../dht/node.ts";
-import { MemoryPublishedStore } from "../dht/published.ts";
+import { PublishedStore } from "../dht/items/published.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
-import { ID_BYTES, putWord } from "../krpc/id.ts";
-import { secureId } from "../dht/secure_id.ts";
-import { EventQueue } from "./events.ts";
+import { type Id, ID_BYTES, putWord } from "../krpc/id.ts";
+import { itemCrypto } from "../runtime/identity/crypto.ts";
+import { secureId } from "../dht/routing/secure_id.ts";
 import type { LatencyMatrix } from "./latency.ts";
 import { type NatTraits, SimNat } from "./nat.ts";
 import { SeededRandom } from "./random.ts";
-import { Ticks } from "./ticks.ts";
-import { Totals } from "./totals.ts";
+import { type Counters, type Totals, totalsOf } from "./measures.ts";
 
-/** One way from a node to the backbone: the median of wired access lines, with a long tail. */
-export const ACCESS_MEDIAN_MS = 4;
-/** Standard deviation of its logarithm: one line in a hundred takes over 20 ms. */
-export const ACCESS_SIGMA = 0.7;
+/** The median one-way delay between a machine and its Internet provider. These delays are log-normally distributed. */
+const ACCESS_MEDIAN_MS = 4;
 
-/** Jitter of a packet: the mean of an exponential delay on top of the path's, as a share of the path's. */
-export const JITTER_SHARE = 0.02;
+/** The standard deviation of the logarithm of that delay: one machine in a hundred has a delay of over 20 ms. */
+const ACCESS_SIGMA = 0.7;
 
-/**
- * Delays are whole multiples of 1/1024 ms. Sums of such times are exact, and the last bit of a logarithm, which
- * machines need not agree on, is rounded away.
- */
+/** The mean jitter of a packet, as a share of the delay of its path. Jitter is exponentially distributed. */
+const JITTER_SHARE = 0.02;
+
+/** Delays are rounded up to 1/1024 ms. Sums are then exact, so that all machines compute the same times. */
 const TIME_GRAIN = 1024;
 
-/** All nodes use one port; addresses tell them apart. */
+/** The port that every node uses. No two nodes share an IP address. */
 const PORT = 6881;
 
-/** Where a machine's further sockets begin. */
+/** The first of the ports that a node opens in addition to `PORT`. */
 const SPARE_PORT = 20_000;
 
-/** How links behave, besides their latency. */
 export interface LinkOptions {
   readonly latency: LatencyMatrix;
-  /** Share of packets lost, of either direction. */
+  /** Share of packets lost in each direction. */
   readonly loss: number;
   /** Share of packets that arrive twice. */
   readonly duplication: number;
-  /** Share of packets that are held back by up to their delay again, and so overtaken. */
+  /** Share of packets that take up to twice as long as usual, so that other packets overtake them. */
   readonly reordering: number;
 }
 
-/** Answers a query in place of the node's own code: undefined leaves the packet to that. */
-export type Impostor = (
-  sim: SimNode,
-  datagram: Uint8Array,
-  from: Endpoint,
-) => Uint8Array | undefined;
-
-/** What a node is like, apart from its code. */
 export interface Traits {
-  /** The NAT that it is behind, if it is. */
   readonly nat?: NatTraits;
-  /** Added to each packet's way in and out. */
+  /** The id and the address of a node that has chosen them. By default, both are random, and the id fits the address. */
+  readonly place?: { readonly id: Id; readonly endpoint: Endpoint };
+  /** Additional delay of each packet that the node sends or receives. */
   readonly extraDelayMs?: number;
-  /** Lost on top of the links' loss. */
+  /** Share of packets to and from the node that are lost, in addition to the loss of the links. */
   readonly extraLoss?: number;
-  /** What answers for it, where that is not the node. */
-  readonly impostor?: Impostor;
+  /** Answers packets instead of the node. If this function returns undefined, the node itself handles the packet. */
+  impostor?(sim: SimNode, datagram: Uint8Array, from: Endpoint): Uint8Array | undefined;
 }
 
-/**
- * up: takes part. silent: its socket is open, but its process hangs: it answers and asks nothing any more. departed:
- * gone without notice.
- */
-export type NodeState = "up" | "silent" | "departed";
-
-/** One simulated machine with its node. */
 export interface SimNode {
-  /** The number of nodes that were added before it. */
+  /** The number of nodes that were added before this one. */
   readonly serial: number;
   readonly endpoint: Endpoint;
   readonly region: number;
   readonly accessMs: number;
   readonly traits: Traits;
   readonly node: DhtNode;
-  readonly items: MemoryItemStore;
-  readonly published: MemoryPublishedStore;
+  readonly items: ItemStore;
+  readonly published: PublishedStore;
   readonly addedAt: Millis;
-  /** When its own join had ended; Infinity before. */
+  /** The time of the node's next wake-up (NaN before one is set), and its slot in the agenda. */
+  tickAt: Millis;
+  tickSlot: Slot;
+  /** The time when the node finished joining; Infinity until then. */
   joinedAt: Millis;
-  state: NodeState;
-  /** Packets pass between nodes of the same side only. */
+  /** `up` means that the node works, `silent` that its process hangs, `departed` that it left without notice. */
+  state: "up" | "silent" | "departed";
+  /** The side of a partition that the node is on. Packets pass only between nodes on the same side. */
   side: number;
   readonly nat: SimNat | undefined;
-  /** What handles packets at other ports than the node's, and by which of them some are written to. */
   ports: Map<number, (datagram: Uint8Array, from: Endpoint) => void>;
+  /** Maps endpoints, as text, to the additional port from which the node sends packets to them. */
   routes: Map<string, number>;
   nextPort: number;
-  /** UDP payload. */
+  /** Bytes of UDP payload that the node has sent. */
   bytesSent: number;
   packetsSent: number;
 }
 
-/** A packet on its way. Used again and again: the collector would carry each about until it arrives. */
+/**
+ * A packet in transit. Packet objects are reused, because the garbage collector would copy each new object several
+ * times.
+ */
 interface Packet {
   readonly kind: "packet";
   to: SimNode;
@@ -108,54 +96,50 @@ interface Packet {
   datagram: Uint8Array;
 }
 
-type Event = Packet | { readonly kind: "call"; readonly run: (now: Millis) => void };
+interface Call {
+  readonly kind: "call";
+  readonly run: () => void;
+}
 
 export class World {
   now: Millis = 0;
-  /** All but the departed. */
+  /** All nodes that have not departed. */
   readonly nodes: SimNode[] = [];
-  /** Delivered so far. */
   packets = 0;
-  /** Sent so far, by all that ever were. */
+  /** The targets that nodes have reported as crowded, in the order of the reports. */
+  readonly alarms: Id[] = [];
+  /** Bytes that all nodes, including departed nodes, have sent so far. */
   bytesSent = 0;
   packetsSent = 0;
-  readonly #queue = new EventQueue<Event>();
-  /** Apart from the queue, for they are put off again and again: each answer makes a timer needless. */
-  readonly #ticks = new Ticks();
-  /** By their serials; a departed one leaves its place empty. */
-  readonly #bySerial: (SimNode | undefined)[] = [];
+  readonly #queue = new Agenda<Packet | Call>();
+  /** The nodes, ordered by their next deadline. Unlike events in the queue, deadlines are often postponed. */
+  readonly #ticks = new Agenda<SimNode>();
+  #added = 0;
   readonly #byAddress = new Map<number, SimNode>();
   readonly #random: SeededRandom;
-  readonly #links: LinkOptions;
-  readonly #crypto: ItemCrypto;
-  /** Buffers of packets that have arrived, by their length: a copy a packet would keep the collector busy. */
+  /** Unused packet buffers, by length. Reusing them saves work for the garbage collector. */
   readonly #spare: Uint8Array[][] = [];
   readonly #sparePackets: Packet[] = [];
-  /** Uptime of those that departed, and what they had done. */
   #departedMs = 0;
-  readonly #departed = new Totals();
+  readonly #departed: Counters[] = [];
 
-  constructor(links: LinkOptions, crypto: ItemCrypto, seed: number) {
-    this.#links = links;
-    this.#crypto = crypto;
+  constructor(private readonly links: LinkOptions, seed: number) {
     this.#random = new SeededRandom(seed, 1);
   }
 
-  /** Adds a machine and starts its node; it has not joined yet. */
+  /** Adds a node on a new machine. The node does not join the network yet. */
   add(
     options: Omit<NodeOptions, "id" | "families">,
     traits: Traits = {},
     limitBytes = 2 ** 30,
   ): SimNode {
-    const serial = this.#bySerial.length;
+    const serial = this.#added++;
     const random = new SeededRandom(this.#random.word(), serial);
-    const endpoint = this.#freeEndpoint();
-    const id = secureId(endpoint, random.bytes(ID_BYTES));
-    const items = new MemoryItemStore(id, limitBytes, random.word());
-    const published = new MemoryPublishedStore(random.word());
+    const { id, endpoint } = traits.place ?? this.#freePlace(random);
+    const items = new ItemStore(id, limitBytes, random.word());
+    const published = new PublishedStore(random.word());
     const host: Host = {
-      sha1: this.#crypto.sha1,
-      verify: this.#crypto.verify,
+      ...itemCrypto,
       items,
       published,
       randomBytes: (length) => random.bytes(length),
@@ -163,21 +147,27 @@ export class World {
         const port = sim.routes.size === 0 ? PORT : sim.routes.get(`${to}`) ?? PORT;
         this.#send(sim, port, datagram, to);
       },
-      emit: (event) => hear(sim, event, this.now),
+      emit: (event) => {
+        if (event.type === "lookup.crowded") this.alarms.push(event.target);
+        const hasJoined = event.type === "bootstrap" && event.state === "joined";
+        if (hasJoined) sim.joinedAt = Math.min(sim.joinedAt, this.now);
+      },
       isLocal: (address) => traits.nat === undefined && address.sameAddress(endpoint),
       openSockets: (count, receive) => this.#openSockets(sim, count, receive),
     };
     const sim: SimNode = {
       serial,
       endpoint,
-      // Evenly over the regions, whatever the number of nodes.
-      region: serial % this.#links.latency.regions.length,
+      // Distribute the nodes evenly across the regions.
+      region: serial % this.links.latency.regions.length,
       accessMs: ACCESS_MEDIAN_MS * Math.exp(ACCESS_SIGMA * this.#random.normal()),
       traits,
       node: new DhtNode(host, { ...options, id, families: [4] }, this.now),
       items,
       published,
       addedAt: this.now,
+      tickAt: NaN,
+      tickSlot: NO_SLOT,
       joinedAt: Infinity,
       state: "up",
       side: 0,
@@ -189,66 +179,76 @@ export class World {
       packetsSent: 0,
     };
     this.nodes.push(sim);
-    this.#bySerial.push(sim);
     this.#byAddress.set(endpoint.a, sim);
     this.#arm(sim);
     return sim;
   }
 
-  /** Lets a node do something now. */
+  /** An unused address, and an id that fits it. */
+  #freePlace(random: SeededRandom): { id: Id; endpoint: Endpoint } {
+    let endpoint = this.randomEndpoint();
+    while (this.#byAddress.has(endpoint.a)) endpoint = this.randomEndpoint();
+    return { id: secureId(endpoint, random.bytes(ID_BYTES)), endpoint };
+  }
+
+  /** The node at an endpoint; undefined if there is none. */
+  nodeAt({ a }: Endpoint): SimNode | undefined {
+    return this.#byAddress.get(a);
+  }
+
   act<T>(sim: SimNode, run: (node: DhtNode, now: Millis) => T): T {
     const result = run(sim.node, this.now);
     this.#arm(sim);
     return result;
   }
 
-  /** Does something later. */
-  at(time: Millis, run: (now: Millis) => void): void {
-    this.#queue.add(time, { kind: "call", run });
+  at(time: Millis, run: () => void): void {
+    this.#queue.set({ kind: "call", run }, NO_SLOT, time);
   }
 
-  /** A departure without notice: whatever is under way to it is lost. */
+  /** Sends a packet that the node itself would not send. */
+  send(from: SimNode, datagram: Uint8Array, to: Endpoint): void {
+    this.#send(from, PORT, datagram, to);
+  }
+
+  /** Removes a node without notice. Packets in transit to the node are lost. */
   depart(sim: SimNode): void {
     if (sim.state === "departed") return;
     sim.state = "departed";
-    this.#ticks.set(sim.serial, Infinity);
-    this.#bySerial[sim.serial] = undefined;
+    this.#ticks.remove(sim, sim.tickSlot);
     this.#byAddress.delete(sim.endpoint.a);
     this.nodes.splice(this.nodes.indexOf(sim), 1);
     this.#departedMs += this.now - sim.addedAt;
-    this.#departed.add(sim);
+    const { traffic, replication } = sim.node;
+    this.#departed.push({ traffic, replication });
   }
 
-  /** Its process hangs from now on. */
+  /** Makes the process of a node hang from now on. */
   silence(sim: SimNode): void {
     if (sim.state !== "up") return;
     sim.state = "silent";
-    this.#ticks.set(sim.serial, Infinity);
+    this.#ticks.remove(sim, sim.tickSlot);
   }
 
-  /** Cuts the network: packets pass between nodes of one side only. What is under way still arrives. */
-  partition(sideOf: (sim: SimNode) => number): void {
+  /**
+   * Puts each node on a side of a partition; by default, all on the same side. Packets that are in transit still
+   * arrive.
+   */
+  partition(sideOf: (sim: SimNode) => number = () => 0): void {
     for (const sim of this.nodes) sim.side = sideOf(sim);
   }
 
-  heal(): void {
-    this.partition(() => 0);
-  }
-
-  /** The uptimes of all nodes that ever were, added up. */
+  /** The total uptime of all nodes, including departed nodes. */
   get nodeMs(): number {
     return this.nodes.reduce((sum, sim) => sum + this.now - sim.addedAt, this.#departedMs);
   }
 
-  /** What all nodes that ever were have done. */
+  /** Returns the traffic and replication totals of all nodes, including departed nodes. */
   totals(): Totals {
-    const totals = new Totals();
-    totals.addAll(this.#departed);
-    for (const sim of this.nodes) totals.add(sim);
-    return totals;
+    return totalsOf([...this.#departed, ...this.nodes.map(({ node }) => node)]);
   }
 
-  /** Lets time pass until `until`, or until `isDone`. */
+  /** Runs until virtual time `until`, or until `isDone` returns true. */
   run(until: Millis, isDone: () => boolean = () => false): void {
     const queue = this.#queue, ticks = this.#ticks;
     for (;;) {
@@ -256,49 +256,41 @@ export class World {
       if (next > until) break;
       if (isDone()) return;
       this.now = next;
-      if (queue.next === next) this.#happen(queue.take());
-      else this.#tick(this.#bySerial[ticks.first]!);
+      if (queue.next === next) this.#happen(queue.take(next)!);
+      else this.act(ticks.first!, (node) => node.tick(next));
     }
     this.now = Math.max(this.now, until);
   }
 
-  #happen(event: Event): void {
-    if (event.kind === "packet") {
-      const { to, port, from, datagram } = event;
-      const inner = to.nat === undefined ? port : to.nat.inbound(port, from, this.now);
-      if (to.state === "up" && inner !== undefined) this.#deliver(to, inner, from, datagram);
-      (this.#spare[datagram.length] ??= []).push(datagram);
-      this.#sparePackets.push(event);
-    } else event.run(this.now);
+  #happen(event: Packet | Call): void {
+    if (event.kind === "call") return event.run();
+    const { to, port, from, datagram } = event;
+    const inner = to.nat === undefined ? port : to.nat.inbound(port, from, this.now);
+    if (to.state === "up" && inner !== undefined) this.#deliver(event, inner);
+    (this.#spare[datagram.length] ??= []).push(datagram);
+    this.#sparePackets.push(event);
   }
 
-  #tick(sim: SimNode): void {
-    sim.node.tick(this.now);
-    this.#arm(sim);
-  }
-
-  #deliver(to: SimNode, port: number, from: Endpoint, datagram: Uint8Array): void {
-    if (port !== PORT) {
-      const receive = to.ports.get(port);
-      if (receive === undefined) return;
-      this.packets++;
+  /** Delivers a packet at a port of the node. Its NAT may have translated the packet's port. */
+  #deliver({ to, from, datagram }: Packet, port: number): void {
+    const receive = port === PORT ? undefined : to.ports.get(port);
+    if (port !== PORT && receive === undefined) return;
+    this.packets++;
+    if (receive !== undefined) {
       receive(datagram, from);
       return this.#arm(to);
     }
-    this.packets++;
     const reply = to.traits.impostor?.(to, datagram, from);
     if (reply !== undefined) return this.#send(to, PORT, reply, from);
     to.node.receive(datagram, from, this.now);
     this.#arm(to);
   }
 
-  /** See `Host.openSockets`. */
   #openSockets(
     sim: SimNode,
-    count: number,
-    receive: (index: number, datagram: Uint8Array, from: Endpoint, now: Millis) => void,
-  ): SpareSockets {
-    // Most machines never open any: these share empty maps until they do.
+    ...[count, receive]: Parameters<Host["openSockets"]>
+  ): ReturnType<Host["openSockets"]> {
+    // Most nodes never open spare sockets. Until a node does, it shares two empty maps with all other nodes.
     if (sim.ports === NO_PORTS) sim.ports = new Map(), sim.routes = new Map();
     const { ports, routes } = sim;
     const opened = Array.from({ length: count }, () => sim.nextPort++);
@@ -324,7 +316,9 @@ export class World {
   #arm(sim: SimNode): void {
     if (sim.state !== "up") return;
     const next = Math.max(sim.node.nextDeadline, this.now);
-    if (next !== this.#ticks.at(sim.serial)) this.#ticks.set(sim.serial, next);
+    if (next === sim.tickAt) return;
+    sim.tickAt = next;
+    sim.tickSlot = this.#ticks.set(sim, sim.tickSlot, next);
   }
 
   #send(from: SimNode, port: number, datagram: Uint8Array, endpoint: Endpoint): void {
@@ -341,9 +335,8 @@ export class World {
       : from.endpoint.withPort(port);
     const to = this.#byAddress.get(endpoint.a);
     if (to === undefined || from.side !== to.side) return;
-    const target = endpoint.port;
-    const random = this.#random;
-    const { loss, duplication, reordering } = this.#links;
+    const target = endpoint.port, random = this.#random;
+    const { loss, duplication, reordering } = this.links;
     const arrives = (1 - loss) * (1 - (from.traits.extraLoss ?? 0)) *
       (1 - (to.traits.extraLoss ?? 0));
     if (random.fraction() >= arrives) return;
@@ -361,27 +354,20 @@ export class World {
     copy.set(datagram);
     const at = this.now + Math.ceil(delay * TIME_GRAIN) / TIME_GRAIN;
     let packet = this.#sparePackets.pop();
-    if (packet === undefined) packet = { kind: "packet", to, port, from, datagram: copy };
-    else packet.to = to, packet.port = port, packet.from = from, packet.datagram = copy;
-    this.#queue.add(at, packet);
+    if (packet === undefined) {
+      packet = { kind: "packet", to, port, from, datagram: copy };
+    } else packet.to = to, packet.port = port, packet.from = from, packet.datagram = copy;
+    this.#queue.set(packet, NO_SLOT, at);
   }
 
-  /** One way: half the regions' round trip, both access lines, jitter, and what the machines themselves add. */
+  /** Returns a one-way delay: half the regions' round-trip time, plus both access delays, extra delays and jitter. */
   #delay(from: SimNode, to: SimNode): number {
-    const path = this.#links.latency.rtt[from.region][to.region] / 2 + from.accessMs + to.accessMs;
+    const path = this.links.latency.rtt[from.region][to.region] / 2 + from.accessMs + to.accessMs;
     const added = (from.traits.extraDelayMs ?? 0) + (to.traits.extraDelayMs ?? 0);
     return path + added + this.#random.exponential(path * JITTER_SHARE);
   }
 
-  /** An address of its own in public space, scattered, so that networks of addresses mean nothing. */
-  #freeEndpoint(): Endpoint {
-    for (;;) {
-      const endpoint = this.randomEndpoint();
-      if (!this.#byAddress.has(endpoint.a)) return endpoint;
-    }
-  }
-
-  /** An address in public space, whether anybody has it or not. */
+  /** Returns a random public endpoint. A node may already use it. */
   randomEndpoint(): Endpoint {
     const bytes = new Uint8Array(6);
     for (;;) {
@@ -392,12 +378,6 @@ export class World {
       if (endpoint.scope === "global") return endpoint;
     }
   }
-}
-
-/** Notes in `sim` what its node tells. */
-function hear(sim: SimNode, event: NodeEvent, now: Millis): void {
-  const hasJoined = event.type === "bootstrap" && event.state === "joined";
-  if (hasJoined) sim.joinedAt = Math.min(sim.joinedAt, now);
 }
 
 const NO_PORTS: SimNode["ports"] = new Map();

@@ -1,36 +1,49 @@
-// Gathers changes into groups, each one commit, and tells of every change whether it was committed. The commits
-// themselves happen elsewhere: while one runs, the next group gathers.
+// Groups changes into commits, and reports for each change whether it was committed. Another thread runs the commits.
+// During a commit, further changes are collected for the next one.
 
 import { DurationHistogram } from "../dht/histogram.ts";
-import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
+import type { AnnouncementRow, ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 
-/** What one commit changes. */
-export interface Changes {
-  /** Targets of items that go before others are written. */
+/** The changes of one commit to the database. */
+export interface RowChanges {
+  /** Targets of items to delete. They are deleted before other items are written. */
   readonly deletedItems: Uint8Array[];
   readonly items: ItemRow[];
-  /** In this order; a target alone is removed. */
+  /** Published values to write, in this order. An entry with only a target deletes the value of that target. */
   readonly published: (PublishedRow | Pick<PublishedRow, "target">)[];
-  /** All contacts, in place of the former; undefined leaves those. */
+  /** The complete list of contacts, which replaces the saved list; undefined keeps the saved list. */
   contacts: ContactRow[] | undefined;
-  /** The node's new id, where it has one. */
+  /** Announcements to write, in this order. An entry with only an info-hash deletes its announcement. */
+  announcements?: (AnnouncementRow | Pick<AnnouncementRow, "info_hash">)[];
+  /** The node's new id, if the id has changed. */
   nodeId?: Uint8Array;
+  /** The state of the node's clock, which the next run continues. */
+  clock?: Uint8Array;
 }
 
-/** Hears how commits fare: of the first failure, now and then of more, and of the end of them. */
+/** The changes of one commit. */
+export interface Changes extends RowChanges {
+  /** The ids of blobs to remove once the other changes are on disk. */
+  readonly removedBlobs: number[];
+}
+
+/** Called on the first failed commit, occasionally on further failures, and on the next success. */
 export interface CommitObserver {
   failed(error: unknown): void;
   recovered(): void;
 }
 
-/** Least time between the starts of two commits, in ms: how long changes wait for others to go with them. */
+/** Cap on the changes of one commit. One change writes at most four pages, so a commit adds at most 8 MiB to the log. */
+const MAX_CHANGES = 256;
+
+/** The minimum time between the starts of two commits in ms. Changes that arrive meanwhile join the next commit. */
 const GROUP_MS = 4;
 
-/** Pause after a failed commit, in ms: a full disk stays full for a while. */
+/** The pause after a failed commit in ms. It is long because a full disk stays full for a while. */
 const RETRY_MS = 250;
 
-/** While commits go on failing, one is told of in this time, in ms. */
-const TELL_EVERY_MS = 60_000;
+/** While commits keep failing, the observer is called at most once in this time, in ms. */
+const REPORT_INTERVAL_MS = 60_000;
 
 interface Group {
   readonly changes: Changes;
@@ -38,54 +51,62 @@ interface Group {
 }
 
 export class CommitQueue {
-  /** Of commits that ended, well or not. */
+  /** The durations of all commits, failed ones included. */
   readonly durations = new DurationHistogram();
-  /** Commits that failed. */
   failures = 0;
   readonly #commit: (changes: Changes) => Promise<void>;
   readonly #observer: CommitObserver;
-  #group: Group | undefined;
+  /** The commits to run. The last one may still grow. */
+  readonly #groups: Group[] = [];
   #running: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When the next commit may start, by the monotonic clock. */
+  /** The earliest time at which the next commit may start, on the monotonic clock. */
   #notBefore = 0;
   #isClosed = false;
   #hasFailed = false;
   #committing = 0;
-  #toldAt = -Infinity;
+  #reportedAt = -Infinity;
 
-  /** `commit` is called again only after its promise has settled; a rejection means that nothing was changed. */
+  /** `commit` is called for one commit at a time. If its promise rejects, nothing was changed. */
   constructor(commit: (changes: Changes) => Promise<void>, observer: CommitObserver) {
     this.#commit = commit;
     this.#observer = observer;
   }
 
-  /** Changes that are in no commit yet, or in the one that runs. */
+  /** The number of changes that are not committed yet. */
   get waiting(): number {
-    return this.#committing + (this.#group?.settled.length ?? 0);
+    return this.#groups.reduce((sum, { settled }) => sum + settled.length, this.#committing);
   }
 
-  /** Puts a change into the next commit; `settled` is called once, when that has succeeded or failed. */
+  /**
+   * Adds a change of one row, or of all contacts, to the next commit that has room. `settled` is called once, when that
+   * commit has succeeded or failed.
+   */
   add(
     change: (changes: Changes) => void,
     settled: (isCommitted: boolean) => void = () => {},
   ): void {
     if (this.#isClosed) return settled(false);
-    this.#group ??= {
-      changes: {
-        deletedItems: [],
-        items: [],
-        published: [],
-        contacts: undefined,
-      },
-      settled: [],
-    };
-    change(this.#group.changes);
-    this.#group.settled.push(settled);
+    let group = this.#groups.at(-1);
+    if (group === undefined || group.settled.length === MAX_CHANGES) {
+      group = {
+        changes: {
+          deletedItems: [],
+          items: [],
+          published: [],
+          removedBlobs: [],
+          contacts: undefined,
+        },
+        settled: [],
+      };
+      this.#groups.push(group);
+    }
+    change(group.changes);
+    group.settled.push(settled);
     this.#schedule();
   }
 
-  /** Puts a change into commit after commit for as long as they fail and it `isWanted`; `first` hears of the first. */
+  /** Retries a change until it is committed or no longer wanted. `first` is called with the first result. */
   addUntilCommitted(
     change: (changes: Changes) => void,
     isWanted: () => boolean,
@@ -97,20 +118,20 @@ export class CommitQueue {
     });
   }
 
-  /** Commits what has been added so far; resolves when that has succeeded or failed. Never rejects. */
+  /** Commits all changes added so far. Resolves when that has succeeded or failed, and never rejects. */
   async flush(): Promise<void> {
     if (this.#running !== undefined) await this.#running;
-    if (this.#group !== undefined) await this.#run();
+    // A failed change may be added again. So count the commits instead of waiting for the last one.
+    for (let count = this.#groups.length; count > 0; count--) await this.#run();
   }
 
-  /** Commits what has been added so far, and refuses what comes later. Never rejects. */
+  /** Commits all changes added so far, and refuses later ones. Never rejects. */
   async close(): Promise<void> {
     await this.flush();
     this.#isClosed = true;
     clearTimeout(this.#timer);
-    const { settled } = this.#group ?? { settled: [] };
-    this.#group = undefined;
-    for (const tell of settled) tell(false);
+    const refused = this.#groups.splice(0).flatMap(({ settled }) => settled);
+    for (const settle of refused) settle(false);
   }
 
   #schedule(): void {
@@ -122,8 +143,7 @@ export class CommitQueue {
   async #run(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const { changes, settled } = this.#group!;
-    this.#group = undefined;
+    const { changes, settled } = this.#groups.shift()!;
     this.#notBefore = performance.now() + GROUP_MS;
     this.#running = this.#settle(changes, settled);
     await this.#running;
@@ -139,24 +159,24 @@ export class CommitQueue {
       isCommitted = false;
       this.failures++;
       this.#notBefore = performance.now() + RETRY_MS;
-      this.#onFailure(error);
+      this.#hasFailed = true;
+      this.#report(error);
     }
     this.durations.add(performance.now() - startedAt);
     this.#committing = 0;
     if (isCommitted && this.#hasFailed) {
       this.#hasFailed = false;
-      this.#toldAt = -Infinity;
+      this.#reportedAt = -Infinity;
       this.#observer.recovered();
     }
     this.#running = undefined;
-    for (const tell of settled) tell(isCommitted);
-    if (this.#group !== undefined) this.#schedule();
+    for (const settle of settled) settle(isCommitted);
+    if (this.#groups.length > 0) this.#schedule();
   }
 
-  #onFailure(error: unknown): void {
-    this.#hasFailed = true;
-    if (performance.now() - this.#toldAt < TELL_EVERY_MS) return;
-    this.#toldAt = performance.now();
+  #report(error: unknown): void {
+    if (performance.now() - this.#reportedAt < REPORT_INTERVAL_MS) return;
+    this.#reportedAt = performance.now();
     this.#observer.failed(error);
   }
 }

@@ -1,82 +1,57 @@
-// The node's file: node id, known contacts, items and what this node publishes, in one SQLite database with a schema
-// version.
+// The node's database file: node id, contacts, items and published values in SQLite.
 
-import { DatabaseSync, type StatementSync } from "node:sqlite";
-import type { Changes } from "./commit_queue.ts";
-import { crc32 } from "./crc32.ts";
-import type { ContactRow, ItemRow, PublishedRow } from "./rows.ts";
+import { firstLine } from "../krpc/error_text.ts";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { PAGE_BYTES } from "../dht/items/item_cost.ts";
+import type { RowChanges } from "./commit_queue.ts";
+import { PackedTable } from "./packed_table.ts";
+import type { AnnouncementRow, ContactRow, ItemRow, PublishedRow } from "./rows.ts";
+import {
+  applySteps,
+  type Checked,
+  checksumOf,
+  COLUMNS,
+  columnsToRead,
+  mustBeRewritten,
+  prepareEmptyFile,
+  refuseForeign,
+  restoreSeq,
+  rewrite,
+  SCHEMA_VERSION,
+  type Table,
+} from "./schema.ts";
+import { damaged, explained, openFile, StorageError } from "./sqlite.ts";
 import { damageInLog } from "./wal.ts";
 
-/** Under this name the node's id is kept. */
+/** The name under which the table `meta` stores the node's id. */
 export const NODE_ID = "node_id";
 
-/** DATA_DIR can't be used as it is. The message is one line for the user; nothing was changed. */
-export class StorageError extends Error {
-  override readonly name = "StorageError";
-}
+/** The name under which the table `meta` stores the state of the node's clock. */
+export const CLOCK = "clock";
 
-/**
- * What leads from each schema to the next, from an empty file on. They stay as they are: a file of any version is
- * brought forward by the steps that it lacks, in one transaction. A newer file than the last is refused.
- */
-const STEPS = [
-  `
-  CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-  CREATE TABLE contacts (id BLOB NOT NULL, endpoint BLOB NOT NULL, PRIMARY KEY (id, endpoint)) WITHOUT ROWID;
-  CREATE TABLE items (
-    target BLOB PRIMARY KEY, value BLOB NOT NULL,
-    public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
-    stored_at REAL NOT NULL, expires_at REAL NOT NULL
-  ) WITHOUT ROWID;
-  `,
-  `
-  ALTER TABLE contacts ADD COLUMN first_seen REAL;
-  ALTER TABLE contacts ADD COLUMN last_seen REAL;
-  ALTER TABLE contacts ADD COLUMN rtt REAL;
-  ALTER TABLE contacts ADD COLUMN rtt_variation REAL;
-  ALTER TABLE contacts ADD COLUMN answer_rate REAL;
-  ALTER TABLE contacts ADD COLUMN parts TEXT;
-  ALTER TABLE items ADD COLUMN checksum INTEGER;
-  CREATE TABLE published (
-    target BLOB PRIMARY KEY, value BLOB NOT NULL,
-    public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
-    first_at REAL NOT NULL, next_at REAL NOT NULL, last_at REAL,
-    replicas INTEGER NOT NULL, failures INTEGER NOT NULL,
-    checksum INTEGER
-  ) WITHOUT ROWID;
-  `,
-];
-
-const SCHEMA_VERSION = STEPS.length;
-
-/** SQLite's smallest page, and so its smallest file. */
+/** The size of SQLite's smallest page, and so of the smallest file. */
 const MIN_BYTES = 512;
 
-/** The lock of a file that could be opened for reading alone. */
-const SQLITE_IOERR_LOCK = 3850;
+/** The log is merged into the database when it exceeds this size in bytes. One commit adds at most 8 MiB to it. */
+const MAX_LOG_BYTES = 4 << 20;
 
-const VALUE_COLUMNS = "target, value, public_key, signature, salt, seq";
-const ITEM_COLUMNS = `${VALUE_COLUMNS}, stored_at, expires_at`;
-const PUBLISHED_COLUMNS = `${VALUE_COLUMNS}, first_at, next_at, last_at, replicas, failures`;
-const CONTACT_COLUMNS =
-  "id, endpoint, first_seen, last_seen, rtt, rtt_variation, answer_rate, parts";
-
-/** A row with the checksum that was written with it; null where an older version wrote it. */
-type Checked<Row> = Row & { readonly checksum: number | null };
-
-/** What is done with files otherwise than by SQLite. */
+/** File operations that are needed in addition to SQLite's. */
 export interface Files {
-  /** In bytes; undefined where there is no such file. */
+  /** The size in bytes; undefined if there is no such file. */
   size(path: string): number | undefined;
   read(path: string): Uint8Array;
+  /** Creates an empty file that only the node's user can read. SQLite gives its log the same permissions. */
+  create(path: string): void;
   remove(path: string): void;
+  /** Replaces `to`. Returns when that is on disk. */
+  rename(from: string, to: string): void;
 }
 
 export interface DatabaseOptions {
   readonly files: Files;
   /**
-   * Whether the file may be there and empty: it is for a moment while it is made. Later that means that its content
-   * was lost.
+   * Whether to accept an empty file. A file is empty only until it has been created completely. Later, it means that
+   * content was lost.
    */
   readonly mayBeEmpty: boolean;
 }
@@ -85,75 +60,90 @@ export class Database {
   readonly #db: DatabaseSync;
   readonly #files: Files;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #tables: Record<"items" | "published", PackedTable>;
   #hasFailed = false;
-  /** Rows met so far that are not as they were written, and were left out. */
+  /** The number of rows that were skipped so far because their checksum was wrong. */
   damagedRows = 0;
 
   /**
-   * Opens the file, or makes it.
-   *
-   * @throws {StorageError} where it can't be read or written, is no database of ours, is damaged, from a newer
-   * version, or in use by another process; what it holds is as it was, and where it is damaged, so is every byte
+   * Opens the file, or creates it.
+   * @throws {StorageError} if the file can't be read or written, is not a database of ours, is damaged, is from a newer
+   * version, or is in use by another process. The content then stays unchanged. In a damaged file, not a single byte
+   * changes.
    */
   constructor(readonly path: string, { files, mayBeEmpty }: DatabaseOptions) {
     this.#files = files;
     const hasLog = Boolean(this.#sizeOf("-wal")), size = this.#sizeOf("");
     if (size === 0 && (hasLog || !mayBeEmpty)) throw damaged(path, "it is empty");
-    // SQLite would take it for an empty one.
+    // SQLite would treat a file that is too short as an empty one.
     if (size! > 0 && size! < MIN_BYTES) throw damaged(path, `it has ${size} bytes`);
-    // To close what was opened to be written brings its log into it. One that has a log is looked at without that. A
-    // journal is there only while the file is made.
+    // Closing a file that was opened for writing merges its log into it. So a file with a log is inspected read-only
+    // first. (A journal exists only while the file is being created.)
     const isInspected = hasLog && !this.#sizeOf("-journal");
-    if (isInspected) this.#use({ readOnly: true }, (db) => this.#inspectWithLog(db)).close();
-    this.#db = this.#use({}, (db) => {
-      // Held until the end of the process: a second one on the same file is refused here.
+    if (isInspected) openFile(path, { readOnly: true }, (db) => this.#inspectWithLog(db)).close();
+    if (size === undefined) createFile(files, path);
+    let db = this.#open(isInspected);
+    // The inspection leaves an index file behind. We hold the lock, so nobody else uses the index: remove it.
+    if (isInspected && this.#sizeOf("-shm") !== undefined) files.remove(`${path}-shm`);
+    if (mustBeRewritten(versionOf(db))) {
+      this.#rewrite(db);
+      db = this.#open(true);
+    }
+    this.#db = db;
+    this.#tables = {
+      items: new PackedTable(db, "items", COLUMNS.items),
+      published: new PackedTable(db, "published", COLUMNS.published),
+    };
+  }
+
+  #open(isInspected: boolean): DatabaseSync {
+    return openFile(this.path, {}, (db) => {
+      // The lock is held until the process ends. A second process that opens the file fails here.
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
       const version = isInspected ? versionOf(db) : this.#inspect(db);
-      // Synced at each commit: what was acknowledged survives a power cut.
-      db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+      if (version === 0) prepareEmptyFile(db);
+      // Each commit is synced, so that acknowledged values survive a power cut.
+      db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+        PRAGMA wal_autocheckpoint = ${MAX_LOG_BYTES / PAGE_BYTES};
+        PRAGMA journal_size_limit = ${MAX_LOG_BYTES}`);
       db.exec("BEGIN IMMEDIATE");
-      if (version < SCHEMA_VERSION) {
-        for (const step of STEPS.slice(version)) db.exec(step);
-        db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-      }
+      if (!mustBeRewritten(version)) applySteps(db, version);
       db.exec("COMMIT");
     });
-    // Left by the inspection. With the lock held, nobody else can be using it.
-    if (isInspected && this.#sizeOf("-shm") !== undefined) files.remove(`${path}-shm`);
+  }
+
+  /** Replaces the file by one with the present schema, and closes it. If that fails, the file stays as it was. */
+  #rewrite(old: DatabaseSync): void {
+    const { path } = this, copyPath = `${path}.new`;
+    try {
+      // A crash may have left a part of a copy.
+      if (this.#sizeOf(".new") !== undefined) this.#files.remove(copyPath);
+      createFile(this.#files, copyPath);
+      openFile(copyPath, {}, (copy) => void (this.damagedRows = rewrite(old, copy))).close();
+    } catch (error) {
+      old.close();
+      if (this.#sizeOf(".new") !== undefined) this.#files.remove(copyPath);
+      throw explained(path, error);
+    }
+    old.close();
+    // SQLite would apply the log of the old file to the new one.
+    if (this.#sizeOf("-wal")) throw new StorageError(`${path}-wal can't be merged: free some room`);
+    try {
+      this.#files.rename(copyPath, path);
+    } catch (error) {
+      throw new StorageError(`${path} can't be replaced: ${firstLine(error)}`, { cause: error });
+    }
   }
 
   #sizeOf(suffix: string): number | undefined {
     try {
       return this.#files.size(this.path + suffix);
     } catch (error) {
-      throw new StorageError(`${this.path}: can't be read: ${textOf(error)}`, { cause: error });
+      throw new StorageError(`${this.path}: can't be read: ${firstLine(error)}`, { cause: error });
     }
   }
 
-  /** Opens the file and does something with it; closes it again, and says why, where that fails. */
-  #use(options: { readOnly?: boolean }, run: (db: DatabaseSync) => void): DatabaseSync {
-    let db: DatabaseSync;
-    try {
-      db = new DatabaseSync(this.path, options);
-    } catch (error) {
-      throw new StorageError(
-        `${this.path} can't be opened (${textOf(error)}): check whose it is and its permissions, ` +
-          "or give another --data-dir",
-        { cause: error },
-      );
-    }
-    try {
-      // Older versions of Deno would wait for five seconds for a file that is in use.
-      db.exec("PRAGMA busy_timeout = 0");
-      run(db);
-      return db;
-    } catch (error) {
-      db.close();
-      throw this.#explained(error);
-    }
-  }
-
-  /** Throws where the file is not what it should be; returns its schema version. Changes nothing. */
+  /** Returns the schema version, or throws if the file can't be used. Changes nothing. */
   #inspect(db: DatabaseSync): number {
     readSchema(db);
     const version = versionOf(db);
@@ -171,6 +161,7 @@ export class Database {
         `${this.path} is a database of another program: nothing was changed; give another --data-dir`,
       );
     }
+    refuseForeign(db, this.path, version);
     const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as Row;
     if (found !== "ok") throw damaged(this.path, String(found).split("\n").at(-1)!);
     return version;
@@ -178,7 +169,7 @@ export class Database {
 
   #inspectWithLog(db: DatabaseSync): void {
     this.#inspect(db);
-    // By now the file is locked: nobody is writing the log.
+    // The file is locked now, so nobody else writes the log.
     const good = damageInLog(this.#files.read(`${this.path}-wal`));
     if (good === undefined) return;
     throw new StorageError(
@@ -187,31 +178,7 @@ export class Database {
     );
   }
 
-  #explained(error: unknown): StorageError {
-    if (error instanceof StorageError) return error;
-    const { path } = this, text = textOf(error);
-    const because = (message: string) => new StorageError(message, { cause: error });
-    if (/locked|busy/i.test(text)) {
-      return because(
-        `${path} is in use by another process: stop it, or give this one another --data-dir`,
-      );
-    }
-    if (/malformed|not a database|unsupported/i.test(text)) return damaged(path, text, error);
-    const isUnlockable = (error as { errcode?: unknown }).errcode === SQLITE_IOERR_LOCK;
-    if (isUnlockable || /readonly|read-only|unable to open/i.test(text)) {
-      return because(`${path} can't be written: check its permissions, or give another --data-dir`);
-    }
-    if (/full/i.test(text)) return because(`${path}: the disk is full: free some room`);
-    if (/I\/O error/i.test(text)) {
-      return because(
-        `${path}: the disk is full, or can't be read or written (${text}): free some room, or see ` +
-          "the system's log",
-      );
-    }
-    return because(`${path}: ${text}`);
-  }
-
-  /** A remembered value by its name. */
+  /** The value stored under this name in the table `meta`. */
   meta(name: string): Uint8Array | undefined {
     const row = this.#prepared("SELECT value FROM meta WHERE name = ?").get(name) as
       | Row
@@ -219,53 +186,50 @@ export class Database {
     return row?.value as Uint8Array | undefined;
   }
 
-  /** @throws {StorageError} where the disk does not take it */
+  /** @throws {StorageError} if the value can't be written */
   setMeta(name: string, value: Uint8Array): void {
     try {
       this.#prepared("INSERT OR REPLACE INTO meta VALUES (?, ?)").run(name, value);
     } catch (error) {
-      throw this.#explained(error);
+      throw explained(this.path, error);
     }
   }
 
   contacts(): ContactRow[] {
-    return this.#prepared(`SELECT ${CONTACT_COLUMNS} FROM contacts`)
-      .all() as unknown as ContactRow[];
+    return this.#rows("contacts").toArray() as unknown as ContactRow[];
   }
 
-  /** All items that are as they were written; those that are not are counted. */
+  announcements(): AnnouncementRow[] {
+    return this.#rows("announcements").toArray() as unknown as AnnouncementRow[];
+  }
+
+  /** All items with a correct checksum. The others are counted in `damagedRows`. */
   items(): Generator<ItemRow> {
-    return this.#sound<ItemRow>(
-      `SELECT ${ITEM_COLUMNS}, checksum FROM items`,
-      ({ stored_at, expires_at }) => [stored_at, expires_at],
-    );
+    return this.#sound<ItemRow>("items");
   }
 
-  /** All values that this node publishes and that are as they were written; those that are not are counted. */
+  /** All published values with a correct checksum. The others are counted in `damagedRows`. */
   published(): Generator<PublishedRow> {
-    return this.#sound<PublishedRow>(
-      `SELECT ${PUBLISHED_COLUMNS}, checksum FROM published`,
-      publishedNumbers,
-    );
+    return this.#sound<PublishedRow>("published");
   }
 
-  *#sound<Row extends ItemRow | PublishedRow>(
-    query: string,
-    numbers: (row: Row) => number[],
-  ): Generator<Row> {
-    for (const one of this.#prepared(query).iterate()) {
-      const row = one as unknown as Checked<Row>;
-      if (row.checksum === null || row.checksum === checksumOf(row, numbers(row))) yield row;
+  *#sound<R extends ItemRow | PublishedRow>(table: Table): Generator<R> {
+    for (const row of this.#rows(table) as Iterable<Checked<R>>) {
+      restoreSeq(row);
+      if (row.checksum === checksumOf(row)) yield row;
       else this.damagedRows++;
     }
   }
 
+  #rows(table: Table): IteratorObject<unknown> {
+    return this.#prepared(`SELECT ${columnsToRead(table)} FROM ${table}`).iterate();
+  }
+
   /**
-   * Makes these changes, and has them on the disk when it returns.
-   *
-   * @throws {StorageError} where the disk does not take them; then nothing is changed
+   * Writes changes, and returns when they are on disk. @throws {StorageError} if they can't be written; none of them is
+   * in that case
    */
-  commit(changes: Changes): void {
+  commit(changes: RowChanges): void {
     try {
       this.#db.exec("BEGIN IMMEDIATE");
       this.#write(changes);
@@ -275,57 +239,46 @@ export class Database {
       try {
         this.#db.exec("ROLLBACK");
       } catch {
-        // SQLite has rolled back by itself, as it does when the disk is full.
+        // Ignore the error: SQLite has already rolled back, as it does when the disk is full.
       }
-      throw this.#explained(error);
+      for (const table of Object.values(this.#tables)) table.noteRollback();
+      throw explained(this.path, error);
     }
-    if (this.#hasFailed) this.#clearLog();
-  }
-
-  /** What is left in the log of a commit that failed would look like damage, should the process end now. */
-  #clearLog(): void {
+    if (!this.#hasFailed) return;
+    // Remove the traces of a failed commit from the log. They would look like damage if the process ended now.
     try {
       this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       this.#hasFailed = false;
     } catch {
-      // After the next commit, then.
+      // Ignore the error: the checkpoint is tried again after the next commit.
     }
   }
 
-  #write({ deletedItems, items, published, contacts, nodeId }: Changes): void {
+  #write(changes: RowChanges): void {
+    const { deletedItems, items, published, announcements, contacts, nodeId, clock } = changes;
+    const tables = this.#tables;
     if (nodeId !== undefined) this.setMeta(NODE_ID, nodeId);
-    const unkeep = this.#prepared("DELETE FROM items WHERE target = ?");
-    for (const target of deletedItems) unkeep.run(target);
-    const keep = this.#prepared(
-      `INSERT OR REPLACE INTO items (${ITEM_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
-    for (const row of items) {
-      const numbers = [row.stored_at, row.expires_at];
-      keep.run(...valueColumns(row), ...numbers, checksumOf(row, numbers));
-    }
-    const unpublish = this.#prepared("DELETE FROM published WHERE target = ?");
-    const publish = this.#prepared(
-      `INSERT OR REPLACE INTO published (${PUBLISHED_COLUMNS}, checksum) ` +
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    );
+    if (clock !== undefined) this.setMeta(CLOCK, clock);
+    for (const target of deletedItems) tables.items.delete(target);
+    for (const row of items) tables.items.put({ ...row, checksum: checksumOf(row) });
     for (const row of published) {
-      if (!("value" in row)) {
-        unpublish.run(row.target);
-        continue;
-      }
-      const { first_at, next_at, last_at, replicas, failures } = row;
-      const checksum = checksumOf(row, publishedNumbers(row));
-      publish.run(...valueColumns(row), first_at, next_at, last_at, replicas, failures, checksum);
+      if ("value" in row) tables.published.put({ ...row, checksum: checksumOf(row) });
+      else tables.published.delete(row.target);
+    }
+    for (const row of announcements ?? []) {
+      if ("port" in row) this.#insert("announcements", row);
+      else this.#prepared("DELETE FROM announcements WHERE info_hash = ?").run(row.info_hash);
     }
     if (contacts === undefined) return;
     this.#db.exec("DELETE FROM contacts");
-    const know = this.#prepared(
-      `INSERT OR IGNORE INTO contacts (${CONTACT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
-    for (const { id, endpoint, parts, ...seen } of contacts) {
-      const { first_seen, last_seen, rtt, rtt_variation, answer_rate } = seen;
-      know.run(id, endpoint, first_seen, last_seen, rtt, rtt_variation, answer_rate, parts);
-    }
+    // Insert in reverse order: if a contact is listed twice, its first row then replaces its later one.
+    for (const row of contacts.toReversed()) this.#insert("contacts", row);
+  }
+
+  #insert(table: "announcements" | "contacts", row: AnnouncementRow | ContactRow): void {
+    const columns = COLUMNS[table], values = row as unknown as Record<string, string | null>;
+    this.#prepared(`INSERT OR REPLACE INTO ${table} VALUES (${columns.map(() => "?")})`)
+      .run(...columns.map((name) => values[name]));
   }
 
   #prepared(query: string): StatementSync {
@@ -344,47 +297,27 @@ export class Database {
 
 type Row = Record<string, unknown>;
 
-/** Fails for what keeps a file from being read: Deno 2.4 does not say it where a statement is prepared. */
+/** Creates an empty file for a database. @throws {StorageError} */
+export function createFile(files: Files, path: string): void {
+  try {
+    files.create(path);
+  } catch (error) {
+    throw new StorageError(
+      `${path} can't be created (${
+        firstLine(error)
+      }): check the permissions of its directory, or ` +
+        "give another --data-dir",
+      { cause: error },
+    );
+  }
+}
+
+/** Throws if the file can't be read. Deno 2.4 does not report this when a statement is prepared. */
 export function readSchema(db: DatabaseSync): void {
   versionOf(db);
   db.exec("SELECT count(*) FROM sqlite_schema");
 }
 
-function versionOf(db: DatabaseSync): number {
+export function versionOf(db: DatabaseSync): number {
   return (db.prepare("PRAGMA user_version").get() as { user_version: number }).user_version;
-}
-
-function valueColumns({ target, value, public_key, signature, salt, seq }: ItemRow | PublishedRow) {
-  return [target, value, public_key, signature, salt, seq] as const;
-}
-
-function publishedNumbers(row: PublishedRow): number[] {
-  const { first_at, next_at, last_at, replicas, failures } = row;
-  return [first_at, next_at, last_at ?? -1, replicas, failures];
-}
-
-/** Where the numbers of a row become bytes. */
-const NUMBERS = new Float64Array(6), NUMBER_BYTES = new Uint8Array(NUMBERS.buffer);
-
-/** CRC-32 of all that a row holds: SQLite has no checksums in its file, and would serve what the disk has changed. */
-function checksumOf(row: ItemRow | PublishedRow, numbers: readonly number[]): number {
-  let sum = crc32(row.value, crc32(row.target));
-  if (row.public_key !== null) {
-    sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
-  }
-  NUMBERS[0] = row.seq ?? -1;
-  NUMBERS.set(numbers, 1);
-  return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
-}
-
-function damaged(path: string, how: string, cause?: unknown): StorageError {
-  return new StorageError(
-    `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
-    { cause },
-  );
-}
-
-/** The first line of what went wrong. */
-export function textOf(error: unknown): string {
-  return error instanceof Error ? error.message.split("\n")[0] : String(error);
 }

@@ -1,26 +1,40 @@
-// All that a node keeps on disk, behind the stores that the core uses.
+// Everything that a node keeps on disk. The core accesses it through the stores in this folder.
 
 import type { Millis } from "../dht/deadlines.ts";
-import type { StoredItem } from "../dht/item.ts";
-import { MemoryItemStore } from "../dht/item_store.ts";
+import type { StoredItem } from "../dht/items/item.ts";
 import { Id, word } from "../krpc/id.ts";
-import { type CommitObserver, CommitQueue } from "./commit_queue.ts";
+import { type BlobStore, DiskBlobs } from "./blobs.ts";
+import { type Changes, type CommitObserver, CommitQueue } from "./commit_queue.ts";
 import { DurableItemStore } from "./item_store.ts";
 import { DurablePublishedStore } from "./published.ts";
-import { contactRow, publishedOf, savedContact, unpackItems } from "./rows.ts";
-import type { SavedContact } from "./rows.ts";
+import {
+  announcementRow,
+  contactRow,
+  publishedOf,
+  type SavedAnnouncement,
+  savedAnnouncement,
+  type SavedContact,
+  savedContact,
+  unpackItems,
+} from "./rows.ts";
 import { DatabaseThread, type Saved } from "./thread.ts";
 
 export interface DiskOptions {
-  /** A thread that runs `serveDatabase`; ended with the storage. */
+  /** A thread that runs `serveDatabase`. It ends when the storage is closed. */
   readonly worker: Worker;
   readonly path: string;
-  /** False: the file, where it is there, can't be empty. */
+  /** The file for blobs. */
+  readonly blobsPath: string;
+  /** See `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
-  /** Bytes of others' items, at most. */
+  /** The size limit for items of other nodes, in bytes. */
   readonly limitBytes: number;
-  readonly now: Millis;
-  /** Unpredictable bytes, in a new array. */
+  /**
+   * Starts the node's clock and returns the time. `saved` is the latest argument of `saveClock`. If nothing was saved,
+   * `latest` is the latest time in the file, or -Infinity if the file has no times.
+   */
+  readonly startClock: (saved: Uint8Array | undefined, latest: number) => Millis;
+  /** Returns unpredictable bytes in a new array. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly observer: CommitObserver;
 }
@@ -29,26 +43,22 @@ export class DiskStorage {
   readonly nodeId: Id;
   readonly items: DurableItemStore;
   readonly published: DurablePublishedStore;
-  /** As they were saved by an earlier run. */
+  readonly blobs: BlobStore;
+  /** The contacts that an earlier run saved. */
   readonly contacts: readonly SavedContact[];
-  /** Rows that are not as they were written, and were left out. */
+  /** The announcements that an earlier run started and did not end. */
+  readonly announcements: readonly SavedAnnouncement[];
+  /** The number of rows that were skipped because their checksum was wrong. */
   readonly damagedRows: number;
   readonly #thread: DatabaseThread;
   readonly #queue: CommitQueue;
 
-  /**
-   * Opens the file, or makes it, and reads what it holds.
-   *
-   * @throws {StorageError} where it can't be used
-   */
+  /** Opens the file, or creates it, and reads its content. @throws {StorageError} if it can't be used */
   static async open(options: DiskOptions): Promise<DiskStorage> {
-    const { worker, path, mayBeEmpty, randomBytes } = options;
+    const { worker, path, blobsPath, mayBeEmpty, randomBytes } = options;
     const items: StoredItem[] = [];
-    const { thread, saved } = await DatabaseThread.open(
-      worker,
-      { path, mayBeEmpty, newNodeId: randomBytes(20) },
-      (part) => items.push(...unpackItems(part)),
-    );
+    const thread = new DatabaseThread(worker, path, (part) => items.push(...unpackItems(part)));
+    const saved = await thread.open({ path, blobsPath, mayBeEmpty, newNodeId: randomBytes(20) });
     return new DiskStorage(thread, saved, items, options);
   }
 
@@ -56,42 +66,70 @@ export class DiskStorage {
     thread: DatabaseThread,
     saved: Saved,
     items: readonly StoredItem[],
-    { limitBytes, now, randomBytes, observer }: DiskOptions,
+    { limitBytes, startClock, randomBytes, observer }: DiskOptions,
   ) {
     const seed = () => word(randomBytes(4), 0);
     this.#thread = thread;
     this.#queue = new CommitQueue((changes) => thread.commit(changes), observer);
     this.nodeId = Id.read(saved.nodeId);
     this.contacts = saved.contacts.map(savedContact);
+    this.announcements = saved.announcements.map(savedAnnouncement);
     this.damagedRows = saved.damagedRows;
-    const memory = new MemoryItemStore(this.nodeId, limitBytes, seed());
-    this.items = new DurableItemStore(memory, this.#queue, items, now, seed());
+    this.blobs = new DiskBlobs(thread, this.#queue, saved.lastBlob);
+    const published = saved.published.map(publishedOf);
+    const times = [
+      ...items.map(({ storedAt }) => storedAt),
+      ...published.map(({ firstAt, lastAt }) => Math.max(firstAt, lastAt)),
+      ...this.contacts.map(({ lastSeen }) => lastSeen ?? -Infinity),
+    ];
+    const latest = times.reduce((x, y) => Math.max(x, y), -Infinity);
+    const now = startClock(saved.clock, latest);
+    const isOlder = saved.clock === undefined;
+    const options = { own: this.nodeId, limitBytes, seed: seed(), queue: this.#queue };
+    this.items = new DurableItemStore({ ...options, saved: items, isOlder }, now);
     this.published = new DurablePublishedStore(
-      this.#queue,
-      saved.published.map(publishedOf),
-      seed(),
+      { queue: this.#queue, saved: published, seed: seed() },
       now,
     );
   }
 
-  /** How commits fare: their durations, how many failed, and the changes that wait for one. */
+  /** Statistics of commits: durations, failures, and the number of waiting changes. */
   get commits(): Pick<CommitQueue, "durations" | "failures" | "waiting"> {
     return this.#queue;
   }
 
-  /** Remembers these contacts in place of the former, soon. */
+  /** Replaces the saved contacts. The next commit writes them to disk. */
   saveContacts(contacts: Iterable<SavedContact>): void {
     const rows = Array.from(contacts, contactRow);
     this.#queue.add((changes) => changes.contacts = rows);
   }
 
-  /** Remembers another node id, from the next run on. */
+  /** Saves an announcement for later runs. Resolves with whether it is on disk. */
+  saveAnnouncement(announcement: SavedAnnouncement): Promise<boolean> {
+    return this.#changeAnnouncement(announcementRow(announcement));
+  }
+
+  /** Removes a saved announcement. Resolves with whether that is on disk. */
+  removeAnnouncement(infoHash: Id): Promise<boolean> {
+    return this.#changeAnnouncement({ info_hash: infoHash.toBytes() });
+  }
+
+  #changeAnnouncement(row: NonNullable<Changes["announcements"]>[number]): Promise<boolean> {
+    return new Promise((resolve) =>
+      this.#queue.add((changes) => (changes.announcements ??= []).push(row), resolve)
+    );
+  }
+
+  saveClock(state: Uint8Array): void {
+    this.#queue.add((changes) => changes.clock = state);
+  }
+
   saveNodeId(id: Id): void {
     const bytes = id.toBytes();
     this.#queue.add((changes) => changes.nodeId = bytes);
   }
 
-  /** Commits what waits, and lets go of the file. Never rejects. */
+  /** Commits all changes and closes the file. Never rejects. */
   async close(): Promise<void> {
     await this.#queue.close();
     await this.#thread.close();

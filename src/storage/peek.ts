@@ -1,38 +1,39 @@
-// A look at a database from beside the node: whose it is, and whether a node has it open. Changes nothing.
+// Reads a database from outside its node: the node id, and whether a node has the file open. Changes nothing.
 
+import { firstLine } from "../krpc/error_text.ts";
 import { DatabaseSync } from "node:sqlite";
-import { type Files, NODE_ID, readSchema, textOf } from "./database.ts";
+import { type Files, NODE_ID, readSchema, versionOf } from "./database.ts";
+import { refuseForeign } from "./schema.ts";
+import { type SqliteProblem, sqliteProblem } from "./sqlite.ts";
 
 export interface Peek {
-  /** Undefined where it can't be read now. */
-  readonly nodeId: Uint8Array | undefined;
-  readonly isInUse: boolean;
-  /** Why it can't be read, in SQLite's or the system's words. */
-  readonly problem?: string;
+  /** Undefined if the file is absent, empty or can't be read now. */
+  readonly nodeId?: Uint8Array;
+  readonly problem?: { readonly kind: SqliteProblem; readonly text: string };
 }
 
-/** Looks at the database file at `path`, which need not be there. Never throws for what it finds. */
+/** Reads the database file at `path`, which may be absent. Never throws, whatever the file contains. */
 export function peek(path: string, files: Files): Peek {
   try {
-    if (!files.size(path)) return { nodeId: undefined, isInUse: false };
-    // To close what was opened to be written would bring a log into it.
+    if (!files.size(path)) return {};
+    // Open a file with a log read-only: a connection that can write would merge the log into the file when it closes.
     const hasLog = Boolean(files.size(`${path}-wal`));
     const hadIndex = files.size(`${path}-shm`) !== undefined;
     const nodeId = nodeIdOf(path, hasLog);
     if (!hadIndex && files.size(`${path}-shm`) !== undefined) files.remove(`${path}-shm`);
-    return { nodeId, isInUse: false };
+    return { nodeId };
   } catch (error) {
-    const isInUse = error instanceof Error && /locked|busy/i.test(error.message);
-    return { nodeId: undefined, isInUse, problem: textOf(error) };
+    return { problem: { kind: sqliteProblem(error), text: firstLine(error) } };
   }
 }
 
 function nodeIdOf(path: string, readOnly: boolean): Uint8Array | undefined {
   const db = new DatabaseSync(path, { readOnly });
   try {
-    db.exec("PRAGMA busy_timeout = 0");
+    db.exec("PRAGMA busy_timeout = 0; PRAGMA trusted_schema = OFF");
     if (!readOnly) db.exec("PRAGMA locking_mode = EXCLUSIVE");
     readSchema(db);
+    refuseForeign(db, path, versionOf(db));
     const row = db.prepare("SELECT value FROM meta WHERE name = ?").get(NODE_ID);
     return row?.value as Uint8Array | undefined;
   } finally {

@@ -1,66 +1,62 @@
-// This node's own values, with when each is to be published again. They are few, never evicted, and held in memory.
+// Stores this node's own values, and when to publish each of them next. They are few, stay in memory and are never
+// evicted.
 
 import type { Millis } from "../dht/deadlines.ts";
-import type { Published, PublishedStore } from "../dht/published.ts";
-import { type Id, IdMap } from "../krpc/id.ts";
+import { type Published, PublishedStore } from "../dht/items/published.ts";
+import type { Id } from "../krpc/id.ts";
 import type { CommitQueue } from "./commit_queue.ts";
 import { publishedRow } from "./rows.ts";
 
-/** No publication is farther off: an hour and a tenth. */
-const LATEST_MS = 1.1 * 3_600_000;
+/** The longest possible wait until the next publication of a value. */
+const MAX_WAIT_MS = 1.1 * 3_600_000;
 
-export class DurablePublishedStore implements PublishedStore {
-  readonly #published: IdMap<Published>;
+export class DurablePublishedStore extends PublishedStore {
   readonly #queue: CommitQueue;
 
-  /** `saved` is what an earlier run left; `seed` any 32-bit integer that strangers don't know. */
+  /** `saved`: the values of an earlier run. `seed`: any 32-bit integer that strangers don't know. */
   constructor(
-    queue: CommitQueue,
-    saved: Iterable<Published>,
-    seed: number,
+    { queue, saved, seed }: {
+      readonly queue: CommitQueue;
+      readonly saved: Iterable<Published>;
+      readonly seed: number;
+    },
     now: Millis,
   ) {
+    super(seed);
     this.#queue = queue;
-    this.#published = new IdMap(seed);
     for (const published of saved) {
-      // The clock of an earlier run may have been ahead.
-      const nextAt = Math.min(published.nextAt, now + LATEST_MS);
-      this.#published.set(published.item.target, { ...published, nextAt });
+      // Limit the wait: the clock may have been ahead when a version without node time saved it.
+      super.save({ ...published, nextAt: Math.min(published.nextAt, now + MAX_WAIT_MS) });
     }
   }
 
-  get count(): number {
-    return this.#published.size;
-  }
-
-  get(target: Id): Published | undefined {
-    return this.#published.get(target);
-  }
-
-  *entries(): Generator<Published> {
-    for (const [, published] of this.#published.entries()) yield published;
-  }
-
   /**
-   * Keeps a value, or what became of it, in place of what was kept for its target. `saved` hears whether it is on
-   * disk; where it is not, that is tried again until it is, or until something else is saved for the target.
+   * Saves a value. `saved` is called with the result of the first attempt. A failed attempt is repeated, unless the
+   * value has been replaced.
    */
-  save(published: Published, saved?: (isSaved: boolean) => void): void {
+  override save(published: Published, saved?: (isSaved: boolean) => void): void {
     const { target } = published.item;
-    this.#published.set(target, published);
+    super.save(published);
     this.#queue.addUntilCommitted(
       (changes) => changes.published.push(publishedRow(published)),
-      () => this.#published.get(target) === published,
+      () => this.get(target) === published,
       saved,
     );
   }
 
-  /** Forgets a value. It stays with the nodes that hold it until it expires there. */
-  remove(target: Id): void {
-    if (!this.#published.delete(target)) return;
+  /** Forgets a value. Other nodes keep it until it expires there. */
+  override remove(target: Id): void {
+    if (this.get(target) === undefined) return;
+    super.remove(target);
     this.#queue.addUntilCommitted(
       (changes) => changes.published.push({ target: target.toBytes() }),
-      () => !this.#published.has(target),
+      () => this.get(target) === undefined,
     );
+  }
+
+  /** Calls `done` after the commits of all changes so far. */
+  override sync(done: (isSaved: boolean) => void): void {
+    const { failures } = this.#queue;
+    this.#queue.add(() => {}, () => done(this.#queue.failures === failures));
   }
 }

@@ -1,4 +1,4 @@
-// What the database's rows hold, in a form that passes between threads, and how it becomes the core's own.
+// The rows of the database, in a form that can be sent to another thread, and conversions from and to the core's types.
 
 import {
   type Item,
@@ -6,98 +6,146 @@ import {
   SIGNATURE_BYTES,
   type Signed,
   type StoredItem,
-} from "../dht/item.ts";
-import type { Published } from "../dht/published.ts";
+} from "../dht/items/item.ts";
+import type { Published } from "../dht/items/published.ts";
+import type { OwnAnnouncement } from "../dht/serving/announcements.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { Id, ID_BYTES } from "../krpc/id.ts";
+import type { Seq } from "../krpc/seq.ts";
 
 type Bytes = Uint8Array;
 
-/** The columns that every signed or hashed value has, wherever it is kept. */
+/** The columns that items and published values share. */
 interface ValueRow {
   readonly target: Bytes;
   readonly value: Bytes;
-  /** Null, as the three after it, where the value is immutable. */
+  /** This column and the next three are null if the value is immutable. */
   readonly public_key: Bytes | null;
   readonly signature: Bytes | null;
   readonly salt: Bytes | null;
-  readonly seq: number | null;
+  readonly seq: Seq | null;
 }
 
-/** A row of `items`; times are milliseconds since 1970. */
+/** A row of `items`. Times are node time. Versions without node time saved milliseconds since 1970. */
 export interface ItemRow extends ValueRow {
   readonly stored_at: number;
   readonly expires_at: number;
+  /** See `StoredItem.by`. */
+  readonly source: string | null;
+  /** See `StoredItem.copies`. */
+  readonly copies: number | null;
 }
 
 /** A row of `published`. */
 export interface PublishedRow extends ValueRow {
   readonly first_at: number;
   readonly next_at: number;
-  /** Null before the first time. */
+  /** Null before the first publication. */
   readonly last_at: number | null;
   readonly replicas: number;
   readonly failures: number;
+  /** These columns are null unless the item is the root of a large value. */
+  readonly value_blob: number | null;
+  readonly ids_blob: number | null;
+  readonly next_piece: number | null;
+  /** See `Published.lifeMs`; null means `ITEM_LIFE_MS`. */
+  readonly life: number | null;
+  /** See `Published.pin`, as an index into `PINS`; null if the value is not pinned. */
+  readonly pinned: number | null;
 }
 
-/** A row of `contacts`; what is unknown is null. */
+/** The values of `Published.pin`. */
+const PINS = ["only", "too", "part"] as const;
+
+/** A row of `announcements`. */
+export interface AnnouncementRow {
+  readonly info_hash: Bytes;
+  /** Null: the port of the node itself. */
+  readonly port: number | null;
+  /** 1 or 0. */
+  readonly seed: number;
+  readonly service: string | null;
+  /** In node time. */
+  readonly first_at: number;
+}
+
+/** An announcement as saved for the next run. */
+export type SavedAnnouncement = Pick<
+  OwnAnnouncement,
+  "infoHash" | "port" | "isSeed" | "service" | "firstAt"
+>;
+
+/** A row of `contacts`. Unknown values are null. */
 export interface ContactRow {
   readonly id: Bytes;
-  /** Compact form (BEP 5, BEP 32). */
+  /** In compact form (BEP 5, BEP 32). */
   readonly endpoint: Bytes;
   readonly first_seen: number | null;
   readonly last_seen: number | null;
   readonly rtt: number | null;
   readonly rtt_variation: number | null;
   readonly answer_rate: number | null;
-  /** JSON. */
+  /** Further properties, as JSON. */
   readonly parts: string | null;
 }
 
-/** A contact as it is remembered between runs. What is missing was not known, or not kept by the version that saved it. */
+/** A contact as saved for the next run. Fields are missing if unknown, or if an earlier schema did not have them. */
 export interface SavedContact {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** Milliseconds since 1970. */
+  /** In node time. */
   readonly firstSeen?: number;
   readonly lastSeen?: number;
-  /** Milliseconds; NaN before the first answer. */
+  /** In milliseconds; NaN before the first answer. */
   readonly rtt?: number;
   readonly rttVariation?: number;
-  /** 0 to 1. */
+  /** From 0 to 1. */
   readonly answerRate?: number;
-  /** Whatever else is to be remembered of it: JSON. */
+  /** Further properties, saved as JSON. */
   readonly parts?: Readonly<Record<string, unknown>>;
 }
 
 export function itemRow(item: StoredItem): ItemRow {
-  return { ...valueRow(item), stored_at: item.storedAt, expires_at: item.expiresAt };
+  return {
+    ...valueRow(item),
+    stored_at: item.storedAt,
+    expires_at: item.expiresAt,
+    source: item.by ?? null,
+    copies: item.copies ?? null,
+  };
 }
 
 export function storedItem(row: ItemRow): StoredItem {
-  // Spelled out: each node holds a great many, and all have to be of one shape.
+  // Write out each field, so that V8 gives all items the same shape. A node holds many items.
   const { target, value, signed } = itemOf(row);
-  const { stored_at: storedAt, expires_at: expiresAt } = row;
-  return { target, value, signed, storedAt, expiresAt, by: undefined };
+  const { stored_at: storedAt, expires_at: expiresAt, source, copies } = row;
+  const by = source ?? undefined;
+  return { target, value, signed, storedAt, expiresAt, by, copies: copies ?? undefined };
 }
 
 /**
- * Many rows of `items` in two buffers, which pass to another thread without being copied. To clone the rows would take
- * longer than to read them from the disk, and a node can have 100,000 when it starts.
+ * Many rows of `items` in two buffers, which can be transferred to another thread without a copy. Copying the rows one
+ * by one would take longer than reading them from disk: a node can have 100,000 of them when it starts.
  */
 export interface PackedItems {
-  /** Of each row: target, value, and, where it is mutable, public key, signature and salt. */
+  /** For each row: target, value, and for a mutable value public key, signature and salt. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Of each row: bytes of the value, bytes of the salt (-1: immutable), seq, and the two times. */
+  /** For each row: lengths of value and salt (-1 if immutable), the two times, and `copies` (0 if undefined). */
   readonly numbers: Float64Array<ArrayBuffer>;
+  /** For each row of a mutable value: the seq. */
+  readonly seqs: readonly Seq[];
+  /** For each row: see `StoredItem.by`. */
+  readonly sources: readonly (string | undefined)[];
 }
 
-const NUMBERS_A_ROW = 5;
+const NUMBERS_PER_ROW = 5;
 
 export function packItems(rows: readonly ItemRow[]): PackedItems {
   let length = 0;
   for (const { value, salt } of rows) length += ID_BYTES + value.length + signedLength(salt);
-  const bytes = new Uint8Array(length), numbers = new Float64Array(rows.length * NUMBERS_A_ROW);
+  const bytes = new Uint8Array(length), numbers = new Float64Array(rows.length * NUMBERS_PER_ROW);
+  const seqs: Seq[] = [];
+  const sources: (string | undefined)[] = [];
   let at = 0;
   const put = (part: Bytes) => {
     bytes.set(part, at);
@@ -105,22 +153,24 @@ export function packItems(rows: readonly ItemRow[]): PackedItems {
   };
   for (const [i, row] of rows.entries()) {
     const { target, value, public_key, signature, salt, seq, stored_at, expires_at } = row;
+    sources.push(row.source ?? undefined);
     put(target);
     put(value);
-    if (public_key !== null) put(public_key), put(signature!), put(salt!);
+    if (public_key !== null) put(public_key), put(signature!), put(salt!), seqs.push(seq!);
     numbers.set(
-      [value.length, salt?.length ?? -1, seq ?? -1, stored_at, expires_at],
-      i * NUMBERS_A_ROW,
+      [value.length, salt?.length ?? -1, stored_at, expires_at, row.copies ?? 0],
+      i * NUMBERS_PER_ROW,
     );
   }
-  return { bytes, numbers };
+  return { bytes, numbers, seqs, sources };
 }
 
-/** The items of `packItems`. Each has bytes of its own, and can go without the others. */
-export function* unpackItems({ bytes, numbers }: PackedItems): Generator<StoredItem> {
-  let at = 0;
+/** Yields the items that `packItems` packed. Each has its own copy of its bytes, so it can be freed separately. */
+export function* unpackItems(packed: PackedItems): Generator<StoredItem> {
+  const { bytes, numbers, seqs, sources } = packed;
+  let at = 0, seqAt = 0;
   const take = (length: number) => bytes.slice(at, at += length);
-  for (let i = 0; i < numbers.length; i += NUMBERS_A_ROW) {
+  for (let i = 0; i < numbers.length; i += NUMBERS_PER_ROW) {
     const saltLength = numbers[i + 1];
     const target = Id.read(bytes, at);
     at += ID_BYTES;
@@ -129,10 +179,11 @@ export function* unpackItems({ bytes, numbers }: PackedItems): Generator<StoredI
       publicKey: take(PUBLIC_KEY_BYTES),
       signature: take(SIGNATURE_BYTES),
       salt: take(saltLength),
-      seq: numbers[i + 2],
+      seq: seqs[seqAt++],
     };
-    const storedAt = numbers[i + 3], expiresAt = numbers[i + 4];
-    yield { target, value, signed, storedAt, expiresAt, by: undefined };
+    const storedAt = numbers[i + 2], expiresAt = numbers[i + 3];
+    const by = sources[i / NUMBERS_PER_ROW], copies = numbers[i + 4] || undefined;
+    yield { target, value, signed, storedAt, expiresAt, by, copies };
   }
 }
 
@@ -141,7 +192,7 @@ function signedLength(salt: Bytes | null): number {
 }
 
 export function publishedRow(published: Published): PublishedRow {
-  const { item, firstAt, nextAt, lastAt, replicas, failures } = published;
+  const { item, firstAt, nextAt, lastAt, replicas, failures, large, lifeMs, pin } = published;
   return {
     ...valueRow(item),
     first_at: firstAt,
@@ -149,10 +200,17 @@ export function publishedRow(published: Published): PublishedRow {
     last_at: lastAt === -Infinity ? null : lastAt,
     replicas,
     failures,
+    value_blob: large?.value ?? null,
+    ids_blob: large?.ids ?? null,
+    next_piece: large?.next ?? null,
+    life: lifeMs ?? null,
+    pinned: pin === undefined ? null : PINS.indexOf(pin),
   };
 }
 
 export function publishedOf(row: PublishedRow): Published {
+  const { value_blob: value, ids_blob: ids, next_piece: next } = row;
+  const isLarge = value !== null && ids !== null && next !== null;
   return {
     item: itemOf(row),
     firstAt: row.first_at,
@@ -160,6 +218,31 @@ export function publishedOf(row: PublishedRow): Published {
     lastAt: row.last_at ?? -Infinity,
     replicas: row.replicas,
     failures: row.failures,
+    large: isLarge ? { value, ids, next } : undefined,
+    lifeMs: row.life ?? undefined,
+    pin: row.pinned === null ? undefined : PINS[row.pinned],
+  };
+}
+
+export function announcementRow(
+  { infoHash, port, isSeed, service, firstAt }: SavedAnnouncement,
+): AnnouncementRow {
+  return {
+    info_hash: infoHash.toBytes(),
+    port: port ?? null,
+    seed: isSeed ? 1 : 0,
+    service: service ?? null,
+    first_at: firstAt,
+  };
+}
+
+export function savedAnnouncement(row: AnnouncementRow): SavedAnnouncement {
+  return {
+    infoHash: Id.read(row.info_hash),
+    port: row.port ?? undefined,
+    isSeed: row.seed === 1,
+    service: row.service ?? undefined,
+    firstAt: row.first_at,
   };
 }
 
@@ -193,7 +276,7 @@ export function savedContact(row: ContactRow): SavedContact {
   };
 }
 
-/** What is damaged is as if not known: a contact is worth a try without it. */
+/** Parses further properties of a contact. Damaged ones count as unknown, because the contact may still be useful. */
 function partsOf(json: string): Record<string, unknown> | undefined {
   try {
     return JSON.parse(json);
@@ -206,9 +289,9 @@ function valueRow({ target, value, signed }: Item): ValueRow {
   return {
     target: target.toBytes(),
     value: own(value),
-    public_key: signed === undefined ? null : own(signed.publicKey),
-    signature: signed === undefined ? null : own(signed.signature),
-    salt: signed === undefined ? null : own(signed.salt),
+    public_key: signed ? own(signed.publicKey) : null,
+    signature: signed ? own(signed.signature) : null,
+    salt: signed ? own(signed.salt) : null,
     seq: signed?.seq ?? null,
   };
 }
@@ -220,12 +303,12 @@ function itemOf({ target, value, public_key, signature, salt, seq }: ValueRow): 
   return { target: Id.read(target), value, signed };
 }
 
-/** Bytes that are a part of a larger buffer would take all of it to the other thread. */
+/** Copies bytes out of a larger buffer. Otherwise, the whole buffer would be cloned to the other thread. */
 function own(bytes: Bytes): Bytes {
   return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }
 
-/** SQLite knows no NaN and JavaScript's other ways to say that there is no number. */
+/** Converts undefined, NaN and infinities to null, which stands for unknown values. */
 function known(value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : value;
 }

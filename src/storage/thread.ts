@@ -1,8 +1,12 @@
-// A database in a thread of its own, and the messages between the two threads.
+// Runs the databases in a separate thread, and defines the messages between that thread and the main thread.
 
+import { BlobDatabase } from "./blob_database.ts";
+import type { BlobFile, BlobPart, Segment } from "./blobs.ts";
 import type { Changes } from "./commit_queue.ts";
-import { Database, type Files, NODE_ID, StorageError } from "./database.ts";
+import { CLOCK, createFile, Database, type Files, NODE_ID } from "./database.ts";
+import { explained, StorageError } from "./sqlite.ts";
 import {
+  type AnnouncementRow,
   type ContactRow,
   type ItemRow,
   type PackedItems,
@@ -10,45 +14,65 @@ import {
   type PublishedRow,
 } from "./rows.ts";
 
-/** Rows of one message while the file is read: the other thread takes them in meanwhile. */
-const ROWS_A_MESSAGE = 1000;
+/** Rows per message while the file is read. The main thread processes each message while the next rows are read. */
+const ROWS_PER_MESSAGE = 1000;
+
+/** The pause in ms between two steps that free the space of removed blobs. During the pause, requests are answered. */
+const TIDY_MS = 5;
+
+/** The pause in ms after a failed step. When it ends, a full disk may have space again. */
+const TIDY_RETRY_MS = 60_000;
 
 export interface OpenDatabase {
   readonly path: string;
+  /** The file for blobs. */
+  readonly blobsPath: string;
   /** See `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
-  /** The node's id from now on, where the file has none yet. */
+  /** The id that the node gets if the file has none yet. */
   readonly newNodeId: Uint8Array;
 }
 
-/** What the file holds when it is opened. */
+/** The content of the file when it was opened, apart from items. */
 export interface Saved {
   readonly nodeId: Uint8Array;
+  /** The state of the node's clock; undefined in a new file, or in a file from a version without node time. */
+  readonly clock: Uint8Array | undefined;
   readonly contacts: readonly ContactRow[];
   readonly published: readonly PublishedRow[];
-  /** Rows of items and published values that are not as they were written, and are left out. */
+  readonly announcements: readonly AnnouncementRow[];
+  /** The number of rows that were skipped because their checksum was wrong. */
   readonly damagedRows: number;
+  /** The highest id of the blobs that exist. */
+  readonly lastBlob: number;
 }
 
 type Request =
   | { readonly do: "open"; readonly open: OpenDatabase }
   | { readonly do: "commit"; readonly changes: Changes }
+  | { readonly do: "write_segment"; readonly segment: Segment }
+  | { readonly do: "sync_blobs" }
+  | { readonly do: "read_blob"; readonly part: BlobPart }
+  | { readonly do: "remove_blob"; readonly id: number }
   | { readonly do: "close" };
 
-/** Each request is answered once, in order; items come before the answer to `open`. */
+type Result = Saved | Uint8Array<ArrayBuffer> | undefined;
+
+/** Each request is answered once, in order. Messages with items come before the answer to `open`. */
 type Message =
   | { readonly type: "items"; readonly items: PackedItems }
-  | { readonly type: "done"; readonly saved?: Saved }
+  | { readonly type: "done"; readonly result: Result }
   | { readonly type: "failed"; readonly message: string };
 
-/** A database that another thread reads and writes. */
-export class DatabaseThread {
+/** The main thread's handle to a database in another thread. */
+export class DatabaseThread implements BlobFile {
   readonly #worker: Worker;
-  readonly #waiting: PromiseWithResolvers<Saved | undefined>[] = [];
+  readonly #waiting: PromiseWithResolvers<Result>[] = [];
   readonly #onItems: (items: PackedItems) => void;
   #failure: StorageError | undefined;
 
-  private constructor(worker: Worker, path: string, onItems: (items: PackedItems) => void) {
+  /** Uses `worker`, a thread that runs `serveDatabase`. `onItems` is called several times, with some of the items. */
+  constructor(worker: Worker, path: string, onItems: (items: PackedItems) => void) {
     this.#worker = worker;
     this.#onItems = onItems;
     this.#worker.onmessage = ({ data }: MessageEvent<Message>) => this.#receive(data);
@@ -61,62 +85,67 @@ export class DatabaseThread {
     };
   }
 
-  /**
-   * Has the file opened by `worker`, a thread that runs `serveDatabase`; `onItems` gets its items, part after part.
-   *
-   * @throws {StorageError} as `Database` does
-   */
-  static async open(
-    worker: Worker,
-    open: OpenDatabase,
-    onItems: (items: PackedItems) => void,
-  ): Promise<{ thread: DatabaseThread; saved: Saved }> {
-    const thread = new DatabaseThread(worker, open.path, onItems);
+  /** Opens the file, or ends the thread if that fails. @throws {StorageError} like `Database` */
+  async open(open: OpenDatabase): Promise<Saved> {
     try {
-      const saved = await thread.#ask({ do: "open", open });
-      return { thread, saved: saved! };
+      return (await this.#ask({ do: "open", open })) as Saved;
     } catch (error) {
-      worker.terminate();
+      this.#worker.terminate();
       throw error;
     }
   }
 
   /**
-   * Resolves when the changes are on disk.
-   *
-   * @throws {StorageError} where they are not; then nothing is changed
+   * Resolves when the changes are on disk. @throws {StorageError} if they can't be written; none of them is in that
+   * case
    */
   async commit(changes: Changes): Promise<void> {
     await this.#ask({ do: "commit", changes });
   }
 
-  /** Closes the file and ends the thread. Never rejects. */
+  async writeSegment(segment: Segment): Promise<void> {
+    await this.#ask({ do: "write_segment", segment }, [segment.bytes.buffer]);
+  }
+
+  async syncBlobs(): Promise<void> {
+    await this.#ask({ do: "sync_blobs" });
+  }
+
+  async readBlob(part: BlobPart): Promise<Uint8Array<ArrayBuffer>> {
+    return await this.#ask({ do: "read_blob", part }) as Uint8Array<ArrayBuffer>;
+  }
+
+  removeBlob(id: number): void {
+    this.#ask({ do: "remove_blob", id }).catch(() => {});
+  }
+
+  /** Closes the files and ends the thread. Never rejects. */
   async close(): Promise<void> {
     try {
       await this.#ask({ do: "close" });
     } catch {
-      // What could be saved is: a commit that fails has been told.
+      // Ignore the error: failed commits have been reported already.
     }
     this.#worker.terminate();
   }
 
-  #ask(request: Request): Promise<Saved | undefined> {
+  #ask(request: Request, transfer: Transferable[] = []): Promise<Result> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    const answer = Promise.withResolvers<Saved | undefined>();
+    const answer = Promise.withResolvers<Result>();
     this.#waiting.push(answer);
-    this.#worker.postMessage(request);
+    this.#worker.postMessage(request, transfer);
     return answer.promise;
   }
 
   #receive(message: Message): void {
     if (message.type === "items") return this.#onItems(message.items);
     const { resolve, reject } = this.#waiting.shift()!;
-    if (message.type === "done") resolve(message.saved);
+    if (message.type === "done") resolve(message.result);
     else reject(new StorageError(message.message));
   }
 }
 
-/** Serves requests that come to this thread, a worker. */
+/** Serves the main thread's requests in a worker. */
 export function serveDatabase(
   thread: {
     onmessage: ((event: MessageEvent<Request>) => void) | null;
@@ -124,15 +153,52 @@ export function serveDatabase(
   },
   files: Files,
 ): void {
-  let database: Database;
-  const answer = (request: Request): Saved | undefined => {
+  let database: Database, blobs: BlobDatabase;
+  let tidying: ReturnType<typeof setTimeout> | undefined;
+  const tidy = (wait = TIDY_MS) => tidying ??= setTimeout(tidyStep, wait);
+  const tidyStep = () => {
+    tidying = undefined;
+    try {
+      if (blobs.tidy()) tidy();
+    } catch {
+      tidy(TIDY_RETRY_MS);
+    }
+  };
+  const answer = (request: Request): Result => {
     switch (request.do) {
-      case "open":
-        database = new Database(request.open.path, { ...request.open, files });
-        return read(request.open.newNodeId);
+      case "open": {
+        const { path, blobsPath, newNodeId } = request.open;
+        database = new Database(path, { ...request.open, files });
+        try {
+          if (files.size(blobsPath) === undefined) createFile(files, blobsPath);
+          blobs = new BlobDatabase(blobsPath);
+        } catch (error) {
+          database.close();
+          throw explained(blobsPath, error);
+        }
+        try {
+          return read(newNodeId);
+        } catch (error) {
+          throw explained(path, error);
+        }
+      }
       case "commit":
-        return void database.commit(request.changes);
+        database.commit(request.changes);
+        for (const id of request.changes.removedBlobs) blobs.remove(id);
+        if (request.changes.removedBlobs.length > 0) tidy();
+        return undefined;
+      case "write_segment":
+        return void blobs.write(request.segment);
+      case "sync_blobs":
+        return void blobs.sync();
+      case "read_blob":
+        return blobs.read(request.part);
+      case "remove_blob":
+        blobs.remove(request.id);
+        return void tidy();
       case "close":
+        clearTimeout(tidying);
+        blobs.close();
         return void database.close();
     }
   };
@@ -145,18 +211,30 @@ export function serveDatabase(
       thread.postMessage({ type: "items", items }, [items.bytes.buffer, items.numbers.buffer]);
       rows = [];
     };
-    for (const row of database.items()) if (rows.push(row) === ROWS_A_MESSAGE) post();
+    for (const row of database.items()) if (rows.push(row) === ROWS_PER_MESSAGE) post();
     post();
     const contacts = database.contacts(), published = [...database.published()];
-    return { nodeId, contacts, published, damagedRows: database.damagedRows };
+    const { damagedRows } = database, lastBlob = blobs.lastId;
+    // The row of a damaged published value may refer to any blob.
+    if (damagedRows === 0) blobs.removeOthers(new Set(published.flatMap(blobsOf)));
+    tidy();
+    const clock = database.meta(CLOCK), announcements = database.announcements();
+    return { nodeId, clock, contacts, published, announcements, damagedRows, lastBlob };
   };
   thread.onmessage = ({ data }) => {
     try {
-      thread.postMessage({ type: "done", saved: answer(data) });
+      const result = answer(data);
+      const transfer = result instanceof Uint8Array ? [result.buffer] : [];
+      thread.postMessage({ type: "done", result }, transfer);
     } catch (error) {
-      // Whatever it was, it is this request's failure and not the thread's.
+      // An error makes only this request fail, not the whole thread.
       const text = error instanceof Error ? error.message : String(error);
       thread.postMessage({ type: "failed", message: text.split("\n")[0] });
     }
   };
+}
+
+/** The ids of the blobs that a published value refers to. */
+function blobsOf({ value_blob, ids_blob }: PublishedRow): number[] {
+  return value_blob === null || ids_blob === null ? [] : [value_blob, ids_blob];
 }

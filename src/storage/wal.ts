@@ -1,24 +1,23 @@
-// Whether SQLite's write-ahead log is whole. SQLite reads it up to the first frame whose checksum is wrong, and takes
-// what follows for a commit that a crash cut short; damage in the middle would lose what was acknowledged, unsaid.
-// Format: https://sqlite.org/fileformat2.html#walformat
+// Detects damage in SQLite's write-ahead log. SQLite reads the log up to the first wrong checksum and ignores the rest,
+// because a crash may have cut the last commit short. Damage in the middle of the log would therefore make it lose
+// acknowledged values unnoticed. Format: https://sqlite.org/fileformat2.html#walformat
 
 const HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24;
 
-/** The lowest bit tells the byte order of the checksums. */
+/** The magic number of a log. Its lowest bit is the byte order of the checksums. */
 const MAGIC = 0x377f0682;
 
 /**
- * Where a log is damaged: bytes from its start up to which it is good; undefined where it is whole, or ends in a
- * commit that was cut short.
+ * The number of good bytes before the damage; undefined if the log is intact, or ends in a commit that was cut short.
  *
- * Every commit is synced before the next is written. So only the last one can be torn; a wrong frame with a commit
- * and then more of the same log after it has changed since it was written.
+ * Every commit is synced before the next one is written, so a crash can only cut the last one short. If a commit and
+ * further frames of the same log follow a wrong frame, the frame must have been changed after it was written.
  */
 export function damageInLog(log: Uint8Array): number | undefined {
   if (log.length < HEADER_BYTES) return undefined;
   const view = new DataView(log.buffer, log.byteOffset, log.length);
   const header = log.subarray(0, HEADER_BYTES);
-  // Never synced, so that nothing after it was either.
+  // If the header was never synced, nothing after it was synced either.
   if (header.every((byte) => byte === 0)) return undefined;
   const magic = view.getUint32(0);
   const isLittle = (magic & 1) === 0;
@@ -45,14 +44,14 @@ export function damageInLog(log: Uint8Array): number | undefined {
   return undefined;
 }
 
-/** SQLite's checksum over 32-bit words, carried on from frame to frame. */
+/** SQLite's running checksum over 32-bit words. */
 class Checksum {
   #s0 = 0;
   #s1 = 0;
 
   constructor(readonly view: DataView, readonly isLittle: boolean) {}
 
-  /** `length` is a multiple of 8. */
+  /** Adds `length` bytes, a multiple of 8. */
   add(at: number, length: number): void {
     let s0 = this.#s0, s1 = this.#s1;
     for (const end = at + length; at < end; at += 8) {
@@ -62,7 +61,7 @@ class Checksum {
     this.#s0 = s0, this.#s1 = s1;
   }
 
-  /** Whether it is the one that the log holds at `at`. */
+  /** Whether the log contains this checksum at offset `at`. */
   equals(at: number): boolean {
     return this.view.getInt32(at) === this.#s0 && this.view.getInt32(at + 4) === this.#s1;
   }

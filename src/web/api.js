@@ -1,12 +1,14 @@
-// Requests to this node's API: the token, and errors as sentences.
+// Sends requests to the node's API with the token, and turns failures into messages for the user.
 
-/** @typedef {import("../api/types.ts").Problem} Problem */
+import { parseJson } from "./json.js";
+
+/** @typedef {import("../reports/problem.ts").ProblemDocument} Problem */
 
 const TOKEN_KEY = "dmnode.token";
 
-/** A request came to nothing. The message is a sentence for the user. */
+/** A failed request. The message is a sentence for the user. */
 export class ApiError extends Error {
-  /** @param {string} message @param {number} status 0: the node does not answer @param {Problem | null} problem */
+  /** @param {string} message @param {number} status 0 if the node did not answer @param {Problem | null} problem */
   constructor(message, status, problem) {
     super(message);
     this.name = "ApiError";
@@ -15,7 +17,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The token that the user gave, for as long as this tab lives; null where there is none. */
+/** The token that the user entered in this tab, or null. */
 export function token() {
   return sessionStorage.getItem(TOKEN_KEY);
 }
@@ -33,7 +35,7 @@ export function authorization() {
 }
 
 /**
- * The subprotocols of a WebSocket: a browser can't set headers on one, so the token travels in a name.
+ * The subprotocols of a WebSocket. A browser cannot set headers on a WebSocket, so one subprotocol carries the token.
  *
  * @returns {string[]}
  */
@@ -46,7 +48,7 @@ export function socketProtocols() {
 }
 
 /**
- * A request whose answer is a success.
+ * Sends a request and returns its successful response.
  *
  * @param {string} path @param {RequestInit} [options]
  * @throws {ApiError}
@@ -69,10 +71,10 @@ export async function request(path, { headers = {}, ...options } = {}) {
  * @returns {Promise<T>}
  */
 export async function json(path, options) {
-  return await (await request(path, options)).json();
+  return parseJson(await (await request(path, options)).text());
 }
 
-/** What an unsuccessful answer says. @param {number} status @param {string} body */
+/** Turns an unsuccessful response into an error. @param {number} status @param {string} body */
 export function errorOf(status, body) {
   const problem = parseProblem(body);
   return new ApiError(
@@ -85,7 +87,7 @@ export function errorOf(status, body) {
 /** @param {string} body @returns {Problem | null} */
 function parseProblem(body) {
   try {
-    const value = JSON.parse(body);
+    const value = parseJson(body);
     return typeof value?.detail === "string" ? value : null;
   } catch {
     return null;
@@ -93,7 +95,7 @@ function parseProblem(body) {
 }
 
 /**
- * What to tell of whatever was thrown.
+ * Returns the message of any thrown value.
  *
  * @param {unknown} error
  */

@@ -1,4 +1,4 @@
-// The page around the views: navigation, the state of the connection, the token, the theme.
+// The frame around the views: navigation, connection state, token and theme.
 
 import { h } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
@@ -15,6 +15,7 @@ import { Node } from "./views/node.js";
 import { Overview } from "./views/overview.js";
 import { PeerPage, peerTitle } from "./views/peer.js";
 import { Peers } from "./views/peers.js";
+import { Swarms } from "./views/swarms.js";
 import { Values } from "./views/values.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
@@ -40,7 +41,7 @@ export function App({ state, session, stores }) {
     }DataMgmt Node`;
   }, [title, state.stats?.node_id]);
   useEffect(() => {
-    // Who goes to another view by keyboard or reads by ear is taken there.
+    // Move the focus to the heading of the new view, for users of a keyboard or screen reader.
     if (!isFirst.current) {
       heading.current?.focus({ preventScroll: true });
       scrollTo(0, 0);
@@ -149,6 +150,8 @@ function View({ route: { view, id }, state, session, stores }) {
       return h(Lookups, { state, session, target: id, now });
     case "values":
       return h(Values, { state, stores, hash: id, now });
+    case "swarms":
+      return h(Swarms, { state, infoHash: id, now });
     case "events":
       return h(Events, { state });
     case "node":
@@ -158,13 +161,15 @@ function View({ route: { view, id }, state, session, stores }) {
   }
 }
 
-/** How many there are, beside the name of a view. @param {{ view: string, state: NodeState }} props */
+/** The number next to the name of a view. @param {{ view: string, state: NodeState }} props */
 function Tally({ view, state: { stats } }) {
   if (stats === null) return null;
   const n = view === "peers"
     ? stats.routing_table_size
     : view === "values"
     ? stats.storage.published
+    : view === "swarms"
+    ? stats.swarms.announced
     : view === "lookups"
     ? stats.lookups.active
     : 0;
@@ -191,7 +196,7 @@ function Connection({ state }) {
   );
 }
 
-/** What stands between the user and the live node. @param {{ state: NodeState, session: Session, needsToken: boolean, onAsk: () => void }} props */
+/** A banner that explains why the page is not live. @param {{ state: NodeState, session: Session, needsToken: boolean, onAsk: () => void }} props */
 function Banner({ state, session, needsToken, onAsk }) {
   if (state.isStale) {
     return h(
@@ -202,7 +207,7 @@ function Banner({ state, session, needsToken, onAsk }) {
         "p",
         null,
         h("b", { role: "alert" }, "The node does not answer."),
-        ` What is shown is from ${state.newsAt === null ? "before" : clock(state.newsAt)}. `,
+        ` These figures are from ${state.newsAt === null ? "earlier" : clock(state.newsAt)}. `,
         h(Countdown, { at: state.retryAt }),
       ),
       h(
@@ -224,11 +229,9 @@ function Banner({ state, session, needsToken, onAsk }) {
         h(
           "b",
           null,
-          state.access === "wrong"
-            ? "The node does not take the token."
-            : "This node asks for a token.",
+          state.access === "wrong" ? "The node rejected the token." : "This node needs a token.",
         ),
-        " Without it there are statistics and peers alone: no events, no lookups, no values.",
+        " Without it you see only statistics and peers: no events, lookups or values.",
       ),
       h("button", { type: "button", class: "primary", onClick: onAsk }, "Enter token"),
     );
@@ -241,8 +244,8 @@ function Banner({ state, session, needsToken, onAsk }) {
       h(
         "p",
         null,
-        h("b", null, "Events don't come through."),
-        " Figures are read every two seconds instead. A proxy in between may not let WebSockets pass.",
+        h("b", null, "No events arrive."),
+        " The page reads the figures every two seconds instead. A proxy may block WebSockets.",
       ),
       h(
         "button",
@@ -263,10 +266,10 @@ function Countdown({ at }) {
     return () => clearInterval(timer);
   }, []);
   const s = at === null ? 0 : Math.ceil((at - Date.now()) / 1000);
-  return h("span", null, s <= 0 ? "Trying again…" : `Next attempt in ${s} s.`);
+  return h("span", null, s <= 0 ? "Retrying…" : `Next attempt in ${s} s.`);
 }
 
-/** Nothing has come yet. @param {{ state: NodeState, session: Session }} props */
+/** Shown before the first answer. @param {{ state: NodeState, session: Session }} props */
 function Waiting({ state, session }) {
   if (state.phase !== "lost") {
     return h("div", { class: "waiting" }, h(Logo, null), h("p", null, "Connecting to the node…"));
@@ -279,7 +282,7 @@ function Waiting({ state, session }) {
     h(
       "p",
       { class: "muted" },
-      `Is it running? This page asks ${location.host}. `,
+      `Is it running? This page connects to ${location.host}. `,
       h(Countdown, { at: state.retryAt }),
     ),
     h(
@@ -297,7 +300,7 @@ function Locked({ session, isWrong }) {
     "div",
     { class: "waiting locked" },
     h(Icon, { name: "key", size: 32 }),
-    h("p", { class: "waiting-title" }, "This node asks for a token"),
+    h("p", { class: "waiting-title" }, "This node needs a token"),
     h(TokenForm, { session, isWrong, onDone: () => {} }),
   );
 }
@@ -328,11 +331,11 @@ function TokenDialog({ session, isWrong, onClose }) {
 function TokenForm({ session, isWrong, onDone }) {
   const [text, setText] = useState("");
   const using = useAction(async (/** @type {string} */ token) => {
-    const taken = await session.useToken(token).catch((error) => {
+    const isAccepted = await session.useToken(token).catch((error) => {
       throw new Error(messageOf(error));
     });
-    if (taken) onDone();
-    return taken;
+    if (isAccepted) onDone();
+    return isAccepted;
   });
   const isRefused = using.result === false || (isWrong && using.result === null && !using.busy);
   return h(
@@ -347,7 +350,7 @@ function TokenForm({ session, isWrong, onDone }) {
     h(
       "p",
       { class: "muted" },
-      "The API_TOKEN that the node was started with. It stays in this tab, and is forgotten when the tab closes.",
+      "Enter the API_TOKEN of the node. This tab keeps it until you close the tab.",
     ),
     h(
       "label",
@@ -365,7 +368,7 @@ function TokenForm({ session, isWrong, onDone }) {
     h(
       "div",
       { role: "status" },
-      isRefused && h(Note, { tone: "bad" }, "The node does not take this token."),
+      isRefused && h(Note, { tone: "bad" }, "The node rejected this token."),
       using.error !== null && h(Note, { tone: "bad" }, using.error),
     ),
     h(
@@ -377,7 +380,7 @@ function TokenForm({ session, isWrong, onDone }) {
 }
 
 const THEMES =
-  /** @type {const} */ ([["system", "As the system has it"], ["light", "Light"], ["dark", "Dark"]]);
+  /** @type {const} */ ([["system", "Same as the system"], ["light", "Light"], ["dark", "Dark"]]);
 /** @type {Record<typeof THEMES[number][0], string>} */
 const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
 
@@ -399,7 +402,7 @@ function ThemeSwitch() {
   );
 }
 
-/** Rings around a node. */
+/** The logo: rings around a node. */
 function Logo() {
   return h(
     "svg",

@@ -1,9 +1,9 @@
-// Light and dark: what the user chose, and the colors of the style sheet for pictures that are drawn by script.
+// The light or dark theme that the user chose, and the style sheet's colors for canvases.
 
 import { useEffect, useState } from "preact/hooks";
 import { useMedia } from "./hooks.js";
 
-/** As in first_paint.js. */
+/** The key in the browser's storage. first_paint.js has the same one. */
 const THEME_KEY = "dmnode.theme";
 
 /** @typedef {"system" | "light" | "dark"} ThemeChoice */
@@ -28,7 +28,7 @@ export function choose(choice) {
   for (const listener of listeners) listener();
 }
 
-/** The choice, and the theme that follows from it. */
+/** Returns the user's choice and the resulting theme. */
 export function useTheme() {
   const [choice, setChoice] = useState(chosen);
   const isDarkSystem = useMedia("(prefers-color-scheme: dark)");
@@ -41,7 +41,7 @@ export function useTheme() {
 }
 
 /**
- * The colors of these custom properties, as a canvas takes them.
+ * Resolves custom properties to colors that a canvas understands.
  *
  * @template {string} N
  * @param {readonly N[]} names without the two dashes

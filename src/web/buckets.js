@@ -1,4 +1,4 @@
-// The routing table as a list of buckets: how full each is, and of whom.
+// The routing table as a list of buckets, with the number of peers of each health.
 
 import { h } from "preact";
 import { useMemo } from "preact/hooks";
@@ -7,8 +7,8 @@ import { sharedBits } from "./ids.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
-/** More buckets than this are those that hold nobody but the nearest: they are told as one. */
-const MOST = 20;
+/** Maximum number of buckets to show. Deeper ones hold only the few nearest peers, and are merged into the last one. */
+const MAX_BUCKETS = 20;
 const STATES = /** @type {const} */ (["healthy", "degraded", "unhealthy"]);
 
 /** @param {{ state: NodeState, chosen: number | null, onChoose: (bucket: number | null) => void }} props */
@@ -57,7 +57,7 @@ export function Buckets({ state, chosen, onChoose }) {
   );
 }
 
-/** Which part of all ids a bucket holds. @param {number} bucket */
+/** The share of all ids that belongs to a bucket. @param {number} bucket */
 function shareText(bucket) {
   return bucket < 10 ? `1/${2 ** (bucket + 1)}` : `2⁻${superscript(bucket + 1)}`;
 }
@@ -68,15 +68,15 @@ function superscript(n) {
 }
 
 /**
- * Peers by bucket, from the far one to the nearest that holds anybody.
+ * Counts the peers of each bucket, from the farthest bucket to the nearest one with peers.
  *
- * @param {string} own @param {Iterable<import("../api/types.ts").Peer>} peers
+ * @param {string} own @param {Iterable<import("../reports/peers.ts").Peer>} peers
  */
 export function countBuckets(own, peers) {
   /** @type {{ bucket: number, all: number, by: Record<typeof STATES[number], number> }[]} */
   const buckets = [];
   for (const { node_id, health } of peers) {
-    const at = Math.min(sharedBits(own, node_id), MOST - 1);
+    const at = Math.min(sharedBits(own, node_id), MAX_BUCKETS - 1);
     while (buckets.length <= at) {
       buckets.push({
         bucket: buckets.length,

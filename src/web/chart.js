@@ -1,4 +1,4 @@
-// Lines over time: uPlot with the page's colors, and the figures under the pointer above it.
+// A chart over time: uPlot in the page's colors, with the values under the pointer above it.
 
 import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -10,9 +10,9 @@ import { useSize } from "./hooks.js";
 /**
  * @typedef {object} Series
  * @property {string} label
- * @property {"series-1" | "series-2" | "series-3" | "bad"} color a custom property
+ * @property {"series-1" | "series-2" | "series-3" | "bad"} color name of a custom property
  * @property {(number | null)[]} values
- * @property {"line" | "area" | "bars" | "dots"} [style] dots for what is measured now and then; a line unless told
+ * @property {"line" | "area" | "bars" | "dots"} [style] dots for occasional measurements; "line" by default
  */
 
 /**
@@ -20,8 +20,8 @@ import { useSize } from "./hooks.js";
  *   label: string, times: number[], series: Series[], format: (value: number) => string,
  *   from: number, to: number, version: unknown, height?: number, latest?: (string | null)[],
  * }} props
- * `times`, `from` and `to` in milliseconds since 1970; `latest` what is told while nobody points at the chart, where
- * that is not the last value
+ * `times`, `from` and `to` are in milliseconds since 1970. `latest` replaces the last value while the pointer is
+ * elsewhere.
  */
 export function Chart({ label, times, series, format, from, to, version, height = 124, latest }) {
   const [frame, { width }] = useSize();
@@ -57,8 +57,8 @@ export function Chart({ label, times, series, format, from, to, version, height 
   const at = pointed !== null && pointed < times.length ? pointed : null;
   const shown = series.map(({ values }, i) => {
     const value = values[at ?? values.length - 1] ?? null;
-    const told = at === null ? latest?.[i] : undefined;
-    return told ?? (value === null ? "–" : format(value));
+    const replacement = at === null ? latest?.[i] : undefined;
+    return replacement ?? (value === null ? "–" : format(value));
   });
   return h(
     "div",
@@ -88,15 +88,15 @@ export function Chart({ label, times, series, format, from, to, version, height 
   );
 }
 
-/** What the picture shows, in words. @param {Series[]} series @param {(value: number) => string} format */
+/** Describes the picture in words. @param {Series[]} series @param {(value: number) => string} format */
 function summary(series, format) {
   return series.map(({ label, values }) => {
     const known = values.filter((value) => value !== null);
     if (known.length === 0) return `${label}: no figures yet`;
-    const most = known.reduce((x, y) => Math.max(x, y)),
+    const highest = known.reduce((x, y) => Math.max(x, y)),
       least = known.reduce((x, y) => Math.min(x, y));
     return `${label}: last ${format(known[known.length - 1])}, from ${format(least)} to ${
-      format(most)
+      format(highest)
     }`;
   }).join("; ");
 }
@@ -130,7 +130,7 @@ function options({ width, height, series, format, scale, onPoint }) {
     },
     scales: {
       x: { time: true, range: () => [scale.current.from / 1000, scale.current.to / 1000] },
-      y: { range: (_, __, most) => [0, most > 0 ? most * 1.15 : 1] },
+      y: { range: (_, __, highest) => [0, highest > 0 ? highest * 1.15 : 1] },
     },
     axes: [
       {
@@ -174,13 +174,17 @@ function options({ width, height, series, format, scale, onPoint }) {
 
 const bars = uPlot.paths.bars?.({ size: [0.7, 8, 1] });
 
-/** To the minute, where no two of them are in one. @param {number[]} splits seconds since 1970 */
+/**
+ * Formats the times of an axis to the minute or, if they are less than a minute apart, to the second.
+ *
+ * @param {number[]} splits seconds since 1970
+ */
 function axisTimes(splits) {
   const digits = splits.length > 1 && splits[1] - splits[0] < 60 ? 8 : 5;
   return splits.map((seconds) => clock(seconds * 1000).slice(0, digits));
 }
 
-/** Fades towards the axis. @param {string} color */
+/** Returns a fill of this color that fades towards the axis. @param {string} color */
 function gradient(color) {
   return (/** @type {uPlot} */ self) => {
     const { top, height } = self.bbox;

@@ -1,4 +1,4 @@
-// A lookup as a picture: each query over time and distance, and how the closest node found comes nearer.
+// The picture of a lookup: each query over time and distance, and a line for the closest node so far.
 
 import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -8,9 +8,9 @@ import { distanceLog, ID_BITS } from "./ids.js";
 
 /** @typedef {import("./node_state.js").Step} Step */
 
-/** A lookup that was over sooner than the eye sees is shown again, in this time. */
+/** Duration of a replay. Lookups that were too fast to see are replayed slowly. */
 const REPLAY_MS = 2_600;
-/** What the eye sees by itself. */
+/** Lookups that took longer than this need no replay. */
 const VISIBLE_MS = 1_200;
 
 const HEIGHT = 320;
@@ -19,7 +19,7 @@ const MARGIN = { top: 20, right: 16, bottom: 34, left: 46 };
 /** @typedef {Step & { bits: number, endMs: number | null }} PlacedStep */
 
 /**
- * Steps with their distance to the target, and when they ended.
+ * Adds the distance to the target and the end time to each step.
  *
  * @param {string} target @param {readonly Step[]} steps
  * @returns {PlacedStep[]}
@@ -27,20 +27,20 @@ const MARGIN = { top: 20, right: 16, bottom: 34, left: 46 };
 export function placeSteps(target, steps) {
   return steps.map((step) => ({
     ...step,
-    // A bootstrap node that has not told its id may be anywhere: it is as far as can be.
+    // The id of a bootstrap node is unknown until it answers, so draw the node at the largest distance.
     bits: step.node_id === null ? ID_BITS : distanceLog(step.node_id, target),
     endMs: endOf(step),
   }));
 }
 
-/** Null while it is waited for; Infinity where nobody tells when it was given up. @param {Step} step */
+/** Returns when the query ended: null while it is pending, Infinity if unknown. @param {Step} step */
 function endOf({ outcome, started_ms, rtt_ms, ended_ms = Infinity }) {
   if (outcome === "pending" || outcome === "late") return null;
   return rtt_ms === null ? ended_ms : started_ms + rtt_ms;
 }
 
 /**
- * The closest that had answered, from time to time: the corners of a staircase.
+ * Returns the distance of the closest node that had answered at each time, as the corners of a staircase.
  *
  * @param {readonly PlacedStep[]} steps
  */
@@ -60,7 +60,7 @@ export function closestSoFar(steps) {
  * @param {{
  *   target: string, steps: readonly Step[], elapsedMs: number | null, runKey: unknown,
  *   pointed: string | null, onPoint: (address: string | null) => void,
- * }} props `elapsedMs` is null while it runs; another `runKey` is another lookup
+ * }} props `elapsedMs` is null while the lookup runs. A new `runKey` means a new lookup.
  */
 export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint }) {
   const [frame, { width }] = useSize();
@@ -75,7 +75,7 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
     ),
   );
   const scales = scalesFor(width, last, placed);
-  // Those that failed are drawn first: what was answered stays on top.
+  // Failed queries are drawn first, so that answered ones stay on top.
   const visible = placed.filter(({ started_ms }) => started_ms <= playhead)
     .sort((a, b) => Number(a.outcome === "responded") - Number(b.outcome === "responded"));
   const corners = closestSoFar(visible.filter(({ endMs }) => endMs !== null && endMs <= playhead));
@@ -132,7 +132,7 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
 }
 
 /**
- * Up to which moment of the lookup the picture shows.
+ * The time in the lookup that the picture shows.
  *
  * @param {number | null} elapsedMs @param {unknown} runKey @param {boolean} isStill
  * @returns {[number, () => void]}
@@ -140,7 +140,7 @@ export function Convergence({ target, steps, elapsedMs, runKey, pointed, onPoint
 function usePlayhead(elapsedMs, runKey, isStill) {
   const [playhead, setPlayhead] = useState(Infinity);
   const request = useRef(0);
-  const seen = useRef(/** @type {unknown} */ (undefined));
+  const shownRun = useRef(/** @type {unknown} */ (undefined));
   const play = (/** @type {number} */ total) => {
     cancelAnimationFrame(request.current);
     const begun = performance.now();
@@ -157,8 +157,8 @@ function usePlayhead(elapsedMs, runKey, isStill) {
       setPlayhead(Infinity);
       return;
     }
-    if (seen.current === runKey) return;
-    seen.current = runKey;
+    if (shownRun.current === runKey) return;
+    shownRun.current = runKey;
     if (!isStill && elapsedMs < VISIBLE_MS) play(elapsedMs);
     else setPlayhead(Infinity);
   }, [elapsedMs, runKey, isStill]);
@@ -170,33 +170,36 @@ function usePlayhead(elapsedMs, runKey, isStill) {
  * @typedef {object} Scales
  * @property {(ms: number) => number} x
  * @property {(bits: number) => number} y
- * @property {number} least bits
- * @property {number} most
+ * @property {number} lowest bits
+ * @property {number} highest
  *
  * @param {number} width @param {number} last @param {readonly PlacedStep[]} steps
  * @returns {Scales}
  */
 function scalesFor(width, last, steps) {
   const known = steps.filter(({ node_id }) => node_id !== null).map(({ bits }) => bits);
-  const least = Math.floor(Math.min(ID_BITS - 4, ...known)),
-    most = Math.min(ID_BITS, Math.ceil(Math.max(least + 4, ...known)));
+  const lowest = Math.floor(Math.min(ID_BITS - 4, ...known)),
+    highest = Math.min(ID_BITS, Math.ceil(Math.max(lowest + 4, ...known)));
   const inner = {
     width: width - MARGIN.left - MARGIN.right,
     height: HEIGHT - MARGIN.top - MARGIN.bottom,
   };
   return {
     x: (at) => MARGIN.left + inner.width * Math.min(1, at / last),
-    y: (bits) => MARGIN.top + inner.height * (most - Math.min(most, bits)) / (most - least),
-    least,
-    most,
+    y: (bits) =>
+      MARGIN.top + inner.height * (highest - Math.min(highest, bits)) / (highest - lowest),
+    lowest,
+    highest,
   };
 }
 
 /** @param {{ scales: Scales, width: number, last: number }} props */
-function Axes({ scales: { x, y, least, most }, width, last }) {
-  const every = Math.max(1, Math.ceil((most - least) / 6));
+function Axes({ scales: { x, y, lowest, highest }, width, last }) {
+  const every = Math.max(1, Math.ceil((highest - lowest) / 6));
   const lines = [];
-  for (let bits = Math.ceil(least / every) * every; bits <= most; bits += every) lines.push(bits);
+  for (let bits = Math.ceil(lowest / every) * every; bits <= highest; bits += every) {
+    lines.push(bits);
+  }
   const tick = niceStep(last / 5);
   const times = Array.from({ length: Math.floor(last / tick) + 1 }, (_, i) => i * tick);
   return h(
@@ -225,22 +228,22 @@ function Axes({ scales: { x, y, least, most }, width, last }) {
     ),
     h(
       "text",
-      { class: "axis-name", x: width - MARGIN.right, y: y(most) - 5, "text-anchor": "end" },
+      { class: "axis-name", x: width - MARGIN.right, y: y(highest) - 5, "text-anchor": "end" },
       "farther from the target",
     ),
     h("text", {
       class: "axis-name",
       x: width - MARGIN.right,
-      y: y(least) - 5,
+      y: y(lowest) - 5,
       "text-anchor": "end",
     }, "nearer"),
   );
 }
 
-/** 1, 2 or 5 times a power of ten, and no less than `least`. @param {number} least */
-function niceStep(least) {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return power * ([1, 2, 5, 10].find((step) => step * power >= least) ?? 10);
+/** Returns the smallest number not below `lowest` that is 1, 2 or 5 times a power of ten. @param {number} lowest */
+function niceStep(lowest) {
+  const power = 10 ** Math.floor(Math.log10(lowest));
+  return power * ([1, 2, 5, 10].find((step) => step * power >= lowest) ?? 10);
 }
 
 /** @param {number} at milliseconds */
@@ -301,7 +304,7 @@ function staircase(corners, { x, y }, end) {
 function describe(steps, elapsedMs) {
   const corners = closestSoFar(steps);
   if (corners.length === 0) {
-    return elapsedMs === null ? "The lookup has begun." : "Nobody answered.";
+    return elapsedMs === null ? "The lookup has started." : "No node answered.";
   }
   const first = corners[0].bits.toFixed(1), last = corners[corners.length - 1].bits.toFixed(1);
   return `Distance to the target over time: the closest node that answered went from 2 to the power of ${first} to ` +

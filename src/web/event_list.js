@@ -1,8 +1,9 @@
-// Events as a list, newest first.
+// A list of events, newest first.
 
 import { h } from "preact";
 import { clock } from "./format.js";
 import { describeEvent } from "./event_text.js";
+import { jsonText } from "./json.js";
 import { Badge } from "./parts.js";
 
 /** @typedef {import("./node_state.js").NodeState["feed"][number]} FeedEvent */
@@ -39,7 +40,7 @@ function EventRow({ event, withData }) {
       "details",
       null,
       h("summary", { "aria-label": `Data of ${event.type}` }, "data"),
-      h("pre", null, JSON.stringify(event.data, null, 2)),
+      h("pre", null, jsonText(event.data, 2)),
     ),
   );
 }

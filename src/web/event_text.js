@@ -1,12 +1,13 @@
-// Events as sentences, by type.
+// Describes each type of event in one sentence, for the page and for `dmnode watch`.
 
-import { bytes, ms, plural, shortId } from "./format.js";
+import { bytes, duration, ms, plural, shortId } from "./format.js";
+import { jsonText } from "./json.js";
 
 /** @typedef {import("./live.js").LiveEvent} LiveEvent */
 /** @typedef {import("./parts.js").Tone} Tone */
 
-/** Kinds by which the feed is filtered. */
-export const KINDS = /** @type {const} */ (["peers", "data", "lookups", "node"]);
+/** The kinds of events that the feed can filter by. */
+export const KINDS = /** @type {const} */ (["peers", "data", "swarms", "lookups", "node"]);
 
 /** @typedef {typeof KINDS[number]} Kind */
 
@@ -14,6 +15,7 @@ export const KINDS = /** @type {const} */ (["peers", "data", "lookups", "node"])
 export function kindOf(type) {
   if (type.startsWith("peer.")) return "peers";
   if (type.startsWith("data.")) return "data";
+  if (type.startsWith("swarm.")) return "swarms";
   return type.startsWith("lookup") ? "lookups" : "node";
 }
 
@@ -21,33 +23,55 @@ export function kindOf(type) {
  * @typedef {object} EventText
  * @property {Tone} tone
  * @property {string} text
- * @property {{ href: string, label: string } | null} link to what it is about; its label stands before the text
+ * @property {{ href: string, label: string } | null} link to the event's subject; its label precedes the text
  */
 
 /** @param {LiveEvent} event @returns {EventText} */
 export function describeEvent({ type, data }) {
-  const describe = SENTENCES[type];
+  const describe =
+    /** @type {Record<string, ((data: any) => EventText) | undefined>} */ (SENTENCES)[
+      type
+    ];
   try {
     if (describe !== undefined) return describe(data);
   } catch {
-    // A newer node may tell it otherwise.
+    // A newer version of the node may send other fields. In this case, the raw data is shown.
   }
-  return { tone: "dim", text: JSON.stringify(data), link: null };
+  return { tone: "dim", text: jsonText(data), link: null };
 }
 
 /** @param {string} id */
 const peer = (id) => ({ href: `#/peers/${id}`, label: shortId(id) });
 /** @param {string} hash */
+const swarm = (hash) => ({ href: `#/swarms/${hash}`, label: shortId(hash) });
+/** @param {string} hash */
 const value = (hash) => ({ href: `#/values/${hash}`, label: shortId(hash) });
 
-/** @type {Record<string, (data: any) => EventText>} */
+/**
+ * Every type that a list shows has a sentence, which may use only the fields of its schema (src/reports/events.ts).
+ *
+ * @typedef {import("../reports/events.ts").EventType} EventType
+ * @typedef {Exclude<EventType, "stats" | "lookup.step" | "watch">} ListedType
+ * @type {{ readonly [T in ListedType]: (data: import("../reports/events.ts").EventData<T>) => EventText }}
+ */
 const SENTENCES = {
+  hello: (d) => ({
+    tone: d.missed ? "warn" : "dim",
+    link: null,
+    text: `Connected to ${shortId(d.node_id)}${
+      d.missed ? `; ${plural(d.missed, "event")} missed` : ""
+    }`,
+  }),
   "peer.join": (d) => ({ tone: "ok", link: peer(d.node_id), text: `joined from ${d.address}` }),
-  "peer.leave": (d) => ({ tone: "dim", link: peer(d.node_id), text: `left: ${d.reason}` }),
+  "peer.leave": (d) => ({
+    tone: "dim",
+    link: peer(d.node_id),
+    text: `at ${d.address} left: ${d.reason}`,
+  }),
   "peer.health": (d) => ({
     tone: d.to === "healthy" ? "ok" : d.to === "degraded" ? "warn" : "bad",
     link: peer(d.node_id),
-    text: `is ${d.to}, was ${d.from}: ${d.reason}`,
+    text: `at ${d.address} is ${d.to}, was ${d.from}: ${d.reason}`,
   }),
   "data.store": (d) => ({
     tone: "accent",
@@ -57,7 +81,20 @@ const SENTENCES = {
   "data.publish": (d) => ({
     tone: "accent",
     link: value(d.hash),
-    text: `${version(d)}${bytes(d.size)} published on ${plural(d.replicas, "node")}`,
+    text: d.this_node_only
+      ? `${version(d)}${bytes(d.size)} stored on this node only`
+      : `${version(d)}${bytes(d.size)} published on ${plural(d.replicas, "node")}`,
+  }),
+  "data.health": (d) => ({
+    tone: d.to === "safe" ? "ok" : d.to === "short" ? "warn" : "bad",
+    link: value(d.hash),
+    text: d.to === "safe"
+      ? `safe again, on ${plural(d.replicas, "node")}`
+      : d.to === "short"
+      ? `short of copies: on ${plural(d.replicas, "node")}`
+      : d.to === "failing"
+      ? "no other node acknowledged it"
+      : "other nodes will soon drop it: publishing it has failed for too long",
   }),
   "data.fetch": (d) => ({
     tone: d.found ? "accent" : "warn",
@@ -69,9 +106,38 @@ const SENTENCES = {
   "data.replicate": (d) => ({
     tone: "accent",
     link: value(d.hash),
-    text: `given to ${plural(d.to.length, "node")} that lacked it`,
+    text: `copied to ${plural(d.to.length, "node")} that lacked it`,
   }),
-  "data.expire": (d) => ({ tone: "dim", link: value(d.hash), text: "expired here" }),
+  "data.adopt": (d) => ({
+    tone: "warn",
+    link: value(d.hash),
+    text: d.seq === d.former_seq
+      ? `lost its version ${d.seq} to another node's value, which this node now publishes`
+      : `has version ${d.seq} of another node, which this node now publishes`,
+  }),
+  "data.expire": (d) => ({ tone: "dim", link: value(d.hash), text: `${d.reason} here` }),
+  "data.progress": (d) => ({
+    tone: d.state === "failed" ? "bad" : "dim",
+    link: d.hash === null ? null : value(d.hash),
+    text: `${d.direction} ${d.state}, ${bytes(d.done_bytes)}`,
+  }),
+  "swarm.announce": (d) => ({
+    tone: d.nodes === 0 ? "warn" : "accent",
+    link: swarm(d.info_hash),
+    text: d.nodes === 0
+      ? "not announced: no node accepted it"
+      : `${name(d)}announced to ${plural(d.nodes, "node")}`,
+  }),
+  "swarm.withdraw": (d) => ({
+    tone: "dim",
+    link: swarm(d.info_hash),
+    text: `${name(d)}no longer announced`,
+  }),
+  "swarm.find": (d) => ({
+    tone: d.peers === 0 ? "dim" : "accent",
+    link: swarm(d.info_hash),
+    text: `${plural(d.peers, "peer")} found in ${ms(d.elapsed_ms)}`,
+  }),
   lookup: (d) => ({
     tone: d.success ? "dim" : "warn",
     link: { href: `#/lookups/${d.target}`, label: shortId(d.target) },
@@ -79,10 +145,17 @@ const SENTENCES = {
       plural(d.queries, "query", "queries")
     }, ${ms(d.elapsed_ms)}`,
   }),
+  "lookup.crowded": (d) => ({
+    tone: "bad",
+    link: { href: `#/lookups/${d.target}`, label: shortId(d.target) },
+    text: `has ${plural(d.nodes, "node")} around it instead of about ${
+      Math.round(d.expected)
+    }: somebody may be trying to hide its value`,
+  }),
   id: (d) => ({
     tone: "warn",
     link: null,
-    text: `This node's id is now ${d.node_id}, which fits ${d.address}`,
+    text: `This node has the new id ${d.node_id}, which matches its address ${d.address}`,
   }),
   bootstrap: (d) => ({
     tone: d.state === "joined" ? "ok" : "bad",
@@ -95,15 +168,13 @@ const SENTENCES = {
     tone: d.reachable === false ? "warn" : "accent",
     link: null,
     text: `${
-      d.external_address
-        ? `Seen by others as ${d.external_address}`
-        : "Address as others see it not known"
+      d.external_address ? `External address ${d.external_address}` : "External address unknown"
     }, ${
       d.reachable === true
         ? "reachable"
         : d.reachable === false
         ? "not reachable"
-        : "reachability not known"
+        : "reachability unknown"
     }`,
   }),
   ready: (d) => ({
@@ -111,9 +182,19 @@ const SENTENCES = {
     link: null,
     text: `${d.ready ? "Ready" : "Not ready"}: ${d.reason}`,
   }),
+  clock: (d) => ({
+    tone: "warn",
+    link: null,
+    text: `The clock jumped ${d.jump_s >= 0 ? "ahead" : "back"} by ${duration(Math.abs(d.jump_s))}`,
+  }),
 };
 
-/** @param {{ seq: number | null, key?: string | null }} data */
+/** @param {{ service: string | null }} data */
+function name({ service }) {
+  return service === null ? "" : `“${service}” `;
+}
+
+/** @param {{ seq: number | bigint | null, key?: string | null }} data */
 function version({ seq, key }) {
   if (seq === null) return "";
   return key ? `version ${seq} of “${key}”, ` : `version ${seq}, `;

@@ -1,4 +1,4 @@
-// Runs before anything is drawn, so that the page does not flash in the theme that was not chosen.
+// Sets the chosen theme before the first paint, so that the page does not flash in the other theme.
 
 {
   const theme = localStorage.getItem("dmnode.theme");

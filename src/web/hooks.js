@@ -1,4 +1,4 @@
-// What views have in common beside their looks: the size of an element, the width of the page, requests, the clock.
+// Hooks that several views use: element sizes, media queries, actions and intervals.
 
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { messageOf } from "./api.js";
@@ -6,7 +6,7 @@ import { messageOf } from "./api.js";
 /** @typedef {ReturnType<typeof setTimeout>} Timer */
 
 /**
- * The size of an element in CSS pixels; 0 before it is known.
+ * The size of an element in CSS pixels, or 0 before the first measurement.
  *
  * @template {Element} E
  * @returns {[import("preact").RefObject<E>, { width: number, height: number }]}
@@ -29,7 +29,7 @@ export function useSize() {
   return [/** @type {import("preact").RefObject<E>} */ (ref), size];
 }
 
-/** Whether a media query holds. @param {string} query */
+/** Whether a media query matches. @param {string} query */
 export function useMedia(query) {
   const [holds, setHolds] = useState(() => matchMedia(query).matches);
   useEffect(() => {
@@ -42,35 +42,36 @@ export function useMedia(query) {
   return holds;
 }
 
-/** Whether the user asked for less motion. */
+/** Whether the user has asked for less motion, in the settings of the system. */
 export function useStillness() {
   return useMedia("(prefers-reduced-motion: reduce)");
 }
 
 /**
- * Something that changes often, as it was at most `ms` ago: what is sorted by it does not jump about under the hand.
+ * Returns `value`, but changes the result at most once every `ms`. Lists sorted by it then don't jump under the
+ * pointer.
  *
  * @template T
  * @param {T} value @param {number} ms
  * @returns {T}
  */
 export function usePaced(value, ms) {
-  const held = useRef({ value, at: performance.now() });
+  const passed = useRef({ value, at: performance.now() });
   const [, again] = useState(0);
-  const wait = held.current.at + ms - performance.now();
-  if (!Object.is(held.current.value, value) && wait <= 0) {
-    held.current = { value, at: performance.now() };
+  const wait = passed.current.at + ms - performance.now();
+  if (!Object.is(passed.current.value, value) && wait <= 0) {
+    passed.current = { value, at: performance.now() };
   }
   useEffect(() => {
-    if (Object.is(held.current.value, value)) return;
+    if (Object.is(passed.current.value, value)) return;
     const timer = setTimeout(() => again((turn) => turn + 1), Math.max(0, wait));
     return () => clearTimeout(timer);
   });
-  return held.current.value;
+  return passed.current.value;
 }
 
 /**
- * An action that takes its time: `run` starts it, unless it is under way.
+ * The state of an asynchronous action. `run` starts it unless it is already running.
  *
  * @template {unknown[]} A
  * @template T
@@ -109,7 +110,11 @@ export function useAction(action) {
   return { ...state, run, reset };
 }
 
-/** Runs something now and every `ms`, while the page is looked at. @param {() => void} run @param {number} ms @param {unknown[]} deps */
+/**
+ * Runs a function now, and then every `ms` while the page is visible.
+ *
+ * @param {() => void} run @param {number} ms @param {unknown[]} deps
+ */
 export function useEvery(run, ms, deps) {
   const latest = useRef(run);
   latest.current = run;

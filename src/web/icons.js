@@ -1,4 +1,4 @@
-// The page's icons: strokes on a grid of 16, drawn for it.
+// The icons of the page, drawn as strokes on a 16 by 16 grid.
 
 import { h } from "preact";
 
@@ -12,6 +12,9 @@ const PATHS = {
     "M8 13.5a5.5 5.5 0 1 0 0-11a5.5 5.5 0 0 0 0 11z M8 10.2a2.2 2.2 0 1 0 0-4.4a2.2 2.2 0 0 0 0 4.4z " +
     "M8 1v2 M8 13v2 M1 8h2 M13 8h2",
   values: "M8 1.8l5.4 3v6.4l-5.4 3l-5.4-3v-6.4z M2.8 5l5.2 2.9l5.2-2.9 M8 8v6",
+  swarms:
+    "M4.3 6.1a1.8 1.8 0 1 0 0-3.6a1.8 1.8 0 0 0 0 3.6z M11.7 6.1a1.8 1.8 0 1 0 0-3.6a1.8 1.8 0 0 0 0 3.6z " +
+    "M8 13.5a1.8 1.8 0 1 0 0-3.6a1.8 1.8 0 0 0 0 3.6z M1.5 9.6c.3-1.6 1.4-2.4 2.8-2.4 M14.5 9.6c-.3-1.6-1.4-2.4-2.8-2.4",
   events: "M1.5 8.5h2.6l1.9-5.5l3.2 10l2.1-6l0.9 1.5h2.3",
   node: "M2.5 3h11v4h-11z M2.5 9h11v4h-11z M5 5h.01 M5 11h.01 M8 5h3 M8 11h3",
   copy: "M5.5 5.5h8v8h-8z M10.5 5.5v-3h-8v8h3",
@@ -44,7 +47,7 @@ const PATHS = {
   retry: "M13.3 8a5.3 5.3 0 1 1-1.5-3.7 M13.5 2v3.2h-3.2",
 };
 
-/** For the eye alone: what it stands beside says the same in words. @param {{ name: string, size?: number }} props */
+/** A decorative icon: the text beside it has the same meaning. @param {{ name: string, size?: number }} props */
 export function Icon({ name, size = 16 }) {
   return h(
     "svg",

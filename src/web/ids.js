@@ -1,4 +1,4 @@
-// Ids as hex text: how far apart they are, and where a peer's bucket lies as seen from the node.
+// Calculations with ids in hex: their distance, and the bucket of a peer in the node's table.
 
 export const ID_BITS = 160;
 const ID_DIGITS = 40;
@@ -9,8 +9,8 @@ export function isId(text) {
 }
 
 /**
- * How many leading bits two ids share: 0 to 160. It is the number of the bucket, as the routing table counts them, that
- * one has in the table of the other: 0 holds the far half of all ids.
+ * The number of leading bits that two ids share, 0 to 160. This is also the number of the bucket in which a node with
+ * one id keeps the other. Bucket 0 holds the farther half of all ids.
  *
  * @param {string} a @param {string} b
  */
@@ -23,18 +23,18 @@ export function sharedBits(a, b) {
 }
 
 /**
- * Binary logarithm of the XOR distance, 0 to 160, with a fraction: `distance` of the API is this, rounded up.
+ * The binary logarithm of the XOR distance, 0 to 160, with a fraction. Rounded up, it equals the API's `distance`.
  *
  * @param {string} a @param {string} b
  */
 export function distanceLog(a, b) {
   const shared = sharedBits(a, b);
   if (shared === ID_BITS) return 0;
-  // The leading 1 that follows the shared bits is what they differ in; the rest is the fraction.
+  // The first differing bit is the leading 1 of the distance. The bits after it are the fraction.
   return ID_BITS - shared - 1 + Math.log2(1 + xorShare(a, b, shared + 1));
 }
 
-/** The bits of `a` XOR `b` from `start` on, as a share of 1: the 32 that a picture can show. */
+/** The 32 bits of `a` XOR `b` that begin at bit `start`, as a fraction of 1. Further bits would not be visible. */
 function xorShare(/** @type {string} */ a, /** @type {string} */ b, /** @type {number} */ start) {
   let share = 0;
   for (let bit = 0; bit < 32 && start + bit < ID_BITS; bit++) {
@@ -46,7 +46,8 @@ function xorShare(/** @type {string} */ a, /** @type {string} */ b, /** @type {n
 }
 
 /**
- * Where in its bucket an id lies: what follows the bits that the bucket has in common, as a share of 1.
+ * The position of an id in its bucket, from 0 to 1. It is given by the bits after those that all ids of the bucket
+ * share.
  *
  * @param {string} own @param {string} id
  */

@@ -1,14 +1,16 @@
-// The WebSocket of events: opens it, notices when it has died, and says what came over it.
+// A WebSocket for events: opens it, reports each event, and detects a dead connection.
 
-/** Statistics come every second: after so much silence nobody is there any more. */
+import { parseJson } from "./json.js";
+
+/** A connection is dead if it is silent for this long, because statistics arrive every second. */
 const SILENCE_MS = 8_000;
 
-/** How long a connection may take to come about. */
+/** Timeout for opening a connection. */
 const OPEN_WITHIN_MS = 8_000;
 
 /**
  * @typedef {object} LiveEvent
- * @property {number | null} id rises from event to event; null for what is of the moment
+ * @property {number | null} id increases with each event; null for a momentary reading
  * @property {string} type
  * @property {string} at RFC 3339
  * @property {any} data
@@ -18,14 +20,14 @@ const OPEN_WITHIN_MS = 8_000;
  * @property {string[]} protocols
  * @property {(url: string, protocols: string[]) => WebSocket} open
  * @property {(event: LiveEvent) => void} onEvent
- * @property {() => void} onEnd once, however it ended
+ * @property {() => void} onEnd called once, whatever the reason
  * @property {(run: () => void, ms: number) => Timer} [later]
  * @property {(timer: Timer) => void} [cancel]
  *
  * @typedef {ReturnType<typeof setTimeout>} Timer
  */
 
-/** One connection, from its opening to its end. */
+/** One connection, from opening to closing. */
 export class Live {
   /** @param {LiveOptions} options */
   constructor({ url, protocols, open, onEvent, onEnd, later = setLater, cancel = cancelLater }) {
@@ -38,7 +40,7 @@ export class Live {
     this.watchdog = later(() => this.abandon(), OPEN_WITHIN_MS);
     this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = () => this.end();
-    // What goes wrong is followed by a close.
+    // A close event follows every error.
     this.socket.onerror = () => {};
   }
 
@@ -49,7 +51,7 @@ export class Live {
     this.watchdog = this.later(() => this.close(), SILENCE_MS);
     let event;
     try {
-      event = JSON.parse(String(text));
+      event = parseJson(String(text));
     } catch {
       return;
     }
@@ -58,13 +60,13 @@ export class Live {
 
   close() {
     const { socket } = this;
-    // To close it before it is open is a warning on the console. A browser opens one after the other, so it soon is.
+    // Closing a socket before it is open causes a console warning, so wait until it is open.
     if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close();
     else socket.close();
     this.end();
   }
 
-  /** It does not come about: others would wait for it. */
+  /** Gives up opening the connection. Browsers open sockets one after the other, so this one must not delay others. */
   abandon() {
     this.socket.close();
     this.end();
@@ -88,11 +90,11 @@ function cancelLater(timer) {
   clearTimeout(timer);
 }
 
-/** The longest wait between two attempts: who comes back to a page that lost its node waits no longer. */
+/** The longest wait between two attempts. A user who returns to a disconnected page waits no longer than this. */
 const LONGEST_MS = 15_000;
 
 /**
- * How long to wait before attempt `n` (from 1), with a fifth of chance, so that many pages don't come back at once.
+ * The wait before attempt `n` (from 1). It varies randomly by a fifth, so that pages do not all reconnect at once.
  *
  * @param {number} n @param {number} [random] 0 to 1
  */

@@ -1,4 +1,4 @@
-// Starts the page: the state, the session that feeds it, and drawing at a measured pace.
+// Starts the page: its state, the session that updates it, and drawing at a limited rate.
 
 import { h, render } from "preact";
 import { App } from "./app.js";
@@ -6,7 +6,7 @@ import { NodeState } from "./node_state.js";
 import { Session } from "./session.js";
 import { Stores } from "./views/values.js";
 
-/** However many events come, the page is drawn so often at most. */
+/** The shortest time between two redraws, even if many events arrive. */
 const DRAW_EVERY_MS = 200;
 
 const state = new NodeState();
@@ -26,7 +26,7 @@ function drawSoon() {
   if (isWaiting) return;
   isWaiting = true;
   const wait = Math.max(0, drawnAt + DRAW_EVERY_MS - performance.now());
-  // No frames come while nobody looks: what is drawn then is what there is when somebody does again.
+  // The browser asks a hidden page for no frames. The page draws its current state when it becomes visible again.
   setTimeout(() => requestAnimationFrame(draw), wait);
 }
 

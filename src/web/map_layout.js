@@ -1,20 +1,24 @@
-// Where peers lie on the map: the node in the middle, a ring for each bucket, the near ones inside.
+// Computes the positions of peers on the map: this node is in the centre, with a ring for each bucket. Near buckets are
+// inside.
 
 import { placeInBucket, sharedBits } from "./ids.js";
 
-/** @typedef {import("../api/types.ts").Peer} Peer */
+/** @typedef {import("../reports/peers.ts").Peer} Peer */
 
-/** Rings at least, so that a small network does not look like a large one; and at most: what is nearer shares the last. */
+/**
+ * The minimum number of rings makes a small network look small. Beyond the maximum, nearer buckets share the innermost
+ * ring.
+ */
 const LEAST_RINGS = 5, MOST_RINGS = 20;
-/** Radius of the innermost ring, as a share of the outermost. */
+/** Radius of the innermost ring, as a fraction of the outermost. */
 const INNERMOST = 0.2;
 
 /**
  * @typedef {object} Dot
  * @property {Peer} peer
  * @property {number} bucket 0 holds the far half of all ids
- * @property {number} x -1 to 1, from the middle
- * @property {number} y downwards
+ * @property {number} x -1 to 1, from the centre
+ * @property {number} y -1 to 1, downwards
  *
  * @typedef {object} Ring
  * @property {number} bucket
@@ -49,11 +53,11 @@ export function layoutPeers(own, peers) {
 }
 
 /**
- * The dot that is nearest to a point, within `reach`.
+ * Returns the dot nearest to a point, or null if none is within `reach`.
  *
- * @param {readonly Dot[]} dots @param {number} x @param {number} y @param {number} reach
+ * @param {readonly Dot[]} dots @param {{ x: number, y: number }} point @param {number} reach
  */
-export function dotAt(dots, x, y, reach) {
+export function dotAt(dots, { x, y }, reach) {
   let found = null, least = reach * reach;
   for (const dot of dots) {
     const square = (dot.x - x) ** 2 + (dot.y - y) ** 2;

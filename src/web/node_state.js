@@ -1,21 +1,24 @@
-// What the page knows of its node: answers and events come in, views read. Everything in it is bounded.
+// The state of the page. The session writes answers and events into it, and the views read it. All lists are bounded.
 
-/** @typedef {import("../api/types.ts").Stats} Stats */
-/** @typedef {import("../api/types.ts").Peer} Peer */
-/** @typedef {import("../api/types.ts").Peers} Peers */
-/** @typedef {import("../api/types.ts").History["samples"][number]} Sample */
+/** @typedef {import("../reports/stats.ts").Stats} Stats */
+/** @typedef {import("../reports/peers.ts").Peer} Peer */
+/** @typedef {import("../reports/peers.ts").Peers} Peers */
+/** @typedef {import("../reports/stats.ts").History["samples"][number]} Sample */
 /** @typedef {import("./live.js").LiveEvent} LiveEvent */
 
-/** Events of the feed: what a person can look back over; an hour of a busy node is far more. */
-export const FEED_EVENTS = 500;
-/** An hour of samples, one each ten seconds. */
-export const HOUR_SAMPLES = 360;
-/** Lookups that are listed, those whose queries are kept, and queries of each. */
-export const LOOKUPS = 100, TRACED = 24, STEPS = 400;
-/** Transfers that are remembered, those that ended included. */
-const TRANSFERS = 50;
+/** Maximum number of events in the feed: as many as a person can look through. A busy node has far more in an hour. */
+export const MAX_FEED_EVENTS = 500;
+/** Maximum number of samples: one hour, with a sample every ten seconds. */
+export const MAX_HOUR_SAMPLES = 360;
+/** Maximum number of lookups in the list, of lookups with recorded queries, and of queries recorded for each. */
+export const MAX_LOOKUPS = 100, MAX_TRACED = 24, MAX_STEPS = 400;
+/** Maximum number of transfers in memory, including those that have ended. */
+const MAX_TRANSFERS = 50;
 
-/** Of the moment, or too many to read: they are shown elsewhere. */
+/**
+ * Events that the feed leaves out, because they are very frequent or only of momentary interest. Other parts of the
+ * page show them.
+ */
 const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "watch"]);
 
 /**
@@ -26,14 +29,14 @@ const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "
  * @property {number} started_ms
  * @property {number | null} rtt_ms
  * @property {"pending" | "late" | "responded" | "timeout" | "error"} outcome
- * @property {number} [ended_ms] when it was given up, where that was seen
+ * @property {number} [ended_ms] when the query failed, if the page saw it
  *
  * @typedef {object} Trace the queries of a lookup
  * @property {number} lookup
  * @property {string} target
  * @property {number} startedAt
  * @property {Step[]} steps
- * @property {number | null} elapsedMs null while it runs
+ * @property {number | null} elapsedMs null while the lookup runs
  *
  * @typedef {object} EndedLookup
  * @property {number} lookup
@@ -52,47 +55,47 @@ const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "
  * @property {string | null} hash
  * @property {number} done_bytes
  * @property {number | null} total_bytes
- * @property {"moving" | "done" | "failed"} state
+ * @property {"receiving" | "moving" | "done" | "failed"} state
  *
  * @typedef {"connecting" | "live" | "polling" | "lost" | "locked"} Phase
- * connecting: nothing has come yet; live: events come; polling: statistics alone can be had; lost: nobody answers;
- * locked: nothing can be had without a token
+ * connecting: no answer yet; live: events arrive; polling: only statistics are available; lost: the node does not
+ * answer; locked: everything needs a token
  */
 
 export class NodeState {
   constructor() {
     /** @type {Phase} */
     this.phase = "connecting";
-    /** When it will be tried again, in milliseconds since 1970. @type {number | null} */
+    /** Time of the next attempt, in milliseconds since 1970. @type {number | null} */
     this.retryAt = null;
-    /** When the last news came. @type {number | null} */
+    /** Time of the last answer or event. @type {number | null} */
     this.newsAt = null;
-    /** Whether the node asks for a token, and what it thinks of ours. @type {"open" | "needed" | "wrong" | "given"} */
+    /** Whether the node needs a token, and whether it accepts ours. @type {"open" | "needed" | "wrong" | "given"} */
     this.access = "open";
     /** @type {Stats | null} */
     this.stats = null;
-    /** By id. @type {Map<string, Peer>} */
+    /** Peers by id. @type {Map<string, Peer>} */
     this.peers = new Map();
-    /** Whether the peers have been read at least once. */
+    /** Whether the list of peers has been loaded. */
     this.hasPeers = false;
-    /** Oldest first. @type {(LiveEvent & { serial: number, time: number })[]} */
+    /** The events of the feed, oldest first. @type {(LiveEvent & { serial: number, time: number })[]} */
     this.feed = [];
-    /** Events that were left out of the feed to keep it short. */
+    /** Number of events dropped from the feed to keep it short. */
     this.forgotten = 0;
-    /** Newest first. @type {EndedLookup[]} */
+    /** The lookups that have ended, newest first. @type {EndedLookup[]} */
     this.lookups = [];
-    /** By lookup; the newest is last. @type {Map<number, Trace>} */
+    /** The recorded queries of lookups, by the number of the lookup. The newest is last. @type {Map<number, Trace>} */
     this.traces = new Map();
-    /** By number. @type {Map<number, Transfer>} */
+    /** Transfers, by their number. @type {Map<number, Transfer>} */
     this.transfers = new Map();
     /** @type {Sample[]} */
     this.hour = [];
-    /** Peers that have just come, or changed: when. @type {Map<string, number>} */
+    /** Time of the last change of each peer that joined or changed recently. @type {Map<string, number>} */
     this.stirred = new Map();
     /** The number of the newest event. @type {number | null} */
     this.last = null;
-    /** Raised with each change of a part, so that views draw what has changed alone. */
-    this.versions = { peers: 0, feed: 0, hour: 0, traces: 0, published: 0 };
+    /** Version numbers. Each rises when a part of the state changes, so that only views of this part are redrawn. */
+    this.versions = { peers: 0, feed: 0, hour: 0, traces: 0, published: 0, swarms: 0 };
     this.serial = 0;
     /** @type {Set<() => void>} */
     this.listeners = new Set();
@@ -108,7 +111,7 @@ export class NodeState {
     for (const listener of this.listeners) listener();
   }
 
-  /** Whether what is shown may be out of date. */
+  /** Whether the page shows old data because the node does not answer. */
   get isStale() {
     return this.phase === "lost" && this.stats !== null;
   }
@@ -122,7 +125,7 @@ export class NodeState {
 
   /** @param {Stats} stats @param {number} now */
   takeStats(stats, now) {
-    // Events leave the configuration out: it does not change while the node runs.
+    // Statistics events omit the configuration, which never changes while the node runs.
     this.stats = { ...stats, config: stats.config ?? this.stats?.config };
     this.newsAt = now;
     this.changed();
@@ -136,16 +139,16 @@ export class NodeState {
     this.changed();
   }
 
-  /** Samples that are newer than those that are here. @param {Sample[]} samples */
+  /** Adds the samples that are newer than the last one. @param {Sample[]} samples */
   takeHour(samples) {
     const after = this.hour.at(-1)?.at ?? "";
     this.hour.push(...samples.filter(({ at }) => at > after));
-    this.hour.splice(0, this.hour.length - HOUR_SAMPLES);
+    this.hour.splice(0, this.hour.length - MAX_HOUR_SAMPLES);
     this.versions.hour++;
     this.changed();
   }
 
-  /** Forgets what a former run of the node told. */
+  /** Clears the data of an earlier run of the node. */
   forgetRun() {
     this.hour = [];
     this.traces.clear();
@@ -154,6 +157,7 @@ export class NodeState {
     this.versions.hour++;
     this.versions.traces++;
     this.versions.published++;
+    this.versions.swarms++;
   }
 
   /** @param {LiveEvent} event @param {number} now */
@@ -178,6 +182,10 @@ export class NodeState {
       case "data.publish":
         this.versions.published++;
         break;
+      case "swarm.announce":
+      case "swarm.withdraw":
+        this.versions.swarms++;
+        break;
       case "data.progress":
         this.#noteTransfer(data);
         break;
@@ -189,6 +197,10 @@ export class NodeState {
           this.stats = { ...this.stats, readiness: { ...this.stats.readiness, ...data } };
         }
         break;
+      case "clock":
+        // The times of earlier samples may have changed. The next reading brings them all.
+        this.hour = [];
+        break;
       case "nat":
         if (this.stats !== null) this.stats = { ...this.stats, nat: data };
         break;
@@ -197,7 +209,7 @@ export class NodeState {
     this.changed();
   }
 
-  /** What happened before the page was there, oldest first: for the feed and the list of lookups. @param {LiveEvent[]} events */
+  /** Adds events from before the page was opened, oldest first, to the feed and the lookups. @param {LiveEvent[]} events */
   takePast(events) {
     const { feed, lookups } = this;
     this.feed = [];
@@ -207,11 +219,11 @@ export class NodeState {
       if (!NOT_IN_FEED.has(event.type)) this.#feed(event);
     }
     this.feed.push(...feed);
-    this.lookups = [...lookups, ...this.lookups].slice(0, LOOKUPS);
+    this.lookups = [...lookups, ...this.lookups].slice(0, MAX_LOOKUPS);
     this.changed();
   }
 
-  /** A query of a lookup, from the connection that is opened for these alone. @param {LiveEvent} event */
+  /** Records one query of a lookup. These events arrive over a separate connection. @param {LiveEvent} event */
   takeStep({ at, data }) {
     const now = Date.parse(at);
     let trace = this.traces.get(data.lookup);
@@ -224,12 +236,12 @@ export class NodeState {
         elapsedMs: null,
       };
       this.traces.set(data.lookup, trace);
-      if (this.traces.size > TRACED) this.traces.delete(this.traces.keys().next().value ?? NaN);
+      if (this.traces.size > MAX_TRACED) this.traces.delete(this.traces.keys().next().value ?? NaN);
     }
     const { node_id, address, hop, state, rtt_ms } = data;
     const known = trace.steps.findLast((step) => step.address === address);
     if (state === "asked" || known === undefined) {
-      if (trace.steps.length >= STEPS) return;
+      if (trace.steps.length >= MAX_STEPS) return;
       const started_ms = now - trace.startedAt;
       trace.steps.push({ node_id, address, hop, started_ms, rtt_ms: null, outcome: "pending" });
     } else {
@@ -257,7 +269,7 @@ export class NodeState {
   #noteTransfer(transfer) {
     this.transfers.delete(transfer.transfer);
     this.transfers.set(transfer.transfer, transfer);
-    if (this.transfers.size > TRANSFERS) {
+    if (this.transfers.size > MAX_TRANSFERS) {
       this.transfers.delete(this.transfers.keys().next().value ?? NaN);
     }
   }
@@ -265,7 +277,7 @@ export class NodeState {
   /** @param {Omit<EndedLookup, "at">} lookup @param {number} at */
   #noteLookup(lookup, at) {
     this.lookups.unshift({ ...lookup, at });
-    this.lookups.length = Math.min(this.lookups.length, LOOKUPS);
+    this.lookups.length = Math.min(this.lookups.length, MAX_LOOKUPS);
     const trace = this.traces.get(lookup.lookup);
     if (trace !== undefined) trace.elapsedMs = lookup.elapsed_ms;
     this.versions.traces++;
@@ -274,10 +286,10 @@ export class NodeState {
   /** @param {LiveEvent} event */
   #feed(event) {
     this.feed.push({ ...event, serial: this.serial++, time: Date.parse(event.at) });
-    // Cut by a tenth at a time: moving the whole for each event would cost more than the event.
-    if (this.feed.length > FEED_EVENTS * 1.1) {
-      this.forgotten += this.feed.length - FEED_EVENTS;
-      this.feed = this.feed.slice(-FEED_EVENTS);
+    // Drop a tenth of the list at once. Copying the whole list for each event would cost more than the event itself.
+    if (this.feed.length > MAX_FEED_EVENTS * 1.1) {
+      this.forgotten += this.feed.length - MAX_FEED_EVENTS;
+      this.feed = this.feed.slice(-MAX_FEED_EVENTS);
     }
     this.versions.feed++;
   }

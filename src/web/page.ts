@@ -1,6 +1,5 @@
-// The dashboard's files as the API serves them: part of the program, nothing from other hosts, nothing built beforehand.
+// The files of the dashboard. They are part of the program, need no build step, and load nothing from other hosts.
 
-import { createHash } from "node:crypto";
 import monoFont from "@fontsource/ibm-plex-mono/files/ibm-plex-mono-latin-400-normal.woff2" with {
   type: "bytes",
 };
@@ -31,6 +30,7 @@ import format from "./format.js" with { type: "text" };
 import hooks from "./hooks.js" with { type: "text" };
 import icons from "./icons.js" with { type: "text" };
 import ids from "./ids.js" with { type: "text" };
+import json from "./json.js" with { type: "text" };
 import live from "./live.js" with { type: "text" };
 import main from "./main.js" with { type: "text" };
 import mapLayout from "./map_layout.js" with { type: "text" };
@@ -48,14 +48,16 @@ import viewNode from "./views/node.js" with { type: "text" };
 import viewOverview from "./views/overview.js" with { type: "text" };
 import viewPeer from "./views/peer.js" with { type: "text" };
 import viewPeers from "./views/peers.js" with { type: "text" };
+import viewSwarms from "./views/swarms.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
+import { digestBase64 } from "../digest.ts";
 
-/** A file of the page, as it is served. */
+/** A file of the dashboard. */
 export interface PageFile {
   readonly type: string;
   readonly body: string | Uint8Array<ArrayBuffer>;
-  /** Names these bytes (RFC 9110, section 8.8.3): a browser that has them need not read them again. */
-  readonly etag: string;
+  /** The ETag: it changes with the content (RFC 9110, section 8.8.3), so browsers don't reload unchanged files. */
+  etag(): Promise<string>;
 }
 
 const STYLES: Readonly<Record<string, string>> = {
@@ -67,7 +69,7 @@ const STYLES: Readonly<Record<string, string>> = {
   "docs.css": docsStyle,
 };
 
-/** Modules as the browser runs them; what they say of types is in their comments. */
+/** The JavaScript modules that the browser runs. Their types are declared in JSDoc comments. */
 const SCRIPTS: Readonly<Record<string, string>> = {
   "api.js": api,
   "app.js": app,
@@ -82,6 +84,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "hooks.js": hooks,
   "icons.js": icons,
   "ids.js": ids,
+  "json.js": json,
   "live.js": live,
   "main.js": main,
   "map_layout.js": mapLayout,
@@ -99,13 +102,14 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "views/overview.js": viewOverview,
   "views/peer.js": viewPeer,
   "views/peers.js": viewPeers,
+  "views/swarms.js": viewSwarms,
   "views/values.js": viewValues,
   "vendor/preact.js": preact,
   "vendor/preact_hooks.js": preactHooks,
   "vendor/uplot.js": uplot,
 };
 
-/** Where the browser finds what modules import by name: the same names that the type check knows. */
+/** Maps the names of packages that the modules import to URLs. The type checker uses the same names. */
 const IMPORT_MAP = JSON.stringify({
   imports: {
     "preact": "/assets/vendor/preact.js",
@@ -114,24 +118,36 @@ const IMPORT_MAP = JSON.stringify({
   },
 });
 
-const IMPORT_MAP_DIGEST = createHash("sha256").update(IMPORT_MAP).digest("base64");
-
 /**
- * What the page may load: its own files, and this API's answers. The import map is the one script in the page itself,
- * and is named by its hash. Text never becomes markup: no trusted types policy can be made.
+ * Returns the content security policy: the page may load only its own files and the API's answers. The import map is
+ * the only inline script, allowed by its hash. All Trusted Types policies are forbidden, so scripts can't turn text
+ * into markup.
  */
-export const PAGE_POLICY = "default-src 'none'; " +
-  `script-src 'self' 'sha256-${IMPORT_MAP_DIGEST}'; ` +
-  "style-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
-  "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+export function pagePolicy(): Promise<string> {
+  return policy ??= makePolicy();
+}
+
+let policy: Promise<string> | undefined;
+
+async function makePolicy(): Promise<string> {
+  return "default-src 'none'; " +
+    `script-src 'self' 'sha256-${await digestBase64("SHA-256", IMPORT_MAP)}'; ` +
+    "style-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+}
 
 function file(type: string, body: PageFile["body"]): PageFile {
-  const digest = createHash("sha256").update(body).digest("base64url").slice(0, 22);
-  return { type, body, etag: `"${digest}"` };
+  let etag: Promise<string> | undefined;
+  return { type, body, etag: () => etag ??= etagOf(body) };
+}
+
+async function etagOf(body: PageFile["body"]): Promise<string> {
+  return `"${(await digestBase64("SHA-256", body)).slice(0, 22)}"`;
 }
 
 function* files(): Generator<[path: string, file: PageFile]> {
-  // All modules are named at once: found one by one, they would take a round trip for each step of the way.
+  // Preload all modules. Otherwise, the browser would only learn of a module's imports after loading it, and need one
+  // round trip after the other.
   const modules = Object.keys(SCRIPTS).filter((name) => name !== "first_paint.js")
     .map((name) => `<link rel="modulepreload" href="/assets/${name}">`);
   const html = index.replace(
@@ -146,11 +162,11 @@ function* files(): Generator<[path: string, file: PageFile]> {
     yield [`/assets/${name}`, file("text/css; charset=utf-8", body)];
   }
   for (const [name, body] of Object.entries(SCRIPTS)) {
-    // The maps that packages name are not here.
+    // Remove references to the packages' source maps, which are not served.
     const script = body.replace(/^\/\/# sourceMappingURL=.*$/m, "");
     yield [`/assets/${name}`, file("text/javascript; charset=utf-8", script)];
   }
 }
 
-/** The page's files by path. */
+/** The files of the page, by URL path. */
 export const PAGE_FILES: Readonly<Record<string, PageFile>> = Object.fromEntries(files());

@@ -1,4 +1,4 @@
-// Small parts that views are made of: cards, marks of health, ids, meters, notes.
+// Small components that the views share: cards, health marks, ids, meters, notes.
 
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -10,7 +10,7 @@ import { shortId } from "./format.js";
 /** @typedef {"ok" | "warn" | "bad" | "accent" | "dim"} Tone */
 
 /**
- * A framed part of a view with a heading.
+ * A framed section with a heading.
  *
  * @param {{ title: string, id: string, level?: 2 | 3, note?: Children, actions?: Children, children?: Children, class?: string }} props
  */
@@ -37,18 +37,18 @@ const HEALTH = {
   gone: { tone: "dim", label: "Gone" },
 };
 
-/** Health by shape, color and word. @param {{ health: string }} props */
+/** A peer's health as a shape, a color and a word. @param {{ health: string }} props */
 export function Health({ health }) {
   const { tone, label } = HEALTH[health] ?? { tone: "dim", label: health };
   return h("span", { class: `mark mark-${health} tone-${tone}` }, label);
 }
 
-/** A word that stands out. @param {{ tone: Tone, children?: Children }} props */
+/** A highlighted word. @param {{ tone: Tone, children?: Children }} props */
 export function Badge({ tone, children }) {
   return h("span", { class: `badge tone-${tone}` }, children);
 }
 
-/** Copies a text; says so for a moment. @param {{ text: string, what: string }} props */
+/** A button that copies a text and confirms it briefly. @param {{ text: string, what: string }} props */
 export function Copy({ text, what }) {
   const [done, setDone] = useState(false);
   const timer = useRef(/** @type {Timer | undefined} */ (undefined));
@@ -72,7 +72,11 @@ export function Copy({ text, what }) {
   );
 }
 
-/** Pages that come over plain HTTP from another machine have no clipboard but this. @param {string} text */
+/**
+ * Copies text through a text area, because browsers deny the clipboard to pages loaded over plain HTTP.
+ *
+ * @param {string} text
+ */
 async function writeClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -89,22 +93,26 @@ async function writeClipboard(text) {
   }
 }
 
-/** An id in full, to be copied; it breaks where it has to. @param {{ id: string, what: string }} props */
+/** A complete id with a copy button. The id may be wrapped. @param {{ id: string, what: string }} props */
 export function FullId({ id, what }) {
   return h("span", { class: "full-id" }, h("code", null, id), h(Copy, { text: id, what }));
 }
 
-/** A peer by its first digits, leading to its page. @param {{ id: string }} props */
+/** A link to a peer's page, labelled with the first digits of its id. @param {{ id: string }} props */
 export function PeerLink({ id }) {
   return h("a", { class: "id", href: `#/peers/${id}`, title: id }, shortId(id));
 }
 
-/** A distance by its logarithm. @param {{ bits: number | string }} props */
+/** A distance as a power of two. @param {{ bits: number | string }} props */
 export function Power({ bits }) {
   return h("span", { class: "power" }, "2", h("sup", null, bits));
 }
 
-/** A share as a bar; the words beside it tell the same. @param {{ share: number, tone?: Tone, label: string }} props */
+/**
+ * A bar that shows a share. The text next to it gives the number.
+ *
+ * @param {{ share: number, tone?: Tone, label: string }} props
+ */
 export function Meter({ share, tone = "accent", label }) {
   const percent = Math.round(Math.min(1, Math.max(0, share)) * 1000) / 10;
   return h(
@@ -121,7 +129,7 @@ export function Meter({ share, tone = "accent", label }) {
   );
 }
 
-/** What stands where there is nothing yet. @param {{ icon: string, title: string, children?: Children }} props */
+/** A placeholder for an empty list. @param {{ icon: string, title: string, children?: Children }} props */
 export function Empty({ icon, title, children }) {
   return h(
     "div",
@@ -132,7 +140,7 @@ export function Empty({ icon, title, children }) {
   );
 }
 
-/** Something to take note of. @param {{ tone: Tone, children?: Children }} props */
+/** A highlighted note. @param {{ tone: Tone, children?: Children }} props */
 export function Note({ tone, children }) {
   return h(
     "div",
@@ -149,7 +157,7 @@ export function fact(name, value) {
   return [name, value];
 }
 
-/** Names and values. @param {{ rows: readonly (Fact | null)[], class?: string }} props */
+/** A list of names and values. @param {{ rows: readonly (Fact | null)[], class?: string }} props */
 export function Facts({ rows, class: name = "" }) {
   return h(
     "dl",
@@ -170,7 +178,7 @@ export function Facts({ rows, class: name = "" }) {
  */
 
 /**
- * One of a few, as a row of buttons; a function because elements can't be typed by what there is to choose.
+ * A row of buttons to choose one option. It is a function because `h` cannot infer the type of the options.
  *
  * @template {string} V
  * @param {ChoiceProps<V>} props

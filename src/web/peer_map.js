@@ -1,4 +1,4 @@
-// The map of the id space around the node: a ring for each bucket, a dot for each peer.
+// The map of the id space: a ring for each bucket, a dot for each peer, the node in the centre.
 
 import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -12,11 +12,11 @@ import { Health } from "./parts.js";
 /** @typedef {import("./map_layout.js").Dot} Dot */
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
-/** How long a peer that has just come, or changed, is marked. */
+/** How long the map highlights a peer that joined or changed. */
 const STIRRED_MS = 1_400;
-/** How near the pointer has to come to a dot, in CSS pixels. */
+/** The pointer selects a dot if it is at most this far away, in CSS pixels. */
 const REACH_PX = 14;
-/** So many peers have dots of full size; more have smaller ones. */
+/** With up to this number of peers, dots have their full size. With more, they are smaller. */
 const FULL_SIZE = 150;
 
 const COLORS = /** @type {const} */ ([
@@ -33,7 +33,7 @@ const COLORS = /** @type {const} */ ([
 /**
  * @param {{
  *   state: NodeState, bucket?: number | null, pointed?: string | null, onPoint?: (id: string | null) => void,
- * }} props `bucket` is set off; `pointed` is the id of a peer that is pointed at elsewhere, or whom the page is about
+ * }} props `bucket` is highlighted. `pointed` is the id of a peer that is highlighted elsewhere on the page.
  */
 export function PeerMap(
   { state, bucket = null, pointed = null, onPoint = () => {} },
@@ -88,7 +88,7 @@ export function PeerMap(
     if (box === undefined) return null;
     const x = (event.clientX - box.left - middle) / scale;
     const y = (event.clientY - box.top - middle) / scale;
-    return dotAt(dots, x, y, REACH_PX / scale);
+    return dotAt(dots, { x, y }, REACH_PX / scale);
   };
   const open = (/** @type {Dot | null} */ dot) => {
     if (dot !== null) location.hash = `#/peers/${dot.peer.node_id}`;
@@ -119,8 +119,10 @@ export function PeerMap(
         role: "application",
         "aria-roledescription": "map of peers",
         "aria-label":
-          `${plural(dots.length, "peer")} around this node. Arrow keys go from peer to peer, ` +
-          "Enter opens one. The table on the page Peers has the same.",
+          `${
+            plural(dots.length, "peer")
+          } around this node. Use the arrow keys to move between peers and ` +
+          "Enter to open one. The table on the Peers page lists the same peers.",
         onPointerMove: (/** @type {PointerEvent} */ event) => point(dotUnder(event)),
         onPointerLeave: () => point(null),
         onClick: (/** @type {MouseEvent} */ event) => open(dotUnder(event)),
@@ -146,7 +148,7 @@ export function PeerMap(
   );
 }
 
-/** Who the dot is. @param {{ dot: Dot, middle: number, scale: number, size: number }} props */
+/** The tooltip of a dot. @param {{ dot: Dot, middle: number, scale: number, size: number }} props */
 function Tip({ dot: { peer, bucket, x, y }, middle, scale, size }) {
   const left = middle + x * scale, top = middle + y * scale;
   return h(
@@ -169,7 +171,7 @@ function Tip({ dot: { peer, bucket, x, y }, middle, scale, size }) {
  *   bucket: number | null, shown: Dot | null, colors: Record<typeof COLORS[number], string>,
  *   stirred: ReadonlyMap<string, number>,
  * }} picture
- * @returns {boolean} whether something in it moves
+ * @returns {boolean} whether an animation is still running
  */
 function paint(context, { size, scale, dots, rings, bucket, shown, colors, stirred }) {
   const middle = size / 2, full = 2 * Math.PI, now = Date.now();
@@ -214,7 +216,14 @@ function paint(context, { size, scale, dots, rings, bucket, shown, colors, stirr
       context.stroke();
     }
     context.globalAlpha = bucket !== null && dot.bucket !== bucket ? 0.25 : 1;
-    paintDot(context, px, py, radius, peer.health, tone, colors.panel);
+    paintDot(context, {
+      x: px,
+      y: py,
+      radius,
+      health: peer.health,
+      color: tone,
+      ground: colors.panel,
+    });
     context.globalAlpha = 1;
     if (dot === shown) {
       context.beginPath();
@@ -227,15 +236,11 @@ function paint(context, { size, scale, dots, rings, bucket, shown, colors, stirr
   return moving;
 }
 
-/** Health by shape as well as by color: a disc, a ring, a cross. */
+/** Draws a peer: a disc if healthy, a ring if degraded, a cross if unhealthy. */
 function paintDot(
   /** @type {CanvasRenderingContext2D} */ context,
-  /** @type {number} */ x,
-  /** @type {number} */ y,
-  /** @type {number} */ radius,
-  /** @type {string} */ health,
-  /** @type {string} */ color,
-  /** @type {string} */ ground,
+  /** @type {{ x: number, y: number, radius: number, health: string, color: string, ground: string }} */
+  { x, y, radius, health, color, ground },
 ) {
   context.beginPath();
   if (health === "unhealthy") {
@@ -256,7 +261,7 @@ function paintDot(
   context.stroke();
 }
 
-/** This node, in the middle. */
+/** Draws this node in the centre. */
 function paintNode(
   /** @type {CanvasRenderingContext2D} */ context,
   /** @type {number} */ middle,

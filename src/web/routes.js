@@ -1,17 +1,18 @@
-// Which view an address of the page means.
+// Maps the page's URL hash to a view.
 
 /**
  * @typedef {object} Route
- * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "events" | "node"} view
- * @property {string | null} id of a peer, the target of a lookup, or the hash of a value
+ * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "swarms" | "events" | "node"} view
+ * @property {string | null} id the id of a peer, the target of a lookup, the hash of a value, or the info-hash of a swarm
  */
 
-/** The views of the navigation, in order. */
+/** The views in the order of the navigation. */
 export const VIEWS = /** @type {const} */ ([
   { view: "overview", path: "#/", label: "Overview" },
   { view: "peers", path: "#/peers", label: "Peers" },
   { view: "lookups", path: "#/lookups", label: "Lookups" },
   { view: "values", path: "#/values", label: "Values" },
+  { view: "swarms", path: "#/swarms", label: "Swarms" },
   { view: "events", path: "#/events", label: "Events" },
   { view: "node", path: "#/node", label: "Node" },
 ]);
@@ -26,6 +27,7 @@ export function routeOf(hash) {
       return given === null ? { view: "peers", id: null } : { view: "peer", id: given };
     case "lookups":
     case "values":
+    case "swarms":
       return { view: name, id: given };
     case "events":
     case "node":

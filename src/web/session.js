@@ -1,17 +1,17 @@
-// Keeps the page's state in step with the node: reads it, listens to its events, and comes back after outages.
+// Keeps the page's state up to date: reads the API, listens to events, and reconnects after outages.
 
 import { ApiError, json, keepToken, socketProtocols, token } from "./api.js";
 import { backoffMs, Live } from "./live.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
-/** What has no events of its own is read this often: round-trip times, scores, samples of the hour. */
+/** The interval for reading data that events do not report: round-trip times, scores, samples. */
 const REFRESH_MS = 10_000;
-/** Without events, statistics are read this often. */
+/** The interval for reading statistics while no events arrive. */
 const POLL_MS = 2_000;
-/** Events from before the page came that it asks for, and how long they may take. */
+/** The number of past events that a new page requests, and the time limit for receiving them. */
 const PAST_EVENTS = 200, PAST_WITHIN_MS = 3_000;
-/** A list of so many peers is read again only as many times less often. */
+/** The list of peers is refreshed less often if it is long: for each further 500 peers, one more refresh is skipped. */
 const PEERS_PER_REFRESH = 500;
 
 export class Session {
@@ -21,20 +21,20 @@ export class Session {
     this.attempts = 0;
     /** @type {Live | null} */
     this.live = null;
-    /** Comes when the steps of lookups are wanted. @type {Live | null} */
+    /** The connection for the steps of lookups, while a view needs them. @type {Live | null} */
     this.steps = null;
     this.stepsWanted = 0;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.refreshes = 0;
-    /** Tells answers to an attempt that was given up from those to the latest. */
+    /** The number of the latest attempt. Answers to earlier attempts are ignored. */
     this.attempt = 0;
   }
 
   start() {
     void this.connect();
     setInterval(() => void this.refresh(), REFRESH_MS);
-    // A machine that slept, or a tab that was put away, is to be up to date at once.
+    // Reconnect at once when the machine wakes up or the tab becomes visible.
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible" && this.state.phase === "lost") this.retryNow();
     });
@@ -47,7 +47,7 @@ export class Session {
     void this.connect();
   }
 
-  /** Tries a token: whether the node takes it. @param {string} given @throws {ApiError} for any other reason */
+  /** Tries a token and returns whether the node accepts it. @param {string} given @throws {ApiError} for any other reason */
   async useToken(given) {
     const before = token();
     keepToken(given);
@@ -65,14 +65,7 @@ export class Session {
     return true;
   }
 
-  forgetToken() {
-    keepToken(null);
-    this.#drop();
-    this.attempts = 0;
-    void this.connect();
-  }
-
-  /** One attempt: statistics first, which tell whether it is the same run, then events. @returns {Promise<void>} */
+  /** Makes one attempt: reads the statistics, which show whether the node restarted, then listens to events. @returns {Promise<void>} */
   async connect() {
     clearTimeout(this.timer);
     const attempt = ++this.attempt, { state } = this;
@@ -89,7 +82,7 @@ export class Session {
           ? "given"
           : "wrong";}
       if (attempt !== this.attempt) return;
-      // Sent again and again, it would pass for guessing.
+      // Don't repeat a wrong token: the node would treat this as guessing.
       if (state.access === "wrong") keepToken(null);
       void this.readAll();
     } catch (error) {
@@ -130,7 +123,7 @@ export class Session {
           if (state.last === null) this.#readPast(event.data.last);
           state.last = event.data.last;
           state.become("live");
-          // What was not told in between has to be read.
+          // Some events were missed, so read everything again.
           if (event.data.missed !== 0) void this.readAll();
         }
         state.takeEvent(event, Date.now());
@@ -139,7 +132,7 @@ export class Session {
         if (this.live !== live) return;
         this.live = null;
         if (isGreeted) this.#lost(0);
-        // Statistics came, events did not: a proxy may not let them through.
+        // Statistics arrived, but no events. A proxy may be blocking WebSockets.
         else void this.#poll(true);
       },
     });
@@ -147,7 +140,7 @@ export class Session {
     this.#listenToSteps();
   }
 
-  /** The events before `last`, so that a page that has just come is not empty. @param {number} last */
+  /** Reads the events before `last`, so that a newly opened page is not empty. @param {number} last */
   #readPast(last) {
     /** @type {import("./live.js").LiveEvent[]} */
     const events = [];
@@ -165,7 +158,11 @@ export class Session {
     setTimeout(() => past.close(), PAST_WITHIN_MS);
   }
 
-  /** Statistics alone, until a token is given, or events come through. @param {boolean} [triesAgain] @returns {Promise<void>} */
+  /**
+   * Reads only statistics, until a token is entered or events arrive.
+   *
+   * @param {boolean} [triesAgain] @returns {Promise<void>}
+   */
   async #poll(triesAgain = false) {
     const { state } = this, attempt = this.attempt;
     state.become("polling");
@@ -196,7 +193,7 @@ export class Session {
     steps?.close();
   }
 
-  /** All that is not told by events alone. */
+  /** Reads all data that events do not report completely. */
   async readAll() {
     await Promise.all([this.#readPeers(), this.#readHour()]);
   }
@@ -214,7 +211,7 @@ export class Session {
     try {
       this.state.takePeers(await json("/network/peers"));
     } catch {
-      // The connection tells when the node is gone; a single answer that is missing comes with the next.
+      // Ignore a single failed request: the event connection detects a lost node.
     }
   }
 
@@ -224,12 +221,12 @@ export class Session {
       const query = after === undefined ? "" : `?after=${encodeURIComponent(after)}`;
       this.state.takeHour((await json(`/network/history${query}`)).samples);
     } catch {
-      // As above.
+      // As above, ignore a single failed request.
     }
   }
 
   /**
-   * Has each query of each lookup told, for as long as somebody looks.
+   * Subscribes to the steps of lookups until the returned function is called.
    *
    * @returns {() => void} ends it
    */
@@ -247,7 +244,7 @@ export class Session {
   #listenToSteps() {
     if (this.stepsWanted === 0 || this.steps !== null || this.live === null) return;
     const steps = new Live({
-      // Statistics too: silence would pass for a dead connection.
+      // Subscribe to statistics too. Without them, a silent connection would look dead.
       url: socketUrl("/ws?types=lookup.step,stats"),
       protocols: socketProtocols(),
       open: openSocket,

@@ -1,4 +1,4 @@
-// A table that is sorted by its heads and draws only the rows that are in sight: thousands of rows stay quick.
+// A sortable table that draws only the visible rows, so that thousands of rows stay fast.
 
 import { h } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
@@ -9,14 +9,14 @@ import { useMemo, useRef, useState } from "preact/hooks";
  * @property {string} key
  * @property {string} label
  * @property {(row: R) => import("preact").ComponentChildren} cell
- * @property {(row: R) => string | number | null} [by] what it is sorted by; null comes last. Without it it is not
- * @property {"descending"} [first] the way that the first click sorts; ascending unless told
- * @property {string} [class] of its cells: num for figures, wide for what narrow pages leave out
+ * @property {(row: R) => string | number | null} [by] the sort value, null sorts last; a column without it is not sortable
+ * @property {"descending"} [first] sort direction of the first click; ascending by default
+ * @property {string} [class] of its cells: num for numbers, wide if narrow pages omit the column
  */
 
-/** Rows above and below those in sight, so that scrolling finds them drawn. */
+/** The number of rows that are drawn above and below the visible ones, for smooth scrolling. */
 const AROUND = 12;
-/** Up to so many rows are all drawn: the browser's own search finds them then. */
+/** Tables with up to this number of rows draw all of them, so that the browser's own search finds them. */
 const ALL = 150;
 
 /**
@@ -29,14 +29,14 @@ const ALL = 150;
  * @property {string} sortedBy the key of a column
  * @property {"ascending" | "descending"} [direction]
  * @property {number} [rowHeight] in CSS pixels
- * @property {unknown} [version] rows are sorted anew when it changes, or their number; with `rows` unless told
+ * @property {unknown} [version] rows are sorted again if it or their number changes; `rows` by default
  * @property {(row: R | null) => void} [onPoint]
  * @property {string | null} [pointed] the key of a row
  * @property {string} [class]
  */
 
 /**
- * A table; a function because elements can't be typed by what their rows are.
+ * A table. It is a function because `h` cannot infer the type of the rows.
  *
  * @template R
  * @param {TableProps<R>} props
@@ -69,7 +69,7 @@ function Table(
   const frame = useRef(/** @type {HTMLDivElement | null} */ (null));
   const by = columns.find(({ key }) => key === sort.key)?.by;
   const sorted = useMemo(
-    () => by === undefined ? rows : sortRows(rows, by, sort.direction, keyOf),
+    () => by === undefined ? rows : sortRows(rows, sort.direction, { by, keyOf }),
     [version ?? rows, rows.length, sort, by === undefined],
   );
   const isWhole = sorted.length <= ALL;
@@ -98,7 +98,7 @@ function Table(
       onScroll: (event) => {
         if (isWhole) return;
         const { scrollTop } = event.currentTarget;
-        // Redrawn by the half of what is drawn around, not by the pixel.
+        // Redraw after scrolling by half of the extra rows, not for each pixel.
         if (Math.abs(scrollTop - top) > AROUND * rowHeight / 2) setTop(scrollTop);
       },
     },
@@ -161,7 +161,11 @@ function Table(
   );
 }
 
-/** Takes the place of rows that are not drawn. @param {string} key @param {number} height @param {number} columns */
+/**
+ * An empty row that takes the place of the rows that are not drawn.
+ *
+ * @param {string} key @param {number} height @param {number} columns
+ */
 function spacer(key, height, columns) {
   if (height <= 0) return null;
   return h(
@@ -174,11 +178,10 @@ function spacer(key, height, columns) {
 /**
  * @template R
  * @param {readonly R[]} rows
- * @param {(row: R) => string | number | null} by
  * @param {"ascending" | "descending"} direction
- * @param {(row: R) => string} keyOf
+ * @param {{ by: (row: R) => string | number | null, keyOf: (row: R) => string }} columns
  */
-export function sortRows(rows, by, direction, keyOf) {
+export function sortRows(rows, direction, { by, keyOf }) {
   const sign = direction === "ascending" ? 1 : -1;
   return rows.map((row) => ({ row, value: by(row), key: keyOf(row) }))
     .sort((a, b) => {

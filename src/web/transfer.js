@@ -1,11 +1,12 @@
-// Moves values between the page and the node: stores that tell how far they are, and fetches that can be stopped.
+// Transfers values between the page and the node: stores with progress, fetches that can be cancelled.
 
 import { ApiError, authorization, errorOf, request } from "./api.js";
+import { parseJson } from "./json.js";
 
-/** @typedef {import("../api/types.ts").Stored} Stored */
+/** @typedef {import("../reports/values.ts").Stored} Stored */
 
 /**
- * Stores bytes. A fetch can't tell how much of its body has been sent; this can.
+ * Stores bytes with XMLHttpRequest, which reports upload progress. `fetch` does not.
  *
  * @param {{
  *   body: Blob, key: string, label: string, onSent: (bytes: number) => void, signal: AbortSignal,
@@ -25,10 +26,10 @@ export function storeValue({ body, key, label, onSent, signal }) {
     for (const [name, value] of Object.entries(headers)) sending.setRequestHeader(name, value);
     sending.upload.onprogress = ({ loaded }) => onSent(loaded);
     sending.onload = () => {
-      if (sending.status === 201) resolve(JSON.parse(sending.responseText));
+      if (sending.status === 201) resolve(parseJson(sending.responseText));
       else reject(errorOf(sending.status, sending.responseText));
     };
-    sending.onerror = () => reject(new ApiError("The node broke off the connection.", 0, null));
+    sending.onerror = () => reject(new ApiError("The node closed the connection.", 0, null));
     sending.onabort = () => reject(new ApiError("Cancelled.", 0, null));
     signal.addEventListener("abort", () => sending.abort());
     sending.send(body);
@@ -38,7 +39,7 @@ export function storeValue({ body, key, label, onSent, signal }) {
 /**
  * @typedef {object} Fetched
  * @property {Blob} body
- * @property {string} type the value's, as the node tells it
+ * @property {string} type the content type that the node reports
  * @property {string | null} seq
  * @property {string | null} publicKey
  * @property {number} elapsedMs
@@ -70,14 +71,14 @@ export async function fetchValue({ hash, key, onReceived, signal }) {
     throw new ApiError(
       signal.aborted
         ? "Cancelled."
-        : "The value broke off: a part of it can't be had from the network.",
+        : "The download stopped: the network has no copy of one of the parts.",
       0,
       null,
     );
   }
   const type = response.headers.get("content-type") ?? "application/octet-stream";
   return {
-    // Whatever it is, a page must never open it as one of its own.
+    // Use a neutral type, so that the browser never opens the value as a page of this origin.
     body: new Blob(pieces, { type: "application/octet-stream" }),
     type,
     seq: response.headers.get("x-seq"),
@@ -86,13 +87,13 @@ export async function fetchValue({ hash, key, onReceived, signal }) {
   };
 }
 
-/** Has the browser save it. @param {Blob} body @param {string} name */
+/** Lets the browser save a value as a file. @param {Blob} body @param {string} name */
 export function saveAs(body, name) {
   const url = URL.createObjectURL(body);
   const link = document.createElement("a");
   link.href = url;
   link.download = name;
   link.click();
-  // The browser has begun to read it by then.
+  // By then, the browser has started to read the blob.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

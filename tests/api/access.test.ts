@@ -1,4 +1,4 @@
-// Who may use the API: tokens, hosts, origins and rates, on every route.
+// Tests the access control on every route: tokens, hosts, origins and rates.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -12,12 +12,12 @@ import { FakeService, PEER_A } from "./fake_service.ts";
 
 const TOKEN = "correct-horse-battery";
 const AUTHORIZED = { authorization: `Bearer ${TOKEN}` };
-/** An API that other machines reach. */
+/** Settings of an API that other machines can reach. */
 const EXPOSED = { API_HOST: "0.0.0.0", API_TOKEN: TOKEN };
 
 type Route = readonly [method: string, path: string];
 
-/** What is the same whoever asks. */
+/** Requests that never need a token. */
 const OPEN: Route[] = [
   ["GET", "/healthz"],
   ["GET", "/readyz"],
@@ -25,7 +25,7 @@ const OPEN: Route[] = [
   ...Object.keys(PAGE_FILES).map((path) => ["GET", path] as const),
 ];
 
-/** Requests that read what the node knows already. */
+/** Requests that read what the node knows, without sending packets. */
 const READS: Route[] = [
   ["GET", "/network/peers"],
   ["GET", `/network/peers/${PEER_A}`],
@@ -45,7 +45,7 @@ const SENDS: Route[] = [
   ["HEAD", `/data/${PEER_A}`],
 ];
 
-/** Requests that change something, or tell what only the owner should know. */
+/** Requests that change something or read private data. */
 const PRIVATE: Route[] = [
   ["DELETE", `/data/${PEER_A}`],
   ["GET", "/network/published"],
@@ -55,10 +55,10 @@ const PRIVATE: Route[] = [
 
 const ALL = [...OPEN, ...READS, ...SENDS, ...PRIVATE];
 
-/** Where a request comes from, where that is not this machine. */
+/** The origin of a request, if it is not a program on this machine. */
 interface From {
   readonly address?: string;
-  /** The name or address in the URL, and so in Host. */
+  /** The name or address in the URL and in the Host header. */
   readonly host?: string;
 }
 
@@ -87,14 +87,14 @@ function setup(env: Record<string, string> = {}) {
 
 const isRefusal = (status: number) => [401, 403, 429].includes(status);
 
-Deno.test("without a token nothing is asked for on loopback", async () => {
+Deno.test("on loopback, no route needs a token if none is configured", async () => {
   const { status } = setup();
   for (const route of ALL) {
     assert.ok(!isRefusal(await status(route)), route.join(" "));
   }
 });
 
-Deno.test("on loopback the token is for what changes or sends; elsewhere for reads too", async () => {
+Deno.test("on loopback only changes and sending need the token, and elsewhere reads need it too", async () => {
   const cases = [
     { env: { API_TOKEN: TOKEN }, free: [...OPEN, ...READS], closed: [...SENDS, ...PRIVATE] },
     { env: EXPOSED, free: OPEN, closed: [...READS, ...SENDS, ...PRIVATE] },
@@ -143,7 +143,7 @@ Deno.test("on loopback the token is for what changes or sends; elsewhere for rea
   }
 });
 
-Deno.test("where others reach the API, a path that nobody thought of needs the token", async () => {
+Deno.test("if other machines can reach the API, an unknown path needs the token", async () => {
   const { status } = setup(EXPOSED);
   for (const path of ["/nope", "/network", "/healthz/", "//healthz", "/metrics2"]) {
     assert.equal(await status(["GET", path]), 401, path);
@@ -151,7 +151,7 @@ Deno.test("where others reach the API, a path that nobody thought of needs the t
   }
 });
 
-Deno.test("the token is asked for before the body is read", async () => {
+Deno.test("a request without the token is refused before its body is read", async () => {
   const service = new FakeService();
   const app = createApi({ service, config: loadConfig({ env: { API_TOKEN: TOKEN } }) });
   const body = new ReadableStream({
@@ -160,7 +160,7 @@ Deno.test("the token is asked for before the body is read", async () => {
   assert.equal((await app.request("/network/store", { method: "POST", body })).status, 401);
 });
 
-Deno.test("a token comes in Authorization, or in a WebSocket's subprotocol, and is compared once", () => {
+Deno.test("the token may be in Authorization or in a WebSocket's subprotocol, and only one token per request counts", () => {
   const access = new Access(loadConfig({ env: { API_TOKEN: TOKEN } }), []);
   const stateOf = (headers: Record<string, string>) =>
     access.tokenOf(new Request("http://127.0.0.1/ws", { headers }));
@@ -185,7 +185,11 @@ Deno.test("a token comes in Authorization, or in a WebSocket's subprotocol, and 
     assert.equal(stateOf(headers), state, JSON.stringify(headers));
   }
   const open = new Access(loadConfig(), []);
-  assert.equal(open.tokenOf(new Request("http://127.0.0.1/")), "right", "where none is asked for");
+  assert.equal(
+    open.tokenOf(new Request("http://127.0.0.1/")),
+    "right",
+    "if no token is configured",
+  );
   fc.assert(fc.property(fc.string({ minLength: 1, maxLength: 40 }), (text) => {
     fc.pre(/^[!-~]+$/.test(text));
     const access = new Access(loadConfig({ env: { API_TOKEN: `t${text}` } }), []);
@@ -214,7 +218,7 @@ const FOREIGN_NAMES = [
 ];
 const FOREIGN_ADDRESSES = ["192.168.1.10:8080", "[2001:db8::1]", "0.0.0.0:8080", "[::]:8080"];
 
-Deno.test("the Host has to be this machine on every route, static files too (DNS rebinding)", async () => {
+Deno.test("every route, also of static files, refuses a Host that is not this machine (DNS rebinding)", async () => {
   const { service, status, refusals } = setup();
   for (const route of ALL) {
     for (const host of OWN_HOSTS) {
@@ -234,14 +238,14 @@ Deno.test("the Host has to be this machine on every route, static files too (DNS
   assert.deepEqual(refusals, { ...noRefusals(), foreign_host: asked });
 });
 
-Deno.test("a rebound page of its own origin is refused, for reads on loopback with a token too", async () => {
+Deno.test("a page is refused after DNS rebinding, also for reads on loopback if a token is configured", async () => {
   const { status } = setup({ API_TOKEN: TOKEN });
   const host = "evil.example:8080";
   const headers = { host, origin: `http://${host}`, "sec-fetch-site": "same-origin" };
   for (const route of ALL) assert.equal(await status(route, headers, { host }), 403);
 });
 
-Deno.test("where others reach the API, its addresses are its own, and names that are set", async () => {
+Deno.test("if other machines can reach the API, it accepts any address and the configured names as Host", async () => {
   const { status } = setup({
     ...EXPOSED,
     API_OPEN_READS: "true",
@@ -265,7 +269,7 @@ Deno.test("where others reach the API, its addresses are its own, and names that
   assert.equal(await named.status(OPEN[0], {}, { host: "other.lan:8080" }), 403);
 });
 
-Deno.test("who has the token is no rebound page: any Host will do, as proxies pass it on", async () => {
+Deno.test("with the token, any Host is accepted, because proxies forward the client's", async () => {
   for (const env of [EXPOSED, { API_TOKEN: TOKEN }]) {
     const { status } = setup(env);
     const host = "node.example.org";
@@ -276,10 +280,10 @@ Deno.test("who has the token is no rebound page: any Host will do, as proxies pa
   }
   const { status } = setup();
   const host = "evil.example";
-  assert.equal(await status(READS[0], AUTHORIZED, { host }), 403, "where no token is set");
+  assert.equal(await status(READS[0], AUTHORIZED, { host }), 403, "if no token is configured");
 });
 
-Deno.test("whom a proxy on this machine brings is not of this machine: reads need the token too", async () => {
+Deno.test("behind a proxy on this machine, reads need the token too", async () => {
   const env = { API_TOKEN: TOKEN, API_ALLOWED_HOSTS: "node.example.org" };
   const named = setup(env), forwarded = setup({ ...env, API_TRUSTED_PROXIES: "127.0.0.1" });
   const host = "node.example.org", address = "127.0.0.1";
@@ -299,7 +303,7 @@ Deno.test("whom a proxy on this machine brings is not of this machine: reads nee
   for (const route of ALL) assert.ok(!isRefusal(await without.status(route, {}, { host })));
 });
 
-Deno.test("a malformed Host, or another than the target's, is told so", async () => {
+Deno.test("a Host that is malformed, or differs from the URL, is refused with the reason", async () => {
   const { service, status, refusals } = setup({ API_TOKEN: TOKEN });
   const malformed = [
     "127.0.0.1@evil.example",
@@ -325,7 +329,7 @@ Deno.test("a malformed Host, or another than the target's, is told so", async ()
   for (const host of malformed) {
     assert.equal(await status(SENDS[0], { host, ...AUTHORIZED }), 400, host);
   }
-  // As a proxy asks, in absolute form: the target's host goes before the header.
+  // Send an absolute URL, as a client of a proxy does. Its host has precedence over the header.
   for (const host of ["evil.example", "127.0.0.1:81"]) {
     assert.equal(await status(SENDS[0], { host: "127.0.0.1", ...AUTHORIZED }, { host }), 400, host);
   }
@@ -333,7 +337,7 @@ Deno.test("a malformed Host, or another than the target's, is told so", async ()
   assert.equal(refusals.bad_host, malformed.length + 2);
 });
 
-/** How browsers tell of requests that a page of another origin makes. */
+/** The headers by which browsers mark the requests of a page of another origin. */
 const FOREIGN_PAGES: Record<string, Record<string, string>> = {
   "a page elsewhere": { origin: "https://evil.example" },
   "a sandboxed page, or a file": { origin: "null" },
@@ -380,7 +384,7 @@ const FOREIGN_PAGES: Record<string, Record<string, string>> = {
   "what is not known yet": { "sec-fetch-site": "cross-universe" },
 };
 
-/** A link on a page elsewhere that somebody followed. */
+/** The headers of a request after the user followed a link on another site. */
 const LINK = {
   "sec-fetch-site": "cross-site",
   "sec-fetch-mode": "navigate",
@@ -388,7 +392,7 @@ const LINK = {
   "sec-fetch-user": "?1",
 };
 
-Deno.test("pages of other origins get nothing on any route, token or not", async () => {
+Deno.test("every route refuses pages of other origins, even with the token", async () => {
   for (const env of [{}, { API_TOKEN: TOKEN }, EXPOSED] as Record<string, string>[]) {
     const { service, status, refusals } = setup(env);
     let asked = 0;
@@ -398,7 +402,7 @@ Deno.test("pages of other origins get nothing on any route, token or not", async
         assert.equal(await status(route, { ...AUTHORIZED, ...headers }), 403, what);
       }
     }
-    // A form's POST is a navigation as well.
+    // A form's POST is also a navigation.
     assert.equal(await status(["POST", "/network/store"], { ...AUTHORIZED, ...LINK }), 403);
     const form = { origin: "null", "content-type": "text/plain", ...LINK };
     assert.equal(await status(["POST", "/network/store"], { ...AUTHORIZED, ...form }), 403);
@@ -407,7 +411,7 @@ Deno.test("pages of other origins get nothing on any route, token or not", async
   }
 });
 
-Deno.test("the API's own pages, typed addresses and programs get through", async () => {
+Deno.test("the API's own pages, addresses that users type, and programs are accepted", async () => {
   const own: Record<string, string>[] = [
     { origin: "http://127.0.0.1:8080" },
     { origin: "https://127.0.0.1:8080" },
@@ -430,11 +434,11 @@ Deno.test("the API's own pages, typed addresses and programs get through", async
   assert.equal(await proxied.status(["POST", "/network/store"], page, { host }), 201);
 });
 
-Deno.test("links elsewhere lead to pages, reads and values, but to nothing else that sends", async () => {
+Deno.test("links on other sites may open pages, reads and values, but no other route that sends packets", async () => {
   const { service, status } = setup();
   for (const route of [...OPEN, ...READS]) assert.equal(await status(route, LINK), 200);
   for (const method of ["GET", "HEAD"]) {
-    assert.equal(await status([method, `/data/${PEER_A}`], LINK), 404, "it was looked for");
+    assert.equal(await status([method, `/data/${PEER_A}`], LINK), 404, "the header was read");
   }
   service.calls.length = 0;
   for (const path of [`/network/ping/${PEER_A}`, `/network/find/${PEER_A}`, "/ws"]) {
@@ -443,7 +447,7 @@ Deno.test("links elsewhere lead to pages, reads and values, but to nothing else 
   assert.deepEqual(service.calls, []);
 });
 
-/** An API and its clock. */
+/** Returns an API and its clock. */
 function limited(env: Record<string, string>) {
   const config = loadConfig({ env: { ...EXPOSED, ...env } });
   const refusals = noRefusals();
@@ -466,7 +470,7 @@ function limited(env: Record<string, string>) {
 
 const A = "198.51.100.7", B = "198.51.100.8";
 
-Deno.test("a client over its rate is told when to come again, and no other client is", async () => {
+Deno.test("a client over its rate is told when to retry, and other clients are not affected", async () => {
   const { ask, count, clock, refusals } = limited({ API_RATE_LIMIT: "2" });
   assert.deepEqual(await count(25, "/healthz", {}, A), { 200: 20, 429: 5 });
   const refused = await ask("/healthz", {}, A);
@@ -483,10 +487,14 @@ Deno.test("a client over its rate is told when to come again, and no other clien
   assert.deepEqual(await count(500, "/healthz", {}, "::1"), { 200: 500 });
 });
 
-Deno.test("requests that send have a tighter rate, which others do not use up", async () => {
+Deno.test("requests that send packets have a lower limit, which other requests do not use up", async () => {
   const { count, clock, refusals } = limited({ API_RATE_LIMIT: "100", API_SEND_RATE_LIMIT: "1" });
   const find = `/network/find/${PEER_A}`;
-  assert.deepEqual(await count(30, find, {}, A), { 401: 30 }, "without the token none counts");
+  assert.deepEqual(
+    await count(30, find, {}, A),
+    { 401: 30 },
+    "without the token, no Host is accepted",
+  );
   assert.deepEqual(await count(30, "/network/stats", AUTHORIZED, A), { 200: 30 });
   assert.deepEqual(await count(30, find, AUTHORIZED, A), { 200: 10, 429: 20 });
   assert.deepEqual(await count(30, "/network/stats", AUTHORIZED, A), { 200: 30 });
@@ -495,19 +503,23 @@ Deno.test("requests that send have a tighter rate, which others do not use up", 
   assert.deepEqual([refusals.send_rate, refusals.request_rate], [22, 0]);
 });
 
-Deno.test("a limit of 0 is none", async () => {
+Deno.test("a limit of 0 means no limit", async () => {
   const { count } = limited({ API_RATE_LIMIT: "0", API_SEND_RATE_LIMIT: "0" });
   assert.deepEqual(await count(3000, "/healthz", {}, A), { 200: 3000 });
   assert.deepEqual(await count(1000, `/network/find/${PEER_A}`, AUTHORIZED, A), { 200: 1000 });
 });
 
-Deno.test("who guesses tokens soon learns nothing more, not even of the right one", async () => {
+Deno.test("after many wrong tokens, a client gets no answer about tokens, not even about the right one", async () => {
   const { count, clock, refusals } = limited({});
   const guess = { authorization: "Bearer guess" };
   assert.deepEqual(await count(70, "/network/stats", guess, A), { 401: 60, 429: 10 });
   assert.deepEqual(await count(1, "/network/stats", AUTHORIZED, A), { 429: 1 });
-  assert.deepEqual(await count(1, "/healthz", AUTHORIZED, A), { 429: 1 }, "on no path");
-  assert.deepEqual(await count(1, "/healthz", {}, A), { 200: 1 }, "without a token all goes on");
+  assert.deepEqual(await count(1, "/healthz", AUTHORIZED, A), { 429: 1 }, "not on any path");
+  assert.deepEqual(
+    await count(1, "/healthz", {}, A),
+    { 200: 1 },
+    "without a configured token, nothing is limited",
+  );
   assert.deepEqual(await count(1, "/network/stats", AUTHORIZED, B), { 200: 1 });
   clock.now += 1000;
   assert.deepEqual(await count(100, "/network/stats", AUTHORIZED, A), { 200: 100 });
@@ -515,7 +527,7 @@ Deno.test("who guesses tokens soon learns nothing more, not even of the right on
   assert.equal(refusals.token_rate, 13);
 });
 
-Deno.test("an IPv6 /64 is one client, whatever addresses it makes up", async () => {
+Deno.test("all addresses of an IPv6 /64 are one client", async () => {
   const { count } = limited({ API_RATE_LIMIT: "1" });
   let served = 0;
   for (let i = 0; i < 50; i++) {
@@ -527,14 +539,14 @@ Deno.test("an IPv6 /64 is one client, whatever addresses it makes up", async () 
   assert.deepEqual(await count(1, "/healthz", {}, "203.0.113.1"), { 429: 1 });
 });
 
-Deno.test("X-Forwarded-For counts from trusted proxies alone", async () => {
+Deno.test("X-Forwarded-For is ignored unless it comes from a trusted proxy", async () => {
   const untrusted = limited({ API_RATE_LIMIT: "1" });
   let served = 0;
   for (let i = 0; i < 50; i++) {
     const headers = { "x-forwarded-for": `203.0.113.${i}` };
     served += (await untrusted.count(1, "/healthz", headers, A))[200] ?? 0;
   }
-  assert.equal(served, 10, "made up by who asks");
+  assert.equal(served, 10, "invented by the client");
 
   const trusted = limited({ API_RATE_LIMIT: "1", API_TRUSTED_PROXIES: "127.0.0.1,10.0.0.0/8" });
   const by = (chain: string, proxy = "127.0.0.1") =>
@@ -543,20 +555,20 @@ Deno.test("X-Forwarded-For counts from trusted proxies alone", async () => {
   assert.deepEqual(
     await by(`1.2.3.4, ${A}`),
     { 429: 11 },
-    "what the client made up does not count",
+    "an invented address does not count",
   );
   assert.deepEqual(await by(`${A}, 10.1.2.3`, "10.9.9.9"), { 429: 11 }, "through two proxies");
   assert.deepEqual(await by(B), { 200: 10, 429: 1 });
 });
 
-Deno.test("a target of any length is refused before it is looked at", async () => {
+Deno.test("a URL that is too long is refused before it is parsed", async () => {
   const { status } = setup();
   assert.equal(await status(["GET", `/network/find/${"a".repeat(9000)}`]), 414);
   assert.equal(await status(["GET", `/network/stats?${"a".repeat(9000)}`]), 414);
-  assert.equal(await status(["GET", `/network/stats?${"a".repeat(7000)}`]), 200);
+  assert.equal(await status(["GET", `/network/stats?${"a".repeat(7000)}`]), 400);
 });
 
-Deno.test("every reason has its count, and begins at none", () => {
+Deno.test("refusals are counted by reason, starting at 0", () => {
   const refusals: Refusals = noRefusals();
   assert.ok(Object.values(refusals).every((count) => count === 0));
   assert.notEqual(noRefusals(), refusals);

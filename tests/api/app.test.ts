@@ -1,11 +1,16 @@
 // Every route of the API through app.request(): shapes, statuses, and every wrong request.
 
 import assert from "node:assert/strict";
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { createApi } from "../../src/api/app.ts";
-import * as schemas from "../../src/api/schemas.ts";
+import { ProblemDocument } from "../../src/reports/problem.ts";
+import { exampleOf } from "../../src/reports/fields.ts";
+import { BucketDistribution, Lookup, Peers, PeerSort, Ping } from "../../src/reports/peers.ts";
+import { Stats } from "../../src/reports/stats.ts";
+import { Stored } from "../../src/reports/values.ts";
 import { loadConfig } from "../../src/config.ts";
-import type { StoreOutcome } from "../../src/runtime/service.ts";
+import { MAX_SEQ, type Seq } from "../../src/krpc/seq.ts";
+import type { SignedItem, StoreOutcome } from "../../src/node_service.ts";
 import { FakeService, NODE_ID, PEER_A, PEER_B, PEER_C, STRANGER } from "./fake_service.ts";
 
 function setup(env: Record<string, string> = {}, stallMs?: number) {
@@ -41,7 +46,7 @@ async function problemOf(response: Response | Promise<Response>, status: number)
   assert.equal(response.status, status, text);
   assert.equal(response.headers.get("content-type"), "application/problem+json");
   assert.equal(response.headers.get("x-content-type-options"), "nosniff");
-  const document = schemas.ProblemDocument.parse(JSON.parse(text));
+  const document = ProblemDocument.parse(JSON.parse(text));
   assert.equal(document.status, status);
   assert.ok(document.title !== "" && document.detail !== "");
   const members: Record<string, unknown> = document;
@@ -63,7 +68,7 @@ const putJson = (body: unknown): RequestInit => ({ ...postJson(body), method: "P
 
 Deno.test("GET /network/peers lists peers, table size and distribution", async () => {
   const { request } = setup();
-  const body = await jsonOf(request("/network/peers"), 200, schemas.PeersResponse);
+  const body = await jsonOf(request("/network/peers"), 200, Peers);
   assert.equal(body.node_id, NODE_ID);
   assert.deepEqual(body.peers[0], {
     node_id: PEER_A,
@@ -89,22 +94,40 @@ Deno.test("GET /network/peers lists peers, table size and distribution", async (
   assert.equal(body.routing_table_size, 12);
 });
 
-Deno.test("GET /network/peers sorts, filters and limits", async () => {
-  const { request } = setup();
-  const ids = async (query: string) => {
-    const body = await jsonOf(request(`/network/peers${query}`), 200, schemas.PeersResponse);
-    return body.peers.map((peer) => peer.node_id);
+Deno.test("GET /network/peers passes sort, health and limit to the node", async () => {
+  const { service, request } = setup();
+  const selectionOf = async (query: string) => {
+    service.calls.length = 0;
+    await jsonOf(request(`/network/peers${query}`), 200, Peers);
+    return service.calls[0][1];
   };
-  assert.deepEqual(await ids(""), [PEER_A, PEER_B, PEER_C]);
-  assert.deepEqual(await ids("?sort=score"), [PEER_A, PEER_B, PEER_C]);
-  assert.deepEqual(await ids("?sort=distance"), [PEER_C, PEER_A, PEER_B]);
-  assert.deepEqual(await ids("?sort=rtt"), [PEER_C, PEER_A, PEER_B], "unmeasured peers are last");
-  assert.deepEqual(await ids("?sort=last_seen"), [PEER_B, PEER_A, PEER_C]);
-  assert.deepEqual(await ids("?sort=first_seen"), [PEER_B, PEER_A, PEER_C]);
-  assert.deepEqual(await ids("?health=degraded"), [PEER_B]);
-  assert.deepEqual(await ids("?limit=2&sort=distance"), [PEER_C, PEER_A]);
-  assert.deepEqual(await ids("?health=healthy&sort=score&limit=50"), [PEER_A]);
-  assert.deepEqual(await ids("?limit=10000&unknown=1"), [PEER_A, PEER_B, PEER_C]);
+  assert.deepEqual(await selectionOf(""), { sort: "score" });
+  for (const sort of PeerSort.options) {
+    assert.deepEqual(await selectionOf(`?sort=${sort}`), { sort });
+  }
+  assert.deepEqual(await selectionOf("?health=degraded"), { health: "degraded", sort: "score" });
+  assert.deepEqual(await selectionOf("?limit=2&sort=distance"), { limit: 2, sort: "distance" });
+  assert.deepEqual(await selectionOf("?limit=10000"), { limit: 10_000, sort: "score" });
+});
+
+Deno.test("an unknown query parameter is 400, and changes nothing", async () => {
+  const { service, request } = setup();
+  const store = { method: "POST", body: "text", headers: { "content-type": "text/plain" } };
+  const unknown: [string, string, RequestInit?][] = [
+    ["/network/store?key=here&cass=99", "cass", store],
+    ["/network/peers?limit=1&sorted=score", "sorted"],
+    ["/network/stats?verbose", "verbose"],
+    [`/data/${PEER_A}?keys=here`, "keys"],
+    [`/network/pin/${PEER_A}?key=here`, "key", { method: "DELETE" }],
+    ["/ws?wach=1", "wach"],
+  ];
+  for (const [path, name, init] of unknown) {
+    const response = await request(path, init);
+    assert.equal(response.status, 400, path);
+    const { detail } = await response.json();
+    assert.ok(detail.startsWith(`query parameter ${name}: unknown`), detail);
+  }
+  assert.deepEqual(service.calls, []);
 });
 
 Deno.test("GET /network/peers refuses bad parameters", async () => {
@@ -134,17 +157,18 @@ Deno.test("GET /network/peers refuses bad parameters", async () => {
 Deno.test("an empty routing table is a valid answer", async () => {
   const { service, request } = setup();
   service.peerList = [];
-  service.histogram = Array(161).fill(0);
-  const body = await jsonOf(request("/network/peers"), 200, schemas.PeersResponse);
+  service.distribution = exampleOf(BucketDistribution);
+  service.distribution = { ...service.distribution, "141-160": 0 };
+  const body = await jsonOf(request("/network/peers"), 200, Peers);
   assert.deepEqual([body.peers, body.routing_table_size], [[], 0]);
 });
 
 Deno.test("GET /network/ping?address=: pong, no address, not allowed, timeout, no address at all", async () => {
   const { service, request } = setup();
   const at = (address: string) => request(`/network/ping?address=${encodeURIComponent(address)}`);
-  const pong = await jsonOf(at("192.168.1.10:8000"), 200, schemas.PingResponse);
+  const pong = await jsonOf(at("192.168.1.10:8000"), 200, Ping);
   assert.deepEqual([pong.node_id, pong.address], [PEER_A, "192.168.1.10:8000"]);
-  await jsonOf(at("[2001:DB8::1]:80"), 200, schemas.PingResponse);
+  await jsonOf(at("[2001:DB8::1]:80"), 200, Ping);
   assert.deepEqual(service.calls.at(-1), ["pingAddress", "2001:db8::1:80"]);
   assert.match((await problemOf(at("nowhere.example:1"), 404)).detail, /no address/);
   assert.match((await problemOf(at("[2001:db8::2]:1"), 404)).detail, /does not use IPv6/);
@@ -158,23 +182,23 @@ Deno.test("GET /network/ping?address=: pong, no address, not allowed, timeout, n
 
 Deno.test("GET /network/ping/{node_id}: pong, unknown, timeout", async () => {
   const { service, request } = setup();
-  assert.deepEqual(await jsonOf(request(`/network/ping/${PEER_A}`), 200, schemas.PingResponse), {
+  assert.deepEqual(await jsonOf(request(`/network/ping/${PEER_A}`), 200, Ping), {
     node_id: PEER_A,
     address: "192.168.1.10:8000",
     rtt_ms: 12.4,
     health: "healthy",
     via: "punched",
   });
-  await jsonOf(request(`/network/ping/${PEER_A.toUpperCase()}`), 200, schemas.PingResponse);
+  await jsonOf(request(`/network/ping/${PEER_A.toUpperCase()}`), 200, Ping);
   assert.deepEqual(service.calls.at(-1), ["ping", PEER_A], "ids are passed on in lower case");
   assert.match((await problemOf(request(`/network/ping/${STRANGER}`), 404)).detail, /eeee/);
   assert.match((await problemOf(request(`/network/ping/${PEER_B}`), 504)).detail, /192\.168/);
 });
 
-Deno.test("GET /network/find/{node_id} gives the lookup, and its queries with ?trace=1", async () => {
+Deno.test("GET /network/find/{node_id} returns the lookup, and its queries with ?trace=1", async () => {
   const { request } = setup();
   const path = `/network/find/${PEER_A}`;
-  const plain = await jsonOf(request(path), 200, schemas.FindResponse);
+  const plain = await jsonOf(request(path), 200, Lookup);
   assert.deepEqual(Object.keys(plain), [
     "target",
     "found",
@@ -184,7 +208,7 @@ Deno.test("GET /network/find/{node_id} gives the lookup, and its queries with ?t
     "elapsed_ms",
   ]);
   assert.deepEqual([plain.target, plain.found, plain.nodes.length], [PEER_A, true, 3]);
-  const traced = await jsonOf(request(`${path}?trace=1`), 200, schemas.FindResponse);
+  const traced = await jsonOf(request(`${path}?trace=1`), 200, Lookup);
   assert.deepEqual(traced.trace?.[1], {
     node_id: null,
     address: "boot.example.org:8000",
@@ -193,7 +217,7 @@ Deno.test("GET /network/find/{node_id} gives the lookup, and its queries with ?t
     rtt_ms: null,
     outcome: "timeout",
   });
-  assert.deepEqual(await jsonOf(request(`${path}?trace=0`), 200, schemas.FindResponse), plain);
+  assert.deepEqual(await jsonOf(request(`${path}?trace=0`), 200, Lookup), plain);
   for (const trace of ["2", "", "yes", "1&trace=1"]) {
     await problemOf(request(`${path}?trace=${trace}`), 400);
   }
@@ -212,11 +236,11 @@ Deno.test("an id or hash that is not 40 hex digits is 400 everywhere", async () 
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("GET /network/stats has every group, and no token", async () => {
+Deno.test("GET /network/stats has every group of figures, and does not show the token", async () => {
   const { request } = setup({ API_TOKEN: "hunter2", BOOTSTRAP_NODES: "a:1,[::1]:2" });
   const response = await request("/network/stats");
   assert.doesNotMatch(await response.clone().text(), /hunter2/);
-  const body = await jsonOf(response, 200, schemas.StatsResponse);
+  const body = await jsonOf(response, 200, Stats);
   assert.deepEqual(body.config, {
     p2p_port: 8000,
     p2p_host: "0.0.0.0",
@@ -257,28 +281,35 @@ Deno.test("GET /network/stats has every group, and no token", async () => {
   assert.deepEqual([mapping?.status, pinhole], ["mapped", null]);
   assert.equal(families[0].evidence.voted_at, "2026-04-14T10:29:00Z");
   assert.deepEqual([families[0].evidence.probes, families[0].evidence.missed], [3, 3]);
-  assert.deepEqual(body.traffic.in.by_type.ping, { messages: 4, bytes: 300 });
+  assert.deepEqual(body.traffic.in.by_type["ping.query"], { messages: 4, bytes: 300 });
   assert.deepEqual(body.lookups.latency_ms, { mean: 40, p50: 38, p95: null });
   assert.equal(body.started_at, "2026-04-14T08:00:00Z");
 });
 
 Deno.test("GET /healthz and /readyz", async () => {
   const { service, request } = setup();
-  assert.deepEqual(await jsonOf(request("/healthz"), 200, schemas.HealthResponse), {
-    status: "ok",
-  });
-  await jsonOf(request("/readyz"), 200, schemas.ReadyResponse);
+  assert.deepEqual(
+    await jsonOf(request("/healthz"), 200, z.strictObject({ status: z.literal("ok") })),
+    {
+      status: "ok",
+    },
+  );
+  await jsonOf(
+    request("/readyz"),
+    200,
+    z.strictObject({ ready: z.literal(true), reason: z.string() }),
+  );
   service.ready = { ready: false, reason: "No peer has answered yet." };
   const problem = await problemOf(request("/readyz"), 503);
   assert.deepEqual([problem.members.ready, problem.detail], [false, "No peer has answered yet."]);
-  await jsonOf(request("/healthz"), 200, schemas.HealthResponse);
+  await jsonOf(request("/healthz"), 200, z.strictObject({ status: z.literal("ok") }));
 });
 
 Deno.test("POST /network/store: a JSON string is stored as its bytes", async () => {
   const { service, request } = setup();
   const response = await request("/network/store", postJson({ value: "grüße" }));
   const location = response.headers.get("location");
-  const body = await jsonOf(response, 201, schemas.StoreResponse);
+  const body = await jsonOf(response, 201, Stored);
   assert.deepEqual(body, {
     hash: body.hash,
     kind: "immutable",
@@ -287,6 +318,8 @@ Deno.test("POST /network/store: a JSON string is stored as its bytes", async () 
     size: 7,
     replicas: 2,
     nodes: [NODE_ID, PEER_A],
+    lives_until: "2026-04-15T10:29:55Z",
+    this_node_only: false,
     elapsed_ms: 80.25,
   });
   assert.equal(location, `/data/${body.hash}`);
@@ -308,7 +341,7 @@ Deno.test("POST /network/store: any other JSON value is stored as its text", asy
     ],
   ];
   for (const [body, stored] of texts) {
-    await jsonOf(request("/network/store", postJson(body)), 201, schemas.StoreResponse);
+    await jsonOf(request("/network/store", postJson(body)), 201, Stored);
     assert.deepEqual(service.calls.pop(), ["store", bytes(stored), null]);
   }
 });
@@ -317,7 +350,7 @@ Deno.test("POST /network/store: base64, with and without padding", async () => {
   const { service, request } = setup();
   for (const value of ["/+8=", "/+8"]) {
     const body = postJson({ value, encoding: "base64" });
-    await jsonOf(request("/network/store", body), 201, schemas.StoreResponse);
+    await jsonOf(request("/network/store", body), 201, Stored);
     assert.deepEqual(service.calls.pop(), ["store", new Uint8Array([0xff, 0xef]), null]);
   }
 });
@@ -327,34 +360,34 @@ Deno.test("POST /network/store: any other content type is the raw bytes, with ?k
   const raw = new Uint8Array([0, 255, 10]);
   const types = [undefined, "application/octet-stream", "text/plain", "garbage", "application/xml"];
   for (const type of types) {
-    await jsonOf(request("/network/store", post(raw, type)), 201, schemas.StoreResponse);
+    await jsonOf(request("/network/store", post(raw, type)), 201, Stored);
     assert.deepEqual(service.calls.pop(), ["store", raw, null]);
   }
   const body = await jsonOf(
     request("/network/store?key=a%20b%2F%C3%BC+", post('{"value":1}', "text/plain")),
     201,
-    schemas.StoreResponse,
+    Stored,
   );
   assert.deepEqual(service.calls.pop(), ["store", bytes('{"value":1}'), "a b/ü "]);
   assert.deepEqual([body.kind, body.key, body.seq], ["mutable", "a b/ü ", 1]);
-  await jsonOf(request("/network/store", post(null)), 201, schemas.StoreResponse);
+  await jsonOf(request("/network/store", post(null)), 201, Stored);
   assert.deepEqual(service.calls.pop(), ["store", new Uint8Array(), null]);
 });
 
-Deno.test("POST /network/store: the same key again raises seq", async () => {
+Deno.test("POST /network/store: storing under the same key raises seq", async () => {
   const { request } = setup();
   for (const seq of [1, 2]) {
     const body = await jsonOf(
       request("/network/store", postJson({ value: "v", key: "k" })),
       201,
-      schemas.StoreResponse,
+      Stored,
     );
     assert.deepEqual([body.seq, body.key, body.kind], [seq, "k", "mutable"]);
   }
   const { seq } = await jsonOf(
     request("/network/store?key=k", postJson({ value: "v" })),
     201,
-    schemas.StoreResponse,
+    Stored,
   );
   assert.equal(seq, 3, "?key= goes with JSON as well");
 });
@@ -414,7 +447,7 @@ Deno.test("POST /network/store: a key in body and query, twice, empty, long or g
   }
   assert.deepEqual(service.calls, []);
   const longest = "k".repeat(64);
-  await jsonOf(request(`/network/store?key=${longest}`, post("raw")), 201, schemas.StoreResponse);
+  await jsonOf(request(`/network/store?key=${longest}`, post("raw")), 201, Stored);
 });
 
 Deno.test("POST /network/store: JSON in another charset, and compressed bodies, are 415", async () => {
@@ -425,7 +458,7 @@ Deno.test("POST /network/store: JSON in another charset, and compressed bodies, 
   for (
     const type of ["Application/JSON", 'application/json; charset="UTF-8"', "application/json;"]
   ) {
-    await jsonOf(request("/network/store", post('{"value":1}', type)), 201, schemas.StoreResponse);
+    await jsonOf(request("/network/store", post('{"value":1}', type)), 201, Stored);
   }
   const headers = { "content-encoding": "gzip" };
   await problemOf(request("/network/store", { method: "POST", body: "x", headers }), 415);
@@ -444,7 +477,16 @@ function endless() {
   return { body, counter };
 }
 
-Deno.test("a body over the limit is 413, cut while it streams", async () => {
+Deno.test("POST /network/store: a form is 415, with advice", async () => {
+  const { request } = setup();
+  const body = new FormData();
+  body.set("file", new File(["Hello World!"], "hello.txt"));
+  const response = await request("/network/store", { method: "POST", body });
+  assert.equal(response.status, 415);
+  assert.match((await response.json()).detail, /--data-binary/);
+});
+
+Deno.test("a body over the limit is 413, and is not read further", async () => {
   const { service, request } = setup({ MAX_VALUE_SIZE: "2000" });
   const cut = async (path: string, method: string, type: string | undefined, limit: number) => {
     const { body, counter } = endless();
@@ -463,7 +505,7 @@ Deno.test("a body over the limit is 413, cut while it streams", async () => {
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("a value over the limit is 413 whatever its encoding; at the limit it is taken", async () => {
+Deno.test("a value over the limit is 413 in every encoding, and one at the limit is stored", async () => {
   const { service, request } = setup({ MAX_VALUE_SIZE: "30" });
   const sized = (n: number): RequestInit[] => [
     post("x".repeat(n)),
@@ -477,7 +519,7 @@ Deno.test("a value over the limit is 413 whatever its encoding; at the limit it 
   }
   assert.deepEqual(service.calls, []);
   for (const init of sized(30)) {
-    await jsonOf(request("/network/store", init), 201, schemas.StoreResponse);
+    await jsonOf(request("/network/store", init), 201, Stored);
   }
 });
 
@@ -492,20 +534,21 @@ Deno.test("a body that stalls is 408, one that breaks off is 400", async () => {
 });
 
 const OUTCOMES: [StoreOutcome, number, RegExp, Record<string, unknown>][] = [
-  [{ outcome: "too_large", size: 1200, limit: 1000 }, 413, /1200 bytes; at most 1000/, {
+  [{ outcome: "too_large", size: 1200, limit: 1000 }, 413, /1200 bytes, .*; at most 1000/, {
     size: 1200,
     limit: 1000,
   }],
   [{ outcome: "key_too_long", size: 70, limit: 64 }, 400, /70 bytes/, { limit: 64 }],
   [{ outcome: "seq_too_old", seq: 9 }, 409, /seq 9/, { seq: 9 }],
   [{ outcome: "cas_mismatch", seq: 8 }, 412, /seq is 8/, { seq: 8 }],
+  [{ outcome: "seq_exhausted", seq: 9 }, 409, /seq 9, the largest/, { seq: 9 }],
   [{ outcome: "bad_signature" }, 400, /signature/, {}],
   [{ outcome: "wrong_target", hash: PEER_B }, 400, new RegExp(PEER_B), { hash: PEER_B }],
   [{ outcome: "unreachable", detail: "No node answered." }, 503, /^No node answered\.$/, {}],
   [{ outcome: "busy", detail: "Too many." }, 503, /^Too many\.$/, {}],
 ];
 
-Deno.test("outcomes of a store that did not go well have their statuses", async () => {
+Deno.test("each way in which a store can fail has its status", async () => {
   const { service, request } = setup();
   for (const [outcome, status, detail, members] of OUTCOMES) {
     service.storeOutcome = outcome;
@@ -523,12 +566,12 @@ Deno.test("outcomes of a store that did not go well have their statuses", async 
   }
 });
 
-Deno.test("PUT /data/{hash} hands the signed item on", async () => {
+Deno.test("PUT /data/{hash} passes the signed item to the node", async () => {
   const { service, request } = setup();
   const body = await jsonOf(
     request(`/data/${PEER_C.toUpperCase()}`, putJson({ ...SIGNED, salt: btoa("s"), cas: 2 })),
     200,
-    schemas.StoreResponse,
+    Stored,
   );
   assert.deepEqual([body.hash, body.kind, body.seq], [PEER_C, "mutable", 3]);
   assert.deepEqual(service.calls.pop(), ["storeSigned", PEER_C, {
@@ -560,7 +603,10 @@ Deno.test("PUT /data/{hash}: items of the wrong shape are 400", async () => {
     [{ ...SIGNED, seq: -1 }, /^body member seq: /],
     [{ ...SIGNED, seq: 1.5 }, /^body member seq: /],
     [{ ...SIGNED, seq: "1" }, /^body member seq: /],
-    [{ ...SIGNED, seq: 2 ** 53 }, /^body member seq: /],
+    [{ ...SIGNED, seq: "09007199254740993" }, /^body member seq: /],
+    [{ ...SIGNED, seq: 2 ** 63 }, /^body member seq: expected a whole number from 0 to 2\^63 - 1/],
+    [{ ...SIGNED, seq: "9223372036854775808" }, /^body member seq: /],
+    [{ ...SIGNED, seq: 1e300 }, /^body member seq: /],
     [{ ...SIGNED, cas: null }, /^body member cas: /],
     [{ ...SIGNED, token: "x" }, /^body: .*token/],
   ];
@@ -570,7 +616,33 @@ Deno.test("PUT /data/{hash}: items of the wrong shape are 400", async () => {
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("PUT /data/{hash} takes JSON alone", async () => {
+Deno.test("PUT /data/{hash}: seq and cas up to 2^63 - 1 are read exactly, as numbers and as strings", async () => {
+  const { service, request } = setup();
+  const body = (digits: string) =>
+    JSON.stringify({ ...SIGNED, seq: 0, cas: 0 })
+      .replace(/"(seq|cas)":0/g, `"$1":${digits}`);
+  const cases: [string, Seq][] = [
+    ["9007199254740991", 2 ** 53 - 1],
+    ["9007199254740993", 2n ** 53n + 1n],
+    ["9223372036854775807", MAX_SEQ],
+    ['"9223372036854775807"', MAX_SEQ],
+  ];
+  for (const [digits, seq] of cases) {
+    const init = { ...post(body(digits), "application/json"), method: "PUT" };
+    const response = await request(`/data/${PEER_A}`, init);
+    assert.equal(response.status, 200);
+    assert.match(await response.text(), new RegExp(`"seq":${seq},`));
+    const [, , item] = service.calls.at(-1) as [string, string, SignedItem];
+    assert.deepEqual([item.seq, item.cas], [seq, seq]);
+    const read = await request(`/data/${PEER_A}`);
+    assert.equal(read.headers.get("x-seq"), `${seq}`);
+    await read.body?.cancel();
+  }
+  const minus = { ...post(body("-0"), "application/json"), method: "PUT" };
+  await problemOf(request(`/data/${PEER_A}`, minus), 400);
+});
+
+Deno.test("PUT /data/{hash} accepts only JSON", async () => {
   const { request } = setup();
   for (const type of ["text/plain", "application/octet-stream", "application/jsonx", undefined]) {
     const init = { ...post(JSON.stringify(SIGNED), type), method: "PUT" };
@@ -578,12 +650,12 @@ Deno.test("PUT /data/{hash} takes JSON alone", async () => {
   }
 });
 
-Deno.test("GET /data/{hash}: what was stored comes back, 404 for what was not", async () => {
+Deno.test("GET /data/{hash} returns a stored value, and 404 for any other", async () => {
   const { request } = setup();
   const { hash } = await jsonOf(
     request("/network/store", postJson({ value: { a: [1, "ü"] } })),
     201,
-    schemas.StoreResponse,
+    Stored,
   );
   const response = await request(`/data/${hash.toUpperCase()}`);
   assert.equal(response.status, 200);
@@ -594,7 +666,7 @@ Deno.test("GET /data/{hash}: what was stored comes back, 404 for what was not", 
   assert.deepEqual([head.status, await head.text()], [404, ""]);
 });
 
-Deno.test("what is wrong with a request is told in words, not in those of a validator", async () => {
+Deno.test("the error for a bad request is a sentence, not a validator's message", async () => {
   const { request } = setup();
   const detail = async (path: string, init?: RequestInit) =>
     (await problemOf(request(path, init), 400)).detail;
@@ -610,11 +682,11 @@ Deno.test("what is wrong with a request is told in words, not in those of a vali
   assert.equal(await detail("/network/store", postJson([])), "body: expected an object.");
   assert.equal(
     await detail("/network/store", postJson({ value: 1, keys: "k" })),
-    'body: there is no "keys".',
+    'body: unknown: "keys".',
   );
 });
 
-Deno.test("HEAD tells the length of what GET returns", async () => {
+Deno.test("HEAD returns the length of the response to GET", async () => {
   const { request } = setup();
   for (const path of ["/", "/healthz", "/network/stats", "/docs"]) {
     const head = await request(path, { method: "HEAD" });
@@ -624,7 +696,7 @@ Deno.test("HEAD tells the length of what GET returns", async () => {
   }
 });
 
-Deno.test("GET /data/{hash}?key= passes the key on; a value that needs one is 404 that says so", async () => {
+Deno.test("GET /data/{hash}?key= passes the key to the node, and without a needed key the 404 says so", async () => {
   const { service, request } = setup();
   const hash = service.hold("mine", true);
   service.keyNeeded.add(hash);
@@ -659,7 +731,7 @@ Deno.test("unknown paths are 404", async () => {
   }
 });
 
-Deno.test("a known path with another method is 405 and says what is allowed", async () => {
+Deno.test("a known path with another method is 405, with the allowed methods", async () => {
   const { service, request } = setup();
   const routes: [string, string[], string][] = [
     ["/network/peers", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"], "GET, HEAD"],
@@ -685,7 +757,7 @@ Deno.test("a known path with another method is 405 and says what is allowed", as
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("an error in the service is a logged 500 without a trace of it in the body", async () => {
+Deno.test("an error in the node is logged and answered with 500, without details", async () => {
   const { service, request, logged } = setup();
   service.failure = new Error("secret path /home/x\n    at somewhere");
   const requests: [string, RequestInit?][] = [
@@ -708,7 +780,7 @@ Deno.test("an error in the service is a logged 500 without a trace of it in the 
   assert.equal((await request("/network/peers")).status, 200);
 });
 
-Deno.test("memory for bodies is counted: too many at a time are 503, and freed ones leave room", async () => {
+Deno.test("too many bodies at a time are 503, and there is room again after they have been read", async () => {
   const { service, request } = setup({ MAX_VALUE_SIZE: "1000" });
   const budget = 4 * (2 * 1000 + 4096);
   const opened: ReadableStreamDefaultController<Uint8Array>[] = [];
@@ -731,7 +803,7 @@ Deno.test("memory for bodies is counted: too many at a time are 503, and freed o
   assert.equal(service.calls.length, held.length + 1);
 });
 
-Deno.test("answers are not cached or sniffed, and no other site may embed them", async () => {
+Deno.test("responses forbid caching, guessing of the type, and embedding in other sites", async () => {
   const { request } = setup();
   for (const path of ["/network/peers", "/nope", "/healthz"]) {
     const { headers } = await request(path);

@@ -1,5 +1,5 @@
-// Every operation of the API's document on a real node of a small real network: each documented status where it can be
-// provoked, and nothing that is not documented.
+// Tests every operation of the OpenAPI document on a real node of a small network: each documented status that can be
+// provoked, and that nothing else occurs.
 
 import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
@@ -7,24 +7,21 @@ import { type Api, createApi } from "../../src/api/app.ts";
 import { type ApiServer, serveApi } from "../../src/api/server.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
 import { LocalNode } from "../../src/runtime/local_node.ts";
-import type { NodeService } from "../../src/runtime/service.ts";
-import { signedBytes } from "../../src/dht/item.ts";
+import type { MagnetOutcome, NodeService } from "../../src/node_service.ts";
+import { signedBytes } from "../../src/dht/items/item.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { startNetwork, until } from "../network/nodes.ts";
-import { type Answer, ServedDocument } from "./document.ts";
+import { type Answer, ServedDocument } from "./docs/document.ts";
 
 const TOKEN = "a-token-for-tests";
 const MAX_VALUE_SIZE = 20_000;
 const STRANGER = "ee".repeat(20);
 const HELLO = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
 
-/**
- * What can't be provoked from outside, or would take long: the service is made to answer so. All else is as real as it
- * gets.
- */
+/** Outcomes that can't be provoked from outside, or would take long. The node is replaced for these only. */
 type Forced = Partial<NodeService>;
 
-/** The node as the API sees it, with some of its methods replaced. */
+/** Returns the node with some of its methods replaced. */
 function forcedService(node: NodeService, forced: () => Forced): NodeService {
   return new Proxy(node, {
     get(target, name) {
@@ -41,7 +38,7 @@ interface Call {
   readonly query?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: BodyInit;
-  /** To the API that asks for a token, without it. */
+  /** Whether to omit the token on the API that requires one. */
   readonly isTokenless?: boolean;
 }
 
@@ -76,7 +73,7 @@ class Contract {
     return this.#server.url;
   }
 
-  /** Sends a request and has the document judge the answer, whose status has to be the expected one. */
+  /** Sends a request, and checks the response against the document and the expected status. */
   async call(name: string, status: number, call: Call = {}): Promise<Answer> {
     const { headers, body, isTokenless } = call;
     const base = isTokenless ? this.#guarded.url : this.url;
@@ -88,7 +85,7 @@ class Contract {
     return await this.judge(name, status, response);
   }
 
-  /** The status of the answer. */
+  /** Sends a request and returns the status. */
   async statusOf(name: string, call: Call): Promise<number> {
     const base = call.isTokenless ? this.#guarded.url : this.url;
     const response = await fetch(base + target(name, call), { method: methodOf(name) });
@@ -96,7 +93,7 @@ class Contract {
     return response.status;
   }
 
-  /** As if the request had come for another host. */
+  /** Sends a request for another host. */
   async callForeign(name: string, call: Call = {}): Promise<Answer> {
     const request = new Request(`http://evil.example${target(name, call)}`, {
       method: methodOf(name),
@@ -104,15 +101,15 @@ class Contract {
     return await this.judge(name, 403, await this.#api.fetch(request));
   }
 
-  /** As a connection that is there would ask: with headers that fetch keeps for itself. */
+  /** Sends a request with headers that `fetch` does not allow. */
   async callInside(name: string, status: number, headers: Record<string, string>): Promise<Answer> {
-    const subscribe = () => assert.fail("nobody is to listen");
-    const caller = { remoteAddr: { hostname: "127.0.0.1" }, subscribe };
+    const takeOver = () => assert.fail("no connection is to be taken over");
+    const caller = { remoteAddr: { hostname: "127.0.0.1" }, takeOver };
     const request = new Request(`http://127.0.0.1${target(name, {})}`, { headers });
     return await this.judge(name, status, await this.#api.fetch(request, caller));
   }
 
-  /** Has the document judge an answer. */
+  /** Checks a response against the document. */
   async judge(name: string, status: number, response: Response): Promise<Answer> {
     const answer = {
       status: response.status,
@@ -129,7 +126,7 @@ class Contract {
     this.exercised.add(`${name} ${status}`);
   }
 
-  /** Answers while the node is made to do something else. */
+  /** Sends a request while methods of the node are replaced. */
   async forcing(forced: Forced, name: string, status: number, call: Call = {}): Promise<Answer> {
     this.forced = forced;
     try {
@@ -139,7 +136,7 @@ class Contract {
     }
   }
 
-  /** Stops listening, with a request in hand that goes on. */
+  /** Closes the API while a request is in progress. */
   async stop(): Promise<void> {
     await this.#guarded.close();
     const entered = Promise.withResolvers<void>();
@@ -155,7 +152,7 @@ class Contract {
     await entered.promise;
     await this.#server.close(0);
     await asked;
-    // Nobody can connect any more; those who are connected still can ask.
+    // New connections are refused now, but open ones can still send requests.
     const headers = {
       connection: "Upgrade",
       upgrade: "websocket",
@@ -179,7 +176,7 @@ const jsonBody = (value: unknown): Call => ({
   body: JSON.stringify(value),
 });
 
-/** Items as a client signs them that keeps its key to itself. */
+/** Signs items as a client does that does not give its key to the node. */
 class Signer {
   readonly #key = generateKeyPairSync("ed25519");
   readonly #public = this.#key.publicKey.export({ format: "der", type: "spki" }).subarray(-32);
@@ -188,7 +185,7 @@ class Signer {
     return createHash("sha1").update(this.#public).digest("hex");
   }
 
-  /** `isBencode`: the value is bencode, and not a string that has to be. */
+  /** `isBencode`: the value is in bencoded form already, instead of a string to encode. */
   item(seq: number, value: string, more: Record<string, unknown> = {}, isBencode = false) {
     const bytes = new TextEncoder().encode(value);
     const signed = signedBytes(new Uint8Array(0), seq, isBencode ? bytes : bencodeBytes(bytes));
@@ -203,7 +200,7 @@ class Signer {
   }
 }
 
-/** A stream's text up to the end of its first event. */
+/** Returns the text of a stream up to the end of its first event. */
 async function firstEvent(response: Response): Promise<string> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -216,7 +213,7 @@ async function firstEvent(response: Response): Promise<string> {
   return text;
 }
 
-/** The events of a stream, until each of these types has come. */
+/** Reads events of a stream until each of these types has arrived. */
 async function eventsOf(response: Response, types: readonly string[]): Promise<Event[]> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -240,7 +237,7 @@ function hasAll(events: readonly Event[], types: readonly string[]): boolean {
   return types.every((type) => events.some((event) => event.type === type));
 }
 
-/** The messages of a WebSocket, until each of these types has come. */
+/** Reads messages of a WebSocket until each of these types has arrived. */
 async function messagesOf(
   url: string,
   types: readonly string[],
@@ -263,20 +260,20 @@ async function messagesOf(
   return messages;
 }
 
-Deno.test("the API does what its document says, and documents what it does", async (t) => {
+Deno.test("the API and its OpenAPI document agree", async (t) => {
   const nodes = await startNetwork(4);
   const bootstrap = `127.0.0.1:${nodes[0].port}`;
   const flags = { p2pPort: "0", bootstrap };
   const env = { MAX_VALUE_SIZE: String(MAX_VALUE_SIZE) };
   const config = loadConfig({ flags, env });
-  // Where others than this machine could reach it, all but health and documentation asks for the token.
+  // If other machines can reach the API, everything except health and documentation needs the token.
   const guardedConfig = loadConfig({
     flags,
     env: { ...env, API_HOST: "0.0.0.0", API_TOKEN: TOKEN },
   });
   const node = await LocalNode.start(config, { persistent: false });
   nodes.push(node);
-  await until(() => node.readiness().ready, "the node is ready");
+  await until(async () => (await node.readiness()).ready, "the node is ready");
   const contract = await Contract.start(node, config, guardedConfig);
   const { document } = contract;
   const peer = { node_id: nodes[1].nodeId }, stranger = { node_id: STRANGER };
@@ -287,9 +284,97 @@ Deno.test("the API does what its document says, and documents what it does", asy
       ? { params: peer }
       : name.includes("{hash}")
       ? { params: hello }
+      : name.includes("{info_hash}")
+      ? { params: { info_hash: HELLO } }
       : {};
 
   try {
+    await t.step("/network/samples", async () => {
+      const name = "get /network/samples/{node_id}";
+      await contract.call(name, 200, { params: peer });
+      await contract.call(name, 400, { params: { node_id: "x" } });
+      await contract.call(name, 404, { params: stranger });
+      const address = "192.0.2.10:8000";
+      for (const [status, outcome] of [[502, "unsupported"], [504, "timeout"]] as const) {
+        const sampleNode = () => Promise.resolve({ outcome, address });
+        await contract.forcing({ sampleNode }, name, status, { params: peer });
+      }
+      const walk = "get /network/samples";
+      const walked = await contract.call(walk, 200, { query: "?queries=5" });
+      assert.ok(JSON.parse(textOf(walked)).queries > 0);
+      await contract.call(walk, 400, { query: "?queries=0" });
+      const sampleNetwork = () => Promise.resolve({ outcome: "busy" } as const);
+      await contract.forcing({ sampleNetwork }, walk, 503);
+    });
+
+    await t.step("/network/magnets", async () => {
+      const name = "post /network/magnets", info_hash = STRANGER;
+      const published = await contract.call(name, 201, jsonBody({ info_hash, key: "demo" }));
+      const { magnet, hash } = JSON.parse(textOf(published));
+      await contract.call(name, 201, jsonBody({ info_hash: HELLO, key: "demo", cas: 1 }));
+      await contract.call(name, 400, jsonBody({ info_hash }));
+      const stalls = new ReadableStream({ pull: () => new Promise(() => {}) });
+      const headers = { "content-type": "application/json" };
+      await contract.call(name, 408, { body: stalls, headers });
+      await contract.call(name, 412, jsonBody({ info_hash, key: "demo", cas: 1 }));
+      await contract.call(name, 413, jsonBody({ x: "x".repeat(5_000) }));
+      await contract.call(name, 415, { body: "x" });
+      const few = { outcome: "too_few", acknowledged: 2, wanted: 5 } as const;
+      const tooFew = { ...few, refusals: [], isPublished: undefined };
+      const refused: [number, MagnetOutcome][] = [
+        [409, { outcome: "overtaken", seq: 7 }],
+        [503, { ...tooFew, isFull: false }],
+        [507, { ...tooFew, isFull: true }],
+      ];
+      for (const [status, outcome] of refused) {
+        const publishMagnet = () => Promise.resolve(outcome);
+        await contract.forcing({ publishMagnet }, name, status, jsonBody({ info_hash, key: "k" }));
+      }
+      const resolve = "get /network/magnets", query = `?magnet=${encodeURIComponent(magnet)}`;
+      const { info_hash: found, seq } = JSON.parse(
+        textOf(await contract.call(resolve, 200, { query })),
+      );
+      assert.deepEqual([found, seq], [HELLO, 2]);
+      await contract.call(resolve, 400, { query: "?magnet=x" });
+      await contract.call(resolve, 404, { query: query.replace("%26s%3D", "%26s%3D00") });
+      await contract.call("post /network/store", 201, { query: "?key=text", body: "text" });
+      const text = magnet.replace(/&s=.*/, "&s=74657874");
+      await contract.call(resolve, 502, { query: `?magnet=${encodeURIComponent(text)}` });
+      const value = await contract.call("get /data/{hash}", 200, { params: { hash } });
+      assert.equal(value.headers.get("content-type"), "application/x-bencode");
+      assert.match(textOf(value), /^d2:ih20:/);
+    });
+
+    await t.step("/network/swarms", async () => {
+      const name = "post /network/swarms/{info_hash}", params = { info_hash: "service:chat" };
+      const announced = await contract.call(name, 201, { params, ...jsonBody({ port: 6881 }) });
+      const { info_hash, nodes } = JSON.parse(textOf(announced));
+      assert.ok(nodes > 0);
+      await contract.call(name, 200, { params: { info_hash } });
+      await contract.call(name, 400, { params, ...jsonBody({ port: 0 }) });
+      const stalls = new ReadableStream({ pull: () => new Promise(() => {}) });
+      await contract.call(name, 408, { params, body: stalls });
+      await contract.call(name, 413, { params, ...jsonBody({ x: "x".repeat(2_000) }) });
+      await contract.call(name, 415, { params, body: "x" });
+      for (const refused of [{ outcome: "full", limit: 1_000 }, { outcome: "no_disk" }] as const) {
+        await contract.forcing({ announce: () => Promise.resolve(refused) }, name, 507, { params });
+      }
+      const found = "get /network/swarms/{info_hash}", query = "?scrape=1";
+      const { peers, scrape } = JSON.parse(
+        textOf(await contract.call(found, 200, { params, query })),
+      );
+      assert.ok(peers.length > 0 && scrape.peers > 0);
+      await contract.call(found, 400, { params: { info_hash: "chat" } });
+      const headers = { accept: "text/event-stream" };
+      const stream = await contract.call(found, 200, { params, headers });
+      assert.match(textOf(stream), /event: peers[^]*event: result/);
+      await contract.call("get /network/swarms", 200);
+      const withdraw = "delete /network/swarms/{info_hash}";
+      await contract.call(withdraw, 204, { params });
+      await contract.call(withdraw, 404, { params });
+      await contract.call(withdraw, 400, { params: { info_hash: "chat" } });
+    });
+
     await t.step("post /network/store", async () => {
       const name = "post /network/store";
       const stored = await contract.call(name, 201, jsonBody({ value: "Hello World!" }));
@@ -307,17 +392,33 @@ Deno.test("the API does what its document says, and documents what it does", asy
       await contract.call(name, 413, jsonBody({ value: "x".repeat(MAX_VALUE_SIZE + 1) }));
       await contract.call(name, 415, { headers: { "content-encoding": "gzip" }, body: "x" });
       await contract.forcing(
-        { store: () => Promise.resolve({ outcome: "overtaken", seq: 7 }) },
+        { finishUpload: () => Promise.resolve({ outcome: "overtaken", seq: 7 }) },
         name,
         409,
         { body: "x" },
       );
       const refusals = [{ code: 205, text: "no room", nodes: 2 }];
       const few = { outcome: "too_few", acknowledged: 2, wanted: 5, refusals } as const;
-      const tooFew = { ...few, isPublished: false };
-      await contract.forcing({ store: () => Promise.resolve(tooFew) }, name, 503, { body: "x" });
+      const tooFew = { ...few, isFull: false, isPublished: false };
+      await contract.forcing({ finishUpload: () => Promise.resolve(tooFew) }, name, 503, {
+        body: "x",
+      });
+      const room = { neededBytes: 256_000.5, asked: 2, withRoom: 0 };
+      for (
+        const full of [
+          { ...few, isFull: true, isPublished: undefined },
+          { outcome: "no_room", room },
+          { outcome: "no_room", room: null },
+        ] as const
+      ) {
+        await contract.forcing({ finishUpload: () => Promise.resolve(full) }, name, 507, {
+          body: "x",
+        });
+      }
       const busy = { outcome: "busy", detail: "Too many values are being moved." } as const;
-      await contract.forcing({ store: () => Promise.resolve(busy) }, name, 503, { body: "x" });
+      await contract.forcing({ finishUpload: () => Promise.resolve(busy) }, name, 503, {
+        body: "x",
+      });
     });
 
     await t.step("put /data/{hash}", async () => {
@@ -338,6 +439,11 @@ Deno.test("the API does what its document says, and documents what it does", asy
       await contract.call(name, 408, { params, headers, body: stalls });
       const down = { outcome: "unreachable", detail: "The node is stopping." } as const;
       await contract.forcing({ storeSigned: () => Promise.resolve(down) }, name, 503, {
+        params,
+        ...jsonBody(signer.item(3, "three")),
+      });
+      const noRoom = { outcome: "no_room", room: null } as const;
+      await contract.forcing({ storeSigned: () => Promise.resolve(noRoom) }, name, 507, {
         params,
         ...jsonBody(signer.item(3, "three")),
       });
@@ -367,7 +473,7 @@ Deno.test("the API does what its document says, and documents what it does", asy
       document.validate("/components/schemas/Replicas", JSON.parse(textOf(replicas)), "replicas");
       await contract.call(name, 404, { params: unknown, query: "?replicas=1" });
 
-      // It says that it refers to a large value, and does not.
+      // The item claims to refer to a large value, but does not.
       const signer = new Signer(), params = { hash: signer.hash };
       const item = signer.item(1, "d2:dmi1ee", {}, true);
       await contract.call("put /data/{hash}", 200, { params, ...jsonBody(item) });
@@ -386,14 +492,17 @@ Deno.test("the API does what its document says, and documents what it does", asy
       });
     });
 
-    await t.step("a watched value is a stream of versions", async () => {
+    await t.step("a watched value is a stream of its versions", async () => {
       const name = "get /data/{hash}", headers = { accept: "text/event-stream" };
       const response = await fetch(`${contract.url}/data/${HELLO}`, { headers });
       document.judge(name, { status: 200, headers: response.headers, body: new Uint8Array() });
       const text = await firstEvent(response);
       const version = JSON.parse(/^data: (.*)$/m.exec(text)![1]);
       document.validate("/components/schemas/ValueEvent", version, "the version");
-      await contract.forcing({ watch: () => undefined }, name, 503, { params: hello, headers });
+      await contract.forcing({ openWatch: () => Promise.resolve(undefined) }, name, 503, {
+        params: hello,
+        headers,
+      });
       await contract.call(name, 400, {
         params: hello,
         headers: { ...headers, "last-event-id": "x" },
@@ -408,12 +517,12 @@ Deno.test("the API does what its document says, and documents what it does", asy
         label: "backup-7",
         direction: "store",
         hash: null,
-        doneBytes: 5,
-        totalBytes: null,
         state: "moving",
+        done_bytes: 5,
+        total_bytes: null,
       } as const;
       await contract.call("get /network/transfers", 200);
-      const transfers = () => [progress];
+      const transfers = () => Promise.resolve([progress]);
       await contract.forcing({ transfers }, "get /network/transfers", 200);
     });
 
@@ -446,6 +555,7 @@ Deno.test("the API does what its document says, and documents what it does", asy
 
     await t.step("the node and its documentation", async () => {
       await contract.call("get /network/stats", 200);
+      await contract.call("get /network/stats", 400, { query: "?surplus=1" });
       await contract.call("get /network/history", 200);
       await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });
       await contract.call("get /network/history", 400, { query: "?after=yesterday" });
@@ -461,7 +571,7 @@ Deno.test("the API does what its document says, and documents what it does", asy
       const { headers } = await contract.call("get /", 200);
       await contract.call("get /", 304, { headers: { "if-none-match": headers.get("etag")! } });
       const alone = { ready: false, reason: "no peer answers" };
-      await contract.forcing({ readiness: () => alone }, "get /readyz", 503);
+      await contract.forcing({ readiness: () => Promise.resolve(alone) }, "get /readyz", 503);
     });
 
     await t.step("events, as a stream and over a WebSocket", async () => {
@@ -495,7 +605,39 @@ Deno.test("the API does what its document says, and documents what it does", asy
       await contract.call("delete /data/{hash}", 400, { params: { hash: "x" } });
     });
 
-    await t.step("a token is asked for where the document says so, and only there", async () => {
+    await t.step("post and delete /network/pin, get /network/pins", async () => {
+      const name = "post /network/pin", pin = jsonBody({ hash: HELLO });
+      await contract.call(name, 201, pin);
+      await contract.call(name, 200, jsonBody({ hash: HELLO, ttl: 7200 }));
+      await contract.call("get /network/pins", 200, { query: "?limit=10&offset=0" });
+      await contract.call("get /network/pins", 400, { query: "?limit=0" });
+      for (const body of [{}, { hash: "x" }, { hash: HELLO, ttl: 1 }]) {
+        await contract.call(name, 400, jsonBody(body));
+      }
+      await contract.call(name, 404, jsonBody({ hash: STRANGER }));
+      await contract.call(name, 415, { body: "x" });
+      await contract.call(name, 413, jsonBody({ key: "x".repeat(5000) }));
+      const stalls = new ReadableStream({ pull: () => new Promise(() => {}) });
+      const headers = { "content-type": "application/json" };
+      await contract.call(name, 408, { headers, body: stalls });
+      const outcomes = [
+        [404, { outcome: "key_needed" }],
+        [413, { outcome: "too_large", size: 2, limit: 1 }],
+        [502, { outcome: "invalid", detail: "It is not valid." }],
+        [503, { outcome: "busy", detail: "Try again." }],
+        [503, { outcome: "unreachable", detail: "The node is stopping." }],
+        [507, { outcome: "no_disk" }],
+      ] as const;
+      for (const [status, outcome] of outcomes) {
+        await contract.forcing({ pin: () => Promise.resolve(outcome) }, name, status, pin);
+      }
+      const params = { hash: HELLO };
+      await contract.call("delete /network/pin/{hash}", 204, { params });
+      await contract.call("delete /network/pin/{hash}", 404, { params });
+      await contract.call("delete /network/pin/{hash}", 400, { params: { hash: "x" } });
+    });
+
+    await t.step("exactly the documented operations need a token", async () => {
       for (const name of document.operations.keys()) {
         const call = { ...sample(name), isTokenless: true };
         if (isSecured(name)) await contract.call(name, 401, call);
@@ -508,11 +650,11 @@ Deno.test("the API does what its document says, and documents what it does", asy
       await contract.call("get /network/published", 401, { headers, isTokenless: true });
     });
 
-    await t.step("another host's requests are refused everywhere", async () => {
+    await t.step("every operation refuses requests for another host", async () => {
       for (const name of document.operations.keys()) await contract.callForeign(name, sample(name));
     });
 
-    await t.step("a defect is a 500, and a problem like others", async () => {
+    await t.step("a bug in the node is a 500 with a problem document", async () => {
       const fail = () => {
         throw new Error("a planted defect");
       };
@@ -564,10 +706,10 @@ Deno.test("the API does what its document says, and documents what it does", asy
       for (const name of others) await contract.judge(name, 429, await ask(name));
     });
 
-    await t.step("what is under way when the node stops is a 503", () => contract.stop());
+    await t.step("requests in progress when the node stops get 503", () => contract.stop());
 
-    await t.step("every documented operation and status was exercised", () => {
-      // Common problems are the same code for every operation: one stands for all.
+    await t.step("every documented operation and status has been tested", () => {
+      // The same code produces the common problems for all operations, so testing one operation is enough.
       const common = new Map<number, boolean>();
       const missed: string[] = [];
       for (const { name, status, isCommon } of document.statuses()) {

@@ -1,108 +1,150 @@
-// A NodeService without a network: values in a map, peers from a list, outcomes that a test can force.
+// A NodeService without a network: it has values in a map, peers in a list, and outcomes that a test can set.
 
 import { createHash } from "node:crypto";
-import type { HostPort } from "../../src/config.ts";
+import type { HostPort } from "../../src/config/addresses.ts";
 import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
-  AddressPingReport,
+  AddressPingOutcome,
+  AnnounceOptions,
+  AnnounceOutcome,
+  DownloadPiece,
+  EventListener,
   FetchedValue,
   FetchOutcome,
-  HourSample,
-  LookupReport,
+  FoundPart,
+  LargeValue,
+  MagnetOutcome,
+  MagnetRequest,
   Measurements,
   NodeService,
-  PeerDetail,
-  PeerReport,
-  PingReport,
-  Progress,
-  PublishedValue,
-  Readiness,
+  PeerSearchOptions,
+  PingOutcome,
+  PinOutcome,
+  PinRequest,
   ReplicasOutcome,
+  ResolveOutcome,
+  SampleOutcome,
+  SeenVersion,
   SignedItem,
-  StatsReport,
   StoreOptions,
   StoreOutcome,
-} from "../../src/runtime/service.ts";
-import { type EventListener, EventListeners } from "../../src/runtime/events.ts";
-import { type Version, type Watch, Watches } from "../../src/runtime/watch.ts";
-import { collected } from "../data/memory_network.ts";
+  SwarmName,
+  WalkOutcome,
+} from "../../src/node_service.ts";
+import type { Magnet } from "../../src/krpc/magnet.ts";
+import { nextSeq, type Seq } from "../../src/krpc/seq.ts";
+import type { Lookup, Peer, PeerDetail, Peers, PeerSelection } from "../../src/reports/peers.ts";
+import { exampleOf } from "../../src/reports/fields.ts";
+import { NetworkSample, NodeSample } from "../../src/reports/samples.ts";
+import { type History, NodeStats, type Readiness } from "../../src/reports/stats.ts";
+import { PUBLISHED_MAGNET, ResolvedMagnet } from "../../src/reports/magnets.ts";
+import { AnnouncedSwarm, type AnnouncedSwarms, SwarmPeers } from "../../src/reports/swarms.ts";
+import { timeText } from "../../src/reports/time.ts";
+import {
+  PINNED,
+  type Pins,
+  type Published,
+  type PublishedValue,
+  type Transfer,
+} from "../../src/reports/values.ts";
+import { serviceHash } from "../../src/runtime/service_hash.ts";
+import { EventListeners } from "../../src/runtime/reports/events.ts";
+import { Streams } from "../../src/runtime/values/streams.ts";
+import { type Version, Watches } from "../../src/runtime/values/watch.ts";
+import { collected } from "../large_values/memory_network.ts";
+
+const NODE_STATS = exampleOf(NodeStats);
 
 export const NODE_ID = "a1".repeat(20);
 export const PEER_A = "b2".repeat(20);
 export const PEER_B = "c3".repeat(20);
 export const PEER_C = "d4".repeat(20);
-/** Known to nobody. */
+/** The id of a peer that no node knows. */
 export const STRANGER = "ee".repeat(20);
 
-const peer = (nodeId: string, distance: number, rest: Partial<PeerReport> = {}): PeerReport => ({
-  nodeId,
+const peer = (node_id: string, distance: number, rest: Partial<Peer> = {}): Peer => ({
+  node_id,
   address: "192.168.1.10:8000",
   distance,
-  firstSeen: Date.UTC(2026, 3, 14, 9, 0, 0),
-  lastSeen: Date.UTC(2026, 3, 14, 10, 29, 55, 678),
+  last_seen: "2026-04-14T10:29:55Z",
   health: "healthy",
-  rttMs: 12.4,
+  rtt_ms: 12.4,
   score: 0.97,
+  first_seen: "2026-04-14T09:00:00Z",
   client: "dmnode/0.1.0",
   ...rest,
 });
 
+const hashOf = (swarm: SwarmName) =>
+  "service" in swarm ? `${serviceHash(swarm.service)}` : swarm.infoHash;
+
 export class FakeService implements NodeService {
   readonly nodeId = NODE_ID;
-  /** What was asked, in order. */
+  /** The calls of methods with their arguments, in order. */
   readonly calls: unknown[][] = [];
-  /** Hashes that are fetched with their key alone. */
+  /** The hashes whose values can only be fetched with their key. */
   readonly keyNeeded = new Set<string>();
   readonly values = new Map<string, FetchedValue>();
-  /** Those who hear what a test says that happened. */
+  /** The listeners of the events that a test emits. */
   readonly events = new EventListeners();
   tellsSteps = false;
-  peerList: PeerReport[] = [
+  peerList: Peer[] = [
     peer(PEER_A, 155),
     peer(PEER_B, 160, {
       address: "[2001:db8::1]:8000",
       score: 0.5,
-      rttMs: null,
+      rtt_ms: null,
       client: null,
       health: "degraded",
-      firstSeen: Date.UTC(2026, 3, 13),
-      lastSeen: Date.UTC(2026, 3, 14, 11),
+      first_seen: "2026-04-13T00:00:00Z",
+      last_seen: "2026-04-14T11:00:00Z",
     }),
-    peer(PEER_C, 12, {
-      score: 0.1,
-      rttMs: 3,
-      health: "unhealthy",
-      firstSeen: Date.UTC(2026, 3, 15),
-      lastSeen: Date.UTC(2026, 3, 12),
-    }),
+    peer(PEER_C, 12, { score: 0.1, rtt_ms: 3, health: "unhealthy" }),
   ];
-  histogram = Array.from(
-    { length: 161 },
-    (_, d) => ({ 0: 1, 20: 1, 21: 1, 140: 2, 141: 3, 160: 4 })[d] ?? 0,
-  );
+  distribution: Peers["bucket_distribution"] = {
+    ...NODE_STATS.bucket_distribution,
+    "0-20": 2,
+    "21-40": 1,
+    "121-140": 2,
+    "141-160": 7,
+  };
   ready: Readiness = { ready: true, reason: "3 peers answer." };
-  underWay: Progress[] = [];
-  hour: HourSample[] = [];
-  /** What the stores were asked beside their value. */
+  underWay: Transfer[] = [];
+  hour: History["samples"] = [];
+  /** The options of each store. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
-  /** Answer of the next counts of copies, instead of counting. */
+  readonly pinned: PublishedValue[] = [];
+  readonly announcements: AnnouncedSwarm[] = [];
+  /** The parts of the next searches for peers. */
+  foundParts: FoundPart[] = [];
+  /** If not null, the outcome of all published links. */
+  magnetOutcome: MagnetOutcome | null = null;
+  resolved: ResolveOutcome = { outcome: "found", report: exampleOf(ResolvedMagnet) };
+  sampled: SampleOutcome = { outcome: "sampled", report: exampleOf(NodeSample) };
+  walked: WalkOutcome = { outcome: "walked", report: exampleOf(NetworkSample) };
+  /** If not null, the outcome of all announcements. */
+  announceOutcome: AnnounceOutcome | null = null;
+  /** If not null, the outcome of all pins. */
+  pinOutcome: PinOutcome | null = null;
+  /** If not null, the outcome of all counts of copies. */
   replicasOutcome: ReplicasOutcome | null = null;
-  /** What the watched values are said to be, by hash. */
+  /** The versions of watched values, by hash. */
   readonly versions = new Map<string, Version>();
+  readonly streams = new Streams();
   readonly watches = new Watches({
     read: (hash) => Promise.resolve(this.versions.get(hash)),
-    now: () => Date.UTC(2026, 3, 14, 12),
     random: () => 0.5,
-    // Polls at once when a watch begins, and never of its own accord.
-    later: (ms, run) => {
-      if (ms === 0) queueMicrotask(run);
-      return () => {};
+    clock: {
+      now: () => Date.UTC(2026, 3, 14, 12),
+      wall: (at) => at,
+      // A watch polls once when it begins, and never again.
+      sleep: (ms) => ms === 0 ? Promise.resolve() : new Promise(() => {}),
     },
   });
-  /** Answer of the next stores, instead of storing. */
+  /** If not null, the outcome of all stores. */
   storeOutcome: StoreOutcome | null = null;
-  /** Thrown by every method that is asked. */
+  /** If not null, every method throws this. */
   failure: Error | null = null;
 
   #asked(...call: unknown[]): void {
@@ -110,54 +152,57 @@ export class FakeService implements NodeService {
     if (this.failure) throw this.failure;
   }
 
-  peers(): PeerReport[] {
-    this.#asked("peers");
-    return this.peerList;
+  peers(selection: PeerSelection = {}): Promise<Peers> {
+    this.#asked("peers", selection);
+    return Promise.resolve({
+      node_id: NODE_ID,
+      peers: this.peerList,
+      routing_table_size: Object.values(this.distribution).reduce((sum, n) => sum + n, 0),
+      bucket_distribution: this.distribution,
+    });
   }
 
-  peer(id: string): PeerDetail | undefined {
+  peer(id: string): Promise<PeerDetail | undefined> {
     this.#asked("peer", id);
-    const known = this.peerList.find(({ nodeId }) => nodeId === id);
-    return known && {
-      ...known,
-      health: id === PEER_C ? "gone" : known.health,
-      scoreParts: { answers: 1, speed: 0.98, honesty: 1, tenure: 0.99 },
-      rttVariationMs: known.rttMs === null ? null : 2.5,
-      misses: 1,
-      faults: 0.5,
-      keepsUs: null,
-      lastQuery: null,
-      lastResponse: known.lastSeen,
-      nextCheck: id === PEER_C ? null : known.lastSeen + 60_000,
-      bucket: id === PEER_C ? null : 3,
-      history: [
-        { at: known.firstSeen, what: "joined", reason: null },
-        { at: known.lastSeen, what: "degraded", reason: "no answer to ping" },
-      ],
-    };
+    const known = this.peerList.find(({ node_id }) => node_id === id);
+    return Promise.resolve(
+      known && {
+        ...known,
+        health: id === PEER_C ? "gone" : known.health,
+        score_parts: { answers: 1, speed: 0.98, honesty: 1, tenure: 0.99 },
+        rtt_variation_ms: known.rtt_ms === null ? null : 2.5,
+        misses: 1,
+        faults: 0.5,
+        keeps_us: null,
+        last_query: null,
+        last_response: known.last_seen,
+        next_check: id === PEER_C ? null : timeText(Date.parse(known.last_seen) + 60_000),
+        bucket: id === PEER_C ? null : 3,
+        history: [
+          { at: known.first_seen, what: "joined", reason: null },
+          { at: known.last_seen, what: "degraded", reason: "no answer to ping" },
+        ],
+      },
+    );
   }
 
-  distanceHistogram(): number[] {
-    return this.histogram;
+  readiness(): Promise<Readiness> {
+    return Promise.resolve(this.ready);
   }
 
-  readiness(): Readiness {
-    return this.ready;
-  }
-
-  ping(id: string): Promise<PingReport> {
+  ping(id: string): Promise<PingOutcome> {
     this.#asked("ping", id);
     const { address, health } = this.peerList[0];
     if (id === PEER_A) {
-      const pong = { nodeId: id, address, rttMs: 12.4, health };
-      return Promise.resolve({ outcome: "pong", ...pong, via: "punched" });
+      const report = { node_id: id, address, rtt_ms: 12.4, health, via: "punched" as const };
+      return Promise.resolve({ outcome: "pong", report });
     }
     return Promise.resolve(
       id === PEER_B ? { outcome: "timeout", address } : { outcome: "unknown" },
     );
   }
 
-  pingAddress({ host, port }: HostPort): Promise<AddressPingReport> {
+  pingAddress({ host, port }: HostPort): Promise<AddressPingOutcome> {
     const address = `${host}:${port}`;
     this.#asked("pingAddress", address);
     if (host === "nowhere.example" || host === "2001:db8::2") {
@@ -166,40 +211,38 @@ export class FakeService implements NodeService {
     if (host === "192.0.2.1") return Promise.resolve({ outcome: "not_allowed", address });
     if (host === "192.0.2.2") return Promise.resolve({ outcome: "timeout", address });
     const { health } = this.peerList[0];
-    return Promise.resolve({
-      outcome: "pong",
-      nodeId: PEER_A,
-      address,
-      rttMs: 12.4,
-      health,
-      via: "direct",
-    });
+    const report = { node_id: PEER_A, address, rtt_ms: 12.4, health, via: "direct" as const };
+    return Promise.resolve({ outcome: "pong", report });
   }
 
-  find(target: string): Promise<LookupReport> {
+  find(target: string): Promise<Lookup> {
     this.#asked("find", target);
     return Promise.resolve({
       target,
       found: target === PEER_A,
-      nodes: this.peerList.map(({ nodeId, address, distance }) => ({ nodeId, address, distance })),
+      nodes: this.peerList.map(({ node_id, address, distance }) => ({
+        node_id,
+        address,
+        distance,
+      })),
       hops: 2,
       queries: 5,
-      elapsedMs: 41.5,
+      elapsed_ms: 41.5,
       trace: [
         {
-          nodeId: PEER_A,
+          node_id: PEER_A,
           address: "192.168.1.10:8000",
           hop: 1,
-          startedMs: 0,
-          rttMs: 12.4,
+          started_ms: 0,
+          rtt_ms: 12.4,
           outcome: "responded",
         },
         {
-          nodeId: null,
+          node_id: null,
           address: "boot.example.org:8000",
           hop: 2,
-          startedMs: 13,
-          rttMs: null,
+          started_ms: 13,
+          rtt_ms: null,
           outcome: "timeout",
         },
       ],
@@ -217,11 +260,12 @@ export class FakeService implements NodeService {
     if (this.storeOutcome) return this.storeOutcome;
     const kind = key === null ? "immutable" : "mutable";
     const hash = sha1(key === null ? `${value.length}:` : key, key === null ? value : null);
-    const seq = key === null ? null : (this.values.get(hash)?.seq ?? 0) + 1;
+    const seq = key === null ? null : nextSeq(this.values.get(hash)?.seq ?? 0)!;
     this.values.set(hash, {
       hash,
       kind,
       bytes: value,
+      isBencode: false,
       seq,
       publicKey: key === null ? null : new Uint8Array(32).fill(0xab),
     });
@@ -237,7 +281,14 @@ export class FakeService implements NodeService {
     this.#asked("storeSigned", hash, item);
     if (this.storeOutcome) return Promise.resolve(this.storeOutcome);
     const { value, seq, publicKey } = item;
-    this.values.set(hash, { hash, kind: "mutable", bytes: value, seq, publicKey });
+    this.values.set(hash, {
+      hash,
+      kind: "mutable",
+      bytes: value,
+      isBencode: false,
+      seq,
+      publicKey,
+    });
     return this.#stored(hash, "mutable", null, seq, value.length);
   }
 
@@ -245,13 +296,14 @@ export class FakeService implements NodeService {
     hash: string,
     kind: "immutable" | "mutable",
     key: string | null,
-    seq: number | null,
+    seq: Seq | null,
     size: number,
   ): Promise<StoreOutcome> {
     const nodes = [NODE_ID, PEER_A];
+    const life = { lives_until: "2026-04-15T10:29:55Z", this_node_only: false };
     return Promise.resolve({
       outcome: "stored",
-      report: { hash, kind, key, seq, size, replicas: 2, nodes, elapsedMs: 80.25 },
+      report: { hash, kind, key, seq, size, replicas: 2, nodes, ...life, elapsed_ms: 80.25 },
     });
   }
 
@@ -263,15 +315,103 @@ export class FakeService implements NodeService {
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
   }
 
-  published(offset: number, limit: number): { total: number; values: PublishedValue[] } {
+  published(offset: number, limit: number): Promise<Published> {
     this.#asked("published", offset, limit);
     const { publishedValues: all } = this;
-    return { total: all.length, values: all.slice(offset, offset + limit) };
+    const published = all.slice(offset, offset + limit);
+    return Promise.resolve({ total: all.length, offset, published });
   }
 
-  forget(hash: string): boolean {
+  forget(hash: string): Promise<boolean> {
     this.#asked("forget", hash);
-    return this.values.delete(hash);
+    return Promise.resolve(this.values.delete(hash));
+  }
+
+  publishMagnet(request: MagnetRequest): Promise<MagnetOutcome> {
+    this.#asked("publishMagnet", request);
+    return Promise.resolve(
+      this.magnetOutcome ?? { outcome: "published", report: PUBLISHED_MAGNET },
+    );
+  }
+
+  resolveMagnet(magnet: Magnet): Promise<ResolveOutcome> {
+    this.#asked("resolveMagnet", magnet);
+    return Promise.resolve(this.resolved);
+  }
+
+  sampleNode(id: string): Promise<SampleOutcome> {
+    this.#asked("sampleNode", id);
+    return Promise.resolve(this.sampled);
+  }
+
+  sampleNetwork(queries: number): Promise<WalkOutcome> {
+    this.#asked("sampleNetwork", queries);
+    return Promise.resolve(this.walked);
+  }
+
+  findPeers(swarm: SwarmName, options?: PeerSearchOptions): Promise<SwarmPeers> {
+    this.#asked("findPeers", swarm, options);
+    return Promise.resolve({ ...exampleOf(SwarmPeers), info_hash: hashOf(swarm) });
+  }
+
+  openPeerSearch(swarm: SwarmName, options?: PeerSearchOptions): Promise<number> {
+    this.#asked("openPeerSearch", swarm, options);
+    return Promise.resolve(1);
+  }
+
+  nextPeers(): Promise<FoundPart | undefined> {
+    return Promise.resolve(this.foundParts.shift());
+  }
+
+  closePeerSearch(search: number): Promise<void> {
+    this.#asked("closePeerSearch", search);
+    return Promise.resolve();
+  }
+
+  announce(swarm: SwarmName, options: AnnounceOptions): Promise<AnnounceOutcome> {
+    this.#asked("announce", swarm, options);
+    if (this.announceOutcome) return Promise.resolve(this.announceOutcome);
+    const info_hash = hashOf(swarm);
+    const isNew = !this.announcements.some((other) => other.info_hash === info_hash);
+    const { port, isSeed: seed } = options;
+    const report = { ...exampleOf(AnnouncedSwarm), info_hash, port, seed };
+    if (isNew) this.announcements.push(report);
+    return Promise.resolve({ outcome: "announced", report, isNew });
+  }
+
+  withdraw(swarm: SwarmName): Promise<boolean> {
+    this.#asked("withdraw", swarm);
+    const index = this.announcements.findIndex((own) => own.info_hash === hashOf(swarm));
+    return Promise.resolve(index >= 0 && this.announcements.splice(index, 1).length > 0);
+  }
+
+  swarms(): Promise<AnnouncedSwarms> {
+    this.#asked("swarms");
+    const swarms = this.announcements;
+    return Promise.resolve({ total: swarms.length, swarms });
+  }
+
+  pin(request: PinRequest): Promise<PinOutcome> {
+    this.#asked("pin", request);
+    if (this.pinOutcome) return Promise.resolve(this.pinOutcome);
+    const hash = request.hash ?? PEER_A, value = this.values.get(hash);
+    if (value === undefined) return Promise.resolve({ outcome: "not_found" });
+    const isNew = !this.pinned.some((other) => other.hash === hash);
+    const report = { ...PINNED, hash };
+    if (isNew) this.pinned.push(report);
+    return Promise.resolve({ outcome: "pinned", report, isNew });
+  }
+
+  unpin(hash: string): Promise<boolean> {
+    this.#asked("unpin", hash);
+    const index = this.pinned.findIndex((other) => other.hash === hash);
+    return Promise.resolve(index >= 0 && this.pinned.splice(index, 1).length > 0);
+  }
+
+  pins(offset: number, limit: number): Promise<Pins> {
+    this.#asked("pins", offset, limit);
+    const pins = this.pinned.slice(offset, offset + limit);
+    return Promise.resolve({ total: this.pinned.length, offset, pins });
   }
 
   replicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
@@ -281,45 +421,82 @@ export class FakeService implements NodeService {
     if (value === undefined) return Promise.resolve({ outcome: "not_found" });
     const { kind, seq } = value;
     const holders = [
-      { nodeId: NODE_ID, address: null, seq, ageS: 12.5 },
-      { nodeId: PEER_A, address: "192.168.1.10:8000", seq, ageS: null },
+      { node_id: NODE_ID, address: null, seq, age_s: 12.5 },
+      { node_id: PEER_A, address: "192.168.1.10:8000", seq, age_s: null },
     ];
-    const report = { hash, kind, seq, holders, wanted: 20, parts: null };
+    const count = holders.length;
+    const report = { hash, kind, seq, holders, count, wanted: 20, parts: null };
     return Promise.resolve({ outcome: "found", report });
   }
 
-  watch(hash: string, key: string | null, after: number | null): Watch | undefined {
+  openUpload(key: string | null, options?: StoreOptions): Promise<number> {
+    return Promise.resolve(this.streams.openUpload((bytes) => this.store(bytes, key, options)));
+  }
+
+  write(upload: number, bytes: Uint8Array): Promise<boolean> {
+    return this.streams.write(upload, bytes);
+  }
+
+  finishUpload(upload: number): Promise<StoreOutcome> {
+    return this.streams.finishUpload(upload);
+  }
+
+  closeUpload(upload: number): Promise<void> {
+    return this.streams.closeUpload(upload);
+  }
+
+  openDownload(value: LargeValue, _start: number, _end: number): Promise<number> {
+    throw new Error(`nothing large is held here: ${value.hash}`);
+  }
+
+  readDownload(download: number): Promise<DownloadPiece> {
+    return this.streams.readDownload(download);
+  }
+
+  closeDownload(download: number): Promise<void> {
+    return this.streams.closeDownload(download);
+  }
+
+  openWatch(hash: string, key: string | null, after: number | null): Promise<number | undefined> {
     this.#asked("watch", hash, key, after);
-    return this.watches.open(hash, key, after);
+    const watch = this.watches.open(hash, key, after);
+    return Promise.resolve(watch && this.streams.openWatch(watch));
   }
 
-  pastHour(after: number): HourSample[] {
-    return this.hour.filter(({ at }) => at > after);
+  nextVersion(watch: number, withinMs: number): Promise<SeenVersion | "quiet" | undefined> {
+    return this.streams.nextVersion(watch, withinMs);
   }
 
-  transfers(): Progress[] {
-    return this.underWay;
+  closeWatch(watch: number): Promise<void> {
+    return this.streams.closeWatch(watch);
   }
 
-  onProgress(): () => void {
-    return () => {};
+  history(after: number): Promise<History> {
+    const samples = this.hour.filter(({ at }) => Date.parse(at) > after);
+    return Promise.resolve({ interval_s: 10, samples });
+  }
+
+  transfers(): Promise<Transfer[]> {
+    return Promise.resolve(this.underWay);
   }
 
   onEvent(listener: EventListener): () => void {
     return this.events.add(listener);
   }
 
-  tellLookupSteps(isOn: boolean): void {
+  tellLookupSteps(isOn: boolean): Promise<void> {
     this.tellsSteps = isOn;
+    return Promise.resolve();
   }
 
-  /** Puts a value in place and returns its hash. */
+  /** Adds a value and returns its hash. */
   hold(value: string | Uint8Array, mutable = false): string {
     const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value;
     const hash = sha1(`${bytes.length}:`, bytes);
     this.values.set(hash, {
       hash,
       kind: mutable ? "mutable" : "immutable",
+      isBencode: false,
       bytes,
       seq: mutable ? 7 : null,
       publicKey: mutable ? new Uint8Array(32).fill(0xab) : null,
@@ -327,16 +504,17 @@ export class FakeService implements NodeService {
     return hash;
   }
 
-  measurements(): Measurements {
+  measurements(): Promise<Measurements> {
     const durations = new DurationHistogram();
     durations.add(12.4);
-    return {
+    return Promise.resolve({
       roundTrips: durations,
       lookups: { find_node: durations },
       eventLoopLag: new DurationHistogram(),
       database: null,
-      published: { failing: 0, short: 1 },
+      published: { failing: 0, short: 1, ending: 0 },
       replication: { turns: 9, waiting: 2 },
+      pending: { queries: 3, deadlines: 17 },
       process: {
         startedAtS: 1_776_162_595,
         cpuUserS: 1.5,
@@ -346,95 +524,94 @@ export class FakeService implements NodeService {
         heapUsedBytes: 15e6,
         runtime: "deno 2.9.6",
       },
-    };
+    });
   }
 
-  stats(): StatsReport {
+  stats(): Promise<NodeStats> {
     this.#asked("stats");
     const traffic = {
       messages: 10,
       bytes: 900,
-      perSecond: 1.5,
-      bytesPerSecond: 135.2,
-      byType: { ping: { messages: 4, bytes: 300 }, find_node: { messages: 6, bytes: 600 } },
+      messages_per_second: 1.5,
+      bytes_per_second: 135.2,
+      by_type: {
+        "ping.query": { messages: 4, bytes: 300 },
+        "find_node.query": { messages: 6, bytes: 600 },
+      },
     };
-    return {
-      nodeId: NODE_ID,
-      version: "0.1.0",
-      startedAt: Date.UTC(2026, 3, 14, 8),
-      uptimeS: 9000.5,
-      publicKey: "ab".repeat(32),
+    return Promise.resolve({
+      ...NODE_STATS,
+      node_id: NODE_ID,
+      uptime_s: 9000.5,
+      public_key: "ab".repeat(32),
       addresses: ["127.0.0.1:8000"],
-      readiness: { ...this.ready, queries: 40, answers: 38, overS: 300 },
+      readiness: { ...this.ready, queries: 40, answers: 38, over_s: 300 },
       peers: { healthy: 1, degraded: 1, unhealthy: 1 },
-      routingTableSize: 12,
+      routing_table_size: 12,
       buckets: 5,
-      networkSizeEstimate: null,
+      bucket_distribution: this.distribution,
+      network_size_estimate: null,
       traffic: { in: traffic, out: traffic, dropped: { malformed: 2 } },
       lookups: {
         count: 3,
         success: 2,
         active: 1,
-        hopsMean: 2.5,
-        latencyMs: { mean: 40, p50: 38, p95: null },
+        hops_mean: 2.5,
+        latency_ms: { mean: 40, p50: 38, p95: null },
+        crowded: 1,
+        latest_crowded: {
+          target: "e5f96f6f38320f0f33959cb4d3d656452117aadb",
+          at: "2026-04-14T10:29:55.323Z",
+        },
       },
       storage: {
         items: 4,
-        bytes: 400,
-        limitBytes: 1 << 30,
-        expiringWithinHour: 1,
+        bytes: 4_300,
+        value_bytes: 400,
+        limit_bytes: 1 << 30,
+        expiring_within_hour: 1,
         replicated: 2,
-        announcedPeers: 0,
+        announced_peers: 0,
         published: 2,
-        publishedItems: 50,
+        published_items: 50,
+        published_short: 1,
+        published_failing: 0,
+        published_ending: 0,
+        pins: 1,
         republications: 7,
-        copiesMade: 3,
+        copies_made: 3,
       },
+      swarms: { announced: 1, failing: 0 },
       nat: {
-        mode: "auto",
-        externalAddress: "203.0.113.9:41000",
+        ...NODE_STATS.nat,
+        external_address: "203.0.113.9:41000",
         votes: 12,
-        type: "endpoint_independent",
         reachable: false,
-        readOnly: true,
+        read_only: true,
         introducers: 6,
         families: [{
           family: 4,
-          externalAddress: "203.0.113.9:41000",
+          external_address: "203.0.113.9:41000",
           type: "endpoint_independent",
           filtering: "address_and_port",
           reachable: false,
-          readOnly: true,
+          read_only: true,
           evidence: {
             votes: 12,
             voters: 13,
-            portVoters: 8,
-            samePort: 8,
-            votedBy: ["198.51.100.1:8000"],
-            votedAt: Date.UTC(2026, 3, 14, 10, 29),
+            port_voters: 8,
+            same_port: 8,
+            voted_by: ["198.51.100.1:8000"],
+            voted_at: "2026-04-14T10:29:00Z",
             reason: "3 of 3 probes that were sent have not arrived",
-            checkedAt: Date.UTC(2026, 3, 14, 10),
+            checked_at: "2026-04-14T10:00:00Z",
             probes: 3,
             missed: 3,
-            arrivedFrom: [],
+            arrived_from: [],
           },
         }],
-        mapping: {
-          status: "mapped",
-          protocol: "upnp",
-          gateway: "192.168.1.1",
-          internalAddress: "192.168.1.20:8000",
-          externalAddress: "203.0.113.9:8000",
-          leaseS: 3600,
-          since: Date.UTC(2026, 3, 14, 10, 0, 0),
-          renewedAt: Date.UTC(2026, 3, 14, 10, 30, 0),
-          made: 1,
-          renewals: 1,
-          problem: null,
-        },
-        pinhole: null,
       },
-    };
+    });
   }
 }
 

@@ -1,18 +1,18 @@
-// The last hour over the API.
+// Tests the report of the last hour.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import * as schemas from "../../src/api/schemas.ts";
+import { History } from "../../src/reports/stats.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "./fake_service.ts";
 
 const sample = (at: number) => ({
-  at,
+  at: new Date(at).toISOString(),
   peers: 3,
-  rttMs: null,
-  in: { messagesPerSecond: 5, bytesPerSecond: 500 },
-  out: { messagesPerSecond: 10, bytesPerSecond: 250 },
-  lookups: { count: 5, success: 4, p50Ms: 30, p95Ms: 40 },
+  rtt_ms: null,
+  in: { messages_per_second: 5, bytes_per_second: 500 },
+  out: { messages_per_second: 10, bytes_per_second: 250 },
+  lookups: { count: 5, success: 4, p50_ms: 30, p95_ms: 40 },
   storage: { items: 7, bytes: 700 },
 });
 
@@ -24,10 +24,10 @@ async function get(path: string) {
   return { status: response.status, body: await response.json() };
 }
 
-Deno.test("GET /network/history has the samples, oldest first", async () => {
+Deno.test("GET /network/history returns the samples, oldest first", async () => {
   const { status, body } = await get("/network/history");
   assert.equal(status, 200);
-  assert.deepEqual(schemas.HistoryResponse.strict().parse(body), body);
+  assert.deepEqual(History.strict().parse(body), body);
   assert.equal(body.interval_s, 10);
   assert.equal(body.samples.length, 2);
   assert.deepEqual(body.samples[0], {
@@ -41,7 +41,7 @@ Deno.test("GET /network/history has the samples, oldest first", async () => {
   });
 });
 
-Deno.test("after= leaves out what the client has, by the very time that it was told", async () => {
+Deno.test("after= leaves out the samples up to the time of the client's latest one", async () => {
   const { body } = await get("/network/history?after=2026-04-14T10:00:00.123Z");
   assert.deepEqual(body.samples.map(({ at }: { at: string }) => at), ["2026-04-14T11:00:00.000Z"]);
   for (const bad of ["", "yesterday", "2026-04-14", "2026-13-14T10:00:00Z", "5"]) {

@@ -1,27 +1,40 @@
-// A NodeService whose values are items of a network in memory, large ones as trees of them.
+// A NodeService with items in memory. Large values are trees of items.
 
-import { type Clock } from "../../src/data/item_network.ts";
-import { LargeValues } from "../../src/data/large_values.ts";
-import { decodeRoot } from "../../src/data/manifest.ts";
+import { type Clock } from "../../src/large_values/item_network.ts";
+import { LargeValues } from "../../src/large_values/large_values.ts";
+import { decodeRoot } from "../../src/large_values/manifest.ts";
 import { Id } from "../../src/krpc/id.ts";
-import { dataCrypto } from "../../src/runtime/crypto.ts";
-import type { FetchOutcome, StoreOptions, StoreOutcome } from "../../src/runtime/service.ts";
-import { TransferError } from "../../src/runtime/service.ts";
-import { InstantClock, MemoryNetwork } from "../data/memory_network.ts";
+import { dataCrypto } from "../../src/runtime/identity/crypto.ts";
+import { TransferError } from "../../src/large_values/transfers.ts";
+import type {
+  FetchOutcome,
+  LargeValue,
+  StoreOptions,
+  StoreOutcome,
+} from "../../src/node_service.ts";
+import { InstantClock, MemoryNetwork, SimpleBlobs } from "../large_values/memory_network.ts";
 import { FakeService } from "./fake_service.ts";
 
 export class LargeService extends FakeService {
   readonly network = new MemoryNetwork();
-  /** Pretends that large values are under a key. */
+  readonly blobs = new SimpleBlobs();
+  /** Stores large values as if under a key. */
   seq: number | null = null;
-  /** What the client of each store said of the value. */
+  /** The hints that the clients of stores gave about their values. */
   readonly announced: StoreOptions[] = [];
   readonly #large: LargeValues;
 
   constructor(clock: Clock = new InstantClock()) {
     super();
     const { network } = this;
-    this.#large = new LargeValues({ network, crypto: dataCrypto, clock, onProgress: () => {} });
+    this.#large = new LargeValues({
+      network,
+      blobs: this.blobs,
+      crypto: dataCrypto,
+      clock,
+      onProgress: () => {},
+      ownValue: () => undefined,
+    });
   }
 
   override async store(
@@ -36,14 +49,16 @@ export class LargeService extends FakeService {
       return {
         outcome: "stored",
         report: {
-          hash: `${root}`,
+          hash: `${root.target}`,
           kind: "chunked",
           key,
           seq: this.seq,
           size,
           replicas,
           nodes: nodes.map(String),
-          elapsedMs: 1,
+          lives_until: null,
+          this_node_only: true,
+          elapsed_ms: 1,
         },
       };
     } catch (error) {
@@ -67,8 +82,15 @@ export class LargeService extends FakeService {
         hint: root.hint,
         seq: this.seq,
         publicKey: this.seq === null ? null : new Uint8Array(32).fill(0xab),
-        read: (start, end, signal) => this.#large.read(Id.parse(hash)!, root, start, end, signal),
+        manifest: item.value,
       },
     };
+  }
+
+  override openDownload(value: LargeValue, start: number, end: number): Promise<number> {
+    const target = Id.parse(value.root)!, root = decodeRoot(value.manifest)!;
+    return Promise.resolve(
+      this.streams.openDownload((signal) => this.#large.read(target, root, { start, end, signal })),
+    );
   }
 }

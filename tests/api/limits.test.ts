@@ -1,11 +1,11 @@
-// Rates of clients, and which requests are one client's.
+// Tests the rate limits of clients, and which requests count for the same client.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { askerOf, BURST_S, clientOf, RateLimiter } from "../../src/api/limits.ts";
 import { loadConfig } from "../../src/config.ts";
 
-Deno.test("whatever a client does, it gets no more than its rate and one burst, and never less", () => {
+Deno.test("a client always gets exactly its rate and one burst", () => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 50 }),
     fc.array(fc.tuple(fc.nat(2000), fc.integer({ min: 1, max: 40 })), { maxLength: 60 }),
@@ -18,7 +18,7 @@ Deno.test("whatever a client does, it gets no more than its rate and one burst, 
         level = Math.min(burst, level + pause * perSecond / 1000);
         for (let i = 0; i < wanted; i++) {
           const wait = limiter.take("a", now);
-          // A bucket kept the other way round agrees, but for the last bit of its arithmetic.
+          // The test's own token bucket agrees except for rounding.
           if (wait === 0) {
             assert.ok(level > 1 - 1e-6, `${level}`);
             level -= 1;
@@ -34,7 +34,7 @@ Deno.test("whatever a client does, it gets no more than its rate and one burst, 
   ));
 });
 
-Deno.test("after the wait that was told the next is let in", () => {
+Deno.test("the next request is accepted after the reported wait", () => {
   const limiter = new RateLimiter(0.2, 3);
   for (let i = 0; i < 3; i++) assert.equal(limiter.take("a", 0), 0);
   const wait = limiter.take("a", 0);
@@ -44,11 +44,11 @@ Deno.test("after the wait that was told the next is let in", () => {
   assert.equal(limiter.take("a", wait), 0);
 });
 
-Deno.test("clients are told apart, and no number of them takes more than a bounded table", () => {
+Deno.test("each client has its own limit, and the number of remembered clients is bounded", () => {
   const limiter = new RateLimiter(1);
   for (let i = 0; i < 1e5; i++) assert.equal(limiter.take(`client ${i}`, i / 1000), 0);
   assert.equal(limiter.size, 4096);
-  // Who is heard of often is not forgotten for those who come once.
+  // A client that sends often is not forgotten because of clients that send once.
   for (let i = 0; i < 1e4; i++) {
     limiter.take("often", 1e6);
     limiter.take(`other ${i}`, 1e6);
@@ -56,13 +56,13 @@ Deno.test("clients are told apart, and no number of them takes more than a bound
   assert.ok(limiter.take("often", 1e6) > 0);
 });
 
-Deno.test("a limit of 0 is none, and remembers nobody", () => {
+Deno.test("a limit of 0 means no limit, and remembers no clients", () => {
   const limiter = new RateLimiter(0);
   for (let i = 0; i < 1000; i++) assert.equal(limiter.take(`${i % 9}`, 0), 0);
   assert.deepEqual([limiter.size, limiter.waitOf("1", 0)], [0, 0]);
 });
 
-Deno.test("addresses of one IPv6 /64 are one client, those of IPv4 one each", () => {
+Deno.test("the addresses of an IPv6 /64 are one client, and each IPv4 address is its own", () => {
   assert.equal(clientOf("2001:db8:1:2::1"), clientOf("2001:DB8:1:2:ffff:ffff:ffff:ffff"));
   assert.notEqual(clientOf("2001:db8:1:2::1"), clientOf("2001:db8:1:3::1"));
   assert.equal(clientOf("::ffff:192.0.2.1"), clientOf("192.0.2.1"));
@@ -70,7 +70,7 @@ Deno.test("addresses of one IPv6 /64 are one client, those of IPv4 one each", ()
   assert.equal(clientOf("no address"), "no address");
 });
 
-Deno.test("X-Forwarded-For is followed back to the last proxy that is trusted", () => {
+Deno.test("X-Forwarded-For is followed back to the first address that is not a trusted proxy", () => {
   const env = { API_TRUSTED_PROXIES: "10.0.0.0/8,::1" };
   const proxies = loadConfig({ env }).apiTrustedProxies;
   const cases: [connection: string, header: string | undefined, asker: string][] = [

@@ -1,4 +1,4 @@
-// GET /metrics: what the node counts is there and right, in both formats, and strangers can't add series.
+// Tests GET /metrics: the figures are correct in both formats, and strangers can't add series.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
@@ -24,18 +24,18 @@ function setup(env: Record<string, string> = {}) {
   return { service, request, metrics };
 }
 
-/** Values by series, as they are written. */
+/** Parses metrics into values by series. */
 function seriesOf(text: string): Map<string, number> {
   const lines = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   const series = new Map(lines.map((line) => {
     const [, name, value] = /^(\w+(?:\{.*\})?) (\S+)$/.exec(line)!;
     return [name, Number(value)];
   }));
-  assert.equal(series.size, lines.length, "a series is there twice");
+  assert.equal(series.size, lines.length, "a series occurs twice");
   return series;
 }
 
-Deno.test("figures of the node are there under their names, in base units", async () => {
+Deno.test("the node's figures have their metric names and are in base units", async () => {
   const { metrics } = setup();
   const series = seriesOf(await metrics());
   const expected: Record<string, number> = {
@@ -59,7 +59,7 @@ Deno.test("figures of the node are there under their names, in base units", asyn
     'dmnode_nat_type{type="endpoint_independent"}': 1,
     'dmnode_nat_type{type="symmetric"}': 0,
     dmnode_storage_value_bytes: 400,
-    dmnode_storage_used_bytes: 400 + 4 * 1_500,
+    dmnode_storage_used_bytes: 4_300,
     dmnode_storage_limit_bytes: 2 ** 30,
     dmnode_published_short_items: 1,
     dmnode_replication_turns_total: 9,
@@ -68,7 +68,7 @@ Deno.test("figures of the node are there under their names, in base units", asyn
     'dmnode_build_info{version="0.1.0",commit="dev",runtime="deno 2.9.6"}': 1,
   };
   for (const [name, value] of Object.entries(expected)) assert.equal(series.get(name), value, name);
-  // What is not known has no value: an estimate, a database that is not there.
+  // Unknown figures have no value, such as an estimate or the figures of a missing database.
   for (
     const name of [
       "dmnode_network_size_nodes",
@@ -81,14 +81,14 @@ Deno.test("figures of the node are there under their names, in base units", asyn
   assert.equal(bounds.length, BOUNDS_MS.length + 1);
 });
 
-Deno.test("whether others reach it has no value while that is not known", async () => {
+Deno.test("reachability has no value while it is unknown", async () => {
   const { service, metrics } = setup();
-  const stats = service.stats();
-  service.stats = () => ({ ...stats, nat: { ...stats.nat, reachable: null } });
+  const stats = await service.stats();
+  service.stats = () => Promise.resolve({ ...stats, nat: { ...stats.nat, reachable: null } });
   assert.ok(!seriesOf(await metrics()).has("dmnode_nat_reachable"));
 });
 
-Deno.test("what the API refuses is counted by reason", async () => {
+Deno.test("refused requests are counted by reason", async () => {
   const { request, metrics } = setup({ API_TOKEN: "a-token" });
   const foreign = { headers: { origin: "http://evil.example" } };
   assert.equal((await request("/network/peers", foreign)).status, 403);
@@ -99,7 +99,7 @@ Deno.test("what the API refuses is counted by reason", async () => {
   assert.equal(series.get('dmnode_http_refusals_total{reason="request_rate"}'), 0);
 });
 
-Deno.test("the format is the one that is asked for, Prometheus' own unless told", async () => {
+Deno.test("the format is the requested one, and by default that of Prometheus", async () => {
   const { request } = setup();
   const asked: [string, string][] = [
     ["", PLAIN],
@@ -165,7 +165,7 @@ Deno.test("requests are counted by route, method and class of status", async () 
   for (const [name, value] of Object.entries(expected)) assert.equal(series.get(name), value, name);
 });
 
-Deno.test("an operation that fails counts as an error, and a transfer by its end", async () => {
+Deno.test("an operation that fails counts as an error, and a transfer is counted by its outcome", async () => {
   const { service, request, metrics } = setup();
   service.failure = new Error("a defect");
   assert.equal((await request(`/network/find/${STRANGER}`)).status, 500);
@@ -175,13 +175,13 @@ Deno.test("an operation that fails counts as an error, and a transfer by its end
     label: null,
     direction: "store",
     hash: null,
-    doneBytes: 5,
-    totalBytes: null,
+    done_bytes: 5,
+    total_bytes: null,
   } as const;
   for (const state of ["moving", "failed"] as const) {
-    service.events.tell({ type: "data.progress", progress: { ...progress, state } }, 0);
+    service.events.tell({ type: "data.progress", data: { ...progress, state } }, 0);
   }
-  service.events.tell({ type: "data.expire", hash: STRANGER }, 0);
+  service.events.tell({ type: "data.expire", data: { hash: STRANGER, reason: "expired" } }, 0);
   const series = seriesOf(await metrics());
   assert.equal(series.get('dmnode_operations_total{operation="find",outcome="error"}'), 1);
   assert.equal(series.get('dmnode_transfers_total{direction="store",outcome="failed"}'), 1);
@@ -189,7 +189,7 @@ Deno.test("an operation that fails counts as an error, and a transfer by its end
   assert.equal(series.get('dmnode_events_total{type="data.expire"}'), 1);
 });
 
-Deno.test("whatever a stranger asks for, the series stay few and their labels ours", async () => {
+Deno.test("strangers' requests can't add series or labels", async () => {
   const { request, metrics } = setup();
   const methods = [
     "GET",
@@ -239,7 +239,7 @@ Deno.test("whatever a stranger asks for, the series stay few and their labels ou
 });
 
 Deno.test({
-  name: "promtool finds nothing to mend in what a real node tells",
+  name: "promtool finds no fault in the metrics of a real node",
   ignore: isPassedOver,
 }, async () => {
   await withServedNode(3, async ({ url }) => {

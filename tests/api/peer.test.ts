@@ -1,8 +1,8 @@
-// One peer explained, and readiness among the statistics.
+// Tests the details of one peer, and the readiness in the statistics.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import * as schemas from "../../src/api/schemas.ts";
+import { Peer, PeerDetail } from "../../src/reports/peers.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService, PEER_A, PEER_B, PEER_C, STRANGER } from "./fake_service.ts";
 
@@ -12,10 +12,10 @@ async function get(path: string, service = new FakeService()) {
   return { status: response.status, body: await response.json() };
 }
 
-Deno.test("GET /network/peers/{node_id} explains one peer, in either case of its id", async () => {
+Deno.test("GET /network/peers/{node_id} describes one peer, with the id in upper or lower case", async () => {
   const { status, body } = await get(`/network/peers/${PEER_A.toUpperCase()}`);
   assert.equal(status, 200);
-  assert.deepEqual(schemas.PeerResponse.strict().parse(body), body);
+  assert.deepEqual(PeerDetail.strict().parse(body), body);
   assert.deepEqual(body, {
     node_id: PEER_A,
     address: "192.168.1.10:8000",
@@ -44,10 +44,10 @@ Deno.test("GET /network/peers/{node_id} explains one peer, in either case of its
   assert.deepEqual([unmeasured.rtt_ms, unmeasured.rtt_variation_ms], [null, null]);
 });
 
-Deno.test("a peer that has left is gone, and still explained; of others nothing is known", async () => {
+Deno.test("a peer that has left is marked as gone but still described, and an unknown peer is 404", async () => {
   const { body } = await get(`/network/peers/${PEER_C}`);
   assert.deepEqual([body.health, body.next_check, body.bucket], ["gone", null, null]);
-  assert.deepEqual(schemas.PeerResponse.parse(body), body);
+  assert.deepEqual(PeerDetail.parse(body), body);
   const { status, body: problem } = await get(`/network/peers/${STRANGER}`);
   assert.equal(status, 404);
   assert.match(problem.detail, new RegExp(STRANGER));
@@ -56,12 +56,12 @@ Deno.test("a peer that has left is gone, and still explained; of others nothing 
   }
 });
 
-Deno.test("the list keeps its shape: nothing of the explanation is in it", async () => {
+Deno.test("the list of peers contains none of the details", async () => {
   const { body } = await get("/network/peers");
-  assert.deepEqual(schemas.Peer.strict().parse(body.peers[0]), body.peers[0]);
+  assert.deepEqual(Peer.strict().parse(body.peers[0]), body.peers[0]);
 });
 
-Deno.test("statistics say whether the node is ready, why, and how many queries were answered", async () => {
+Deno.test("the statistics contain readiness, its reason, and the number of answered queries", async () => {
   const service = new FakeService();
   service.ready = { ready: false, reason: "no peer has answered for 34 s" };
   const { body } = await get("/network/stats", service);

@@ -1,13 +1,13 @@
-// What is published, how many copies there have to be and are, and values that are watched.
+// Tests published values, the required and counted copies, and watched values.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import { isEventStream, watchResponse } from "../../src/api/event_stream.ts";
-import * as schemas from "../../src/api/schemas.ts";
+import { isEventStream, watchResponse } from "../../src/api/events/stream.ts";
+import { exampleOf } from "../../src/reports/fields.ts";
+import { Published, PublishedValue, Replicas, ValueEvent } from "../../src/reports/values.ts";
 import { serveApi } from "../../src/api/server.ts";
 import { loadConfig } from "../../src/config.ts";
-import type { PublishedValue } from "../../src/runtime/service.ts";
-import { MAX_TARGETS } from "../../src/runtime/watch.ts";
+import { MAX_TARGETS } from "../../src/runtime/values/watch.ts";
 import { FakeService, NODE_ID, PEER_A, STRANGER } from "./fake_service.ts";
 
 function setup(env: Record<string, string> = {}) {
@@ -33,31 +33,42 @@ const postRaw = (): RequestInit => ({ method: "POST", body: "raw" });
 const base64 = (length: number) => btoa("\x01".repeat(length));
 const SIGNED = { k: base64(32), sig: base64(64), seq: 3, v: btoa("mine") };
 
-const published = (nextAt: number, rest: Partial<PublishedValue> = {}): PublishedValue => ({
+const published = (next_at: string, rest: Partial<PublishedValue> = {}): PublishedValue => ({
+  ...exampleOf(PublishedValue),
   hash: PEER_A,
   kind: "immutable",
   key: null,
   seq: null,
   size: 5,
   items: 1,
-  firstAt: Date.UTC(2026, 3, 14, 9),
-  lastAt: Date.UTC(2026, 3, 14, 10),
-  nextAt,
+  first_at: "2026-04-14T09:00:00Z",
+  last_at: "2026-04-14T10:00:00Z",
+  next_at,
   replicas: 20,
   failures: 0,
   ...rest,
 });
 
-Deno.test("GET /network/published is a page of the values", async () => {
+Deno.test("GET /network/published returns a page of the published values", async () => {
   const { service, json } = setup();
-  const at = Date.UTC(2026, 3, 14, 11);
   service.publishedValues = [
-    published(at),
-    published(at + 1000, { kind: "chunked", key: "k", seq: 3, size: null, lastAt: null }),
-    published(at + 2000),
+    published("2026-04-14T11:00:00Z"),
+    published("2026-04-14T11:00:01Z", {
+      kind: "chunked",
+      key: "k",
+      seq: 3,
+      size: null,
+      last_at: null,
+      ttl: 7200,
+      lives_until: null,
+      this_node_only: true,
+      state: "failing",
+      pinned: true,
+    }),
+    published("2026-04-14T11:00:02Z"),
   ];
   const body = await json("/network/published?offset=1&limit=1");
-  assert.deepEqual(schemas.PublishedResponse.parse(body), body);
+  assert.deepEqual(Published.parse(body), body);
   assert.deepEqual(body, {
     total: 3,
     offset: 1,
@@ -73,6 +84,11 @@ Deno.test("GET /network/published is a page of the values", async () => {
       next_at: "2026-04-14T11:00:01Z",
       replicas: 20,
       failures: 0,
+      ttl: 7200,
+      lives_until: null,
+      this_node_only: true,
+      state: "failing",
+      pinned: true,
     }],
   });
   assert.equal((await json("/network/published")).published.length, 3);
@@ -85,7 +101,7 @@ Deno.test("GET /network/published is a page of the values", async () => {
   }
 });
 
-Deno.test("DELETE /data/{hash} ends the publishing; what is not published is 404", async () => {
+Deno.test("DELETE /data/{hash} stops publishing a value, and is 404 if the value is not published", async () => {
   const { service, request, json } = setup();
   const hash = service.hold("value");
   const response = await request(`/data/${hash.toUpperCase()}`, { method: "DELETE" });
@@ -95,7 +111,32 @@ Deno.test("DELETE /data/{hash} ends the publishing; what is not published is 404
   await json("/data/abc", { method: "DELETE" }, 400);
 });
 
-Deno.test("min_replicas and cas come from query, body or configuration", async () => {
+Deno.test("ttl may be in the query or the body, and must be from one hour to seven days", async () => {
+  const { service, json } = setup();
+  const store = (query: string, init: RequestInit, status = 201) =>
+    json(`/network/store${query}`, init, status);
+  await store("?ttl=3600", postRaw());
+  assert.equal(service.options.pop()?.ttl, 3600);
+  const report = await store("", postJson({ value: 1, ttl: 604_800 }));
+  assert.equal(service.options.pop()?.ttl, 604_800);
+  assert.deepEqual([report.lives_until, report.this_node_only], ["2026-04-15T10:29:55Z", false]);
+  await json(`/data/${PEER_A}`, { ...postJson({ ...SIGNED, ttl: 7200 }), method: "PUT" });
+  assert.equal(service.options.pop()?.ttl, 7200);
+  await store("", postRaw());
+  assert.equal(service.options.pop()?.ttl, undefined);
+  for (const ttl of ["3599", "604801", "-1", "1h", "", "7200.5"]) {
+    const { detail } = await store(`?ttl=${ttl}`, postRaw(), 400);
+    assert.match(detail, /^query parameter ttl: expected a whole number from 3600 to 604800/);
+  }
+  for (const ttl of [3599, 604_801, "7200", null, 7200.5]) {
+    const { detail } = await store("", postJson({ value: 1, ttl }), 400);
+    assert.match(detail, /^body member ttl: /);
+  }
+  await store("?ttl=7200", postJson({ value: 1, ttl: 7200 }), 400);
+  assert.deepEqual(service.options, []);
+});
+
+Deno.test("min_replicas and cas may be in the query or the body, and min_replicas has a default", async () => {
   const { service, json } = setup({ MIN_REPLICAS: "3" });
   const asked = () => {
     const { minReplicas, cas } = service.options.pop() ?? {};
@@ -117,7 +158,7 @@ Deno.test("min_replicas and cas come from query, body or configuration", async (
   assert.deepEqual(asked(), [6, undefined]);
 });
 
-Deno.test("min_replicas and cas that can't be are 400, and nothing is stored", async () => {
+Deno.test("an invalid min_replicas or cas is 400, and nothing is stored", async () => {
   const { service, json } = setup({ K_BUCKET_SIZE: "8" });
   const wrong: [string, unknown][] = [
     ["min_replicas=0", { value: 1 }],
@@ -132,7 +173,12 @@ Deno.test("min_replicas and cas that can't be are 400, and nothing is stored", a
     ["", { value: 1, cas: 1 }],
     ["cas=1", { value: 1 }],
     ["cas=-1", { value: 1, key: "k" }],
-    ["cas=9007199254740992", { value: 1, key: "k" }],
+    ["cas=9223372036854775808", { value: 1, key: "k" }],
+    ["cas=01", { value: 1, key: "k" }],
+    ["", { value: 1, key: "k", cas: -1 }],
+    ["", { value: 1, key: "k", cas: 0.5 }],
+    ["", { value: 1, key: "k", cas: 2 ** 63 }],
+    ["", { value: 1, key: "k", cas: "1e3" }],
     ["cas=1", { value: 1, key: "k", cas: 1 }],
     ["cas=1&cas=1", { value: 1, key: "k" }],
   ];
@@ -146,10 +192,11 @@ Deno.test("min_replicas and cas that can't be are 400, and nothing is stored", a
   assert.deepEqual(service.calls, []);
 });
 
-Deno.test("too few copies are 503 with what was told; a lost race is 409, a wrong cas 412", async () => {
+Deno.test("too few copies are 503 with the refusals, a lost race is 409, and a wrong cas 412", async () => {
   const { service, json } = setup();
   service.storeOutcome = {
     outcome: "too_few",
+    isFull: false,
     acknowledged: 2,
     wanted: 5,
     refusals: [{ code: 205, text: "v is too big", nodes: 3 }],
@@ -160,22 +207,22 @@ Deno.test("too few copies are 503 with what was told; a lost race is 409, a wron
     [few.acknowledged, few.min_replicas, few.refusals, few.kept_published],
     [2, 5, [{ code: 205, text: "v is too big", nodes: 3 }], false],
   );
-  assert.match(few.detail, /^2 of the 5 nodes .*3 × 205 v is too big.* expire.* not keep/);
+  assert.match(few.detail, /^2 of the 5 required nodes .*3 × 205 v is too big.* expire.* not keep/);
   service.storeOutcome = { ...service.storeOutcome, isPublished: true };
   const before = await json("/network/store", postRaw(), 503);
   assert.equal(before.kept_published, true);
-  assert.match(before.detail, /published before goes on to be/);
+  assert.match(before.detail, /Earlier versions stay published/);
   service.storeOutcome = { outcome: "overtaken", seq: 8 };
   assert.equal((await json("/network/store?key=k&cas=7", postRaw(), 409)).seq, 8);
   service.storeOutcome = { outcome: "cas_mismatch", seq: 9 };
   assert.equal((await json("/network/store?key=k&cas=7", postRaw(), 412)).seq, 9);
 });
 
-Deno.test("GET /data/{hash}?replicas=1 tells the holders", async () => {
+Deno.test("GET /data/{hash}?replicas=1 returns the holders", async () => {
   const { service, json } = setup();
   const hash = service.hold("value", true);
   const body = await json(`/data/${hash}?replicas=1&key=k`);
-  assert.deepEqual(schemas.ReplicasResponse.parse(body), body);
+  assert.deepEqual(Replicas.parse(body), body);
   assert.deepEqual(body, {
     hash,
     kind: "mutable",
@@ -189,7 +236,7 @@ Deno.test("GET /data/{hash}?replicas=1 tells the holders", async () => {
     parts: null,
   });
   assert.deepEqual(service.calls.at(-1), ["replicas", hash, "k"]);
-  const parts = { manifests: 3, manifestsCounted: 3, chunks: 101, chunksCounted: 20 };
+  const parts = { pieces: 359, wanted: 2, counted: 40, lost: 1, mean: 1.95 };
   service.replicasOutcome = {
     outcome: "found",
     report: {
@@ -197,19 +244,13 @@ Deno.test("GET /data/{hash}?replicas=1 tells the holders", async () => {
       kind: "chunked",
       seq: null,
       holders: [],
+      count: 0,
       wanted: 20,
-      parts: { ...parts, least: 2, mean: 19.5 },
+      parts,
     },
   };
   const chunked = await json(`/data/${hash}?replicas=true`);
-  assert.deepEqual(chunked.parts, {
-    manifests: 3,
-    manifests_counted: 3,
-    chunks: 101,
-    chunks_counted: 20,
-    least: 2,
-    mean: 19.5,
-  });
+  assert.deepEqual(chunked.parts, parts);
   await json(`/data/${hash}?replicas=2`, {}, 400);
   service.replicasOutcome = null;
   await json(`/data/${STRANGER}?replicas=1`, {}, 404);
@@ -229,9 +270,14 @@ function blocks(response: Response) {
 }
 
 const WATCH = { headers: { accept: "text/html, text/event-stream;q=0.9" } };
-const version = (seq: number | null) => ({ seq, size: 5, publicKey: seq === null ? null : "ab" });
+const version = (seq: number | null) => ({
+  seq,
+  size: 5,
+  public_key: seq === null ? null : "ab",
+  value: new Uint8Array(),
+});
 
-Deno.test("a watched value: an event at the start and at each newer version", async () => {
+Deno.test("a watched value sends an event at the start and for each newer version", async () => {
   const { service, request } = setup();
   const hash = "0b".repeat(20);
   service.versions.set(hash, version(3));
@@ -244,7 +290,7 @@ Deno.test("a watched value: an event at the start and at each newer version", as
   const text = await events.next();
   const match = /^event: value\nid: 3\ndata: (.*)\n\n$/.exec(text!);
   const data = JSON.parse(match![1]);
-  assert.deepEqual(schemas.ValueEvent.parse(data), data);
+  assert.deepEqual(ValueEvent.parse(data), data);
   assert.deepEqual(data, {
     hash,
     seq: 3,
@@ -260,7 +306,7 @@ Deno.test("a watched value: an event at the start and at each newer version", as
   assert.equal(await events.next(), undefined, "the stream ends with the node");
 });
 
-Deno.test("Last-Event-ID: only a newer version is sent; a client that leaves is forgotten", async () => {
+Deno.test("with Last-Event-ID only a newer version is sent, and the watch ends with its client", async () => {
   const { service, request, json } = setup();
   const hash = "0c".repeat(20);
   service.versions.set(hash, version(3));
@@ -271,12 +317,12 @@ Deno.test("Last-Event-ID: only a newer version is sent; a client that leaves is 
   assert.match((await events.next())!, /id: 4/);
   await events.cancel();
   assert.equal(service.watches.size, 0);
-  for (const id of ["x", "-1", "1.5", "99999999999999999"]) {
+  for (const id of ["x", "-1", "1.5", "01", "9223372036854775808"]) {
     await json(`/data/${hash}`, { headers: { ...headers, "last-event-id": id } }, 400);
   }
 });
 
-Deno.test("over a connection: events arrive as they come, and a client that breaks off is forgotten", async () => {
+Deno.test("over a connection, events arrive one by one, and the watch ends with the connection", async () => {
   const service = new FakeService();
   const api = createApi({ service, config: loadConfig() });
   const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
@@ -299,13 +345,18 @@ Deno.test("over a connection: events arrive as they come, and a client that brea
   await server.close();
 });
 
-Deno.test("an immutable value is one event without an id; silence brings comments", async () => {
+Deno.test("an immutable value sends one event without an id, and then comments", async () => {
   const { service } = setup();
   const hash = service.hold("value");
   service.versions.set(hash, version(null));
   const request = new Request(`http://localhost/data/${hash}`, WATCH);
   const events = blocks(
-    watchResponse(service, request, hash, null, new AbortController().signal, 5),
+    await watchResponse(service, request, {
+      hash,
+      key: null,
+      stopping: new AbortController().signal,
+      heartbeatMs: 5,
+    }),
   );
   await events.next();
   assert.match((await events.next())!, /^event: value\ndata: .*"seq":null/);
@@ -314,7 +365,7 @@ Deno.test("an immutable value is one event without an id; silence brings comment
   await events.cancel();
 });
 
-Deno.test("too many watched values are 503; HEAD and other types don't watch", async () => {
+Deno.test("too many watched values are 503, and HEAD or another Accept header starts no watch", async () => {
   const { service, request, json } = setup();
   for (let i = 0; i < MAX_TARGETS; i++) service.watches.open(`${i}`, null, null);
   const { detail } = await json(`/data/${STRANGER}`, WATCH, 503);
@@ -324,4 +375,5 @@ Deno.test("too many watched values are 503; HEAD and other types don't watch", a
     isEventStream(new Request("http://localhost", { headers: { accept } }));
   assert.ok(accepts("TEXT/Event-Stream"));
   assert.ok(!accepts("*/*") && !accepts("text/plain") && !accepts("text/event-streams"));
+  assert.ok(!accepts("text/event-stream;q=0") && !accepts("text/event-stream; q=0.0, text/html"));
 });

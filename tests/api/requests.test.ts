@@ -1,4 +1,4 @@
-// Bodies that come slowly; and cutting one member out of a JSON text, against what JSON.parse makes of it.
+// Tests slow bodies, and the extraction of one member of a JSON text, compared with JSON.parse.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -9,7 +9,7 @@ import { decodeBase64 } from "../../src/api/schemas.ts";
 const cut = (json: string) =>
   new TextDecoder().decode(memberText(new TextEncoder().encode(json), "value"));
 
-Deno.test("memberText: any value, between any other members, however it is printed", () => {
+Deno.test("memberText finds any value between any other members, in any formatting", () => {
   fc.assert(fc.property(
     fc.jsonValue({ noUnicodeString: false }),
     fc.dictionary(fc.string(), fc.jsonValue()),
@@ -23,7 +23,7 @@ Deno.test("memberText: any value, between any other members, however it is print
   ));
 });
 
-Deno.test("memberText: escaped names, doubled members and inner members of the same name", () => {
+Deno.test("memberText handles escaped names, repeated members, and inner members of the same name", () => {
   assert.equal(cut(String.raw`{"v\u0061lue": 1}`), "1");
   assert.equal(cut('{"value":1,"value":[2]}'), "[2]");
   assert.equal(cut('{"a":{"value":1},"value":2,"b":["value",{"value":3}]}'), "2");
@@ -32,7 +32,7 @@ Deno.test("memberText: escaped names, doubled members and inner members of the s
   assert.equal(cut('{"value":1.50e+10}'), "1.50e+10");
 });
 
-Deno.test("decodeBase64: only what encodes back to the same text", () => {
+Deno.test("decodeBase64 accepts only text that encodes back to the same text", () => {
   fc.assert(fc.property(fc.uint8Array(), (bytes) => {
     const text = btoa(String.fromCharCode(...bytes));
     assert.deepEqual(decodeBase64(text), bytes);
@@ -45,7 +45,7 @@ Deno.test("decodeBase64: only what encodes back to the same text", () => {
   }
 });
 
-/** Reads a body whose chunks of `bytes` come after `afterMs` each, on a clock that does nothing else. */
+/** Reads a body whose chunks of `bytes` arrive after `afterMs` each. Only these waits advance the clock. */
 async function readSlowly(chunks: readonly { afterMs: number; bytes: number }[]) {
   let now = 0, sent = 0;
   const reader = new BodyReader(1e9, 30_000, () => now);
@@ -73,7 +73,7 @@ async function readSlowly(chunks: readonly { afterMs: number; bytes: number }[])
 const repeat = (times: number, afterMs: number, bytes: number) =>
   Array.from({ length: times }, () => ({ afterMs, bytes }));
 
-Deno.test("a body that trickles is cut off after 30 s, however much came before", async () => {
+Deno.test("a body that arrives too slowly is cut off after 30 s, even if it began fast", async () => {
   const trickle = repeat(10_000, 5000, 1);
   const alone = await readSlowly(trickle);
   assert.deepEqual([alone.isCut, alone.now, alone.got], [true, 35_000, 6]);
@@ -83,7 +83,7 @@ Deno.test("a body that trickles is cut off after 30 s, however much came before"
   assert.equal(nearly.isCut, true);
 });
 
-Deno.test("a body that comes in bursts, or slowly but surely, is read to its end", async () => {
+Deno.test("a body that arrives in bursts, or slowly but steadily, is read to its end", async () => {
   for (
     const chunks of [repeat(1000, 1000, 1000), repeat(50, 29_000, 29_000), repeat(9, 9e3, 9e4)]
   ) {
@@ -92,7 +92,7 @@ Deno.test("a body that comes in bursts, or slowly but surely, is read to its end
   }
 });
 
-Deno.test("while the node takes nothing of a body, its client is not behind", async () => {
+Deno.test("a client is not too slow while the node itself does not read", async () => {
   let now = 0;
   const reader = new BodyReader(1e9, 30_000, () => now);
   let left = 20;
@@ -108,7 +108,7 @@ Deno.test("while the node takes nothing of a body, its client is not behind", as
   assert.equal(got, 180);
 });
 
-Deno.test("a body that ends early is its client's fault, but not while the node stops", async () => {
+Deno.test("a body that ends early is the client's fault, unless the node is stopping", async () => {
   const reader = new BodyReader(1e9, 30_000);
   const read = async () => {
     const body = new ReadableStream({

@@ -1,8 +1,8 @@
-// The API on a real socket: ports, HTTP as other clients speak it, and stopping.
+// Tests the API on a real socket: ports, raw HTTP, and stopping.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import { ListenError } from "../../src/api/front_thread.ts";
+import { ListenError } from "../../src/api/errors.ts";
 import { type ApiServer, serveApi } from "../../src/api/server.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "./fake_service.ts";
@@ -20,7 +20,7 @@ async function withServer(use: (server: ApiServer, service: FakeService) => Prom
   }
 }
 
-/** Sends bytes as they are and reads the head of the answer. */
+/** Sends raw bytes, and returns the head of the response. */
 async function exchange(port: number, ...parts: string[]): Promise<string> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   for (const part of parts) await connection.write(new TextEncoder().encode(part));
@@ -34,7 +34,7 @@ async function exchange(port: number, ...parts: string[]): Promise<string> {
   return text;
 }
 
-Deno.test("serves on a free port, under the URL it reports", async () => {
+Deno.test("the server uses a free port, and reports its URL", async () => {
   await withServer(async (server) => {
     assert.match(server.url, /^http:\/\/127\.0\.0\.1:\d+$/);
     assert.ok(server.port > 0);
@@ -43,20 +43,47 @@ Deno.test("serves on a free port, under the URL it reports", async () => {
   });
 });
 
-Deno.test("stores and fetches over HTTP; the strong ETag survives compression", async () => {
-  await withServer(async (server) => {
-    const value = "word ".repeat(2000);
-    const stored = await fetch(`${server.url}/network/store`, { method: "POST", body: value });
-    assert.equal(stored.status, 201);
+const TEXT = "word ".repeat(2000);
+
+/** Runs a test against a server on which {@link TEXT} is stored. `fetchText` fetches it. */
+async function withStoredText(
+  test: (fetchText: (options?: RequestInit) => Promise<Response>, hash: string) => Promise<void>,
+): Promise<void> {
+  await withServer(async ({ url }) => {
+    const stored = await fetch(`${url}/network/store`, { method: "POST", body: TEXT });
     const { hash } = await stored.json();
-    const headers = { "accept-encoding": "gzip, br" };
-    const fetched = await fetch(`${server.url}/data/${hash}`, { headers });
+    await test((options) => fetch(`${url}/data/${hash}`, options), hash);
+  });
+}
+
+Deno.test("a value stored over HTTP is fetched unchanged", async () => {
+  await withStoredText(async (fetchText) => {
+    const fetched = await fetchText();
+    assert.equal(await fetched.text(), TEXT);
+  });
+});
+
+Deno.test("a value that could be compressed keeps its strong ETag", async () => {
+  await withStoredText(async (fetchText, hash) => {
+    const fetched = await fetchText({ headers: { "accept-encoding": "gzip, br" } });
     assert.equal(fetched.headers.get("etag"), `"${hash}"`);
-    assert.equal(await fetched.text(), value);
-    const head = await fetch(`${server.url}/data/${hash}`, { method: "HEAD" });
-    assert.equal(head.headers.get("content-length"), String(value.length));
-    const part = await fetch(`${server.url}/data/${hash}`, { headers: { range: "bytes=5-8" } });
-    assert.deepEqual([part.status, await part.text()], [206, "word"]);
+    await fetched.body?.cancel();
+  });
+});
+
+Deno.test("HEAD returns the length of a value", async () => {
+  await withStoredText(async (fetchText) => {
+    const head = await fetchText({ method: "HEAD" });
+    assert.equal(head.headers.get("content-length"), `${TEXT.length}`);
+  });
+});
+
+Deno.test("a range of a value is returned with status 206", async () => {
+  await withStoredText(async (fetchText) => {
+    const start = TEXT.indexOf("word", 1), end = start + "word".length;
+    const part = await fetchText({ headers: { range: `bytes=${start}-${end - 1}` } });
+    assert.equal(part.status, 206);
+    assert.equal(await part.text(), "word");
   });
 });
 
@@ -75,24 +102,32 @@ Deno.test("a chunked body over the limit is cut off", async () => {
   });
 });
 
-/** The status of the answer to these bytes. */
+/** Returns the status of the response to these bytes. */
 async function statusOf(port: number, head: string): Promise<number> {
   return Number((await exchange(port, `${head}Connection: close\r\n\r\n`)).slice(9, 12));
 }
 
-Deno.test("odd Host headers and targets are refused, and the server goes on", async () => {
+const FIND = `/network/find/${"0d".repeat(20)}`;
+
+/** Returns the status of a GET request with these Host headers. */
+function hostStatus(port: number, target: string, hosts: readonly string[]): Promise<number> {
+  const headers = hosts.map((host) => `Host: ${host}\r\n`).join("");
+  return statusOf(port, `GET ${target} HTTP/1.1\r\n${headers}`);
+}
+
+Deno.test("a Host header with another name is refused at every path", async () => {
   await withServer(async ({ port }, service) => {
-    const find = `/network/find/${"0d".repeat(20)}`;
-    const status = (target: string, ...hosts: string[]) =>
-      statusOf(
-        port,
-        `GET ${target} HTTP/1.1\r\n${hosts.map((host) => `Host: ${host}\r\n`).join("")}`,
-      );
     for (const host of ["evil.example", `evil.example:${port}`, "0.0.0.0", "[2001:db8::1]"]) {
-      for (const target of ["/healthz", "/", find, "/ws", "/nope"]) {
-        assert.equal(await status(target, host), 403, host);
+      for (const target of ["/healthz", "/", FIND, "/ws", "/nope"]) {
+        assert.equal(await hostStatus(port, target, [host]), 403, host);
       }
     }
+    assert.deepEqual(service.calls, [], "nothing was sent");
+  });
+});
+
+Deno.test("a malformed Host header is refused", async () => {
+  await withServer(async ({ port }, service) => {
     const malformed = [
       "[",
       "a/b",
@@ -101,34 +136,66 @@ Deno.test("odd Host headers and targets are refused, and the server goes on", as
       "?",
       "#",
       "",
+      "127.0.0.1, 127.0.0.1",
+      "::1",
+      "l\u00f6calhost",
     ];
-    for (const host of [...malformed, "127.0.0.1, 127.0.0.1", "::1", "l\u00f6calhost"]) {
-      assert.equal(await status(find, host), 400, host);
-    }
-    assert.equal(await status(find, "127.0.0.1", "evil.example"), 400, "two of them");
-    assert.equal(await status(find, "evil.example", "127.0.0.1"), 400);
-    assert.equal(await status(`http://evil.example${find}`, "127.0.0.1"), 400, "absolute form");
-    assert.equal(await status(`http://127.0.0.1${find}`, "evil.example"), 400);
-    assert.equal(await status(`http://127.0.0.1@evil.example${find}`, "127.0.0.1"), 400);
-    assert.equal(await status(`ftp://127.0.0.1${find}`, "127.0.0.1"), 400);
-    assert.equal(await status(`http://evil.example${find}`, "evil.example"), 403);
-    for (const target of ["//evil.example/healthz", "/\\evil", "/%", "/data/%ff%"]) {
-      assert.ok([400, 404].includes(await status(target, "127.0.0.1")), target);
-    }
+    for (const host of malformed) assert.equal(await hostStatus(port, FIND, [host]), 400, host);
     assert.deepEqual(service.calls, [], "nothing was sent");
-    for (const host of ["127.0.0.1", `127.0.0.1:${port}`, "LOCALHOST.", "[::1]:1", "127.9.9.9"]) {
-      assert.equal(await status("/healthz", host), 200, host);
-    }
-    assert.equal(await status(`http://127.0.0.1:${port}/healthz`, `127.0.0.1:${port}`), 200);
-    assert.equal(
-      await statusOf(port, "GET /healthz HTTP/1.0\r\n"),
-      200,
-      "no browser leaves it out",
-    );
   });
 });
 
-Deno.test("what pages elsewhere can make a browser send is refused", async () => {
+Deno.test("a second Host header is refused", async () => {
+  await withServer(async ({ port }, service) => {
+    assert.equal(await hostStatus(port, FIND, ["127.0.0.1", "evil.example"]), 400);
+    assert.equal(await hostStatus(port, FIND, ["evil.example", "127.0.0.1"]), 400);
+    assert.deepEqual(service.calls, [], "nothing was sent");
+  });
+});
+
+Deno.test("an absolute URL that names another host than the Host header is refused", async () => {
+  await withServer(async ({ port }, service) => {
+    for (
+      const [url, host, status] of [
+        ["http://evil.example", "127.0.0.1", 400],
+        ["http://127.0.0.1", "evil.example", 400],
+        ["http://127.0.0.1@evil.example", "127.0.0.1", 400],
+        ["ftp://127.0.0.1", "127.0.0.1", 400],
+        ["http://evil.example", "evil.example", 403],
+      ] as const
+    ) {
+      assert.equal(await hostStatus(port, `${url}${FIND}`, [host]), status, `${url}, ${host}`);
+    }
+    assert.deepEqual(service.calls, [], "nothing was sent");
+  });
+});
+
+Deno.test("a malformed URL is refused", async () => {
+  await withServer(async ({ port }, service) => {
+    for (const target of ["//evil.example/healthz", "/\\evil", "/%", "/data/%ff%"]) {
+      assert.ok([400, 404].includes(await hostStatus(port, target, ["127.0.0.1"])), target);
+    }
+    assert.deepEqual(service.calls, [], "nothing was sent");
+  });
+});
+
+Deno.test("each name of this machine is accepted in the Host header", async () => {
+  await withServer(async ({ port }) => {
+    for (const host of ["127.0.0.1", `127.0.0.1:${port}`, "LOCALHOST.", "[::1]:1", "127.9.9.9"]) {
+      assert.equal(await hostStatus(port, "/healthz", [host]), 200, host);
+    }
+    const host = `127.0.0.1:${port}`;
+    assert.equal(await hostStatus(port, `http://${host}/healthz`, [host]), 200);
+  });
+});
+
+Deno.test("HTTP/1.0 without a Host header is accepted, because no browser leaves it out", async () => {
+  await withServer(async ({ port }) => {
+    assert.equal(await statusOf(port, "GET /healthz HTTP/1.0\r\n"), 200);
+  });
+});
+
+Deno.test("every request that a page of another site can cause is refused", async () => {
   await withServer(async ({ port }, service) => {
     const find = `/network/find/${"0d".repeat(20)}`;
     const status = (line: string, headers: string) =>
@@ -160,27 +227,27 @@ Deno.test("what pages elsewhere can make a browser send is refused", async () =>
   });
 });
 
-Deno.test("a port in use, or an address of another machine, is one clear line", async () => {
-  await withServer(async (server) => {
-    const { port } = server;
+Deno.test("a port in use, or an address of another machine, is reported in one line", async () => {
+  await withServer(({ port }) => {
     const app = { fetch: () => new Response() };
-    await assert.rejects(
-      serveApi(app, { hostname: "127.0.0.1", port }),
+    assert.throws(
+      () => serveApi(app, { hostname: "127.0.0.1", port }),
       (error: Error) =>
         error instanceof ListenError &&
         new RegExp(`^API_HOST 127\\.0\\.0\\.1, API_PORT ${port}: the port is in use.*--api-port$`)
           .test(error.message),
     );
     for (const hostname of ["192.0.2.1", "no.such.host.invalid"]) {
-      await assert.rejects(
-        serveApi(app, { hostname, port: 0 }),
+      assert.throws(
+        () => serveApi(app, { hostname, port: 0 }),
         (error: Error) => error instanceof ListenError && !error.message.includes("\n"),
       );
     }
+    return Promise.resolve();
   });
 });
 
-Deno.test("close waits for the requests in hand", async () => {
+Deno.test("closing waits for the requests in progress", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const started = Promise.withResolvers<void>();
   const app = {
@@ -200,7 +267,7 @@ Deno.test("close waits for the requests in hand", async () => {
   await assert.rejects(fetch(server.url), "no new connection is taken");
 });
 
-Deno.test("close answers 503 to what takes too long", async () => {
+Deno.test("closing answers requests that take too long with 503", async () => {
   const started = Promise.withResolvers<void>();
   const app = {
     fetch: () => {
@@ -216,7 +283,7 @@ Deno.test("close answers 503 to what takes too long", async () => {
   assert.deepEqual([problem.status, problem.detail], [503, "The node is stopping."]);
 });
 
-Deno.test("an error outside the app is a problem document as well", async () => {
+Deno.test("an error outside the app is also a problem document", async () => {
   const app = {
     fetch(): Response {
       throw new Error("secret");
@@ -229,7 +296,7 @@ Deno.test("an error outside the app is a problem document as well", async () => 
   await server.close();
 });
 
-/** Messages of a socket, one after the other; ends with the close code. */
+/** Returns a function that returns the next message of a socket, or the close code at its end. */
 function messagesOf(socket: WebSocket): () => Promise<Record<string, unknown> | number> {
   const waiting: (Record<string, unknown> | number)[] = [];
   let wake = () => {};
@@ -245,10 +312,10 @@ function messagesOf(socket: WebSocket): () => Promise<Record<string, unknown> | 
   };
 }
 
-Deno.test("a WebSocket that watches a value hears hello, its version and each newer one", async () => {
+Deno.test("a WebSocket that watches a value gets hello, the present version and each newer one", async () => {
   await withServer(async (server, service) => {
     const hash = "0d".repeat(20);
-    const version = (seq: number) => ({ seq, size: 5, publicKey: "ab" });
+    const version = (seq: number) => ({ seq, size: 5, public_key: "ab", value: new Uint8Array() });
     service.versions.set(hash, version(3));
     const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ws?watch=${hash}&key=k`);
     const next = messagesOf(socket);
@@ -296,7 +363,7 @@ Deno.test("/ws refuses a bad hash, a plain request, and pages of other origins",
   });
 });
 
-Deno.test("a WebSocket's token comes in its subprotocol", async () => {
+Deno.test("a WebSocket may send the token as a subprotocol", async () => {
   const config = loadConfig({ env: { API_TOKEN: "secret/token+0123456789" } });
   const server = await serveApi(createApi({ service: new FakeService(), config }), LOOPBACK);
   const encoded = btoa("secret/token+0123456789").replaceAll("/", "_").replaceAll("+", "-")

@@ -1,18 +1,18 @@
-// Runs lines of documentation in a shell, with curl as it is installed, against a node's API.
+// Runs shell commands from the documentation against a node's API, with the installed curl.
 
 import assert from "node:assert/strict";
 
-/** What curl says when --max-time ends a stream that would go on. */
+/** The message of curl when --max-time ends a stream. */
 const TIMED_OUT = 28;
 
-/** How a script ended. */
+/** The result of a script. */
 export interface Ran {
   readonly code: number;
   readonly output: string;
   readonly error: string;
 }
 
-/** Runs a script of sh; curl fails on a status of 400 or more, and streams end after a second. */
+/** Runs a shell script. curl fails if the status is 400 or more, and streams end after a second. */
 export async function sh(script: string, env: Readonly<Record<string, string>> = {}): Promise<Ran> {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
     args: [
@@ -26,7 +26,7 @@ export async function sh(script: string, env: Readonly<Record<string, string>> =
   return { code, output: decoder.decode(stdout), error: decoder.decode(stderr) };
 }
 
-/** Fails unless a script ends well. */
+/** Asserts that a script succeeds. */
 export async function runs(
   script: string,
   env: Readonly<Record<string, string>> = {},
@@ -36,7 +36,7 @@ export async function runs(
   return output;
 }
 
-/** The beginning of a stream that would go on without an end. */
+/** Returns the beginning of a stream that does not end by itself. */
 export async function begins(script: string): Promise<string> {
   const { code, output, error } = await sh(script.replaceAll("curl ", "curl --max-time 2 "));
   assert.equal(code, TIMED_OUT, `${script}\nended with ${code}:\n${output}\n${error}`);

@@ -1,4 +1,4 @@
-// Values over HTTP: content types, validators, ranges, and headers that keep browsers from running them.
+// Tests the responses for values: content types, ETags, ranges, and headers that keep browsers from running values.
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
@@ -16,7 +16,7 @@ function setup() {
 
 const TEN = "0123456789";
 
-Deno.test("the content type follows from the bytes alone", () => {
+Deno.test("the content type depends only on the bytes", () => {
   const type = (bytes: string | Uint8Array) =>
     contentType(typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
   const json = [
@@ -60,7 +60,7 @@ Deno.test("the content type follows from the bytes alone", () => {
   assert.match(type(deep), /^(application\/json|text\/plain)/, "no stack is exhausted");
 });
 
-Deno.test("an immutable value comes with a strong ETag and may be cached for good", async () => {
+Deno.test("an immutable value has a strong ETag, and may be cached forever", async () => {
   const { service, get } = setup();
   const hash = service.hold(TEN);
   const response = await get(hash);
@@ -78,7 +78,7 @@ Deno.test("an immutable value comes with a strong ETag and may be cached for goo
   assert.equal(await response.text(), TEN);
 });
 
-Deno.test("a mutable value has its seq and public key, is revalidated and never ranged", async () => {
+Deno.test("a mutable value has its seq and public key, must be revalidated, and has no ranges", async () => {
   const { service, get } = setup();
   const hash = service.hold(TEN, true);
   const response = await get(hash, { range: "bytes=0-1", "if-none-match": "*" });
@@ -96,7 +96,7 @@ Deno.test("a mutable value has its seq and public key, is revalidated and never 
   });
 });
 
-Deno.test("bytes come back as they were stored, binary, empty and large", async () => {
+Deno.test("bytes are returned as they were stored, also binary, empty and large ones", async () => {
   const { service, get } = setup();
   const large = Uint8Array.from({ length: 300_000 }, (_, i) => i * 31);
   for (const bytes of [new Uint8Array([0, 255, 13, 10]), new Uint8Array(), large]) {
@@ -118,7 +118,7 @@ Deno.test("HEAD has the headers of GET and no body", async () => {
   assert.deepEqual([ranged.status, ranged.headers.get("content-length")], [200, "10"]);
 });
 
-Deno.test("If-None-Match: 304 where it names the value", async () => {
+Deno.test("If-None-Match: 304 if it names the value", async () => {
   const { service, get } = setup();
   const hash = service.hold(TEN);
   const other = `"${"0".repeat(40)}"`;
@@ -158,7 +158,7 @@ Deno.test("Range: one range is 206", async () => {
   }
 });
 
-Deno.test("Range: what is no single byte range gets the whole", async () => {
+Deno.test("Range: anything but a single byte range gets the whole value", async () => {
   const { service, get } = setup();
   const hash = service.hold(TEN);
   const whole = [
@@ -177,7 +177,7 @@ Deno.test("Range: what is no single byte range gets the whole", async () => {
   }
 });
 
-Deno.test("Range: outside the value is 416 with its size", async () => {
+Deno.test("Range: a range outside the value is 416 with the size", async () => {
   const { service, get } = setup();
   const outside: [string, string][] = [
     [service.hold(TEN), "bytes=10-"],
@@ -195,7 +195,7 @@ Deno.test("Range: outside the value is 416 with its size", async () => {
   }
 });
 
-Deno.test("If-Range: the range where it names the value, else the whole", async () => {
+Deno.test("If-Range: the range if it names the value, otherwise the whole value", async () => {
   const { service, get } = setup();
   const hash = service.hold(TEN);
   const range = "bytes=0-1";

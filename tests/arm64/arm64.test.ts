@@ -1,10 +1,10 @@
-// A node on 64-bit ARM, which tests/arm64/run.sh emulates, beside one on this machine's own processor.
+// A node on an emulated 64-bit ARM (tests/arm64/run.sh) works together with a node on this machine's own processor.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { NodeProcess, run } from "../program/program.ts";
 
-/** Emulated, a node takes seconds to start. */
+/** An emulated node needs seconds to start. */
 const WITHIN_MS = 120_000;
 
 const emulated = Deno.env.get("DMNODE_ARM64");
@@ -14,7 +14,7 @@ async function startOn(
   dataDir: string,
   args: string[] = [],
 ): Promise<NodeProcess> {
-  // program.ts looks for the executable in this variable when it starts a process.
+  // program.ts reads the path of the executable from this variable.
   if (processor === "native") Deno.env.delete("DMNODE");
   else Deno.env.set("DMNODE", emulated!);
   const node = new NodeProcess(
@@ -54,7 +54,7 @@ if (emulated) {
     assert.match((await run(["--version"])).stdout, /aarch64-unknown-linux-gnu/);
   });
 
-  Deno.test("on ARM a node starts, joins, stores, fetches, and comes back after kill -9", async () => {
+  Deno.test("a node on ARM starts, joins, stores, fetches, and restarts after kill -9", async () => {
     const directory = await Deno.makeTempDir({ prefix: "dmnode-arm64-" });
     const nodes: NodeProcess[] = [];
     try {
@@ -69,7 +69,7 @@ if (emulated) {
       const there = await store(arm, "from ARM");
       assert.equal(there.replicas, 2);
       assert.equal(await text(`${native.api}/data/${there.hash}`), "from ARM");
-      // Signed on one processor, verified on the other, both ways.
+      // Each value is signed on one processor and verified on the other.
       const keyed = await store(native, "signed", "?key=k");
       assert.equal(await text(`${arm.api}/data/${keyed.hash}`), "signed");
       const signed = await store(arm, "signed on ARM", "?key=k");

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # run.sh DENO
 #
-# Runs the program from source on Deno for 64-bit ARM, emulated by qemu, and has it join, store and fetch together with
-# a node of this machine's own. DENO runs the tests. Needs qemu-user-static, npm, and apt on Debian for the C library;
-# what is fetched stays in .tools/arm64. Neither packages nor architectures are added to this machine.
+# Runs the program from source on Deno for 64-bit ARM, emulated by qemu. The node joins a node of this machine, stores
+# and fetches. DENO runs the tests. Needs qemu-user-static, npm, and apt on Debian for the C library. Downloads stay in
+# .tools/arm64. The script adds no packages and no architectures to this machine.
 set -euo pipefail
 [ $# -eq 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
-# The newest version of which npm has a package for ARM; the pinned one may come before its package.
+# Use the newest version with an ARM package on npm: the pinned version may not have one yet.
 version=2.9.5
 tests=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$tests/../.." && pwd)
@@ -33,7 +33,7 @@ if [ ! -x "$deno" ]; then
   rm -r "$tools/package" "${tools:?}/$tarball"
 fi
 
-# A program that looks like an executable of ours to the tests.
+# This program looks like a dmnode executable to the tests.
 cat >"$tools/dmnode" <<END
 #!/bin/sh
 export DENO_DIR='$tools/cache'

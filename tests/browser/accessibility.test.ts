@@ -1,4 +1,4 @@
-// The dashboard for those who don't use a mouse, or see it another way: axe-core's rules, the keyboard, less motion.
+// Accessibility of the dashboard: axe-core's rules, use by keyboard, reduced motion, themes and narrow screens.
 
 import assert from "node:assert/strict";
 import axe from "axe-core";
@@ -6,9 +6,9 @@ import type { Page } from "playwright-core";
 import { browserTest, NO_SANITIZERS, type TestBrowser, until } from "./browser.ts";
 import { startSwarm } from "./swarm.ts";
 
-const VIEWS = ["#/", "#/peers", "peer", "#/lookups", "#/values", "#/events", "#/node"];
+const VIEWS = ["#/", "#/peers", "peer", "#/lookups", "#/values", "#/swarms", "#/events", "#/node"];
 
-browserTest("axe-core finds nothing; all can be done by keyboard", async (browser, test) => {
+browserTest("the dashboard passes axe-core and works by keyboard", async (browser, test) => {
   const swarm = await startSwarm(50);
   try {
     const step = (name: string, run: (browser: TestBrowser, api: string) => Promise<void>) =>
@@ -21,10 +21,10 @@ browserTest("axe-core finds nothing; all can be done by keyboard", async (browse
         );
       }
     }
-    await step("by keyboard alone", keyboard);
-    await step("less motion", stillness);
-    await step("light and dark by hand", theme);
-    await step("from 390 px on nothing is wider than the page", widths);
+    await step("everything works by keyboard", keyboard);
+    await step("nothing moves if the system asks for reduced motion", stillness);
+    await step("the theme switch overrides the system", theme);
+    await step("nothing is wider than the page, from 390 px up", widths);
   } finally {
     await swarm.close();
   }
@@ -68,9 +68,9 @@ async function checkViews(
   await visit.end();
 }
 
-/** What axe-core finds, in one line each. */
+/** The violations that axe-core finds, one line each. */
 async function violationsOf(page: Page): Promise<string[]> {
-  // Through the debugger: the page's own policy lets no other script in.
+  // Inject axe-core through the debugger: the page's own policy blocks other scripts.
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate<axe.AxeResults>(`axe.run(document, {
     runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
@@ -86,7 +86,7 @@ const focused = (page: Page) =>
     return it.getAttribute("aria-label") ?? it.textContent.trim().slice(0, 60);
   })()`);
 
-/** Presses Tab until what is wanted has the focus. */
+/** Presses Tab until the wanted element has the focus. */
 async function tabTo(page: Page, wanted: RegExp): Promise<void> {
   for (let i = 0; i < 80; i++) {
     await page.keyboard.press("Tab");
@@ -115,7 +115,7 @@ async function keyboard(browser: TestBrowser, api: string): Promise<void> {
   await page.getByRole("status").filter({ hasText: second }).waitFor({ state: "attached" });
   await page.keyboard.press("Enter");
   await page.locator(".peer-name", { hasText: second }).waitFor();
-  assert.equal(await page.evaluate("document.activeElement.tagName"), "H1", "focus goes along");
+  assert.equal(await page.evaluate("document.activeElement.tagName"), "H1", "the focus follows");
 
   await tabTo(page, /^Ping$/);
   await page.keyboard.press("Enter");
@@ -146,7 +146,7 @@ async function keyboard(browser: TestBrowser, api: string): Promise<void> {
   await visit.end();
 }
 
-/** Without motion a lookup is drawn at once, and nothing moves by itself. */
+/** With reduced motion, the page draws a lookup at once, and nothing moves by itself. */
 async function stillness(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/lookups", { reducedMotion: "reduce" });
   const { page } = visit;
@@ -160,7 +160,7 @@ async function stillness(browser: TestBrowser, api: string): Promise<void> {
   await visit.end();
 }
 
-/** The switch overrules the system, and the choice is there after a reload, before the first paint. */
+/** The switch overrides the system's theme. After a reload, the chosen theme applies before the first paint. */
 async function theme(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/", { colorScheme: "light" });
   const { page } = visit;
@@ -173,7 +173,7 @@ async function theme(browser: TestBrowser, api: string): Promise<void> {
   await page.reload();
   assert.equal(await ground(), dark);
   await page.emulateMedia({ colorScheme: "dark" });
-  await page.getByRole("button", { name: "As the system has it" }).click();
+  await page.getByRole("button", { name: "Same as the system" }).click();
   assert.equal(await ground(), dark);
   await page.getByRole("button", { name: "Light", exact: true }).click();
   assert.equal(await ground(), light);

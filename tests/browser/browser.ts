@@ -1,27 +1,28 @@
-// A real browser: its pages record every request, message and violation, and are held to them at their end.
+// Drives a real browser. Each page records its requests, console messages and policy violations, and checks them when
+// it closes.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
-/** Debian's, unless told. */
+/** Debian's Chromium, unless CHROMIUM names another browser. */
 const CHROMIUM = Deno.env.get("CHROMIUM") ?? "/usr/bin/chromium";
 
-/** Where pictures are put; git does not see it. */
+/** Directory of the pictures; git ignores it. */
 export const ARTIFACTS = fileURLToPath(new URL("../../artifacts/dashboard", import.meta.url));
 
-/** How long anything of a page may take to appear. */
+/** Time limit for any element to appear. */
 export const WITHIN_MS = 60_000;
 
-/** A page, and all that happened in it. */
+/** A page, and a record of what happened in it. */
 export class Visit {
   readonly page: Page;
   readonly #origin: string;
-  /** What the console was told, errors and warnings alone, and what was thrown. */
+  /** Errors and warnings of the console, and uncaught exceptions. */
   readonly complaints: string[] = [];
-  /** Of other origins than the page's own. */
+  /** Requests to other origins than the page's own. */
   readonly foreign: string[] = [];
-  /** Directives of the content security policy that were broken. */
+  /** Directives of the content security policy that the page violated. */
   readonly violations: string[] = [];
 
   constructor(page: Page, origin: string) {
@@ -42,7 +43,7 @@ export class Visit {
     if (url.origin.replace(/^ws/, "http") !== this.#origin) this.foreign.push(address);
   }
 
-  /** Closes the page; what it complained of is an error, unless `expected` matches it. */
+  /** Closes the page. Fails if the page reported a problem that `expected` does not match. */
   async end(expected?: RegExp): Promise<void> {
     await this.page.context().close();
     const complaints = this.complaints.filter((text) => !expected?.test(text));
@@ -52,7 +53,7 @@ export class Visit {
   }
 }
 
-/** One browser for the tests of a file. */
+/** A browser for the tests of a file. */
 export class TestBrowser {
   readonly #browser: Browser;
 
@@ -61,12 +62,12 @@ export class TestBrowser {
   }
 
   static async launch(): Promise<TestBrowser> {
-    // As root there is no sandbox; /dev/shm is small in containers.
+    // Chromium has no sandbox as root, and /dev/shm is small in containers.
     const args = ["--no-sandbox", "--disable-dev-shm-usage", "--js-flags=--expose-gc"];
     return new TestBrowser(await chromium.launch({ executablePath: CHROMIUM, args }));
   }
 
-  /** Opens `origin` at the address `hash` of the page. */
+  /** Opens the page `hash` of `origin`. */
   async visit(
     origin: string,
     hash = "#/",
@@ -91,7 +92,7 @@ export class TestBrowser {
     return visit;
   }
 
-  /** Leaves a picture of each page that is open. */
+  /** Takes a picture of each open page. */
   async picture(name: string): Promise<void> {
     const pages = this.#browser.contexts().flatMap((context) => context.pages());
     for (const [i, page] of pages.entries()) {
@@ -104,10 +105,10 @@ export class TestBrowser {
   }
 }
 
-/** Deno's checks for leaks know nothing of a browser. */
+/** Turns off Deno's leak checks, which a browser would fail. */
 export const NO_SANITIZERS = { sanitizeOps: false, sanitizeResources: false } as const;
 
-/** Runs a test with a browser of its own. */
+/** Defines a test that has a browser of its own. */
 export function browserTest(
   name: string,
   run: (browser: TestBrowser, test: Deno.TestContext) => Promise<void>,
@@ -129,7 +130,7 @@ export function browserTest(
   });
 }
 
-/** Waits until `holds`, asking again and again. */
+/** Polls until `holds` returns true. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + WITHIN_MS;
   while (!await holds()) {

@@ -1,4 +1,4 @@
-// The dashboard of a node among fifty, used as its operator would: peers, lookups, values, events.
+// An operator uses the dashboard of a node in a network of fifty: peers, lookups, values, events.
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -21,32 +21,36 @@ async function json<T>(api: string, path: string): Promise<T> {
   return await response.json();
 }
 
-/** The texts of a column of a table, from its top. */
+/** The texts of a table's column, from top to bottom. */
 function column(page: Page, caption: string, index: number): Promise<string[]> {
   return page.getByRole("table", { name: caption }).locator(
     `tbody tr:not(.spacer) > :nth-child(${index})`,
   ).allInnerTexts();
 }
 
-browserTest("a node among fifty, as its operator sees and uses it", async (browser, test) => {
-  const swarm = await startSwarm(NODES);
-  try {
-    const step = (name: string, run: (browser: TestBrowser, api: string) => Promise<void>) =>
-      test.step({ ...NO_SANITIZERS, name, fn: () => run(browser, swarm.api) });
-    await step("overview", overview);
-    await step("peers", peers);
-    await step("one peer", onePeer);
-    await step("lookups", lookups);
-    await step("files", files);
-    await step("texts", texts);
-    await step("events", events);
-    await step("navigation", navigation);
-  } finally {
-    await swarm.close();
-  }
-});
+browserTest(
+  "an operator uses the dashboard of a node in a network of fifty",
+  async (browser, test) => {
+    const swarm = await startSwarm(NODES);
+    try {
+      const step = (name: string, run: (browser: TestBrowser, api: string) => Promise<void>) =>
+        test.step({ ...NO_SANITIZERS, name, fn: () => run(browser, swarm.api) });
+      await step("overview", overview);
+      await step("peers", peers);
+      await step("one peer", onePeer);
+      await step("lookups", lookups);
+      await step("files", files);
+      await step("texts", texts);
+      await step("swarms", swarms);
+      await step("events", events);
+      await step("navigation", navigation);
+    } finally {
+      await swarm.close();
+    }
+  },
+);
 
-/** Live, ready, and the same figures as the API's. */
+/** The overview is live and ready, and shows the API's figures. */
 async function overview(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api);
   const { page } = visit;
@@ -75,7 +79,7 @@ async function overview(browser: TestBrowser, api: string): Promise<void> {
   await visit.end();
 }
 
-/** How much of the time from now on the page's thread is busy. */
+/** Share of time in which the page's thread is busy from now on. */
 async function busyMeter(page: Page): Promise<() => Promise<string>> {
   const session = await page.context().newCDPSession(page);
   await session.send("Performance.enable");
@@ -91,7 +95,7 @@ async function busyMeter(page: Page): Promise<() => Promise<string>> {
   };
 }
 
-/** Pixels of the map in the color of health. */
+/** Number of the map's pixels in the colors of health. */
 function paintedPixels(page: Page): Promise<number> {
   return page.evaluate(`(() => {
     const canvas = document.querySelector(".map-canvas");
@@ -104,7 +108,7 @@ function paintedPixels(page: Page): Promise<number> {
   })()`);
 }
 
-/** All peers are there, are sorted by any column, both ways, and are found by what is typed. */
+/** The table lists all peers, sorts them by any column in both directions, and filters them by text. */
 async function peers(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/peers");
   const { page } = visit;
@@ -140,17 +144,17 @@ async function peers(browser: TestBrowser, api: string): Promise<void> {
     (await column(page, caption, 2)).every((text) => text === wanted.address)
   );
   await search.fill("nobody is called so");
-  await page.getByText("No peer fits").waitFor();
+  await page.getByText("No matching peers").waitFor();
   await page.getByRole("button", { name: "Show all peers" }).click();
   await page.getByRole("button", { name: /^Unhealthy/ }).click();
-  await page.getByText("No peer fits").waitFor();
+  await page.getByText("No matching peers").waitFor();
   await page.getByRole("button", { name: /^Healthy/ }).click();
   await until(async () => (await column(page, caption, 3)).length >= 20);
   assert.ok((await column(page, caption, 3)).every((text) => text === "Healthy"));
   await visit.end();
 }
 
-/** A peer's page tells what the API tells of it, and a ping gets an answer. */
+/** A peer's page shows the API's data, and a ping gets an answer. */
 async function onePeer(browser: TestBrowser, api: string): Promise<void> {
   const [{ node_id }] = (await json<{ peers: Peer[] }>(api, "/network/peers?limit=1")).peers;
   const visit = await browser.visit(api, "#/peers");
@@ -166,20 +170,20 @@ async function onePeer(browser: TestBrowser, api: string): Promise<void> {
   await page.getByRole("button", { name: "Ping" }).click();
   await page.getByText(/^Answered in [\d.]+ m?s/).waitFor();
   await page.goto(`${api}/#/peers/${"f".repeat(40)}`);
-  await page.getByText("Nothing is known of this peer").waitFor();
+  await page.getByText("Unknown peer").waitFor();
   await page.getByRole("link", { name: "All peers" }).click();
   await page.getByRole("heading", { name: "Routing table" }).waitFor();
-  // The peer that nobody knows is a 404, which the browser's console tells by itself.
+  // An unknown peer is a 404, which the browser logs to its console by itself.
   await visit.end(/status of 404/);
 }
 
-/** A lookup is watched from query to query, and ends with what the API answers. */
+/** The page shows a lookup query by query, and ends with the API's answer. */
 async function lookups(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/lookups");
   const { page } = visit;
   const input = page.getByRole("textbox", { name: /40 hex digits/ });
   await input.fill("abc");
-  await page.getByText("An id has 40 hex digits; this has 3 characters.").waitFor();
+  await page.getByText("An id has 40 hex digits. This one has 3 characters.").waitFor();
   assert.ok(await page.getByRole("button", { name: "Look up", exact: true }).isDisabled());
   const target = "0123456789abcdef0123456789abcdef01234567";
   const answered = page.waitForResponse((response) => response.url().includes("/network/find/"));
@@ -187,7 +191,7 @@ async function lookups(browser: TestBrowser, api: string): Promise<void> {
   await input.press("Enter");
   const answer = await (await answered).json();
   assert.equal(answer.target, target);
-  // Drawn over time: what is there at the first sight is not all.
+  // The page draws the lookup over time, so the first look is incomplete.
   const ended = answer.trace.filter(({ outcome }: { outcome: string }) => outcome !== "pending");
   const drawn: number[] = [];
   const nearest: number[] = [];
@@ -206,8 +210,8 @@ async function lookups(browser: TestBrowser, api: string): Promise<void> {
     closest,
     answer.nodes.map(({ node_id }: { node_id: string }) => node_id.slice(0, 8)),
   );
-  // By its events, which came over another connection than the answer.
-  const row = page.getByRole("table", { name: "Lookups that ended" }).getByRole("button", {
+  // The lookup's events came over another connection than the answer.
+  const row = page.getByRole("table", { name: "Finished lookups" }).getByRole("button", {
     name: target.slice(0, 8),
   });
   await row.first().click();
@@ -216,7 +220,7 @@ async function lookups(browser: TestBrowser, api: string): Promise<void> {
   await visit.end();
 }
 
-/** Where the line of the closest so far ends: pixels from the top, -1 before there is one. */
+/** End of the line of the closest distance so far, in pixels from the top; -1 before there is a line. */
 async function staircaseEnd(page: Page): Promise<number> {
   const path = await page.locator(".staircase").getAttribute("d", { timeout: 50 }).catch(() =>
     null
@@ -225,7 +229,7 @@ async function staircaseEnd(page: Page): Promise<number> {
   return heights ? Number(heights.at(-1)) : -1;
 }
 
-/** A file of many items that is dropped on the page comes back byte for byte, and can be let go. */
+/** The page stores a dropped file of many items, fetches it byte for byte, and can stop publishing it. */
 async function files(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/values");
   const { page } = visit;
@@ -242,7 +246,7 @@ async function files(browser: TestBrowser, api: string): Promise<void> {
   await stored.getByText("stored", { exact: true }).waitFor();
   const hash = await stored.locator(".store-result .id").innerText();
   assert.match(hash, /^[0-9a-f]{40}$/);
-  await stored.getByText(/on 20 nodes in .*, in parts/).waitFor();
+  await stored.getByText(/in pieces; survives the loss of any \d+ nodes; in /).waitFor();
   await stored.locator(".store-result .id").click();
   await page.getByRole("button", { name: "Fetch", exact: true }).click();
   await page.getByText("(60,000 bytes)").waitFor();
@@ -252,31 +256,31 @@ async function files(browser: TestBrowser, api: string): Promise<void> {
   ]);
   assert.equal(download.suggestedFilename(), `${hash}.bin`);
   const got = new Uint8Array(await Deno.readFile(await download.path()));
-  assert.ok(Buffer.from(got).equals(Buffer.from(bytes)), "what came back is something else");
-  await page.getByRole("button", { name: "Who holds it" }).click();
-  // A packet may be lost.
-  await page.getByRole("heading", { name: /^(19|20) copies among the 20 closest/ }).waitFor();
+  assert.ok(Buffer.from(got).equals(Buffer.from(bytes)), "the fetched value differs");
+  await page.getByRole("button", { name: "Show holders" }).click();
+  // The node that stored the value has a copy of its own, and the network may lose a packet.
+  await page.getByRole("heading", { name: /^(19|20|21) copies, 20 wanted/ }).waitFor();
 
   const row = page.getByRole("row", { name: new RegExp(hash.slice(0, 8)) });
   await row.waitFor();
-  await row.getByRole("button", { name: `Forget ${hash.slice(0, 8)}` }).click();
-  await row.getByRole("button", { name: "Keep it" }).click();
-  await row.getByRole("button", { name: `Forget ${hash.slice(0, 8)}` }).click();
-  await row.getByRole("button", { name: "Forget it" }).click();
+  await row.getByRole("button", { name: `Stop publishing ${hash.slice(0, 8)}` }).click();
+  await row.getByRole("button", { name: "Cancel" }).click();
+  await row.getByRole("button", { name: `Stop publishing ${hash.slice(0, 8)}` }).click();
+  await row.getByRole("button", { name: "Stop publishing", exact: true }).click();
   await row.waitFor({ state: "detached" });
   const { published } = await json<{ published: { hash: string }[] }>(api, "/network/published");
   assert.ok(published.every((value) => value.hash !== hash));
   await visit.end();
 }
 
-/** Text under a key has versions; whatever it says, it is shown as text. */
+/** Text under a key has versions. The page shows any content as text. */
 async function texts(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/values");
   const { page } = visit;
   const evil = `<img src="/assets/nothing.png" onerror="document.title='owned'"><script>1</script>`;
   await page.getByRole("button", { name: "Text", exact: true }).click();
   await page.getByRole("textbox", { name: /^Key optional/ }).fill("k".repeat(65));
-  await page.getByText("A key has at most 64 bytes; this has 65.").waitFor();
+  await page.getByText("A key has at most 64 bytes. This one has 65.").waitFor();
   await page.getByRole("textbox", { name: /^Key optional/ }).fill("notes/today");
   for (const [version, text] of [[1, "first"], [2, evil]] as const) {
     await page.getByRole("textbox", { name: "Text" }).fill(text);
@@ -306,7 +310,7 @@ async function texts(browser: TestBrowser, api: string): Promise<void> {
   await visit.end(/status of 404/);
 }
 
-/** The feed tells what happens, sorts it by kind, is searched, and holds still while it is paused. */
+/** The feed shows events, filters them by kind, searches them, and stops while it is paused. */
 async function events(browser: TestBrowser, api: string): Promise<void> {
   const visit = await browser.visit(api, "#/events");
   const { page } = visit;
@@ -320,9 +324,9 @@ async function events(browser: TestBrowser, api: string): Promise<void> {
   await page.locator(".event", { hasText: "data.publish" }).filter({ hasText: first }).waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
   const second = await store(`two ${crypto.randomUUID()}`);
-  await page.getByText(/^Paused; [\d,]+ new since$/).waitFor();
+  await page.getByText(/^Paused, [\d,]+ new events?$/).waitFor();
   assert.equal(await page.locator(".event", { hasText: second }).count(), 0);
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByRole("button", { name: "Resume" }).click();
   await page.locator(".event", { hasText: "data.publish" }).filter({ hasText: second }).waitFor();
   for (const kind of ["Peers", "Lookups", "Node"]) {
     await page.getByRole("button", { name: kind, exact: true }).click();
@@ -336,7 +340,27 @@ async function events(browser: TestBrowser, api: string): Promise<void> {
   await visit.end();
 }
 
-/** Back and forward, the title, and an address that means nothing. */
+/** The page announces a port of this host, finds it, and withdraws it. */
+async function swarms(browser: TestBrowser, api: string): Promise<void> {
+  const visit = await browser.visit(api, "#/swarms");
+  const { page } = visit;
+  const announcing = page.locator(".store-card"), finding = page.locator(".fetch-card");
+  await announcing.getByRole("textbox").first().fill("Page test");
+  await announcing.getByRole("textbox").last().fill("70000");
+  await announcing.getByText("A port is a number from 1 to 65,535.").waitFor();
+  await announcing.getByRole("textbox").last().fill("4000");
+  await announcing.getByRole("button", { name: "Announce" }).click();
+  await announcing.getByText(/^Announced to \d+ nodes\.$/).waitFor();
+  await finding.getByRole("textbox").fill("Page test");
+  await finding.getByRole("button", { name: "Find peers" }).click();
+  await finding.getByText("127.0.0.1:4000").waitFor();
+  await page.getByRole("button", { name: "Withdraw Page test" }).click();
+  await page.getByRole("button", { name: "Withdraw", exact: true }).click();
+  await page.getByText("No announcements").waitFor();
+  await visit.end();
+}
+
+/** Back and forward, the title, and an unknown address. */
 async function navigation(browser: TestBrowser, api: string): Promise<void> {
   const visit: Visit = await browser.visit(api, "#/node");
   const { page } = visit;
@@ -344,7 +368,7 @@ async function navigation(browser: TestBrowser, api: string): Promise<void> {
   await page.getByText("K_BUCKET_SIZE").waitFor();
   assert.match(await page.title(), /^Node · [0-9a-f]{8} · DataMgmt Node$/);
   await page.getByRole("link", { name: "Values" }).click();
-  await page.getByRole("heading", { name: "Published from here" }).waitFor();
+  await page.getByRole("heading", { name: "Published by this node" }).waitFor();
   await page.goBack();
   await page.getByRole("heading", { name: "Packets", exact: true }).waitFor();
   await page.goto(`${api}/#/%E0%A4%A/..//nothing`);

@@ -1,4 +1,4 @@
-// The API's reference page in a real browser: read by all, at any width, with no script, and by keyboard.
+// The API's reference page in a real browser: accessible, at any width, without scripts, and by keyboard.
 
 import assert from "node:assert/strict";
 import axe from "axe-core";
@@ -9,29 +9,39 @@ import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "../api/fake_service.ts";
 import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser } from "./browser.ts";
 
-/** A phone, and a desk. */
+/** Width of a phone, and of a desktop. */
 const WIDTHS = [390, 1440];
 
-browserTest("the reference page of the API", async (browser, test) => {
-  const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
-  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
-  const step = (name: string, fn: () => Promise<void>) => test.step({ ...NO_SANITIZERS, name, fn });
-  try {
-    for (const colorScheme of ["light", "dark"] as const) {
-      for (const width of WIDTHS) {
-        await step(
-          `axe-core and width, ${colorScheme}, ${width} px`,
-          () => looks(browser, server.url, colorScheme, width),
-        );
+browserTest(
+  "the API's reference page is accessible at any width, without scripts and by keyboard",
+  async (browser, test) => {
+    const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
+    const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const step = (name: string, fn: () => Promise<void>) =>
+      test.step({ ...NO_SANITIZERS, name, fn });
+    try {
+      for (const colorScheme of ["light", "dark"] as const) {
+        for (const width of WIDTHS) {
+          await step(
+            `axe-core and width, ${colorScheme}, ${width} px`,
+            () => looks(browser, server.url, colorScheme, width),
+          );
+        }
       }
+      await step(
+        "the page is the same without JavaScript",
+        () => withoutScript(browser, server.url),
+      );
+      await step("the page works by keyboard", () => keyboard(browser, server.url));
+      await step(
+        "the page uses the theme chosen on the dashboard",
+        () => theme(browser, server.url),
+      );
+    } finally {
+      await server.close();
     }
-    await step("without JavaScript it is the same page", () => withoutScript(browser, server.url));
-    await step("by keyboard", () => keyboard(browser, server.url));
-    await step("the theme that was chosen on the dashboard", () => theme(browser, server.url));
-  } finally {
-    await server.close();
-  }
-});
+  },
+);
 
 async function looks(
   browser: TestBrowser,
@@ -42,7 +52,7 @@ async function looks(
   const viewport = { width, height: 900 };
   const visit = await browser.visit(url, "docs", { viewport, colorScheme });
   const { page } = visit;
-  // One of each kind: axe-core takes a minute for all.
+  // Keep one of each kind, because axe-core needs a minute for all.
   await page.evaluate(`for (const article of document.querySelectorAll("article")) {
     if (!["fetchValue", "event-types", "schema-Stats"].includes(article.id)) article.remove();
     for (const details of article.querySelectorAll("details")) details.open = true;
@@ -51,7 +61,7 @@ async function looks(
   await page.reload();
   await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true");
   const surplus = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth");
-  assert.ok(surplus <= 0, `${surplus} px are beside the page`);
+  assert.ok(surplus <= 0, `${surplus} px are outside of the page`);
   const picture = await page.screenshot({ path: `${ARTIFACTS}/docs-${colorScheme}-${width}.png` });
   assert.ok(picture.length > 5_000, "the picture is blank");
   await visit.end();
@@ -67,7 +77,7 @@ async function violationsOf(page: Page): Promise<string[]> {
   );
 }
 
-/** The contents' link to an operation brings it below the head of the page. */
+/** A link in the contents scrolls its operation to just below the page's header. */
 async function leadsTo(page: Page, name: string, id: string): Promise<void> {
   await page.getByRole("link", { name }).locator("visible=true").first().click();
   const box = await page.locator(`#${id}`).boundingBox();

@@ -1,4 +1,4 @@
-// Pages of other origins in a real browser: whatever they send to the API, it does nothing and tells them nothing.
+// Pages of other origins in a real browser: the API ignores all their requests and reveals nothing to them.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
@@ -8,10 +8,10 @@ import { serveApi } from "../../src/api/server.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "../api/fake_service.ts";
 
-/** Debian's, unless told. */
+/** Debian's Chromium, unless CHROMIUM names another browser. */
 const CHROMIUM = Deno.env.get("CHROMIUM") ?? "/usr/bin/chromium";
 
-/** The attacker's page: all the ways by which it can have a browser send something, and what it learns from each. */
+/** The attacker's page. It makes the browser send requests in every possible way, and records what it learns. */
 const ATTACK = `<!doctype html><title>Another site</title><body><script>
 async function attack(api) {
   const find = api + "/network/find/${"0d".repeat(20)}", store = api + "/network/store";
@@ -81,7 +81,7 @@ Deno.test({
       }
       assert.ok(refusals.foreign_origin > 0);
 
-      // The attacker's name leads to this machine now: for the browser it is one origin with the API.
+      // DNS rebinding: the attacker's name now resolves to this machine, so the browser sees one origin.
       const rebound = await browser.newPage();
       const answer = await rebound.goto(`http://evil.example:${server.port}/network/stats`);
       assert.equal(answer?.status(), 403);

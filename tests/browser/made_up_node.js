@@ -1,6 +1,7 @@
-// Runs in the page, before it: a WebSocket that tells what a very busy node might, as fast as the page takes it.
+// Runs in the page before its own scripts: a fake WebSocket that sends the events of a very busy node as fast as the
+// page accepts them.
 
-/** Spread over the id space, and the same for the same number. */
+/** An id for a number: ids are spread over the id space, and the same number gives the same id. */
 globalThis.madeUpId = (n) =>
   (Math.imul(n, 2_654_435_761) >>> 0).toString(16).padStart(8, "0").repeat(5);
 
@@ -16,7 +17,7 @@ globalThis.madeUpPeer = (n) => ({
   client: n % 3 === 0 ? null : "dmnode/0.1.0",
 });
 
-/** Type and data of event `n`: all kinds in turn, of many peers, values and transfers. */
+/** Type and data of event `n`: all kinds in turn, about many peers, values and transfers. */
 function madeUpEvent(n) {
   const node_id = madeUpId(n % 700),
     hash = madeUpId(n + 10_000),
@@ -52,7 +53,7 @@ globalThis.WebSocket = class {
   #heartbeat;
 
   constructor(url) {
-    // The page asks for what was before it came by another connection; there was nothing.
+    // The page also asks over another connection for earlier events. There are none.
     if (String(url).includes("since=")) return;
     globalThis.madeUpNode = this;
     const hello = { version: "0.1.0", peers: 0, last: 1, resumed: false, missed: 0 };
@@ -63,7 +64,7 @@ globalThis.WebSocket = class {
     this.onmessage?.({ data: JSON.stringify({ id, type, at: new Date().toISOString(), data }) });
   }
 
-  /** Tells what happens in so many seconds, and from then on figures alone, as often as a node does. */
+  /** Sends the events of this many seconds. After that, sends only statistics, as often as a node does. */
   async live(seconds, eventsPerSecond, stats) {
     clearInterval(this.#heartbeat);
     this.#heartbeat = setInterval(() => this.#tell(null, "stats", stats), 1_000);
@@ -72,7 +73,7 @@ globalThis.WebSocket = class {
       for (let i = 0; i < eventsPerSecond; i++) {
         this.#tell(this.#next, ...madeUpEvent(this.#next++));
       }
-      // The page is given its turns to draw.
+      // Give the page time to draw.
       if (second % 20 === 0) await new Promise((resolve) => setTimeout(resolve));
     }
     return this.#next;

@@ -1,4 +1,4 @@
-// Pictures of each view and state, in light and dark, on a wide page and a phone: for people to look at.
+// Takes pictures of each view and state, in light and dark, wide and on a phone, for people to look at.
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -7,12 +7,12 @@ import { type NodeProcess, withNodes } from "../program/program.ts";
 import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser } from "./browser.ts";
 import { startSwarm } from "./swarm.ts";
 
-/** What a browser says by itself of a node that is away. */
+/** Messages that a browser logs by itself if the node is unreachable. */
 const AWAY = /ERR_|WebSocket connection|status of 40[14]/;
 
 const SIZES = [{ width: 1440, height: 900 }, { width: 390, height: 844 }];
 
-/** Each appearance that pictures are taken of. */
+/** The appearances of which we take pictures. */
 function* appearances(): Generator<{ suffix: string; options: BrowserContextOptions }> {
   for (const viewport of SIZES) {
     for (const colorScheme of ["light", "dark"] as const) {
@@ -22,12 +22,12 @@ function* appearances(): Generator<{ suffix: string; options: BrowserContextOpti
   }
 }
 
-/** The whole page, not only what fits: what is fixed to its edges stays there. */
+/** Takes a picture of the whole page, also of the part below the window. Elements fixed to an edge stay there. */
 async function picture(page: Page, name: string): Promise<void> {
   const { width, height } = page.viewportSize()!;
   const whole = await page.evaluate<number>("document.documentElement.scrollHeight");
   await page.setViewportSize({ width, height: Math.min(2_400, Math.max(height, whole)) });
-  // Charts and maps follow their frames in the next frames.
+  // Charts and maps adapt to their new size in the next frames.
   await page.waitForTimeout(350);
   const bytes = await page.screenshot({ path: `${ARTIFACTS}/${name}.png` });
   assert.ok(bytes.length > 5_000, `${name} is blank`);
@@ -50,7 +50,7 @@ browserTest("pictures of the views", async (browser, test) => {
   }
 });
 
-/** Has something to show in each view: values, lookups, and half a minute of figures. */
+/** Fills each view with values, lookups, and half a minute of statistics. */
 async function prepare(browser: TestBrowser, api: string): Promise<void> {
   const store = (body: string | Uint8Array<ArrayBuffer>, key = "") =>
     fetch(`${api}/network/store${key && `?key=${key}`}`, {
@@ -62,6 +62,13 @@ async function prepare(browser: TestBrowser, api: string): Promise<void> {
   await store("The minutes of the last meeting.", "notes/2026-11-22");
   await store(crypto.getRandomValues(new Uint8Array(48_000)));
   for (let i = 0; i < 6; i++) await store(`value ${i} ${crypto.randomUUID()}`);
+  for (const swarm of ["77".repeat(20), "service:chat"]) {
+    await fetch(`${api}/network/swarms/${swarm}`, {
+      method: "POST",
+      body: '{"port": 4000}',
+      headers: { "content-type": "application/json" },
+    });
+  }
   const visit = await browser.visit(api);
   await visit.page.getByRole("img", { name: /^Traffic\. in: last/ }).waitFor({ timeout: 40_000 });
   await visit.end();
@@ -112,9 +119,15 @@ async function views(
   await page.locator(".store-result .id").last().click();
   await page.getByRole("button", { name: "Fetch", exact: true }).click();
   await page.getByLabel("Preview of the value").waitFor();
-  await page.getByRole("button", { name: "Who holds it" }).click();
-  await page.getByRole("heading", { name: /copies among/ }).waitFor();
+  await page.getByRole("button", { name: "Show holders" }).click();
+  await page.getByRole("heading", { name: /copies, \d+ wanted/ }).waitFor();
   await picture(page, `values-${suffix}`);
+  await go("#/swarms");
+  const finding = page.locator(".fetch-card");
+  await finding.getByRole("textbox").fill("chat");
+  await finding.getByRole("button", { name: "Find peers" }).click();
+  await finding.locator(".swarm-peers li").first().waitFor();
+  await picture(page, `swarms-${suffix}`);
   await go("#/events");
   await page.locator(".event").nth(20).waitFor();
   await picture(page, `events-${suffix}`);
@@ -167,7 +180,7 @@ browserTest("pictures of the states", async (browser, test) => {
   })();
 });
 
-/** What brings a page into a state, and what has to be so before it is opened. */
+/** `reach` brings the page into a state. `before` prepares the page before it opens. */
 type Steps = [reach: (page: Page) => Promise<unknown>, before?: (page: Page) => Promise<unknown>];
 
 async function showState(
@@ -192,5 +205,5 @@ async function isRefused(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Enter token" }).click();
   await page.getByLabel("API token").fill("guess");
   await page.getByRole("button", { name: "Use this token" }).click();
-  await page.getByText("The node does not take this token.").waitFor();
+  await page.getByText("The node rejected this token.").waitFor();
 }

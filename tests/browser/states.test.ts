@@ -1,14 +1,14 @@
-// What the dashboard shows when not all is well: no peers, no node, no token, no WebSockets.
+// The dashboard in trouble: no peers, no node, no token, no WebSockets.
 
 import assert from "node:assert/strict";
 import { withNodes } from "../program/program.ts";
 import { browserTest, type TestBrowser, until } from "./browser.ts";
 
-/** What a browser tells its console by itself when a server is away, or says no. */
+/** Messages that a browser logs by itself if a server is unreachable or refuses a request. */
 const AWAY =
   /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|WebSocket connection to|ERR_INCOMPLETE_CHUNKED/;
 
-/** How the view is drawn: greyed or not. */
+/** Whether the view is greyed out. */
 const VIEW_FILTER = `getComputedStyle(document.querySelector(".view")).filter`;
 
 function stateTest(
@@ -22,14 +22,14 @@ function stateTest(
 }
 
 stateTest(
-  "a node without peers says what to do, and shows the first that comes",
+  "a node without peers says what to do, and then shows its first peer",
   async (browser, start) => {
     const node = await start("alone");
     const visit = await browser.visit(node.api);
     const { page } = visit;
     await page.getByText("No peers yet").waitFor();
     await page.getByText(`dmnode --bootstrap ${node.udp}`).waitFor();
-    await page.getByText("It keeps to this machine").waitFor();
+    await page.getByText("This node talks only to this machine").waitFor();
     await start("other", ["--bootstrap", node.udp]);
     await page.getByText("No peers yet").waitFor({ state: "detached" });
     await page.locator(".figure-more", { hasText: "1 healthy" }).waitFor();
@@ -39,7 +39,7 @@ stateTest(
 );
 
 stateTest(
-  "a node that is killed and comes back: a banner, the last data greyed, then all anew",
+  "when the node is killed, the page shows a banner and greys its data out, until the node is back",
   async (browser, start) => {
     const other = await start("other");
     const node = await start("node", ["--bootstrap", other.udp]);
@@ -74,18 +74,18 @@ stateTest(
 );
 
 stateTest(
-  "a page that finds nobody says so, and comes to life with the node",
+  "a page without a node says so, and becomes live once the node answers",
   async (browser, start) => {
     const node = await start("node");
     const { port } = new URL(node.api);
-    // The page itself comes from the node: it is there, and its API is not.
+    // The page itself comes from the node, so the node serves the page but not the API.
     let isAway = true;
     const visit = await browser.visit(node.api, "#/", {}, async (page) => {
       await page.route("**/network/**", (route) => isAway ? route.abort() : route.continue());
     });
     const { page } = visit;
     await page.getByText("The node does not answer").waitFor();
-    await page.getByText(`This page asks 127.0.0.1:${port}`).waitFor();
+    await page.getByText(`This page connects to 127.0.0.1:${port}`).waitFor();
     isAway = false;
     await page.getByRole("button", { name: "Try now" }).click();
     await page.getByText("Live", { exact: true }).waitFor();
@@ -94,22 +94,22 @@ stateTest(
 );
 
 stateTest(
-  "a node with a token: statistics without it, a wrong one is refused, the right one opens all",
+  "with an API token, the page shows statistics without it, refuses a wrong one, and opens with the right one",
   async (browser, start) => {
     const token = "swordfish/+=&ü".slice(0, 13);
     const node = await start("node", [], { env: { API_TOKEN: token } });
     const visit = await browser.visit(node.api, "#/values");
     const { page } = visit;
-    await page.getByText("This node asks for a token.").waitFor();
+    await page.getByText("This node needs a token.").waitFor();
     await page.getByText("Statistics only", { exact: true }).waitFor();
-    await page.getByText("What is published is told with the token alone").waitFor();
+    await page.getByText("Enter the API token to see published values").waitFor();
     await page.getByRole("button", { name: "Enter token" }).click();
     const dialog = page.getByRole("dialog", { name: "Token" });
     const input = dialog.getByLabel("API token");
     await until(() => page.evaluate(`document.activeElement?.type === "password"`));
     await input.fill("wrong");
     await input.press("Enter");
-    await dialog.getByText("The node does not take this token.").waitFor();
+    await dialog.getByText("The node rejected this token.").waitFor();
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "detached" });
     await page.getByRole("button", { name: "Enter token" }).click();
@@ -125,49 +125,52 @@ stateTest(
     );
     assert.equal(await page.evaluate(() => sessionStorage.getItem("dmnode.token")), token);
     assert.equal(await page.evaluate(() => localStorage.length), 0);
-    await page.getByText("Nothing is published").waitFor();
+    await page.getByText("No published values").waitFor();
     await page.getByRole("button", { name: "Text", exact: true }).click();
     await page.getByRole("textbox", { name: "Text" }).fill("with a token");
     await page.getByRole("button", { name: "Store", exact: true }).click();
     await page.locator(".store").getByText("stored", { exact: true }).waitFor();
-    // It is kept for as long as the tab lives.
+    // The page keeps the token until the tab closes.
     await page.reload();
     await page.getByText("Live", { exact: true }).waitFor();
-    await page.getByText("1 value, each published again every hour").waitFor();
+    await page.getByText("1 value, republished every hour").waitFor();
     await visit.end(/status of 401/);
   },
 );
 
-stateTest("a node that others reach tells nothing without the token", async (browser, start) => {
-  const env = { API_TOKEN: "swordfish", API_HOST: "0.0.0.0" };
-  const node = await start("node", [], { env });
-  const { port } = new URL(node.api);
-  const visit = await browser.visit(`http://127.0.0.1:${port}`);
-  const { page } = visit;
-  await page.getByText("This node asks for a token").waitFor();
-  await page.getByText("Locked", { exact: true }).waitFor();
-  await page.getByLabel("API token").fill("guess");
-  await page.keyboard.press("Enter");
-  await page.getByText("The node does not take this token.").waitFor();
-  await page.getByLabel("API token").fill("swordfish");
-  await page.keyboard.press("Enter");
-  await page.getByText("Live", { exact: true }).waitFor();
-  await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
-  // A token that the node takes no more, as after it was given another.
-  await page.evaluate(`sessionStorage.setItem("dmnode.token", "former")`);
-  await page.reload();
-  await page.getByText("The node does not take this token.").waitFor();
-  assert.equal(await page.evaluate(`sessionStorage.getItem("dmnode.token")`), null);
-  await visit.end(/status of 401/);
-});
+stateTest(
+  "a node with an open API address shows nothing without the token",
+  async (browser, start) => {
+    const env = { API_TOKEN: "swordfish", API_HOST: "0.0.0.0" };
+    const node = await start("node", [], { env });
+    const { port } = new URL(node.api);
+    const visit = await browser.visit(`http://127.0.0.1:${port}`);
+    const { page } = visit;
+    await page.getByText("This node needs a token").waitFor();
+    await page.getByText("Locked", { exact: true }).waitFor();
+    await page.getByLabel("API token").fill("guess");
+    await page.keyboard.press("Enter");
+    await page.getByText("The node rejected this token.").waitFor();
+    await page.getByLabel("API token").fill("swordfish");
+    await page.keyboard.press("Enter");
+    await page.getByText("Live", { exact: true }).waitFor();
+    await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+    // The node no longer accepts this token, as after a change of the token.
+    await page.evaluate(`sessionStorage.setItem("dmnode.token", "former")`);
+    await page.reload();
+    await page.getByText("The node rejected this token.").waitFor();
+    assert.equal(await page.evaluate(`sessionStorage.getItem("dmnode.token")`), null);
+    await visit.end(/status of 401/);
+  },
+);
 
-stateTest("where WebSockets don't get through, statistics are read", async (browser, start) => {
+stateTest("without WebSockets, the page polls the statistics", async (browser, start) => {
   const node = await start("node");
   const visit = await browser.visit(node.api, "#/", {}, async (page) => {
     await page.routeWebSocket(/\/ws/, (socket) => void socket.close({ code: 1006 }));
   });
   const { page } = visit;
-  await page.getByText("Events don't come through.").waitFor();
+  await page.getByText("No events arrive.").waitFor();
   await page.getByText("Statistics only", { exact: true }).waitFor();
   await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
   await visit.end(AWAY);

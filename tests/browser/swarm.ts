@@ -1,15 +1,15 @@
-// `dmnode swarm` as a process: many real nodes, the first of which has an API and the dashboard.
+// Runs `dmnode swarm` as a process: many real nodes. The first of them has an API and the dashboard.
 
 import { command } from "../program/program.ts";
 
-/** A swarm that stays up until it is closed. */
+/** A swarm that runs until it is closed. */
 export interface SwarmProcess {
   /** The API of its first node. */
   readonly api: string;
   close(): Promise<void>;
 }
 
-/** Starts a swarm; resolves when it has stored and found its values. */
+/** Starts a swarm. Resolves when the swarm has stored and found its values. */
 export async function startSwarm(nodes: number, stores = 40): Promise<SwarmProcess> {
   const args = ["swarm", "--nodes", `${nodes}`, "--rest", "0", "--stores", `${stores}`];
   const child = command([...args, "--api-port", "0"], {}, "null").spawn();
@@ -17,7 +17,7 @@ export async function startSwarm(nodes: number, stores = 40): Promise<SwarmProce
     try {
       child.kill("SIGTERM");
     } catch {
-      // It has ended already.
+      // The process has ended already.
     }
     await Promise.all([child.status, child.stderr.cancel()]);
   };

@@ -2,8 +2,8 @@
 # run.sh docker|podman
 #
 # Builds the image of packaging/Dockerfile from dist/dmnode-linux-*, runs the five nodes of packaging/compose.yml, and
-# stores and fetches through them. `podman` takes Debian's podman, podman-compose and runc, and makes a base image from
-# Debian's packages: it asks no image registry. Needs root for podman.
+# stores and fetches through them. `podman` uses Debian's podman, podman-compose and runc, and builds a base image from
+# Debian's packages, without an image registry. podman needs root.
 set -euo pipefail
 [ $# -eq 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
 engine=$1
@@ -12,7 +12,7 @@ work=$(mktemp -d)
 compose=(docker compose)
 if [ "$engine" = podman ]; then
   compose=(podman-compose)
-  # Limits that a container of ours may set, and a runtime for machines with the older kind of control groups.
+  # Set limits that a container here may set, and a runtime that works with the older control groups.
   printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n[engine]\nruntime = "runc"\n' >"$work/containers.conf"
   export CONTAINERS_CONF=$work/containers.conf
 fi
@@ -49,8 +49,8 @@ fi
 version=$(dist/dmnode-linux-amd64 --version)
 
 check "the image runs the program" equal "$("$engine" run --rm dmnode --version)" "$version"
-check "not as root" equal "$("$engine" image inspect --format '{{.Config.User}}' dmnode)" 65532:65532
-check "there is no shell in it" sh -c "! $engine run --rm --entrypoint /bin/sh dmnode -c true 2>/dev/null"
+check "the image does not run as root" equal "$("$engine" image inspect --format '{{.Config.User}}' dmnode)" 65532:65532
+check "the image has no shell" sh -c "! $engine run --rm --entrypoint /bin/sh dmnode -c true 2>/dev/null"
 
 up=(up -d)
 if [ "$engine" = podman ]; then up+=(--no-build); fi
@@ -63,21 +63,21 @@ request() {
   curl -s "$url" -H 'authorization: Bearer only-for-a-trial-of-five' "$@"
 }
 answer=$(request 8082 /network/store -H 'content-type: text/plain' --data 'from two to five')
-check "a value is stored on five" equal "$(grep -o '"replicas":[0-9]*' <<<"$answer")" '"replicas":5'
+check "a value is stored on five nodes" equal "$(grep -o '"replicas":[0-9]*' <<<"$answer")" '"replicas":5'
 hash=$(grep -o '"hash":"[0-9a-f]*' <<<"$answer" | cut -d'"' -f4)
-check "and fetched through another" equal "$(request 8085 "/data/$hash")" 'from two to five'
-check "storing takes the token" equal \
+check "another node fetches the value" equal "$(request 8085 "/data/$hash")" 'from two to five'
+check "a store needs the token" equal \
   "$(curl -s -o /dev/null -w '%{http_code}' -X POST http://127.0.0.1:8082/network/store -H 'content-type: text/plain' -d x)" 401
 node=$("$engine" ps --format '{{.Names}}' | grep 'node3')
 if [ "$engine" = podman ]; then
-  # Without systemd on the host, podman runs no health checks of its own, and says so each time.
+  # Without systemd on the host, podman runs no health checks by itself, and warns each time.
   check "the health check passes" podman healthcheck run "$node"
   podman restart -t 5 "$node" >/dev/null 2>&1
 else
   docker restart -t 5 "$node" >/dev/null
 fi
-check "a restarted one has it still" ready 8083
-check "on its volume" equal "$(request 8083 "/data/$hash")" 'from two to five'
+check "a restarted node is ready" ready 8083
+check "a restarted node has the value on its volume" equal "$(request 8083 "/data/$hash")" 'from two to five'
 
 totals
 [ "$failed" -eq 0 ]

@@ -1,4 +1,4 @@
-// Each duration is counted under the first bound that it does not exceed.
+// Tests that a duration is counted in the first bucket whose bound it does not exceed.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -12,7 +12,7 @@ function bucketOf(ms: number): number {
   return histogram.counts.indexOf(1);
 }
 
-Deno.test("a bound belongs to its bucket, and what is beyond it to the next", () => {
+Deno.test("a bound belongs to its own bucket, and a longer duration to the next one", () => {
   assert.equal(BOUNDS_MS[0], 0.25);
   assert.equal(BOUNDS_MS.at(-1), 16_384);
   for (const [i, bound] of BOUNDS_MS.entries()) {
@@ -23,7 +23,7 @@ Deno.test("a bound belongs to its bucket, and what is beyond it to the next", ()
   assert.equal(bucketOf(1e12), BOUNDS_MS.length);
 });
 
-Deno.test("any duration is in the bucket that a search by comparison finds", () => {
+Deno.test("every duration is in the bucket that a linear search finds", () => {
   const search = (ms: number) => {
     const found = BOUNDS_MS.findIndex((bound) => ms <= bound);
     return found < 0 ? BOUNDS_MS.length : found;

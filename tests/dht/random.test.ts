@@ -1,4 +1,4 @@
-// Randomness from the host: words from a pool, fair shuffles.
+// Tests random numbers: words from the host's bytes, and fair shuffles.
 
 import assert from "node:assert/strict";
 import { Random } from "../../src/dht/random.ts";
@@ -14,12 +14,12 @@ Deno.test("words are the host's bytes, each used once", () => {
   assert.ok(seen.size > 9_990);
 });
 
-Deno.test("fractions are from 0 to below 1", () => {
+Deno.test("fractions are in [0, 1)", () => {
   assert.equal(new Random((length) => new Uint8Array(length)).fraction(), 0);
   assert.ok(new Random((length) => new Uint8Array(length).fill(255)).fraction() < 1);
 });
 
-Deno.test("a shuffle keeps the members, and each place is as likely", () => {
+Deno.test("a shuffle keeps all members, and each position is equally likely", () => {
   const random = new Random(randomSource(1));
   const first = [0, 0, 0, 0];
   for (let i = 0; i < 4_000; i++) {

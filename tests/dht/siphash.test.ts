@@ -1,4 +1,4 @@
-// SipHash-2-4 against the vectors of its authors' reference implementation (vectors.h, key 00 to 0f).
+// SipHash-2-4, compared with the vectors of its authors' reference implementation (vectors.h, key 00 to 0f).
 
 import assert from "node:assert/strict";
 import { sipHash, type SipKey } from "../../src/dht/siphash.ts";
@@ -7,7 +7,7 @@ const littleEndian = (from: number) =>
   [0, 1, 2, 3].reduce((word, i) => word | ((from + i) << (8 * i)), 0);
 const KEY = [0, 4, 8, 12].map(littleEndian) as unknown as SipKey;
 
-/** Results for the messages 00, 01, 02 … of 4n bytes, as 64-bit integers. */
+/** The results for the messages 00, 01, 02 … of 4n bytes, as 64-bit integers. */
 const VECTORS = [
   0x726fdb47dd0e0e31n,
   0xcf2794e0277187b7n,

@@ -1,4 +1,4 @@
-// The bystander never pays: no packet of a stranger makes a node send others more than it was sent.
+// No packet of a stranger makes a node send third parties more bytes than it received.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -11,37 +11,37 @@ type Arguments = { [key: string]: Value };
 
 const MINUTE = 60_000;
 
-/** Long enough for whatever follows from a packet: a burst lasts 1.4 s. */
+/** Long enough for all consequences of a packet. A burst lasts 1.4 s. */
 const AFTER_MS = 2_500;
 
 const PACKETS_PER_WORLD = 400;
 
-/** Nodes in public, some of them hidden ones' introducers, and hidden nodes of both kinds. */
+/** Public nodes, some of them introducers, and hidden nodes of both kinds. */
 class World {
   readonly network = new VirtualNetwork();
   readonly open: VirtualNode;
   readonly hidden: VirtualNode[];
-  /** Where the hidden ones are, as the open node sees them. */
+  /** The endpoints of the hidden nodes, as the open node sees them. */
   readonly external: readonly Endpoint[];
-  /** Bytes to addresses at which nobody is. */
+  /** Bytes sent to unused addresses. */
   bytes = 0;
 
   constructor() {
     const { network } = this;
     for (let i = 0; i < 10; i++) {
       const node = network.add({ at: `5.5.${i}.1:6881` });
-      if (i > 0) node.node.join([network.nodes[0].endpoint], [], network.now);
+      if (i > 0) node.node.membership.join([network.nodes[0].endpoint], [], network.now);
       network.run(1_000);
     }
     this.hidden = [PORT_RESTRICTED, SYMMETRIC].map((behaviour, i) => {
       const node = new VirtualNat(network, `9.9.${i}.9`, behaviour).add();
-      node.node.join([network.nodes[0].endpoint], [], network.now);
+      node.node.membership.join([network.nodes[0].endpoint], [], network.now);
       network.run(3 * MINUTE);
       return node;
     });
     this.open = network.nodes.find((node) => this.#knows(node, 0) && this.#knows(node, 1))!;
     this.external = this.hidden.map(({ node }) =>
-      this.open.node.peers.peers(node.id, 4, network.now)![0]
+      this.open.node.responder.peers.peers(node.id, 4, network.now)[0]
     );
     network.link = (datagram, _, to) => {
       if (to.host.startsWith("66.")) this.bytes += datagram.length;
@@ -50,14 +50,15 @@ class World {
   }
 
   #knows({ node }: VirtualNode, hidden: number): boolean {
-    return node.peers.peers(this.hidden[hidden].node.id, 4, this.network.now) !== undefined;
+    return node.responder.peers.peers(this.hidden[hidden].node.id, 4, this.network.now) !==
+      undefined;
   }
 }
 
 const VICTIMS = ["66.1.1.1:1", "66.1.1.1:65535", "66.2.2.2:53", "66.3.3.3:6881"];
 
 const plans = fc.record({
-  /** Whom it goes to: the open node, or one of the hidden ones. */
+  /** The receiver: the open node or one of the hidden nodes. */
   to: fc.constantFrom("open" as const, 0 as const, 1 as const),
   from: fc.constantFrom("stranger", "introducer", "contact"),
   method: fc.constantFrom(
@@ -74,7 +75,7 @@ const plans = fc.record({
   inner: fc.constantFrom("none", "punch", "proof", "ping", "get", "response", "long", "garbage"),
   natType: fc.constantFrom(0, 1, 2, 3, 99),
   hasReturnToken: fc.boolean(),
-  /** Other implementations may write less, or more. */
+  /** Packets of other implementations may be shorter or longer. */
   isTerse: fc.boolean(),
 });
 
@@ -83,7 +84,7 @@ type Plan = typeof plans extends fc.Arbitrary<infer T> ? T : never;
 function build(world: World, plan: Plan): { packet: Uint8Array; from: Endpoint; to: VirtualNode } {
   const { open, hidden, network, external } = world;
   const to = plan.to === "open" ? open : hidden[plan.to];
-  const other = network.nodes.find((node) => node !== open && open.node.contact(node.node.id))!;
+  const other = network.nodes.find((node) => node !== open && open.node.tables.find(node.node.id))!;
   const [from, sender] = plan.from === "stranger"
     ? [endpoint("6.6.6.6:6666"), id("a5c3")]
     : plan.from === "introducer"
@@ -97,7 +98,7 @@ function build(world: World, plan: Plan): { packet: Uint8Array; from: Endpoint; 
     ? hiddenAt
     : endpoint(plan.endpoint);
   if (named !== undefined) args.values = [compact(named)];
-  const { tokens } = to.node;
+  const { tokens } = to.node.responder;
   if (plan.token === "valid") args.token = tokens.issue(from, network.now).slice();
   if (plan.token === "way back" && named !== undefined) {
     args.token = tokens.issueReturn(named, from, network.now).slice();
@@ -115,7 +116,7 @@ function build(world: World, plan: Plan): { packet: Uint8Array; from: Endpoint; 
   const inner: Record<Plan["inner"], Uint8Array | undefined> = {
     none: undefined,
     punch: query("dm_punch", sender, { nt }),
-    // No proof of its own making is one.
+    // The node must not accept a proof that it could have made up itself.
     proof: query("dm_punch", sender, { nt, token: "12345678" }),
     ping: query("ping", sender),
     get: query("get", sender, { target: id("77").toBytes() }),
@@ -129,13 +130,14 @@ function build(world: World, plan: Plan): { packet: Uint8Array; from: Endpoint; 
   return { packet: query(plan.method, sender, args, more), from, to };
 }
 
-Deno.test("no packet makes a node send bystanders more bytes than it has", () => {
+Deno.test("no packet makes a node send more bytes to third parties than the packet itself has", () => {
   let world = new World();
   let sent = 0;
   let reached = 0;
   fc.assert(
     fc.property(plans, (plan) => {
-      // No NAT lets strangers' packets in as here: in time a hidden node takes itself for an open one, and deregisters.
+      // Unlike real NATs, this one lets in packets of strangers. After a while, a hidden node takes itself for a
+      // reachable one.
       if (++sent % PACKETS_PER_WORLD === 0) world = new World();
       const { network } = world;
       const { packet, from, to } = build(world, plan);
@@ -147,6 +149,6 @@ Deno.test("no packet makes a node send bystanders more bytes than it has", () =>
     }),
     { numRuns: 4_000 },
   );
-  // Or the test would show nothing: some are introductions, which are acted on.
+  // Otherwise, the test would prove nothing: the node acts on some introductions.
   assert.ok(reached >= 5, `${reached}`);
 });

@@ -1,4 +1,4 @@
-// Write tokens: who may use one, and for how long.
+// Write tokens: at which address and how long they are valid.
 
 import assert from "node:assert/strict";
 import { TOKEN_BYTES, TOKEN_ROTATION_MS, Tokens } from "../../src/dht/tokens.ts";
@@ -11,10 +11,10 @@ const ASKER = endpoint("1.2.3.4:6881");
 const make = (now = 0) => new Tokens(randomSource(1), now);
 const issue = (tokens: Tokens, now: number, to = ASKER) => tokens.issue(to, now).slice();
 
-Deno.test("BEP 5: a token passes for its address, whatever the port, and for no other", () => {
+Deno.test("BEP 5: a token is valid at its address, with any port, and at no other address", () => {
   const tokens = make();
   const token = issue(tokens, 0);
-  for (const to of [ASKER, endpoint("[2001:db8::1]:6881")]) {
+  for (const to of [ASKER, endpoint("[2a01:db8::1]:6881")]) {
     const theirs = issue(tokens, 0, to);
     assert.equal(theirs.length, TOKEN_BYTES);
     assert.ok(tokens.verify(theirs, to, 0));
@@ -24,14 +24,25 @@ Deno.test("BEP 5: a token passes for its address, whatever the port, and for no 
   for (const other of ["1.2.3.5:6881", "0.2.3.4:6881", "[102:304::]:1", "[::102:304]:6881"]) {
     assert.equal(tokens.verify(token, endpoint(other), 0), false, other);
   }
-  const v6 = issue(tokens, 0, endpoint("[2001:db8::1]:6881"));
-  for (const other of ["[2001:db8::2]:1", "[2001:db8:0:1::1]:1", "[2001:db8:1::1]:1"]) {
+  const v6 = issue(tokens, 0, endpoint("[2a01:db8::1]:6881"));
+  for (const other of ["[2a01:db8::2]:1", "[2a01:db8:0:1::1]:1", "[2a01:db8:1::1]:1"]) {
     assert.equal(tokens.verify(v6, endpoint(other), 0), false);
   }
 });
 
-Deno.test("BEP 5: tokens pass for at least 10 minutes, and for less than 15 and a bit", () => {
-  // Issued at any moment of the secret's life.
+Deno.test("no token is valid after all have been renewed", () => {
+  const tokens = make();
+  const older = issue(tokens, 0), newer = issue(tokens, 2 * TOKEN_ROTATION_MS - 1);
+  tokens.renew(2 * TOKEN_ROTATION_MS);
+  for (const token of [older, newer]) {
+    assert.equal(tokens.verify(token, ASKER, 2 * TOKEN_ROTATION_MS), false);
+  }
+  const now = 2 * TOKEN_ROTATION_MS;
+  assert.ok(tokens.verify(issue(tokens, now), ASKER, now + 10 * MINUTE));
+});
+
+Deno.test("BEP 5: tokens are valid for 10 to 15 minutes", () => {
+  // Issue at various ages of the secret.
   for (let age = 0; age < TOKEN_ROTATION_MS; age += 10_000) {
     for (const [later, passes] of [[0, true], [10 * MINUTE, true], [15 * MINUTE, false]] as const) {
       const tokens = make();
@@ -41,7 +52,7 @@ Deno.test("BEP 5: tokens pass for at least 10 minutes, and for less than 15 and 
   }
 });
 
-Deno.test("a token is refused long after, when nothing happened in between", () => {
+Deno.test("a token is refused after a long pause without any other call", () => {
   const tokens = make();
   const token = issue(tokens, 0);
   assert.equal(tokens.verify(token, ASKER, 1_000 * MINUTE), false);
@@ -69,7 +80,7 @@ Deno.test("a token is refused when any bit of it differs, or its length", () => 
   assert.equal(tokens.verify(new Uint8Array(0), ASKER, 0), false);
 });
 
-Deno.test("tokens are no linear function of the address: three don't yield a fourth, as a CRC's do", () => {
+Deno.test("three tokens don't yield a fourth: unlike a CRC, tokens are not linear", () => {
   const tokens = make();
   const [a, b, c, d] = ["1.2.3.4", "1.2.3.5", "1.2.3.6", "1.2.3.7"]
     .map((host) => issue(tokens, 0, endpoint(`${host}:1`)));

@@ -1,4 +1,4 @@
-// NATs of a virtual network: how they map ports and what they let in, as RFC 4787 (sections 4 and 5) tells them apart.
+// NATs of a virtual network, with the mappings and filters of RFC 4787 (sections 4 and 5).
 
 import type { Millis } from "../../src/dht/deadlines.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
@@ -11,17 +11,17 @@ import {
   type VirtualNodeOptions,
 } from "./virtual_network.ts";
 
-/** On what of the other side's endpoint something depends. */
+/** The part of the other side's endpoint on which a mapping or a filter depends. */
 export type Dependence = "nothing" | "address" | "address_and_port";
 
 export interface NatBehaviour {
   readonly mapping: Dependence;
   readonly filtering: Dependence;
-  /** How long a mapping, and a way in, is kept after the latest packet out; two minutes unless told. */
+  /** How long a mapping lasts after the latest outgoing packet; two minutes by default. */
   readonly timeoutMs?: Millis;
 }
 
-/** The kinds that are met most. */
+/** The most frequent kinds. */
 export const FULL_CONE: NatBehaviour = { mapping: "nothing", filtering: "nothing" };
 export const ADDRESS_RESTRICTED: NatBehaviour = { mapping: "nothing", filtering: "address" };
 export const PORT_RESTRICTED: NatBehaviour = {
@@ -37,7 +37,7 @@ interface Mapping {
   readonly inner: Endpoint;
   readonly port: number;
   usedAt: Millis;
-  /** Whom it lets in, and since when. */
+  /** The endpoints whose packets the NAT lets in, with the times of the latest outgoing packets. */
   readonly open: Map<string, Millis>;
 }
 
@@ -55,7 +55,7 @@ export class VirtualNat implements Gateway {
   readonly #random: (length: number) => Uint8Array;
   #hosts = 0;
 
-  /** `address`: where it is outside. */
+  /** `address` is the router's address outside. */
   constructor(network: VirtualNetwork, address: string, behaviour: NatBehaviour) {
     this.#network = network;
     this.address = address;
@@ -70,7 +70,7 @@ export class VirtualNat implements Gateway {
     return this.#network.add({ at: `${host}:6881`, ...options });
   }
 
-  /** Lets everybody in at a port, and out from there. */
+  /** Forwards a port to a machine in the private network. */
   forward(port: number, to: Endpoint): void {
     this.#forwarded.set(port, to);
   }

@@ -1,14 +1,15 @@
-// A network of nodes on one virtual clock: fixed delays, no sockets, and every run like the one before.
+// A network of nodes on one virtual clock, with fixed delays and without sockets. Every run is the same.
 
 import assert from "node:assert/strict";
 import { Deadlines, type Millis } from "../../src/dht/deadlines.ts";
 import type { Host, NodeEvent } from "../../src/dht/host.ts";
-import { MemoryPublishedStore } from "../../src/dht/published.ts";
-import { type ItemStore, MemoryItemStore } from "../../src/dht/item_store.ts";
+import type { Held, Item } from "../../src/dht/items/item.ts";
+import { PublishedStore } from "../../src/dht/items/published.ts";
+import { ItemStore } from "../../src/dht/items/item_store.ts";
 import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import { compact, decodeAny, type Decoded, encode, endpoint } from "../packets.ts";
 
 /** Repeatable bytes (the generator is mulberry32). */
@@ -24,29 +25,48 @@ export function randomSource(seed: number): (length: number) => Uint8Array {
 
 export interface VirtualNode {
   readonly node: DhtNode;
-  /** One of each family. */
+  /** One endpoint for each family. */
   readonly endpoints: readonly Endpoint[];
   readonly endpoint: Endpoint;
   readonly events: NodeEvent[];
   readonly items: ItemStore;
-  readonly published: MemoryPublishedStore;
-  /** Unplugged: it goes on, but sends and receives nothing. */
+  readonly published: PublishedStore;
+  /** Whether the node is unplugged: it runs, but sends and receives nothing. */
   isDown: boolean;
 }
 
 export interface VirtualNodeOptions extends Partial<NodeOptions> {
-  /** Of one or of both families. */
+  /** Addresses of one family or of both families. */
   readonly at?: string | readonly string[];
   readonly items?: ItemStore;
-  /** It can't open sockets beside its own. */
+  readonly published?: PublishedStore;
+  /** Whether the node can't open spare sockets. */
   readonly isWithoutSockets?: boolean;
 }
 
-/** A router between a network of its own and all others. */
+/** Publishes one item. Like a part of a large value on a slow disk, it is read only when the test calls `reads`. */
+export class SlowStore extends PublishedStore {
+  readonly reads: (() => void)[] = [];
+
+  constructor(readonly own: Item) {
+    super(1);
+  }
+
+  override has(target: Id): boolean {
+    return this.own.target.equals(target);
+  }
+
+  override read(target: Id, done: (own: Held | undefined) => void): void {
+    assert.ok(this.has(target));
+    this.reads.push(() => done({ item: this.own, putAt: 0 }));
+  }
+}
+
+/** A router between its own network and all others. */
 export interface Gateway {
-  /** Where a packet from inside comes from, as the others see it. */
+  /** Returns the source of an outgoing packet, as seen from outside. */
   outbound(from: Endpoint, to: Endpoint, now: Millis): Endpoint;
-  /** Whom a packet from outside goes to; undefined where it is dropped. */
+  /** Returns the receiver of an incoming packet; undefined if the packet is dropped. */
   inbound(to: Endpoint, from: Endpoint, now: Millis): Endpoint | undefined;
 }
 
@@ -55,13 +75,13 @@ type Receive = (datagram: Uint8Array, from: Endpoint) => void;
 export class VirtualNetwork {
   now: Millis = 1_000_000;
   readonly nodes: VirtualNode[] = [];
-  /** Sees every datagram and yields what arrives; undefined where it is lost. */
+  /** Called with every datagram; returns what arrives, or undefined if it is lost. */
   link: (datagram: Uint8Array, from: Endpoint, to: Endpoint) => Uint8Array | undefined = (d) => d;
   readonly randomBytes: (length: number) => Uint8Array;
   readonly #due = new Deadlines();
   readonly #receivers = new Map<string, Receive>();
   readonly #arms: (() => void)[] = [];
-  /** By the addresses inside, and by those outside. */
+  /** The routers by the addresses behind them, and by their external addresses. */
   readonly #inside = new Map<string, Gateway>();
   readonly #outside = new Map<string, Gateway>();
   #nextPort = 20_000;
@@ -74,15 +94,17 @@ export class VirtualNetwork {
     return Id.read(this.randomBytes(20));
   }
 
-  /** Adds a node; without an address it gets a private one of its own. */
-  add({ at, items, isWithoutSockets, ...options }: VirtualNodeOptions = {}): VirtualNode {
+  /** Adds a node. Without an address, the node gets its own private one. */
+  add(
+    { at, items, published: given, isWithoutSockets, ...options }: VirtualNodeOptions = {},
+  ): VirtualNode {
     const n = this.nodes.length;
     const addresses = at === undefined ? `10.0.${n >> 8}.${n & 255}:6881` : at;
     const endpoints = [addresses].flat().map(endpoint);
     const id = options.id ?? this.randomId();
     const events: NodeEvent[] = [];
-    const store = items ?? new MemoryItemStore(id, 10_000_000, 1);
-    const published = new MemoryPublishedStore(1);
+    const store = items ?? new ItemStore(id, 10_000_000, 1);
+    const published = given ?? new PublishedStore(1);
     const node = new DhtNode({
       ...itemCrypto,
       items: store,
@@ -106,7 +128,7 @@ export class VirtualNetwork {
       client: 0x444d0100,
       ...options,
     }, this.now);
-    /** Ports of spare sockets by whom they lead to. */
+    /** The ports of spare sockets, by the endpoints that they reach. */
     const kept = new Map<string, number>();
     const sockets: Host["openSockets"] = (count, receive) => {
       if (isWithoutSockets) return undefined;
@@ -166,23 +188,23 @@ export class VirtualNetwork {
     return added;
   }
 
-  /** `count` nodes, each joined through the first. */
+  /** Adds `count` nodes, which join through the first one. */
   addJoined(count: number, options: VirtualNodeOptions = {}): VirtualNode[] {
     return Array.from({ length: count }, () => {
       const added = this.add(options);
       const first = this.nodes[0];
-      if (added !== first) added.node.join(first.endpoints, [], this.now);
+      if (added !== first) added.node.membership.join(first.endpoints, [], this.now);
       this.run(2_000);
       return added;
     });
   }
 
-  /** Puts something that is no node of ours at an address. */
+  /** Attaches something other than a node to an address. */
   attach(at: Endpoint, receive: Receive): void {
     this.#receivers.set(`${at}`, receive);
   }
 
-  /** Puts a router between the addresses `inside` and all others, to which it is at `outside`. */
+  /** Puts a router in front of the addresses `inside`. Others see it at `outside`. */
   addGateway(gateway: Gateway, outside: string, inside: readonly string[]): void {
     this.#outside.set(outside, gateway);
     for (const address of inside) this.#inside.set(address, gateway);
@@ -191,7 +213,7 @@ export class VirtualNetwork {
   /** Sends a datagram from any address to any. */
   send(datagram: Uint8Array, sender: Endpoint, to: Endpoint): void {
     const gateway = this.#inside.get(sender.host);
-    // Neighbours reach each other without it.
+    // Neighbours reach each other without the router.
     const isNear = gateway !== undefined && this.#inside.get(to.host) === gateway;
     const from = gateway === undefined || isNear ? sender : gateway.outbound(sender, to, this.now);
     const arriving = this.link(datagram.slice(), from, to);
@@ -201,24 +223,24 @@ export class VirtualNetwork {
       const inner = outer === undefined ? to : outer.inbound(to, from, this.now);
       if (inner === undefined || (outer === undefined && this.#isHidden(to, from))) return;
       const receive = this.#receivers.get(`${inner}`);
-      // Like the real socket, the buffer is overwritten once it was handled.
+      // Like a real socket, overwrite the buffer after the node has handled the packet.
       receive?.(arriving, from);
       if (receive !== undefined) arriving.fill(0xff);
     });
   }
 
-  /** Addresses behind a router mean nothing outside. */
+  /** Whether an address is behind a router that `from` is not behind. */
   #isHidden(to: Endpoint, from: Endpoint): boolean {
     const gateway = this.#inside.get(to.host);
     return gateway !== undefined && this.#inside.get(from.host) !== gateway;
   }
 
-  /** Does something later. */
+  /** Runs something later. */
   after(ms: Millis, run: () => void): void {
     this.#due.schedule(this.now + ms, run);
   }
 
-  /** Lets `ms` pass. */
+  /** Advances the time by `ms`. */
   run(ms: Millis): void {
     const until = this.now + ms;
     for (const arm of this.#arms) arm();
@@ -241,7 +263,7 @@ export class VirtualNetwork {
   #timer(node: DhtNode): () => void {
     let armed = this.#due.schedule(Infinity, () => {});
     const arm = () => {
-      if (node.nextDeadline >= armed.dueAt && armed.place >= 0) return;
+      if (node.nextDeadline >= armed.dueAt && armed.state === "waiting") return;
       this.#due.cancel(armed);
       armed = this.#due.schedule(Math.max(this.now, node.nextDeadline), () => {
         node.tick(this.now);
@@ -252,11 +274,11 @@ export class VirtualNetwork {
   }
 }
 
-/** A stranger at one address, who sends what a test gives and keeps what comes. */
+/** A stranger at one address, which sends the packets of a test and stores those that arrive. */
 export class Stranger {
   readonly at: Endpoint;
   readonly received: { packet: Uint8Array; from: Endpoint }[] = [];
-  /** Answers what arrives; undefined: it does not. */
+  /** Returns the answer to a packet; undefined for none. */
   answer: ((packet: Uint8Array, from: Endpoint) => Uint8Array | undefined) | undefined;
 
   constructor(readonly network: VirtualNetwork, at: string) {
@@ -272,7 +294,7 @@ export class Stranger {
     this.network.send(packet, this.at, to);
   }
 
-  /** Sends a query and yields the raw reply; undefined where none comes. */
+  /** Sends a query and returns the raw reply; undefined if none comes. */
   askRaw(packet: Uint8Array, to: Endpoint): Uint8Array | undefined {
     const before = this.received.length;
     this.send(packet, to);
@@ -281,17 +303,17 @@ export class Stranger {
       .find((reply) => ["r", "e"].includes(typeOf(reply)));
   }
 
-  /** The same, decoded. */
+  /** Like `askRaw`, but decoded. */
   ask(packet: Uint8Array, to: Endpoint): Decoded {
     const reply = this.askRaw(packet, to);
     return reply && decodeAny(reply);
   }
 }
 
-/** A stranger that answers all queries after `delayMs`: with its id, and where it says so with the address that it sees. */
+/** A stranger that answers all queries after `delayMs` with its id and, if `sees` is set, with the address it sees. */
 export class Answering extends Stranger {
   id: Id;
-  /** The address that it says it sees us at (`ip`, BEP 42). */
+  /** The address at which it claims to see a node (`ip`, BEP 42). */
   sees: ((from: Endpoint) => Endpoint | undefined) | undefined;
   delayMs = 0;
 
@@ -311,7 +333,7 @@ export class Answering extends Stranger {
     };
   }
 
-  /** Becomes a contact of a node. */
+  /** Makes the stranger a contact of a node. */
   meet({ node }: VirtualNode): this {
     node.ping(this.at, this.network.now, () => {});
     this.network.run(2 * this.network.delayMs + this.delayMs + 10);

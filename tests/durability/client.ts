@@ -1,5 +1,5 @@
-// A stranger's client of one node over real UDP: puts and gets (BEP 44), built without the code under test but for its
-// tokens' and items' bytes. It notes nothing as stored that was not acknowledged.
+// A client of one node over UDP for puts and gets (BEP 44). It does not use the code under test, except to build items.
+// A value counts as stored only if it was acknowledged.
 
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, sign } from "node:crypto";
@@ -7,10 +7,10 @@ import { decodeAny, encode, hex, latin1, text, type Value } from "../packets.ts"
 
 const ID = new Uint8Array(20).fill(0x5a);
 
-/** Longer than any answer takes, shorter than anybody's patience, in ms. */
+/** The timeout of a query in ms. */
 const TIMEOUT_MS = 10_000;
 
-/** What a node answered: its response, or the code and text of its error. */
+/** A node's answer: its response, or the code and text of its error. */
 export type Answer =
   // deno-lint-ignore no-explicit-any
   | { readonly kind: "response"; readonly r: any }
@@ -24,7 +24,7 @@ export class Client {
   #count = 0;
   #token: Uint8Array | undefined;
 
-  /** Of a node's UDP address, such as 127.0.0.1:8000. */
+  /** Opens a client for a node's UDP address, such as 127.0.0.1:8000. */
   constructor(address: string) {
     const [hostname, port] = address.split(":");
     this.#to = { transport: "udp", hostname, port: Number(port) };
@@ -42,7 +42,11 @@ export class Client {
       }
       const { t, y, r, e } = decodeAny(datagram);
       const id = text(t);
-      if (text(y) === "q") continue;
+      if (text(y) === "q") {
+        // The node pings us before it sends a long reply, to make sure that we receive its packets.
+        await this.#socket.send(encode({ t, y: "r", r: { id: ID } }), this.#to);
+        continue;
+      }
       this.#settle(
         id,
         text(y) === "r" ? { kind: "response", r } : { kind: "error", code: e[0], text: text(e[1]) },
@@ -55,7 +59,7 @@ export class Client {
     this.#waiting.delete(id);
   }
 
-  /** Asks, and waits for the answer; silence after 10 s, or when the client is closed. */
+  /** Sends a query and waits for the answer. Undefined after 10 s, or when the client is closed. */
   async ask(method: string, args: { [key: string]: Value }): Promise<Answer> {
     const id = String(this.#count++).padStart(6, "0");
     const { promise, resolve } = Promise.withResolvers<Answer>();
@@ -74,7 +78,7 @@ export class Client {
     }
   }
 
-  /** The value of an item, or undefined where the node does not hold it; `seq` of a mutable one. */
+  /** The value of an item, with `seq` if it is mutable; undefined if the node does not have it. */
   async get(target: Uint8Array): Promise<{ value?: unknown; seq?: number }> {
     const answer = await this.ask("get", { target });
     if (answer.kind !== "response") {
@@ -101,14 +105,14 @@ export class Client {
     return this.#token!;
   }
 
-  /** Whoever waits hears silence. */
+  /** Closes the client. All waiting queries end without an answer. */
   close(): void {
     this.#socket.close();
     for (const id of [...this.#waiting.keys()]) this.#settle(id, { kind: "silence" });
   }
 }
 
-/** SHA-1 of the string in bencode. */
+/** The SHA-1 of the bencoded string. */
 export function targetOf(value: string): Uint8Array {
   return new Uint8Array(createHash("sha1").update(latin1(`${value.length}:${value}`)).digest());
 }
@@ -125,5 +129,5 @@ const PUBLIC_KEY = new Uint8Array(
   createPublicKey(KEY).export({ format: "der", type: "spki" }).subarray(-32),
 );
 
-/** Where the mutable item of `KEY` is. */
+/** The target of the mutable item of `KEY`. */
 export const MUTABLE_TARGET = new Uint8Array(createHash("sha1").update(PUBLIC_KEY).digest());

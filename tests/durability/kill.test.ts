@@ -1,6 +1,6 @@
-// A node that is killed with -9 at any moment comes back with every value that it has acknowledged.
+// A node that is killed with -9 at any moment restarts with all values that it has acknowledged.
 //
-// DMNODE_KILLS is how often (200); DMNODE names an executable to use in place of the source.
+// DMNODE_KILLS: the number of kills (200). DMNODE: an executable to test instead of the source.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -9,18 +9,18 @@ import { type Answer, Client, MUTABLE_TARGET, targetOf } from "./client.ts";
 
 const KILLS = Number(Deno.env.get("DMNODE_KILLS") ?? 200);
 
-/** Puts at a time, and at most in a round: what is stored is loaded again at each start. */
+/** Puts at a time, and the maximum per round, because every start loads all stored values. */
 const WINDOW = 8, PUTS_A_ROUND = 60;
 
-/** Every so many rounds the node is killed while it starts. */
+/** In every n-th round, the node is killed while it starts. */
 const EVERY_FEW = 10;
 
-/** Every so many, all values are looked at and not the latest alone. */
+/** In every n-th round, all values are checked, instead of only the latest. */
 const EVERY_MANY = 70;
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** What the node has acknowledged. */
+/** The values that the node has acknowledged. */
 class Acknowledged {
   readonly values: string[] = [];
   seq = 0;
@@ -34,7 +34,7 @@ class Acknowledged {
     const note = (answer: Answer, stored: () => void) => {
       if (answer.kind === "response") stored();
       else isOver = true;
-      // Nothing but the end of the node keeps it from storing.
+      // Only the end of the node may stop it from storing.
       assert.notEqual(answer.kind, "error", JSON.stringify(answer));
     };
     const writers = Array.from({ length: WINDOW }, async (_, i) => {
@@ -51,7 +51,7 @@ class Acknowledged {
     await Promise.all(writers);
   }
 
-  /** Fails for a value from `first` on that the node does not hold as it was acknowledged. */
+  /** Asserts that the node has all acknowledged values from `first` on. */
   async verify(client: Client, first: number): Promise<void> {
     const decoder = new TextDecoder();
     let next = first;
@@ -68,7 +68,7 @@ class Acknowledged {
   }
 }
 
-Deno.test(`${KILLS} times kill -9: every acknowledged value is there again`, async () => {
+Deno.test(`${KILLS} times kill -9: every acknowledged value is restored`, async () => {
   const directory = await Deno.makeTempDir({ prefix: "dmnode-kill-" });
   const dataDir = join(directory, "data"), options = { cwd: directory };
   const acknowledged = new Acknowledged();
@@ -110,7 +110,7 @@ Deno.test(`${KILLS} times kill -9: every acknowledged value is there again`, asy
   }
 });
 
-Deno.test("stopped in the midst of puts, it ends within 5 s with status 0, and keeps what it acknowledged", async () => {
+Deno.test("a node that is stopped during puts exits within 5 s with status 0, and keeps what it acknowledged", async () => {
   const directory = await Deno.makeTempDir({ prefix: "dmnode-stop-" });
   const dataDir = join(directory, "data"), options = { cwd: directory };
   const acknowledged = new Acknowledged();

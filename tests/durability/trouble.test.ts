@@ -1,9 +1,10 @@
-// What a node does about a disk that is full or read-only, files that are damaged, and a second node on its DATA_DIR:
-// one clear line and the right status, or service without storing; and never a byte changed for the worse.
+// A node with a full or read-only disk, damaged files, or a second node on its DATA_DIR: it refuses with one clear line and
+// the right status, or serves without storing. It never makes anything worse.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { sameBytes } from "../../src/dht/item.ts";
+import { PAGE_BYTES } from "../../src/dht/items/item_cost.ts";
+import { sameBytes } from "../../src/dht/items/item.ts";
 import { files } from "../../src/runtime/files.ts";
 import { Database } from "../../src/storage/database.ts";
 import { publishedOf } from "../../src/storage/rows.ts";
@@ -16,7 +17,7 @@ const MIB = 1 << 20;
 
 type Files = Map<string, Uint8Array<ArrayBuffer>>;
 
-/** The files that hold data; what SQLite makes for itself beside them does not count. */
+/** The files that contain data, without SQLite's index files. */
 async function filesOf(directory: string): Promise<Files> {
   const found: Files = new Map();
   for await (const { name } of Deno.readDir(directory)) {
@@ -35,7 +36,7 @@ function startOn(dataDir: string): Promise<Ended> {
   return run(["--p2p-port", "0", "--api-port", "0", "--data-dir", dataDir], { cwd: "/tmp" });
 }
 
-/** A start that has to end with one line and status 1, and all files as they were. */
+/** Asserts that a start ends with one line and status 1, and leaves all files unchanged. */
 async function assertRefused(dataDir: string, message: RegExp): Promise<void> {
   const before = await filesOf(dataDir), begun = performance.now();
   const { code, stderr } = await startOn(dataDir);
@@ -46,7 +47,7 @@ async function assertRefused(dataDir: string, message: RegExp): Promise<void> {
   assertSame(before, await filesOf(dataDir));
 }
 
-/** The files of a node that was killed: some values in the database, others in its log. */
+/** The files of a killed node, with some values in the database and others in its log. */
 async function killed(
   start: (name: string) => Promise<NodeProcess>,
   dataDir: string,
@@ -80,14 +81,14 @@ const flip = (at: number, length: number) => (bytes: Uint8Array<ArrayBuffer>) =>
 };
 
 Deno.test(
-  "damaged files are refused with a line that names them, and left as they are",
+  "damaged files are refused with a line that names them, and left unchanged",
   withNodes(async (start, directory) => {
     const dataDir = join(directory, "data"), kept = join(directory, "kept");
     await killed(start, dataDir);
     await Deno.rename(dataDir, kept);
     const file = "dmnode.sqlite", log = "dmnode.sqlite-wal";
-    const pages = Deno.statSync(join(kept, file)).size / 4096;
-    const middle = Math.floor(pages / 2) * 4096;
+    const pages = Deno.statSync(join(kept, file)).size / PAGE_BYTES;
+    const middle = Math.floor(pages / 2) * PAGE_BYTES;
     const cases: [string, string, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer>][] = [
       ["cut to nothing", file, () => new Uint8Array(0)],
       ["cut in half", file, (bytes) => bytes.slice(0, middle)],
@@ -100,7 +101,7 @@ Deno.test(
     for (const [name, changed, how] of cases) {
       await Deno.mkdir(dataDir);
       for (const [name, bytes] of await filesOf(kept)) {
-        // Without its log in the first cases: that would make up for some of the damage.
+        // The first cases have no log, which could repair some of the damage.
         if (name !== log || changed !== file || how === cases[0][2]) {
           await Deno.writeFile(join(dataDir, name), bytes);
         }
@@ -118,14 +119,14 @@ Deno.test(
 );
 
 Deno.test(
-  "a value that the disk has changed is left out, with a warning; the others are served",
+  "a changed value is left out with a warning, and the others are served",
   withNodes(async (start, directory) => {
     const dataDir = join(directory, "data");
     const values = await killed(start, dataDir);
     await (await start("data")).stop("SIGTERM"); // with its log brought in
     change(join(dataDir, "dmnode.sqlite"), (bytes) => {
       const text = new TextDecoder("latin1").decode(bytes);
-      // What SQLite has moved is in the file twice.
+      // SQLite may have moved the value, so that it is in the file twice.
       for (let at = -1; (at = text.indexOf(values[3], at + 1)) >= 0;) flip(at + 50, 1)(bytes);
       return bytes;
     });
@@ -144,7 +145,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a second node on one DATA_DIR is refused at once, and the first notices nothing",
+  "a second node on the same DATA_DIR is refused at once, and the first is not affected",
   withNodes(async (start, directory) => {
     const node = await start("data");
     const client = new Client(node.udp);
@@ -161,7 +162,7 @@ Deno.test(
 );
 
 Deno.test(
-  "what this node publishes is remembered, also when it is killed",
+  "published values are restored, even after a kill",
   withNodes(async (start, directory) => {
     const node = await start("data");
     const hashes: string[] = [];
@@ -185,7 +186,7 @@ Deno.test(
 );
 
 Deno.test({
-  name: "a read-only DATA_DIR is refused, whether the node was stopped or killed",
+  name: "a read-only DATA_DIR is refused after a stop and after a kill",
   ignore: isPassedOver,
   fn: () =>
     Volume.with(16 * MIB, async (volume) => {
@@ -203,13 +204,12 @@ Deno.test({
       await volume.setReadOnly(true);
       const { code, stderr } = await startOn(join(volume.path, "new"));
       assert.equal(code, 1);
-      assert.match(stderr, /^dmnode: DATA_DIR .*new can't be made: [^\n]+\n$/);
+      assert.match(stderr, /^dmnode: DATA_DIR .*new can't be created: [^\n]+\n$/);
     }),
 });
 
 Deno.test({
-  name:
-    "on a full disk a new node is refused; one whose data is there starts, and brings it forward later",
+  name: "on a full disk a new node is refused, and one with data of the present schema starts",
   ignore: isPassedOver,
   fn: () =>
     Volume.with(4 * MIB, async (volume) => {
@@ -240,8 +240,7 @@ Deno.test({
 });
 
 Deno.test({
-  name:
-    "when the disk fills up, puts are refused, all else goes on, and puts work again when there is room",
+  name: "when the disk fills up, only puts are refused, and they work again when there is room",
   ignore: isPassedOver,
   fn: () =>
     Volume.with(16 * MIB, async (volume) => {
@@ -255,7 +254,7 @@ Deno.test({
       volume.fill();
       const refused: string[] = [];
       const several = Array.from({ length: 40 }, (_, n) => `when full ${n}`);
-      // The log may have room of its own for a few.
+      // The log may have room for a few values.
       for (const value of several.splice(0, 10)) {
         if ((await put(value)).kind === "response") kept.push(value);
         else refused.push(value);

@@ -1,8 +1,8 @@
-// A file system of its own, of a few megabytes, that can be full and read-only (Linux, by root or sudo).
+// A separate file system of a few megabytes, which tests can fill or make read-only (on Linux, with root or sudo).
 
 import { join } from "node:path";
 
-/** What leads to root's rights here; undefined where nothing does. */
+/** The command that gives root's rights; undefined if there is none. */
 const asRoot: readonly string[] | undefined = Deno.build.os !== "linux"
   ? undefined
   : Deno.uid() === 0
@@ -20,8 +20,8 @@ function canSudo(): boolean {
 }
 
 /**
- * Whether a test that needs a volume is passed over: where there are none, as on macOS, and on a developer's machine
- * without the rights. In CI it has to run, and fails where it can't.
+ * Whether tests that need a volume are skipped: on systems without volumes, such as macOS, and on a developer's machine
+ * without root's rights. In CI they must run.
  */
 export const isPassedOver = Deno.build.os !== "linux" ||
   (asRoot === undefined && !Deno.env.get("CI"));
@@ -33,7 +33,7 @@ export class Volume {
     this.#filler = join(path, "filler");
   }
 
-  /** Runs a test with a volume that holds so many bytes. */
+  /** Runs a test with a volume of this size. */
   static async with(bytes: number, body: (volume: Volume) => Promise<void>): Promise<void> {
     const path = await Deno.makeTempDir({ prefix: "dmnode-volume-" });
     await privileged("mount", "-t", "tmpfs", "-o", `size=${bytes},mode=777`, "tmpfs", path);
@@ -45,7 +45,7 @@ export class Volume {
     }
   }
 
-  /** Takes all the room that there is. */
+  /** Fills the volume. */
   fill(): void {
     using file = Deno.openSync(this.#filler, { write: true, create: true, append: true });
     for (let length = 1 << 20; length >= 1; length >>= 1) {
@@ -53,12 +53,12 @@ export class Volume {
       try {
         for (;;) file.writeSync(bytes);
       } catch {
-        // no room for so many
+        // There is no room for a piece of this size: try a smaller one.
       }
     }
   }
 
-  /** Gives it back. */
+  /** Frees the room again. */
   free(): void {
     Deno.removeSync(this.#filler);
   }

@@ -1,4 +1,4 @@
-// What packaging/compile.ts knows of executables, and how it refuses what can't become one.
+// packaging/compile.ts recognizes executables, and refuses runtimes that it can't use.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { machineOf, TARGETS } from "../../packaging/targets.ts";
 
 const COMPILE = fileURLToPath(new URL("../../packaging/compile.ts", import.meta.url));
 
-/** The start of a file: bytes at their offsets. */
+/** Builds the start of a file from bytes at their offsets. */
 function head(...parts: [offset: number, ...bytes: number[]][]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(256);
   for (const [offset, ...values] of parts) bytes.set(values, offset);
@@ -18,7 +18,7 @@ const ELF = [0, 0x7f, 0x45, 0x4c, 0x46, 2, 1] as const;
 const MACH_O = [0, 0xcf, 0xfa, 0xed, 0xfe] as const;
 const PE = [[0, 0x4d, 0x5a], [60, 128], [128, 0x50, 0x45, 0, 0]] as [number, ...number[]][];
 
-Deno.test("the machine that an executable is for is read from its head", () => {
+Deno.test("machineOf reads the machine from the head of an executable", () => {
   assert.equal(machineOf(head([...ELF], [18, 62, 0])), "ELF x86_64");
   assert.equal(machineOf(head([...ELF], [18, 183, 0])), "ELF aarch64");
   assert.equal(machineOf(head([...ELF], [18, 40, 0])), "ELF machine 40");
@@ -31,7 +31,7 @@ Deno.test("the machine that an executable is for is read from its head", () => {
   assert.equal(machineOf(head([0, 0x4d, 0x5a], [60, 255, 255, 255, 255])), "unknown");
 });
 
-Deno.test("this very Deno is for the machine it runs on", async () => {
+Deno.test("the running Deno is an executable for this machine", async () => {
   using file = await Deno.open(Deno.execPath());
   const bytes = new Uint8Array(1024);
   await file.read(bytes);
@@ -47,16 +47,20 @@ async function compile(args: string[], env: Record<string, string>) {
   return { code, stderr: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("a runtime for another machine, a missing one and an unknown target are refused", async () => {
+Deno.test("compile refuses a runtime for another machine, a missing runtime, and an unknown target", async () => {
   const directory = await Deno.makeTempDir();
   const other = join(directory, "denort");
   await Deno.writeFile(other, head([...ELF], [18, 40, 0]));
   const cases: [string[], Record<string, string>, RegExp][] = [
-    [[], { DENORT_BIN: other }, /is for ELF machine 40, and can't make/],
-    [["--all"], { DENORT_BIN: Deno.execPath() }, /unset it to have Deno fetch a runtime for each/],
+    [[], { DENORT_BIN: other }, /is for ELF machine 40, not for/],
+    [
+      ["--all"],
+      { DENORT_BIN: Deno.execPath() },
+      /unset it, so that Deno downloads a runtime for each/,
+    ],
     [[], { DENORT_BIN: join(directory, "none") }, /none can't be read/],
     [["--target", "riscv64gc-unknown-linux-gnu"], {}, /no target riscv64gc-unknown-linux-gnu/],
-    [["--batches", "--target", "x86_64-pc-windows-msvc"], {}, /--batches is for Linux/],
+    [["--batches", "--target", "x86_64-pc-windows-msvc"], {}, /--batches is only for Linux/],
     [["--nonsense"], {}, /^compile: Usage/],
   ];
   for (const [args, env, message] of cases) {

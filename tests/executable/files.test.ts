@@ -1,4 +1,4 @@
-// What the running executable does with files, as the kernel sees it (Linux, strace), beside what Deno permits.
+// Records every file access of the running executable with strace (Linux), independent of Deno's permissions.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { NodeProcess } from "../program/program.ts";
 const executable = Deno.env.get("DMNODE");
 
 if (executable && Deno.build.os === "linux") {
-  Deno.test("the executable writes in DATA_DIR alone, leaves nothing elsewhere, and starts nothing", async () => {
+  Deno.test("the executable writes only in DATA_DIR, leaves no other files, and starts no other process", async () => {
     const directory = await Deno.makeTempDir({ prefix: "dmnode-files-" });
     const trace = join(directory, "trace"), traced = join(directory, "traced");
     const dataDir = join(directory, "data");
@@ -38,7 +38,7 @@ if (executable && Deno.build.os === "linux") {
     const calls = (await Deno.readTextFile(trace)).split("\n")
       .filter((line) => !/= -1 |<unfinished|resumed>|^\d+ +(---|\+\+\+)/.test(line));
     const started = calls.filter((line) => /\b(execve|fork|vfork)\(/.test(line));
-    assert.equal(started.length, 1, started.join("\n")); // itself
+    assert.equal(started.length, 1, started.join("\n")); // the executable itself
     const written = calls.filter((line) =>
       /O_WRONLY|O_RDWR|O_CREAT|\b(creat|mkdir|rename|renameat2?|unlink|link|symlink)\(/.test(line)
     );

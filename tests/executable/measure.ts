@@ -1,12 +1,12 @@
-// Prints what an executable needs: size, time to start, and memory, processor, traffic and disk of a node that is
-// alone, one of a network, or holds many values. The numbers of docs/operations.md are from here (Linux).
+// Prints the size of an executable, its start-up time, and its use of memory, processor, network and disk: for a single
+// node, for a node in a network, and for a node with many values. docs/operations.md shows the results (Linux).
 //
 //   deno run --allow-all tests/executable/measure.ts dist/dmnode [--nodes 20] [--seconds 120] [--items 100000] [--bytes 900]
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { immutableItem } from "../../src/dht/item.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { immutableItem } from "../../src/dht/items/item.ts";
+import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import { files } from "../../src/runtime/files.ts";
 import { Database } from "../../src/storage/database.ts";
 import { itemRow } from "../../src/storage/rows.ts";
@@ -34,7 +34,7 @@ interface Running {
   readonly dataDir: string;
 }
 
-/** Reads the log until the node is ready, then lets the rest of it go. */
+/** Reads the log until the node is ready, then discards the rest. */
 async function start(dataDir: string, args: string[] = []): Promise<Running> {
   const begun = performance.now();
   const child = new Deno.Command(executable, {
@@ -95,7 +95,7 @@ const median = (list: number[]) => list.toSorted((a, b) => a - b)[Math.floor(lis
 const mb = (bytes: number) =>
   bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
-/** What these nodes need while nobody asks them for anything. */
+/** Measures idle nodes. */
 async function observe(label: string, running: Running[]): Promise<void> {
   const before = { cpu: running.map(cpuMs), traffic: await Promise.all(running.map(traffic)) };
   const begun = performance.now();

@@ -1,17 +1,18 @@
-// A running node can't touch a file but those it has open, nor start a process, even for code inside of it: as source
-// under the flags of packaging/compile.ts, and, where DMNODE_PROBE and DMNODE name them, as executables.
+// A running node can only touch the files that it has open, and can't start a process. This also holds for hostile code
+// inside of the program. The tests run from source with the flags of packaging/compile.ts, and run the executables if
+// DMNODE_PROBE and DMNODE name them.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { permissionFlags } from "../../src/runtime/permissions.ts";
+import { permissionFlags } from "../../src/runtime/process/permissions.ts";
 
 const PROBE = fileURLToPath(new URL("probe.ts", import.meta.url));
 const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
 
 type Outcomes = Record<string, string>;
 
-/** Never permitted, not even while the program starts. */
+/** Attempts that must always fail, even while the program starts. */
 const NEVER = [
   "read another variable",
   "start a process",
@@ -19,13 +20,13 @@ const NEVER = [
   "load a library",
   "ask for the host's name",
 ];
-/** The probe's one attempt that Deno answers with an error of another name. */
+/** The only attempt for which Deno throws another kind of error. */
 const IMPORT = "import code from the network";
 
 async function probe(program: string, before: string[]): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "dmnode-probe-" });
   const dataDir = join(directory, "data"), outside = join(directory, "outside");
-  await Deno.mkdir(dataDir);
+  await Deno.mkdir(dataDir, { mode: 0o700 });
   await Deno.mkdir(outside);
   await Deno.writeTextFile(join(outside, "secret"), "secret");
   if (Deno.build.os !== "windows") await Deno.symlink(outside, join(dataDir, "link"));
@@ -35,14 +36,15 @@ async function probe(program: string, before: string[]): Promise<void> {
   try {
     const { stdout, stderr } = await new Deno.Command(program, {
       args: [...before, String(port), dataDir, outside],
-      env: { NO_COLOR: "1", API_TOKEN: "" },
+      // Another test sets NOTIFY_SOCKET in this process. As a service, the program keeps a permission.
+      env: { NO_COLOR: "1", API_TOKEN: "", NOTIFY_SOCKET: "" },
       cwd: directory,
     }).output();
     const text = new TextDecoder().decode(stderr).trim().split("\n").at(-1)!;
     assert.match(text, /^\{"before"/, new TextDecoder().decode(stderr));
     const result = JSON.parse(text) as { before: Outcomes; after: Outcomes; fetched: string };
     for (const [name, outcome] of Object.entries(result.before)) {
-      // The attempts do work where they are permitted: otherwise a refusal would prove nothing.
+      // The attempts work if they are permitted. Otherwise a refusal would prove nothing.
       if (name === IMPORT || (Deno.build.os === "windows" && name.endsWith("by a link"))) continue;
       if (name === "read the identity") assert.match(outcome, /^NotFound/);
       else assert.equal(outcome, NEVER.includes(name) ? "refused" : "done", name);
@@ -78,7 +80,7 @@ for (const withBatches of Deno.build.os === "linux" ? [false, true] : [false]) {
 const probeExecutable = Deno.env.get("DMNODE_PROBE");
 if (probeExecutable) {
   Deno.test(
-    "as an executable, a running node has no way to files and processes",
+    "a running executable can't reach files or processes",
     () => probe(probeExecutable, []),
   );
 }
@@ -98,7 +100,7 @@ for (const variable of ["DMNODE", "DMNODE_BATCHES"]) {
       const found = flags.find((given) => given === flag || given.startsWith(`${flag}=`));
       return found === undefined ? null : found.split("=")[1]?.split(",") ?? [];
     };
-    assert.notEqual(held.allow_all, true); // older versions of Deno have it
+    assert.notEqual(held.allow_all, true); // older versions of Deno have this member
     assert.deepEqual([held.ignore_env ?? null, held.ignore_read ?? null], [null, null]);
     assert.equal(held.prompt, false);
     for (const name of ["net", "env", "read", "write", "run", "ffi", "sys"]) {

@@ -1,9 +1,9 @@
-// The program, with a stranger inside: once the node is ready, code in its own process tries what it must not be able
-// to do. Compiled and run by permissions.test.ts. Arguments: an API port, DATA_DIR, and a directory outside of it.
+// The program together with hostile code: once the node is ready, code in the same process tries forbidden operations.
+// permissions.test.ts compiles and runs it. Arguments: an API port, DATA_DIR, and a directory outside of DATA_DIR.
 
 import { runCommandLine } from "../../src/cli/program.ts";
 
-/** What an attempt came to: done, refused by Deno, or failed otherwise. */
+/** Outcome of an attempt: done, refused by Deno, or failed for another reason. */
 type Outcome = "done" | "refused" | string;
 
 async function attempt(act: () => unknown): Promise<Outcome> {
@@ -64,7 +64,7 @@ async function untilReady(api: string): Promise<void> {
     try {
       if ((await fetch(`${api}/readyz`)).ok) return;
     } catch {
-      // not listening yet
+      // The API is not listening yet.
     }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -1,4 +1,4 @@
-// A release's notes are its section of the changelog.
+// The release notes are the changelog's section about the version.
 
 import assert from "node:assert/strict";
 import { notesOf } from "../../packaging/release_notes.ts";
@@ -22,7 +22,7 @@ const CHANGELOG = `# Changelog
 [0.2.0]: https://example.org/0.2.0
 `;
 
-Deno.test("a version's notes are the text below its heading", () => {
+Deno.test("the notes of a version are the text below its heading", () => {
   assert.equal(notesOf(CHANGELOG, "0.2.0"), "### Added\n- Something.");
   assert.equal(notesOf(CHANGELOG, "0.1.0"), "- The first.");
   assert.equal(notesOf(CHANGELOG, "0.3.0"), undefined);

@@ -1,4 +1,4 @@
-// The document that tells what is in the executable.
+// The SBOM lists the contents of the executable.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";

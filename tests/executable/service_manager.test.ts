@@ -1,10 +1,10 @@
-// What a service manager hears of the node: ready, alive, stopping. A booted systemd is in tests/systemd.
+// Notifications to the service manager: ready, alive, stopping. tests/systemd tests a booted systemd.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { logsToJournal, ServiceManager } from "../../src/runtime/service_manager.ts";
+import { logsToJournal, ServiceManager } from "../../src/runtime/process/service_manager.ts";
 
-/** Sets variables for as long as `body` runs. */
+/** Sets variables while `body` runs. */
 async function withEnv(env: Record<string, string>, body: () => Promise<void>): Promise<void> {
   for (const [name, value] of Object.entries(env)) Deno.env.set(name, value);
   try {
@@ -15,7 +15,7 @@ async function withEnv(env: Record<string, string>, body: () => Promise<void>): 
 }
 
 if (Deno.build.os !== "windows") {
-  Deno.test("it is told when the node is ready, that it lives, and when it stops", async () => {
+  Deno.test("the node notifies the service manager when it is ready, alive and stopping", async () => {
     const directory = await Deno.makeTempDir();
     const path = join(directory, "notify");
     const heard = Deno.listenDatagram({ transport: "unixpacket", path });
@@ -33,7 +33,7 @@ if (Deno.build.os !== "windows") {
       const begun = performance.now();
       assert.equal(await next(), "WATCHDOG=1");
       assert.equal(await next(), "WATCHDOG=1");
-      assert.ok(performance.now() - begun < 200, "at least once within the time it has");
+      assert.ok(performance.now() - begun < 200, "at least once within its time");
       await manager.stopping();
       assert.equal(await next(), "STOPPING=1\nSTATUS=Stopping");
       manager.close();
@@ -42,7 +42,7 @@ if (Deno.build.os !== "windows") {
     await Deno.remove(directory, { recursive: true });
   });
 
-  Deno.test("a watchdog of another process is not ours", async () => {
+  Deno.test("the node ignores a watchdog that is meant for another process", async () => {
     const directory = await Deno.makeTempDir();
     const path = join(directory, "notify");
     const heard = Deno.listenDatagram({ transport: "unixpacket", path });
@@ -61,7 +61,7 @@ if (Deno.build.os !== "windows") {
     await Deno.remove(directory, { recursive: true });
   });
 
-  Deno.test("a service manager that can't be reached stops nothing", async () => {
+  Deno.test("the node continues if the service manager is unreachable", async () => {
     const directory = await Deno.makeTempDir();
     await withEnv({ NOTIFY_SOCKET: join(directory, "nobody") }, async () => {
       assert.equal(ServiceManager.connect(join(directory, "missing")), undefined);
@@ -75,7 +75,7 @@ if (Deno.build.os !== "windows") {
   });
 }
 
-Deno.test("lines carry priorities for the journal alone, not where its variable was inherited", async () => {
+Deno.test("log lines have priorities only if standard output is the journal", async () => {
   assert.equal(logsToJournal(), false);
   await withEnv({ JOURNAL_STREAM: "8:1", SYSTEMD_EXEC_PID: String(Deno.pid) }, async () => {
     assert.equal(await logsToJournal(), true);

@@ -1,12 +1,12 @@
-// The executable that DMNODE names, on any system: version, three nodes that store and fetch, kill -9 and restart,
-// and, printed, the time it takes to start.
+// Tests the executable that DMNODE names, on any system: its version, three nodes that store and fetch, kill -9 and a
+// restart. Also prints the start-up time.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import manifest from "../../deno.json" with { type: "json" };
 import { NodeProcess, run, type RunOptions } from "../program/program.ts";
 
-// Sockets need it on Windows.
+// Windows needs this variable for sockets.
 const systemRoot = Deno.env.get("SYSTEMROOT");
 const env: Record<string, string> = systemRoot === undefined ? {} : { SYSTEMROOT: systemRoot };
 
@@ -37,7 +37,7 @@ async function fetched(url: string): Promise<string> {
 }
 
 if (Deno.env.get("DMNODE")) {
-  Deno.test("--version tells version, commit, Deno and target", async () => {
+  Deno.test("--version prints version, commit, Deno and target", async () => {
     const { code, stdout } = await run(["--version"], { env });
     assert.equal(code, 0);
     const [, version, commit, target] =
@@ -47,7 +47,7 @@ if (Deno.env.get("DMNODE")) {
     assert.equal(target, Deno.build.target);
   });
 
-  Deno.test("three nodes store and fetch; one is killed, and comes back with all it had", () =>
+  Deno.test("three nodes store and fetch, and a killed node restarts with all its data", () =>
     inDirectory(async (directory) => {
       const options: RunOptions = { env, cwd: directory };
       const nodes: NodeProcess[] = [];
@@ -84,7 +84,7 @@ if (Deno.env.get("DMNODE")) {
       }
     }));
 
-  Deno.test("it gets ready time after time; how long that takes is printed", () =>
+  Deno.test("the node becomes ready in every run, and the test prints the time", () =>
     inDirectory(async (directory) => {
       const times: number[] = [];
       for (let i = 0; i < 5; i++) {

@@ -19,10 +19,14 @@ import {
 } from "./packets.ts";
 
 const BATCH = 100;
-// What fails is not shrunk (`endOnFailure`): for a batch that takes many minutes, and its seed and path lead back to it.
+
+/** The number of nodes that answer our lookups. */
+const LIARS = 6;
+
+// Failures are not shrunk (`endOnFailure`), which takes many minutes for a batch. Their seed and path reproduce them.
 const batches = fc.array(mutations, { minLength: BATCH / 2, maxLength: BATCH });
 
-/** That the node still serves, and holds nothing that it should have let go. */
+/** Asserts that the node still serves, and has released everything that it should. */
 function assertSound(network: VirtualNetwork, { node, items, endpoint }: VirtualNode): void {
   const honest = new Stranger(network, "10.8.8.8:1");
   const pong = honest.ask(query("ping", id("88")), endpoint);
@@ -31,13 +35,13 @@ function assertSound(network: VirtualNetwork, { node, items, endpoint }: Virtual
   network.run(30_000);
   const { queries, deadlines } = node.pending;
   assert.ok(queries <= 20, `${queries} open queries`);
-  // Its rounds are three; a probe, an attempt to join and work on values may wait as well.
-  assert.ok(deadlines <= node.contactCount + 6, `${deadlines} deadlines`);
-  // One that heals or refreshes may begin at any time, but none lasts.
-  for (let s = 0; s < 60 && node.lookups.active > 0; s++) network.run(1_000);
-  assert.equal(node.lookups.active, 0, "a lookup does not end");
-  assert.ok(node.contactCount <= 20, `${node.contactCount} contacts`);
-  assert.ok(items.count <= BATCH && node.peers.count <= BATCH);
+  // Three periodic tasks. A probe, a join, work on values and a look at each new contact may be scheduled too.
+  assert.ok(deadlines <= node.tables.size + 6 + LIARS, `${deadlines} deadlines`);
+  // A healing or refreshing lookup may start at any time, but none lasts.
+  for (let s = 0; s < 60 && node.searches.statistics.active > 0; s++) network.run(1_000);
+  assert.equal(node.searches.statistics.active, 0, "a lookup does not end");
+  assert.ok(node.tables.size <= 20, `${node.tables.size} contacts`);
+  assert.ok(items.count <= BATCH && node.responder.peers.count <= BATCH);
 }
 
 Deno.test("fuzz: hostile queries don't make a node throw, fall silent or grow", () => {
@@ -68,10 +72,10 @@ Deno.test("fuzz: hostile answers to our lookups don't make a node throw, hang or
       const network = new VirtualNetwork();
       const searcher = network.add({ id: id("5e"), k: 4 });
       const left = batch.slice();
-      Array.from({ length: 6 }, (_, i) => {
+      Array.from({ length: LIARS }, (_, i) => {
         const liar = new Stranger(network, `10.1.1.${i}:1`);
         const own = id(`1${i}`).toBytes();
-        // The first answer is honest: it makes the liar a contact.
+        // The first answer is honest, so that the liar becomes a contact.
         let answered = 0;
         liar.answer = (packet) => answerOf(packet, own, answered++ === 0 ? undefined : left.pop());
         searcher.node.ping(liar.at, network.now, () => {});
@@ -82,13 +86,20 @@ Deno.test("fuzz: hostile answers to our lookups don't make a node throw, hang or
       const { node } = searcher;
       const operations = [
         () => node.find(TARGET, network.now, done),
-        () => node.getPeers(TARGET, network.now, done),
-        () => node.announce(TARGET, 6881, network.now, done),
-        () => node.get(ITEM.target, undefined, network.now, done),
-        () => node.get(ITEM.target, SALT, network.now, done),
-        () => node.get(IMMUTABLE.target, undefined, network.now, done),
-        () => node.put(ITEM.target, SALT, 3, () => ITEM, network.now, done),
-        () => node.put(IMMUTABLE.target, undefined, undefined, () => IMMUTABLE, network.now, done),
+        () => node.swarms.getPeers({ infoHash: TARGET, scrapes: true }, network.now, done),
+        () => node.swarms.announce({ infoHash: TARGET, port: 6881 }, network.now, done),
+        () => node.sampler.walk(20, network.now, done),
+        () => node.items.get({ target: ITEM.target }, network.now, done),
+        () => node.items.get({ target: ITEM.target, salt: SALT }, network.now, done),
+        () => node.items.get({ target: IMMUTABLE.target }, network.now, done),
+        () =>
+          node.items.put(
+            { target: ITEM.target, salt: SALT, cas: 3, make: () => ITEM },
+            network.now,
+            done,
+          ),
+        () =>
+          node.items.put({ target: IMMUTABLE.target, make: () => IMMUTABLE }, network.now, done),
       ];
       let started = 0;
       for (let i = 0; i < 20 && left.length > 0; i++) {
@@ -104,7 +115,7 @@ Deno.test("fuzz: hostile answers to our lookups don't make a node throw, hang or
   );
 });
 
-/** What a liar sends in answer to a query; undefined where it was none. */
+/** A liar's answer to a query; undefined if the datagram was not a query. */
 function answerOf(
   packet: Uint8Array,
   own: Uint8Array,

@@ -1,9 +1,9 @@
-// Packets for fuzzing: valid ones of every type as seeds, and changes that make hostile ones of them.
+// Packets for fuzzing: valid seeds of every type, and changes that make them hostile.
 
 import fc from "fast-check";
-import { immutableItem, mutableTarget, signedBytes } from "../../src/dht/item.ts";
+import { immutableItem, mutableTarget, signedBytes } from "../../src/dht/items/item.ts";
 import { bencodeBytes, Scanner } from "../../src/krpc/bencode.ts";
-import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
+import { Identity, itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import {
   compact,
   compactNodes,
@@ -17,7 +17,7 @@ import {
   type Value,
 } from "../packets.ts";
 
-/** Packets that one run of the suite sends in all; more of them where there is time, as in CI. */
+/** The number of packets in one run of the suite. CI sends more. */
 export const FUZZ_PACKETS = Number(Deno.env.get("FUZZ_PACKETS") ?? 20_000);
 
 export const SENDER = id("a5c3");
@@ -46,7 +46,7 @@ const NODES = compactNodes(
 );
 const NODES6 = compactNodes([{ id: id("17"), endpoint: endpoint("[fd00::7]:1") }]);
 
-/** Arguments of every method; `token` is one that the node under test accepts. */
+/** Arguments of every method. The node under test accepts `token`. */
 function queries(token: Uint8Array): [string, Dictionary][] {
   const target = TARGET.toBytes();
   return [
@@ -54,10 +54,12 @@ function queries(token: Uint8Array): [string, Dictionary][] {
     ["find_node", { target, want: ["n4", "n6"], nn: 20 }],
     ["get_peers", { info_hash: target }],
     ["announce_peer", { info_hash: target, port: 6881, implied_port: 1, token }],
-    ["announce_peer", { info_hash: target, port: 6881, token }],
+    ["announce_peer", { info_hash: target, port: 6881, seed: 1, token }],
+    ["get_peers", { info_hash: target, noseed: 1, scrape: 1 }],
     ["get", { target: ITEM.target.toBytes(), ss: 1 }],
     ["get", { target: IMMUTABLE.target.toBytes(), seq: 3 }],
-    ["put", { v: "Hello World!", token }],
+    ["put", { v: "Hello World!", nr: 2, tl: 7200, token }],
+    ["get", { target, rm: 1 }],
     ["put", { v: ["a", { b: 1 }], token }],
     ["put", { v: "Hello World!", k, sig, salt: SALT, seq: 4, cas: 3, token }],
     ["sample_infohashes", { target }],
@@ -71,7 +73,7 @@ export function queryPackets(token: Uint8Array): Uint8Array[] {
   );
 }
 
-/** Answers to whatever a node may ask, from one that has this id. */
+/** Answers to all queries of a node, from a node with this id. */
 export function replyPackets(t: Uint8Array, sender: Uint8Array): Uint8Array[] {
   const item = { k, sig, seq: 4, salt: SALT, v: "Hello World!" };
   const bodies: Dictionary[] = [
@@ -89,7 +91,7 @@ export function replyPackets(t: Uint8Array, sender: Uint8Array): Uint8Array[] {
   ];
 }
 
-/** One change of a packet's bytes. Its numbers are taken modulo whatever they choose among. */
+/** One change of a packet's bytes. Its numbers are taken modulo the number of choices. */
 export interface Change {
   readonly kind: (typeof KINDS)[number];
   readonly at: number;
@@ -98,7 +100,7 @@ export interface Change {
 }
 
 const KINDS = [
-  // Most changes of bytes yield no message at all: as many of them keep the structure.
+  // Most changes of bytes destroy the message, so half of the changes keep the structure.
   "value",
   "value",
   "value",
@@ -128,7 +130,7 @@ export const changes: fc.Arbitrary<Change[]> = fc.array(
   { minLength: 1, maxLength: 3 },
 );
 
-/** A seed's number and what becomes of it; now and then it is only noise. */
+/** The number of a seed and its changes, or sometimes random bytes. */
 export const mutations = fc.record({ seed: fc.nat(1_000), other: fc.nat(1_000), changes });
 
 export type Mutation = typeof mutations extends fc.Arbitrary<infer T> ? T : never;
@@ -205,7 +207,7 @@ function apply(
   }
 }
 
-/** Puts something else in the place of one of the packet's strings, whose length and content it is told. */
+/** Replaces one of the packet's strings. `replace` gets its length and content. */
 function replaceString(
   packet: Uint8Array,
   at: number,
@@ -233,14 +235,14 @@ const VALUES: readonly Value[] = [
   ...[[], {}, [[]], [1, 2], ["n4", 5], [203], ["x", 203], { id: 5 }, { "": "" }],
 ];
 
-/** Puts another value in the place of one of the packet's, or moves it to another key: still bencode. */
+/** Replaces one of the packet's values, or moves it to another key. The result is still bencode. */
 function replaceValue(
   packet: Uint8Array,
   at: number,
   count: number,
   bytes: Uint8Array,
 ): Uint8Array {
-  // An earlier change may have broken it, and some broken packets keep the other decoder busy for ever.
+  // An earlier change may have broken the packet, and some broken packets keep the other decoder busy forever.
   const scanner = new Scanner(packet);
   if (!scanner.skip() || scanner.pos !== packet.length) return packet;
   let tree: Decoded;

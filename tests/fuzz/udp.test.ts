@@ -1,4 +1,4 @@
-// Fuzzing of a real node over UDP: it goes on answering, and logs no failure.
+// Fuzzing of a real node over UDP: it keeps answering, and logs no failure.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -10,7 +10,7 @@ import { FUZZ_PACKETS, mutate, mutations, queryPackets, replyPackets, SENDER } f
 
 const BATCH = 100;
 
-Deno.test("fuzz: hostile packets over UDP leave a node answering, small, and without a failure", async () => {
+Deno.test("fuzz: after hostile packets over UDP, a node answers, is small and has logged no failure", async () => {
   const failures: LogRecord[] = [];
   await configure({
     sinks: { failures: (record) => void failures.push(record) },
@@ -26,7 +26,7 @@ Deno.test("fuzz: hostile packets over UDP leave a node answering, small, and wit
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port: node.port };
   let pings = 0;
-  /** Asks and waits; other replies and questions of the node come in between. */
+  /** Sends a query and waits for its reply. Other replies and queries of the node may arrive first. */
   const ask = async (packet: Uint8Array, t: string) => {
     await socket.send(packet, to);
     for (;;) {
@@ -51,7 +51,7 @@ Deno.test("fuzz: hostile packets over UDP leave a node answering, small, and wit
         async (batch) => {
           for (const mutation of batch) {
             const packet = mutate(seeds, mutation);
-            // Only what a datagram can hold.
+            // Only packets that fit in a datagram.
             await socket.send(packet.subarray(0, 60_000), to);
           }
           const pong = await ping();
@@ -60,9 +60,9 @@ Deno.test("fuzz: hostile packets over UDP leave a node answering, small, and wit
       ),
       { numRuns: FUZZ_PACKETS * 0.05 / BATCH },
     );
-    const { storage, routingTableSize, traffic } = node.stats();
-    assert.ok(routingTableSize <= 20);
-    assert.ok(storage.items < 10_000 && storage.announcedPeers < 10_000);
+    const { storage, routing_table_size, traffic } = await node.stats();
+    assert.ok(routing_table_size <= 20);
+    assert.ok(storage.items < 10_000 && storage.announced_peers < 10_000);
     assert.ok(traffic.in.messages > FUZZ_PACKETS * 0.02, "most of them arrived");
     assert.deepEqual(failures.map(({ properties }) => properties), []);
   } finally {

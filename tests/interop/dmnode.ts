@@ -1,35 +1,39 @@
-// dmnode nodes on loopback sockets, in the test's own process, for the interoperability suite.
+// Runs dmnode nodes on loopback sockets in the test's own process, for the interoperability suite.
 
 import { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
-import { MemoryPublishedStore } from "../../src/dht/published.ts";
-import { MemoryItemStore } from "../../src/dht/item_store.ts";
-import { type AnnounceResult, DhtNode, type PeersResult } from "../../src/dht/node.ts";
-import { parseAllowNet } from "../../src/config.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { PublishedStore } from "../../src/dht/items/published.ts";
+import { ItemStore } from "../../src/dht/items/item_store.ts";
+import { DhtNode } from "../../src/dht/node.ts";
+import type { AnnounceResult, PeersResult } from "../../src/dht/serving/swarms.ts";
+import { parseAllowNet } from "../../src/config/addresses.ts";
+import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
+import { loadConfig } from "../../src/config.ts";
 import { LocalNode } from "../../src/runtime/local_node.ts";
-import { UdpSocket } from "../../src/runtime/udp.ts";
+import { UdpSocket } from "../../src/runtime/net/udp.ts";
 import { CLIENT } from "../../src/version.ts";
 import { eventually, randomHex } from "./peers.ts";
 
 const K = 20, ALPHA = 3;
 
-/** The nodes of one test, which stop with it. */
+/** The nodes of one test. They stop when the test ends. */
 export class Dmnodes implements AsyncDisposable {
   #running: (LocalNode | CoreNode)[] = [];
 
   /**
-   * A node as `dmnode start` runs it, without a disk; resolves once it has joined. One that is `dual` listens on
-   * IPv4 and IPv6.
+   * Starts a node as `dmnode start` does, but without a disk. Resolves when the node has joined. A `dual` node listens
+   * on IPv4 and IPv6.
    */
   async start(bootstrap: readonly string[] = [], dual = false): Promise<LocalNode> {
     const node = await LocalNode.start({
+      ...loadConfig({ flags: {}, env: {} }),
       p2pHost: dual ? "::" : "127.0.0.1",
       p2pPort: 0,
       bootstrapNodes: bootstrap.map(hostPort),
       bucketSize: K,
       alpha: ALPHA,
       maxPerSubnet: 2,
+      testNetworks: [],
       healthCheckIntervalMs: 60_000,
       dataDir: "",
       storageLimit: 2 ** 24,
@@ -39,12 +43,15 @@ export class Dmnodes implements AsyncDisposable {
     }, { persistent: false });
     this.#running.push(node);
     if (bootstrap.length > 0) {
-      await eventually(`dmnode joins through ${bootstrap}`, () => node.peers().length > 0);
+      await eventually(
+        `dmnode joins through ${bootstrap}`,
+        async () => (await node.peers()).routing_table_size > 0,
+      );
     }
     return node;
   }
 
-  /** A core on a socket: for what NodeService does not offer. */
+  /** Starts a core on a socket, for operations that NodeService does not offer. */
   async startCore(bootstrap: string): Promise<CoreNode> {
     const node = new CoreNode(hostPort(bootstrap).host.includes(":") ? "::1" : "127.0.0.1");
     this.#running.push(node);
@@ -54,8 +61,8 @@ export class Dmnodes implements AsyncDisposable {
   }
 
   /**
-   * Stops all, and puts nodes that hold nothing in their places: nobody has to wait for the dead. They have the same
-   * ids, or each would take two places among the 8 closest that libtorrent asks.
+   * Replaces all nodes by empty ones, so that other nodes don't wait for dead ones. The new nodes have the same ids:
+   * otherwise each would take two places among the 8 closest nodes that libtorrent queries.
    */
   async replace(): Promise<void> {
     const stopped = this.#running;
@@ -68,7 +75,7 @@ export class Dmnodes implements AsyncDisposable {
   }
 }
 
-/** The bare core, for announcements and swarms. */
+/** A bare core, for announcements and swarms. */
 export class CoreNode {
   readonly #node: DhtNode;
   readonly #socket: UdpSocket;
@@ -77,11 +84,11 @@ export class CoreNode {
 
   constructor(host: string, port = 0, readonly nodeId = randomHex(20)) {
     const id = Id.parse(nodeId)!;
-    const items = new MemoryItemStore(id, 2 ** 24, id.a);
+    const items = new ItemStore(id, 2 ** 24, id.a);
     const effects = {
       ...itemCrypto,
       items,
-      published: new MemoryPublishedStore(id.a),
+      published: new PublishedStore(id.a),
       randomBytes,
       emit: () => {},
       isLocal: () => true,
@@ -111,22 +118,24 @@ export class CoreNode {
   }
 
   get contactCount(): number {
-    return this.#node.contactCount;
+    return this.#node.tables.size;
   }
 
   join(address: string): void {
     const { host, port } = hostPort(address);
-    this.#do((now) => this.#node.join([Endpoint.parse(host, port)!], [], now));
+    this.#do((now) => this.#node.membership.join([Endpoint.parse(host, port)!], [], now));
   }
 
-  /** Without a port: announces the one that its packets come from. */
+  /** Without a port, the node announces the source port of its packets. */
   announce(infoHash: string, port?: number): Promise<AnnounceResult> {
-    return this.#ask((now, done) => this.#node.announce(Id.parse(infoHash)!, port, now, done));
+    return this.#ask((now, done) =>
+      this.#node.swarms.announce({ infoHash: Id.parse(infoHash)!, port }, now, done)
+    );
   }
 
   async peers(infoHash: string): Promise<string[]> {
     const result = await this.#ask<PeersResult>((now, done) =>
-      this.#node.getPeers(Id.parse(infoHash)!, now, done)
+      this.#node.swarms.getPeers({ infoHash: Id.parse(infoHash)! }, now, done)
     );
     return result.peers.map(String);
   }
@@ -150,10 +159,10 @@ export class CoreNode {
   }
 }
 
-/** Packets that a node could not make sense of, by reason: none, if it speaks its neighbours' language. */
-export function misunderstood(node: LocalNode): Record<string, number> {
-  const { dropped } = node.stats().traffic;
-  // A reply to a query that was sent twice comes twice, and is unmatched then.
+/** Packets that a node could not read, by reason. Empty if the implementations understand each other. */
+export async function misunderstood(node: LocalNode): Promise<Record<string, number>> {
+  const { dropped } = (await node.stats()).traffic;
+  // A query that was sent twice gets two replies. The second one matches no query.
   const reasons = ["malformed", "no_transaction", "unknown_type"].filter((reason) =>
     dropped[reason] > 0
   );

@@ -1,4 +1,4 @@
-// One network of three implementations: what any of them stores, all of them read.
+// One network of three implementations: all of them read the values that any of them stores.
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -22,23 +22,23 @@ import {
 
 const DMNODES = 20, BITTORRENT_DHTS = 20, LIBTORRENTS = 5;
 
-/** Values of each sort that each implementation stores, each from another node. */
+/** Number of values of each kind that each implementation stores. Each value comes from another node. */
 const VALUES = 5;
 
-/** Nodes of each implementation that read every value. */
+/** Number of nodes of each implementation that read every value. */
 const READERS = 3;
 
-/** An owner's key and what it names; all in text and hex, as every implementation takes it. */
+/** An owner's key and its mutable item, as text and hex, which every implementation accepts. */
 interface MutableName {
   readonly seed: string;
   readonly publicKey: string;
   readonly salt: string;
 }
 
-/** Undefined: not found. */
+/** Undefined if the value was not found. */
 type Read = { value: string; seq?: number } | undefined;
 
-/** What each implementation can do, by the number of a node. */
+/** The operations of an implementation. Each takes the number of a node. */
 interface Implementation {
   readonly name: string;
   readonly count: number;
@@ -60,7 +60,7 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
   await t.step(`${DMNODES} + ${BITTORRENT_DHTS} + ${LIBTORRENTS} nodes join`, async () => {
     const first = await dmnodes.start();
     ours.push(first);
-    // Each implementation joins through another one.
+    // Each implementation joins through a different one.
     const bootstrap = [first.address];
     const [javascriptFirst] = await javascript.start({ bootstrap });
     theirs = {
@@ -75,7 +75,10 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
       ours.push(await dmnodes.start([through[ours.length % LIBTORRENTS].address]));
     }
     for (const node of ours) {
-      await eventually("the tables fill", () => node.peers().length >= 20);
+      await eventually(
+        "the tables fill",
+        async () => (await node.peers()).routing_table_size >= 20,
+      );
     }
   });
 
@@ -84,7 +87,7 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
     ofPeer(javascript, BITTORRENT_DHTS),
     ofPeer(cpp, LIBTORRENTS),
   ];
-  /** What is on the network and how it is read; `newest` changes when a value is raised. */
+  /** The values on the network, and how to read them. `newest` changes with each new version. */
   const items: {
     what: string;
     newest: Read;
@@ -92,7 +95,7 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
   }[] = [];
   const names: MutableName[] = [];
 
-  await t.step("each stores immutable and mutable values", async () => {
+  await t.step("each implementation stores immutable and mutable values", async () => {
     for (const writer of implementations) {
       for (let i = 0; i < VALUES; i++) {
         const what = `immutable ${i} by ${writer.name}`;
@@ -120,16 +123,16 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
 
   const allRead = async () => {
     for (const reader of implementations) {
-      await t.step(`${reader.name} reads all`, async () => {
+      await t.step(`${reader.name} reads all values`, async () => {
         for (const { what, newest, get } of items) {
           for (let i = 1; i <= READERS; i++) {
-            // From the far end: writers count from the near one.
+            // Readers count from the last node, because writers count from the first.
             assert.deepEqual(await get(reader, reader.count - i), newest, what);
           }
         }
       });
     }
-    await t.step("a dmnode that has just joined reads all", async () => {
+    await t.step("a dmnode that has just joined reads all values", async () => {
       const newcomer = ofDmnode([await dmnodes.start([theirs.cpp[0].address])]);
       for (const { what, newest, get } of items) {
         assert.deepEqual(await get(newcomer, 0), newest, what);
@@ -138,7 +141,7 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
   };
   await allRead();
 
-  await t.step("each mutable value is raised by another implementation", async () => {
+  await t.step("another implementation stores a new version of each mutable value", async () => {
     const mutable = items.filter(({ newest }) => newest?.seq === 1);
     for (const [i, item] of mutable.entries()) {
       const writer = implementations[(Math.floor(i / VALUES) + 1) % implementations.length];
@@ -148,7 +151,7 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
   });
   await allRead();
 
-  await t.step("libtorrent pings dmnode, and dmnode refuses it nothing", async () => {
+  await t.step("libtorrent pings dmnode, and dmnode refuses no query of libtorrent", async () => {
     const addresses = ours.map(({ address }) => address);
     let answered = 0;
     await eventually("a ping is answered", async () => {
@@ -163,12 +166,12 @@ Deno.test("a network of dmnode, bittorrent-dht and libtorrent", async (t) => {
 
   await t.step("bittorrent-dht understood every packet", async () => {
     const { warnings } = await javascript.ask<{ warnings: string[] }>("warnings");
-    // It says that of an answer that came after its patience of two seconds, too.
+    // bittorrent-dht also warns about an answer that came after its timeout of two seconds.
     assert.deepEqual(warnings.filter((text) => !text.startsWith("Unexpected transaction id")), []);
   });
 
-  await t.step("dmnode understood every packet", () => {
-    for (const node of ours) assert.deepEqual(misunderstood(node), {});
+  await t.step("dmnode understood every packet", async () => {
+    for (const node of ours) assert.deepEqual(await misunderstood(node), {});
   });
 });
 
@@ -177,7 +180,7 @@ function ofDmnode(nodes: LocalNode[]): Implementation {
     const outcome = await nodes[node].fetch(hash, key);
     if (outcome.outcome !== "found") return undefined;
     const { bytes, seq } = outcome.value;
-    return { value: new TextDecoder().decode(bytes), seq: seq ?? undefined };
+    return { value: new TextDecoder().decode(bytes), seq: seq === null ? undefined : Number(seq) };
   };
   return {
     name: "dmnode",

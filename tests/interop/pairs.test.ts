@@ -1,10 +1,11 @@
-// dmnode and one other implementation: joining, finding, and holding what the other stores.
+// dmnode and one other implementation: each joins and finds the other, and holds the other's values.
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { LocalNode } from "../../src/runtime/local_node.ts";
-import type { SignedItem, StoreOutcome, StoreReport } from "../../src/runtime/service.ts";
+import type { SignedItem, StoreOutcome } from "../../src/node_service.ts";
+import type { Stored as StoreReport } from "../../src/reports/values.ts";
 import { type CoreNode, Dmnodes, misunderstood } from "./dmnode.ts";
 import {
   type Contact,
@@ -25,7 +26,7 @@ import {
 
 const SALT = "a salt";
 
-/** "996:" and as many bytes make 1000, the most that BEP 44 allows. */
+/** "996:" and 996 bytes are 1000 bytes, the limit of BEP 44. */
 const LARGEST = "x".repeat(996);
 
 for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
@@ -38,27 +39,27 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     const ours = await dmnodes.start();
     const [theirs] = await peers.start({ bootstrap: [ours.address] });
 
-    await t.step("it bootstraps from dmnode", async () => {
+    await t.step(`${kind} bootstraps from dmnode`, async () => {
       await eventually(
         "each has the other in its table",
-        async () => knows(ours, theirs) && await isKnown(peers, theirs, ours),
+        async () => await knows(ours, theirs) && await isKnown(peers, theirs, ours),
       );
     });
 
-    await t.step("dmnode bootstraps from it", async () => {
+    await t.step(`dmnode bootstraps from ${kind}`, async () => {
       const newcomer = await dmnodes.start([theirs.address]);
       await eventually(
         "each has the other in its table",
-        async () => knows(newcomer, theirs) && await isKnown(peers, theirs, newcomer),
+        async () => await knows(newcomer, theirs) && await isKnown(peers, theirs, newcomer),
       );
     });
 
-    await t.step("dmnode pings it", async () => {
+    await t.step(`dmnode pings ${kind}`, async () => {
       assert.equal((await ours.ping(theirs.nodeId)).outcome, "pong");
     });
 
-    await t.step("it queries dmnode at an address", async () => {
-      // libtorrent can't be told to ping; what it sends to a new address is a get_peers.
+    await t.step(`${kind} queries dmnode at an address`, async () => {
+      // libtorrent has no ping operation. It sends a get_peers to a new address.
       const cmd = isLibtorrent ? "contact" : "ping";
       const { nodeId } = await peers.ask<Contact>(cmd, {
         node: theirs.node,
@@ -67,18 +68,21 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
       assert.equal(nodeId, ours.nodeId);
     });
 
-    await t.step("dmnode finds nodes through it", async () => {
+    await t.step(`dmnode finds nodes through ${kind}`, async () => {
       const [further] = await peers.start({ bootstrap: [theirs.address] });
       const newcomer = await dmnodes.start([theirs.address]);
       assert.equal((await newcomer.find(further.nodeId)).found, true);
       assert.equal((await newcomer.find(ours.nodeId)).found, true);
     });
 
-    await t.step("it finds nodes through dmnode", async () => {
+    await t.step(`${kind} finds nodes through dmnode`, async () => {
       const newcomer = await dmnodes.start([ours.address]);
-      await eventually("dmnode has all in its table", () => ours.peers().length >= 4);
+      await eventually(
+        "dmnode has all in its table",
+        async () => (await ours.peers()).routing_table_size >= 4,
+      );
       const request = { node: theirs.node, address: ours.address, target: newcomer.nodeId };
-      // libtorrent never sends find_node. The nodes in this answer come from the same place.
+      // libtorrent never sends find_node. The nodes in the answer to get_peers come from the same table.
       const ids = isLibtorrent
         ? (await peers.ask<{ nodes: string[] }>("sample_infohashes", request)).nodes
         : (await peers.ask<{ nodes: Contact[] }>("find_node", request)).nodes.map((n) => n.nodeId);
@@ -86,8 +90,8 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
       assert.ok(ids.includes(theirs.nodeId));
     });
 
-    await t.step("dmnode understood every packet", () => {
-      assert.deepEqual(misunderstood(ours), {});
+    await t.step("dmnode understood every packet", async () => {
+      assert.deepEqual(await misunderstood(ours), {});
     });
   });
 
@@ -95,15 +99,15 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     await requirePeers();
     await using peers = new PeerProcess(kind);
     await using dmnodes = new Dmnodes();
-    // The only node that the writer can store at.
+    // The writer can store only at this node.
     const holder = await dmnodes.start();
     const [writer] = await peers.start({ bootstrap: [holder.address] });
     const write = <T>(cmd: string, request: Record<string, unknown>) =>
       peers.ask<T>(cmd, { node: writer.node, ...request });
 
     const announced = new Map<string, string>();
-    await t.step("it announces itself", async () => {
-      // Port 0: at the port that its packets come from.
+    await t.step(`${kind} announces itself`, async () => {
+      // Port 0 announces the source port of the packets.
       for (const port of isLibtorrent ? [0] : [4242, 0]) {
         const infoHash = randomHex(20);
         const announcement = await write<{ port: number }>("announce", {
@@ -115,16 +119,16 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     });
 
     const immutable = new Map<string, string>();
-    await t.step("it stores strings, the largest too", async () => {
+    await t.step(`${kind} stores strings, including the largest`, async () => {
       for (const value of ["a value", LARGEST]) {
         const { hash } = await write<Stored>("put_immutable", { value: hex(value) });
         immutable.set(hash, value);
       }
     });
 
-    /** No string, so that dmnode tells its bencoded bytes. */
+    /** The value is not a string, so dmnode returns its bencoded bytes. */
     const dictionary = new Map<string, string>();
-    await t.step("it stores a dictionary", async () => {
+    await t.step(`${kind} stores a dictionary`, async () => {
       const json = { list: [1, "two", { deep: -3 }], "": "empty key" };
       const { hash } = await write<Stored>("put_immutable", { json });
       dictionary.set(hash, "d0:9:empty key4:listli1e3:twod4:deepi-3eeee");
@@ -135,12 +139,12 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     const put = (seq: number, cas?: number) =>
       write<Stored>("put_mutable", { ...name, seed, seq, cas, value: hex(`version ${seq}`) });
     let newest = 2;
-    await t.step("it stores a mutable value and raises it", async () => {
+    await t.step(`${kind} stores a mutable value and a newer version`, async () => {
       assert.equal((await put(1)).seq, 1);
       assert.equal((await put(2)).seq, 2);
     });
 
-    if (!isLibtorrent) { // which signs no version but the next, and has no cas
+    if (!isLibtorrent) { // libtorrent signs only the next version, and has no cas
       await t.step("dmnode refuses an older version and a wrong cas", async () => {
         const refused = (code: number) => (error: unknown) =>
           error instanceof PeerError && error.code === code;
@@ -149,7 +153,7 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
         await put(newest = 3, 2);
       });
     } else {
-      await t.step("dmnode refused it nothing", async () => {
+      await t.step(`dmnode refused no query of ${kind}`, async () => {
         const traffic = await write<Traffic>("traffic", {});
         assert.deepEqual(refusals(traffic), []);
         for (const query of ["get_peers", "announce_peer", "get", "put"]) {
@@ -159,12 +163,12 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     }
 
     await peers.replace(writer);
-    await t.step("it reads all of it from dmnode", async () => {
+    await t.step(`${kind} reads all values from dmnode`, async () => {
       const [reader] = await peers.start({ bootstrap: [holder.address] });
       await readByPeer(peers, reader, announced, immutable, name, `version ${newest}`, newest);
     });
 
-    await t.step("dmnode reads all of it from dmnode", async () => {
+    await t.step("dmnode reads all values from dmnode", async () => {
       const reader = await dmnodes.start([holder.address]);
       const core = await dmnodes.startCore(holder.address);
       const values = new Map([...immutable, ...dictionary]);
@@ -172,21 +176,21 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     });
 
     if (isLibtorrent) {
-      await t.step("a read-only node reads, and dmnode asks it nothing", async () => {
+      await t.step("a read-only node reads values, and dmnode sends it no queries", async () => {
         const [reader] = await peers.start({ bootstrap: [holder.address], read_only: true });
         const [hash, value] = [...immutable][0];
-        for (let i = 0; i < 2; i++) { // what dmnode sent after the first was there before the second
+        for (let i = 0; i < 2; i++) { // dmnode's packets after the first read arrive before the second read ends
           const found = await peers.ask<Found>("get_immutable", { node: reader.node, hash });
           assert.equal(found.found && found.value, hex(value));
         }
-        assert.equal(knows(holder, reader), false);
+        assert.equal(await knows(holder, reader), false);
         const { received } = await peers.ask<Traffic>("traffic", { node: reader.node });
         assert.deepEqual(received, {});
       });
     }
 
-    await t.step("dmnode understood every packet", () => {
-      assert.deepEqual(misunderstood(holder), {});
+    await t.step("dmnode understood every packet", async () => {
+      assert.deepEqual(await misunderstood(holder), {});
     });
   });
 
@@ -213,25 +217,25 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
     });
 
     const immutable = new Map<string, string>();
-    await t.step("dmnode stores strings, the largest too", async () => {
+    await t.step("dmnode stores strings, including the largest", async () => {
       for (const value of ["a value", LARGEST]) {
         const { hash } = acknowledged(stored(await writer.store(bytes(value), null)));
         immutable.set(hash, value);
       }
     });
 
-    const { publicKey } = writer.stats();
-    await t.step("dmnode stores a mutable value of its own and raises it", async () => {
+    const { public_key: publicKey } = await writer.stats();
+    await t.step("dmnode stores its own mutable value and a newer version", async () => {
       for (const seq of [1, 2]) {
         const report = acknowledged(stored(await writer.store(bytes(`version ${seq}`), SALT)));
         assert.equal(report.seq, seq);
       }
     });
 
-    await t.step("dmnode stores an owner's value, but no older one after it", async () => {
+    await t.step("dmnode stores another owner's value, and then no older version", async () => {
       const owned = ownersItem(randomHex(32));
       acknowledged(stored(await writer.storeSigned(owned.hash, owned.item(5, "fifth"))));
-      // One that never saw the item learns of the newer one from the network.
+      // A node that never saw the item learns about the newer version from the network.
       const newcomer = await dmnodes.start([holder.address]);
       assert.deepEqual(await newcomer.storeSigned(owned.hash, owned.item(4, "fourth")), {
         outcome: "seq_too_old",
@@ -241,30 +245,30 @@ for (const kind of ["bittorrent-dht", "libtorrent"] as const) {
 
     await dmnodes.replace();
     const name = { public_key: publicKey, salt: hex(SALT) };
-    await t.step("dmnode reads all of it from there", async () => {
+    await t.step(`dmnode reads all values from ${kind}`, async () => {
       const reader = await dmnodes.start([holder.address]);
       const core = await dmnodes.startCore(holder.address);
       await readByDmnode(reader, core, announced, immutable, name, "version 2", 2);
-      assert.deepEqual(misunderstood(reader), {});
+      assert.deepEqual(await misunderstood(reader), {});
     });
 
-    await t.step("it reads all of it from there", async () => {
+    await t.step(`${kind} reads all values from ${kind}`, async () => {
       const [reader] = await peers.start({ bootstrap: [holder.address] });
       await readByPeer(peers, reader, announced, immutable, name, "version 2", 2);
     });
   });
 }
 
-Deno.test("bittorrent-dht refuses a version that it has: dmnode takes that for stored", async () => {
+Deno.test("dmnode counts a value as stored if bittorrent-dht refuses it as already stored", async () => {
   await requirePeers();
   await using peers = new PeerProcess("bittorrent-dht");
   await using dmnodes = new Dmnodes();
   const [first] = await peers.start();
   const theirs = [first, ...await peers.start({ count: 23, bootstrap: [first.address] })];
   const ours = await dmnodes.start([first.address]);
-  await eventually("dmnode finds them", () => ours.peers().length >= 20);
+  await eventually("dmnode finds them", async () => (await ours.peers()).routing_table_size >= 20);
 
-  // A name so far from dmnode that it is not among the 20 that store it.
+  // Choose a salt whose target is so far from dmnode that dmnode is not among the 20 storing nodes.
   let owned: ReturnType<typeof ownersItem>, nearer: number;
   do {
     owned = ownersItem(randomHex(32));
@@ -277,13 +281,13 @@ Deno.test("bittorrent-dht refuses a version that it has: dmnode takes that for s
   assert.equal((await ours.storeSigned(owned.hash, item)).outcome, "stored");
 });
 
-/** What names a mutable item, in hex. */
+/** The target of a mutable item, in hex. */
 interface Name {
   readonly public_key: string;
   readonly salt: string;
 }
 
-/** Has a node of the other implementation read addresses by info-hash, values by hash, and one mutable value. */
+/** Makes a node of the other implementation read announced addresses, immutable values, and one mutable value. */
 async function readByPeer(
   peers: PeerProcess,
   { node }: StartedNode,
@@ -306,7 +310,7 @@ async function readByPeer(
   assert.deepEqual(found.found && [found.value, found.seq], [hex(value), seq]);
 }
 
-/** The same for dmnode. */
+/** Makes a dmnode read announced addresses, immutable values, and one mutable value. */
 async function readByDmnode(
   node: LocalNode,
   core: CoreNode,
@@ -331,8 +335,10 @@ async function readByDmnode(
   );
 }
 
-function knows(node: LocalNode, { nodeId, address }: Contact): boolean {
-  return node.peers().some((peer) => peer.nodeId === nodeId && peer.address === address);
+async function knows(node: LocalNode, { nodeId, address }: Contact): Promise<boolean> {
+  return (await node.peers()).peers.some((peer) =>
+    peer.node_id === nodeId && peer.address === address
+  );
 }
 
 async function isKnown(
@@ -349,7 +355,7 @@ function stored(outcome: StoreOutcome): StoreReport {
   return (outcome as Extract<StoreOutcome, { outcome: "stored" }>).report;
 }
 
-/** Versions of one item whose key dmnode does not have. */
+/** Versions of an item. dmnode doesn't have its private key. */
 function ownersItem(seed: string) {
   return {
     hash: targetOf(publicKeyOf(seed), SALT),

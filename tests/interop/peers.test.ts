@@ -1,4 +1,4 @@
-// The other implementations among themselves: what fails here is not dmnode's doing.
+// Tests the other implementations with each other, without dmnode. A failure here is not a fault of dmnode.
 
 import assert from "node:assert/strict";
 import { hex, PeerError, PeerProcess, publicKeyOf, randomHex, requirePeers } from "./peers.ts";
@@ -10,7 +10,7 @@ Deno.test("bittorrent-dht and libtorrent agree with each other", async (t) => {
   await using cpp = new PeerProcess("libtorrent");
   const [first] = await javascript.start();
   const [second] = await cpp.start({ bootstrap: [first.address] });
-  // A reader of each kind that joins through the other kind.
+  // Each reader joins through a node of the other implementation.
   await javascript.start({ bootstrap: [second.address] });
   await cpp.start({ bootstrap: [first.address] });
   const processes = [javascript, cpp];

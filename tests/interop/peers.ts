@@ -1,4 +1,4 @@
-// Starts and asks the driver processes of the other DHT implementations.
+// Starts the driver processes of the other DHT implementations, and sends them requests.
 
 import { Buffer } from "node:buffer";
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from "node:crypto";
@@ -8,7 +8,7 @@ const PEERS = new URL("./peers/", import.meta.url).pathname;
 /** Debian's own interpreter: python3-libtorrent is invisible to any other. */
 const PYTHON = "/usr/bin/python3";
 
-/** Longer than any wait inside a driver, which then says what it waited for. */
+/** Longer than any timeout inside a driver, so that the driver's own error arrives first. */
 const REPLY_TIMEOUT_MS = 60_000;
 
 export type Kind = "bittorrent-dht" | "libtorrent";
@@ -20,18 +20,18 @@ export interface Contact {
 
 export interface StartedNode extends Contact {
   node: number;
-  /** libtorrent: one for each of its hosts, each with an id of its own. */
+  /** libtorrent only: one node for each of its hosts, each with an id of its own. */
   all?: Contact[];
 }
 
 export interface StartOptions {
   count?: number;
-  /** Of the first nodes; the rest have any. */
+  /** Ports of the first nodes. The other nodes use any free port. */
   ports?: number[];
   bootstrap?: string[];
-  /** libtorrent: BEP 43. */
+  /** libtorrent only: read-only nodes (BEP 43). */
   read_only?: boolean;
-  /** libtorrent: 127.0.0.1 where it is left out. */
+  /** libtorrent only. The default is 127.0.0.1. */
   hosts?: string[];
 }
 
@@ -46,23 +46,23 @@ export interface Stored {
   seq?: number;
 }
 
-/** What libtorrent counted of its queries, and what it was refused. */
+/** libtorrent's counts of its queries, and the refusals that it received. */
 export interface Traffic {
   answered: Record<string, number>;
   received: Record<string, number>;
-  /** Query, address, and KRPC's code and text. */
+  /** The query, the address, and the code and text of the KRPC error. */
   errors: [string, string, number, string][];
 }
 
 /**
- * Refusals that are not of libtorrent's own making. It matches replies by IP and a transaction id of 16 bits alone:
- * of nodes that share an IP it now and then takes one's answer for another's, and then shows the wrong token.
+ * Leaves out refusals that libtorrent causes itself. libtorrent matches replies only by IP address and a transaction id
+ * of 16 bits. If nodes share an address, it sometimes takes the answer of another node, and then sends a wrong token.
  */
 export function refusals({ errors }: Traffic): Traffic["errors"] {
   return errors.filter(([, , , text]) => !text.includes("bad token"));
 }
 
-/** A driver's refusal; `code` is the KRPC error of the node that refused, if one did. */
+/** An error of a driver. `code` is the KRPC error of the refusing node, if a node refused. */
 export class PeerError extends Error {
   constructor(message: string, readonly code: number | string | null) {
     super(message);
@@ -70,7 +70,7 @@ export class PeerError extends Error {
   }
 }
 
-/** Fails with what to install where something is missing; installs the npm package by itself. */
+/** Installs the npm package. Fails with instructions if another dependency is missing. */
 export async function requirePeers(): Promise<void> {
   const isRecent = "process.exit(process.versions.node.split('.')[0] < 20 ? 1 : 0)";
   if (await failure("node", ["-e", isRecent]) !== undefined) {
@@ -88,7 +88,7 @@ export async function requirePeers(): Promise<void> {
   if (failed !== undefined) throw new Error(`npm ci in tests/interop/peers failed:\n${failed}`);
 }
 
-/** Undefined where the program ran and succeeded; otherwise what it said. */
+/** Runs a program. Returns undefined if it succeeded, otherwise its output. */
 async function failure(program: string, args: string[]): Promise<string | undefined> {
   try {
     const command = new Deno.Command(program, { args, stdout: "null", stderr: "piped" });
@@ -106,7 +106,7 @@ export function publicKeyOf(seed: string): string {
   return spki.subarray(-32).toString("hex");
 }
 
-/** A mutable item's signature (hex) as BEP 44 has it; written anew here, so that it checks dmnode's. */
+/** Signs a mutable item as BEP 44 says (hex). An independent implementation, so that it can check dmnode's. */
 export function signItem(seed: string, salt: string, seq: number, value: string): string {
   const string = (text: string) => `${Buffer.byteLength(text)}:${text}`;
   const message = `${salt ? `4:salt${string(salt)}` : ""}3:seqi${seq}e1:v${string(value)}`;
@@ -114,12 +114,12 @@ export function signItem(seed: string, salt: string, seq: number, value: string)
 }
 
 function privateKeyOf(seed: string): KeyObject {
-  // RFC 8410: what stands before a raw seed in the PKCS8 form.
+  // RFC 8410: the bytes before a raw seed in PKCS #8.
   const der = Buffer.from(`302e020100300506032b657004220420${seed}`, "hex");
   return createPrivateKey({ key: der, format: "der", type: "pkcs8" });
 }
 
-/** Polls until `condition` holds; fails, naming what was waited for, after `timeoutMs`. */
+/** Polls until `condition` holds. After `timeoutMs`, fails with the name of the condition. */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
@@ -132,10 +132,10 @@ export async function eventually(
   }
 }
 
-/** Often enough not to slow a test down, seldom enough not to load what it waits for. */
+/** Short enough not to slow a test down, long enough not to load the polled node. */
 const POLL_MS = 25;
 
-/** One process that hosts nodes of one implementation. */
+/** A process that hosts nodes of one implementation. */
 export class PeerProcess implements AsyncDisposable {
   #child: Deno.ChildProcess;
   #stdin: WritableStreamDefaultWriter<Uint8Array>;
@@ -158,7 +158,7 @@ export class PeerProcess implements AsyncDisposable {
     this.#readers = Promise.all([this.#readReplies(), this.#readErrors()]);
   }
 
-  /** Sends one request; rejects with what the driver said, or after REPLY_TIMEOUT_MS. */
+  /** Sends one request. Rejects with the driver's error, or after REPLY_TIMEOUT_MS. */
   async ask<T>(cmd: string, request: Record<string, unknown> = {}): Promise<T> {
     const id = this.#nextId++;
     const reply = new Promise<Record<string, unknown>>((resolve, reject) => {
@@ -169,7 +169,7 @@ export class PeerProcess implements AsyncDisposable {
       this.#waiting.set(id, { resolve, reject, timer });
     });
     const line = new TextEncoder().encode(`${JSON.stringify({ id, cmd, ...request })}\n`);
-    // A driver that is gone rejects `reply` with the reason; the broken pipe adds nothing.
+    // If the driver has ended, `reply` rejects with the reason. The broken pipe adds nothing.
     await this.#stdin.write(line).catch(() => {});
     const { id: _, ok, error, code, ...result } = await reply;
     if (!ok) throw new PeerError(`${this.kind}: ${cmd}: ${error}`, code as number | string | null);
@@ -180,7 +180,7 @@ export class PeerProcess implements AsyncDisposable {
     return (await this.ask<{ nodes: StartedNode[] }>("start", { ...options })).nodes;
   }
 
-  /** Stops a node, and puts one that holds nothing in its place: nobody has to wait for the dead. */
+  /** Replaces a node by an empty one, so that other nodes don't wait for a dead one. */
   async replace({ node, address }: StartedNode): Promise<void> {
     await this.ask("stop", { node });
     await this.start({ ports: [Number(address.split(":").at(-1))] });

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the interoperability suite needs: the npm peer here, libtorrent from Debian.
+# Installs the dependencies of the interoperability suite: the npm peer in this directory, and libtorrent from Debian.
 set -eu
 cd "$(dirname "$0")/peers"
 

@@ -1,4 +1,4 @@
-// Bencode (BEP 3): what is read, what is written, and the one canonical form.
+// Bencode (BEP 3): the scanner, the writer and the canonical form.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -54,7 +54,7 @@ Deno.test("strings whose length is missing, negative, too long or without a colo
   }
 });
 
-Deno.test("the scanner keeps to its limit", () => {
+Deno.test("the scanner does not read beyond its limit", () => {
   const scanner = new Scanner(latin1("4:spam"), 5);
   assert.equal(scanner.string(), false);
 });
@@ -67,14 +67,42 @@ Deno.test("integers are exact up to 2^53 - 1, and NaN beyond", () => {
   for (const big of ["9007199254740992", "9223372036854775807", "1".repeat(400)]) {
     const scanner = new Scanner(latin1(`i${big}e`));
     assert.ok(Number.isNaN(scanner.integer()), big);
-    assert.equal(scanner.failed, false, "it is an integer all the same");
+    assert.equal(scanner.failed, false, "a large integer is still an integer");
+  }
+  for (const bad of ["i-0e", "i00e", "i01e", "i-01e"]) {
+    const scanner = new Scanner(latin1(bad));
+    assert.ok(Number.isNaN(scanner.integer()), bad);
+    assert.equal(scanner.failed, false, "it is skipped like an integer");
   }
   for (const bad of ["", "i", "ie", "i-e", "i1", "i1.5e", "i--1e", "i+1e", "i 1e", "1", "4:spam"]) {
     assert.ok(Number.isNaN(integer(bad)), bad);
   }
 });
 
-Deno.test("skip steps over any one value, and over nothing else", () => {
+Deno.test("a seq is exact up to 2^63 - 1, and NaN beyond and in any other form", () => {
+  const seq = (bencoded: string) => new Scanner(latin1(bencoded)).seq();
+  assert.equal(seq("i0e"), 0);
+  assert.equal(seq(`i${MAX}e`), MAX);
+  assert.equal(seq("i9007199254740992e"), 2n ** 53n);
+  assert.equal(seq("i9007199254740993e"), 2n ** 53n + 1n);
+  assert.equal(seq("i9223372036854775807e"), 2n ** 63n - 1n);
+  assert.equal(seq("i-1e"), -1);
+  const wrong = [
+    ...["i9223372036854775808e", "i-9223372036854775807e", "i09007199254740993e", "i-0e", "i01e"],
+    ...["", "4:spam", "i1", "ie", `i${"9".repeat(400)}e`],
+  ];
+  for (const bad of wrong) assert.ok(Number.isNaN(seq(bad)), bad);
+});
+
+Deno.test("a written seq has all its digits", () => {
+  for (const seq of [0, 7, MAX, 2n ** 53n, 2n ** 63n - 1n]) {
+    const writer = new Writer(32);
+    writer.seq(seq);
+    assert.equal(text(writer.done()), `i${seq}e`);
+  }
+});
+
+Deno.test("skip accepts one value of any kind, and nothing else", () => {
   for (
     const good of ["i1e", "0:", "4:spam", "le", "de", "l4:spami42ee", "d3:bar4:spam3:fooli1eee"]
   ) {
@@ -85,7 +113,7 @@ Deno.test("skip steps over any one value, and over nothing else", () => {
   }
 });
 
-Deno.test("values nested deeper than the limit are refused, however deep, without exhausting the stack", () => {
+Deno.test("values that nest deeper than the limit are refused without exhausting the stack", () => {
   for (const nested of [nestedLists, nestedDictionaries]) {
     for (const check of [skips, (bencoded: string) => isCanonical(latin1(bencoded))]) {
       assert.equal(check(nested(MAX_DEPTH)), true);
@@ -95,7 +123,7 @@ Deno.test("values nested deeper than the limit are refused, however deep, withou
   }
 });
 
-Deno.test("BEP 3: canonical form has no leading zeros, no -0, sorted and unique keys, and nothing after it", () => {
+Deno.test("BEP 3: canonical form has no leading zeros, no -0, sorted and unique keys, and no bytes after it", () => {
   // deno-fmt-ignore
   const good = [
     "i0e", "i-1e", "i10e", "i9223372036854775808e", "0:", "10:0123456789", "le", "de", "l0:i0elee",
@@ -121,7 +149,7 @@ const { value } = fc.letrec<{ value: Value }>((tie) => ({
   ),
 }));
 
-Deno.test("what another implementation writes is canonical, and is skipped to its end", () => {
+Deno.test("what another implementation writes is canonical and can be skipped", () => {
   fc.assert(fc.property(value, (v) => {
     const bencoded = encode(v);
     assert.ok(isCanonical(bencoded), text(bencoded));
@@ -129,7 +157,7 @@ Deno.test("what another implementation writes is canonical, and is skipped to it
   }));
 });
 
-Deno.test("a canonical value that is cut anywhere is none", () => {
+Deno.test("a truncated value is not canonical", () => {
   fc.assert(fc.property(value, (v) => {
     const bencoded = encode(v);
     for (let end = 0; end < bencoded.length; end++) {
@@ -157,7 +185,7 @@ Deno.test("the writer writes what another implementation writes", () => {
   }
 });
 
-Deno.test("the writer's pieces: raw bytes, ranges, words and ids, at the place where it stands", () => {
+Deno.test("the writer appends raw bytes, ranges, words and ids", () => {
   const writer = new Writer(200);
   writer.raw(latin1("ab"));
   writer.raw(new Uint8Array(60).fill(0x78));
@@ -169,7 +197,7 @@ Deno.test("the writer's pieces: raw bytes, ranges, words and ids, at the place w
   assert.equal(writer.done().length, 0);
 });
 
-Deno.test("byte strings lead into bencode and back; other values have no content", () => {
+Deno.test("byte strings survive encoding and decoding, and other values have no content", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 1100 }), (bytes) => {
     assert.deepEqual(bencodeBytes(bytes), encode(bytes));
     assert.deepEqual(byteStringContent(bencodeBytes(bytes)), bytes);
@@ -179,7 +207,7 @@ Deno.test("byte strings lead into bencode and back; other values have no content
   }
 });
 
-Deno.test("byte strings are ordered as BEP 3 orders keys: as raw bytes, the shorter first", () => {
+Deno.test("BEP 3: keys are ordered as raw bytes, and a prefix comes first", () => {
   const sorted = ["", "a", "aa", "ab", "b", "\xff"].map(latin1);
   sorted.forEach((x, i) =>
     sorted.forEach((y, j) => assert.equal(Math.sign(compareBytes(x, y)), Math.sign(i - j)))

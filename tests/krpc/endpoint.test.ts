@@ -1,8 +1,8 @@
-// Addresses with ports: text, compact form, how far they reach, and who may point us at whom.
+// Endpoints: text, compact form, scopes, and which endpoints we accept from whom.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { Endpoint, mayRefer, type Scope } from "../../src/krpc/endpoint.ts";
+import { countAsGlobal, Endpoint, mayRefer, type Scope } from "../../src/krpc/endpoint.ts";
 import { compact, endpoint, hex } from "../packets.ts";
 
 Deno.test("BEP 5: compact peers are 6 bytes, address and port big-endian", () => {
@@ -17,7 +17,7 @@ Deno.test("BEP 32: compact IPv6 peers are 18 bytes", () => {
   assert.equal(`${Endpoint.read(bytes, 0, 6)}`, "[2001:db8::1]:6881");
 });
 
-Deno.test("compact form and text both lead back to the same endpoint", () => {
+Deno.test("an endpoint survives conversion to compact form and to text", () => {
   const v4 = fc.uint8Array({ minLength: 6, maxLength: 6 });
   const v6 = fc.uint8Array({ minLength: 18, maxLength: 18 });
   fc.assert(fc.property(fc.oneof(v4, v6), (bytes) => {
@@ -29,7 +29,7 @@ Deno.test("compact form and text both lead back to the same endpoint", () => {
   }));
 });
 
-Deno.test("literal addresses are parsed, everything else is refused", () => {
+Deno.test("literal addresses are parsed, and everything else is refused", () => {
   const good: [string, string][] = [
     ["0.0.0.0", "0.0.0.0"],
     ["255.255.255.255", "255.255.255.255"],
@@ -54,7 +54,7 @@ Deno.test("literal addresses are parsed, everything else is refused", () => {
   }
 });
 
-Deno.test("RFC 5952: the longest run of zero groups is shortened, the first of equals, never a single one", () => {
+Deno.test("RFC 5952: the first longest run of at least two zero groups is shortened", () => {
   const cases: [string, string][] = [
     ["2001:0db8:0:0:0:0:2:1", "2001:db8::2:1"],
     ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
@@ -67,7 +67,7 @@ Deno.test("RFC 5952: the longest run of zero groups is shortened, the first of e
   assert.equal(`${endpoint("[1:0:0:0:0:0:0:1]:80")}`, "[1::1]:80");
 });
 
-Deno.test("IPv4-mapped IPv6 addresses are the IPv4 address they stand for, parsed or read", () => {
+Deno.test("IPv4-mapped IPv6 addresses become IPv4, both parsed and read", () => {
   const parsed = Endpoint.parse("::ffff:127.0.0.1", 80)!;
   const read = Endpoint.read(hex("00000000000000000000ffff7f0000010050"), 0, 6);
   for (const mapped of [parsed, read]) {
@@ -77,7 +77,7 @@ Deno.test("IPv4-mapped IPv6 addresses are the IPv4 address they stand for, parse
   }
 });
 
-Deno.test("same address and equality do not mix families", () => {
+Deno.test("an IPv4 and an IPv6 endpoint are never equal", () => {
   const v4 = endpoint("1.2.3.4:5"), v6 = endpoint("[102:304::]:5");
   assert.equal(v4.equals(v6), false);
   assert.equal(v4.sameAddress(v6), false);
@@ -101,29 +101,50 @@ const SCOPES: Record<Scope, string[]> = {
   // deno-fmt-ignore
   private: [
     "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.1.1", "100.64.0.1", "100.127.255.255",
-    "fc00::1", "fd12::1", "fe80::1", "febf::1", "::ffff:10.0.0.1",
+    "192.0.2.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.255",
+    "fc00::1", "fd12::1", "fe80::1", "febf::1", "fec0::1", "feff::1", "::ffff:10.0.0.1",
+    "2001:db8::1", "2001:db8:ffff::", "64:ff9b::a00:1", "64:ff9b::102:304", "2002:a00:1::1",
   ],
   // deno-fmt-ignore
   global: [
     "1.1.1.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.0.0.1", "128.0.0.1", "169.253.0.1",
-    "172.15.0.1", "172.32.0.1", "192.167.0.1", "223.255.255.255", "2001:db8::1", "2a00::1", "::ffff:1.1.1.1",
+    "172.15.0.1", "172.32.0.1", "192.167.0.1", "192.0.1.255", "192.0.3.0", "198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0",
+    "203.0.112.255", "203.0.114.0", "223.255.255.255", "2001:db7::1", "2001:db9::1", "2001:470::1", "2003::1",
+    "64:ff9b:0:1::1", "64:ff9b::1:0:0", "2a00::1", "::ffff:1.1.1.1",
   ],
 };
 
-Deno.test("RFC 6890: addresses reach as far as their registry says", () => {
+Deno.test("RFC 6890: every address has the scope of its registry", () => {
   for (const [scope, hosts] of Object.entries(SCOPES)) {
     for (const host of hosts) assert.equal(Endpoint.parse(host, 6881)!.scope, scope, host);
   }
   assert.equal(endpoint("1.1.1.1:0").scope, "none", "port 0 can't be sent to");
 });
 
-Deno.test("nobody may refer us to a narrower scope than their own, nor to an address that is none", () => {
+Deno.test("test networks count as global, except addresses that nobody can send to and this machine's", () => {
+  countAsGlobal(() => true);
+  try {
+    for (const host of SCOPES.private) {
+      assert.equal(Endpoint.parse(host, 6881)!.scope, "global", host);
+    }
+    for (const scope of ["none", "loopback"] as const) {
+      for (const host of SCOPES[scope]) {
+        assert.equal(Endpoint.parse(host, 6881)!.scope, scope, host);
+      }
+    }
+    assert.equal(endpoint("10.0.0.1:0").scope, "none");
+  } finally {
+    countAsGlobal(undefined);
+  }
+});
+
+Deno.test("nodes may not refer us to a narrower scope than their own, nor to an unusable address", () => {
   const order: Scope[] = ["none", "loopback", "private", "global"];
-  for (const teller of order.slice(1)) {
-    for (const told of order) {
-      const may = told !== "none" && order.indexOf(told) >= order.indexOf(teller);
-      for (const from of SCOPES[teller]) {
-        for (const to of SCOPES[told]) {
+  for (const source of order.slice(1)) {
+    for (const target of order) {
+      const may = target !== "none" && order.indexOf(target) >= order.indexOf(source);
+      for (const from of SCOPES[source]) {
+        for (const to of SCOPES[target]) {
           assert.equal(
             mayRefer(Endpoint.parse(from, 1)!, Endpoint.parse(to, 1)!),
             may,
@@ -136,7 +157,7 @@ Deno.test("nobody may refer us to a narrower scope than their own, nor to an add
   assert.equal(mayRefer(endpoint("1.1.1.1:1"), endpoint("8.8.8.8:0")), false);
 });
 
-Deno.test("addresses are told apart by every word, IPv4 from IPv6 with the same first one", () => {
+Deno.test("addresses that differ in any word or in their family are different", () => {
   const all = [
     "1.2.3.4:1",
     "1.2.3.5:1",
@@ -158,7 +179,7 @@ Deno.test("addresses are told apart by every word, IPv4 from IPv6 with the same 
   assert.deepEqual([all[5].b, all[5].c, all[5].d, all[5].family], [0, 0, 1, 6]);
 });
 
-Deno.test("however many addresses are written, each is written as it is", () => {
+Deno.test("the text of every address is right, also when the cache of texts overflows", () => {
   for (let round = 0; round < 2; round++) {
     for (let i = 0; i < 3_000; i++) {
       const bytes = Uint8Array.of(i & 255, i >> 8, 7, 9, 0, 1);

@@ -1,4 +1,4 @@
-// Ids and the XOR metric, against big integers.
+// Ids and the XOR metric, compared with big integers.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -49,7 +49,7 @@ Deno.test("Kademlia 2.1: distance is the XOR of two ids, as an unsigned integer"
   }));
 });
 
-Deno.test("distance in bits is 0 for equal ids, 160 where the first bits differ", () => {
+Deno.test("the distance in bits is 0 for equal ids, and 160 if the first bits differ", () => {
   assert.equal(distanceBits(id("8"), id("8")), 0);
   assert.equal(distanceBits(id("8"), id("0")), 160);
   assert.equal(distanceBits(id("0"), id("0".repeat(39) + "1")), 1);
@@ -62,7 +62,7 @@ Deno.test("distance in bits is 0 for equal ids, 160 where the first bits differ"
   }));
 });
 
-Deno.test("flip inverts one bit, withSuffix keeps a prefix", () => {
+Deno.test("flip inverts one bit, and withSuffix keeps a prefix", () => {
   fc.assert(fc.property(ids, ids, fc.nat(159), (x, rest, bit) => {
     assert.equal(big(x.flip(bit)) ^ big(x), 1n << BigInt(159 - bit));
     const mixed = x.withSuffix(bit, rest);
@@ -71,8 +71,8 @@ Deno.test("flip inverts one bit, withSuffix keeps a prefix", () => {
   }));
 });
 
-Deno.test("a map by id behaves like a map by its digits", () => {
-  // Few ids and a constant seed, so that chains are long and keys come back.
+Deno.test("a map by id behaves like a map by hex digits", () => {
+  // Few ids and a constant seed, for long chains and repeated keys.
   const step = fc.record({ key: fc.nat(40), action: fc.constantFrom("set", "delete") });
   fc.assert(fc.property(fc.array(step, { maxLength: 200 }), fc.integer(), (steps, seed) => {
     const map = new IdMap<number>(seed), model = new Map<string, number>();

@@ -1,4 +1,4 @@
-// A small network of real nodes, one of which serves the API and keeps what it has on disk.
+// Starts a small network of real nodes. One of them serves the API and has a disk.
 
 import { createApi } from "../../src/api/app.ts";
 import { type ApiServer, serveApi } from "../../src/api/server.ts";
@@ -6,13 +6,13 @@ import { loadConfig } from "../../src/config.ts";
 import { LocalNode } from "../../src/runtime/local_node.ts";
 import { startNetwork, until } from "../network/nodes.ts";
 
-/** The node that is asked, and those around it. */
+/** The node that serves the API, and the other nodes. */
 export interface ServedNode {
   readonly node: LocalNode;
   readonly url: string;
 }
 
-/** Runs `body` with a node that has joined a network of `others`; `env` is its configuration. */
+/** Runs `body` with a node that has joined a network of `others` nodes. `env` configures the node. */
 export async function withServedNode(
   others: number,
   body: (served: ServedNode) => Promise<void>,
@@ -26,7 +26,7 @@ export async function withServedNode(
     const config = loadConfig({ flags: { p2pPort: "0", dataDir, bootstrap }, env });
     const node = await LocalNode.start(config, { persistent: true });
     nodes.push(node);
-    await until(() => node.readiness().ready, "the node is ready");
+    await until(async () => (await node.readiness()).ready, "the node is ready");
     const api = createApi({ service: node, config });
     server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
     await body({ node, url: server.url });
@@ -37,7 +37,7 @@ export async function withServedNode(
   }
 }
 
-/** Stores and fetches a little, so that there is something to measure. */
+/** Stores and fetches some values, so that there is something to measure. */
 export async function useApi(url: string): Promise<void> {
   const store = async (body: BodyInit) => {
     const response = await fetch(`${url}/network/store`, { method: "POST", body });

@@ -1,4 +1,4 @@
-// Prometheus itself reads a real node: it takes what it reads, and every panel of the dashboard has something to show.
+// A real Prometheus scrapes a real node. Every panel of the dashboard must then have data.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -7,11 +7,11 @@ import { until } from "../network/nodes.ts";
 import { useApi, withServedNode } from "./nodes.ts";
 import { isPassedOver, tool } from "./tools.ts";
 
-/** Panels that a small healthy network leaves empty, as they should be. */
-const EMPTY_WHERE_WELL: Readonly<Record<string, string>> = {
+/** Panels that are empty in a small healthy network. */
+const EMPTY_IF_HEALTHY: Readonly<Record<string, string>> = {
   "Reachable from outside": "it is not known on loopback",
-  "Packets that were dropped": "none are",
-  "Refused": "nothing is",
+  "Dropped packets": "no packet is dropped",
+  "Refused requests": "no request is refused",
 };
 
 interface Answer {
@@ -20,7 +20,7 @@ interface Answer {
   readonly data: { readonly result: readonly { readonly value: [number, string] }[] };
 }
 
-/** Prometheus, once it is ready. */
+/** Starts Prometheus. Resolves when it is ready. */
 async function startPrometheus(target: string, directory: string) {
   const config = join(directory, "prometheus.yml");
   await Deno.writeTextFile(
@@ -69,7 +69,7 @@ Deno.test({
   name: "Prometheus reads a node, and the dashboard's panels show what it read",
   ignore: isPassedOver || tool("prometheus") === "prometheus" && !Deno.env.get("CI"),
 }, async (t) => {
-  // With fewer nodes there is no estimate of their number.
+  // Fewer nodes give no estimate of the network's size.
   await withServedNode(9, async ({ url }) => {
     const directory = await Deno.makeTempDir({ prefix: "dmnode-prometheus-" });
     const { child, ask } = await startPrometheus(new URL(url).host, directory);
@@ -83,7 +83,7 @@ Deno.test({
       const before = await scrapes();
       await until(async () => await scrapes() >= before + 3, "it is scraped again");
 
-      await t.step("it takes all of it, as OpenMetrics", async () => {
+      await t.step("Prometheus accepts all metrics, as OpenMetrics", async () => {
         const up = await ask(query('up{job="dmnode"}'));
         assert.equal(up.data.result[0]?.value[1], "1");
         const types = await fetch(`${url}/metrics`, {
@@ -92,7 +92,7 @@ Deno.test({
         assert.match(types.headers.get("content-type")!, /^application\/openmetrics-text;/);
         const samples = (await types.text()).split("\n").filter((line) => /^[a-z]/.test(line));
         const scraped = await ask(query('scrape_samples_scraped{job="dmnode"}'));
-        // Some series appear with what they count.
+        // Some series appear only with their first count.
         const difference = samples.length - Number(scraped.data.result[0]?.value[1]);
         assert.ok(difference >= 0 && difference < 60, `${difference} samples are missing`);
       });
@@ -103,16 +103,16 @@ Deno.test({
           for (const { expr } of panel.targets) {
             const answer = await ask(query(expr));
             assert.equal(answer.status, "success", `${expr}: ${answer.error}`);
-            if (panel.title in EMPTY_WHERE_WELL) continue;
+            if (panel.title in EMPTY_IF_HEALTHY) continue;
             assert.ok(answer.data.result.length > 0, `${expr} has no value`);
-            // 0/0 is what a rate of nothing by nothing is.
+            // A rate of zero divided by a rate of zero gives NaN.
             const values = answer.data.result.map(({ value: [, text] }) => Number(text));
             assert.ok(values.some((value) => !Number.isNaN(value)), `${expr} is no number`);
           }
         });
       }
 
-      await t.step("a node that is well raises no alert", async () => {
+      await t.step("a healthy node raises no alert", async () => {
         const alerts = await ask(query('ALERTS{alertstate="firing"}'));
         assert.deepEqual(alerts.data.result, []);
       });

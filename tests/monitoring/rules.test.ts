@@ -1,4 +1,4 @@
-// The alerts and the dashboard: alerts fire when they should, and nothing names a metric that no node has.
+// Alerts fire when they should, and the alerts and the dashboard use only metrics that a node has.
 
 import assert from "node:assert/strict";
 import dashboard from "../../packaging/grafana/dmnode.json" with { type: "json" };
@@ -8,14 +8,14 @@ import { isPassedOver, promtool } from "./tools.ts";
 const ALERTS = new URL("../../packaging/prometheus/alerts.yml", import.meta.url);
 const ALERT_TESTS = new URL("../../packaging/prometheus/alerts.test.yml", import.meta.url);
 
-/** Metrics of others that the rules name: Prometheus' own, and those of its node_exporter. */
+/** Metrics from other sources: Prometheus itself, and its node_exporter. */
 const OF_OTHERS = new Set(["up", "node_netstat_Udp_RcvbufErrors"]);
 
-/** Words of PromQL that are no metrics. */
+/** Words of PromQL that are not metrics. */
 const WORDS =
   /\b(sum|rate|increase|changes|histogram_quantile|time|by|on|and|unless|or|le|job|instance|label_values)\b/g;
 
-/** Names of the metrics in an expression. */
+/** Names of all metrics in an expression. */
 function metricsIn(expression: string): string[] {
   const bare = expression
     .replace(/\{[^}]*\}|\[[^\]]*\]|"[^"]*"/g, " ")
@@ -24,14 +24,14 @@ function metricsIn(expression: string): string[] {
   return bare.match(/[a-zA-Z_:][\w:]*/g) ?? [];
 }
 
-/** All expressions of the dashboard: of panels, variables and annotations. */
+/** All expressions of the dashboard: in panels, variables and annotations. */
 function expressionsOf(dashboard: unknown): string[] {
   if (Array.isArray(dashboard)) return dashboard.flatMap(expressionsOf);
   if (typeof dashboard !== "object" || dashboard === null) return [];
   return Object.entries(dashboard).flatMap(([name, value]) => {
     const isQuery = name === "expr" || name === "definition";
     if (isQuery && typeof value === "string") {
-      // Of label_values(metric, label) the label is none.
+      // In label_values(metric, label), the label is not a metric.
       return [value.replace(/^label_values\((.*), *\w+\)$/, "$1")];
     }
     return expressionsOf(value);
@@ -41,7 +41,7 @@ function expressionsOf(dashboard: unknown): string[] {
 Deno.test({ name: "the alerts are valid rules", ignore: isPassedOver }, async () => {
   const { success, text } = await promtool(["check", "rules", "packaging/prometheus/alerts.yml"]);
   assert.ok(success, text);
-  // promtool also ends well where a file has no rules.
+  // promtool also succeeds if a file has no rules.
   assert.match(text, /SUCCESS: \d\d rules found/);
 });
 
@@ -54,7 +54,7 @@ Deno.test({ name: "the alerts fire when they should", ignore: isPassedOver }, as
   assert.ok(success, text);
 });
 
-Deno.test("each alert says what to do, and is tested to be silent and to fire", async () => {
+Deno.test("each alert has its texts, and tests in which it is silent and fires", async () => {
   const rules = await Deno.readTextFile(ALERTS), tests = await Deno.readTextFile(ALERT_TESTS);
   const parts = rules.split(/^ +- alert: /m).slice(1);
   assert.ok(parts.length >= 15);
@@ -68,7 +68,7 @@ Deno.test("each alert says what to do, and is tested to be silent and to fire", 
   }
 });
 
-Deno.test("every metric that the dashboard and the alerts name is in a node's /metrics", async () => {
+Deno.test("a node's /metrics has every metric of the dashboard and the alerts", async () => {
   const rules = await Deno.readTextFile(ALERTS);
   const ofAlerts = Array.from(
     rules.matchAll(/^ +expr: (?:\|\n((?: {10,}.*\n)+)|(.*))/gm),
@@ -96,7 +96,7 @@ Deno.test("every metric that the dashboard and the alerts name is in a node's /m
   });
 });
 
-Deno.test("a metric that does not exist is found in an expression", () => {
+Deno.test("the check finds an unknown metric in an expression", () => {
   const planted =
     'sum by (job, le) (rate(dmnode_nothing_total{a="b"}[5m])) and on (job) dmnode_x > 1';
   assert.deepEqual(metricsIn(planted), ["dmnode_nothing_total", "dmnode_x"]);

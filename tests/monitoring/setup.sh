@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts Prometheus' promtool and server, out of Debian's or Ubuntu's package, into .tools/prometheus: nothing is installed.
+# Extracts promtool and Prometheus from Debian's or Ubuntu's package into .tools/prometheus. Installs nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 directory=.tools/prometheus
@@ -7,7 +7,7 @@ directory=.tools/prometheus
 mkdir -p "$directory"
 cd "$directory"
 if ! command -v apt-get >/dev/null; then
-  echo "setup.sh: this is no Debian or Ubuntu; put promtool and prometheus on the PATH" >&2
+  echo "setup.sh: this system is not Debian or Ubuntu; put promtool and prometheus on the PATH" >&2
   exit 1
 fi
 [ "$(id -u)" -ne 0 ] || apt-get update -qq

@@ -1,5 +1,4 @@
-// What Deno's OpenTelemetry exports of a node that runs from source: it arrives at a collector, as docs/operations.md
-// says.
+// A node that runs from source exports traces, logs and metrics with Deno's OpenTelemetry, as docs/operations.md says.
 
 import assert from "node:assert/strict";
 import { until } from "../network/nodes.ts";
@@ -21,7 +20,7 @@ interface LogRecord {
   readonly body: { readonly stringValue: string };
 }
 
-/** What is common to the three kinds of exported documents, as far as it is looked at. */
+/** The parts of the three kinds of exported documents that the test reads. */
 interface Exported {
   readonly resourceSpans?: readonly {
     readonly scopeSpans: readonly { readonly spans: Span[] }[];
@@ -35,7 +34,7 @@ interface Exported {
   }[];
 }
 
-/** An OTLP/HTTP collector that keeps what arrives. */
+/** An OTLP/HTTP collector that keeps all documents. */
 class Collector {
   readonly spans: Span[] = [];
   readonly logs: LogRecord[] = [];
@@ -81,7 +80,7 @@ function attribute({ attributes }: Span, wanted: string): string | undefined {
 }
 
 Deno.test({
-  // What an executable exports is settled when it is compiled.
+  // For an executable, the exports are decided at compile time.
   name: "with OTEL_DENO a node's spans, logs and metrics arrive at a collector",
   ignore: Deno.env.has("DMNODE"),
 }, async () => {
@@ -121,7 +120,7 @@ Deno.test({
       named("dmnode.fetch").map((span) => attribute(span, "dmnode.outcome")).sort(),
       ["found", "not_found"],
     );
-    // One trace: Deno's span of the request, and within it what the node was asked.
+    // Deno's span of the request and the node's span of the operation are in one trace.
     const [store] = named("dmnode.store"), request = named("POST /network/store");
     assert.ok(request.some(({ traceId }) => traceId === store.traceId));
     assert.equal(attribute(request[0], "http.route"), "/network/store");

@@ -1,11 +1,11 @@
-// Prometheus' own programs, which tests/monitoring/setup.sh puts into .tools/prometheus.
+// Finds and runs Prometheus' programs, which tests/monitoring/setup.sh puts into .tools/prometheus.
 
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Where one of its programs is: in .tools, or on the PATH; else its name alone. */
+/** Path of a program in .tools or on the PATH. Its plain name if it is in neither. */
 export function tool(name: "promtool" | "prometheus"): string {
   const directories = [
     join(ROOT, ".tools", "prometheus", "usr", "bin"),
@@ -22,18 +22,20 @@ function isFile(path: string): boolean {
   }
 }
 
-/** Whether tests that need them are passed over: on a developer's machine without them. In CI on Linux they fail. */
+/** Whether tests that need the programs are skipped. In CI on Linux, these tests fail instead. */
 export const isPassedOver = tool("promtool") === "promtool" &&
   (Deno.build.os !== "linux" || !Deno.env.get("CI"));
 
 if (isPassedOver) {
-  console.warn("promtool is not here: its tests are passed over (sh tests/monitoring/setup.sh)");
+  console.warn(
+    "skipping the tests that need promtool; to install it, run: sh tests/monitoring/setup.sh",
+  );
 }
 
-/** How a run of promtool ended. */
+/** Result of a run of promtool. */
 export interface Checked {
   readonly success: boolean;
-  /** Both of its outputs. */
+  /** Standard output and standard error. */
   readonly text: string;
 }
 

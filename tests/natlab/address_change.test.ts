@@ -1,4 +1,4 @@
-// Nodes whose external address changes while they run find that out, and are met at the new one.
+// A running node notices a new external address, and other nodes reach it there.
 
 import assert from "node:assert/strict";
 import { Lab, type Node } from "./lab.ts";
@@ -8,7 +8,7 @@ const PUBLIC_NODES = 4;
 const isRegistered = (stats: { nat: { introducers: number; reachable: boolean | null } }) =>
   stats.nat.reachable === false && stats.nat.introducers > 0;
 
-/** Waits until a node is met at this address, whatever its id is by then: others check its former one once a minute. */
+/** Waits until the asker reaches a node at this address. Other nodes check the former address once a minute. */
 async function isMet(asker: Node, node: Node, address: string): Promise<void> {
   const deadline = Date.now() + 180_000;
   for (;;) {
@@ -20,7 +20,7 @@ async function isMet(asker: Node, node: Node, address: string): Promise<void> {
   }
 }
 
-Deno.test("another external address: the node knows it, and is met there", async () => {
+Deno.test("a node notices its new external address, and another node reaches it there", async () => {
   await using lab = await Lab.open();
   const { nodes: [asker], bootstrap } = await lab.publicNodes(PUBLIC_NODES);
   await Promise.all((["linux", "full-cone", "mapped"] as const).map(async (row) => {
@@ -28,7 +28,7 @@ Deno.test("another external address: the node knows it, and is met there", async
     const node = await site.hosts[0].start(bootstrap);
     const isSure = ({ nat }: { nat: { reachable: boolean | null; introducers: number } }) =>
       row === "linux" ? isRegistered({ nat }) : nat.reachable === true;
-    await node.until("sure of its standing", isSure);
+    await node.until("sure whether strangers reach it", isSure);
     await isMet(asker, node, site.external);
 
     const begun = Date.now();

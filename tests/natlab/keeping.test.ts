@@ -1,17 +1,17 @@
-// Behind a NAT that forgets after 30 seconds a node stays to be met, at the cost of few packets.
+// Behind a NAT that forgets mappings after 30 seconds, a node stays reachable and sends few packets.
 
 import assert from "node:assert/strict";
 import { Lab } from "./lab.ts";
 
 const PUBLIC_NODES = 4;
 
-/** How long a node is left alone: the shortest mapping ends some times meanwhile if nothing keeps it. */
+/** Time without traffic from the test. Without keep-alives, the mapping would end several times. */
 const ALONE_MS = 95_000;
 
 const isRegistered = (stats: { nat: { introducers: number; reachable: boolean | null } }) =>
   stats.nat.reachable === false && stats.nat.introducers > 0;
 
-Deno.test("a mapping of 30 seconds is kept open with few packets, and another node meets it after a while", async () => {
+Deno.test("a node keeps a mapping of 30 seconds open with few packets, and another node can reach it later", async () => {
   await using lab = await Lab.open();
   const { nodes: [asker], bootstrap } = await lab.publicNodes(PUBLIC_NODES);
   const site = await lab.site("short-timeout");

@@ -1,11 +1,11 @@
-// The laboratory itself: whether its NATs are what they are called, seen from both sides with plain UDP.
+// Tests the laboratory itself: each NAT behaves like its name, as seen from both sides with plain UDP.
 
 import assert from "node:assert/strict";
 import { KINDS, Lab, Sockets } from "./lab.ts";
 
 type Dependence = "ei" | "ad" | "apd";
 
-/** RFC 4787's terms: what each kind is to show, and whether the port inside is seen outside. */
+/** Expected behaviour of each kind in the terms of RFC 4787, and whether the external port equals the internal one. */
 const EXPECTED: Record<string, [mapping: Dependence, filtering: Dependence, keepsPort: boolean]> = {
   "public": ["ei", "ei", true],
   "full-cone": ["ei", "ei", false],
@@ -19,7 +19,7 @@ const EXPECTED: Record<string, [mapping: Dependence, filtering: Dependence, keep
   "firewall": ["ei", "apd", true],
 };
 
-Deno.test("each kind of router maps and filters as it is called", async () => {
+Deno.test("each kind of router maps and filters as its name says", async () => {
   await using lab = await Lab.open();
   const [first, second] = [await lab.publicHost(), await lab.publicHost()];
   const here = await Sockets.open(first, [7000, 7001]);
@@ -33,7 +33,7 @@ Deno.test("each kind of router maps and filters as it is called", async () => {
       assert.equal(from[0], external, kind);
       return from[1];
     };
-    // Filtering first: each later packet from the inside opens another way in.
+    // Test the filtering first, because each later packet from the inside opens another hole.
     const port = await seen(here, 7000);
     const arrives = async (from: Sockets, at: number) =>
       await inside.after(5000, () => from.send(at, external, port)) !== undefined;
@@ -48,7 +48,7 @@ Deno.test("each kind of router maps and filters as it is called", async () => {
   await there.end();
 });
 
-Deno.test("a mapping ends after its time, and not before", async () => {
+Deno.test("a mapping ends after its timeout, and not before", async () => {
   await using lab = await Lab.open();
   const outside = await Sockets.open(await lab.publicHost(), [7000]);
   const site = await lab.site("short-timeout", { change: { timeout: 2, ports: "random" } });
@@ -57,7 +57,7 @@ Deno.test("a mapping ends after its time, and not before", async () => {
   const [, port] = (await outside.after(7000, ask))!;
   const answer = () => inside.after(5000, () => outside.send(7000, site.external, port));
   assert.ok(await answer());
-  // Answers don't keep it open: only what comes from the inside does.
+  // Only packets from the inside keep the mapping open. Answers don't.
   for (let i = 0; i < 5; i++) {
     await new Promise((resolve) => setTimeout(resolve, 500));
     await outside.send(7000, site.external, port);
@@ -69,7 +69,7 @@ Deno.test("a mapping ends after its time, and not before", async () => {
   await outside.end();
 });
 
-Deno.test("hosts behind one NAT meet at its external address where it hairpins, and else not", async () => {
+Deno.test("hosts behind one NAT reach each other at its external address only if the NAT hairpins", async () => {
   await using lab = await Lab.open();
   const outside = await Sockets.open(await lab.publicHost(), [7000]);
   for (const hairpin of [true, false]) {
@@ -88,7 +88,7 @@ Deno.test("hosts behind one NAT meet at its external address where it hairpins, 
   await outside.end();
 });
 
-Deno.test("another address: what was mapped is gone, and new mappings are there", async () => {
+Deno.test("a new external address ends all mappings, and new mappings use it", async () => {
   await using lab = await Lab.open();
   const outside = await Sockets.open(await lab.publicHost(), [7000]);
   for (const kind of ["linux", "full-cone"] as const) {

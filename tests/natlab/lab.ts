@@ -1,12 +1,13 @@
 // A laboratory for NATs: network namespaces with a public segment, routers of every kind, and hosts behind them.
-// Nothing in it is connected to the machine's own network. Needs root, iproute2, nftables, python3, miniupnpd and curl.
+// The laboratory has no connection to the machine's own network. Needs root, iproute2,
+// nftables, python3, miniupnpd and curl.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type LogLine, NodeProcess } from "../program/program.ts";
 
-/** The kinds of ways to the Internet. */
+/** The kinds of connections to the Internet. */
 export const KINDS = [
   "public",
   "full-cone",
@@ -22,7 +23,7 @@ export const KINDS = [
 
 export type Kind = typeof KINDS[number];
 
-/** RFC 4787: endpoint-independent, address-dependent, address- and port-dependent. */
+/** Terms of RFC 4787: endpoint-independent, address-dependent, address- and port-dependent. */
 type Dependence = "ei" | "ad" | "apd";
 
 interface UserSpaceNat {
@@ -34,7 +35,7 @@ interface UserSpaceNat {
   readonly delay?: number;
 }
 
-/** NATs that Linux has no rules for run in user space (nat.py); external ports of most differ from internal ones. */
+/** NATs that Linux doesn't offer run in user space (nat.py). Most change the port of a packet. */
 const USER_SPACE: Partial<Record<Kind, UserSpaceNat>> = {
   "full-cone": { mapping: "ei", filtering: "ei", ports: "random" },
   "restricted": { mapping: "ei", filtering: "ad", ports: "random" },
@@ -43,19 +44,19 @@ const USER_SPACE: Partial<Record<Kind, UserSpaceNat>> = {
   "short-timeout": { mapping: "ei", filtering: "apd", ports: "preserve", timeout: 30 },
 };
 
-/** RFC 6888 asks this of carriers' NATs. */
+/** A carrier's NAT, as RFC 6888 requires it. */
 const CARRIER: UserSpaceNat = { mapping: "ei", filtering: "apd", ports: "random" };
 
 /** A network namespace that stands for a machine. */
 export class Machine {
   constructor(readonly lab: Lab, readonly ns: string, readonly address: string) {}
 
-  /** Runs a program there to its end; fails where it fails. */
+  /** Runs a program on the machine until it ends. Fails if the program fails. */
   run(...command: string[]): Promise<string> {
     return execute("ip", "netns", "exec", this.ns, ...command);
   }
 
-  /** The same for one that fails in the end, such as by a time limit: what it has printed until then. */
+  /** Runs a program that may fail, for example by a time limit. Returns its output. */
   async printed(...command: string[]): Promise<string> {
     const { stdout } = await new Deno.Command("ip", {
       args: ["netns", "exec", this.ns, ...command],
@@ -65,7 +66,7 @@ export class Machine {
     return new TextDecoder().decode(stdout);
   }
 
-  /** Starts a node there, and waits until it serves its API. */
+  /** Starts a node on the machine, and waits until it serves its API. */
   start(args: readonly string[] = []): Promise<Node> {
     return this.lab.startNode(this, args);
   }
@@ -75,12 +76,12 @@ export class Machine {
 export interface Site {
   readonly kind: Kind;
   readonly router: Machine;
-  /** Where the Internet sees what comes from behind it. */
+  /** The address that the Internet sees for packets from behind the router. */
   readonly external: string;
   readonly hosts: readonly Machine[];
 }
 
-/** A node's answer about itself; what the tests read of `GET /network/stats`. */
+/** The parts of `GET /network/stats` that the tests read. */
 // deno-lint-ignore no-explicit-any
 export type Stats = any;
 
@@ -88,7 +89,7 @@ export type Stats = any;
 export class Node {
   readonly #api: string;
 
-  /** Its id as of the latest `stats`: it changes when the node learns its address (BEP 42). */
+  /** The node's id at the latest `stats`. The id changes when the node learns its address (BEP 42). */
   id: string;
 
   constructor(readonly machine: Machine, readonly process: NodeProcess) {
@@ -100,12 +101,12 @@ export class Node {
     return this.process.lines;
   }
 
-  /** Where its API has this path, on its own machine. */
+  /** URL of a path of the node's API, on the node's own machine. */
   url(path: string): string {
     return `${this.#api}${path}`;
   }
 
-  /** A request to its API, from its own machine: status, and the body's JSON or text. */
+  /** Sends a request to the API from the node's own machine. Returns the status, and the body as JSON or text. */
   async request(
     path: string,
     options: readonly string[] = [],
@@ -136,7 +137,7 @@ export class Node {
     return body;
   }
 
-  /** Polls the node's statistics until they are as wanted. */
+  /** Polls the node's statistics until they match. */
   async until(what: string, isSo: (stats: Stats) => boolean, withinMs = 60_000): Promise<Stats> {
     const deadline = Date.now() + withinMs;
     for (;;) {
@@ -152,7 +153,7 @@ export class Node {
     }
   }
 
-  /** Packets that its machine has sent. */
+  /** Number of packets that the node's machine has sent. */
   async packetsSent(): Promise<number> {
     const counts = JSON.parse(await this.machine.run("ip", "-j", "-s", "link", "show", "eth0"));
     return counts[0].stats64.tx.packets;
@@ -164,7 +165,7 @@ export class Node {
   }
 }
 
-/** One laboratory: it ends what runs in it and leaves nothing behind when it is disposed of. */
+/** A laboratory. When it is disposed, it ends all its processes and removes all its namespaces. */
 export class Lab implements AsyncDisposable {
   readonly #prefix: string;
   readonly #directory: string;
@@ -179,7 +180,7 @@ export class Lab implements AsyncDisposable {
     this.#directory = directory;
   }
 
-  /** Builds the Internet. Namespaces are named after NATLAB, so that run.sh finds what a killed test leaves. */
+  /** Builds the Internet. The names of namespaces begin with NATLAB, so that run.sh finds those of a killed test. */
   static async open(): Promise<Lab> {
     const prefix = `${Deno.env.get("NATLAB") ?? "natlab"}-${crypto.randomUUID().slice(0, 4)}`;
     const lab = new Lab(prefix, await Deno.makeTempDir({ prefix: "natlab-" }));
@@ -209,7 +210,7 @@ export class Lab implements AsyncDisposable {
     return new Machine(this, ns, address);
   }
 
-  /** A line from `dev` of one machine to a device of another. */
+  /** Connects `dev` of one machine with a device of another. */
   async #line(ns: string, dev: string, otherNs: string, otherDev: string): Promise<void> {
     await execute(
       ...words(`ip -n ${ns} link add ${dev} type veth peer ${otherDev} netns ${otherNs}`),
@@ -218,7 +219,7 @@ export class Lab implements AsyncDisposable {
     await execute(...words(`ip -n ${otherNs} link set ${otherDev} up`));
   }
 
-  /** Connects a machine to the Internet by a network of its own: 11.N.0.0/24, 2001:db8:N::/64. */
+  /** Connects a machine to the Internet over a network of its own: 11.N.0.0/24, 2001:db8:N::/64. Nodes count both as public. */
   async #connect(n: number, ns: string, dev: string, ipv6 = false): Promise<void> {
     const net = this.#name("net");
     await this.#line(net, `to${n}`, ns, dev);
@@ -232,7 +233,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** A host with a public address. */
+  /** Creates a host with a public address. */
   async publicHost({ ipv6 = false } = {}): Promise<Machine> {
     const n = ++this.#count;
     const { ns } = await this.#namespace(`public${n}`);
@@ -240,21 +241,21 @@ export class Lab implements AsyncDisposable {
     return new Machine(this, ns, `11.${n}.0.2`);
   }
 
-  /** Nodes with public addresses, and the arguments of others to join them. */
+  /** Starts nodes with public addresses. Also returns the arguments for other nodes to join them. */
   async publicNodes(count: number): Promise<{ nodes: Node[]; bootstrap: string[] }> {
     const hosts = await Promise.all(Array.from({ length: count }, () => this.publicHost()));
     const bootstrap = ["--bootstrap", hosts.slice(0, 2).map((h) => `${h.address}:8000`).join()];
     return { nodes: await Promise.all(hosts.map((host) => host.start(bootstrap))), bootstrap };
   }
 
-  /** A network of hosts behind a router of this kind. `change` alters a NAT in user space. */
+  /** Creates a network of hosts behind a router of this kind. `change` alters a NAT in user space. */
   async site(
     kind: Kind,
     { hosts = 1, ipv6 = false, upnp, change = {} }: {
       readonly hosts?: number;
       /** Public IPv6 addresses behind the router, whose firewall lets no unsolicited packets in. */
       readonly ipv6?: boolean;
-      /** Settings of miniupnpd, which runs on the router where they are given. */
+      /** Settings of miniupnpd. With settings, miniupnpd runs on the router. */
       readonly upnp?: MiniupnpdOptions;
       readonly change?: Partial<UserSpaceNat>;
     } = {},
@@ -269,7 +270,7 @@ export class Lab implements AsyncDisposable {
     await execute(...words(`ip -n ${router.ns} link add lan type bridge`));
     await execute(...words(`ip -n ${router.ns} link set lan up`));
     await this.#way(n, kind, router, ipv6, change);
-    // Behind a firewall alone, hosts have public addresses.
+    // Hosts behind a plain firewall have public addresses.
     const lan = kind === "firewall" ? `11.${n}.1` : `192.168.${n}`;
     await execute(...words(`ip -n ${router.ns} address add ${lan}.1/24 dev lan`));
     if (kind === "firewall") {
@@ -304,7 +305,7 @@ export class Lab implements AsyncDisposable {
     return site;
   }
 
-  /** The router's side to the Internet. */
+  /** Sets up the router's side to the Internet. */
   async #way(
     n: number,
     kind: Kind,
@@ -321,7 +322,7 @@ export class Lab implements AsyncDisposable {
       const flags = kind === "linux-random" ? "fully-random" : "";
       return await nft(router, kind === "firewall" ? FIREWALL : masquerade(flags));
     }
-    // A home router whose provider has a NAT of its own (RFC 6598).
+    // A home router behind a provider's NAT (RFC 6598).
     const carrier = await this.#namespace(`carrier${n}`);
     await carrier.run("sysctl", "-qw", "net.ipv4.ip_forward=1");
     await this.#userSpace(n, carrier, { ...CARRIER, ...change });
@@ -349,7 +350,7 @@ export class Lab implements AsyncDisposable {
     await execute(...words(`ip -n ${router.ns} route add default dev wan`));
   }
 
-  /** Gives a router's NAT, in user space or of Linux, another external address; what it had mapped is gone. */
+  /** Gives a router's NAT another external address, in user space or in Linux. All its mappings end. */
   async changeAddress({ kind, router, external }: Site): Promise<string> {
     const address = external.replace(/\d+$/, "77");
     if (USER_SPACE[kind] !== undefined) {
@@ -364,14 +365,14 @@ export class Lab implements AsyncDisposable {
     return address;
   }
 
-  /** What a NAT in user space has let through and kept out, in packets, and the mappings that it has. */
+  /** Packets that a NAT in user space has passed and filtered, and its number of mappings. */
   counts(
     { router }: Site,
   ): Promise<{ out: number; in: number; filtered: number; mappings: number }> {
     return this.#nats!.ask({ do: "counts", name: router.ns });
   }
 
-  /** Starts miniupnpd on a router of Linux. Its leases are new each time. */
+  /** Starts miniupnpd on a Linux router, without leases. */
   async miniupnpd(router: Machine, options: MiniupnpdOptions = {}): Promise<Daemon> {
     const name = `${router.ns}-miniupnpd`;
     const conf = join(this.#directory, `${name}.conf`);
@@ -410,11 +411,13 @@ export class Lab implements AsyncDisposable {
     return daemon;
   }
 
-  /** A node on a machine: at P2P port 8000, with its own data. */
+  /** Starts a node on a machine, at P2P port 8000, with its own data. */
   async startNode(machine: Machine, args: readonly string[]): Promise<Node> {
     const directory = join(this.#directory, `data-${machine.ns}`);
     const process = new NodeProcess([
       "--allow-net",
+      "--test-networks",
+      "2001:db8::/32",
       "--api-port",
       "0",
       "--data-dir",
@@ -438,10 +441,10 @@ export class Lab implements AsyncDisposable {
 
 export interface MiniupnpdOptions {
   readonly upnp?: boolean;
-  /** Where one of both is off, its packets are kept from the daemon, which has one switch for both. */
+  /** miniupnpd has one switch for PCP and NAT-PMP. If one of them is off, a firewall rule drops its packets. */
   readonly pcp?: boolean;
   readonly natPmp?: boolean;
-  /** Lines for its configuration file. */
+  /** More lines for the configuration file. */
   readonly extra?: readonly string[];
 }
 
@@ -462,7 +465,7 @@ export class Daemon {
     }
   }
 
-  /** What it has logged so far. */
+  /** The daemon's log so far. */
   get log(): string {
     return this.#text;
   }
@@ -475,19 +478,19 @@ export class Daemon {
     }
   }
 
-  /** Ends it without a chance to tidy up: what it has mapped stays in the tables until they are made anew. */
+  /** Kills the daemon. Its mappings stay in the tables until the tables are rebuilt. */
   async kill(): Promise<void> {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // It has ended.
+      // The process has ended.
     }
     await this.#child.status;
     await this.#reading;
   }
 }
 
-/** The process in which all NATs in user space run. */
+/** The process that runs all NATs in user space. */
 class UserSpaceNats {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -535,7 +538,7 @@ async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncG
   }
 }
 
-/** Linux's own NAT, as home routers have it: unsolicited packets are dropped, or punching would meet an ICMP error. */
+/** Linux's NAT, as in home routers. Drops unsolicited packets, because an ICMP error would disturb hole punching. */
 function masquerade(flags: string): string {
   return `${FIREWALL}
     table inet nat {
@@ -549,7 +552,7 @@ function masquerade(flags: string): string {
     }`;
 }
 
-/** Lets in what was asked for, and what miniupnpd was asked to let in. */
+/** Rules of a firewall. They pass answers, and packets that miniupnpd was asked to let in. */
 const FIREWALL = `
   table inet filter {
     chain input { type filter hook input priority filter;
@@ -566,9 +569,9 @@ const FIREWALL = `
     chain forward_upnp {}
   }`;
 
-/** Forgets what miniupnpd has written, and sets what is to reach it of what it listens for. */
+/** Rules that remove miniupnpd's mappings, and drop the packets of a protocol that is off. */
 function miniupnpdTables({ pcp, natPmp }: { pcp: boolean; natPmp: boolean }): string {
-  // The first byte of the payload is the version: 0 of NAT-PMP, 2 of PCP.
+  // The first byte of the payload is the version: 0 for NAT-PMP, 2 for PCP.
   const drop = (version: number) => `udp dport 5351 @th,64,8 ${version} drop;`;
   return `
     flush chain inet filter forward_upnp
@@ -593,7 +596,7 @@ function words(text: string): [string, ...string[]] {
   return text.split(" ") as [string, ...string[]];
 }
 
-/** Runs a program to its end, and gives what it printed. */
+/** Runs a program until it ends, and returns its output. */
 export async function execute(program: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args, stdin: "null" })
     .output();
@@ -643,13 +646,13 @@ export class Sockets {
     }
   }
 
-  /** Sends a packet, of text whose characters are its bytes. */
+  /** Sends a packet. Each character of the text is one byte. */
   async send(at: number, host: string, port: number, data = String(++this.#sent)): Promise<void> {
     const line = { at, to: [host, port], data };
     await this.#writer.write(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
   }
 
-  /** Who sent the packet that arrives at a port after `act`; undefined where none does. */
+  /** Runs `act`. Returns the sender of the next packet at a port, or undefined if none arrives. */
   async after(at: number, act: () => Promise<void>): Promise<[string, number] | undefined> {
     this.#heard.length = 0;
     await act();

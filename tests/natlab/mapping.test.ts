@@ -1,5 +1,5 @@
-// Port mapping against a real router's daemon, miniupnpd: each protocol makes a node reachable, and what is mapped is
-// given back, made again after the router has forgotten it, and follows a change of address.
+// Port mapping with miniupnpd, the daemon of real routers: each protocol makes a node reachable. The node deletes its
+// mapping at the end, and makes it again after the router has lost it or has changed its address.
 
 import assert from "node:assert/strict";
 import { Lab, type Machine, type MiniupnpdOptions, type Node, PING, Sockets } from "./lab.ts";
@@ -10,7 +10,7 @@ const PROTOCOLS: readonly [protocol: string, options: MiniupnpdOptions][] = [
   ["upnp", { pcp: false, natPmp: false }],
 ];
 
-/** Whether a host that the node has never heard of gets an answer from it; it asks a few times. */
+/** Whether a stranger gets an answer from the node. The stranger tries a few times. */
 async function answersStrangers(lab: Lab, host: string, port = 8000): Promise<boolean> {
   const stranger = await Sockets.open(await lab.publicHost({ ipv6: host.includes(":") }), [6881]);
   let from: [string, number] | undefined;
@@ -21,7 +21,7 @@ async function answersStrangers(lab: Lab, host: string, port = 8000): Promise<bo
   return from !== undefined && from[0] === host && from[1] === port;
 }
 
-/** What the router has mapped or lets in, as its kernel sees it. */
+/** The mappings and openings in the tables of the router's kernel. */
 async function mappedBy(router: Machine): Promise<string[]> {
   const lines = [
     await router.run("nft", "list", "chain", "inet", "nat", "prerouting_upnp"),
@@ -33,7 +33,7 @@ async function mappedBy(router: Machine): Promise<string[]> {
 const mapped = (node: Node) => node.until("mapped", ({ nat }) => nat.mapping.status === "mapped");
 
 for (const [protocol, options] of PROTOCOLS) {
-  Deno.test(`${protocol}: a mapped node answers strangers; the mapping is given back at the end`, async () => {
+  Deno.test(`${protocol}: a mapped node answers strangers, and deletes the mapping at the end`, async () => {
     await using lab = await Lab.open();
     const { hosts: [host], router, external } = await lab.site("linux", { upnp: options });
     const unmapped = await host.start(["--nat", "off"]);
@@ -57,7 +57,7 @@ for (const [protocol, options] of PROTOCOLS) {
   });
 }
 
-Deno.test("a router that has forgotten all is asked again", async () => {
+Deno.test("a node makes its mapping again after the router has lost it", async () => {
   await using lab = await Lab.open();
   await Promise.all(PROTOCOLS.map(async ([protocol, options]) => {
     const { hosts: [host], router, external } = await lab.site("linux");
@@ -69,8 +69,8 @@ Deno.test("a router that has forgotten all is asked again", async () => {
     await router.run("nft", "flush", "chain", "inet", "filter", "forward_upnp");
     assert.deepEqual(await mappedBy(router), []);
     await lab.miniupnpd(router, options);
-    // UPnP does not tell of a restart: that is noticed by the check of each minute. Of a daemon that had run for a second
-    // or two only, the count of seconds does not always tell that it began anew: then the mapping counts as renewed.
+    // UPnP doesn't announce a restart, so the node notices it with its check each minute. If the daemon had run for
+    // only a second or two, its counter of seconds doesn't always show the restart. The mapping then counts as renewed.
     const { nat } = await node.until(
       "mapped again",
       ({ nat: { mapping: { status, made, renewals } } }) =>
@@ -82,7 +82,7 @@ Deno.test("a router that has forgotten all is asked again", async () => {
   }));
 });
 
-Deno.test("IPv6: the router's firewall lets strangers in, by PCP and by UPnP", async () => {
+Deno.test("IPv6: PCP and UPnP open the router's firewall for strangers", async () => {
   await using lab = await Lab.open();
   for (const [protocol, upnp] of [["pcp", { upnp: false }], ["upnp", { pcp: false }]] as const) {
     const { hosts: [host], router } = await lab.site("linux", { upnp, ipv6: true });
@@ -101,7 +101,7 @@ Deno.test("IPv6: the router's firewall lets strangers in, by PCP and by UPnP", a
   }
 });
 
-Deno.test("two nodes of one port behind one router are both reached by strangers", async () => {
+Deno.test("strangers reach two nodes with the same port behind one router", async () => {
   await using lab = await Lab.open();
   const { bootstrap } = await lab.publicNodes(4);
   await Promise.all(PROTOCOLS.map(async ([protocol, upnp]) => {
@@ -114,7 +114,7 @@ Deno.test("two nodes of one port behind one router are both reached by strangers
     const ports = new Set<number>();
     for (const node of nodes) {
       const { nat } = await node.until("reachable", ({ nat }) => nat.reachable === true);
-      // Where peers see it is where it is mapped.
+      // Peers see the node at its mapped address.
       assert.equal(nat.mapping.external_address, nat.external_address, protocol);
       const [host, port] = nat.external_address.split(":");
       assert.equal(host, external);
@@ -125,7 +125,7 @@ Deno.test("two nodes of one port behind one router are both reached by strangers
   }));
 });
 
-Deno.test("a router that is behind a NAT itself: what it says is told", async () => {
+Deno.test("the stats report a router that is behind another NAT", async () => {
   await using lab = await Lab.open();
   const { hosts: [host] } = await lab.site("double", { upnp: {} });
   const node = await host.start();

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""NATs of every kind in user space, after the terms of RFC 4787, for the laboratory.
+"""NATs of every kind in user space, in the terms of RFC 4787, for the laboratory.
 
-Each NAT stands between two TUN devices: `inside` in its router's namespace, `outside` in the namespace that is the
-Internet. It translates UDP over IPv4; all else is dropped. What it is told comes as JSON lines on stdin, and each line
-is answered by one on stdout:
+Each NAT connects two TUN devices: `inside` in its router's namespace, and `outside` in the Internet's namespace. It
+translates UDP over IPv4 and drops everything else. Commands are JSON lines on stdin. Each command gets one line as its
+answer on stdout:
 
   {"do": "add", "name": N, "inside": {"ns": NS, "dev": D}, "outside": {"ns": NS, "dev": D}, "address": A,
    "mapping": "ei|ad|apd", "filtering": "ei|ad|apd", "ports": "preserve|random", "timeout": SECONDS,
    "hairpin": BOOL, "delay": MILLISECONDS}
-  {"do": "address", "name": N, "address": A}      another external address: all mappings are gone
+  {"do": "address", "name": N, "address": A}      new external address: ends all mappings
   {"do": "counts", "name": N}                     {"out": PACKETS, "in": PACKETS, "filtered": PACKETS, "mappings": NOW}
 
 mapping:   which packets of an inside port share an external port: all (endpoint-independent), those to one address
-           (address-dependent), those to one address and port
-filtering: who may send to an external port: everybody, whom the inside port has sent to at that address, or at that
-           address and port
-timeout:   a mapping and its filters last so long after a packet from the inside; packets from the outside don't count
+           (address-dependent), or those to one address and port
+filtering: who may send to an external port: everyone, addresses that the inside port has sent to, or addresses and
+           ports that the inside port has sent to
+timeout:   lifetime of a mapping and its filters after a packet from the inside; packets from the outside don't count
 """
 import ctypes
 import fcntl
@@ -40,7 +40,7 @@ def enter(namespace_fd):
 
 
 def open_tun(namespace, device):
-    """A TUN device in a namespace, held from this process."""
+    """Opens a TUN device in another namespace."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     there = os.open("/run/netns/" + namespace, os.O_RDONLY)
     try:
@@ -63,7 +63,7 @@ def checksum(header):
 class Mapping:
     def __init__(self, inside, port):
         self.inside, self.port, self.until = inside, port, 0.0
-        self.sent_to = {}  # remote address, and remote address and port: until when
+        self.sent_to = {}  # expiry by remote address, and by remote address and port
 
 
 class Nat:
@@ -98,7 +98,7 @@ class Nat:
                 return port
 
     def outward(self, packet, now):
-        """From the inside: the translated packet, and where it goes."""
+        """Translates a packet from the inside, and returns it with its destination."""
         inside, remote = packet.source, packet.target
         self.sweep(now)
         key = self.key(inside, remote)
@@ -115,7 +115,7 @@ class Nat:
         return self.inward(packet, now) if self.hairpin else None
 
     def inward(self, packet, now):
-        """From the outside."""
+        """Translates a packet from the outside."""
         mapping = self.by_port.get(packet.target[1])
         if mapping is None or mapping.until <= now or not self.lets_in(mapping, packet.source, now):
             self.counts["filtered"] += 1
@@ -131,7 +131,7 @@ class Nat:
 
 
 class Packet:
-    """UDP over IPv4, with its addresses taken out."""
+    """A UDP packet over IPv4, and its addresses."""
 
     def __init__(self, data):
         self.data, self.head = bytearray(data), (data[0] & 15) * 4
@@ -150,7 +150,7 @@ class Packet:
         data[8] = max(1, data[8] - 1)
         data[10:12] = b"\0\0"
         struct.pack_into("!H", data, 10, checksum(data[:head]))
-        # No UDP checksum: IPv4 permits that, and the kernel takes it.
+        # There is no UDP checksum. IPv4 permits that, and the kernel accepts it.
         struct.pack_into("!HH", data, head, self.source[1], self.target[1])
         data[head + 6:head + 8] = b"\0\0"
         return bytes(data)
@@ -190,7 +190,7 @@ def main():
                 for line in lines:
                     try:
                         answer = obey(line)
-                    except Exception as error:  # the test that asked is told
+                    except Exception as error:  # report it to the test
                         answer = {"error": repr(error)}
                     print(json.dumps(answer), flush=True)
                 continue
@@ -211,7 +211,7 @@ def main():
             try:
                 os.write(to, data)
             except OSError:
-                pass  # the device is down, or its queue full: lost, as on any line
+                pass  # the device is down or its queue is full: the packet is lost
 
 
 if __name__ == "__main__":

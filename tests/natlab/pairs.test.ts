@@ -1,13 +1,13 @@
-// A network of real nodes behind every kind of NAT: each finds out how it stands, works as a client, and is reached by
-// each other. NATLAB_TABLE names a file for the table of docs/nat.md.
+// A network of real nodes behind every kind of NAT: each node finds out its kind of NAT, works as a client, and can be
+// reached by every other node. NATLAB_TABLE names a file for the table of docs/nat.md.
 
 import assert from "node:assert/strict";
-import { isSecureId } from "../../src/dht/secure_id.ts";
+import { isSecureId } from "../../src/dht/routing/secure_id.ts";
 import { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
 import { type Kind, Lab, type Node, type Site } from "./lab.ts";
 
-/** The kinds of the table; `mapped` is Linux's NAT with miniupnpd. */
+/** The rows of the table. `mapped` is Linux's NAT with miniupnpd. */
 const ROWS = [
   "public",
   "full-cone",
@@ -23,7 +23,7 @@ const ROWS = [
 
 type Row = typeof ROWS[number];
 
-/** What `nat.type` is to say. */
+/** Expected `nat.type` of each row. */
 const TYPES: Record<Row, string> = {
   "public": "none",
   "full-cone": "endpoint_independent",
@@ -37,16 +37,16 @@ const TYPES: Record<Row, string> = {
   "symmetric": "symmetric",
 };
 
-/** Whom strangers can reach. */
+/** The rows that strangers can reach. */
 const REACHABLE: readonly Row[] = ["public", "full-cone", "mapped"];
 
-/** Who has a public address waits for two minutes whether others ask it, before it has them asked to. */
+/** Rows with a public address: these nodes wait two minutes for queries before they ask for probes. */
 const SURE_LATE: readonly Row[] = ["firewall"];
 
-/** With the others that strangers can reach more than the ten whose votes bind an id to an address (BEP 42). */
+/** Together with the other reachable nodes, more than the ten voters that bind an id to an address (BEP 42). */
 const PUBLIC_NODES = 9;
 
-/** Pairs that are tried at a time: with two processors, more would wait for those and not for each other. */
+/** Pairs that meet at a time. With more, two processors would be the bottleneck. */
 const AT_A_TIME = 5;
 
 /** Nodes behind two routers of one kind. */
@@ -77,7 +77,7 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     Promise.all(all.map(async ({ row, site, node }) => {
       if (SURE_LATE.includes(row) !== isLate) return;
       const { nat } = await node.until(
-        "sure of its standing",
+        "sure whether strangers reach it",
         ({ nat }) =>
           nat.type === TYPES[row] && nat.reachable === REACHABLE.includes(row) &&
           (nat.reachable || nat.introducers > 0),
@@ -103,13 +103,13 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
   };
 
   await t.step(
-    "each finds out its address, its kind of NAT, and whether strangers can reach it",
+    "each node finds out its address, its kind of NAT, and whether strangers can reach it",
     async () => {
       await becomeSure(false);
     },
   );
 
-  await t.step("each takes an id that fits its address", async () => {
+  await t.step("each node takes an id that fits its address", async () => {
     await Promise.all(all.map(({ node }) =>
       node.until(
         "bound to its address",
@@ -117,17 +117,17 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
         200_000,
       )
     ));
-    // Those that are hidden are registered under it, and those that are not are known by it.
+    // Hidden nodes are registered under the new id, and other nodes know the reachable ones by it.
     await becomeSure(false);
   });
 
-  await t.step("each stores, fetches, finds and watches", async () => {
+  await t.step("each node stores, fetches, finds and watches", async () => {
     await Promise.all(
       all.map(({ node }, i) => worksAsClient(node, all[(i + 1) % all.length].node)),
     );
   });
 
-  await t.step("each reaches each other", async () => {
+  await t.step("each node reaches every other node", async () => {
     await meet(false);
     await becomeSure(true);
     await meet(true);
@@ -142,8 +142,9 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     }
   });
 
-  await t.step("nobody's routing table holds whom strangers can't reach", async () => {
-    // A firewall lets in whom was written to minutes ago: who sits behind one may have changed its mind meanwhile.
+  await t.step("no routing table holds a node that strangers can't reach", async () => {
+    // A firewall passes packets from addresses that the node sent to minutes ago. A node behind a firewall may thus
+    // have changed its state meanwhile.
     const readOnly = await Promise.all(all.map(async ({ row, node }) => {
       const { nat } = await node.stats();
       return SURE_LATE.includes(row) ? nat.read_only : !REACHABLE.includes(row);
@@ -156,8 +157,8 @@ Deno.test("nodes behind every kind of NAT are one network", async (t) => {
     for (const node of [...publicNodes, ...all.map(({ node }) => node)]) {
       for (;;) {
         const { body } = await node.request("/network/peers?limit=500");
-        // Who was taken for reachable at first is on its way out: three checks in a row have to go unanswered. Those that
-        // are hidden themselves check every five minutes: their tables serve nobody else.
+        // A node that counted as reachable at first leaves a table after three unanswered checks in a row. Hidden nodes
+        // check only every five minutes, because nobody else uses their tables.
         const bad = body.peers.filter((peer: { node_id: string; health: string }) =>
           unreachable.has(peer.node_id) &&
           (!late.has(peer.node_id) || (peer.health === "healthy" && !unreachable.has(node.id)))
@@ -184,19 +185,19 @@ function isSecure(id: string, address: string | null): boolean {
 
 async function memberOf(lab: Lab, row: Row, args: readonly string[]): Promise<Member> {
   const kind: Kind = row === "mapped" ? "linux" : row;
-  // Meeting a node behind a symmetric NAT takes many packets: a node does it a few times a minute.
+  // Meeting a node behind a symmetric NAT needs many packets, so a node does it only a few times a minute.
   const hosts = row === "symmetric" ? 3 : 1;
   const site = await lab.site(kind, { hosts, ...(row === "mapped" ? { upnp: {} } : {}) });
   return { row, site, nodes: await Promise.all(site.hosts.map((host) => host.start(args))) };
 }
 
-/** Its nodes take turns. */
+/** The nodes of a member are used in turn. */
 function nextOf({ nodes }: Member): Node {
   nodes.push(nodes.shift()!);
   return nodes[0];
 }
 
-/** One node pings another, of which it has not heard before. */
+/** One node pings another that it has not met before. */
 async function reach(from: Node, to: Node): Promise<Cell> {
   const before = await from.packetsSent() + await to.packetsSent();
   const { status, body, seconds } = await from.request(`/network/ping/${to.id}`);
@@ -204,7 +205,7 @@ async function reach(from: Node, to: Node): Promise<Cell> {
   return { via: status === 200 ? body.via : `${status}`, seconds, packets };
 }
 
-/** Behind each NAT a value is stored, found and read by another, and a watcher hears of its next version. */
+/** The node stores a value, another node reads it, and a watcher gets its next version. */
 async function worksAsClient(node: Node, other: Node): Promise<void> {
   const text = `from ${node.id}`;
   const store = ["-X", "POST", "-H", "content-type: text/plain", "--data"];
@@ -230,7 +231,7 @@ async function worksAsClient(node: Node, other: Node): Promise<void> {
   assert.match(await watching, /"seq":2/);
 }
 
-/** One letter for the way, the seconds until the answer was there, and the packets of both nodes meanwhile. */
+/** A letter for the path, the seconds until the answer, and the packets of both nodes meanwhile. */
 function tableOf(table: ReadonlyMap<string, Cell>): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
   const cell = ({ via, seconds, packets }: Cell) => `${via[0]} ${seconds.toFixed(2)} ${packets}`;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the tests of the NAT laboratory, and takes it down again, however they end.
+# Runs the tests of the NAT laboratory, and removes the laboratory afterwards, even after a failure.
 #
 #   tests/natlab/run.sh DENO [FILE...]
 #
 # Needs root (in a container: with CAP_NET_ADMIN, CAP_SYS_ADMIN and /dev/net/tun), iproute2, nftables, conntrack,
-# miniupnpd (miniupnpd-nftables), python3 and curl. Nothing in it is connected to the machine's own network.
+# miniupnpd (miniupnpd-nftables), python3 and curl. The laboratory has no connection to the machine's own network.
 # NATLAB_TABLE=FILE writes the table of docs/nat.md.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
@@ -19,13 +19,13 @@ for program in ip nft conntrack miniupnpd python3 curl; do
 done
 [ -c /dev/net/tun ] || lacks+=("/dev/net/tun")
 if [ ${#lacks[@]} -gt 0 ]; then
-  echo "natlab: it lacks ${lacks[*]}" >&2
+  echo "natlab: missing programs: ${lacks[*]}" >&2
   exit 1
 fi
 
 export NATLAB="natlab-$$" DENO_NO_UPDATE_CHECK=1
 if ! ip netns add "$NATLAB-try" || ! ip netns exec "$NATLAB-try" nft add table inet try; then
-  echo "natlab: no network namespaces with nftables here" >&2
+  echo "natlab: this system has no network namespaces with nftables" >&2
   exit 1
 fi
 
@@ -40,5 +40,5 @@ trap take_down EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# All at once: they wait for timers, not for the processor.
+# Run all files at once: they wait for timers, not for the processor.
 DENO_JOBS=$# "$deno" test --no-check --no-prompt --allow-all --parallel "$@"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """UDP sockets under a test's control: udp.py PORT...
 
-Takes JSON lines {"at": PORT, "to": [HOST, PORT], "data": TEXT} and sends them; prints
-{"at": PORT, "from": [HOST, PORT], "data": TEXT} for what arrives, and {"ready": true} at the start. A character of the
-text is a byte.
+Sends a packet for each JSON line {"at": PORT, "to": [HOST, PORT], "data": TEXT} on stdin. Prints {"ready": true} at the
+start, and {"at": PORT, "from": [HOST, PORT], "data": TEXT} for each packet that arrives. Each character of the text is
+one byte.
 """
 import json
 import os

@@ -1,14 +1,15 @@
-// Large values on real nodes over UDP: what one stores in a thousand items another fetches, holders dying meanwhile.
+// Large values on real nodes over UDP: one node stores a thousand items, and another fetches them while holders die.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { Identity } from "../../src/runtime/crypto.ts";
-import type { Progress, StoreOutcome } from "../../src/runtime/service.ts";
-import { collected, inPieces, sampleBytes } from "../data/memory_network.ts";
+import { Identity } from "../../src/runtime/identity/crypto.ts";
+import type { Progress } from "../../src/large_values/large_values.ts";
+import type { StoreOutcome } from "../../src/node_service.ts";
+import { collected, inPieces, sampleBytes } from "../large_values/memory_network.ts";
 import { latin1 } from "../packets.ts";
-import { startNetwork, until } from "./nodes.ts";
+import { bytesOf, lookupsEnd, startNetwork } from "./nodes.ts";
 
-/** Few enough that most nodes lack most items. */
+/** Few replicas, so that most nodes lack most items. */
 const NODES = 10, K = 4;
 
 function stored(outcome: StoreOutcome) {
@@ -18,32 +19,35 @@ function stored(outcome: StoreOutcome) {
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
-Deno.test("10 nodes: 1 MiB comes back byte for byte, with a holder of it killed on the way", async () => {
+Deno.test("a node fetches 1 MiB byte for byte although a holder is killed meanwhile", async () => {
   const nodes = await startNetwork(NODES, { k: `${K}` });
   try {
-    await until(() => nodes.every((node) => node.stats().lookups.active === 0), "joining ends");
+    await lookupsEnd(nodes);
     const [from, to] = [nodes[3], nodes[7]];
     const bytes = sampleBytes(1 << 20);
     const steps: Progress[] = [];
-    const stop = from.onProgress((step) => steps.push(step));
+    const stop = from.onEvent((event) => {
+      if (event.type === "data.progress") steps.push(event.data);
+    });
     const report = stored(await from.store(inPieces(bytes), null, { totalBytes: bytes.length }));
     stop();
     assert.deepEqual([report.kind, report.size, report.seq], ["chunked", 1 << 20, null]);
     assert.ok(report.replicas >= K / 2, `${report.replicas} replicas`);
-    assert.ok(steps.length > 1 && steps.at(-1)?.doneBytes === 1 << 20);
+    assert.ok(steps.length > 1 && steps.at(-1)?.done_bytes === 1 << 20);
 
     const found = await to.fetch(report.hash, null);
     assert.equal(found.outcome, "large");
     if (found.outcome !== "large") return;
-    const { size, hint, read } = found.value;
+    const { size, hint } = found.value;
     assert.deepEqual([size, hint], [1 << 20, "binary"]);
-    assert.deepEqual(await collected(read(700_000, 700_500)), bytes.slice(700_000, 700_500));
+    const part = await collected(bytesOf(to, found.value, 700_000, 700_500));
+    assert.deepEqual(part, bytes.slice(700_000, 700_500));
 
     const holder = nodes.find((node) =>
       report.nodes.includes(node.nodeId) && node !== from && node !== to
     )!;
     const parts: Uint8Array<ArrayBuffer>[] = [];
-    for await (const part of read(0, size)) {
+    for await (const part of bytesOf(to, found.value)) {
       if (parts.push(part.slice()) === 100) await holder.close();
     }
     const back = new Uint8Array(await new Blob(parts).arrayBuffer());
@@ -53,7 +57,7 @@ Deno.test("10 nodes: 1 MiB comes back byte for byte, with a holder of it killed 
   }
 });
 
-Deno.test("a large value under a key: the next one takes its place, and both stay by their roots", async () => {
+Deno.test("a new large value replaces the one under its key, and both can be fetched by their roots", async () => {
   const nodes = await startNetwork(3);
   try {
     const [one, two] = [sampleBytes(50_000), sampleBytes(2000)];
@@ -63,7 +67,7 @@ Deno.test("a large value under a key: the next one takes its place, and both sta
       const outcome = await nodes[2].fetch(hash, null);
       if (outcome.outcome !== "large") return assert.fail(outcome.outcome);
       const { value } = outcome;
-      return { ...value, bytes: await collected(value.read(0, value.size)) };
+      return { ...value, bytes: await collected(bytesOf(nodes[2], value)) };
     };
     const before = await fetched(first.hash);
     assert.deepEqual([before.seq, before.bytes], [1, one]);
@@ -82,14 +86,14 @@ Deno.test("a large value under a key: the next one takes its place, and both sta
   }
 });
 
-Deno.test("a stopped node's transfers end, and what is marked but no value is refused", async () => {
+Deno.test("a stopped node ends its transfers, and a reader refuses an invalid reference", async () => {
   const nodes = await startNetwork(3);
   try {
     const bytes = sampleBytes(100_000);
     const { hash } = stored(await nodes[0].store(bytes, null));
     const outcome = await nodes[1].fetch(hash, null);
     if (outcome.outcome !== "large") return assert.fail(outcome.outcome);
-    const pieces = outcome.value.read(0, bytes.length);
+    const pieces = bytesOf(nodes[1], outcome.value);
     await pieces.next();
     await nodes[1].close();
     await assert.rejects(collected(pieces), /the node stops/);

@@ -1,6 +1,7 @@
-// A node whose API is attacked, as a process of its own: it goes on answering its peers, and afterwards everybody.
+// Attacks on the API of a node: it keeps answering its peers, and serves the API again afterwards.
 
 import assert from "node:assert/strict";
+import { innerConnections, sendFrom } from "./impostor.ts";
 import { type NodeProcess, withNodes } from "./program.ts";
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
@@ -10,7 +11,7 @@ function portOf(address: string): number {
   return Number(address.split(":").pop());
 }
 
-/** Sends pings over UDP (BEP 5), one after the other, and tells how many were answered. */
+/** Sends pings over UDP (BEP 5), one after the other, and counts the answers. */
 async function pings(node: NodeProcess): Promise<number> {
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const to = { transport: "udp", hostname: "127.0.0.1", port: portOf(node.udp) } as const;
@@ -29,7 +30,7 @@ async function pings(node: NodeProcess): Promise<number> {
     }
     socket.close();
   } catch (error) {
-    // The socket was closed: an answer never came.
+    // The socket was closed because no answer came.
     if (!(error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted)) {
       throw error;
     }
@@ -39,7 +40,7 @@ async function pings(node: NodeProcess): Promise<number> {
   return answered;
 }
 
-/** Connections that send `text` and read nothing. Those that the node does not take are left out. */
+/** Opens connections that send `text` and read nothing. Returns those that the node accepts. */
 async function open(node: NodeProcess, connections: number, text: string): Promise<Deno.TcpConn[]> {
   const { hostname, port } = new URL(node.api);
   const opened: Deno.TcpConn[] = [];
@@ -66,7 +67,7 @@ const ATTACKS: Record<string, string> = {
   "garbage": "\x16\x03\x01\x02\x00\x01",
 };
 
-/** Asks until there is an answer: while it is attacked, the API may say that it has no room, or close. */
+/** Repeats a request until there is an answer: during an attack the API may refuse or close connections. */
 async function healthy(node: NodeProcess): Promise<void> {
   for (let attempt = 0;; attempt++) {
     const response = await fetch(`${node.api}/healthz`).catch((error) => error as Error);
@@ -90,7 +91,7 @@ async function attack(node: NodeProcess, connections: number): Promise<void> {
 }
 
 Deno.test(
-  "whatever is done to its API, a node answers its peers, and the API is there again at once",
+  "a node answers its peers during attacks on its API, and serves the API right after them",
   withNodes(async (start) => {
     const node = await start("data", [], { env: { API_MAX_CONNECTIONS: "100" } });
     await attack(node, 300);
@@ -99,7 +100,7 @@ Deno.test(
 );
 
 Deno.test({
-  name: "the same where the process runs out of file descriptors",
+  name: "a node that runs out of file descriptors answers its peers, and serves the API afterwards",
   ignore: Deno.build.os === "windows",
   fn: withNodes(async (start) => {
     const node = await start("data", [], { descriptors: 128 });
@@ -113,7 +114,7 @@ Deno.test({
 });
 
 Deno.test(
-  "while idle connections take all there is room for, a newcomer is served",
+  "a new client is served while idle connections occupy all slots",
   withNodes(async (start) => {
     const node = await start("data", [], { env: { API_MAX_CONNECTIONS: "50" } });
     const opened = await open(node, 200, "");
@@ -125,3 +126,50 @@ Deno.test(
     for (const connection of opened) connection.close();
   }),
 );
+
+const TOKEN = "a-token-of-some-length";
+
+/** An IPv4 address of this machine that other machines could use; loopback if there is none. */
+function ownAddress(): string {
+  const addresses = Deno.networkInterfaces().filter(({ family }) => family === "IPv4");
+  return addresses.find(({ address }) => !address.startsWith("127."))?.address ?? "127.0.0.1";
+}
+
+Deno.test({
+  name: "a local program can't pass for another client at the port behind the API",
+  ignore: Deno.build.os !== "linux",
+  fn: withNodes(async (start) => {
+    const node = await start("data", [], { env: { API_HOST: "0.0.0.0", API_TOKEN: TOKEN } });
+    // Requests of other addresses than loopback are limited for each client.
+    const api = { hostname: ownAddress(), port: portOf(node.api) };
+    using victim = await Deno.connect(api);
+    const ask = async () => {
+      const authorization = `Authorization: Bearer ${TOKEN}\r\n`;
+      const host = `Host: ${api.hostname}:${api.port}\r\n`;
+      await victim.write(
+        encoder.encode(`GET /healthz HTTP/1.1\r\n${host}${authorization}\r\n`),
+      );
+      const buffer = new Uint8Array(65_536);
+      return decoder.decode(buffer.subarray(0, (await victim.read(buffer))!));
+    };
+    assert.match(await ask(), /^HTTP\/1\.1 200 /);
+
+    const inner = innerConnections(node.pid);
+    assert.ok(inner.length > 0);
+    for (const { localPort: port, remotePort } of inner) {
+      const send = (target: string, token: string, times = 1) => {
+        const head =
+          `${target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\n\r\n`;
+        return sendFrom({ host: "127.0.0.2", port }, remotePort, Array(times).fill(head));
+      };
+      assert.match(await send("GET /healthz", TOKEN), /^HTTP\/1\.1 403 /);
+      assert.match(await send("GET /events", TOKEN), /^HTTP\/1\.1 403 /);
+      // More than the number of wrong tokens that lock a client out.
+      assert.doesNotMatch(await send("GET /network/stats", "wrong", 100), /HTTP\/1\.1 4[^0]/);
+    }
+    const answer = await ask();
+    assert.match(answer, /^HTTP\/1\.1 200 /, "neither events nor 429");
+    assert.match(answer, /\{"status":"ok"\}/);
+    assert.equal((await node.stop()).code, 0);
+  }),
+});

@@ -1,14 +1,14 @@
-// The command line as a stranger meets it: wrong use, nodes that are gone, hang or refuse, colors, widths and pipes.
+// The command line in all conditions: wrong usage, nodes that are gone, hang or refuse, colors, widths and pipes.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { wantsColor } from "../../src/cli/terminal.ts";
+import { wantsColor } from "../../src/cli/terminal/terminal.ts";
 import { command, invocation, run, withNodes } from "./program.ts";
 import { TestTerminal } from "./terminal.ts";
 
 const HASH = "0123456789012345678901234567890123456789";
 
-/** One line on standard error, and nothing else. */
+/** Checks that a command fails with one line on standard error, and prints nothing else. */
 async function refused(args: string[], code: number, message: RegExp, env = {}, cwd?: string) {
   const ended = await run(args, { env, cwd });
   assert.equal(ended.code, code, `${args.join(" ")}: ${ended.stderr}`);
@@ -17,7 +17,7 @@ async function refused(args: string[], code: number, message: RegExp, env = {}, 
   assert.match(ended.stderr, message, args.join(" "));
 }
 
-Deno.test("wrong use ends with 2 and one line that says what is wrong, and where to look", async () => {
+Deno.test("wrong usage ends with 2 and one line that names the problem and the help to read", async () => {
   const cases: [string[], RegExp][] = [
     [["peer"], /no command "peer": did you mean peers\? \(see dmnode --help\)/],
     [["statz"], /did you mean stat/],
@@ -40,10 +40,25 @@ Deno.test("wrong use ends with 2 and one line that says what is wrong, and where
     ],
     [["--p2p-port", "9000", "start"], /follow their command: dmnode start --p2p-port/],
     [["peers", "a", "b"], /too many arguments/],
-    [["peers", HASH, "--limit", "3"], /for the list/],
+    [["peers", HASH, "--limit", "3"], /apply to the list/],
     [["put", "--if-seq", "x", "--key", "k"], /--if-seq.*whole number from 0/],
-    [["put", "--if-seq", "1"], /--if-seq takes a --key/],
+    [["put", "--if-seq", "1"], /--if-seq requires --key/],
     [["put", "--min-replicas", "0"], /whole number from 1 to 128/],
+    [["put", "--ttl", "59m"], /time from 1h to 7d/],
+    [["put", "--ttl", "8d"], /time from 1h to 7d/],
+    [["put", "--ttl", "-1h"], /time from 1h to 7d|argument missing/],
+    [["pin", "--ttl", "soon", HASH], /time from 1h to 7d/],
+    [["pin"], /a hash, or --key/],
+    [["pin", "zzz"], /40 hex digits/],
+    [["pin", HASH, "--public-key", "ab"], /--public-key requires --key/],
+    [["pin", "--key", "k", "--public-key", "ab"], /64 hex digits/],
+    [["unpin"], /a hash, or --key/],
+    [["unpin", "zzz"], /40 hex digits/],
+    [["pins", "--limit", "0"], /whole number from 1 to 1000/],
+    [["discover"], /give an info-hash, or --service/],
+    [["discover", "12".repeat(20), "--service", "chat"], /either an info-hash or --service/],
+    [["announce", "12".repeat(19)], /is not an id: give 40 hex digits/],
+    [["announce", "--service", "chat", "--port", "0"], /whole number from 1 to 65535/],
     [["get"], /a hash, or --key/],
     [["get", "zzz"], /40 hex digits/],
     [["find"], /missing required argument 'id'/],
@@ -64,7 +79,7 @@ Deno.test("wrong use ends with 2 and one line that says what is wrong, and where
   await refused(["stats"], 2, /DMNODE_API: "x y" in the environment/, { DMNODE_API: "x y" });
 });
 
-Deno.test("what is no node, or no dmnode, is told in one line, without a stack trace", async () => {
+Deno.test("an absent node or another server is reported in one line, without a stack trace", async () => {
   const quiet = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
   const answers: Record<string, () => Response> = {
     "/html": () => new Response("<h1>Hello</h1>"),
@@ -90,12 +105,12 @@ Deno.test("what is no node, or no dmnode, is told in one line, without a stack t
     const cases: [string, RegExp][] = [
       ["http://127.0.0.1:9", /no node answers at http:\/\/127\.0\.0\.1:9 .*is it running/],
       ["http://nosuchname.invalid", /no node answers at http:\/\/nosuchname\.invalid/],
-      [at("/html"), /is no dmnode/],
-      [at("/404"), /is no dmnode \(HTTP 404\)/],
-      [at("/array"), /is no dmnode/],
-      [at("/null"), /is no dmnode/],
-      [at("/other"), /is no dmnode/],
-      [at("/loop"), /no node answers/],
+      [at("/html"), /is not a dmnode/],
+      [at("/404"), /is not a dmnode \(HTTP 404\)/],
+      [at("/array"), /is not a dmnode/],
+      [at("/null"), /is not a dmnode/],
+      [at("/other"), /is not a dmnode/],
+      [at("/loop"), /redirects to \/loop\/network\/stats/],
       [at("/busy"), /try again in 7 seconds \(over the limit\)/],
       [at("/evil"), /\?\[2Jboo\?bar \(HTTP 409\)/],
     ];
@@ -106,7 +121,7 @@ Deno.test("what is no node, or no dmnode, is told in one line, without a stack t
 });
 
 Deno.test(
-  "a node that hangs is given up",
+  "a command fails if the node hangs",
   withNodes(async (start, directory) => {
     const node = await start("1");
     const stdin = new TextEncoder().encode("x");
@@ -115,10 +130,10 @@ Deno.test(
     try {
       const flags = ["--api", node.api, "--timeout", "0.4"];
       for (const args of [["stats"], ["find", HASH], ["get", stdout.trim()], ["watch"]]) {
-        await refused([...args, ...flags], 1, /has said nothing for|refused the WebSocket/);
+        await refused([...args, ...flags], 1, /has sent nothing for/);
       }
       const put = await run(["put", ...flags], { stdin, cwd: directory });
-      assert.match(put.stderr, /^dmnode: the node at .* has said nothing for[^\n]*\n$/);
+      assert.match(put.stderr, /^dmnode: the node at .* has sent nothing for[^\n]*\n$/);
       assert.equal(put.code, 1);
     } finally {
       node.signal("SIGCONT");
@@ -127,12 +142,12 @@ Deno.test(
 );
 
 Deno.test(
-  "a node is found by its settings; a token that it asks for is taken from the environment or .env",
+  "commands find the node and its token in the environment and in .env",
   withNodes(async (start, directory) => {
     const token = "a-token-of-some-length";
     const node = await start("1", [], { env: { API_TOKEN: token } });
     const port = new URL(node.api).port;
-    await refused(["find", HASH, "--api", node.api], 1, /asks for a token: set API_TOKEN/);
+    await refused(["find", HASH, "--api", node.api], 1, /requires a token: set API_TOKEN/);
     const wrong = { API_TOKEN: "another" };
     await refused(["find", HASH, "--api", node.api], 1, /API_TOKEN in the environment/, wrong);
     const write = (name: string, text: string) => Deno.writeTextFile(join(directory, name), text);
@@ -148,7 +163,7 @@ Deno.test(
 );
 
 Deno.test(
-  "tables fit the terminal, ids are shortened there and can be given back; in a pipe they are whole",
+  "tables fit the terminal and shorten ids, which commands accept; in a pipe ids are complete",
   withNodes(async (start, directory) => {
     const first = await start("1");
     const second = await start("2", ["--bootstrap", first.udp]);
@@ -215,14 +230,14 @@ Deno.test(
     await using narrow = new TestTerminal(["stats"], { ...options, columns: 60, rows: 100 });
     assert.equal(await narrow.ended(), 0);
     for (const line of narrow.plain.split("\r\n")) {
-      // A public key alone can't be shortened without a loss.
+      // A public key is the only word that is longer than a line.
       assert.ok(line.length <= 60 || /[0-9a-f]{64}/.test(line), line);
     }
   }),
 );
 
 Deno.test(
-  "values on a terminal: text does nothing to it, and what is no text is not written there",
+  "on a terminal, get shows text without control characters, and refuses other data",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const put = async (value: string | Uint8Array<ArrayBuffer>) => {
@@ -236,7 +251,7 @@ Deno.test(
     const binary = await put(Uint8Array.of(0xff, 0xfe, 0, 1));
     await using kept = new TestTerminal(["get", binary, "--api", api], { cwd: directory });
     assert.equal(await kept.ended(), 1);
-    assert.match(kept.text, /^dmnode: the value is no text: give -o FILE/);
+    assert.match(kept.text, /^dmnode: the value is not text: give -o FILE/);
     const empty = await put("");
     const { stdout } = await run(["get", empty, "--json", "--api", api], { cwd: directory });
     const { value, encoding, size } = JSON.parse(stdout);
@@ -251,7 +266,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a reader that goes away is no failure, and a full disk is one",
+  "a closed pipe is no failure, but a full disk is one",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const stdin = crypto.getRandomValues(new Uint8Array(65_536).fill(1));
@@ -287,7 +302,7 @@ Deno.test(
   }),
 );
 
-Deno.test("colors: --color, then FORCE_COLOR, then NO_COLOR, then whether it is a terminal", async () => {
+Deno.test("--color decides about colors, then FORCE_COLOR, then NO_COLOR, then the terminal", async () => {
   const cases: [Parameters<typeof wantsColor>[0], Record<string, string>, boolean, boolean][] = [
     ["auto", {}, true, true],
     ["auto", {}, false, false],
@@ -335,12 +350,12 @@ Deno.test("colors: --color, then FORCE_COLOR, then NO_COLOR, then whether it is 
   }
 });
 
-Deno.test("sim and swarm show how far they are on a terminal, and Ctrl-C ends them with 130", async () => {
+Deno.test("sim and swarm show progress on a terminal, and Ctrl-C ends them with 130", async () => {
   await using sim = new TestTerminal(["sim", "--nodes", "2000", "--lookups", "20000"]);
   await sim.until(/^2,000 nodes: [\w ]+ \[#+\.*\] \d+ % [\d,]+ of [\d,]+, [\d,]+\/s, .*(left|…)/);
   await sim.type("\x03");
   assert.equal(await sim.ended(), 130);
-  assert.equal(sim.text.replace("^C", ""), "", "its line is taken away");
+  assert.equal(sim.text.replace("^C", ""), "", "its line is removed");
 
   await using swarm = new TestTerminal([
     "swarm",

@@ -1,4 +1,4 @@
-// The completion scripts in the shells that they are for: commands, options, choices and files.
+// Tests the completion scripts in their shells: commands, options, choices and files.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ async function has(shell: Shell): Promise<boolean> {
   }
 }
 
-/** Words to complete, the last one as far as it is typed, and what there has to be among the answers, or not. */
+/** A command line whose last word is incomplete, the completions that must be offered, and those that must not. */
 const CASES: [words: string[], wanted: string[], unwanted?: string[]][] = [
   [["pe"], ["peers"], ["put"]],
   [[""], ["start", "put", "peers", "watch", "completion"], ["--json"]],
@@ -32,7 +32,6 @@ const CASES: [words: string[], wanted: string[], unwanted?: string[]][] = [
   [["put", "--key", "peers", "--if"], ["--if-seq"], ["--health"]],
   [["put", "sett"], ["settings.json"], ["peers"]],
   [["get", "--output", "sett"], ["settings.json"]],
-  [["sim", "--scoring", ""], ["on", "off"]],
 ];
 
 const IN_BASH = `source ../script
@@ -45,13 +44,13 @@ async function completed(shell: Shell, words: string[], cwd: string): Promise<st
     : ["--no-config", "-c", `source ../script; complete -C '${["dmnode", ...words].join(" ")}'`];
   const { stdout, stderr } = await new Deno.Command(shell, { args, cwd }).output();
   const errors = new TextDecoder().decode(stderr).split("\n")
-    // Outside of a completion bash has no options for it to set.
+    // bash reports this because the script runs outside of a completion.
     .filter((line) => line !== "" && !/compopt: not currently executing/.test(line));
   assert.deepEqual(errors, []);
   return new TextDecoder().decode(stdout).split("\n").map((line) => line.split("\t")[0]);
 }
 
-/** A folder with a file to complete, beside the script. */
+/** Runs a test in a folder with a file to complete, beside the script. */
 async function withScript(
   shell: Shell,
   body: (cwd: string, script: string) => Promise<void>,
@@ -91,7 +90,7 @@ for (const shell of ["bash", "fish"] as const) {
   });
 }
 
-/** What is typed before each tab, and the line after it. */
+/** The keys to type before each tab, and the expected line after the tab. */
 const TYPED: [keys: string, line: RegExp][][] = [
   [["dmnode pee", /> dmnode peers$/]],
   [["dmnode peers --heal", /peers --health$/], ["deg", /peers --health degraded$/]],
@@ -109,14 +108,15 @@ for (const shell of ["bash", "zsh"] as const) {
     fn: () =>
       withScript(shell, async (cwd, script) => {
         const args = shell === "bash" ? ["--norc", "--noprofile", "-i"] : ["-f", "-i"];
+        // A shell may ignore an inherited PS1, so its first prompt can also be its own.
         await using terminal = new TestTerminal(args, { cwd, env: { PS1: "> " } }, shell);
-        await terminal.until(/[#$%]$/);
+        await terminal.until(/[>#$%]$/);
         const setup = shell === "bash"
           ? `PS1='> '; source ${script}`
           : `PS1='> '; autoload -Uz compinit; compinit -D -u; source ${script}`;
         await terminal.type(`${setup}; clear; echo ready\r`);
         await terminal.until(/^ready\n>/m);
-        // The line itself: below it zsh may have listed what there was to choose from.
+        // The last prompt: zsh may list the choices below it.
         const line = () => terminal.screen.findLast((text) => text.startsWith(">"))!;
         for (const steps of TYPED) {
           for (const [keys, completed] of steps) {
@@ -132,7 +132,7 @@ for (const shell of ["bash", "zsh"] as const) {
   });
 }
 
-Deno.test("the scripts know every option of every command", () => {
+Deno.test("the scripts contain every option and choice of every command", () => {
   const program = createProgram();
   const scripts = SHELLS.map((shell) => completionScript(program, shell));
   for (const command of commandsOf(program)) {
@@ -146,7 +146,7 @@ Deno.test("the scripts know every option of every command", () => {
   }
 });
 
-Deno.test("options whose values differ between commands are refused: the scripts could not tell them", () => {
+Deno.test("an option with different values in two commands is an error", () => {
   const program = createProgram();
   program.command("other").addOption(
     program.createOption("--health <health>").choices(["good", "bad"]),

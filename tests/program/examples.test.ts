@@ -19,7 +19,7 @@ function example(name: string, args: readonly string[], api: string): Deno.Comma
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 Deno.test(
-  "share.ts stores a file and fetches it; events.ts tells of that, and goes on until it is ended",
+  "share.ts stores and fetches a file, and events.ts prints these events until it is stopped",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const events = example("events.ts", ["data.fetch"], api).spawn();
@@ -33,7 +33,7 @@ Deno.test(
     const put = await example("share.ts", ["put", given], api).output();
     const hash = text(put.stdout).trim();
     assert.match(hash, /^[0-9a-f]{40}$/, text(put.stderr));
-    // It may begin to listen after the first fetch.
+    // events.ts may connect after the first fetch.
     for (let i = 0; !heard.includes(hash); i++) {
       assert.ok(i < 60, heard);
       const got = await example("share.ts", ["get", hash, copy], api).output();

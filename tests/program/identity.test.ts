@@ -1,5 +1,5 @@
-// `dmnode identity`: shown beside a running node, moved under a passphrase, never replaced unasked; and the secret, which
-// nothing else that the program writes may hold.
+// `dmnode identity`: shows a key, moves it under a passphrase, and never replaces one without --force. Nothing else that
+// the program writes contains the secret.
 
 import assert from "node:assert/strict";
 import { createPrivateKey } from "node:crypto";
@@ -45,11 +45,11 @@ function hasOpenssl(): boolean {
 }
 
 Deno.test(
-  "it is shown whether the node runs, was killed or was stopped",
+  "identity shows the key of a node that runs, was killed or was stopped",
   withNodes(async (start, directory) => {
     const show = (...args: string[]) =>
       run(["identity", "--data-dir", "data", ...args], { cwd: directory });
-    assertRefused(await show(), 1, /identity\.pem is not there: start a node/);
+    assertRefused(await show(), 1, /identity\.pem does not exist: start a node/);
     const node = await start("data");
     const { node_id, public_key } = await (await fetch(`${node.api}/network/stats`)).json();
     assert.equal(
@@ -64,12 +64,12 @@ Deno.test(
     assert.deepEqual(files().sort(), before);
     await (await start("data")).stop("SIGTERM");
     assert.match(assertDone(await show()), new RegExp(`node id     ${node_id}\n$`));
-    assert.deepEqual(files().sort(), ["dmnode.sqlite", "identity.pem"]);
+    assert.deepEqual(files().sort(), ["dmnode.sqlite", "identity.pem", "large.sqlite"]);
   }),
 );
 
 Deno.test(
-  "a key moves to another node under a passphrase",
+  "export and import move a key to another node under a passphrase",
   withNodes(async (start, directory) => {
     const options = withPassphrase(directory), at = (name: string) => ["--data-dir", name];
     const node = await start("1");
@@ -82,7 +82,7 @@ Deno.test(
     }
     const written = await Deno.readTextFile(join(directory, "key.pem"));
     const again = await run(["identity", "export", "key.pem", ...at("1")], options);
-    assertRefused(again, 1, /key\.pem is there already/);
+    assertRefused(again, 1, /key\.pem exists/);
     assert.equal(await Deno.readTextFile(join(directory, "key.pem")), written);
     assertDone(await run(["identity", "export", "key.pem", "--force", ...at("1")], options));
 
@@ -98,7 +98,7 @@ Deno.test(
     assert.equal(stats.public_key, public_key);
 
     const running = await run(into("2", "key.pem", "--force"), options);
-    assertRefused(running, 1, /a node runs with 2: stop it first/);
+    assertRefused(running, 1, /a node is running with 2: stop it first/);
     await second.stop("SIGTERM");
     assertDone(await run(into("2", "key.pem"), options)); // the same: nothing to lose
 
@@ -114,7 +114,7 @@ Deno.test(
 );
 
 Deno.test(
-  "wrong use is refused with one line",
+  "wrong usage is refused in one line",
   withNodes(async (start, directory) => {
     await (await start("data")).stop("SIGTERM");
     const options = withPassphrase(directory);
@@ -149,7 +149,7 @@ Deno.test(
 );
 
 Deno.test({
-  name: "openssl reads what it writes, and it reads what openssl writes",
+  name: "openssl reads exported keys, and import reads keys of openssl",
   ignore: !hasOpenssl(),
   fn: withNodes(async (start, directory) => {
     await (await start("data")).stop("SIGTERM");
@@ -187,7 +187,7 @@ Deno.test({
 });
 
 Deno.test(
-  "the secret is in no answer of the API, and in no log, not even at trace",
+  "no answer of the API and no log contains the secret, even at level trace",
   withNodes(async (start, directory) => {
     const node = await start("data", ["--log-level", "trace"]);
     const pem = await Deno.readTextFile(join(directory, "data", "identity.pem"));
@@ -197,14 +197,14 @@ Deno.test(
       seed.toString("hex"),
       base64.slice(0, 40),
       seed.toString("base64url").slice(0, 40),
-      // Where it stands within its PEM, it begins at another bit.
+      // The base64 of a PEM file encodes the secret at another offset.
       pem.split("\n")[1].slice(24, 60),
       seed.toString("latin1"),
       JSON.stringify([...seed]).slice(1, -1),
     ];
     const held = (text: string) =>
       forms.filter((form) => text.toLowerCase().includes(form.toLowerCase()));
-    assert.equal(held(pem).length, 1, "they are what is looked for");
+    assert.equal(held(pem).length, 1, "these are the texts to search for");
 
     const store = (query: string, body: string) =>
       fetch(`${node.api}/network/store${query}`, {
@@ -240,7 +240,7 @@ Deno.test(
   }),
 );
 
-/** The body as text; of events, which don't end, the first that come. */
+/** The body as text. A stream of events does not end, so only its first events are read. */
 async function bodyOf(response: Response): Promise<string> {
   const decoder = new TextDecoder("latin1");
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
@@ -252,7 +252,7 @@ async function bodyOf(response: Response): Promise<string> {
   return decoder.decode(value);
 }
 
-/** Types lines into a terminal, each after its prompt; returns what the terminal showed. */
+/** Types lines into a terminal, each after its prompt; returns the text that the terminal showed. */
 async function typed(
   command: string,
   lines: readonly [string, string][],
@@ -284,14 +284,17 @@ if (Deno.build.os === "linux" && !Deno.env.get("DMNODE")) {
       await (await start("data")).stop("SIGTERM");
       const main = new URL("../../src/main.ts", import.meta.url).pathname;
       const program = `'${Deno.execPath()}' run -q -A '${main}' identity`;
-      const first = "Passphrase: ", second = "The same again: ";
+      const first = "Passphrase: ", second = "Repeat the passphrase: ";
       const secret = "Löwe";
       const exported = await typed(`${program} export key.pem --data-dir data`, [
         [first, `${secret}x\x7f\r`],
         [second, `Lö\x7föwe\r`],
       ], directory);
       assert.equal(exported.code, 0, exported.shown);
-      assert.match(exported.shown, /^Passphrase: \r?\nThe same again: \r?\n[0-9a-f]{64}\r?\n$/);
+      assert.match(
+        exported.shown,
+        /^Passphrase: \r?\nRepeat the passphrase: \r?\n[0-9a-f]{64}\r?\n$/,
+      );
 
       const imported = await typed(
         `${program} import key.pem --data-dir new`,

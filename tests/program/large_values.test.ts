@@ -1,14 +1,14 @@
-// Files of many items through the command line: in, out, broken off, and with the terminal kept quiet.
+// Files of many items: put, get, broken transfers, and progress on a terminal.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Moment, progressText } from "../../src/cli/progress.ts";
-import { sampleBytes } from "../data/memory_network.ts";
+import { type Moment, progressText } from "../../src/cli/terminal/progress.ts";
+import { sampleBytes } from "../large_values/memory_network.ts";
 import { run, withNodes } from "./program.ts";
 import { TestTerminal } from "./terminal.ts";
 
 Deno.test(
-  "a file goes in and comes out, by name, from standard input and under a key",
+  "put and get transfer a file, by name, through pipes and under a key",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const path = (name: string) => join(directory, name);
@@ -18,7 +18,8 @@ Deno.test(
     await Deno.writeFile(path("in.bin"), bytes);
 
     const put = await dmnode(["put", "in.bin"]);
-    assert.deepEqual([put.code, put.stderr], [0, ""]);
+    assert.equal(put.code, 0);
+    assert.match(put.stderr, /^dmnode: stored on this node only: [^\n]+\n$/);
     const hash = put.stdout.trim();
     assert.match(hash, /^[0-9a-f]{40}$/);
     const piped = JSON.parse((await dmnode(["put", "--json"], bytes)).stdout);
@@ -65,7 +66,7 @@ Deno.test(
 );
 
 Deno.test(
-  "what is over MAX_VALUE_SIZE is refused with the limit, file or stream",
+  "a file or stream over MAX_VALUE_SIZE is refused with the limit",
   withNodes(async (start, directory) => {
     const { api } = await start("1", [], { env: { MAX_VALUE_SIZE: "100000" } });
     await Deno.writeFile(join(directory, "big.bin"), new Uint8Array(30_000_000));
@@ -73,13 +74,13 @@ Deno.test(
       run(["put", file, "--api", api], { cwd: directory, stdin });
     for (const { code, stderr } of [await put("big.bin"), await put("-", sampleBytes(100_001))]) {
       assert.equal(code, 1);
-      assert.match(stderr, /^dmnode: .*over .*100000 bytes/);
+      assert.match(stderr, /^dmnode: the value is over the 100000 bytes .*MAX_VALUE_SIZE/);
       assert.equal(stderr.trim().split("\n").length, 1);
     }
   }),
 );
 
-Deno.test("a value that breaks off leaves the file that was there, and no part of the new one", async () => {
+Deno.test("a broken transfer leaves the old file, and no part of the new one", async () => {
   const directory = await Deno.makeTempDir();
   const quiet = { onListen: () => {}, onError: () => new Response(null, { status: 500 }) };
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, ...quiet }, () => {
@@ -98,7 +99,7 @@ Deno.test("a value that breaks off leaves the file that was there, and no part o
     const args = ["get", "0".repeat(40), "-o", "out.bin", "--api", api];
     const { code, stderr } = await run(args, { cwd: directory });
     assert.equal(code, 1);
-    assert.match(stderr, /^dmnode: the node broke off/);
+    assert.match(stderr, /^dmnode: the node stopped sending/);
     assert.equal(await Deno.readTextFile(join(directory, "out.bin")), "before");
     assert.equal([...Deno.readDirSync(directory)].length, 1);
   } finally {
@@ -107,7 +108,7 @@ Deno.test("a value that breaks off leaves the file that was there, and no part o
   }
 });
 
-/** A node's API that sends a value of 50 MB slowly, and takes what it is sent slowly. */
+/** An API that sends a value of 50 MB slowly, and receives values slowly. */
 function slowApi() {
   const quiet = { onListen: () => {}, onError: () => new Response(null, { status: 500 }) };
   const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
@@ -137,7 +138,7 @@ function slowApi() {
   });
 }
 
-Deno.test("on a terminal the progress of get and put is shown; Ctrl-C takes it away, and the temporary file", async () => {
+Deno.test("get and put show progress on a terminal; Ctrl-C removes it and the temporary file", async () => {
   const directory = await Deno.makeTempDir();
   const server = slowApi();
   const api = `http://127.0.0.1:${server.addr.port}`;
@@ -175,7 +176,7 @@ Deno.test("on a terminal the progress of get and put is shown; Ctrl-C takes it a
   }
 });
 
-Deno.test("the progress line says how far, how fast and how long", () => {
+Deno.test("the progress line shows the amount, the rate and the remaining time", () => {
   const text = (moment: Partial<Moment>) =>
     progressText({ label: "Storing", done: 0, total: null, unit: "bytes", rate: 0, ...moment });
   assert.equal(
@@ -196,3 +197,19 @@ Deno.test("the progress line says how far, how fast and how long", () => {
   ];
   for (const edge of edges) assert.doesNotMatch(text(edge), /NaN|Infinity|-/);
 });
+
+Deno.test(
+  "a file for which the network has no room is refused with exit status 1",
+  withNodes(async (start, directory) => {
+    const env = { STORAGE_LIMIT: "100000" };
+    const first = await start("1", [], { env });
+    const second = await start("2", ["--bootstrap", first.udp], { env });
+    await second.line(({ message }) => message.startsWith("Joined the network"));
+    await Deno.writeFile(join(directory, "in.bin"), sampleBytes(200_000));
+    const put = (value: string[]) =>
+      run(["put", ...value, "--api", second.api], { cwd: directory, stdin: new Uint8Array([65]) });
+    const { code, stdout, stderr } = await put(["in.bin"]);
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /the network has no room for .* \(HTTP 507\)/);
+  }),
+);

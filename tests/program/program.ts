@@ -1,9 +1,9 @@
-// Runs the program as its users do: as a process, from source or, where DMNODE names one, as an executable.
+// Runs the program as its users do: as a process, from source, or as the executable that DMNODE names.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { LIBC_PATHS } from "../../src/runtime/message_batch.ts";
+import { LIBC_PATHS } from "../../src/runtime/net/message_batch.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const PERMISSIONS = ["net", "env", "read", "write"].map((name) => `--allow-${name}`);
@@ -22,18 +22,20 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly stdin?: Uint8Array<ArrayBuffer>;
-  /** A program, with its arguments, that starts the program, such as one that enters a network namespace. */
+  /** A command that starts the program, such as one that enters a network namespace. */
   readonly before?: readonly string[];
-  /** File descriptors that the process may have; not on Windows. */
+  /** Limit of file descriptors; not on Windows. */
   readonly descriptors?: number;
-  /** Permitted to call into the C library: as an executable the one that DMNODE_BATCHES names. */
+  /** Flags of Deno, if the program runs from source. */
+  readonly denoFlags?: readonly string[];
+  /** Grants calls into the C library. As an executable, this is the one that DMNODE_BATCHES names. */
   readonly inBatches?: boolean;
 }
 
-/** How the program is started: what `Deno.Command` takes. */
+/** The path, arguments and options that start the program, for `Deno.Command`. */
 export function invocation(
   args: readonly string[],
-  { env = {}, cwd, before = [], descriptors, inBatches = false }: RunOptions,
+  { env = {}, cwd, before = [], descriptors, denoFlags = [], inBatches = false }: RunOptions,
 ) {
   const executable = Deno.env.get("DMNODE") &&
     Deno.env.get(inBatches ? "DMNODE_BATCHES" : "DMNODE");
@@ -41,7 +43,7 @@ export function invocation(
   const limited = descriptors === undefined
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
-  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...permissions, MAIN];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...permissions, ...denoFlags, MAIN];
   const [path, ...rest] = [
     ...before,
     ...limited,
@@ -51,7 +53,7 @@ export function invocation(
   return {
     path,
     args: rest,
-    // Variables of the developer's shell must not reach the node.
+    // The test must not depend on variables of the developer's shell.
     clearEnv: true,
     env: {
       PATH: Deno.env.get("PATH") ?? "",
@@ -63,7 +65,7 @@ export function invocation(
   };
 }
 
-/** The program, not started yet. */
+/** The command that starts the program. */
 export function command(
   args: readonly string[],
   options: RunOptions,
@@ -109,7 +111,11 @@ export class NodeProcess {
     this.#stderr = new Response(this.#child.stderr).text();
   }
 
-  /** A node on free ports with a data directory of its own, once it is ready. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Starts a node on free ports with its own data directory; resolves once it is ready. */
   static async start(
     dataDir: string,
     args: readonly string[] = [],
@@ -165,7 +171,7 @@ export class NodeProcess {
     return this.lines.find((line) => line.message.startsWith("Ready"))!;
   }
 
-  /** Its API's URL. */
+  /** The URL of its API. */
   get api(): string {
     return this.#ready().api as string;
   }

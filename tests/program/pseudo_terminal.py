@@ -1,8 +1,8 @@
 # Runs a program in a pseudo-terminal: pseudo_terminal.py COLUMNS ROWS PROGRAM ARGUMENT...
 #
-# What the program writes to the terminal goes to standard output. Standard input takes one JSON object a line:
-# {"keys": "text"} is typed, {"size": [columns, rows]} resizes the terminal, {"signal": 15} is sent to the program,
-# {"hangup": true} closes the terminal. Ends with the program's exit status; 128 and more where a signal killed it.
+# Copies the program's output to standard output. Reads JSON objects from standard input, one per line:
+# {"keys": "text"} types text, {"size": [columns, rows]} resizes the terminal, {"signal": 15} sends the program a signal,
+# and {"hangup": true} closes the terminal. Exits with the program's status, or 128 plus the signal that killed it.
 
 import fcntl
 import json
@@ -32,7 +32,7 @@ def main():
     columns, rows, *command = sys.argv[1:]
     pid, fd = pty.fork()
     if pid == 0:
-        # The size has to be there before the program asks for it.
+        # Set the size before the program reads it.
         resize(0, int(columns), int(rows))
         os.execvp(command[0], command)
     pending = b""
@@ -50,7 +50,7 @@ def main():
         if 0 in ready:
             data = os.read(0, 65536)
             if not data:
-                # Whoever started this has gone.
+                # The process that started this program has ended.
                 os.kill(pid, signal.SIGKILL)
                 break
             *lines, pending = (pending + data).split(b"\n")

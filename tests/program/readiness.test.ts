@@ -1,4 +1,4 @@
-// Readiness as /readyz tells it, of a process among five: lost when nobody answers any more, and soon regained.
+// /readyz of one node of five: not ready once no peer answers, and ready again soon after they do.
 
 import assert from "node:assert/strict";
 import { type NodeProcess, withNodes } from "./program.ts";
@@ -13,7 +13,7 @@ async function ready({ api }: NodeProcess): Promise<Ready> {
   return { status: response.status, reason: (await response.json()).reason };
 }
 
-/** Seconds until /readyz has this status. */
+/** Waits until /readyz has this status; returns the seconds that this took. */
 async function until(node: NodeProcess, status: number, withinS: number): Promise<Ready> {
   const begun = Date.now();
   for (;;) {
@@ -24,7 +24,7 @@ async function until(node: NodeProcess, status: number, withinS: number): Promis
   }
 }
 
-// To a node it is all the same whether a firewall drops the packets or nobody is there to answer; that takes no root.
+// Pauses the peers: to the node this looks like a firewall that drops all packets, but needs no root.
 Deno.test({
   name: "without answers /readyz turns 503 within a minute, and 200 within 30 s of their return",
   ignore: Deno.build.os === "windows",
@@ -54,6 +54,10 @@ Deno.test({
     await node.line((line) => line.message.startsWith("Ready again"));
     const lost = node.lines.filter(({ message }) => message.startsWith("Not ready any more"));
     assert.equal(lost.length, 1);
-    assert.equal((await ready(others[0])).status, 200, "who slept itself has missed nothing");
+    assert.equal(
+      (await ready(others[0])).status,
+      200,
+      "a node that was paused itself has missed nothing",
+    );
   }),
 });

@@ -1,8 +1,8 @@
-// The program as a process: nodes that store and fetch, stop and come back, and what it says when misused.
+// Nodes as processes: they store and fetch, stop and restart, and report wrong usage.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type LogLine, NodeProcess, run, withNodes } from "./program.ts";
+import { invocation, type LogLine, NodeProcess, run, withNodes } from "./program.ts";
 
 async function stored(api: string, body: string, query = ""): Promise<Record<string, unknown>> {
   const response = await fetch(`${api}/network/store${query}`, {
@@ -23,16 +23,16 @@ async function text(url: string): Promise<string> {
 async function untilReady(api: string): Promise<void> {
   const deadline = Date.now() + 20_000;
   for (;;) {
-    const response = await fetch(`${api}/readyz`);
-    await response.body?.cancel();
-    if (response.ok) return;
+    const response = await fetch(`${api}/readyz`).catch(() => undefined);
+    await response?.body?.cancel();
+    if (response?.ok) return;
     assert.ok(Date.now() < deadline, "the node did not become ready");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
 Deno.test(
-  "the dashboard is part of the program",
+  "the program serves the dashboard",
   withNodes(async (start) => {
     const { api } = await start("1");
     const page = await text(`${api}/`);
@@ -49,7 +49,7 @@ Deno.test(
 );
 
 Deno.test({
-  name: "a node that takes datagrams in batches says so, and serves others that don't",
+  name: "a node that receives datagrams in batches logs this, and works with nodes that don't",
   ignore: Deno.build.os !== "linux",
   fn: withNodes(async (start) => {
     const isTold = ({ message }: LogLine) => /in batches/.test(message);
@@ -68,7 +68,7 @@ Deno.test({
 });
 
 Deno.test(
-  "three nodes: what one stores another fetches, by API and by command line",
+  "a node fetches a value that another stored, by API and by command line",
   withNodes(async (start, directory) => {
     const first = await start("1");
     const second = await start("2", ["--bootstrap", first.udp]);
@@ -104,7 +104,7 @@ Deno.test(
 );
 
 Deno.test(
-  "kill -9 loses no acknowledged value, and the node keeps its id and identity",
+  "after kill -9, a node has all acknowledged values, its id and its identity",
   withNodes(async (start) => {
     const first = await start("1");
     const hashes: string[] = [];
@@ -125,7 +125,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a node that comes back finds the others by the contacts it saved",
+  "a restarted node finds the others through its saved contacts",
   withNodes(async (start) => {
     const first = await start("1");
     const second = await start("2", ["--bootstrap", first.udp]);
@@ -152,7 +152,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 }
 
 Deno.test(
-  "it says whom it talks to",
+  "the log names the addresses that the node talks to",
   withNodes(async (start) => {
     const line = async (args: string[]) =>
       (await (await start(crypto.randomUUID(), args)).line((l) => l.message.includes("talks to")))
@@ -167,11 +167,12 @@ Deno.test(
 );
 
 Deno.test(
-  "wrong use ends with one line that says what is wrong, and no stack trace",
+  "wrong usage ends with one line that names the problem, without a stack trace",
   withNodes(async (start, directory) => {
     const running = await start("1");
     const apiPort = new URL(running.api).port, udpPort = running.udp.split(":").pop()!;
     await Deno.writeTextFile(join(directory, "garbage.env"), "P2P_PORT=eight thousand\n");
+    await Deno.writeTextFile(join(directory, "large.env"), `A="${"x".repeat(20_000_000)}"`);
     await Deno.writeTextFile(join(directory, "not-a-directory"), "");
     const free = ["--p2p-port", "0", "--api-port", "0"];
     const cases: [string[], number, RegExp][] = [
@@ -184,6 +185,7 @@ Deno.test(
       [["--allow-net=10.0.0.0\/33"], 2, /10\.0\.0\.0\/33/],
       [["--env-file", "garbage.env"], 2, /P2P_PORT.*eight thousand.*garbage\.env/],
       [["--env-file", "missing.env"], 2, /missing\.env/],
+      [["--env-file", "large.env"], 2, /large\.env has more than 1048576 bytes/],
       [[...free, "--p2p-port", udpPort, "--data-dir", "x"], 1, /P2P_PORT.*in use/],
       [[...free, "--api-port", apiPort, "--data-dir", "y"], 1, /API_PORT.*in use/],
       [[...free, "--data-dir", "1"], 1, /in use by another process/],
@@ -208,7 +210,7 @@ Deno.test(
   }),
 );
 
-Deno.test("a variable of the environment is named when it is bad, and flags win over it", async () => {
+Deno.test("a bad variable is named, and flags take precedence over it", async () => {
   const bad = await run([], { env: { ALPHA: "many" } });
   assert.equal(bad.code, 2);
   assert.match(bad.stderr, /ALPHA.*"many".*environment/);
@@ -236,7 +238,7 @@ Deno.test(
   }),
 );
 
-Deno.test("--version and --help print and end with 0", async () => {
+Deno.test("--version and --help print, and exit with 0", async () => {
   const version = await run(["--version"]);
   assert.equal(version.code, 0);
   assert.match(version.stdout, /^dmnode \d+\.\d+\.\d+ /);
@@ -247,10 +249,110 @@ Deno.test("--version and --help print and end with 0", async () => {
   }
 });
 
-Deno.test("a data directory that can't be made is told in plain words", async () => {
+Deno.test({
+  name: "SIGHUP makes a node read its settings again",
+  ignore: Deno.build.os === "windows",
+  fn: withNodes(async (start, directory) => {
+    const envFile = join(directory, "node.env"), tokenFile = join(directory, "token");
+    const write = (token: string, settings: string) => {
+      Deno.writeTextFileSync(tokenFile, token, { mode: 0o600 });
+      Deno.writeTextFileSync(envFile, `API_TOKEN_FILE=${tokenFile}\n${settings}`);
+    };
+    write("the-first-token", "LOG_LEVEL=info\n");
+    const node = await start("1", ["--env-file", envFile]);
+    const statusWith = async (token: string) => {
+      const headers = { authorization: `Bearer ${token}` };
+      const response = await fetch(`${node.api}/network/published`, { headers });
+      await response.body?.cancel();
+      return response.status;
+    };
+    assert.equal(await statusWith("the-first-token"), 200);
+
+    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=8\n");
+    node.signal("SIGHUP");
+    const { now, later } = await node.line(({ message }) => message.startsWith("SIGHUP: settings"));
+    assert.deepEqual([now, later], ["API_TOKEN, LOG_LEVEL", "K_BUCKET_SIZE"]);
+    // The API runs in another thread, which may learn of the change a moment later.
+    const deadline = Date.now() + 20_000;
+    while (await statusWith("the-first-token") !== 401) assert.ok(Date.now() < deadline);
+    assert.equal(await statusWith("the-second-token"), 200);
+    const { config } = JSON.parse(await text(`${node.api}/network/stats`));
+    assert.deepEqual([config.log_level, config.k_bucket_size], ["debug", 20]);
+
+    write("the-third-token", "LOG_LEVEL=nonsense\n");
+    node.signal("SIGHUP");
+    await node.line(({ message }) => /nothing was changed: LOG_LEVEL.*"nonsense"/.test(message));
+    assert.equal(await statusWith("the-second-token"), 200);
+
+    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=20\n");
+    Deno.writeTextFileSync(`${envFile}.new`, "LOG_LEVEL=info\n");
+    Deno.renameSync(`${envFile}.new`, envFile);
+    node.signal("SIGHUP");
+    await node.line(({ message }) => /no setting has changed.*in place/.test(message));
+    assert.equal((await node.stop()).code, 0);
+  }),
+});
+
+/** The capacity of a pipe on Linux, in bytes. */
+const PIPE_BYTES = 65_536;
+
+Deno.test({
+  name: "a node whose log nobody reads starts, answers and stops",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const directory = await Deno.makeTempDir({ prefix: "dmnode-test-" });
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port } = listener.addr;
+    listener.close();
+    const { path, ...options } = invocation(
+      ["--p2p-port", "0", "--api-port", `${port}`, "--data-dir", directory],
+      { before: ["sh", "-c", `head -c ${PIPE_BYTES} /dev/zero; exec "$0" "$@"`] },
+    );
+    const node = new Deno.Command(path, { ...options, stdout: "piped", stderr: "null" }).spawn();
+    try {
+      await untilReady(`http://127.0.0.1:${port}`);
+      node.kill("SIGTERM");
+      assert.equal((await node.status).code, 0);
+    } finally {
+      try {
+        node.kill("SIGKILL");
+      } catch {
+        // It has ended already.
+      }
+      await node.stdout.cancel();
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "SIGUSR1 leaves no inspector open",
+  ignore: Deno.build.os === "windows",
+  fn: withNodes(async (start) => {
+    const node = await start("1");
+    node.signal("SIGUSR1");
+    // Wait until somebody listens at the address of Deno's inspector: the inspector, or the node in its place.
+    for (;;) {
+      try {
+        (await Deno.connect({ hostname: "127.0.0.1", port: 9229 })).close();
+        break;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+    // The node goes on. If Deno was faster, which is rare, the node ends at once.
+    const isOpen = await fetch("http://127.0.0.1:9229/json").then((r) => r.text()).catch(() => "");
+    if (isOpen) assert.match((await node.stop("SIGCONT")).stderr, /has opened Deno's inspector/);
+    else await text(`${node.api}/healthz`);
+    await assert.rejects(fetch("http://127.0.0.1:9229/json"));
+  }),
+});
+
+Deno.test("a data directory that can't be created is reported in one sentence", async () => {
   const file = await Deno.makeTempFile();
   try {
-    for (const [dir, why] of [[file, "is a file, no directory"], [join(file, "x"), "in a file"]]) {
+    for (
+      const [dir, why] of [[file, "is a file, not a directory"], [join(file, "x"), "inside a file"]]
+    ) {
       const { code, stderr } = await run(["--data-dir", dir, "--p2p-port", "0", "--api-port", "0"]);
       assert.equal(code, 1);
       assert.match(stderr, new RegExp(`^dmnode: DATA_DIR [^\n]*${why}\n$`));

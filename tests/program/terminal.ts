@@ -1,4 +1,4 @@
-// Runs the program in a real pseudo-terminal, and reads its screen as a terminal emulator shows it.
+// Runs a program in a pseudo-terminal, and reads the screen from a terminal emulator.
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -13,16 +13,16 @@ export interface TerminalOptions extends RunOptions {
   readonly rows?: number;
 }
 
-/** The program, or another, in a terminal. */
+/** A terminal that runs dmnode or another program. */
 export class TestTerminal {
   readonly #emulator;
   readonly #child: Deno.ChildProcess;
   readonly #orders: WritableStreamDefaultWriter<Uint8Array>;
   readonly #reading: Promise<void>;
-  /** All that was written to the terminal, control sequences included. */
+  /** The whole output of the program, with control sequences. */
   raw = "";
 
-  /** `args` are dmnode's; with `program`, that program's. */
+  /** `args` are the arguments of dmnode, or of `program`. */
   constructor(
     args: readonly string[],
     { columns = 80, rows = 24, ...options }: TerminalOptions = {},
@@ -55,7 +55,7 @@ export class TestTerminal {
     }
   }
 
-  /** The lines of the screen, without white space at their ends. */
+  /** The lines of the screen without trailing white space. */
   get screen(): string[] {
     const { active } = this.#emulator.buffer;
     return Array.from(
@@ -64,7 +64,7 @@ export class TestTerminal {
     );
   }
 
-  /** All that was written, without colors. */
+  /** The whole output of the program, without control sequences. */
   get plain(): string {
     return stripVTControlCharacters(this.raw);
   }
@@ -73,7 +73,7 @@ export class TestTerminal {
     return this.screen.join("\n").trimEnd();
   }
 
-  /** Whether the program has the other screen, and whether the cursor is shown: `normal` is as it was before. */
+  /** Whether the terminal shows its normal screen with a cursor and line wrapping, as before the program. */
   get isRestored(): boolean {
     const isHidden = this.raw.lastIndexOf("\x1b[?25l") > this.raw.lastIndexOf("\x1b[?25h");
     const isUnwrapped = this.raw.lastIndexOf("\x1b[?7l") > this.raw.lastIndexOf("\x1b[?7h");
@@ -102,7 +102,7 @@ export class TestTerminal {
     await this.#order({ hangup: true });
   }
 
-  /** Waits until the screen's text is as wanted. */
+  /** Waits until the text of the screen matches. */
   async until(wanted: RegExp | ((text: string) => boolean), withinMs = 30_000): Promise<string> {
     const isWanted = typeof wanted === "function" ? wanted : (text: string) => wanted.test(text);
     for (const deadline = Date.now() + withinMs;;) {
@@ -122,9 +122,9 @@ export class TestTerminal {
     return code;
   }
 
-  /** Kills what still runs. */
+  /** Kills the program if it still runs. */
   async [Symbol.asyncDispose](): Promise<void> {
-    // At the end of its input the pseudo-terminal kills the program.
+    // pseudo_terminal.py kills the program at the end of its input.
     await this.#orders.close().catch(() => {});
     await this.#child.status;
     await this.#reading;

@@ -1,10 +1,10 @@
-// Values under keys, their copies and their versions through the command line.
+// Values under keys, their versions and their copies, through the command line.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { command, NodeProcess, run, withNodes } from "./program.ts";
 
-/** A `dmnode follow` that runs. */
+/** A running `dmnode follow`. */
 class Follower {
   readonly lines: string[] = [];
   readonly #child: Deno.ChildProcess;
@@ -44,7 +44,7 @@ class Follower {
 }
 
 Deno.test(
-  "a value under a key: stored if it is at a version, fetched by key, here and elsewhere",
+  "a value under a key is stored if it has a version, and fetched by key from any node",
   withNodes(async (start, directory) => {
     const [{ api }, other] = [await start("1"), await start("2")];
     const dmnode = async (args: string[], stdin = "") => {
@@ -78,38 +78,39 @@ Deno.test(
     const { stderr } = await run(["get", "--key", "a b", "--api", other.api], { cwd: directory });
     assert.match(
       stderr,
-      /the key "a b" of this node's own .*HTTP 404/,
-      "the other node's own key is another one",
+      /the key "a b" of this node .*HTTP 404/,
+      "each node has its own key of that name",
     );
 
     const { hash } = JSON.parse((await dmnode(["stat", "--key", "a b", "--json"])).stdout);
     const table = (await dmnode(["stat", hash, "--key", "a b"])).stdout.split("\n");
     assert.match(table[0], /^NODE +ADDRESS +VERSION +AGE$/);
     assert.match(table[1], /^[0-9a-f]{40} +this node +2 +\d+ s$/);
-    assert.equal(table[2], "mutable, version 2: 1 copy, 20 are wanted");
+    assert.equal(table[2], "mutable, version 2: 1 copy, 20 wanted");
 
     const list = (await dmnode(["published"])).stdout.split("\n");
     assert.match(
       list[1],
-      new RegExp(`^${hash} +mutable +a b +2 +3 B +1 +\\d+ s ago +in \\d+ (min|h)`),
+      new RegExp(`^${hash} +mutable +a b +2 +3 B +1 +(?:just now|\\d+ s ago) +in \\d+ (min|h)`),
     );
     const forgotten = await dmnode(["forget", "--key", "a b"]);
     assert.deepEqual([forgotten.code, forgotten.stdout], [0, ""]);
     assert.match((await dmnode(["forget", hash])).stderr, /does not publish .*HTTP 404/);
     assert.equal(JSON.parse((await dmnode(["published", "--json"])).stdout).total, 0);
-    assert.equal((await dmnode(["get", hash])).stdout, "two", "it is still held");
+    assert.match((await dmnode(["get", hash])).stderr, /HTTP 404/, "no other node holds it");
 
-    assert.match(await put("first", "--if-seq", "0"), /^1 dmnode: there is a value .* version 2/);
+    assert.equal(await put("first", "--if-seq", "0"), 1);
+    assert.match(await put("second", "--if-seq", "0"), /^1 dmnode: there is a value .* version 1/);
     const fresh = await dmnode(["put", "--key", "fresh", "--if-seq", "7"], "x");
-    assert.match(fresh.stderr, /^dmnode: there is nothing under this key yet[^\n]*\n$/);
+    assert.match(fresh.stderr, /^dmnode: there is no value under this key yet[^\n]*\n$/);
 
     const wrong: [string[], RegExp][] = [
-      [["put", "--if-seq", "1"], /--if-seq takes a --key/],
+      [["put", "--if-seq", "1"], /--if-seq requires --key/],
       [["put", "--key", "k", "--if-seq", "x"], /--if-seq .*whole number from 0/],
       [["put", "--key", ""], /key is empty/],
       [["put", ""], /name is empty/],
       [["get"], /hash, or --key/],
-      [["stat", hash, "--public-key", public_key], /--public-key goes with --key alone/],
+      [["stat", hash, "--public-key", public_key], /--public-key requires --key/],
       [["follow", "--key", "k", "--public-key", "ab"], /64 hex digits/],
       [["forget", "xyz"], /40 hex digits/],
     ];
@@ -123,7 +124,7 @@ Deno.test(
 );
 
 Deno.test(
-  "stat of a large value counts its items",
+  "stat of a large value counts the copies of its pieces",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const stdin = new Uint8Array(100_000).map((_, i) => i + (i >> 8));
@@ -131,13 +132,13 @@ Deno.test(
     const { stdout } = await run(["stat", put.stdout.trim(), "--api", api], { cwd: directory });
     assert.match(
       stdout,
-      /chunked: 1 copy, 20 are wanted\nits items {2}at least 1 copy, 1\.0 on average, of 4 of 4 manifests and 20 of 101 chunks\n$/,
+      /chunked: 1 copy, 20 wanted\nits pieces {2}0 of 40 lost, 1\.0 copies on average, 2 wanted; 108 pieces in all\n$/,
     );
   }),
 );
 
 Deno.test(
-  "follow prints each version, rewrites a file, goes on after a restart, and ends with 0 at Ctrl-C",
+  "follow prints each version, rewrites a file, reconnects, and ends with 0 at Ctrl-C",
   withNodes(async (start, directory) => {
     const node = await start("1"), { api } = node;
     const put = (value: string) =>
@@ -163,7 +164,7 @@ Deno.test(
 
     const stopping = Date.now();
     assert.equal((await node.stop()).code, 0);
-    assert.ok(Date.now() - stopping < 4_000, "a client that watches does not hold up the end");
+    assert.ok(Date.now() - stopping < 4_000, "a watching client does not delay the end");
     const again = new NodeProcess([
       "--p2p-port",
       "0",
@@ -176,7 +177,7 @@ Deno.test(
       await again.line((line) => line.message.startsWith("Ready"));
       await put("third of them");
       await json.until(3);
-      assert.equal(JSON.parse(json.lines[2]).seq, 3, "what was told before is not told again");
+      assert.equal(JSON.parse(json.lines[2]).seq, 3, "a version is not printed twice");
       assert.equal(await Deno.readTextFile(join(directory, "v.txt")), "third of them");
       const { code, stderr } = await json.end("SIGINT");
       assert.equal(code, 0);

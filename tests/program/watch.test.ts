@@ -1,4 +1,4 @@
-// `dmnode watch` on a real terminal and in a pipe, against real nodes that come and go.
+// `dmnode watch` on a terminal and in a pipe, with nodes that come and go.
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { TestTerminal } from "./terminal.ts";
 
 const SIGTERM = 15;
 
-/** Lines of JSON as they come. */
+/** The lines of JSON that a process prints. */
 class Lines {
   readonly all: Record<string, unknown>[] = [];
   readonly #reading: Promise<void>;
@@ -49,7 +49,7 @@ const idOf = async (api: string): Promise<string> =>
   (await (await fetch(`${api}/network/stats`)).json()).node_id;
 
 Deno.test(
-  "the view shows node, peers and events, follows the window, and gives the terminal back at q",
+  "the view shows node, peers and events, fits the window, and restores the terminal at q",
   withNodes(async (start, directory) => {
     const node = await start("1");
     await using terminal = new TestTerminal(["watch", "--api", node.api], {
@@ -69,11 +69,14 @@ Deno.test(
     const otherId = await idOf(other.api);
     await terminal.until(/1 healthy/);
     const joined = await terminal.until(/Best peers\n/);
-    assert.match(joined, new RegExp(`peer\\.join +${otherId.slice(0, 10)}… at ${other.udp}`));
+    assert.match(
+      joined,
+      new RegExp(`peer\\.join +${otherId.slice(0, 8)} joined from ${other.udp}`),
+    );
     await terminal.until(new RegExp(`^${otherId.slice(0, 12)}.*${other.udp} +healthy`, "m"));
     const bytes = new TextEncoder().encode("a value");
     await run(["put", "--api", node.api], { cwd: directory, stdin: bytes });
-    await terminal.until(/data\.publish +[0-9a-f]{10}…, immutable, 7 B, on 2 nodes/);
+    await terminal.until(/data\.publish +[0-9a-f]{8} 7 B published on 2 nodes/);
     await terminal.until(/▁|█/);
 
     await terminal.resize(40, 12);
@@ -99,7 +102,7 @@ Deno.test(
 );
 
 Deno.test(
-  "Ctrl-C, SIGTERM and a terminal that goes away end the view, and give the terminal back",
+  "Ctrl-C, SIGTERM and a closed terminal end the view, and restore the terminal",
   withNodes(async (start, directory) => {
     const { api } = await start("1");
     const ends: [(terminal: TestTerminal) => Promise<void>, number][] = [
@@ -121,7 +124,7 @@ Deno.test(
 );
 
 Deno.test(
-  "the view tells of a node that is gone, and goes on when it is back",
+  "the view reports that the node is gone, and continues when it is back",
   withNodes(async (start, directory) => {
     const node = await start("1");
     const port = new URL(node.api).port;
@@ -154,7 +157,7 @@ Deno.test(
 );
 
 Deno.test(
-  "in a pipe each event is a line of JSON, of the types that are asked for, across a restart",
+  "in a pipe, each event of the selected types is a line of JSON, across a restart",
   withNodes(async (start, directory) => {
     const node = await start("1", [], { env: { API_TOKEN: "a-token-of-some-length" } });
     const env = { API_TOKEN: "a-token-of-some-length" };
@@ -198,7 +201,7 @@ Deno.test(
 );
 
 Deno.test(
-  "what can't be watched is one line on standard error",
+  "a node that can't be watched is reported in one line on standard error",
   withNodes(async (start, directory) => {
     const { api } = await start("1", [], { env: { API_TOKEN: "a-token-of-some-length" } });
     const gone = await run(["watch", "--api", "http://127.0.0.1:9"], { cwd: directory });
@@ -206,7 +209,7 @@ Deno.test(
     assert.match(gone.stderr, /^dmnode: no node answers at http:\/\/127\.0\.0\.1:9 .*\n$/);
     const wrong = await run(["watch", "--api", api], { cwd: directory });
     assert.equal(wrong.code, 1);
-    assert.match(wrong.stderr, /^dmnode: [^\n]*asks for a token: set API_TOKEN[^\n]*\n$/);
+    assert.match(wrong.stderr, /^dmnode: [^\n]*requires a token: set API_TOKEN[^\n]*\n$/);
     const env = { API_TOKEN: "a-token-of-some-length" };
     const types = await run(["watch", "--types", "peers", "--api", api], { cwd: directory, env });
     assert.equal(types.code, 2);

@@ -1,36 +1,21 @@
-// A node of this process over real sockets and files: restarts, mutable values, and who it talks to.
+// A node with real sockets and files: restarts, mutable values, pings and readiness.
 
 import assert from "node:assert/strict";
-import { loadConfig } from "../../src/config.ts";
-import { LocalNode } from "../../src/runtime/local_node.ts";
-import type { FetchOutcome, StoreOutcome } from "../../src/runtime/service.ts";
+import type { LocalNode } from "../../src/runtime/local_node.ts";
+import type { FetchOutcome } from "../../src/node_service.ts";
 import { latin1, text } from "../packets.ts";
 import { inTemporaryDirectory } from "../storage/temporary.ts";
+import { startNode as start, stored, until } from "./nodes.ts";
 
-function start(options: { bootstrap?: string; dataDir?: string } = {}): Promise<LocalNode> {
-  const config = loadConfig({ flags: { p2pPort: "0", ...options }, env: {} });
-  return LocalNode.start(config, { persistent: options.dataDir !== undefined });
-}
-
-/** Two nodes that know each other. */
+/** Starts two nodes that know each other. */
 async function pair(dataDir?: string): Promise<[LocalNode, LocalNode]> {
   const first = await start({ dataDir });
   const second = await start({ bootstrap: `127.0.0.1:${first.port}` });
-  await until(() => first.peers().length === 1 && second.peers().length === 1);
+  await until(async () =>
+    (await first.peers()).routing_table_size === 1 &&
+    (await second.peers()).routing_table_size === 1
+  );
   return [first, second];
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!holds()) {
-    assert.ok(performance.now() < deadline, `in vain: ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-function stored(outcome: StoreOutcome) {
-  assert.equal(outcome.outcome, "stored", JSON.stringify(outcome));
-  return outcome.outcome === "stored" ? outcome.report : assert.fail();
 }
 
 const valueOf = (outcome: FetchOutcome) =>
@@ -41,18 +26,18 @@ Deno.test("identity, node id, contacts and values survive a restart", async () =
     const [first, second] = await pair(path("data"));
     const { hash, nodes } = stored(await second.store(latin1("kept"), null));
     assert.ok(nodes.includes(first.nodeId));
-    const { nodeId } = first, { publicKey } = first.stats();
+    const { nodeId } = first, { public_key } = await first.stats();
     await first.close();
     const again = await start({ dataDir: path("data") });
     assert.equal(again.nodeId, nodeId);
-    assert.equal(again.stats().publicKey, publicKey);
+    assert.equal((await again.stats()).public_key, public_key);
     assert.equal(valueOf(await again.fetch(hash, null)), "kept");
-    await until(() => again.peers().length === 1);
+    await until(async () => (await again.peers()).routing_table_size === 1);
     await Promise.all([again.close(), second.close()]);
   });
 });
 
-Deno.test("a second node on the same DATA_DIR is refused, and harms nothing", async () => {
+Deno.test("a second node on the same DATA_DIR is refused, and does not disturb the first", async () => {
   await inTemporaryDirectory(async (path) => {
     const first = await start({ dataDir: path("data") });
     await assert.rejects(() => start({ dataDir: path("data") }), /in use by another process/);
@@ -62,7 +47,7 @@ Deno.test("a second node on the same DATA_DIR is refused, and harms nothing", as
   });
 });
 
-Deno.test("storing under a key again raises seq; several at once get a seq each", async () => {
+Deno.test("each store under a key raises seq, and concurrent stores get different ones", async () => {
   const [first, second] = await pair();
   const one = stored(await first.store(latin1("one"), "key"));
   assert.deepEqual([one.kind, one.key, one.seq, one.replicas], ["mutable", "key", 1, 2]);
@@ -77,7 +62,7 @@ Deno.test("storing under a key again raises seq; several at once get a seq each"
   await Promise.all([first.close(), second.close()]);
 });
 
-Deno.test("what one item does not hold is chunked; keys over the limit are refused", async () => {
+Deno.test("values larger than one item are chunked, and keys over the limit are refused", async () => {
   const node = await start();
   assert.equal(stored(await node.store(new Uint8Array(997), null)).kind, "chunked");
   assert.equal(stored(await node.store(new Uint8Array(996), null)).kind, "immutable");
@@ -89,26 +74,26 @@ Deno.test("what one item does not hold is chunked; keys over the limit are refus
   await node.close();
 });
 
-Deno.test("peers are found by id and answer pings; unknown ones are reported as such", async () => {
+Deno.test("peers are found by id and answer pings, and unknown peers are reported", async () => {
   const [first, second] = await pair();
   const pong = await first.ping(second.nodeId);
   assert.equal(pong.outcome, "pong");
   assert.equal((await first.ping("77".repeat(20))).outcome, "unknown");
   assert.equal((await first.ping(first.nodeId)).outcome, "pong");
   const found = await first.find(second.nodeId);
-  assert.ok(found.found && found.nodes[0].nodeId === second.nodeId);
-  assert.equal(found.trace.length, found.queries);
+  assert.ok(found.found && found.nodes[0].node_id === second.nodeId);
+  assert.equal(found.trace?.length, found.queries);
   await second.close();
   const silent = await first.ping(second.nodeId);
   assert.equal(silent.outcome, "timeout");
   await first.close();
 });
 
-Deno.test("readiness: alone by choice is ready, with a silent bootstrap node it is not", async () => {
+Deno.test("a node without bootstrap nodes is ready, and one with a silent bootstrap node is not", async () => {
   const alone = await start();
-  assert.ok(alone.readiness().ready);
+  assert.ok((await alone.readiness()).ready);
   const lost = await start({ bootstrap: "127.0.0.1:9" });
-  assert.equal(lost.readiness().ready, false);
-  assert.match(lost.readiness().reason, /joining|127\.0\.0\.1:9/);
+  assert.equal((await lost.readiness()).ready, false);
+  assert.match((await lost.readiness()).reason, /joining|127\.0\.0\.1:9/);
   await Promise.all([alone.close(), lost.close()]);
 });

@@ -1,63 +1,55 @@
-// What a restart keeps of contacts: their scores, and what made them; also of those that were dropped.
+// Contacts over a restart: their scores and records, and those of former contacts.
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { loadConfig } from "../../src/config.ts";
-import { Contact } from "../../src/dht/contact.ts";
-import { LocalNode } from "../../src/runtime/local_node.ts";
+import { Contact } from "../../src/dht/routing/contact.ts";
+import type { LocalNode } from "../../src/runtime/local_node.ts";
 import { savedOf, seedsOf } from "../../src/runtime/saved_contacts.ts";
-import type { PeerDetail } from "../../src/runtime/service.ts";
+import type { PeerDetail } from "../../src/reports/peers.ts";
 import { endpoint, id } from "../packets.ts";
 import { inTemporaryDirectory } from "../storage/temporary.ts";
+import { startNode, until } from "./nodes.ts";
 
 const HOUR = 3_600_000;
 
-function start(dataDir: string | undefined, bootstrap = ""): Promise<LocalNode> {
-  const flags = { p2pPort: "0", bootstrap, dataDir, healthCheckInterval: "1" };
-  return LocalNode.start(loadConfig({ flags, env: {} }), { persistent: dataDir !== undefined });
+function start(dataDir: string | undefined, bootstrap?: string): Promise<LocalNode> {
+  return startNode({ dataDir, bootstrap, healthCheckInterval: 1 });
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!holds()) {
-    assert.ok(performance.now() < deadline, `in vain: ${holds}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** Runs a node until it knows `peer`, and tells what it thinks of it. */
+/** Runs a node until it knows `peer`, and returns its report of that peer. */
 async function meet(dataDir: string, peer: LocalNode, bootstrap = ""): Promise<PeerDetail> {
   const node = await start(dataDir, bootstrap);
-  await until(() => node.peer(peer.nodeId)?.health === "healthy");
-  const detail = node.peer(peer.nodeId)!;
+  await until(async () => (await node.peer(peer.nodeId))?.health === "healthy");
+  const detail = (await node.peer(peer.nodeId))!;
   await node.close();
   return detail;
 }
 
-Deno.test("score, first_seen and rtt survive a restart; an old record counts less", async () => {
+Deno.test("score, first_seen and rtt survive a restart, and an old record counts less", async () => {
   await inTemporaryDirectory(async (path) => {
     const peer = await start(undefined);
     const data = path("data");
     const before = await meet(data, peer, `127.0.0.1:${peer.port}`);
     const again = await meet(data, peer);
-    assert.equal(again.firstSeen, before.firstSeen);
+    assert.equal(again.first_seen, before.first_seen);
     assert.ok(Math.abs(again.score - before.score) < 0.05, `${before.score}, ${again.score}`);
-    assert.ok(again.scoreParts.tenure >= before.scoreParts.tenure);
+    assert.ok(again.score_parts.tenure >= before.score_parts.tenure);
 
+    const firstSeen = Date.parse(before.first_seen);
     const write = (lastSeen: number) => {
       const db = new DatabaseSync(`${data}/dmnode.sqlite`);
       db.prepare(
         `UPDATE contacts SET first_seen = ?, last_seen = ?, rtt = 800, rtt_variation = 20,
           answer_rate = 0.2, parts = '{"faults":4}'`,
-      ).run(before.firstSeen - 10 * HOUR, lastSeen);
+      ).run(firstSeen - 10 * HOUR, lastSeen);
       db.close();
     };
     write(Date.now());
     const bad = await meet(data, peer);
-    assert.equal(bad.firstSeen, before.firstSeen - 10 * HOUR);
-    // Each answer since takes an eighth off: five to seven of them by now, and fifteen leave a hundred.
-    assert.ok(bad.rttMs! > 100, `${bad.rttMs}`);
-    assert.ok(bad.faults > 3 && bad.scoreParts.honesty < 0.3, `${bad.faults}`);
+    assert.equal(Date.parse(bad.first_seen), firstSeen - 10 * HOUR);
+    // Each answer since then reduces the old value by an eighth. There were five to seven of them.
+    assert.ok(bad.rtt_ms! > 100, `${bad.rtt_ms}`);
+    assert.ok(bad.faults > 3 && bad.score_parts.honesty < 0.3, `${bad.faults}`);
     assert.ok(bad.score < before.score / 4);
 
     write(Date.now() - 24 * HOUR);
@@ -67,22 +59,24 @@ Deno.test("score, first_seen and rtt survive a restart; an old record counts les
   });
 });
 
-Deno.test("who was dropped is remembered too, and is tried after the others", async () => {
+Deno.test("a dropped contact is saved too, and is tried after the others", async () => {
   await inTemporaryDirectory(async (path) => {
     const stays = await start(undefined);
     const bootstrap = `127.0.0.1:${stays.port}`;
     const leaves = await start(undefined, bootstrap);
     const node = await start(path("data"), bootstrap);
-    await until(() => node.peers().length === 2);
+    await until(async () => (await node.peers()).routing_table_size === 2);
     await leaves.close();
-    await until(() => node.peer(leaves.nodeId)?.health === "gone");
-    const { history, nextCheck, bucket } = node.peer(leaves.nodeId)!;
+    await until(async () => (await node.peer(leaves.nodeId))?.health === "gone");
+    const { history, next_check, bucket } = (await node.peer(leaves.nodeId))!;
     assert.deepEqual(history.map(({ what }) => what), ["joined", "degraded", "unhealthy", "left"]);
     assert.match(history.at(-1)!.reason!, /no answer/);
-    assert.deepEqual([nextCheck, bucket], [null, null]);
-    const kept = node.peer(stays.nodeId)!;
-    assert.ok(kept.nextCheck! > Date.now() - 1000 && kept.bucket === 0 && kept.misses === 0);
-    assert.equal(node.peer("77".repeat(20)), undefined);
+    assert.deepEqual([next_check, bucket], [null, null]);
+    const kept = (await node.peer(stays.nodeId))!;
+    assert.ok(
+      Date.parse(kept.next_check!) > Date.now() - 2000 && kept.bucket === 0 && kept.misses === 0,
+    );
+    assert.equal(await node.peer("77".repeat(20)), undefined);
     await node.close();
 
     const db = new DatabaseSync(path("data/dmnode.sqlite"));
@@ -94,7 +88,7 @@ Deno.test("who was dropped is remembered too, and is tried after the others", as
   });
 });
 
-Deno.test("seeds are in order of promise, and what the file says is taken within bounds", () => {
+Deno.test("seeds are sorted by their prospects, and values of the file are bounded", () => {
   const contact = (n: number, seen: number) => {
     const made = new Contact(id(`${10 + n}`), endpoint(`1.2.3.4:${n}`), seen);
     made.answered(seen, 20);

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { command, run } from "../program/program.ts";
 
-/** Without loss every lookup has to find what there is: with it one in some thousand is answered by all but the closest. */
+/** Without packet loss, every lookup must find the closest node. */
 const SMALL = ["sim", "--nodes", "40", "--lookups", "10", "--values", "3", "--loss", "0"];
 
-Deno.test("--json prints one object, the same one on every run but for time and memory", async () => {
+Deno.test("--json prints one object, which is the same in every run except for time and memory", async () => {
   const [first, second] = await Promise.all([run([...SMALL, "--json"]), run([...SMALL, "--json"])]);
   assert.equal(first.code, 0, first.stderr);
   assert.equal(first.stderr, "");
@@ -21,7 +21,7 @@ Deno.test("--json prints one object, the same one on every run but for time and 
   assert.deepEqual(x, y);
 });
 
-Deno.test("a report and a table are made, of several sizes too", async () => {
+Deno.test("runs print a table and write a report, also for several sizes", async () => {
   const cwd = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(`${cwd}/two.csv`, ",a,b\na,,80\nb,80,\n");
@@ -36,14 +36,14 @@ Deno.test("a report and a table are made, of several sizes too", async () => {
   }
 });
 
-Deno.test("a report that does not come to be leaves the one before as it was", async () => {
+Deno.test("an interrupted run leaves the former report unchanged", async () => {
   const cwd = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(`${cwd}/page.html`, "before");
     const args = ["sim", "--nodes", "2000", "--lookups", "20000", "--report", "page.html"];
     const child = command(args, { cwd }, "null").spawn();
     const names = () => Array.from(Deno.readDirSync(cwd), ({ name }) => name);
-    // The new one lies beside it as soon as the run begins.
+    // The new report is in a file beside it from the start of the run.
     for (const until = Date.now() + 30_000; names().length === 1;) {
       assert.ok(Date.now() < until);
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -59,7 +59,7 @@ Deno.test("a report that does not come to be leaves the one before as it was", a
   }
 });
 
-Deno.test("wrong usage ends with one line and status 2", async () => {
+Deno.test("wrong usage prints one line and exits with status 2", async () => {
   const wrong: [string[], RegExp][] = [
     [["--nodes", "1"], /whole number from 4/],
     [["--nodes", "ten"], /whole number from 4/],

@@ -1,4 +1,4 @@
-// What is printed and drawn of a run.
+// The summary and the report of a run.
 
 import assert from "node:assert/strict";
 import { escape, report } from "../../src/sim/report.ts";
@@ -19,11 +19,11 @@ function completed(nodes: number): CompletedRun {
 
 const RUNS = [completed(20), completed(40)];
 
-Deno.test("the summary of a run has the contract's keys, and figures in them", () => {
+Deno.test("the summary has all documented keys with figures", () => {
   const all = summary(RUNS[0]);
   const keys = "nodes seed lookups found success hops queries latency_ms virtual_s wall_s " +
     "rss_bytes bytes_per_node_s digest fetches replicas idle contacts_per_node " +
-    "network_size_estimate packets copies replication load reaches";
+    "network_size_estimate packets copies replication load reaches eclipse alarms";
   assert.deepEqual(Object.keys(all).sort(), keys.split(" ").sort());
   assert.deepEqual(Object.keys(all.hops), ["mean", "p50", "p95", "max"]);
   assert.deepEqual(Object.keys(all.queries), ["mean", "p95"]);
@@ -39,7 +39,7 @@ Deno.test("the summary of a run has the contract's keys, and figures in them", (
   for (const value of Object.values(all)) assert.notEqual(value, undefined);
 });
 
-Deno.test("the report is one page without anything from outside, and nothing in it is markup that was given", () => {
+Deno.test("the report loads nothing from outside, and escapes all given text", () => {
   for (const runs of [RUNS, RUNS.slice(0, 1)]) {
     const page = report(runs, `made by ${EVIL}`);
     assert.ok(page.includes(escape(EVIL)));
@@ -57,13 +57,13 @@ Deno.test("the report is one page without anything from outside, and nothing in 
   }
 });
 
-Deno.test("the fitted line is that of least squares", () => {
+Deno.test("the fitted line is the least-squares line", () => {
   assert.deepEqual(fit([[1, 3], [2, 5], [3, 7]]), { slope: 2, intercept: 1 });
   assert.equal(fit([[1, 3]]), undefined);
   assert.equal(fit([[1, 3], [1, 4]]), undefined);
 });
 
-Deno.test("the conditions name the troubles that there are, and no others", () => {
+Deno.test("the conditions name exactly the scenario's disturbances", () => {
   const words = conditions({ ...CALM, silent: 0.25, settleMinutes: 5, hours: 2 });
   assert.ok(words.includes("25 % of nodes silent") && words.includes("over 2 h"));
   assert.ok(words.includes("5 min to settle") && words.includes("peers checked every 60 s"));

@@ -1,7 +1,5 @@
-// Small simulations for tests: a scenario without troubles, to which each test adds its own.
+// Small simulations for tests: a scenario without disturbances, to which each test adds its own.
 
-import { ALL_TECHNIQUES } from "../../src/dht/techniques.ts";
-import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
 import { flatLatency } from "../../src/sim/latency.ts";
 import { runScenario, type Scenario, type ScenarioResult } from "../../src/sim/scenario.ts";
 
@@ -19,6 +17,9 @@ export const CALM: Scenario = {
   nat: 0,
   flaky: 0,
   sybils: 0,
+  colluders: 0,
+  eclipse: 0,
+  eclipseNetworks: 5,
   kill: 0,
   partitionMinutes: 0,
   churnMinutes: 0,
@@ -27,11 +28,9 @@ export const CALM: Scenario = {
   hours: 0,
   k: 8,
   alpha: 3,
-  techniques: ALL_TECHNIQUES,
   healthCheckIntervalMs: 60_000,
 };
 
 export function simulate(changes: Partial<Scenario> = {}): ScenarioResult {
-  const crypto = { ...itemCrypto, signer: (seed: Uint8Array) => new Identity(seed) };
-  return runScenario({ ...CALM, ...changes }, crypto);
+  return runScenario({ ...CALM, ...changes });
 }

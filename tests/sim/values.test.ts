@@ -1,9 +1,10 @@
-// Which copies of values count, and as what.
+// Counting the copies of values.
 
 import assert from "node:assert/strict";
-import { isItemError, mutableItem } from "../../src/dht/item.ts";
+import { isItemError, mutableItem } from "../../src/dht/items/item.ts";
 import { compareDistance } from "../../src/krpc/id.ts";
-import { Identity, itemCrypto } from "../../src/runtime/crypto.ts";
+import { nextSeq } from "../../src/krpc/seq.ts";
+import { Identity, itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import { flatLatency } from "../../src/sim/latency.ts";
 import { copiesOf, SimValue } from "../../src/sim/values.ts";
 import { type SimNode, World } from "../../src/sim/world.ts";
@@ -11,10 +12,10 @@ import { type SimNode, World } from "../../src/sim/world.ts";
 const OPTIONS = { k: 3, alpha: 3, healthCheckIntervalMs: 60_000, readOnly: false, client: 0 };
 const FIRST = new TextEncoder().encode("5:first"), SECOND = new TextEncoder().encode("6:second");
 
-/** Ten nodes, the closest to the value first. */
+/** Ten nodes by their distance to the value. */
 function nodesAround({ target }: SimValue): { world: World; nodes: SimNode[] } {
   const links = { latency: flatLatency(50), loss: 0, duplication: 0, reordering: 0 };
-  const world = new World(links, itemCrypto, 1);
+  const world = new World(links, 1);
   for (let i = 0; i < 10; i++) world.add(OPTIONS);
   const nodes = [...world.nodes];
   nodes.sort((x, y) => compareDistance(x.node.id, y.node.id, target));
@@ -22,31 +23,31 @@ function nodesAround({ target }: SimValue): { world: World; nodes: SimNode[] } {
 }
 
 function give({ item }: SimValue, ...holders: SimNode[]): void {
-  for (const { items } of holders) items.put(item, 0, () => {});
+  for (const { items } of holders) items.put({ item }, 0, () => {});
 }
 
-Deno.test("copies count at the k closest nodes, and of the newest version alone", () => {
-  const value = new SimValue(itemCrypto, FIRST, new Identity(new Uint8Array(32).fill(7)));
+Deno.test("only copies of the newest version at the k closest nodes count", () => {
+  const value = new SimValue(FIRST, new Identity(new Uint8Array(32).fill(7)));
   const { nodes } = nodesAround(value);
   give(value, nodes[0], nodes[1], nodes[5]);
-  assert.deepEqual(copiesOf([value], nodes, nodes, 3, 1), {
+  assert.deepEqual(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1), {
     mean: 2,
     least: 2,
     stale: 0,
     lost: 0,
   });
   value.renew(SECOND);
-  assert.deepEqual(copiesOf([value], nodes, nodes, 3, 1), {
+  assert.deepEqual(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1), {
     mean: 0,
     least: 0,
     stale: 2,
     lost: 1,
   });
-  // Far from the value, but it is there.
+  // This copy is far from the value, but keeps it alive.
   give(value, nodes[8]);
-  assert.equal(copiesOf([value], nodes, nodes, 3, 1).lost, 0);
+  assert.equal(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1).lost, 0);
   give(value, nodes[0]);
-  assert.deepEqual(copiesOf([value], nodes, nodes, 3, 1), {
+  assert.deepEqual(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1), {
     mean: 1,
     least: 1,
     stale: 1,
@@ -54,23 +55,23 @@ Deno.test("copies count at the k closest nodes, and of the newest version alone"
   });
 });
 
-Deno.test("a value is lost when nobody that is up holds it and its owner is gone", () => {
-  const value = new SimValue(itemCrypto, FIRST, undefined);
+Deno.test("a value is lost when no node holds it and its owner is gone", () => {
+  const value = new SimValue(FIRST);
   const { world, nodes } = nodesAround(value);
   give(value, nodes[4]);
   value.owner = nodes[9];
   world.silence(nodes[4]);
-  assert.equal(copiesOf([value], nodes, nodes, 3, 1).lost, 0);
+  assert.equal(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1).lost, 0);
   world.depart(nodes[9]);
-  assert.equal(copiesOf([value], nodes, nodes, 3, 1).lost, 1);
+  assert.equal(copiesOf([value], { nodes, eligible: nodes, k: 3 }, 1).lost, 1);
 });
 
 Deno.test("each version of a mutable value is signed, and a new one is newer", () => {
-  const value = new SimValue(itemCrypto, FIRST, new Identity(new Uint8Array(32).fill(7)));
+  const value = new SimValue(FIRST, new Identity(new Uint8Array(32).fill(7)));
   const { target, signed } = value.item;
   value.renew(SECOND);
   assert.ok(value.isMutable && value.target.equals(target));
-  assert.equal(value.item.signed!.seq, signed!.seq + 1);
+  assert.equal(value.item.signed!.seq, nextSeq(signed!.seq));
   assert.ok(!isItemError(mutableItem(itemCrypto, value.item.value, value.item.signed!)));
-  assert.ok(!new SimValue(itemCrypto, FIRST, undefined).isMutable);
+  assert.ok(!new SimValue(FIRST).isMutable);
 });

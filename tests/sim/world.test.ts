@@ -1,13 +1,12 @@
-// The virtual Internet: what links and machines do to packets.
+// The virtual Internet: the effect of links and machines on packets.
 
 import assert from "node:assert/strict";
 import type { PingResult } from "../../src/dht/node.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
 import { flatLatency, type LatencyMatrix } from "../../src/sim/latency.ts";
 import { type LinkOptions, type SimNode, type Traits, World } from "../../src/sim/world.ts";
 
 const FLAT = flatLatency(100);
-/** As they are told, whatever they find out of their NAT. */
+/** Nodes that query regardless of what they learn about their NAT. */
 const OPTIONS = {
   k: 8,
   alpha: 3,
@@ -17,19 +16,19 @@ const OPTIONS = {
   client: 0,
 };
 
-/** Long enough for a ping and its repetition to end. */
+/** Long enough for a ping and its repetition. */
 const PING_MS = 10_000;
 
 function world(links: Partial<LinkOptions> = {}): World {
   const still = { latency: FLAT, loss: 0, duplication: 0, reordering: 0 };
-  return new World({ ...still, ...links }, itemCrypto, 1);
+  return new World({ ...still, ...links }, 1);
 }
 
 function add(world: World, traits: Traits = {}): SimNode {
   return world.add(OPTIONS, traits);
 }
 
-/** Round trip in milliseconds, or that there was none. */
+/** The round trip in milliseconds, or the lack of an answer. */
 function ping(world: World, from: SimNode, to: SimNode): number | "timeout" {
   const results: PingResult[] = [];
   world.act(from, (node, now) => node.ping(to.endpoint, now, (result) => results.push(result)));
@@ -38,7 +37,7 @@ function ping(world: World, from: SimNode, to: SimNode): number | "timeout" {
   return results[0].kind === "pong" ? results[0].rtt : "timeout";
 }
 
-/** So many pings, one a 100 ms, without waiting for their answers. */
+/** Sends a ping every 100 ms, without waiting for the answers. */
 function stream(world: World, from: SimNode, to: SimNode, count: number): PingResult[] {
   const results: PingResult[] = [];
   for (let i = 0; i < count; i++) {
@@ -53,7 +52,7 @@ function stream(world: World, from: SimNode, to: SimNode, count: number): PingRe
 const near = (actual: number, expected: number, by: number) =>
   assert.ok(Math.abs(actual - expected) <= by, `${actual} is not ${expected} by ${by}`);
 
-Deno.test("a round trip takes the matrix's time, both access lines twice, and a little jitter", () => {
+Deno.test("a round trip takes the matrix's time, each access line twice, and a little jitter", () => {
   const latency: LatencyMatrix = {
     name: "two",
     regions: ["a", "b"],
@@ -76,20 +75,20 @@ Deno.test("access lines have a median of 4 ms, and a long tail", () => {
   near(lines[990], 20, 5);
 });
 
-Deno.test("links lose the share of packets that they are to lose", () => {
+Deno.test("links lose the given share of packets", () => {
   const w = world({ loss: 0.2 });
   stream(w, add(w), add(w), 2_000);
   near(w.packets / w.packetsSent, 0.8, 0.03);
 });
 
-Deno.test("links double the share of packets that they are to double", () => {
+Deno.test("links duplicate the given share of packets", () => {
   const w = world({ duplication: 0.3 });
   const results = stream(w, add(w), add(w), 2_000);
   near(w.packets / w.packetsSent, 1.3, 0.03);
   assert.ok(results.every((result) => result.kind === "pong"));
 });
 
-Deno.test("held back packets arrive late, and are overtaken", () => {
+Deno.test("delayed packets arrive late, and others overtake them", () => {
   const slow = (reordering: number) => {
     const w = world({ reordering });
     const [a, b] = [add(w), add(w)];
@@ -98,11 +97,11 @@ Deno.test("held back packets arrive late, and are overtaken", () => {
     return late.length / 500;
   };
   assert.ok(slow(0) < 0.01);
-  // Of both ways together, more than half of those that were held back.
+  // Both directions together: more than half of the delayed packets.
   near(slow(0.4), 0.4, 0.15);
 });
 
-Deno.test("a slow machine adds its delay, a bad line its loss", () => {
+Deno.test("a slow machine adds its delay, and a bad line its loss", () => {
   const w = world();
   const [a, slow, bad] = [add(w), add(w, { extraDelayMs: 200 }), add(w, { extraLoss: 0.5 })];
   const rtt = ping(w, a, slow);
@@ -112,7 +111,7 @@ Deno.test("a slow machine adds its delay, a bad line its loss", () => {
   near((w.packets - packets) / (w.packetsSent - packetsSent), 0.5, 0.05);
 });
 
-Deno.test("a NAT lets in only who was written to, and only for a while", () => {
+Deno.test("a NAT lets in only endpoints that were sent to, and only for a while", () => {
   const w = world();
   const nat = { kind: "port_restricted", timeoutMs: 60_000 } as const;
   const [inside, friend, stranger] = [add(w, { nat }), add(w), add(w)];
@@ -124,7 +123,7 @@ Deno.test("a NAT lets in only who was written to, and only for a while", () => {
   assert.equal(ping(w, friend, inside), "timeout");
 });
 
-Deno.test("a silent node neither answers nor asks; a departed one is gone", () => {
+Deno.test("a silent node neither answers nor sends, and a departed one is gone", () => {
   const w = world();
   const [a, silent, gone] = [add(w), add(w), add(w)];
   assert.notEqual(ping(w, a, silent), "timeout");
@@ -142,13 +141,13 @@ Deno.test("a silent node neither answers nor asks; a departed one is gone", () =
   assert.equal(w.nodeMs, before + 2_000);
 });
 
-Deno.test("a partition lets nothing pass between its sides, until it heals", () => {
+Deno.test("no packet crosses a partition until it heals", () => {
   const w = world();
   const [a, b, c] = [add(w), add(w), add(w)];
   w.partition((sim) => sim === c ? 1 : 0);
   assert.notEqual(ping(w, a, b), "timeout");
   assert.equal(ping(w, a, c), "timeout");
   assert.equal(ping(w, c, a), "timeout");
-  w.heal();
+  w.partition();
   assert.notEqual(ping(w, a, c), "timeout");
 });

@@ -1,9 +1,9 @@
-// Changes in groups: one commit at a time, each change told once what became of it, failures told of but not endlessly.
+// The commit queue: groups of changes, one commit at a time, one result per change, and limited failure reports.
 
 import assert from "node:assert/strict";
 import { type Changes, CommitQueue } from "../../src/storage/commit_queue.ts";
 
-/** The numbers of the changes that a commit holds, in order. */
+/** The numbers of a commit's changes in order. */
 const numbers = ({ deletedItems }: Changes) => deletedItems.map(([n]) => n);
 
 const change = (n: number) => (changes: Changes) =>
@@ -11,10 +11,10 @@ const change = (n: number) => (changes: Changes) =>
 
 interface Given {
   readonly queue: CommitQueue;
-  /** Of each commit that was tried. */
+  /** The changes of each attempted commit. */
   readonly tried: number[][];
   readonly told: string[];
-  /** What commits fail with from now on. */
+  /** The error with which commits fail from now on. */
   fail(error: string | undefined): void;
 }
 
@@ -41,7 +41,20 @@ async function withQueue(run: (given: Given) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("what comes while a commit runs goes into the next", () =>
+Deno.test("many changes become several commits, so that no commit is large", () =>
+  withQueue(async ({ queue, tried }) => {
+    const count = 1_000, answers: boolean[] = [];
+    for (let n = 0; n < count; n++) {
+      queue.add(change(n), (isCommitted) => answers.push(isCommitted));
+    }
+    assert.equal(queue.waiting, count);
+    await queue.flush();
+    assert.ok(tried.every((numbers) => numbers.length <= 256));
+    assert.deepEqual(tried.flat(), Array.from({ length: count }, (_, n) => n % 256));
+    assert.deepEqual([answers.length, queue.waiting], [count, 0]);
+  }));
+
+Deno.test("changes that arrive during a commit go into the next one", () =>
   withQueue(async ({ queue, tried }) => {
     const answers: [number, boolean][] = [];
     const add = (n: number) =>
@@ -59,7 +72,7 @@ Deno.test("what comes while a commit runs goes into the next", () =>
     assert.equal(tried.length, 2, "nothing is no commit");
   }));
 
-Deno.test("commits start by themselves, a few milliseconds apart", () =>
+Deno.test("commits start automatically, a few milliseconds apart", () =>
   withQueue(async ({ queue, tried }) => {
     const begun = performance.now();
     for (let n = 0; n < 20; n++) {
@@ -70,7 +83,7 @@ Deno.test("commits start by themselves, a few milliseconds apart", () =>
     assert.ok(elapsed > 70, `${elapsed} ms`);
   }));
 
-Deno.test("a change that is wanted is tried until it is committed; its first outcome is told", () =>
+Deno.test("a wanted change is retried until it is committed, and its first result is reported", () =>
   withQueue(async ({ queue, tried, fail }) => {
     const first: boolean[] = [];
     let isWanted = true;
@@ -87,7 +100,7 @@ Deno.test("a change that is wanted is tried until it is committed; its first out
     assert.deepEqual(first, [false]);
   }));
 
-Deno.test("after a failure commits pause, so that a full disk is not asked all the time", () =>
+Deno.test("commits pause after a failure", () =>
   withQueue(async ({ queue, tried, fail }) => {
     fail("full");
     queue.addUntilCommitted(change(1), () => true);
@@ -95,7 +108,7 @@ Deno.test("after a failure commits pause, so that a full disk is not asked all t
     assert.ok(tried.length >= 1 && tried.length <= 4, `${tried.length} commits`);
   }));
 
-Deno.test("failures are told of once, and their end", () =>
+Deno.test("a series of failures is reported once, and so is its end", () =>
   withQueue(async ({ queue, told, fail }) => {
     const commit = () => {
       queue.add(change(1));
@@ -114,7 +127,7 @@ Deno.test("failures are told of once, and their end", () =>
     assert.deepEqual(told, ["full", "recovered", "gone"]);
   }));
 
-Deno.test("a closed queue refuses at once, and leaves nothing running", () =>
+Deno.test("a closed queue refuses changes at once, and leaves no timer", () =>
   withQueue(async ({ queue, tried, fail }) => {
     fail("full");
     queue.addUntilCommitted(change(1), () => true);
@@ -128,7 +141,7 @@ Deno.test("a closed queue refuses at once, and leaves nothing running", () =>
     assert.equal(tried.length, 1);
   }));
 
-Deno.test("commits, those that failed and what waits are counted", () =>
+Deno.test("commits, failures and waiting changes are counted", () =>
   withQueue(async ({ queue, fail }) => {
     const counts = () => [
       queue.durations.counts.reduce((sum, n) => sum + n, 0),

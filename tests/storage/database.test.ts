@@ -1,27 +1,32 @@
-// The node's file: what comes back after a restart, and what is refused and left as it was.
+// The node's database file: what is restored, and what is refused and left unchanged.
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import type { StoredItem } from "../../src/dht/item.ts";
+import type { StoredItem } from "../../src/dht/items/item.ts";
 import { files } from "../../src/runtime/files.ts";
 import { type Changes } from "../../src/storage/commit_queue.ts";
-import { Database, StorageError } from "../../src/storage/database.ts";
-import type { Published } from "../../src/dht/published.ts";
+import { Database } from "../../src/storage/database.ts";
+import { StorageError } from "../../src/storage/sqlite.ts";
+import type { Published } from "../../src/dht/items/published.ts";
 import {
+  announcementRow,
   contactRow,
   itemRow,
   publishedOf,
   publishedRow,
+  type SavedAnnouncement,
+  savedAnnouncement,
   type SavedContact,
   savedContact,
   storedItem,
 } from "../../src/storage/rows.ts";
+import { MAX_SEQ, type Seq } from "../../src/krpc/seq.ts";
 import { endpoint, hex, id, latin1 } from "../packets.ts";
 import { inTemporaryDirectory } from "./temporary.ts";
 
 const open = (path: string, mayBeEmpty = true) => new Database(path, { files, mayBeEmpty });
 
-/** A commit of these changes and no others. */
+/** A commit with only these changes. */
 function commit(database: Database, changes: Partial<Changes>): void {
   database.commit({
     deletedItems: [],
@@ -32,7 +37,7 @@ function commit(database: Database, changes: Partial<Changes>): void {
   });
 }
 
-/** The message with which a file is refused; it has to be one line that names the file. */
+/** The message of a refusal. It must be one line that names the file. */
 function refusal(path: string, mayBeEmpty = true): string {
   try {
     open(path, mayBeEmpty).close();
@@ -79,7 +84,7 @@ const MUTABLE: StoredItem = {
   },
 };
 
-/** Comparable, whatever kind of byte array the database yields. */
+/** Makes byte arrays of different kinds comparable. */
 const plain = (records: Iterable<object>) =>
   Array.from(
     records,
@@ -94,15 +99,39 @@ const plain = (records: Iterable<object>) =>
 
 const itemsOf = (database: Database) => Array.from(database.items(), storedItem);
 
+const TIMES = { firstAt: 1, nextAt: 2, lastAt: 7, replicas: 20, failures: 0 };
+
 const PUBLISHED: Published[] = [
   { item: IMMUTABLE, firstAt: 1.5, nextAt: 2.5, lastAt: -Infinity, replicas: 0, failures: 3 },
   { item: MUTABLE, firstAt: 1, nextAt: 2 ** 41 + 0.5, lastAt: 7, replicas: 20, failures: 0 },
+  { item: { ...IMMUTABLE, target: id("03") }, ...TIMES, lifeMs: 3.6e6 },
+  { item: { ...MUTABLE, target: id("04") }, ...TIMES, pin: "only" as const },
 ].map((published) => {
   const { target, value, signed } = published.item;
   return { ...published, item: { target, value, signed } };
 });
 
-Deno.test("items, contacts, published values and names come back after a restart", () => {
+const ANNOUNCEMENTS: SavedAnnouncement[] = [
+  { infoHash: id("05"), port: 6881, isSeed: true, service: undefined, firstAt: 1.5 },
+  { infoHash: id("06"), port: undefined, isSeed: false, service: "chat ü", firstAt: 2 },
+];
+
+const announcementsOf = (database: Database) => database.announcements().map(savedAnnouncement);
+
+Deno.test("an announcement is replaced, and removed, by its info-hash", () => {
+  inTemporaryDirectory((path) => {
+    const [first, second] = ANNOUNCEMENTS;
+    const changed = { ...first, port: 1 };
+    reopened(path("node.sqlite"), (database) => {
+      commit(database, { announcements: ANNOUNCEMENTS.map(announcementRow) });
+      commit(database, {
+        announcements: [announcementRow(changed), { info_hash: second.infoHash.toBytes() }],
+      });
+    }, (database) => assert.deepEqual(announcementsOf(database), [changed]));
+  });
+});
+
+Deno.test("items, contacts, published values and names are restored after a restart", () => {
   inTemporaryDirectory((path) => {
     const contacts: SavedContact[] = [
       { id: id("aa"), endpoint: endpoint("1.2.3.4:6881") },
@@ -123,12 +152,14 @@ Deno.test("items, contacts, published values and names come back after a restart
         items: [IMMUTABLE, MUTABLE].map(itemRow),
         contacts: contacts.map(contactRow),
         published: PUBLISHED.map(publishedRow),
+        announcements: ANNOUNCEMENTS.map(announcementRow),
       });
       database.setMeta("node_id", hex("0102"));
     }, (database) => {
       assert.deepEqual(plain(itemsOf(database)), plain([IMMUTABLE, MUTABLE]));
       assert.deepEqual(plain(database.contacts().map(savedContact)), plain(contacts));
       assert.deepEqual(plain(Array.from(database.published(), publishedOf)), plain(PUBLISHED));
+      assert.deepEqual(announcementsOf(database), ANNOUNCEMENTS);
       assert.deepEqual([...database.meta("node_id")!], [1, 2]);
       assert.equal(database.meta("other"), undefined);
       assert.equal(database.damagedRows, 0);
@@ -136,7 +167,7 @@ Deno.test("items, contacts, published values and names come back after a restart
   });
 });
 
-Deno.test("what a contact has not got yet is missing when it comes back", () => {
+Deno.test("unknown properties of a contact stay unknown", () => {
   inTemporaryDirectory((path) => {
     const contact = {
       id: id("aa"),
@@ -155,9 +186,10 @@ Deno.test("what a contact has not got yet is missing when it comes back", () => 
   });
 });
 
-Deno.test("every seq from 0 to 2^53 - 1 comes back exactly", () => {
+Deno.test("every seq from 0 to 2^63 - 1 is restored exactly", () => {
   inTemporaryDirectory((path) => {
-    const seqs = [0, 1, 2 ** 31, 2 ** 32 + 1, 2 ** 52 + 1, Number.MAX_SAFE_INTEGER];
+    const small = [0, 1, 2 ** 31, 2 ** 32 + 1, 2 ** 52 + 1, Number.MAX_SAFE_INTEGER];
+    const seqs: Seq[] = [...small, 2n ** 53n, 2n ** 53n + 1n, MAX_SEQ - 1n, MAX_SEQ];
     const items = seqs.map((seq, i) => ({
       ...MUTABLE,
       target: id(`0${i}`),
@@ -168,11 +200,11 @@ Deno.test("every seq from 0 to 2^53 - 1 comes back exactly", () => {
       (database) => commit(database, { items: items.map(itemRow) }),
       (database) => itemsOf(database).map((item) => item.signed!.seq),
     );
-    assert.deepEqual(read.sort((x, y) => x - y), seqs);
+    assert.deepEqual(read.sort((x, y) => x < y ? -1 : 1), seqs);
   });
 });
 
-Deno.test("rows are replaced and deleted in one commit, the contacts as a whole", () => {
+Deno.test("one commit replaces and deletes rows, and replaces all contacts", () => {
   inTemporaryDirectory((path) => {
     const [first, second] = PUBLISHED.map(publishedRow);
     reopened(path("node.sqlite"), (database) => {
@@ -216,7 +248,7 @@ Deno.test("a commit that fails changes nothing", () => {
   });
 });
 
-Deno.test("what was committed survives the end of the process without a close", async () => {
+Deno.test("committed changes survive the end of the process without a close", async () => {
   await inTemporaryDirectory(async (path) => {
     const program = `
       import { Database } from "${new URL("../../src/storage/database.ts", import.meta.url)}";
@@ -225,7 +257,7 @@ Deno.test("what was committed survives the end of the process without a close", 
       const database = new Database(path, { files, mayBeEmpty: true });
       const target = new Uint8Array(20).fill(1), value = new Uint8Array([105, 49, 101]);
       const signed = { public_key: null, signature: null, salt: null, seq: null };
-      const item = { target, value, ...signed, stored_at: 1, expires_at: 2 };
+      const item = { target, value, ...signed, stored_at: 1, expires_at: 2, source: null, copies: null };
       database.commit({ items: [item], deletedItems: [], published: [] });
       console.log("committed");
       Deno.kill(Deno.pid, "SIGKILL");
@@ -248,7 +280,7 @@ Deno.test("what was committed survives the end of the process without a close", 
   });
 });
 
-Deno.test("a file in use is refused to a second opener, at once", () => {
+Deno.test("a file in use can't be opened a second time, and the refusal is immediate", () => {
   inTemporaryDirectory((path) => {
     const first = open(path("node.sqlite"));
     commit(first, { items: [itemRow(MUTABLE)] });
@@ -263,7 +295,7 @@ Deno.test("a file in use is refused to a second opener, at once", () => {
   });
 });
 
-Deno.test("a file of a newer version is refused and left as it was", () => {
+Deno.test("a file of a newer version is refused and left unchanged", () => {
   inTemporaryDirectory((path) => {
     const file = path("node.sqlite");
     open(file).close();
@@ -276,7 +308,7 @@ Deno.test("a file of a newer version is refused and left as it was", () => {
   });
 });
 
-Deno.test("a file that is no database is refused and left as it was", () => {
+Deno.test("a file that is not a database is refused and left unchanged", () => {
   const random = new Uint8Array(8192);
   crypto.getRandomValues(random);
   for (const content of [latin1("hello"), random, latin1("SQLite format 3\0" + "x".repeat(5000))]) {
@@ -290,7 +322,7 @@ Deno.test("a file that is no database is refused and left as it was", () => {
   }
 });
 
-Deno.test("another program's database is refused and left as it was", () => {
+Deno.test("another program's database is refused and left unchanged", () => {
   for (const version of [0, 1]) {
     inTemporaryDirectory((path) => {
       const file = path("node.sqlite");
@@ -304,13 +336,13 @@ Deno.test("another program's database is refused and left as it was", () => {
   }
 });
 
-Deno.test("an empty file is taken for one in the making only where there can't have been more", () => {
+Deno.test("an empty file is accepted only if it can't have lost content", () => {
   inTemporaryDirectory((path) => {
     const file = path("node.sqlite");
     Deno.writeTextFileSync(file, "");
     assert.match(refusal(file, false), /damaged \(it is empty\)/);
     assert.equal(Deno.statSync(file).size, 0);
-    Deno.writeTextFileSync(`${file}-wal`, "what is left of it");
+    Deno.writeTextFileSync(`${file}-wal`, "the rest of a log");
     assert.match(refusal(file), /damaged \(it is empty\)/);
     Deno.removeSync(`${file}-wal`);
     open(file).close();

@@ -1,15 +1,14 @@
-// All of a node's storage with its thread: what comes back, and what becomes of it when the thread fails.
+// A node's storage with its thread: restoring everything, and failures of the thread.
 
 import assert from "node:assert/strict";
-import { immutableItem } from "../../src/dht/item.ts";
+import { immutableItem, ITEM_LIFE_MS } from "../../src/dht/items/item.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
-import { StorageError } from "../../src/storage/database.ts";
-import { DiskStorage } from "../../src/storage/disk.ts";
+import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
+import { StorageError } from "../../src/storage/sqlite.ts";
+import type { DiskStorage } from "../../src/storage/disk.ts";
 import { endpoint, id, latin1 } from "../packets.ts";
+import { type DiskSettings, openDisk } from "./open_disk.ts";
 import { inTemporaryDirectory } from "./temporary.ts";
-
-const WORKER = new URL("../../src/runtime/storage_worker.ts", import.meta.url).href;
 
 const item = (text: string) => immutableItem(itemCrypto, bencodeBytes(latin1(text)));
 
@@ -18,27 +17,21 @@ interface Opened {
   readonly told: string[];
 }
 
-async function open(path: string, worker = WORKER, limitBytes = 1e8): Promise<Opened> {
+async function open(path: string, settings: DiskSettings = {}): Promise<Opened> {
   const told: string[] = [];
-  const disk = await DiskStorage.open({
-    worker: new Worker(worker, { type: "module" }),
-    path,
-    mayBeEmpty: true,
-    limitBytes,
-    now: 1000,
-    randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
-    observer: {
-      failed: (error) => told.push((error as Error).message),
-      recovered: () => told.push("recovered"),
-    },
-  });
-  return { disk, told };
+  const observer = {
+    failed: (error: unknown) => told.push((error as Error).message),
+    recovered: () => told.push("recovered"),
+  };
+  return { disk: await openDisk(path, { observer, ...settings }), told };
 }
 
 const put = ({ disk }: Opened, text: string) =>
-  new Promise<boolean>((resolve) => disk.items.put(item(text), 1000, resolve));
+  new Promise<boolean>((resolve) =>
+    disk.items.put({ item: item(text) }, 1000, (outcome) => resolve(outcome === "kept"))
+  );
 
-Deno.test("node id, items, contacts and published values come back", async () => {
+Deno.test("node id, items, contacts and published values are restored", async () => {
   await inTemporaryDirectory(async (path) => {
     const first = await open(path("db"));
     const texts = Array.from({ length: 2500 }, (_, n) => `value ${n}`);
@@ -57,7 +50,10 @@ Deno.test("node id, items, contacts and published values come back", async () =>
     first.disk.published.save(published);
     const { nodeId } = first.disk;
     await first.disk.close();
-    assert.deepEqual([...Deno.readDirSync(path("."))].map(({ name }) => name), ["db"]);
+    assert.deepEqual([...Deno.readDirSync(path("."))].map(({ name }) => name).sort(), [
+      "db",
+      "large.sqlite",
+    ]);
 
     const { disk, told } = await open(path("db"));
     assert.ok(disk.nodeId.equals(nodeId));
@@ -71,9 +67,34 @@ Deno.test("node id, items, contacts and published values come back", async () =>
   });
 });
 
-Deno.test("items beyond the limit are given up on disk too; published ones never", async () => {
+Deno.test("the blobs of a published large value are kept, and those of other values are removed", async () => {
   await inTemporaryDirectory(async (path) => {
-    const first = await open(path("db"), WORKER, 100_000);
+    const { disk: first } = await open(path("db"));
+    const [value, ids, orphan] = await Promise.all(["value", "ids", "orphan"].map(async (text) => {
+      const writer = first.blobs.create();
+      await writer.append(latin1(text));
+      await writer.finish();
+      return writer.id;
+    }));
+    const large = { value, ids, next: 7 }, root = item("root");
+    const times = { firstAt: 1, nextAt: 2, lastAt: 3 };
+    first.published.save({ item: root, ...times, replicas: 4, failures: 0, large });
+    await first.close();
+
+    const { disk } = await open(path("db"));
+    assert.deepEqual(disk.published.get(root.target)?.large, large);
+    assert.deepEqual(await disk.blobs.read(value, 0, 5), latin1("value"));
+    assert.deepEqual(await disk.blobs.read(ids, 0, 3), latin1("ids"));
+    // Its room is freed soon after the start.
+    const isThere = () => disk.blobs.read(orphan, 0, 1).then(() => true, () => false);
+    while (await isThere()) await new Promise((resolve) => setTimeout(resolve, 10));
+    await disk.close();
+  });
+});
+
+Deno.test("items over the limit are deleted on disk too, but published values never", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const first = await open(path("db"), { limitBytes: 100_000 });
     for (let n = 0; n < 200; n++) {
       first.disk.published.save({
         item: item(`own ${n}`),
@@ -94,7 +115,7 @@ Deno.test("items beyond the limit are given up on disk too; published ones never
   });
 });
 
-Deno.test("what a file is refused for comes through, and the thread ends", async () => {
+Deno.test("the reason for refusing a file is reported, and the thread ends", async () => {
   await inTemporaryDirectory(async (path) => {
     const first = await open(path("db"));
     await assert.rejects(open(path("db")), (error) => {
@@ -107,20 +128,64 @@ Deno.test("what a file is refused for comes through, and the thread ends", async
   });
 });
 
-/** A thread that opens, and at the first commit does this. */
+Deno.test("the state of the clock is restored", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const first = await open(path("db"));
+    const state = latin1("at 1000");
+    first.disk.saveClock(state);
+    await first.disk.close();
+    const { disk } = await open(path("db"), {
+      startClock: (saved) => {
+        assert.deepEqual(saved, state);
+        return 1000;
+      },
+    });
+    await disk.close();
+  });
+});
+
+Deno.test("from a version without node time, items that its clock had made expire live for another day", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const YEAR = 365 * 24 * 3_600_000, times = [YEAR, 2 * YEAR, 3 * YEAR];
+    const older = await open(path("db"));
+    for (const [i, at] of times.entries()) {
+      const kept = new Promise((done) => older.disk.items.put({ item: item(`${i}`) }, at, done));
+      assert.equal(await kept, "kept");
+    }
+    await older.disk.close();
+    const upgrade = await open(path("db"), {
+      startClock: (_, latest) => {
+        assert.equal(latest, 3 * YEAR);
+        return latest;
+      },
+    });
+    upgrade.disk.saveClock(latin1("saved"));
+    await upgrade.disk.close();
+
+    const now = 3 * YEAR + ITEM_LIFE_MS - 1;
+    const { disk } = await open(path("db"), { startClock: () => now });
+    for (const i of times.keys()) {
+      assert.notEqual(disk.items.get(item(`${i}`).target, now), undefined);
+    }
+    assert.equal(disk.items.expire(now + 1).length, 3);
+    await disk.close();
+  });
+});
+
+/** A thread that opens normally, and runs this code at the first commit. */
 const failing = (deed: string) =>
   `data:text/javascript,${
     encodeURIComponent(`
       onmessage = ({ data }) => {
         if (data.do === "commit") { ${deed} }
-        const saved = { nodeId: new Uint8Array(20), contacts: [], published: [], damagedRows: 0 };
-        postMessage({ type: "done", saved });
+        const rows = { contacts: [], published: [], announcements: [], damagedRows: 0 };
+        postMessage({ type: "done", result: { nodeId: new Uint8Array(20), lastBlob: 0, ...rows } });
       };
     `)
   }`;
 
-Deno.test("when the thread fails, waiting puts and later ones are refused, and the process lives", async () => {
-  const opened = await open("db", failing("throw new Error('broken')"));
+Deno.test("when the thread fails, waiting and later puts are refused, and the process survives", async () => {
+  const opened = await open("db", { worker: failing("throw new Error('broken')") });
   assert.deepEqual(await Promise.all([put(opened, "a"), put(opened, "b")]), [false, false]);
   assert.equal(await put(opened, "c"), false);
   assert.equal(opened.disk.items.get(item("a").target, 1000), undefined);
@@ -129,8 +194,8 @@ Deno.test("when the thread fails, waiting puts and later ones are refused, and t
   await opened.disk.close();
 });
 
-Deno.test("a thread that can't be started is a reason to refuse the start", async () => {
+Deno.test("a thread that can't be started is reported when opening", async () => {
   for (const worker of ["data:text/javascript,throw new Error('x')", "file:///no/such/module.js"]) {
-    await assert.rejects(open("db", worker), StorageError);
+    await assert.rejects(open("db", { worker }), StorageError);
   }
 });

@@ -1,15 +1,16 @@
-// This node's own values: kept until they are removed, whatever the disk does meanwhile.
+// This node's own values, which are kept until they are removed, even while the disk fails.
 
 import assert from "node:assert/strict";
-import { immutableItem } from "../../src/dht/item.ts";
-import type { Published } from "../../src/dht/published.ts";
-import { itemCrypto } from "../../src/runtime/crypto.ts";
+import { immutableItem } from "../../src/dht/items/item.ts";
+import type { Published } from "../../src/dht/items/published.ts";
+import type { Id } from "../../src/krpc/id.ts";
+import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import { CommitQueue } from "../../src/storage/commit_queue.ts";
 import { DurablePublishedStore } from "../../src/storage/published.ts";
 import { latin1 } from "../packets.ts";
 import { TestDisk } from "./test_disk.ts";
 
-/** A value that was never published yet. */
+/** A value that has not been published yet. */
 function published(text: string): Published {
   const item = immutableItem(itemCrypto, latin1(`${text.length}:${text}`));
   return { item, firstAt: 1, nextAt: 2, lastAt: -Infinity, replicas: 0, failures: 0 };
@@ -25,8 +26,12 @@ async function withStore(
   const observer = { failed: () => {}, recovered: () => {} };
   const queue = new CommitQueue((changes) => disk.commit(changes), observer);
   try {
-    await run(new DurablePublishedStore(queue, disk.published(), 1, 0), disk, queue);
-    // What the store holds is what comes back.
+    await run(
+      new DurablePublishedStore({ queue, saved: disk.published(), seed: 1 }, 0),
+      disk,
+      queue,
+    );
+    // After a restart, the store has the same values.
     await queue.flush();
     await queue.flush();
   } finally {
@@ -54,22 +59,22 @@ Deno.test("values are saved, updated together, and removed", () =>
     await queue.flush();
     assert.deepEqual([store.count, summary(store.entries())], [1, summary([later[1]])]);
     assert.deepEqual(summary(disk.published()), summary(store.entries()));
-    const again = new DurablePublishedStore(queue, disk.published(), 2, 0);
+    const again = new DurablePublishedStore({ queue, saved: disk.published(), seed: 2 }, 0);
     assert.deepEqual(again.get(b.item.target), disk.published()[0]);
   }));
 
-Deno.test("where an earlier run's clock was ahead, values are published again within hours", () =>
+Deno.test("if an earlier run's clock was ahead, values are still republished within hours", () =>
   withStore((_, __, queue) => {
     const DAY = 24 * 3_600_000, NOW = 100 * DAY;
     const [a, b] = ["a", "b"].map(published);
     const saved = [{ ...a, nextAt: NOW + 30 * DAY }, { ...b, nextAt: NOW + 1_000 }];
-    const store = new DurablePublishedStore(queue, saved, 1, NOW);
+    const store = new DurablePublishedStore({ queue, saved, seed: 1 }, NOW);
     assert.ok(store.get(a.item.target)!.nextAt < NOW + DAY / 12);
     assert.equal(store.get(b.item.target)!.nextAt, NOW + 1_000);
     return Promise.resolve();
   }));
 
-Deno.test("whether a value is on disk is told; where it is not, that is made up for", () =>
+Deno.test("a save reports whether the value is on disk, and is retried if it is not", () =>
   withStore(async (store, disk, queue) => {
     const [a, b, c] = ["a", "b", "c"].map(published);
     const answers: boolean[] = [];
@@ -91,7 +96,35 @@ Deno.test("whether a value is on disk is told; where it is not, that is made up 
     assert.deepEqual(summary(disk.published()), summary(store.entries()));
   }));
 
-Deno.test("what is removed and saved again stays", () =>
+Deno.test("a sync ends after the removals before it are on disk, and reports if they are not", () =>
+  withStore(async (store, disk, queue) => {
+    const [a, b] = ["a", "b"].map(published);
+    for (const one of [a, b]) store.save(one);
+    await queue.flush();
+    const answers: boolean[] = [];
+    const removal = (target: Id) => {
+      store.remove(target);
+      store.sync((isSaved) => answers.push(isSaved));
+    };
+    disk.hold();
+    removal(a.item.target);
+    const flushed = queue.flush();
+    await disk.asked;
+    assert.deepEqual([answers, disk.published().length], [[], 2]);
+    disk.release();
+    await flushed;
+    assert.deepEqual([answers, disk.published().length], [[true], 1]);
+    disk.isFull = true;
+    removal(b.item.target);
+    await queue.flush();
+    assert.deepEqual(answers, [true, false]);
+    // It is repeated until it succeeds.
+    disk.isFull = false;
+    await queue.flush();
+    assert.equal(disk.published().length, 0);
+  }));
+
+Deno.test("a value that is removed and saved again stays", () =>
   withStore(async (store, disk, queue) => {
     const a = published("a");
     store.save(a);

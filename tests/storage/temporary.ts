@@ -1,4 +1,4 @@
-// A directory that is gone after the test.
+// A temporary directory for one test.
 
 import { join } from "node:path";
 

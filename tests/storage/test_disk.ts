@@ -1,8 +1,8 @@
-// A disk that is full, or slow, when a test wants it to be. It keeps what the database would keep.
+// A fake disk that a test can make full or slow. It records what the database would contain.
 
-import type { StoredItem } from "../../src/dht/item.ts";
+import type { StoredItem } from "../../src/dht/items/item.ts";
 import type { Changes } from "../../src/storage/commit_queue.ts";
-import { StorageError } from "../../src/storage/database.ts";
+import { StorageError } from "../../src/storage/sqlite.ts";
 import {
   itemRow,
   publishedOf,
@@ -11,7 +11,7 @@ import {
   savedContact,
   storedItem,
 } from "../../src/storage/rows.ts";
-import type { Published } from "../../src/dht/published.ts";
+import type { Published } from "../../src/dht/items/published.ts";
 
 export class TestDisk {
   isFull = false;
@@ -34,13 +34,13 @@ export class TestDisk {
     return Array.from(this.#published.values(), publishedOf);
   }
 
-  /** Commits wait from now on. */
+  /** Lets commits wait from now on. */
   hold(): void {
     this.#held = Promise.withResolvers();
     this.#asked = Promise.withResolvers();
   }
 
-  /** Resolves when a commit waits. */
+  /** Resolves when a commit is waiting. */
   get asked(): Promise<void> {
     return this.#asked.promise;
   }

@@ -1,14 +1,14 @@
-// `dmnode swarm` as its users run it: nodes in several threads join, store and find everything, and end when told to.
+// Runs `dmnode swarm` as its users do: nodes in several threads join, store and find everything, and stop on a signal.
 
 import assert from "node:assert/strict";
-import { bearableInterval } from "../../src/cli/swarm.ts";
+import { healthCheckInterval } from "../../src/cli/swarm.ts";
 import { command, run } from "../program/program.ts";
 
 const NODES = 60, STORES = 40;
 
 const SMALL = ["swarm", "--nodes", `${NODES}`, "--threads", "2", "--api-port", "0"];
 
-Deno.test("a swarm of 60 nodes in two threads joins, stores and finds all, and tells it as JSON", async () => {
+Deno.test("a swarm of 60 nodes in two threads joins, stores and finds all values, and reports as JSON", async () => {
   const args = [...SMALL, "--stores", `${STORES}`, "--rest", "1", "--json"];
   const { code, stdout, stderr } = await run(args);
   assert.equal(stderr, "");
@@ -59,7 +59,7 @@ Deno.test("a swarm stays up with an API until a signal, and then exits with 0", 
   assert.ok(peers > 0);
 });
 
-Deno.test("a swarm that is told to end while it joins exits with 0", async () => {
+Deno.test("a swarm that gets a signal while it joins exits with 0", async () => {
   const child = command(["swarm", "--nodes", "5000", "--api-port", "0"], {}, "null").spawn();
   const stderr = new Response(child.stderr).text();
   let stdout = "";
@@ -72,7 +72,7 @@ Deno.test("a swarm that is told to end while it joins exits with 0", async () =>
   assert.doesNotMatch(stdout, /Joined/);
 });
 
-Deno.test("wrong options of a swarm are told in one line", async () => {
+Deno.test("a swarm reports wrong options in one line", async () => {
   for (const wrong of [["--nodes", "2"], ["--nodes", "many"], ["--nodes", "9", "--threads", "0"]]) {
     const { code, stdout, stderr } = await run(["swarm", "--api-port", "0", ...wrong]);
     assert.equal(code, 2);
@@ -81,8 +81,8 @@ Deno.test("wrong options of a swarm are told in one line", async () => {
   }
 });
 
-Deno.test("the more nodes a thread has, the more rarely each checks its peers", () => {
-  assert.equal(bearableInterval(60, 5), 60);
-  assert.equal(bearableInterval(60, 1_250), 60);
-  assert.equal(bearableInterval(60, 4_999.5), 240);
+Deno.test("the health check interval grows with the nodes of a thread", () => {
+  assert.equal(healthCheckInterval(60, 5), 60);
+  assert.equal(healthCheckInterval(60, 1_250), 60);
+  assert.equal(healthCheckInterval(60, 4_999.5), 240);
 });

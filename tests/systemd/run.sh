@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # run.sh EXECUTABLE [NEWER_EXECUTABLE]
 #
-# Runs packaging/systemd/dmnode.service for real: boots Debian 12's systemd in a container (systemd-nspawn, its own
-# loopback for a network), installs EXECUTABLE as the unit's header says, and starts, kills, hangs, upgrades and stops
-# the service. Needs root, systemd-container, debootstrap and, the first time, a Debian mirror (260 MB in .tools).
+# Tests packaging/systemd/dmnode.service with a real systemd: boots Debian 12 in a container (systemd-nspawn, with only
+# its own loopback), installs EXECUTABLE as the unit's header says, and starts, kills, hangs, upgrades and stops the
+# service. Needs root, systemd-container and debootstrap. The first run needs a Debian mirror (260 MB in .tools).
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -34,7 +34,7 @@ trap cleanup EXIT
 . "$here/tests/check.sh"
 in_() { nsenter -t "$init" -m -p -n -u -i -C -- "$@"; }
 show() { in_ systemctl show dmnode -p "$1" --value; }
-# within SECONDS COMMAND...: tries until it succeeds
+# within SECONDS COMMAND...: repeats the command until it succeeds
 within() {
   local tries=$(($1 * 10))
   shift
@@ -42,7 +42,7 @@ within() {
     if "$@" >/dev/null 2>&1; then return 0; fi
     sleep 0.1
   done
-  echo "     not within time: $*"
+  echo "     timed out: $*"
   return 1
 }
 is() { [ "$(show "$1")" = "$2" ]; }
@@ -51,7 +51,7 @@ answers() { fetch /healthz >/dev/null; }
 node_id() { fetch /network/stats | grep -o '"node_id":"[0-9a-f]*"'; }
 journal() { in_ journalctl -u dmnode --no-pager "$@"; }
 
-# ---- a machine, and the install as the unit's header says
+# ---- boot a machine, and install as the unit's header says
 cp -a "$base/." "$root/"
 install -m 755 "$executable" "$root/usr/local/bin/dmnode"
 install -m 644 "$unit" "$root/etc/systemd/system/dmnode.service"
@@ -67,27 +67,27 @@ done
 [ -n "$init" ] || { cat "$root.log" >&2; exit 1; }
 within 30 in_ systemctl is-active multi-user.target || { cat "$root.log" >&2; exit 1; }
 
-# ---- the unit itself
-check "systemd-analyze verify says nothing" equal "$(in_ systemd-analyze verify dmnode.service 2>&1)" ""
+# ---- the unit file
+check "systemd-analyze verify finds no problem" equal "$(in_ systemd-analyze verify dmnode.service 2>&1)" ""
 exposure=$(in_ systemd-analyze security dmnode --no-pager | sed -n 's/.*exposure level for dmnode.service: \([0-9.]*\).*/\1/p')
 check "systemd-analyze security rates it 1.5 or better: $exposure" awk -v "x=$exposure" 'BEGIN { exit !(x != "" && x <= 1.5) }'
 
 # ---- start
-check "it starts, and is active once it told so itself" within 20 is SubState running
-check "its status names node, UDP address and API" grep -q '^Node [0-9a-f]\{40\}, UDP .*, API http' <<<"$(show StatusText)"
-check "the watchdog waits for it" equal "$(show WatchdogUSec)" 30s
-check "it answers" answers
-check "it runs as a user of its own" grep -qv '^0$' <<<"$(in_ stat -c %u "/proc/$(show MainPID)")"
-check "DATA_DIR is that user's alone" equal "$(in_ stat -c %a /var/lib/private/dmnode)" 700
+check "the service is active once the node has reported that it is ready" within 20 is SubState running
+check "the status names node, UDP address and API" grep -q '^Node [0-9a-f]\{40\}, UDP .*, API http' <<<"$(show StatusText)"
+check "the watchdog is on" equal "$(show WatchdogUSec)" 30s
+check "the node answers" answers
+check "the node does not run as root" grep -qv '^0$' <<<"$(in_ stat -c %u "/proc/$(show MainPID)")"
+check "only that user can read DATA_DIR" equal "$(in_ stat -c %a /var/lib/private/dmnode)" 700
 
 # ---- kill -9
 id=$(node_id)
 hash=$(in_ curl -sf -X POST http://127.0.0.1:8080/network/store -H 'content-type: text/plain' --data 'kept' | grep -o '"hash":"[0-9a-f]*"' | cut -d'"' -f4)
 in_ systemctl kill --kill-whom=main -s KILL dmnode
-check "after kill -9 it is started again" within 10 is NRestarts 1
-check "and answers" within 20 answers
+check "systemd restarts the node after kill -9" within 10 is NRestarts 1
+check "the restarted node answers" within 20 answers
 check "as the same node" equal "$(node_id)" "$id"
-check "with what it had acknowledged" equal "$(fetch "/data/$hash")" kept
+check "the acknowledged value is still there" equal "$(fetch "/data/$hash")" kept
 
 # ---- a process that hangs
 in_ mkdir -p /run/systemd/system/dmnode.service.d
@@ -95,11 +95,11 @@ in_ sh -c 'printf "[Service]\nWatchdogSec=2\n" >/run/systemd/system/dmnode.servi
 in_ systemctl daemon-reload
 in_ systemctl restart dmnode
 sleep 5
-check "a live one is left alone by a watchdog of 2 s" equal "$(show NRestarts)" 0
+check "a watchdog of 2 s does not restart a live node" equal "$(show NRestarts)" 0
 in_ systemctl kill --kill-whom=main -s STOP dmnode
-check "a hung one is killed and started again" within 15 is NRestarts 1
-check "the journal says why" within 5 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode | grep -q 'Watchdog timeout'"
-check "and it answers" within 20 answers
+check "systemd kills and restarts a hung node" within 15 is NRestarts 1
+check "the journal says that the watchdog timed out" within 5 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode | grep -q 'Watchdog timeout'"
+check "the node answers after the hang" within 20 answers
 in_ rm -r /run/systemd/system/dmnode.service.d
 in_ systemctl daemon-reload
 
@@ -107,17 +107,17 @@ in_ systemctl daemon-reload
 install -m 755 "$newer" "$root/usr/local/bin/dmnode.new"
 mv "$root/usr/local/bin/dmnode.new" "$root/usr/local/bin/dmnode"
 in_ systemctl restart dmnode
-check "after the file was replaced, the new one runs" equal "$(in_ "/proc/$(show MainPID)/exe" --version)" "$("$newer" --version)"
+check "the new version runs after an upgrade" equal "$(in_ "/proc/$(show MainPID)/exe" --version)" "$("$newer" --version)"
 check "as the same node" equal "$(node_id)" "$id"
-check "with the values of the old one" equal "$(fetch "/data/$hash")" kept
+check "the new version has the old values" equal "$(fetch "/data/$hash")" kept
 
 # ---- stop
 begun=$(date +%s%N)
 in_ systemctl stop dmnode
 took=$((($(date +%s%N) - begun) / 1000000))
-check "it stops within 5 s: $took ms" test "$took" -lt 5000
-check "by its own will, with status 0" equal "$(show ExecMainCode) $(show ExecMainStatus) $(show Result)" "1 0 success"
-check "and says so" grep -q '"Stopped"' <<<"$(journal -o cat -n 5)"
+check "the node stops within 5 s: $took ms" test "$took" -lt 5000
+check "the node exits by itself with status 0" equal "$(show ExecMainCode) $(show ExecMainStatus) $(show Result)" "1 0 success"
+check "the journal says that the node stopped" grep -q '"Stopped"' <<<"$(journal -o cat -n 5)"
 
 # ---- a token that only root and the service can read
 in_ sh -c 'umask 077; mkdir /etc/dmnode; echo secret-of-the-api >/etc/dmnode/token'
@@ -126,8 +126,8 @@ in_ sh -c 'printf "[Service]\nLoadCredential=token:/etc/dmnode/token\nEnvironmen
 in_ systemctl daemon-reload
 in_ systemctl start dmnode
 store() { in_ curl -s -o /dev/null -w '%{http_code}' "$@" --data-binary kept http://127.0.0.1:8080/network/store; }
-check "without the token of LoadCredential nobody stores" equal "$(store)" 401
-check "with it the owner does" equal "$(store -H 'Authorization: Bearer secret-of-the-api')" 201
+check "a store without the token of LoadCredential is refused" equal "$(store)" 401
+check "a store with the token succeeds" equal "$(store -H 'Authorization: Bearer secret-of-the-api')" 201
 in_ systemctl stop dmnode
 in_ rm -r /etc/systemd/system/dmnode.service.d
 in_ systemctl daemon-reload
@@ -136,13 +136,13 @@ in_ systemctl daemon-reload
 in_ sh -c 'echo P2P_PORT=eight >/etc/dmnode.env'
 in_ systemctl start dmnode >/dev/null 2>&1 || true
 sleep 3
-check "a bad setting ends it with status 2, and no restart" equal "$(show ActiveState) $(show ExecMainStatus) $(show NRestarts)" "failed 2 0"
-check "and one line that names it" grep -q 'P2P_PORT.*eight' <<<"$(journal -o cat -n 8)"
+check "a bad setting ends the node with status 2 and without a restart" equal "$(show ActiveState) $(show ExecMainStatus) $(show NRestarts)" "failed 2 0"
+check "the journal names the bad setting" grep -q 'P2P_PORT.*eight' <<<"$(journal -o cat -n 8)"
 in_ sh -c 'printf "P2P_PORT=8123\nBOOTSTRAP_NODES=127.0.0.1:9\n" >/etc/dmnode.env'
 in_ systemctl start dmnode
-check "a good one counts" grep -q ':8123' <<<"$(show StatusText)"
-check "the journal tells warnings from the rest" within 10 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode -p 4..4 -o cat | grep -q '^{.*127.0.0.1:9'"
-check "no line begins with a priority in text" equal "$(journal -o cat | grep -c '^<')" 0
+check "a corrected setting takes effect" grep -q ':8123' <<<"$(show StatusText)"
+check "the journal has the priority of warnings" within 10 sh -c "nsenter -t $init -m -p -n -u -i -C -- journalctl -u dmnode -p 4..4 -o cat | grep -q '^{.*127.0.0.1:9'"
+check "no log line begins with a priority as text" equal "$(journal -o cat | grep -c '^<')" 0
 check "the node logged no error" equal "$(in_ journalctl --no-pager -q -o cat -p err _SYSTEMD_UNIT=dmnode.service)" ""
 
 [ "$failed" -eq 0 ] || journal -n 60 | cat

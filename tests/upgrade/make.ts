@@ -1,12 +1,12 @@
-// Makes tests/upgrade/schema-N with the program as it is: run it once before SCHEMA_VERSION is raised, and keep the
-// result as it is from then on. Usage: deno run --allow-all tests/upgrade/make.ts N
+// Creates tests/upgrade/schema-N with the present program. Run this once before SCHEMA_VERSION is raised, and never change
+// the result afterwards. Usage: deno run --allow-all tests/upgrade/make.ts N
 
 import { join } from "node:path";
-import { Identity } from "../../src/runtime/crypto.ts";
+import { Identity } from "../../src/runtime/identity/crypto.ts";
 import { files } from "../../src/runtime/files.ts";
 import { Database } from "../../src/storage/database.ts";
-import { contactRow, itemRow, publishedRow } from "../../src/storage/rows.ts";
-import { CONTACT, fromFileUrl, ITEM, NODE_ID, PUBLISHED, SEED } from "./known.ts";
+import { announcementRow, contactRow, itemRow, publishedRow } from "../../src/storage/rows.ts";
+import { ANNOUNCEMENT, CONTACT, fromFileUrl, ITEM, NODE_ID, PUBLISHED, SEED } from "./known.ts";
 
 const directory = fromFileUrl(`schema-${Deno.args[0]}`);
 await Deno.mkdir(directory);
@@ -16,6 +16,7 @@ database.commit({
   deletedItems: [],
   items: [itemRow(ITEM)],
   published: [publishedRow(PUBLISHED)],
+  announcements: [announcementRow(ANNOUNCEMENT)],
   contacts: [contactRow(CONTACT)],
 });
 database.close();

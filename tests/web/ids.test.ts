@@ -1,4 +1,4 @@
-// Distances and places on the map, against the node's own arithmetic.
+// Distances and map positions, compared with the node's own arithmetic.
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -10,7 +10,7 @@ import { dotAt, layoutPeers } from "../../src/web/map_layout.js";
 const id = fc.stringMatching(/^[0-9a-f]{40}$/);
 const peer = (node_id: string, health = "healthy") => ({ node_id, health }) as never;
 
-Deno.test("distances are the node's own", () => {
+Deno.test("the page computes the same distances as the node", () => {
   fc.assert(fc.property(id, id, (a, b) => {
     const bits = distanceBits(Id.parse(a)!, Id.parse(b)!);
     assert.equal(160 - sharedBits(a, b), bits);
@@ -23,7 +23,7 @@ Deno.test("distances are the node's own", () => {
   assert.equal(sharedBits("f".repeat(40), "f".repeat(40)), 160);
 });
 
-Deno.test("a peer's place in its bucket is what follows the bits in common", () => {
+Deno.test("a peer's position in its bucket comes from the bits after the shared ones", () => {
   const own = "0".repeat(40);
   assert.equal(placeInBucket(own, `8${"0".repeat(39)}`), 0);
   assert.equal(placeInBucket(own, `c${"0".repeat(39)}`), 0.5);
@@ -35,7 +35,7 @@ Deno.test("a peer's place in its bucket is what follows the bits in common", () 
   }));
 });
 
-Deno.test("the map has a ring for each bucket, and the nearer inside", () => {
+Deno.test("the map has a ring for each bucket, with nearer buckets inside", () => {
   fc.assert(fc.property(id, fc.uniqueArray(id, { minLength: 1, maxLength: 60 }), (own, ids) => {
     const { dots, rings } = layoutPeers(own, ids.map((id) => peer(id)));
     assert.equal(dots.length, ids.length);
@@ -48,15 +48,15 @@ Deno.test("the map has a ring for each bucket, and the nearer inside", () => {
     }
     for (const dot of dots) {
       assert.ok(Math.abs(Math.hypot(dot.x, dot.y) - rings[dot.bucket].radius) < 1e-9);
-      const found = dotAt(dots, dot.x, dot.y, 0.01)!;
+      const found = dotAt(dots, dot, 0.01)!;
       assert.ok(Math.hypot(found.x - dot.x, found.y - dot.y) < 0.01);
     }
   }));
   assert.deepEqual(layoutPeers("0".repeat(40), []).dots, []);
-  assert.equal(dotAt([], 0, 0, 1), null);
+  assert.equal(dotAt([], { x: 0, y: 0 }, 1), null);
 });
 
-Deno.test("buckets are counted by health, down to the nearest that holds anybody", () => {
+Deno.test("peers are counted by bucket and health, down to the nearest bucket with peers", () => {
   const own = "0".repeat(40);
   const buckets = countBuckets(own, [
     peer(`8${"0".repeat(39)}`),
@@ -64,12 +64,12 @@ Deno.test("buckets are counted by health, down to the nearest that holds anybody
     peer(`2${"0".repeat(39)}`, "unhealthy"),
     peer(`${"0".repeat(39)}1`),
   ]);
-  assert.equal(buckets.length, 20, "those that are nearer share the last");
+  assert.equal(buckets.length, 20, "nearer buckets are merged into the last");
   assert.deepEqual(buckets.map(({ all }) => all), [2, 0, 1, ...Array(16).fill(0), 1]);
   assert.deepEqual(buckets[0].by, { healthy: 1, degraded: 1, unhealthy: 0 });
 });
 
-Deno.test("ids are told from other texts, and made up at random", () => {
+Deno.test("isId accepts only ids, and randomId makes different ones", () => {
   assert.ok(isId("AB".repeat(20)) && isId(randomId()));
   assert.notEqual(randomId(), randomId());
   for (const bad of ["", "ab", "g".repeat(40), "a".repeat(41), ` ${"a".repeat(39)}`]) {

@@ -1,4 +1,4 @@
-// The connection for events: what is heard, what silence means, and how long to wait.
+// The connection for events: parsing, detecting silence, closing, and backing off.
 
 import assert from "node:assert/strict";
 import { backoffMs, Live } from "../../src/web/live.js";
@@ -43,7 +43,7 @@ function setup() {
   return { live, socket, events, timers, say, wait, ends: () => ends };
 }
 
-Deno.test("events are told; what is none is passed over", () => {
+Deno.test("events are reported and malformed messages are ignored", () => {
   const { events, say } = setup();
   say('{"id":1,"type":"hello","data":{}}');
   say("not JSON");
@@ -51,10 +51,10 @@ Deno.test("events are told; what is none is passed over", () => {
   assert.deepEqual(events.map((event) => (event as { id: number }).id), [1, 2]);
 });
 
-Deno.test("silence ends the connection, once, and nothing is heard after that", () => {
+Deno.test("silence ends the connection once, and later events are ignored", () => {
   const { socket, events, timers, say, wait, ends } = setup();
   say('{"id":1,"type":"hello","data":{}}');
-  assert.equal(timers.size, 1, "one watch for the whole of it");
+  assert.equal(timers.size, 1, "one timer for the whole connection");
   wait();
   assert.deepEqual([socket.closed, ends()], [1, 1]);
   socket.onclose!();
@@ -62,7 +62,7 @@ Deno.test("silence ends the connection, once, and nothing is heard after that", 
   assert.deepEqual([ends(), events.length, timers.size], [1, 1, 0]);
 });
 
-Deno.test("a connection that does not come about ends, and so does one that is closed", () => {
+Deno.test("a connection ends if it does not open or is closed", () => {
   const slow = setup();
   slow.wait();
   assert.equal(slow.ends(), 1);
@@ -80,7 +80,7 @@ Deno.test("a connection that does not come about ends, and so does one that is c
   assert.equal(early.socket.closed, 1);
 });
 
-Deno.test("waits grow up to a limit, and differ from page to page", () => {
+Deno.test("waits grow up to a limit and vary randomly", () => {
   const waits = [1, 2, 3, 4, 5, 6, 50].map((n) => backoffMs(n, 0.5));
   assert.deepEqual(waits, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
   assert.deepEqual([0, 1].map((random) => Math.round(backoffMs(6, random))), [12_000, 18_000]);

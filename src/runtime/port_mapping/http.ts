@@ -1,61 +1,43 @@
-// One request to a router's web server, over a connection of its own. Not `fetch`: that goes through HTTP_PROXY where
-// one is set, follows redirects to other hosts, and does not tell from which of our addresses the router is reached.
+// Sends one HTTP request to a router's web server, over a new connection. `fetch` is unsuitable: it uses HTTP_PROXY,
+// follows redirects to other hosts, and does not report the connection's local address.
 
+import { Buffer } from "node:buffer";
 import type { Endpoint } from "../../krpc/endpoint.ts";
-import type { Clock } from "../../data/item_network.ts";
-import { within } from "./router.ts";
+import type { Clock } from "../../large_values/item_network.ts";
+import { within } from "../clock.ts";
 
-/** Answers longer than this are no router's. */
+/** Longer responses are rejected: no router sends them. */
 const MAX_RESPONSE_BYTES = 256 * 1024;
 
-/** Slow routers take seconds to make a mapping. */
+/** Timeout for a response. Slow routers need several seconds to make a mapping. */
 const WITHIN_MS = 6_000;
 
 export interface HttpRequest {
   readonly server: Endpoint;
   readonly method: "GET" | "POST";
-  /** With the query. No control characters and no spaces. */
+  /** The path and the query string, without control characters or spaces. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
 }
 
-export interface HttpResponse {
-  readonly status: number;
-  readonly body: string;
-  /** The address of ours that the connection was made from. */
-  readonly localAddress: string;
-}
-
-/** The answer; undefined where there was none in time, or none that is HTTP of a bearable length. Never rejects. */
-export async function exchange(
-  request: HttpRequest,
-  clock: Clock,
-): Promise<HttpResponse | undefined> {
-  let conn: Deno.Conn | undefined, isOver = false;
-  const run = async () => {
-    const { host: hostname, port } = request.server;
-    conn = await Deno.connect({ hostname, port });
-    if (isOver) conn.close(); // it came too late
-    else return await converse(conn, request);
-  };
+/** Returns the response, or undefined if it is late, too long or not HTTP. Never rejects. */
+export async function exchange(request: HttpRequest, clock: Clock) {
+  const { host: hostname, port } = request.server;
+  const connecting = Deno.connect({ hostname, port });
   try {
-    return await within(clock, WITHIN_MS, run());
+    return await within(clock, WITHIN_MS, connecting.then((conn) => converse(conn, request)));
   } catch {
     return undefined;
   } finally {
-    isOver = true;
-    try {
-      conn?.close();
-    } catch {
-      // Closed above.
-    }
+    void connecting.then((conn) => conn.close(), () => {});
   }
 }
 
-async function converse(conn: Deno.Conn, request: HttpRequest): Promise<HttpResponse | undefined> {
+/** Sends the request and reads the response. `localAddress` in the result is our own address on this connection. */
+async function converse(conn: Deno.Conn, request: HttpRequest) {
   const { server, method, path, headers = {}, body = "" } = request;
-  const content = new TextEncoder().encode(body);
+  const content = Buffer.from(body);
   const lines = [
     `${method} ${path} HTTP/1.1`,
     `Host: ${server}`,
@@ -64,18 +46,15 @@ async function converse(conn: Deno.Conn, request: HttpRequest): Promise<HttpResp
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ...(method === "POST" ? [`Content-Length: ${content.length}`] : []),
   ];
-  // In one piece: some routers read no further than the first packet.
-  const head = new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`);
-  const bytes = new Uint8Array(head.length + content.length);
-  bytes.set(head);
-  bytes.set(content, head.length);
+  // Send head and body in one write, because some routers read only the first packet.
+  const bytes = Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), content]);
   for (let sent = 0; sent < bytes.length;) sent += await conn.write(bytes.subarray(sent));
 
   const received = new Uint8Array(MAX_RESPONSE_BYTES);
   let length = 0, response: Parsed = "more";
   while (response === "more") {
-    const read = length < received.length ? await conn.read(received.subarray(length)) : null;
-    if (read === null && length === received.length) return undefined;
+    if (length === received.length) return undefined;
+    const read = await conn.read(received.subarray(length));
     length += read ?? 0;
     response = parseResponse(received.subarray(0, length), read === null);
   }
@@ -85,10 +64,11 @@ async function converse(conn: Deno.Conn, request: HttpRequest): Promise<HttpResp
 
 type Parsed = { readonly status: number; readonly body: string } | "more" | "invalid";
 
-/** Reads a response as far as it has come (RFC 9112). `isEnd`: no more comes. */
+/** Parses the response received so far (RFC 9112). `isEnd` means that the connection has ended. */
 export function parseResponse(bytes: Uint8Array, isEnd: boolean): Parsed {
   const unfinished = isEnd ? "invalid" : "more";
-  const text = latin1(bytes);
+  // Each byte becomes one character, so that offsets stay the same.
+  const text = Buffer.from(bytes).toString("latin1");
   const headEnd = /\r?\n\r?\n/.exec(text);
   if (headEnd === null) return unfinished;
   const [statusLine, ...fields] = text.slice(0, headEnd.index).split(/\r?\n/);
@@ -99,8 +79,9 @@ export function parseResponse(bytes: Uint8Array, isEnd: boolean): Parsed {
     fields.find((line) => line.toLowerCase().startsWith(`${name}:`))?.slice(name.length + 1).trim();
 
   if (/\bchunked\b/i.test(field("transfer-encoding") ?? "")) {
-    const body = unchunk(text, start);
-    return typeof body === "string" ? { status, body: utf8(body) } : body ? unfinished : "invalid";
+    const content = unchunk(text, start);
+    if (content === "more") return unfinished;
+    return content === "invalid" ? content : { status, body: utf8(content.body) };
   }
   const stated = field("content-length");
   if (stated === undefined) {
@@ -111,32 +92,21 @@ export function parseResponse(bytes: Uint8Array, isEnd: boolean): Parsed {
   return text.length >= end ? { status, body: utf8(text.slice(start, end)) } : unfinished;
 }
 
-/** The chunks from `at` put together; whether more may come where the last one is not there yet. */
-function unchunk(text: string, at: number): string | boolean {
-  let body = "";
-  for (;;) {
-    const lineEnd = text.indexOf("\n", at);
-    if (lineEnd < 0) return true;
-    const size = /^([0-9a-f]{1,6})\s*(;.*)?$/i.exec(text.slice(at, lineEnd).trim())?.[1];
-    if (size === undefined) return false;
-    const length = parseInt(size, 16), start = lineEnd + 1;
-    if (length === 0) return body;
-    if (text.length < start + length) return true;
-    body += text.slice(start, start + length);
-    at = text.indexOf("\n", start + length) + 1;
-    if (at === 0) return true;
+/** Decodes a chunked body that starts at `at`. Returns "more" if it is incomplete, or "invalid". */
+function unchunk(text: string, at: number): { readonly body: string } | "more" | "invalid" {
+  for (let body = "";;) {
+    const start = text.indexOf("\n", at) + 1;
+    if (start === 0) return "more";
+    const size = /^\s*([0-9a-f]{1,6})\s*(;.*)?$/i.exec(text.slice(at, start).trimEnd())?.[1];
+    if (size === undefined) return "invalid";
+    const end = start + parseInt(size, 16);
+    if (end === start) return { body };
+    body += text.slice(start, end);
+    at = text.indexOf("\n", end) + 1;
+    if (at === 0) return "more";
   }
-}
-
-/** A character for each byte: offsets stay those of the bytes. */
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) {
-    text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  }
-  return text;
 }
 
 function utf8(text: string): string {
-  return new TextDecoder().decode(Uint8Array.from(text, (c) => c.charCodeAt(0)));
+  return Buffer.from(text, "latin1").toString();
 }

@@ -1,52 +1,17 @@
-// NAT-PMP, the NAT Port Mapping Protocol (RFC 6886): its messages, and a router that speaks it.
+// NAT-PMP, the NAT Port Mapping Protocol (RFC 6886): its messages, and routers that speak it.
 
 import { Endpoint } from "../../krpc/endpoint.ts";
-import { ControlSocket, TRIES } from "./control_socket.ts";
-import { EpochTime } from "./epoch_time.ts";
-import {
-  type Asked,
-  type Checked,
-  type Lease,
-  LEASE_S,
-  type MappingHost,
-  MIN_LEASE_S,
-  type Router,
-  type Wanted,
-} from "./router.ts";
+import { ControlRouter, EpochTime, type Grant, RELEASE_TRIES } from "./control_router.ts";
+import { type CheckOutcome, LEASE_S } from "./router.ts";
 
 const VERSION = 0, ADDRESS = 0, MAP_UDP = 1, RESPONSE = 0x80;
 
-/** Section 3.5. */
-const RESULTS = [
-  "success",
-  "unsupported version",
-  "not authorized",
-  "network failure: it has no external address",
-  "out of resources",
-  "unsupported opcode",
-];
-
-/** A response of the router. */
-export type NatPmpResponse =
-  & { readonly result: number; readonly epochS: number }
-  & (
-    /** Undefined where the result is an error. */
-    | { readonly kind: "address"; readonly external: Endpoint | undefined }
-    | {
-      readonly kind: "mapping";
-      /** Undefined in an error that came without it. */
-      readonly internalPort: number | undefined;
-      readonly externalPort: number;
-      readonly lifetimeS: number;
-    }
-  );
-
-/** Asks for the external address (section 3.2). */
+/** A request for the external address (section 3.2). */
 export function addressRequest(): Uint8Array {
   return Uint8Array.of(VERSION, ADDRESS);
 }
 
-/** Asks for a mapping (section 3.3); a lifetime of 0 seconds deletes it (section 3.4). */
+/** A request for a mapping (section 3.3). A lifetime of 0 deletes the mapping (section 3.4). */
 export function mapRequest(
   internalPort: number,
   externalPort: number,
@@ -60,121 +25,86 @@ export function mapRequest(
   return new Uint8Array(view.buffer);
 }
 
-/** Reads a response; undefined where it is none, of whatever length and content. */
-export function readResponse(bytes: Uint8Array): NatPmpResponse | undefined {
+/** Parses arbitrary bytes as a response. Undefined if they are not one. Error responses may have no body. */
+export function readResponse(bytes: Uint8Array) {
   if (bytes.length < 8 || bytes[0] !== VERSION) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const result = view.getUint16(2), epochS = view.getUint32(4);
+  const result = view.getUint16(2), head = { result, epochS: view.getUint32(4) };
   if (bytes[1] === (RESPONSE | ADDRESS) && (bytes.length >= 12 || result !== 0)) {
-    const external = result === 0 ? Endpoint.read(withPort(bytes), 0, 4) : undefined;
-    return { kind: "address", result, epochS, external };
+    const external = result === 0 ? Endpoint.ofIpv4(view.getInt32(8), 1) : undefined;
+    return { kind: "address" as const, ...head, external };
   }
-  if (bytes[1] === (RESPONSE | MAP_UDP) && (bytes.length >= 16 || result !== 0)) {
-    const isWhole = bytes.length >= 16;
-    return {
-      kind: "mapping",
-      result,
-      epochS,
-      internalPort: isWhole ? view.getUint16(8) : undefined,
-      externalPort: isWhole ? view.getUint16(10) : 0,
-      lifetimeS: isWhole ? view.getUint32(12) : 0,
-    };
+  if (bytes[1] !== (RESPONSE | MAP_UDP)) return undefined;
+  if (bytes.length >= 16) {
+    const internalPort = view.getUint16(8), externalPort = view.getUint16(10);
+    const lifetimeS = view.getUint32(12);
+    return { kind: "mapping" as const, ...head, internalPort, externalPort, lifetimeS };
   }
-  return undefined;
+  if (result === 0) return undefined;
+  return {
+    kind: "mapping" as const,
+    ...head,
+    internalPort: undefined,
+    externalPort: 0,
+    lifetimeS: 0,
+  };
 }
 
-/** The address of a response, with any port: it tells none. */
-function withPort(bytes: Uint8Array): Uint8Array {
-  return Uint8Array.of(...bytes.subarray(8, 12), 0, 1);
-}
-
-/** A router asked by NAT-PMP. */
-export class NatPmpRouter implements Router {
+/** A router that speaks NAT-PMP. */
+export class NatPmpRouter extends ControlRouter {
   readonly protocol = "nat-pmp";
-  readonly gateway: string;
-  readonly #socket: ControlSocket;
-  readonly #wanted: Wanted;
-  readonly #epoch: EpochTime;
+  protected readonly epoch = new EpochTime("nat-pmp", this.host.clock);
+
+  /** See RFC 6886, section 3.5. */
+  protected readonly results = [
+    "success",
+    "unsupported version",
+    "not authorized",
+    "network failure: it has no external address",
+    "out of resources",
+    "unsupported opcode",
+  ];
+  /** The router's external address when it made the mapping. */
   #external: Endpoint | undefined;
 
-  private constructor(socket: ControlSocket, gateway: string, wanted: Wanted, host: MappingHost) {
-    this.#socket = socket;
-    this.gateway = gateway;
-    this.#wanted = wanted;
-    this.#epoch = new EpochTime("nat-pmp", host.clock);
-  }
-
-  /** Undefined where no packet may or can be sent there. */
-  static open(gateway: Endpoint, wanted: Wanted, host: MappingHost): NatPmpRouter | undefined {
-    const socket = ControlSocket.open(wanted.internal, gateway, host);
-    return socket && new NatPmpRouter(socket, gateway.host, wanted, host);
-  }
-
-  async map(lease?: Lease): Promise<Asked> {
-    const address = await this.#askAddress();
-    if (address === undefined) return { outcome: "silent", reason: "no answer" };
-    if (address.external === undefined) return refused(address.result);
-    if (address.external.scope === "none") {
-      return { outcome: "refused", reason: "it names no external address" };
-    }
-    const { internal } = this.#wanted;
-    const wish = lease?.external.port ?? internal.port;
-    const mapping = await this.#map(wish, LEASE_S, TRIES);
-    if (mapping === undefined) return { outcome: "silent", reason: "no answer to a mapping" };
-    this.#epoch.note(mapping.epochS);
-    if (mapping.result !== 0) return refused(mapping.result);
-    if (mapping.externalPort === 0 || mapping.lifetimeS < MIN_LEASE_S) {
-      const reason = `it grants port ${mapping.externalPort} for ${mapping.lifetimeS} s`;
-      return { outcome: "refused", reason };
-    }
-    const { protocol, gateway } = this;
-    this.#external = address.external;
-    const external = address.external.withPort(mapping.externalPort);
-    return {
-      outcome: "leased",
-      lease: { protocol, gateway, internal, external, seconds: mapping.lifetimeS },
-    };
-  }
-
-  /** Whether it speaks the protocol. */
-  async answers(): Promise<boolean> {
-    return await this.#askAddress() !== undefined;
-  }
-
-  async check(): Promise<Checked> {
-    const known = this.#external;
-    const response = await this.#askAddress();
+  async check(): Promise<CheckOutcome> {
+    const response = await this.#askAddress(), known = this.#external;
     if (response === undefined) return "silent";
+    const isContinuous = this.epoch.note(response.epochS);
     const isSame = known !== undefined && response.external?.sameAddress(known) === true;
-    return isSame && response.isContinuous ? "kept" : "lost";
+    return isSame && isContinuous ? "kept" : "lost";
   }
 
   async release(): Promise<void> {
-    await this.#map(0, 0, 2);
+    await this.#map(0, 0, RELEASE_TRIES);
   }
 
-  async #askAddress() {
-    const response = await this.#socket.ask(addressRequest(), (bytes) => {
-      const response = readResponse(bytes);
-      return response?.kind === "address" ? response : undefined;
-    });
-    return response && { ...response, isContinuous: this.#epoch.note(response.epochS) };
+  protected async request(preferred: Endpoint | undefined): Promise<Grant | undefined> {
+    const address = await this.#askAddress(), external = address?.external;
+    if (address === undefined) return undefined;
+    if (external === undefined || external.scope === "none") {
+      return { ...address, lifetimeS: LEASE_S };
+    }
+    const mapping = await this.#map(preferred?.port ?? this.wanted.internal.port, LEASE_S);
+    if (mapping === undefined) return undefined;
+    this.#external = external;
+    const { externalPort: port } = mapping;
+    return { ...mapping, external: port === 0 ? undefined : external.withPort(port) };
   }
 
-  #map(externalPort: number, lifetimeS: number, tries: number) {
-    const { port } = this.#wanted.internal;
-    return this.#socket.ask(mapRequest(port, externalPort, lifetimeS), (bytes) => {
+  #map(externalPort: number, lifetimeS: number, tries?: number) {
+    const { port } = this.wanted.internal;
+    return this.ask(mapRequest(port, externalPort, lifetimeS), (bytes) => {
       const response = readResponse(bytes);
-      if (response?.kind !== "mapping") return undefined;
-      return (response.internalPort ?? port) === port ? response : undefined;
+      const isOurs = response?.kind === "mapping" && (response.internalPort ?? port) === port;
+      return isOurs ? response : undefined;
     }, tries);
   }
 
-  close(): void {
-    this.#socket.close();
+  #askAddress() {
+    return this.ask(addressRequest(), (bytes) => {
+      const response = readResponse(bytes);
+      return response?.kind === "address" ? response : undefined;
+    });
   }
-}
-
-function refused(result: number): Asked {
-  return { outcome: "refused", reason: RESULTS[result] ?? `error ${result}` };
 }

@@ -1,4 +1,4 @@
-// The feed of events: filtered, searched, paused.
+// The feed of events, with filter, search and pause.
 
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
@@ -6,28 +6,31 @@ import { EventList } from "../event_list.js";
 import { describeEvent, kindOf, KINDS } from "../event_text.js";
 import { count, plural } from "../format.js";
 import { Icon } from "../icons.js";
+import { jsonText } from "../json.js";
 import { Card, Empty } from "../parts.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../event_text.js").Kind} Kind */
 /** @typedef {NodeState["feed"]} Feed */
 
-/** Rows that are drawn; more of them by a button. */
+/** The number of rows drawn at first, and added each time the user presses the button. */
 const SHOWN = 120;
 
 /** @param {{ state: NodeState }} props */
 export function Events({ state }) {
   const [kinds, setKinds] = useState(new Set(/** @type {Kind[]} */ ([...KINDS])));
   const [text, setText] = useState("");
-  const [held, setHeld] = useState(/** @type {Feed | null} */ (null));
+  const [pausedFeed, setPausedFeed] = useState(/** @type {Feed | null} */ (null));
   const [limit, setLimit] = useState(SHOWN);
-  const feed = held ?? state.feed;
+  const feed = pausedFeed ?? state.feed;
   const fitting = useMemo(
     () => filterEvents(feed, kinds, text),
-    [held ?? state.versions.feed, kinds, text],
+    [pausedFeed ?? state.versions.feed, kinds, text],
   );
-  const lastHeld = held?.at(-1)?.serial ?? -1;
-  const waiting = held === null ? 0 : state.feed.filter(({ serial }) => serial > lastHeld).length;
+  const lastShown = pausedFeed?.at(-1)?.serial ?? -1;
+  const waiting = pausedFeed === null
+    ? 0
+    : state.feed.filter(({ serial }) => serial > lastShown).length;
   const toggle = (/** @type {Kind} */ kind) => {
     const next = new Set(kinds);
     if (!next.delete(kind)) next.add(kind);
@@ -40,11 +43,13 @@ export function Events({ state }) {
       id: "feed-title",
       class: "events-view",
       note: state.phase === "polling"
-        ? "Events come with a token alone"
-        : held !== null
-        ? `Paused; ${waiting === 0 ? "nothing" : count(waiting)} new since`
+        ? "Enter the API token to see events"
+        : pausedFeed !== null
+        ? `Paused, ${waiting === 0 ? "no" : count(waiting)} new ${
+          waiting === 1 ? "event" : "events"
+        }`
         : state.forgotten > 0
-        ? `The latest ${count(state.feed.length)}`
+        ? `Latest ${plural(state.feed.length, "event")}`
         : undefined,
     },
     h(
@@ -83,17 +88,17 @@ export function Events({ state }) {
           "button",
           {
             type: "button",
-            "aria-pressed": held === null ? "false" : "true",
-            onClick: () => setHeld(held === null ? state.feed.slice() : null),
+            "aria-pressed": pausedFeed === null ? "false" : "true",
+            onClick: () => setPausedFeed(pausedFeed === null ? state.feed.slice() : null),
           },
-          h(Icon, { name: held === null ? "pause" : "play" }),
-          held === null ? "Pause" : "Go on",
+          h(Icon, { name: pausedFeed === null ? "pause" : "play" }),
+          pausedFeed === null ? "Pause" : "Resume",
         ),
         h("button", {
           type: "button",
           disabled: state.feed.length === 0,
           onClick: () => {
-            setHeld(null);
+            setPausedFeed(null);
             state.clearFeed();
           },
         }, "Clear"),
@@ -102,9 +107,12 @@ export function Events({ state }) {
     fitting.length === 0
       ? h(
         Empty,
-        { icon: "events", title: feed.length === 0 ? "Nothing has happened yet" : "No event fits" },
+        {
+          icon: "events",
+          title: feed.length === 0 ? "Nothing has happened yet" : "No matching events",
+        },
         feed.length === 0
-          ? "Peers that come and go, values that are stored, lookups and what becomes of the node itself appear here."
+          ? "Joining and leaving peers, stored values, lookups and changes of the node appear here."
           : null,
       )
       : h(EventList, { events: fitting.slice(0, limit), withData: true }),
@@ -116,7 +124,7 @@ export function Events({ state }) {
   );
 }
 
-/** Newest first. @param {Feed} feed @param {ReadonlySet<Kind>} kinds @param {string} text */
+/** Returns the matching events, newest first. @param {Feed} feed @param {ReadonlySet<Kind>} kinds @param {string} text */
 export function filterEvents(feed, kinds, text) {
   const wanted = text.trim().toLowerCase();
   return feed.filter((event) => {
@@ -124,6 +132,6 @@ export function filterEvents(feed, kinds, text) {
     if (wanted === "") return true;
     return event.type.includes(wanted) ||
       describeEvent(event).text.toLowerCase().includes(wanted) ||
-      JSON.stringify(event.data).toLowerCase().includes(wanted);
+      jsonText(event.data).toLowerCase().includes(wanted);
   }).reverse();
 }

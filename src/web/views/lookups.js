@@ -1,4 +1,4 @@
-// Lookups: start one and watch it converge, and what the node looked up lately.
+// Starts a lookup, shows how it converges, and lists the latest lookups.
 
 import { h } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
@@ -15,22 +15,24 @@ import { table } from "../table.js";
 /** @typedef {import("../node_state.js").Step} Step */
 /** @typedef {import("../node_state.js").EndedLookup} EndedLookup */
 /** @typedef {import("../session.js").Session} Session */
-/** @typedef {import("../../api/types.ts").Lookup} Lookup */
+/** @typedef {import("../../reports/peers.ts").Lookup} Lookup */
 
 /**
- * @typedef {object} Shown the lookup that is looked at
- * @property {string} key tells it from others
+ * @typedef {object} Shown the selected lookup
+ * @property {string} key identifies the lookup
  * @property {string} target
  * @property {Step[]} steps
  * @property {number | null} elapsedMs
- * @property {number | null} hops null while it runs
+ * @property {number | null} hops null while the lookup runs
  * @property {Lookup | null} answer
  */
 
 /** @param {{ state: NodeState, session: Session, target: string | null, now: number }} props */
 export function Lookups({ state, session, target: given, now }) {
   const [text, setText] = useState(given ?? "");
-  const [begun, setBegun] = useState(/** @type {{ target: string, at: number } | null} */ (null));
+  const [started, setStarted] = useState(
+    /** @type {{ target: string, at: number } | null} */ (null),
+  );
   const [chosen, setChosen] = useState(/** @type {number | null} */ (null));
   useEffect(() => session.watchSteps(), []);
   useEffect(() => {
@@ -40,11 +42,11 @@ export function Lookups({ state, session, target: given, now }) {
     return /** @type {Lookup} */ (await json(`/network/find/${target}?trace=1`));
   });
   const start = (/** @type {string} */ target) => {
-    setBegun({ target, at: Date.now() });
+    setStarted({ target, at: Date.now() });
     setChosen(null);
     void find.run(target);
   };
-  const shown = chosen === null ? ofRequest(state, begun, find) : ofTrace(state, chosen);
+  const shown = chosen === null ? ofRequest(state, started, find) : ofTrace(state, chosen);
   const trimmed = text.trim().toLowerCase();
   const isWrong = trimmed !== "" && !isId(trimmed);
   return h(
@@ -52,7 +54,7 @@ export function Lookups({ state, session, target: given, now }) {
     { class: "lookups-view" },
     h(
       Card,
-      { title: "Look up an id", id: "find-title", note: "Finds the nodes closest to it" },
+      { title: "Look up an id", id: "find-title", note: "Finds the nodes closest to an id" },
       h(
         "form",
         {
@@ -96,14 +98,14 @@ export function Lookups({ state, session, target: given, now }) {
           "button",
           { type: "submit", class: "primary", disabled: find.busy || !isId(trimmed) },
           h(Icon, { name: "lookups" }),
-          find.busy ? "Looking…" : "Look up",
+          find.busy ? "Looking up…" : "Look up",
         ),
       ),
       isWrong &&
         h(
           "p",
           { class: "field-error", id: "find-wrong" },
-          `An id has 40 hex digits; this has ${trimmed.length} characters.`,
+          `An id has 40 hex digits. This one has ${trimmed.length} characters.`,
         ),
       find.error !== null && h(Note, { tone: "bad" }, find.error),
     ),
@@ -113,8 +115,8 @@ export function Lookups({ state, session, target: given, now }) {
         { title: "Lookup", id: "shown-title" },
         h(
           Empty,
-          { icon: "lookups", title: "Its queries were not watched" },
-          "A node tells the queries of lookups only while somebody looks. Those that run from now on can be opened.",
+          { icon: "lookups", title: "No queries recorded" },
+          "The node reports the queries of a lookup only while this page is open. You can open every lookup that starts from now on.",
         ),
       )
       : h(ShownLookup, { shown }),
@@ -123,15 +125,15 @@ export function Lookups({ state, session, target: given, now }) {
 }
 
 /**
- * The lookup that was asked for here: as it runs by its events, afterwards by its answer.
+ * Returns the lookup that this view started: as seen in events while it runs, and then as in the answer.
  *
- * @param {NodeState} state @param {{ target: string, at: number } | null} begun
+ * @param {NodeState} state @param {{ target: string, at: number } | null} started
  * @param {{ busy: boolean, result: Lookup | null }} find
  * @returns {Shown | null}
  */
-function ofRequest(state, begun, { busy, result }) {
-  if (begun === null) return null;
-  const key = `${begun.target} ${begun.at}`;
+function ofRequest(state, started, { busy, result }) {
+  if (started === null) return null;
+  const key = `${started.target} ${started.at}`;
   if (result !== null) {
     const steps = (result.trace ?? []).map((step) => ({ ...step }));
     return {
@@ -145,11 +147,11 @@ function ofRequest(state, begun, { busy, result }) {
   }
   if (!busy) return null;
   const running = [...state.traces.values()].findLast((trace) =>
-    trace.target === begun.target && trace.elapsedMs === null
+    trace.target === started.target && trace.elapsedMs === null
   );
   return {
     key,
-    target: begun.target,
+    target: started.target,
     steps: running?.steps ?? [],
     elapsedMs: null,
     hops: null,
@@ -207,13 +209,13 @@ function ShownLookup({ shown: { key, target, steps, elapsedMs, hops: ended, answ
       h("li", null, h("b", null, count(steps.length)), steps.length === 1 ? " query" : " queries"),
       h("li", null, h("b", null, count(hops)), hops === 1 ? " hop" : " hops"),
       h("li", null, h("b", null, count(answered)), " answered"),
-      silent > 0 && h("li", { class: "tone-bad" }, h("b", null, count(silent)), " silent"),
+      silent > 0 && h("li", { class: "tone-bad" }, h("b", null, count(silent)), " did not answer"),
     ),
     steps.length === 0
       ? h(
         Empty,
-        { icon: "lookups", title: elapsedMs === null ? "Asking…" : "Nobody was asked" },
-        elapsedMs === null ? null : "The routing table is empty: there is nobody to ask.",
+        { icon: "lookups", title: elapsedMs === null ? "Asking…" : "No node was asked" },
+        elapsedMs === null ? null : "The routing table is empty, so there is no node to ask.",
       )
       : h(Convergence, { target, steps, elapsedMs, runKey: key, pointed, onPoint: setPointed }),
     h(
@@ -263,7 +265,7 @@ const OUTCOMES = {
   late: { tone: "warn", text: "late" },
   timeout: { tone: "bad", text: "no answer" },
   error: { tone: "bad", text: "error" },
-  pending: { tone: "dim", text: "not waited for" },
+  pending: { tone: "dim", text: "pending" },
 };
 
 /** @param {{ target: string, steps: Step[], version: string, pointed: string | null, onPoint: (address: string | null) => void }} props */
@@ -343,7 +345,7 @@ function Recent({ state, now, chosen, onChoose }) {
   const isNarrow = useMedia("(max-width: 760px)");
   const note = stats === null || stats.lookups.count === 0
     ? undefined
-    : `${count(stats.lookups.count)} since the start, ${
+    : `${count(stats.lookups.count)} since start, ${
       percent(stats.lookups.success / stats.lookups.count)
     } answered, ${count(stats.lookups.active)} running`;
   /** @type {import("../table.js").Column<EndedLookup>[]} */
@@ -362,7 +364,7 @@ function Recent({ state, now, chosen, onChoose }) {
     },
     {
       key: "method",
-      label: "For",
+      label: "Purpose",
       class: "wide",
       by: (row) => row.method,
       cell: (row) => row.method,
@@ -385,7 +387,7 @@ function Recent({ state, now, chosen, onChoose }) {
     },
     {
       key: "time",
-      label: "Took",
+      label: "Duration",
       class: "num",
       by: (row) => row.elapsed_ms,
       cell: (row) => ms(row.elapsed_ms),
@@ -409,10 +411,10 @@ function Recent({ state, now, chosen, onChoose }) {
       ? h(
         Empty,
         { icon: "lookups", title: "None yet" },
-        "Lookups of this node, its own upkeep among them, appear here as they end.",
+        "Finished lookups appear here, including the node's own maintenance.",
       )
       : table({
-        caption: "Lookups that ended",
+        caption: "Finished lookups",
         class: "short",
         columns: isNarrow
           ? columns.filter(({ key }) => !["method", "queries", "outcome"].includes(key))

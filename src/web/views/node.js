@@ -1,4 +1,4 @@
-// The node itself: identity, reachability, packets by type, what it refused, and its configuration.
+// The node itself: identity, reachability, packets by type, dropped packets and configuration.
 
 import { h } from "preact";
 import { bytes, count, date, duration, percent, plural, rate } from "../format.js";
@@ -8,7 +8,7 @@ import { reachabilityFacts } from "../reachability.js";
 import { table } from "../table.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../api/types.ts").Stats} Stats */
+/** @typedef {import("../../reports/stats.ts").Stats} Stats */
 
 /** @param {{ state: NodeState, now: number }} props */
 export function Node({ state, now }) {
@@ -37,7 +37,7 @@ export function Node({ state, now }) {
             [
               "Answers",
               readiness.queries === 0
-                ? "no queries lately"
+                ? "no recent queries"
                 : `${count(readiness.answers)} of ${
                   plural(readiness.queries, "query", "queries")
                 } over ${duration(readiness.over_s)} (${
@@ -58,14 +58,14 @@ export function Node({ state, now }) {
                 bytes(storage.limit_bytes)
               }`,
             ],
-            ["For others", plural(storage.replicated, "item")],
+            ["For other nodes", plural(storage.replicated, "item")],
             ["Expiring within the hour", plural(storage.expiring_within_hour, "item")],
             [
-              "Published from here",
+              "Published by this node",
               `${plural(storage.published, "value")}, ${plural(storage.published_items, "item")}`,
             ],
             ["Republished", plural(storage.republications, "item")],
-            ["Missing copies made", plural(storage.copies_made, "item")],
+            ["Missing copies replaced", plural(storage.copies_made, "item")],
             ["Announced swarm peers", count(storage.announced_peers)],
           ],
         }),
@@ -110,7 +110,7 @@ function words(name) {
 function configText(name, value) {
   if (name === "api_token") return value === true ? "set" : "not set";
   if (name === "allow_net" && typeof value === "boolean") {
-    return value ? "anyone" : "this machine alone";
+    return value ? "any machine" : "only this machine";
   }
   if (value === null || value === "") return "not set";
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
@@ -123,7 +123,7 @@ function Dropped({ dropped }) {
   const rows = Object.entries(dropped).filter(([, n]) => n > 0).sort(([, a], [, b]) => b - a);
   return h(
     Card,
-    { title: "Refused packets", id: "dropped-title", note: "Since the start, by reason" },
+    { title: "Dropped packets", id: "dropped-title", note: "Since start, by reason" },
     rows.length === 0 ? h(Empty, { icon: "check", title: "None" }) : h(Facts, {
       class: "figures-right",
       rows: rows.map(([reason, n]) => fact(words(reason), count(n))),
@@ -164,7 +164,7 @@ function Packets({ traffic }) {
       } out`,
     },
     rows.length === 0 ? h(Empty, { icon: "events", title: "None yet" }) : table({
-      caption: "Packets by type since the start",
+      caption: "Packets by type since start",
       class: "short",
       columns: [
         {

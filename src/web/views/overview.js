@@ -1,4 +1,4 @@
-// The first view: how the node is, in ten seconds of looking.
+// The first view: the state of the node at a glance.
 
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
@@ -22,7 +22,7 @@ import { PeerMap } from "../peer_map.js";
 import { Reachability } from "../reachability.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../api/types.ts").Stats} Stats */
+/** @typedef {import("../../reports/stats.ts").Stats} Stats */
 
 const SPANS = /** @type {const} */ ({ "10 min": 600_000, "1 h": 3_600_000 });
 const RECENT_EVENTS = 8;
@@ -45,7 +45,7 @@ export function Overview({ state }) {
         class: "map-card",
         note: stats.routing_table_size === 0
           ? undefined
-          : "A ring is a bucket. The nearer the middle, the closer the ids.",
+          : "Each ring is a bucket. Peers near the centre have closer ids.",
         actions: h("a", { class: "quiet", href: "#/peers" }, "All peers"),
       },
       state.hasPeers && state.peers.size === 0 ? h(NoPeers, { stats }) : h(
@@ -74,14 +74,14 @@ export function Overview({ state }) {
         ? h(
           Empty,
           { icon: "events", title: "Nothing has happened yet" },
-          "Peers that come and go, values that are stored and lookups appear here.",
+          "Joining and leaving peers, stored values and lookups appear here.",
         )
         : h(EventList, { events: state.feed.slice(-RECENT_EVENTS).reverse() }),
     ),
   );
 }
 
-/** How it is, and who it is. @param {{ stats: Stats, state: NodeState }} props */
+/** The node's readiness and identity. @param {{ stats: Stats, state: NodeState }} props */
 function Status({ stats, state }) {
   const { ready, reason } = stats.readiness;
   const { healthy } = stats.peers;
@@ -119,15 +119,15 @@ function Status({ stats, state }) {
         ],
         ["Listens on", h("code", null, stats.addresses.join(", "))],
         [
-          "Seen by others as",
-          nat.external_address === null ? "not known yet" : h("code", null, nat.external_address),
+          "External address",
+          nat.external_address === null ? "unknown" : h("code", null, nat.external_address),
         ],
         ["Reachability", h(Reachability, { nat })],
         ["Up for", duration(stats.uptime_s)],
         [
           "Network",
           stats.network_size_estimate === null
-            ? "size not known yet"
+            ? "size unknown"
             : `≈ ${about(Math.round(stats.network_size_estimate))} nodes`,
         ],
       ],
@@ -136,7 +136,7 @@ function Status({ stats, state }) {
   );
 }
 
-/** The figures that are asked for first. @param {{ stats: Stats }} props */
+/** The most important figures. @param {{ stats: Stats }} props */
 function Figures({ stats }) {
   const { peers, traffic, lookups, storage } = stats;
   const all = peers.healthy + peers.degraded + peers.unhealthy;
@@ -187,10 +187,15 @@ function Figures({ stats }) {
           ? "none yet"
           : `${percent(lookups.success / lookups.count)} of ${about(lookups.count)} answered`,
       ),
+      lookups.latest_crowded !== null && h(
+        "p",
+        { class: "warn", title: lookups.latest_crowded.target },
+        `${plural(lookups.crowded, "key")} may be under attack`,
+      ),
     ),
     h(
       Figure,
-      { label: "Held here", value: bytes(storage.bytes), href: "#/values" },
+      { label: "Stored here", value: bytes(storage.bytes), href: "#/values" },
       h(Meter, {
         share: used,
         label: "Storage used",
@@ -205,13 +210,13 @@ function Figures({ stats }) {
     h(
       Figure,
       {
-        label: "Published from here",
+        label: "Published by this node",
         value: count(storage.published),
         unit: storage.published === 1 ? "value" : "values",
         href: "#/values",
       },
       h("p", null, plural(storage.published_items, "item")),
-      h("p", null, `${count(storage.republications)} republished since the start`),
+      h("p", null, `${count(storage.republications)} republished since start`),
     ),
   );
 }
@@ -243,17 +248,17 @@ function HealthBar({ peers }) {
   );
 }
 
-/** How many of each health, which break apart between, not within. @param {{ peers: Stats["peers"] }} props */
+/** The numbers of peers by health. Lines break only between these numbers. @param {{ peers: Stats["peers"] }} props */
 function HealthText({ peers }) {
-  const told = Object.entries(peers).filter(([health, n]) => n > 0 || health === "healthy");
+  const shown = Object.entries(peers).filter(([health, n]) => n > 0 || health === "healthy");
   return h(
     "p",
     { class: "parted" },
-    told.map(([health, n]) => h("span", { key: health }, `${count(n)} ${health}`)),
+    shown.map(([health, n]) => h("span", { key: health }, `${count(n)} ${health}`)),
   );
 }
 
-/** What the map's marks mean. */
+/** The legend for the map of peers. */
 export function MapKey() {
   return h(
     "ul",
@@ -269,7 +274,7 @@ export function MapKey() {
         text,
       )
     ),
-    h("li", { class: "map-key-size" }, "larger: better score"),
+    h("li", { class: "map-key-size" }, "larger dot: better score"),
   );
 }
 
@@ -284,33 +289,33 @@ export function NoPeers({ stats }) {
       ? h(
         "p",
         null,
-        "It keeps trying its bootstrap nodes: ",
+        "This node keeps trying its bootstrap nodes: ",
         h("code", null, bootstrap.join(", ")),
-        ". Check that they run, and that UDP gets through to them.",
+        ". Check that they are running and reachable by UDP.",
       )
-      : h("p", null, "This node knows nobody to join through: it is the first of its network."),
+      : h("p", null, "This node has no bootstrap nodes. It is the first node of its network."),
     bootstrap.length === 0 && h(
       "ul",
       { class: "todo" },
       h(
         "li",
         null,
-        "Let another node join through this one: ",
+        "To add a node, start it with: ",
         h("code", null, `dmnode --bootstrap ${ownAddress}`),
       ),
       h(
         "li",
         null,
-        "Or start this one again with the address of a node that is in a network: ",
+        "To join a network, restart this node with the address of a member: ",
         h("code", null, "dmnode --bootstrap HOST:PORT"),
       ),
       scope === false &&
         h(
           "li",
           null,
-          "It keeps to this machine; ",
+          "This node talks only to this machine. Restart it with ",
           h("code", null, "--allow-net"),
-          " lets it talk to others.",
+          " to reach other machines.",
         ),
     ),
   );
@@ -338,8 +343,8 @@ function Charts({ state, stats }) {
     times.length < 2
       ? h(
         Empty,
-        { icon: "events", title: "The first figures come within 20 seconds" },
-        "The node keeps an hour of them, a sample each ten seconds.",
+        { icon: "events", title: "The first figures appear within 20 seconds" },
+        "The node takes a sample every ten seconds and keeps one hour.",
       )
       : h(
         "div",
@@ -366,7 +371,7 @@ function Charts({ state, stats }) {
           { title: "Latency" },
           h(Chart, {
             ...common,
-            label: "Latency of lookups, and round trips of peers",
+            label: "Latency of lookups and round-trip time of peers",
             format: ms,
             series: [
               { label: "p95", color: "series-2", values: columns.p95, style: "dots" },
@@ -408,17 +413,18 @@ function ChartBox({ title, children }) {
   return h("div", { class: "chart-box" }, h("h3", null, title), children);
 }
 
-/** Between two samples that are farther apart than this the node was not there. */
+/** The node was not running if the gap between two samples is longer than this. */
 const GAP_MS = 25_000;
 
 /**
- * The samples of the span as columns, with an empty one in each gap.
+ * Turns the samples of the last `span` milliseconds into columns, with an empty value in each gap.
  *
  * @param {readonly import("../node_state.js").Sample[]} hour @param {number} span
  */
 function chartData(hour, span) {
   const to = hour.length === 0 ? 0 : Date.parse(hour[hour.length - 1].at);
-  // A node that has just started has an axis of its own age: an empty hour would say that nothing happened.
+  // If the node has run for less than an hour, the axis starts at the first sample: an empty part would look like
+  // inactivity.
   const first = hour.length === 0 ? 0 : Date.parse(hour[0].at);
   const from = Math.max(to - span, Math.min(first, to - 120_000));
   /** @type {number[]} */

@@ -1,4 +1,4 @@
-// One peer: how it stands, why, what became of it, and whether it answers now.
+// One peer: its state, the reasons for its score, its history, and a ping.
 
 import { h } from "preact";
 import { useState } from "preact/hooks";
@@ -11,27 +11,27 @@ import { Card, Empty, Facts, FullId, Health, Meter, Note, Power } from "../parts
 import { PeerMap } from "../peer_map.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../api/types.ts").PeerDetail} PeerDetail */
-/** @typedef {import("../../api/types.ts").Ping} Ping */
+/** @typedef {import("../../reports/peers.ts").PeerDetail} PeerDetail */
+/** @typedef {import("../../reports/peers.ts").Ping} Ping */
 
 const REFRESH_MS = 3_000;
-/** Pings of this page that are shown. */
-const PINGS = 12;
+/** Maximum number of pings shown on this page. */
+const MAX_PINGS = 12;
 
 /** @typedef {{ rtt: number, via: Ping["via"] } | { error: string }} Pinged */
 
-/** How a peer was reached, where it took more than its address. @type {Partial<Record<Ping["via"], string>>} */
+/** How a ping reached a peer that does not answer directly. @type {Partial<Record<Ping["via"], string>>} */
 const WAYS = {
-  punched: ", through its NAT, which it opened",
-  relayed: ", by way of another node",
+  punched: " through a hole in its NAT",
+  relayed: " through a relay",
 };
 
-/** What a score is the product of. */
+/** The factors whose product is a score. */
 const PARTS = /** @type {const} */ ([
-  ["answers", "Answers", "the share of our latest queries that it answered"],
-  ["speed", "Speed", "by round-trip time and its variation"],
-  ["honesty", "Honesty", "1 without wrong or useless answers"],
-  ["tenure", "Tenure", "by how long it has been known"],
+  ["answers", "Answers", "share of our recent queries that it answered"],
+  ["speed", "Speed", "from its round-trip time and variation"],
+  ["honesty", "Honesty", "1 if it sent no wrong or useless answers"],
+  ["tenure", "Tenure", "how long this node has known it"],
 ]);
 
 /** @param {{ state: NodeState, id: string, now: number }} props */
@@ -48,7 +48,7 @@ export function PeerPage({ state, id, now }) {
       setError(null);
     } catch (error) {
       const unknown = error instanceof ApiError && error.status === 404;
-      // What was read before is better than nothing while the node is away.
+      // Keep showing the earlier data if the node does not answer.
       if (unknown || peer === null) setError({ text: messageOf(error), unknown });
     }
   };
@@ -62,7 +62,7 @@ export function PeerPage({ state, id, now }) {
     } catch (error) {
       outcome = { error: messageOf(error) };
     }
-    setPings((before) => [...before.slice(1 - PINGS), outcome]);
+    setPings((before) => [...before.slice(1 - MAX_PINGS), outcome]);
     await read();
     return outcome;
   });
@@ -82,17 +82,17 @@ export function PeerPage({ state, id, now }) {
         Empty,
         {
           icon: "peers",
-          title: error.unknown ? "Nothing is known of this peer" : "It could not be read",
+          title: error.unknown ? "Unknown peer" : "The peer could not be loaded",
         },
         h("p", null, error.text),
         error.unknown && isId(id) &&
-          h("p", null, "A ping looks it up on the network. ", pingButton),
+          h("p", null, "Ping it to search the network for it. ", pingButton),
         h(PingOutcome, { pings }),
       ),
     );
   }
   if (peer === null) {
-    return h("div", { class: "peer-view" }, back, h("p", { class: "loading" }, "Reading…"));
+    return h("div", { class: "peer-view" }, back, h("p", { class: "loading" }, "Loading…"));
   }
   const own = state.stats?.node_id ?? peer.node_id;
   const when = (/** @type {string | null} */ at) =>
@@ -115,7 +115,7 @@ export function PeerPage({ state, id, now }) {
           { class: "peer-sub" },
           h(Health, { health: peer.health }),
           h("span", null, peer.address),
-          h("span", null, peer.client ?? "client not told"),
+          h("span", null, peer.client ?? "unknown client"),
         ),
       ),
       h(
@@ -132,13 +132,17 @@ export function PeerPage({ state, id, now }) {
       h(PingOutcome, { pings }),
     ),
     peer.health === "gone" &&
-      h(Note, { tone: "warn" }, "It has left the routing table. All below is as it was then."),
+      h(
+        Note,
+        { tone: "warn" },
+        "This peer left the routing table. The page shows its last known state.",
+      ),
     h(
       "div",
       { class: "peer-columns" },
       h(
         Card,
-        { title: "Score", id: "score-title", note: "The product of four parts" },
+        { title: "Score", id: "score-title", note: "Product of four factors" },
         h(
           "div",
           { class: "score-head" },
@@ -166,7 +170,7 @@ export function PeerPage({ state, id, now }) {
       ),
       h(
         Card,
-        { title: "What is known", id: "facts-title" },
+        { title: "Details", id: "facts-title" },
         h(Facts, {
           rows: [
             [
@@ -191,13 +195,16 @@ export function PeerPage({ state, id, now }) {
               "Next check",
               peer.next_check === null ? NONE : until(Date.parse(peer.next_check), now),
             ],
-            ["Misses in a row", peer.misses === 0 ? "none" : `${peer.misses} of 3 until it leaves`],
+            [
+              "Unanswered in a row",
+              peer.misses === 0 ? "none" : `${peer.misses} of 3 before it is removed`,
+            ],
             ["Faults", peer.faults === 0 ? "none" : peer.faults.toFixed(2)],
             [
-              "Keeps this node",
-              peer.keeps_us === null ? "does not say" : peer.keeps_us ? "yes" : "no",
+              "Has this node in its table",
+              peer.keeps_us === null ? "unknown" : peer.keeps_us ? "yes" : "no",
             ],
-            ["Known", when(peer.first_seen)],
+            ["First seen", when(peer.first_seen)],
           ],
         }),
       ),
@@ -234,7 +241,7 @@ export function PeerPage({ state, id, now }) {
 /** @param {{ pings: Pinged[] }} props */
 function PingOutcome({ pings }) {
   const last = pings.at(-1);
-  const most = Math.max(1, ...pings.map((ping) => "rtt" in ping ? ping.rtt : 0));
+  const slowest = Math.max(1, ...pings.map((ping) => "rtt" in ping ? ping.rtt : 0));
   return h(
     "div",
     { class: "pings", role: "status" },
@@ -245,7 +252,7 @@ function PingOutcome({ pings }) {
         h("span", {
           key: i,
           class: "rtt" in ping ? "" : "failed",
-          style: { height: `${"rtt" in ping ? Math.max(12, 100 * ping.rtt / most) : 100}%` },
+          style: { height: `${"rtt" in ping ? Math.max(12, 100 * ping.rtt / slowest) : 100}%` },
         })
       ),
     ),

@@ -1,4 +1,4 @@
-// The peers: a map of them, and a table that is searched, filtered and sorted.
+// The peers: a map, and a table with search, filter and sorting.
 
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
@@ -12,10 +12,10 @@ import { table } from "../table.js";
 import { MapKey, NoPeers } from "./overview.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../api/types.ts").Peer} Peer */
+/** @typedef {import("../../reports/peers.ts").Peer} Peer */
 /** @typedef {"all" | Peer["health"]} Filter */
 
-/** The rows don't change places more often than this. */
+/** The shortest time between two reorderings of the rows. */
 const PACE_MS = 1_500;
 /** @type {Record<string, number>} */
 const HEALTH_ORDER = { healthy: 0, degraded: 1, unhealthy: 2 };
@@ -34,13 +34,13 @@ export function Peers({ state, now }) {
     text,
   ]);
   const isWhole = filter === "all" && text === "";
-  // Said when what is looked for changes, not with each peer that comes or goes.
-  const told = useMemo(
+  // Change the announcement when the search changes, not whenever a peer joins or leaves.
+  const announcement = useMemo(
     () => isWhole ? "" : `${plural(rows.length, "peer")} found`,
     [filter, text],
   );
   const columns = useMemo(() => columnsFor(isNarrow, now), [isNarrow, Math.floor(now / 5000)]);
-  // Made anew when what it shows has changed, not with each second's statistics.
+  // Rebuild the list only when its content changes, not each second with the statistics.
   const list = useMemo(
     () =>
       table({
@@ -92,7 +92,7 @@ export function Peers({ state, now }) {
             : `${count(rows.length)} of ${plural(state.peers.size, "peer")}`,
         ),
       },
-      h("p", { class: "visually-hidden", role: "status" }, told),
+      h("p", { class: "visually-hidden", role: "status" }, announcement),
       h(
         "div",
         { class: "toolbar" },
@@ -125,7 +125,7 @@ export function Peers({ state, now }) {
       rows.length === 0
         ? h(
           Empty,
-          { icon: "search", title: "No peer fits" },
+          { icon: "search", title: "No matching peers" },
           h("button", {
             type: "button",
             class: "quiet",

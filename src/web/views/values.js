@@ -1,4 +1,4 @@
-// Values: store files and text, fetch by hash, and what this node keeps published.
+// Values: storing files and text, fetching by hash, and the values that this node publishes.
 
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -23,20 +23,20 @@ import { table } from "../table.js";
 import { fetchValue, saveAs, storeValue } from "../transfer.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../api/types.ts").Stored} Stored */
-/** @typedef {import("../../api/types.ts").Published} Published */
-/** @typedef {import("../../api/types.ts").Replicas} Replicas */
+/** @typedef {import("../../reports/values.ts").Stored} Stored */
+/** @typedef {import("../../reports/values.ts").Published} Published */
+/** @typedef {import("../../reports/values.ts").Replicas} Replicas */
 /** @typedef {Published["published"][number]} PublishedValue */
 
-/** Stores of this page that are remembered. */
-const STORES = 20;
-/** Stores at a time; others wait. */
-const AT_A_TIME = 2;
-/** Of a value so much is shown: text, and bytes of anything else. */
-const TEXT_SHOWN = 64 * 1024, BYTES_SHOWN = 512;
+/** Maximum number of stores in the list. */
+const MAX_STORES = 20;
+/** Maximum number of stores that run at the same time. Further stores wait. */
+const MAX_PARALLEL_STORES = 2;
+/** Maximum length of a preview: characters of text, or bytes of other data. */
+const MAX_TEXT_SHOWN = 64 * 1024, MAX_BYTES_SHOWN = 512;
 const PAGE = 100;
-/** As BEP 44 has it. */
-const KEY_BYTES = 64;
+/** Maximum bytes of a key, which is the salt of a mutable item (BEP 44). */
+const MAX_KEY_BYTES = 64;
 
 /**
  * @typedef {object} Storing
@@ -52,13 +52,13 @@ const KEY_BYTES = 64;
  * @property {AbortController} abort
  */
 
-/** The stores of this page: they go on while another view is looked at. */
+/** The stores that this page started. They continue while another view is open. */
 export class Stores {
   constructor() {
-    /** Newest first. @type {Storing[]} */
+    /** The stores, newest first. @type {Storing[]} */
     this.list = [];
     this.count = 0;
-    /** Tells the transfers of this page from those of others. */
+    /** A random text that distinguishes the transfers of this page from those of other clients. */
     this.mark = Math.random().toString(36).slice(2, 10);
     /** @type {() => void} */
     this.onChange = () => {};
@@ -80,8 +80,7 @@ export class Stores {
       abort: new AbortController(),
     });
     const isOver = (/** @type {Storing} */ { phase }) => phase === "stored" || phase === "failed";
-    const kept = this.list.filter((store, i) => i < STORES || !isOver(store));
-    this.list = kept;
+    this.list = this.list.filter((store, i) => i < MAX_STORES || !isOver(store));
     this.#next();
   }
 
@@ -89,7 +88,7 @@ export class Stores {
     this.onChange();
     const sending = this.list.filter(({ phase }) => phase === "sending").length;
     const next = this.list.findLast(({ phase }) => phase === "waiting");
-    if (sending < AT_A_TIME && next !== undefined) void this.#store(next);
+    if (sending < MAX_PARALLEL_STORES && next !== undefined) void this.#store(next);
   }
 
   /** @param {Storing} store */
@@ -112,7 +111,7 @@ export class Stores {
       store.error = messageOf(error);
       store.phase = "failed";
     }
-    // The bytes are not needed any more, and may be many.
+    // Release the bytes: there may be many.
     store.sent = store.body.size;
     store.body = new Blob();
     this.#next();
@@ -142,9 +141,9 @@ function StoreCard({ state, stores }) {
   const [over, setOver] = useState(false);
   const [, redraw] = useState(0);
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const most = state.stats?.config?.max_value_size ?? Infinity;
+  const maxSize = state.stats?.config?.max_value_size ?? Infinity;
   const keyBytes = new TextEncoder().encode(key).length;
-  const isKeyLong = keyBytes > KEY_BYTES;
+  const isKeyLong = keyBytes > MAX_KEY_BYTES;
   useEffect(() => {
     stores.onChange = () => redraw((n) => n + 1);
     return () => void (stores.onChange = () => {});
@@ -193,7 +192,7 @@ function StoreCard({ state, stores }) {
             "choose them",
           ),
         ),
-        h("p", { class: "muted" }, `Up to ${bytes(most)} each`),
+        h("p", { class: "muted" }, `Up to ${bytes(maxSize)} each`),
         h("input", {
           ref: input,
           type: "file",
@@ -247,11 +246,11 @@ function StoreCard({ state, stores }) {
         "span",
         null,
         "Key ",
-        h("small", null, "optional: a value under a key can be changed later"),
+        h("small", null, "optional: you can change a value under a key later"),
       ),
       h("input", {
         value: key,
-        placeholder: "such as notes/today",
+        placeholder: "for example notes/today",
         spellcheck: false,
         autocomplete: "off",
         "aria-invalid": isKeyLong ? "true" : undefined,
@@ -263,7 +262,7 @@ function StoreCard({ state, stores }) {
       h(
         "p",
         { class: "field-error", id: "key-wrong" },
-        `A key has at most ${KEY_BYTES} bytes; this has ${keyBytes}.`,
+        `A key has at most ${MAX_KEY_BYTES} bytes. This one has ${keyBytes}.`,
       ),
     stores.list.length > 0 && h(
       "ol",
@@ -278,7 +277,7 @@ function StoreRow({ store, state }) {
   const { name, phase, sent, body, result, error, key } = store;
   const size = phase === "waiting" || phase === "sending" ? body.size : sent;
   const transfer = [...state.transfers.values()].find(({ label }) => label === store.label);
-  const acknowledged = transfer === undefined ? null : transfer.done_bytes;
+  const acknowledged = transfer?.state === "moving" ? transfer.done_bytes : null;
   return h(
     "li",
     { class: `store store-${phase}` },
@@ -324,10 +323,19 @@ function StoreRow({ store, state }) {
       h(
         "span",
         null,
-        `on ${plural(result.replicas, "node")} in ${ms(result.elapsed_ms)}${
-          result.seq === null ? "" : `, version ${result.seq}`
-        }${result.kind === "chunked" ? ", in parts" : ""}`,
+        `${
+          result.kind === "chunked"
+            ? `in pieces; survives the loss of any ${plural(result.replicas - 1, "node")};`
+            : `on ${plural(result.replicas, "node")}`
+        } in ${ms(result.elapsed_ms)}${result.seq === null ? "" : `, version ${result.seq}`}`,
       ),
+      result.this_node_only
+        ? h(Badge, { tone: "warn" }, "stored on this node only")
+        : result.lives_until !== null && h(
+          "span",
+          { class: "muted" },
+          `lives until ${date(Date.parse(result.lives_until))} if this node leaves`,
+        ),
     ),
     error !== null && h("p", { class: "store-error", role: "status" }, error),
   );
@@ -352,14 +360,14 @@ function FetchCard({ hash: given }) {
   const fetching = useAction(async () => {
     abort.current = new AbortController();
     setProgress(null);
-    const of = wanted;
+    const fetchedHash = wanted;
     const value = await fetchValue({
-      hash: of,
+      hash: fetchedHash,
       key,
       signal: abort.current.signal,
       onReceived: (received, total) => setProgress({ received, total }),
     });
-    return { hash: of, value, preview: await previewOf(value) };
+    return { hash: fetchedHash, value, preview: await previewOf(value) };
   });
   const copies = useAction(async () => {
     const query = key === "" ? "" : `&key=${encodeURIComponent(key)}`;
@@ -398,12 +406,12 @@ function FetchCard({ hash: given }) {
         h(
           "p",
           { class: "field-error", id: "hash-wrong" },
-          `A hash has 40 hex digits; this has ${wanted.length} characters.`,
+          `A hash has 40 hex digits. This one has ${wanted.length} characters.`,
         ),
       h(
         "label",
         { class: "field" },
-        h("span", null, "Key ", h("small", null, "only where holders don't tell it")),
+        h("span", null, "Key ", h("small", null, "only needed if the holders do not send it")),
         h("input", {
           value: key,
           spellcheck: false,
@@ -428,7 +436,7 @@ function FetchCard({ hash: given }) {
             onClick: () => copies.run(),
           },
           h(Icon, { name: "peers" }),
-          copies.busy ? "Asking…" : "Who holds it",
+          copies.busy ? "Asking…" : "Show holders",
         ),
         fetching.busy &&
           h("button", { type: "button", onClick: () => abort.current.abort() }, "Cancel"),
@@ -490,13 +498,13 @@ function FetchCard({ hash: given }) {
         },
         result.preview.text,
       ),
-      result.preview.isCut && h("p", { class: "muted" }, "The preview shows the beginning alone."),
+      result.preview.isCut && h("p", { class: "muted" }, "The preview shows only the beginning."),
     ),
     copies.result !== null && h(Copies, { report: copies.result }),
     result === null && copies.result === null && !fetching.busy && fetching.error === null && h(
       Empty,
-      { icon: "values", title: "Nothing fetched" },
-      "A value is fetched from the nodes that hold it, and checked against its hash.",
+      { icon: "values", title: "No value fetched yet" },
+      "The node fetches a value from its holders and checks it against the hash.",
     ),
   );
 }
@@ -506,7 +514,7 @@ function Copies({ report: { holders, count: found, wanted, parts } }) {
   return h(
     "div",
     { class: "copies" },
-    h("h3", null, `${plural(found, "copy", "copies")} among the ${wanted} closest nodes`),
+    h("h3", null, `${plural(found, "copy", "copies")}, ${wanted} wanted`),
     h(Meter, {
       share: found / Math.max(1, wanted),
       tone: found >= wanted / 2 ? "ok" : "warn",
@@ -516,11 +524,9 @@ function Copies({ report: { holders, count: found, wanted, parts } }) {
       h(
         "p",
         { class: "muted" },
-        `Of its ${plural(parts.chunks, "part")}, ${
-          count(parts.chunks_counted)
-        } were counted: at least ${plural(parts.least, "copy", "copies")} each, ${
-          parts.mean.toFixed(1)
-        } on average.`,
+        `Of its ${plural(parts.pieces, "piece")}, ${count(parts.counted)} were counted: ${
+          count(parts.lost)
+        } lost, ${parts.mean.toFixed(1)} of ${plural(parts.wanted, "copy", "copies")} on average.`,
       ),
     h(
       "ol",
@@ -548,8 +554,8 @@ function Copies({ report: { holders, count: found, wanted, parts } }) {
 function PublishedCard({ state, now }) {
   const [offset, setOffset] = useState(0);
   const [page, setPage] = useState(/** @type {Published | null} */ (null));
-  const [asked, setAsked] = useState(/** @type {string | null} */ (null));
-  const [said, setSaid] = useState("");
+  const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
+  const [announcement, setAnnouncement] = useState("");
   const isNarrow = useMedia("(max-width: 760px)");
   const reading = useAction(async () => {
     setPage(await json(`/network/published?limit=${PAGE}&offset=${offset}`));
@@ -559,10 +565,10 @@ function PublishedCard({ state, now }) {
   useEffect(() => {
     if (!isAway && !isBarred) void reading.run();
   }, [offset, state.versions.published, state.stats?.storage.published, state.access, isAway]);
-  const forget = useAction(async (/** @type {string} */ hash) => {
-    await request(`/data/${hash}`, { method: "DELETE" });
-    setAsked(null);
-    setSaid(`${shortId(hash)} is published no more.`);
+  const forget = useAction(async (/** @type {PublishedValue} */ { hash, pinned }) => {
+    await request(pinned ? `/network/pin/${hash}` : `/data/${hash}`, { method: "DELETE" });
+    setConfirming(null);
+    setAnnouncement(`${pinned ? "Unpinned" : "Stopped publishing"} ${shortId(hash)}.`);
     await reading.run();
   });
   /** @type {import("../table.js").Column<PublishedValue>[]} */
@@ -595,8 +601,14 @@ function PublishedCard({ state, now }) {
       cell: (row) =>
         h(
           "span",
-          { class: row.failures > 0 ? "tone-bad mark-word" : "" },
-          row.failures > 0 ? `${plural(row.failures, "failure")}` : count(row.replicas),
+          { class: row.state === "safe" ? "" : "tone-bad mark-word", title: STATES[row.state] },
+          row.this_node_only
+            ? "this node only"
+            : row.state === "safe"
+            ? count(row.replicas)
+            : row.failures > 0
+            ? plural(row.failures, "failure")
+            : `only ${count(row.replicas)}`,
         ),
     },
     {
@@ -606,70 +618,79 @@ function PublishedCard({ state, now }) {
       first: "descending",
       by: (row) => row.last_at === null ? null : Date.parse(row.last_at),
       cell: (row) =>
-        row.last_at === null
-          ? "not yet"
-          : h("span", { title: date(Date.parse(row.last_at)) }, ago(Date.parse(row.last_at), now)),
+        row.last_at === null ? "not yet" : h(
+          "span",
+          { class: "two-lines" },
+          h("span", { title: date(Date.parse(row.last_at)) }, ago(Date.parse(row.last_at), now)),
+          row.lives_until !== null && h(
+            "small",
+            { title: `If this node leaves: ${date(Date.parse(row.lives_until))}` },
+            `lives ${until(Date.parse(row.lives_until), now).replace(/^in /, "")}`,
+          ),
+        ),
     },
     {
       key: "next",
-      label: "Again",
+      label: "Next",
       class: "num wide",
       by: (row) => Date.parse(row.next_at),
       cell: (row) => until(Date.parse(row.next_at), now),
     },
     {
       key: "forget",
-      label: "Forget",
+      label: "Stop",
       cell: (row) =>
-        asked === row.hash
+        confirming === row.hash
           ? h(
             "span",
             { class: "confirm" },
             h("button", {
               type: "button",
               class: "danger small",
-              onClick: () => forget.run(row.hash),
-            }, "Forget it"),
+              onClick: () => forget.run(row),
+            }, row.pinned ? "Unpin" : "Stop publishing"),
             h(
               "button",
-              { type: "button", class: "small", onClick: () => setAsked(null) },
-              "Keep it",
+              { type: "button", class: "small", onClick: () => setConfirming(null) },
+              "Cancel",
             ),
           )
           : h("button", {
             type: "button",
             class: "icon-button small",
-            "aria-label": `Forget ${row.key ?? shortId(row.hash)}`,
-            title: "Publish it no more",
-            onClick: () => setAsked(row.hash),
+            "aria-label": `${row.pinned ? "Unpin" : "Stop publishing"} ${
+              row.key ?? shortId(row.hash)
+            }`,
+            title: row.pinned ? "Unpin" : "Stop publishing",
+            onClick: () => setConfirming(row.hash),
           }, h(Icon, { name: "forget", size: 15 })),
     },
   ];
   return h(
     Card,
     {
-      title: "Published from here",
+      title: "Published by this node",
       id: "published-title",
       class: "published-card",
       note: page === null
         ? undefined
         : page.total === 0
         ? undefined
-        : `${plural(page.total, "value")}, each published again every hour`,
+        : `${plural(page.total, "value")}, republished every hour`,
     },
-    h("p", { class: "visually-hidden", role: "status" }, said),
+    h("p", { class: "visually-hidden", role: "status" }, announcement),
     forget.error !== null && h(Note, { tone: "bad" }, forget.error),
     isBarred
-      ? h(Empty, { icon: "key", title: "What is published is told with the token alone" })
+      ? h(Empty, { icon: "key", title: "Enter the API token to see published values" })
       : page === null
       ? reading.error === null
-        ? h("p", { class: "loading" }, "Reading…")
+        ? h("p", { class: "loading" }, "Loading…")
         : h(Note, { tone: "warn" }, reading.error)
       : page.total === 0
       ? h(
         Empty,
-        { icon: "values", title: "Nothing is published" },
-        "What you store through this node it publishes again every hour, for as long as you let it.",
+        { icon: "values", title: "No published values" },
+        "This node republishes every value that you store here once an hour, until you stop it.",
       )
       : table({
         caption: "Values published from this node",
@@ -706,30 +727,39 @@ function PublishedCard({ state, now }) {
   );
 }
 
-/** What a value is, in few words. @param {PublishedValue} value */
-function publishedText({ kind, key, seq, items }) {
-  const what = key === null ? kind : `${key}, version ${seq}`;
-  return items === 1 ? what : `${what}, ${plural(items, "item")}`;
+/** What the states of published values mean. @type {Record<PublishedValue["state"], string | undefined>} */
+const STATES = {
+  safe: undefined,
+  short: "Fewer than four fifths of the nodes that should have the value acknowledged it.",
+  failing: "No other node acknowledged the latest publication.",
+  ending: "Publishing has failed for so long that other nodes will soon drop the value.",
+};
+
+/** Describes a published value in a few words. @param {PublishedValue} value */
+function publishedText({ kind, key, seq, items, pinned }) {
+  const name = key === null ? kind : `${key}, version ${seq}`;
+  const text = items === 1 ? name : `${name}, ${plural(items, "item")}`;
+  return pinned ? `${text}, pinned` : text;
 }
 
 /**
- * The beginning of a value as text: never as a page or a picture, whatever it claims to be.
+ * Returns the beginning of a value as plain text. A value is never shown as a page or a picture, whatever its type.
  *
  * @param {import("../transfer.js").Fetched} value
  */
 async function previewOf({ body, type }) {
   if (type.startsWith("application/json") || type.startsWith("text/")) {
-    const text = await body.slice(0, TEXT_SHOWN).text();
-    const isCut = body.size > TEXT_SHOWN;
+    const text = await body.slice(0, MAX_TEXT_SHOWN).text();
+    const isCut = body.size > MAX_TEXT_SHOWN;
     return { text: isCut ? text : pretty(text, type), isText: true, isCut };
   }
-  const shown = new Uint8Array(await body.slice(0, BYTES_SHOWN).arrayBuffer());
-  return { text: hexDump(shown), isText: false, isCut: body.size > BYTES_SHOWN };
+  const shown = new Uint8Array(await body.slice(0, MAX_BYTES_SHOWN).arrayBuffer());
+  return { text: hexDump(shown), isText: false, isCut: body.size > MAX_BYTES_SHOWN };
 }
 
 /** @param {string} text @param {string} type */
 function pretty(text, type) {
-  // Of longer numbers a parser would make others.
+  // JSON.parse would change numbers of more than 15 digits.
   if (!type.startsWith("application/json") || /\d{16}/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
@@ -738,7 +768,7 @@ function pretty(text, type) {
   }
 }
 
-/** Offset, bytes and characters, sixteen a line. @param {Uint8Array} shown */
+/** Returns a hex dump with offsets, bytes and characters. Each line covers sixteen bytes. @param {Uint8Array} shown */
 export function hexDump(shown) {
   const lines = [];
   for (let at = 0; at < shown.length; at += 16) {

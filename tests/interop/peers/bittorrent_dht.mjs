@@ -1,5 +1,5 @@
 // Hosts bittorrent-dht nodes for the interoperability suite: JSON requests on stdin, replies on stdout.
-// Run with Node: its dgram is what the package was written for.
+// Runs with Node, because the package was written for Node's dgram.
 
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
@@ -8,17 +8,17 @@ import { createInterface } from "node:readline";
 // @ts-ignore: installed for Node, by npm in this folder
 import DHT from "bittorrent-dht";
 
-// RFC 8410: what stands before a raw key in the PKCS8 and SPKI forms that node:crypto reads.
+// RFC 8410: the bytes before a raw key in the PKCS #8 and SPKI forms that node:crypto reads.
 const PKCS8_ED25519 = Buffer.from("302e020100300506032b657004220420", "hex");
 const SPKI_ED25519 = Buffer.from("302a300506032b6570032100", "hex");
 
 const HOST = "127.0.0.1";
 
-/** Running nodes by number; a number is never used again. */
+/** Running nodes by number. Numbers are never reused. */
 const nodes = new Map();
 let nextNode = 0;
 
-/** What the nodes complained of: packets that they could not read, above all. */
+/** Warnings of the nodes, mostly about packets that they could not read. */
 const warnings = [];
 
 function keyPair(seedHex) {
@@ -66,7 +66,7 @@ function nodeOf(request) {
   return dht;
 }
 
-/** One query to one address, outside every lookup and table. */
+/** Sends one query to one address, outside of any lookup or table. */
 function query(dht, address, q, args) {
   return new Promise((resolve, reject) => {
     const message = { q, a: { id: dht.nodeId, ...args } };
@@ -101,8 +101,8 @@ function found(value) {
 }
 
 function get(dht, target, salt) {
-  // get() answers from the node's own store where it can, and falls back to it even with
-  // `cache: false`; a test of the wire wants what the others hold.
+  // get() prefers the node's own store, and falls back to it even with `cache: false`. A test of
+  // the wire needs the values of other nodes.
   const name = target.toString("hex");
   const held = dht._values.remove(name);
   return new Promise((resolve, reject) => {
@@ -129,7 +129,7 @@ const commands = {
     for (let i = 0; i < count; i++) {
       const number = nextNode++;
       const dht = new DHT({
-        // An empty list would mean the public routers.
+        // With an empty list, the package would use the public routers.
         bootstrap: bootstrap.length > 0 ? bootstrap : false,
         verify: verifyEd25519,
         k,
@@ -195,7 +195,7 @@ const commands = {
     const infoHash = Buffer.from(request.info_hash, "hex");
     const peers = new Set();
     const collect = (peer, hash, from) => {
-      // Without `from` it is one of the node's own records.
+      // A record without `from` is one of the node's own.
       if (from && hash.equals(infoHash)) peers.add(`${peer.host}:${peer.port}`);
     };
     dht.on("peer", collect);
@@ -262,5 +262,5 @@ async function serve(line) {
 
 createInterface({ input: process.stdin })
   .on("line", serve)
-  // The test that started this process is gone.
+  // The test that started this process has ended.
   .on("close", () => process.exit(0));

@@ -13,13 +13,13 @@ import libtorrent as lt
 
 HOST = "127.0.0.1"
 
-# libtorrent gives a silent node 15 s before a search goes on without it.
+# libtorrent waits 15 s for a silent node before a search continues without it.
 OPERATION_TIMEOUT_S = 40.0
 START_TIMEOUT_S = 20.0
 
 SETTINGS = {
-    # The DHT takes its first contacts only when it starts on a socket that is open already,
-    # so it is switched on once the socket listens.
+    # The DHT accepts its first contacts only if the socket is open when the DHT starts. So we
+    # start the DHT after the socket listens.
     "enable_dht": False,
     # The default is a public router.
     "dht_bootstrap_nodes": "",
@@ -29,17 +29,17 @@ SETTINGS = {
     "enable_incoming_tcp": False,
     "enable_outgoing_tcp": False,
     "allow_multiple_connections_per_ip": True,
-    # All nodes share one address: the next settings are defences against exactly that.
+    # All nodes share one address. The next settings turn off defences against that.
     "dht_restrict_routing_ips": False,
     "dht_restrict_search_ips": False,
     "dht_block_ratelimit": 1_000_000,
     "dht_ignore_dark_internet": False,
     "dht_prefer_verified_node_ids": False,
     "dht_enforce_node_id": False,
-    # Bytes a second; beyond the default of 8,000 queries are dropped without an answer.
+    # Bytes a second. Above the default of 8,000, libtorrent drops queries without an answer.
     "dht_upload_rate_limit": 10_000_000,
-    # Buckets of 8 and not of up to 128: they fill in a small network, and only contacts of a
-    # full bucket are sent a ping.
+    # Buckets of 8 instead of up to 128 get full in a small network. libtorrent pings only the
+    # contacts of a full bucket.
     "dht_extended_routing_table": False,
     "alert_queue_size": 100_000,
     # The packet log belongs to dht_log.
@@ -61,7 +61,7 @@ def format_address(host, port):
 
 
 def compact(addresses, family):
-    """Those of one family, as libtorrent stores them."""
+    """The addresses of one family, as libtorrent stores them."""
     parsed = [parse_address(address) for address in addresses]
     return [
         socket.inet_pton(family, host) + port.to_bytes(2, "big")
@@ -80,7 +80,7 @@ def expanded_key(seed):
 
 
 class Node:
-    """One session; a thread of its own reads its alerts."""
+    """One session. A separate thread reads its alerts."""
 
     def __init__(self, number, hosts, port, bootstrap, read_only):
         self.number = number
@@ -91,8 +91,8 @@ class Node:
         self.traffic = {}
         self.errors = []
 
-        # The bindings offer no other way to name first contacts. Routers, the documented way,
-        # never enter the routing table.
+        # The bindings have no other way to set the first contacts. The documented way, routers,
+        # never enters the routing table.
         state = {
             b"nodes": compact(bootstrap, socket.AF_INET),
             b"nodes6": compact(bootstrap, socket.AF_INET6),
@@ -104,8 +104,8 @@ class Node:
         settings["listen_interfaces"] = ",".join(format_address(host, port) for host in hosts)
         params.settings = settings
         self.session = lt.session(params)
-        # wait_for_alert() of the bindings looks at an alert that the session's thread may be
-        # moving in memory: the process dies now and then. A byte through a pipe is safe.
+        # wait_for_alert() of the bindings reads an alert that the session's thread may be moving
+        # in memory, which sometimes crashes the process. A byte through a pipe is safe.
         self.alerts, self.wake = os.pipe()
         os.set_blocking(self.wake, False)
         self.session.set_alert_fd(self.wake)
@@ -117,7 +117,7 @@ class Node:
             if isinstance(alert, lt.listen_failed_alert):
                 return alert.message()
             if isinstance(alert, lt.listen_succeeded_alert):
-                # TCP sockets are opened and reported whatever the settings say.
+                # libtorrent opens and reports TCP sockets whatever the settings are.
                 if alert.socket_type == lt.socket_type_t.utp:
                     listening_on.append(format_address(alert.address, alert.port))
             return True if len(listening_on) == len(hosts) else None
@@ -133,7 +133,7 @@ class Node:
             lambda: self.session.apply_settings({"enable_dht": True}),
             START_TIMEOUT_S,
         )
-        # libtorrent is a DHT node of its own on every socket.
+        # libtorrent runs a separate DHT node on every socket.
         self.nodes = []
         for entry in self.session.save_state()[b"dht state"][b"node-id"]:
             node_id, host = entry[:20], entry[20:]
@@ -174,7 +174,7 @@ class Node:
                     self.waiting.remove(waiter)
 
     def count(self, alert):
-        # "<== [127.0.0.1:6881] {...}"; the bindings give direction and address only as text.
+        # "<== [127.0.0.1:6881] {...}": the bindings give direction and address only as text.
         direction, address = re.match(r"(\S+) \[(.+?)\] ", alert.message()).groups()
         incoming = direction == "<=="
         message = lt.bdecode(alert.pkt_buf)
@@ -254,7 +254,7 @@ def describe_nodes(_request):
 
 
 def contact(request):
-    """Has libtorrent query an address by itself: get_peers, or ping where the bucket is full."""
+    """Makes libtorrent query an address: with get_peers, or with ping if the bucket is full."""
     node = node_of(request)
     address = request["address"]
 
@@ -301,7 +301,7 @@ def announce(request):
     announced = set()
     torrents = []
 
-    # There is no alert for an announcement that was accepted.
+    # libtorrent has no alert for an accepted announcement.
     def accepted(alert):
         if not isinstance(alert, lt.dht_pkt_alert):
             return None
@@ -317,9 +317,9 @@ def announce(request):
     def add_torrent():
         params = lt.add_torrent_params()
         params.info_hashes = lt.info_hash_t(lt.sha1_hash(info_hash))
-        # Nothing is ever written: the torrent's metadata stays unknown.
+        # libtorrent never writes to this directory, because the torrent's metadata stays unknown.
         params.save_path = "."
-        # The default waits in a queue.
+        # By default, the torrent would wait in a queue.
         params.flags = lt.torrent_flags.upload_mode
         torrents.append(node.session.add_torrent(params))
 
@@ -332,7 +332,7 @@ def announce(request):
 
 
 def get_peers(request):
-    """The first addresses that a search brings; none where nobody answered with any in time."""
+    """The first addresses that a search finds. Empty if no node returned any in time."""
     node = node_of(request)
     info_hash = lt.sha1_hash(bytes.fromhex(request["info_hash"]))
 
@@ -357,7 +357,7 @@ def put_immutable(request):
     node = node_of(request)
     # `json`: a list or dictionary instead of a string.
     value = request["json"] if "json" in request else bytes.fromhex(request["value"])
-    # What libtorrent itself takes for the value's name.
+    # The target that libtorrent itself computes for the value.
     target = lt.sha1_hash(hashlib.sha1(lt.bencode(value)).digest())
 
     def stored(alert):
@@ -369,7 +369,7 @@ def put_immutable(request):
 
 
 def put_mutable(request):
-    """libtorrent looks for the stored version and signs the next; the reply tells its seq."""
+    """libtorrent looks up the stored version and signs the next one. The reply has its seq."""
     node = node_of(request)
     public_key = bytes.fromhex(request["public_key"])
     private_key = expanded_key(bytes.fromhex(request["seed"]))
@@ -433,7 +433,7 @@ def item(alert):
     try:
         return {"found": True, "value": alert.item["value"].hex()}
     except RuntimeError:
-        # The bindings raise for an empty item: nobody had it.
+        # The bindings raise an error for an empty item, which means that no node had it.
         return {"found": False}
 
 
@@ -459,7 +459,7 @@ def table(request):
 
 
 def traffic(request):
-    """Messages by what became of them and by query, with the addresses given or with all."""
+    """Counts of messages by outcome and query, for the given addresses or for all."""
     node = node_of(request)
     addresses = request.get("addresses")
     totals = {"sent": {}, "answered": {}, "refused": {}, "received": {}}
@@ -504,9 +504,9 @@ def serve(line):
 
 def main():
     for line in sys.stdin:
-        # Operations overlap; each waits in a thread of its own.
+        # Operations overlap, so each waits in a thread of its own.
         threading.Thread(target=serve, args=(line,), daemon=True).start()
-    # The test that started this process is gone. Sessions stop in their destructors.
+    # The test that started this process has ended. Sessions stop in their destructors.
     for node in list(nodes.values()):
         node.stop()
 

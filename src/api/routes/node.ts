@@ -1,0 +1,120 @@
+// Routes for the node itself: statistics, history, health and metrics.
+
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { z } from "zod";
+import { describeEntry, hostPortText } from "../../config/addresses.ts";
+import type { Config } from "../../config.ts";
+import { field } from "../../reports/fields.ts";
+import { ConfigReport, History, Readiness, Stats } from "../../reports/stats.ts";
+import { Problem } from "../problems.ts";
+import { HistoryQuery } from "../schemas.ts";
+import { headers, json, problem, text } from "./answers.ts";
+import { describe, get, type RouteDeps, SECURITY, serve } from "./route.ts";
+
+const Health = z.object({ status: field(z.literal("ok"), "ok") }).meta({ id: "Health" });
+const Ready = Readiness.extend({ ready: field(z.literal(true), true) }).meta({ id: "Ready" });
+
+const METRICS =
+  `# HELP dmnode_ready Whether the node can store and fetch through others, as /readyz reports.
+# TYPE dmnode_ready gauge
+dmnode_ready 1
+`;
+
+export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: RouteDeps): void {
+  const tags = ["Node"];
+
+  serve(app, {
+    tags,
+    security: SECURITY,
+    ...get("/network/stats", "readStatistics", "Read the node's statistics"),
+    description:
+      "The node's identity, activity, storage and NAT, and the configuration in force without the token.",
+    responses: { 200: json("Statistics", Stats, "A node in a network of about 10,000") },
+  }, async (c) => c.json({ ...await service.stats(), config: configReport(access.config) }, 200));
+
+  serve(app, {
+    tags,
+    security: SECURITY,
+    ...get("/network/history", "readHistory", "Read the node's figures over the last hour"),
+    description:
+      "The samples that the dashboard draws, of the last hour or since the node was started. For longer times, " +
+      "let Prometheus read /metrics.",
+    request: { query: HistoryQuery },
+    responses: {
+      200: json("The samples", History, "One sample"),
+      ...problem(400, "query parameter after: expected a time such as 2026-04-14T10:29:55Z."),
+    },
+  }, async (c) => {
+    const { after } = c.req.valid("query");
+    return c.json(await service.history(after === undefined ? 0 : Date.parse(after)), 200);
+  });
+
+  serve(app, {
+    tags,
+    ...get("/healthz", "checkHealth", "Check whether the process lives"),
+    description: "Answers as long as the process lives.",
+    responses: { 200: json("The process lives", Health, "It lives") },
+  }, (c) => c.json({ status: "ok" as const }, 200));
+
+  const joining = { ready: false, reason: "still joining the network" };
+  serve(app, {
+    tags,
+    ...get("/readyz", "checkReadiness", "Check whether the node can store and fetch"),
+    description:
+      "Answers 200 while the node can store and fetch through others, else 503. `reason` says why. The first node of " +
+      "a network is ready without peers.",
+    responses: {
+      200: json("The node is ready", Ready, "The node is ready"),
+      ...problem(503, joining.reason, joining),
+    },
+  }, async (c) => {
+    const { ready, reason } = await service.readiness();
+    if (!ready) throw new Problem(503, reason, { extension: { ready, reason } });
+    return c.json({ ready, reason }, 200);
+  });
+
+  describe(app, {
+    tags,
+    security: SECURITY,
+    ...get("/metrics", "readMetrics", "Read the metrics"),
+    description:
+      "Everything that the node counts and measures, in Prometheus' text format, or in OpenMetrics if `Accept` names " +
+      "it. The response explains each name, unit and meaning.",
+    responses: {
+      200: {
+        description: "The metrics",
+        headers: headers(),
+        content: {
+          "text/plain": text("metrics", "One of the metrics", METRICS),
+          "application/openmetrics-text": text(
+            "metrics",
+            "One of the metrics",
+            `${METRICS}# EOF\n`,
+          ),
+        },
+      },
+    },
+  });
+  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
+}
+
+/** The node's configuration. Reports whether a token is set, but not the token itself. */
+function configReport(config: Config): z.output<typeof ConfigReport> {
+  const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
+  const { bootstrapNodes, apiTrustedProxies } = config;
+  const values = Object.entries(config).map(([member, value]) => [
+    member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    value,
+  ]);
+  return ConfigReport.parse({
+    ...Object.fromEntries(values),
+    k_bucket_size: bucketSize,
+    bootstrap_nodes: bootstrapNodes.map(hostPortText),
+    health_check_interval: healthCheckIntervalMs / 1000,
+    api_token: apiToken !== null,
+    api_trusted_proxies: apiTrustedProxies.map(describeEntry),
+    allow_net: allowNet.mode === "list"
+      ? allowNet.entries.map(describeEntry)
+      : allowNet.mode === "any",
+  });
+}

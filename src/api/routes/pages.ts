@@ -1,0 +1,93 @@
+// Routes for the dashboard and the API's documentation.
+
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import { z } from "zod";
+import { PAGE_FILES, pagePolicy } from "../../web/page.ts";
+import { apiDocument, type Document } from "../docs/document.ts";
+import { DOCS_POLICY, docsPage } from "../docs/page.ts";
+import { example, headers, json, text } from "./answers.ts";
+import { describe, get } from "./route.ts";
+
+/** Paths that never require a token. */
+export const OPEN_PATHS: readonly string[] = [
+  ...Object.keys(PAGE_FILES),
+  "/healthz",
+  "/readyz",
+  "/openapi.json",
+  "/docs",
+];
+
+export function pageRoutes(app: OpenAPIHono): void {
+  for (const [path, file] of Object.entries(PAGE_FILES)) {
+    const { type, body } = file;
+    app.get(path, async (c) => {
+      const etag = await file.etag();
+      const headers = {
+        "content-type": type,
+        "content-security-policy": await pagePolicy(),
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+        etag,
+      };
+      const isKnown = c.req.header("if-none-match")?.includes(etag);
+      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
+    });
+  }
+
+  let document: Document | undefined;
+  const documentOnce = () => document ??= apiDocument(app);
+  app.get("/openapi.json", (c) => c.json(documentOnce()));
+
+  // Cache the page for the latest origin only: the page's curl commands contain the origin.
+  let docs: { readonly origin: string; readonly page: Promise<string> } | undefined;
+  app.get("/docs", async (c) => {
+    const { origin } = new URL(c.req.url);
+    if (docs?.origin !== origin) docs = { origin, page: docsPage(documentOnce(), origin) };
+    return c.html(await docs.page, 200, {
+      "content-security-policy": DOCS_POLICY,
+      "referrer-policy": "no-referrer",
+    });
+  });
+  describePages(app);
+}
+
+function describePages(app: OpenAPIHono): void {
+  const tags = ["Documentation"];
+  const start = { info: { title: "DataMgmt Node", version: "0.1.0" }, paths: {} };
+  describe(app, {
+    tags,
+    ...get("/openapi.json", "readDocument", "Read this document"),
+    description: "This document, generated from the schemas that validate requests.",
+    responses: {
+      200: json(
+        "OpenAPI 3.1",
+        z.any().meta({ type: "object" }),
+        example("Its beginning", { openapi: "3.1.0", ...start }),
+      ),
+    },
+  });
+  const page = { "text/html": text("page", "Its beginning", "<!doctype html>") };
+  describe(app, {
+    tags,
+    ...get("/docs", "readReference", "Read this document as a page"),
+    description:
+      "The page loads nothing from other hosts. Its only script restores the chosen theme.",
+    responses: {
+      200: {
+        description: "The page",
+        headers: headers("Content-Security-Policy", "Referrer-Policy"),
+        content: page,
+      },
+    },
+  });
+  const dashboard = headers("Content-Security-Policy", "ETag", "Referrer-Policy");
+  describe(app, {
+    tags,
+    ...get("/", "openDashboard", "Open the dashboard"),
+    description: "The dashboard is a page for browsers.",
+    responses: {
+      200: { description: "The page", headers: dashboard, content: page },
+      304: { description: "Unchanged", headers: dashboard },
+    },
+  });
+}

@@ -1,0 +1,105 @@
+// The messages between the node's thread and the API's thread.
+
+import { describeEntry, type NetScope, parseAllowNet, parseRange } from "../../config/addresses.ts";
+import type { Config } from "../../config.ts";
+import type { AddressRange } from "../../krpc/address_range.ts";
+import type { DownloadPiece, NodeService } from "../../node_service.ts";
+import type { ServiceEvent } from "../../reports/events.ts";
+import type { ApiServer } from "../server.ts";
+
+/** The methods of the node's service that return a promise. */
+export type Method = Exclude<keyof NodeService, "onEvent">;
+
+/** Where a started API listens. */
+export type ApiAddress = Pick<ApiServer, "url" | "port">;
+
+type Message<T extends string, Data = unknown> = Readonly<{ type: T } & Data>;
+
+/** Messages to the API's thread. */
+export type ToApi =
+  | Message<"serve", { settings: ApiSettings }>
+  /** Replaces the settings by which requests are checked. */
+  | Message<"settings", { settings: ApiSettings }>
+  | Message<"result", { call: number; result: unknown }>
+  | Message<"error", { call: number; error: unknown }>
+  | Message<"event", { event: ServiceEvent; at: number }>
+  /** Asks the API to close, giving requests `graceMs` milliseconds to finish. Answered with "closed". */
+  | Message<"close", { graceMs: number | undefined }>;
+
+/** Messages from the API's thread. */
+export type FromApi =
+  | Message<"ready">
+  | Message<"listening", ApiAddress>
+  | Message<"not listening", { reason: string }>
+  | Message<"call", { call: number; method: Method; args: readonly unknown[] }>
+  /** An error to be logged by the node's thread. */
+  | Message<"log", { message: string; properties: Record<string, unknown> }>
+  | Message<"closed">;
+
+/** One end of the message channel between the threads. */
+export interface Port<Sent, Received> {
+  onmessage: ((event: MessageEvent<readonly Received[]>) => void) | null;
+  postMessage(messages: readonly Sent[], transfer: Transferable[]): void;
+}
+
+/**
+ * Returns a function that sends all messages of one turn of the event loop together, because postMessage is slow. The
+ * buffer of `moved` goes to the other thread, and can't be used in this one any more.
+ */
+export function batched<T>(
+  port: Pick<Port<T, never>, "postMessage">,
+): (message: T, moved?: Uint8Array) => void {
+  let waiting: T[] = [], transfer: Transferable[] = [];
+  const flush = () => {
+    const messages = waiting, buffers = transfer;
+    waiting = [];
+    transfer = [];
+    port.postMessage(messages, buffers);
+  };
+  return (message, moved) => {
+    if (moved !== undefined) transfer.push(moved.buffer as ArrayBuffer);
+    if (waiting.push(message) === 1) queueMicrotask(flush);
+  };
+}
+
+/**
+ * Copies a plain value. Byte arrays get a buffer of their own: a message would otherwise carry their whole shared
+ * buffer.
+ */
+export function withOwnBuffers(value: unknown): unknown {
+  if (value instanceof Uint8Array) {
+    return value.length === value.buffer.byteLength ? value : value.slice();
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [name, withOwnBuffers(member)]),
+  );
+}
+
+/** The bytes of a piece, if there are any. */
+export function bytesOf(piece: DownloadPiece): Uint8Array | undefined {
+  return piece.outcome === "bytes" ? piece.bytes : undefined;
+}
+
+/** A configuration in a form that a message can carry. */
+export type ApiSettings = ReturnType<typeof settingsOf>;
+
+/** Converts address ranges into text, since a message can't preserve the class of an object. */
+export function settingsOf({ allowNet, apiTrustedProxies, ...rest }: Config) {
+  const text = (entries: Extract<NetScope, { mode: "list" }>["entries"]) =>
+    entries.map(describeEntry).join();
+  return {
+    ...rest,
+    allowNet: allowNet.mode === "list" ? text(allowNet.entries) : allowNet.mode === "any",
+    apiTrustedProxies: text(apiTrustedProxies),
+  };
+}
+
+export function configOf({ allowNet, apiTrustedProxies, ...rest }: ApiSettings): Config {
+  const proxies = apiTrustedProxies.split(",").filter((text) => text !== "");
+  return {
+    ...rest,
+    allowNet: parseAllowNet(allowNet),
+    apiTrustedProxies: proxies.map((text) => parseRange(text) as AddressRange),
+  };
+}

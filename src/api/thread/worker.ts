@@ -1,0 +1,104 @@
+// The program of the API's thread. Compiled executables contain this file as a separate module (packaging/compile.ts).
+
+import { release } from "../../krpc/release.ts";
+import type { DownloadPiece, EventListener, NodeService } from "../../node_service.ts";
+import { type Api, createApi } from "../app.ts";
+import { ListenError } from "../errors.ts";
+import { noRefusals } from "../limits.ts";
+import { type ApiServer, serveApi, serveOptions } from "../server.ts";
+import {
+  type ApiSettings,
+  batched,
+  configOf,
+  type FromApi,
+  type Method,
+  type Port,
+  type ToApi,
+  withOwnBuffers,
+} from "./messages.ts";
+
+const thread = globalThis as unknown as Port<FromApi, ToApi> & typeof globalThis;
+const post = batched<FromApi>(thread);
+const listeners = new Set<EventListener>();
+/** Calls to the node's service that have not returned yet. */
+const calls = new Map<number, PromiseWithResolvers<unknown>>();
+/** The latest bytes of each download. */
+const read = new Map<unknown, Uint8Array>();
+let callCount = 0;
+let api: Api | undefined;
+let server: ApiServer | undefined;
+
+thread.onmessage = ({ data }) => data.forEach(receive);
+// Unhandled rejections are bugs. Log them, but don't let them end the API.
+thread.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  logError("Unexpected: {error}", { error: event.reason });
+});
+post({ type: "ready" });
+
+function receive(message: ToApi): void {
+  switch (message.type) {
+    case "serve":
+      return serve(message.settings);
+    case "settings":
+      return api?.reconfigure(configOf(message.settings));
+    case "result":
+      calls.get(message.call)?.resolve(message.result);
+      return void calls.delete(message.call);
+    case "error":
+      calls.get(message.call)?.reject(message.error);
+      return void calls.delete(message.call);
+    case "event":
+      return listeners.forEach((listener) => listener(message.event, message.at));
+    case "close":
+      return void server?.close(message.graceMs).then(() => post({ type: "closed" }));
+  }
+}
+
+function serve(settings: ApiSettings): void {
+  const config = configOf(settings), refusals = noRefusals();
+  api = createApi({ service, config, log: { error: logError }, refusals });
+  try {
+    server = serveApi(api, { ...serveOptions(config), refusals });
+    post({ type: "listening", url: server.url, port: server.port });
+  } catch (error) {
+    if (!(error instanceof ListenError)) throw error;
+    post({ type: "not listening", reason: error.message });
+  }
+}
+
+/** The node's service. Each call of a method becomes a message to the node's thread. */
+const service = new Proxy({} as NodeService, {
+  get: (_, name) =>
+    name === "onEvent" ? onEvent : (...args: unknown[]) => {
+      const call = ++callCount, result = Promise.withResolvers<unknown>();
+      calls.set(call, result);
+      const sent = args.map(withOwnBuffers);
+      // The API does not need the bytes of an upload again.
+      const moved = name === "write" ? sent[1] as Uint8Array : undefined;
+      post({ type: "call", call, method: name as Method, args: sent }, moved);
+      if (name === "readDownload") noteRead(args[0], result.promise as Promise<DownloadPiece>);
+      return result.promise;
+    },
+});
+
+/** Frees the bytes of a download when the next ones are requested: by then, Deno.serve has taken them. */
+function noteRead(download: unknown, result: Promise<DownloadPiece>): void {
+  release(read.get(download));
+  read.delete(download);
+  result.then((piece) => piece.outcome === "bytes" && read.set(download, piece.bytes), () => {});
+}
+
+function onEvent(listener: EventListener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Sends an error to the node's thread, to be logged there. */
+function logError(message: string, properties: Readonly<Record<string, unknown>>): void {
+  const texts = Object.entries(properties).map(([name, value]) => [
+    name,
+    value instanceof Error ? value.stack ?? value.message : String(value),
+  ]);
+  post({ type: "log", message, properties: Object.fromEntries(texts) });
+}

@@ -1,0 +1,75 @@
+// Defines the commands that run and check a node, and manage its key: start, doctor and identity.
+
+import type { Command } from "commander";
+import { DOCTOR_TIMEOUT_S } from "../client/api_client.ts";
+import { addSettings, allowNetOption, clientCommand, explain } from "./options.ts";
+
+/** Adds these commands to the program. `allowNet` is the value of --allow-net, which has already been parsed. */
+export function addNodeCommands(dmnode: Command, allowNet: true | string | undefined): void {
+  dmnode.commandsGroup("A node:");
+  const start = explain(dmnode.command("start", { isDefault: true }), {
+    description: "run a node (the default command)",
+    examples: `
+      dmnode                                        a node that only this machine can reach
+      dmnode --allow-net                            a node that talks to any address
+      dmnode --allow-net --bootstrap dht.example.org:8000
+      dmnode --allow-net=10.0.0.0/8 --bootstrap 10.0.0.5:8000`,
+    notes: `
+Each option with a name in capitals can also be set by that variable, in the environment or in .env.
+.env.example lists all variables, some of which have no option.`,
+  })
+    .option("--env-file <file>", "read variables from this file instead of ./.env")
+    .addOption(allowNetOption())
+    .action(async (flags) => (await import("../start.ts")).start({ ...flags, allowNet }));
+  const doctor = clientCommand(dmnode, "doctor", {
+    description: "check this machine, the settings and a running node",
+    examples: `
+      dmnode doctor                                    before the first start, or to find a problem
+      dmnode doctor --allow-net --p2p-port 9000        can a node start with these options?
+      dmnode doctor --api http://127.0.0.1:8081 --json | jq '.findings[] | select(.verdict == "fail")'`,
+    notes: "With options of dmnode start, it checks whether a node can start with them.",
+    timeoutS: DOCTOR_TIMEOUT_S,
+  })
+    .addOption(allowNetOption())
+    .action(async (flags) => (await import("../doctor/doctor.ts")).doctor({ ...flags, allowNet }));
+  addSettings(start);
+  addSettings(doctor);
+  addIdentityCommand(dmnode);
+}
+
+function addIdentityCommand(dmnode: Command): void {
+  const withDirectory = (command: Command) =>
+    command
+      .option("--data-dir <dir>", "directory of the node (DATA_DIR, default ./data)")
+      .option("--env-file <file>", "read variables from this file instead of ./.env")
+      .option("--json", "print JSON");
+  const withPassphrase = (command: Command) =>
+    withDirectory(command)
+      .option("--passphrase-file <file>", "read the passphrase from the first line of this file")
+      .option("--force", "overwrite an existing file or key");
+  const identity = explain(withDirectory(dmnode.command("identity")), {
+    description: "show, export or import the key that signs this node's values",
+    examples: `
+      dmnode identity --data-dir data
+      dmnode identity export key.pem
+      dmnode identity import key.pem --data-dir other`,
+    notes: "The passphrase comes from --passphrase-file, DMNODE_PASSPHRASE or the terminal.",
+  })
+    .action(async (flags) => (await import("../identity.ts")).showIdentity(flags));
+  explain(withPassphrase(identity.command("export")), {
+    description: "write the key to a file, encrypted with a passphrase; openssl pkey reads it too",
+    examples: `
+      dmnode identity export key.pem --data-dir data
+      dmnode identity export key.pem --passphrase-file secret --force`,
+  })
+    .argument("<file>", "the new file")
+    .action(async (file, flags) => (await import("../identity.ts")).exportIdentity(file, flags));
+  explain(withPassphrase(identity.command("import")), {
+    description: "use the key in a file as the node's own; the node must not be running",
+    examples: `
+      dmnode identity import key.pem --data-dir other
+      DMNODE_PASSPHRASE=secret dmnode identity import key.pem --force`,
+  })
+    .argument("<file>", "an exported file, or any Ed25519 key in PKCS #8 (PEM)")
+    .action(async (file, flags) => (await import("../identity.ts")).importIdentity(file, flags));
+}

@@ -1,0 +1,73 @@
+// Writes the lines of the log without ever making the program wait for their reader.
+
+/** Cap on the text that waits for the reader, in UTF-16 code units. A pipe of Linux holds 64 kB more. */
+const MAX_WAITING = 256 * 1024;
+
+export interface LogWriterOptions {
+  /** Writes some of the bytes and resolves to their number. */
+  readonly write: (bytes: Uint8Array) => Promise<number>;
+  /** Returns the line that reports a number of dropped lines. */
+  readonly droppedLine: (count: number) => string;
+}
+
+/**
+ * Writes lines in order, in the background. If the reader of a pipe stops reading, or the disk is full, lines are
+ * dropped. The next line that can be written again is followed by their number.
+ */
+export class LogWriter {
+  readonly #options: LogWriterOptions;
+  #waiting: string[] = [];
+  #waitingLength = 0;
+  #dropped = 0;
+  /** Whether the last line was written only in part. */
+  #isTorn = false;
+  #writing: Promise<void> | undefined;
+
+  constructor(options: LogWriterOptions) {
+    this.#options = options;
+  }
+
+  write(line: string): void {
+    if (this.#waitingLength + line.length > MAX_WAITING) {
+      this.#dropped++;
+      return;
+    }
+    this.#waiting.push(line);
+    this.#waitingLength += line.length;
+    this.#writing ??= this.#writeAll();
+  }
+
+  /** Resolves when all lines are written, or after `withinMs`. */
+  async flush(withinMs: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, withinMs));
+    await Promise.race([this.#writing, timeout]);
+    clearTimeout(timer);
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const lines = this.#waiting, dropped = this.#dropped;
+      this.#waiting = [];
+      this.#waitingLength = 0;
+      this.#dropped = 0;
+      if (dropped > 0) lines.push(this.#options.droppedLine(dropped));
+      try {
+        await this.#writeText(lines.join(""));
+      } catch {
+        this.#dropped += dropped + lines.length - (dropped > 0 ? 1 : 0);
+      }
+    }
+    // No `await` may stand between the last check of the queue and this: a later line then starts a new write.
+    this.#writing = undefined;
+  }
+
+  async #writeText(text: string): Promise<void> {
+    const bytes = new TextEncoder().encode(this.#isTorn ? `\n${text}` : text);
+    for (let at = 0; at < bytes.length;) {
+      const count = await this.#options.write(bytes.subarray(at));
+      at += count;
+      this.#isTorn = at < bytes.length;
+    }
+  }
+}

@@ -1,0 +1,180 @@
+// Reads settings from their sources: flags, the environment and the .env file.
+
+import {
+  type Config,
+  ENV_NAMES,
+  isServiceLink,
+  loadConfig,
+  type SecretFile,
+  type SettingText,
+} from "../config.ts";
+import { envVariables } from "../config/env_file.ts";
+import { ConfigError } from "../config/text.ts";
+import { reason } from "./terminal/errors.ts";
+
+/** The size of the part of a secret file that is read, in bytes. A token has at most 1,024 characters. */
+const MAX_SECRET_BYTES = 4_096;
+
+/** A node's options by name, as parsed by commander. */
+export type NodeFlags = Readonly<Record<string, unknown>> & { readonly envFile?: string };
+
+/** Loads a node's configuration from flags, the environment and the .env file. */
+export function readConfig(flags: NodeFlags): Config {
+  using settings = new NodeSettings(flags);
+  return settings.read();
+}
+
+/** The sources of a node's settings. They can be read again, even once the node may open no files any more. */
+export class NodeSettings {
+  readonly #flags: NodeFlags;
+  readonly #env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
+  readonly #envFile: OpenFile | undefined;
+  readonly #secrets = new Map<string, OpenFile>();
+
+  /** @throws {ConfigError} if the file that --env-file names can't be opened */
+  constructor(flags: NodeFlags) {
+    this.#flags = flags;
+    this.#envFile = openEnvFile(flags.envFile);
+  }
+
+  /** @throws {ConfigError} if a setting is bad, or a file can't be read (again) */
+  read(): Config {
+    const { envFile, ...flags } = this.#flags;
+    return loadConfig({
+      flags,
+      env: this.#env,
+      envFile: this.#envFile && envText(this.#envFile, envFile),
+      envFileName: envFile,
+      readSecret: (path) => {
+        const known = this.#secrets.get(path);
+        if (known === undefined) checkIsFile(path);
+        return oneLine(() => {
+          const file = known ?? new OpenFile(path);
+          this.#secrets.set(path, file);
+          return secretOf(file);
+        });
+      },
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#envFile?.[Symbol.dispose]();
+    for (const file of this.#secrets.values()) file[Symbol.dispose]();
+  }
+}
+
+/** A file that stays open, to be read several times. */
+class OpenFile {
+  readonly #file: Deno.FsFile;
+  /** The mode when the file was opened. Without the permission to read files, Deno does not tell the present one. */
+  readonly mode: number | null;
+  #wasRead = false;
+
+  constructor(path: string) {
+    this.#file = Deno.openSync(path);
+    this.mode = this.#file.statSync().mode;
+  }
+
+  /** Reads the first `maxBytes` of the file, or all of it. If another file has replaced it, reads the former one. */
+  read(maxBytes: number): Uint8Array {
+    if (this.#wasRead) this.#file.seekSync(0, Deno.SeekMode.Start);
+    this.#wasRead = true;
+    return readStart(this.#file, maxBytes);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** Throws an error with a one-line message if there is no regular file. Opening a pipe would wait for a writer. */
+function checkIsFile(path: string): void {
+  oneLine(() => {
+    if (!Deno.statSync(path).isFile) throw new Error("it is not a regular file");
+  });
+}
+
+/** The maximum size of a .env file in bytes: a hundred times what all settings need. */
+const MAX_ENV_BYTES = 1 << 20;
+
+/** Runs `read`. If that fails, throws an error with a one-line message. */
+function oneLine<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new Error(reason(error), { cause: error });
+  }
+}
+
+/** Reads the file `name` or, by default, .env if that exists. Throws a ConfigError if the file can't be read. */
+export function readEnvFile(name: string | undefined): string | undefined {
+  using file = openEnvFile(name);
+  return file && envText(file, name);
+}
+
+function openEnvFile(name: string | undefined): OpenFile | undefined {
+  try {
+    return new OpenFile(name ?? ".env");
+  } catch (error) {
+    if (name === undefined && error instanceof Deno.errors.NotFound) return undefined;
+    throw new ConfigError(`${name ?? ".env"} can't be read: ${reason(error)}`);
+  }
+}
+
+function envText(file: OpenFile, name = ".env"): string {
+  let bytes: Uint8Array;
+  try {
+    bytes = file.read(MAX_ENV_BYTES + 1);
+  } catch (error) {
+    throw new ConfigError(`${name} can't be read: ${reason(error)}`);
+  }
+  if (bytes.length <= MAX_ENV_BYTES) return new TextDecoder().decode(bytes);
+  throw new ConfigError(`${name} has more than ${MAX_ENV_BYTES} bytes: is it a file of settings?`);
+}
+
+/** Reads the first `maxBytes` of a file, or all of it. */
+function readStart(file: Deno.FsFile, maxBytes: number): Uint8Array {
+  const bytes = new Uint8Array(maxBytes);
+  let length = 0;
+  while (length < maxBytes) {
+    const read = file.readSync(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  return bytes.subarray(0, length);
+}
+
+/** Reads the start of a small file, and its mode. If that fails, throws an error with a one-line message. */
+export function readSecretFile(path: string): SecretFile {
+  checkIsFile(path);
+  return oneLine(() => {
+    using file = new OpenFile(path);
+    return secretOf(file);
+  });
+}
+
+function secretOf(file: OpenFile): SecretFile {
+  return { text: new TextDecoder().decode(file.read(MAX_SECRET_BYTES)), mode: file.mode };
+}
+
+/** Where a setting was given. `directory` is the .env that happens to be in the working directory. */
+export type Origin = "command line" | "environment" | "named file" | "directory";
+
+export interface FoundSetting extends SettingText {
+  readonly origin: Origin;
+}
+
+/** Returns a function that looks up a variable in the environment, then in .env. Empty variables count as unset. */
+export function variables(envFile: string | undefined): (name: string) => FoundSetting | undefined {
+  const file = envVariables(readEnvFile(envFile) ?? "");
+  return (name) => {
+    const text = Deno.env.get(name)?.trim();
+    if (text && !isServiceLink(name, text)) {
+      return { text, source: "in the environment", origin: "environment" };
+    }
+    const inFile = file[name]?.trim();
+    if (!inFile) return undefined;
+    const origin = envFile === undefined ? "directory" : "named file";
+    return { text: inFile, source: `in ${envFile ?? ".env"}`, origin };
+  };
+}

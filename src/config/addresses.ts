@@ -1,0 +1,121 @@
+// Addresses in settings: nodes as host:port, ranges as CIDRs, and the list of `--allow-net`.
+
+import type { AddressRange } from "../krpc/address_range.ts";
+import { Endpoint } from "../krpc/endpoint.ts";
+import { ConfigError, quote, splitList } from "./text.ts";
+
+/** The address of a bootstrap node. The host may be a name. IPv6 hosts have no brackets. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Formats a node as `host:port`, with an IPv6 address in brackets. */
+export function hostPortText({ host, port }: HostPort): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** One entry of `--allow-net=…`. A name stands for all addresses that it resolves to. */
+type NetEntry = AddressRange | { readonly kind: "host"; readonly name: string };
+
+/** The addresses that the node may exchange packets with. */
+export type NetScope =
+  | { readonly mode: "loopback" }
+  | { readonly mode: "any" }
+  | { readonly mode: "list"; readonly entries: readonly NetEntry[] };
+
+/** Parses `--allow-net`: no flag means loopback, no list means any address. Throws a ConfigError for a bad entry. */
+export function parseAllowNet(value: unknown): NetScope {
+  if (value === undefined || value === false) return { mode: "loopback" };
+  if (value === true) return { mode: "any" };
+  const text = String(value);
+  const entries = splitList(text).map(parseNetEntry);
+  // An unset shell variable must not turn a short list into permission for the whole internet.
+  if (entries.length === 0) {
+    throw new ConfigError(
+      `--allow-net=${quote(text)} allows no address: give addresses, CIDRs or host names ` +
+        "separated by commas, or --allow-net alone for any address",
+    );
+  }
+  return { mode: "list", entries };
+}
+
+/** Describes in one line of the start-up log which addresses the node talks to. */
+export function describeScope(scope: NetScope): string {
+  if (scope.mode === "loopback") return "loopback only (no --allow-net)";
+  if (scope.mode === "any") return "any address (--allow-net)";
+  return scope.entries.map(describeEntry).join(", ") + " (--allow-net)";
+}
+
+/** Formats an entry as written after `--allow-net=`. */
+export function describeEntry(entry: NetEntry): string {
+  return entry.kind === "host" ? entry.name : `${entry.address.host}/${entry.prefix}`;
+}
+
+function parseNetEntry(entry: string): NetEntry {
+  const range = parseRange(entry);
+  if (typeof range !== "string") return range;
+  const name = entry.includes("/") ? undefined : parseName(entry);
+  if (name !== undefined) return { kind: "host", name };
+  const reason = entry.includes("/") ? range : "is not an address or a host name";
+  throw new ConfigError(
+    `--allow-net: ${quote(entry)} ${reason}; expected a CIDR such as 10.0.0.0/8, ` +
+      "an IP address or a host name, without a port",
+  );
+}
+
+/** Parses a CIDR or a single address. If it is invalid, returns a text that describes the problem. */
+export function parseRange(entry: string): AddressRange | string {
+  const slash = entry.indexOf("/");
+  const hostText = slash < 0 ? entry : entry.slice(0, slash);
+  const address = parseAddress(hostText) === undefined
+    ? undefined
+    : Endpoint.parse(unbracket(hostText), 0);
+  if (address === undefined) return slash < 0 ? "is not an address" : "is not a CIDR: bad address";
+  const bits = address.family === 4 ? 32 : 128;
+  if (slash < 0) return { kind: "cidr", address, prefix: bits };
+  const prefixText = entry.slice(slash + 1);
+  const mapped = address.family === 4 && hostText.includes(":");
+  const max = mapped ? 128 : bits, min = mapped ? 96 : 0;
+  const prefix = /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : NaN;
+  if (!(prefix >= min && prefix <= max)) {
+    return `is not a CIDR: the prefix length must be ${min} to ${max}`;
+  }
+  return { kind: "cidr", address, prefix: prefix - min };
+}
+
+/** Parses an IPv4 or IPv6 address, and returns it in its usual form. */
+export function parseAddress(text: string): string | undefined {
+  if (text.includes("%")) return undefined;
+  return Endpoint.parse(unbracket(text), 0)?.host;
+}
+
+function unbracket(text: string): string {
+  return /^\[.*:.*\]$/.test(text) ? text.slice(1, -1) : text;
+}
+
+/** Parses a host name (RFC 1123, but also underscores, as in container networks), and returns it in lower case. */
+export function parseName(text: string): string | undefined {
+  const name = text.toLowerCase().replace(/\.$/, "");
+  const labels = name.split(".");
+  if (name.length > 253) return undefined;
+  if (!labels.every((label) => /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/.test(label))) return undefined;
+  // No top-level domain is a number: 10.0.0 and 256.1.1.1 are mistyped addresses.
+  return /^\d+$/.test(labels.at(-1)!) ? undefined : name;
+}
+
+/** Parses a node as host:port. If `entry` is invalid, returns a text that describes the problem. */
+export function parseHostPort(entry: string): HostPort | string {
+  const expected = "expected host:port with a name, an IPv4 address or an [IPv6] address";
+  if (Endpoint.parse(unbracket(entry), 0)?.family === 6) {
+    return `has no port; expected [${unbracket(entry)}]:port`;
+  }
+  const colon = entry.lastIndexOf(":");
+  if (colon < 0) return `has no port; ${expected}`;
+  const hostText = entry.slice(0, colon), portText = entry.slice(colon + 1);
+  const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0;
+  if (port < 1 || port > 65535) return `has no port from 1 to 65535; ${expected}`;
+  const host = parseAddress(hostText) ?? parseName(hostText);
+  if (host === undefined) return `has no valid host; ${expected}`;
+  return { host, port };
+}

@@ -1,0 +1,56 @@
+// The room that an item needs on disk. The database packs its rows accordingly (src/storage/packed_table.ts), and the
+// limit for items counts it.
+
+import type { Signed } from "./item.ts";
+
+/** The size of the database's pages in bytes. In pages of 4096 bytes, only three items of the maximum size would fit. */
+export const PAGE_BYTES = 8192;
+
+/** Bytes of a page that contain no rows. */
+const PAGE_HEADER_BYTES = 8;
+
+/** The most bytes that SQLite adds to a row: its position in the page, its length and its id. */
+const CELL_BYTES = 10;
+
+/** The most bytes that a row needs beside its value, key, signature and salt: target, times, numbers and their types. */
+const ROW_BYTES = 112;
+
+/** Bytes that an item needs in the index, and in the inner pages of table and index: 33 to 41, measured. */
+const INDEX_BYTES = 44;
+
+/** The classes of rows, each with the number of its rows per page. A page has rows of one class only. */
+const ROWS_PER_PAGE = [1, 2, 4, 6, 7, 8, 10, 13, 18, 28, 60] as const;
+
+/** The size of the largest row of each class. */
+const LARGEST_ROWS = ROWS_PER_PAGE.map((rows) =>
+  Math.floor((PAGE_BYTES - PAGE_HEADER_BYTES) / rows) - CELL_BYTES
+);
+
+/** The class of a row, as an index into `ROWS_PER_PAGE`. `contentBytes`: value, key, signature and salt. */
+export function rowClass(contentBytes: number): number {
+  const bytes = contentBytes + ROW_BYTES;
+  return Math.max(0, LARGEST_ROWS.findLastIndex((largest) => bytes <= largest));
+}
+
+/** The properties that determine the cost of an item. */
+export interface ItemSize {
+  readonly value: { readonly length: number };
+  readonly signed?: Signed | undefined;
+}
+
+/** The minimum cost: the memory that a tiny item needs. Without it, 1 GiB would admit five million tiny items. */
+const MIN_COST = 1_024;
+
+/**
+ * The cost of an item in bytes, which counts against the limit for items. It is at least the room that the item needs on
+ * disk. A value of 996 bytes costs 1,215 bytes if it is immutable, and 1,410 bytes if it is mutable.
+ */
+export function itemCost({ value, signed }: ItemSize): number {
+  const keyed = signed === undefined
+    ? 0
+    : signed.publicKey.length + signed.signature.length + signed.salt.length;
+  const contentBytes = value.length + keyed;
+  const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
+  // A value that is longer than a page is not an item, but must not count for less.
+  return Math.max(Math.max(rowBytes, contentBytes + ROW_BYTES) + INDEX_BYTES, MIN_COST);
+}

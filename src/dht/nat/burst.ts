@@ -1,0 +1,181 @@
+// Connects two nodes of which one is behind a symmetric NAT. The other node can't know to which port it should send. So
+// the symmetric side opens hundreds of ports, and the other side tries many, until one matches (the birthday paradox).
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Id } from "../../krpc/id.ts";
+import { decode } from "../../krpc/message.ts";
+import { Allowance } from "../allowance.ts";
+import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
+import type { Outbox } from "../outbox.ts";
+import type { Random } from "../random.ts";
+
+/** How many ports the symmetric side opens: few enough for a router's NAT table and for the limit on open files. */
+const OPENED_PORTS = 384;
+
+/** The ports that NATs assign: from 1024 up. */
+const FIRST_PORT = 1_024, PORTS = 65_536 - FIRST_PORT;
+
+/** The step between tried ports. It is coprime to the number of ports, 2^10 * 3^2 * 7, so no port is tried twice. */
+const STRIDE = 40_507;
+
+/** How many ports the other side tries. With probability 1 - (1 - 384 / 64512)^1400 = 99.98 %, one of them is open. */
+export const TRIED_PORTS = 1_400;
+
+/** The number of ports tried in one step, and the time between steps: 1,000 ports and about a megabit per second. */
+const PORTS_PER_STEP = 10, STEP_MS = 10;
+
+/** Cap on the steps that a late timer runs at once. They catch up before the other side closes its ports. */
+const MAX_STEPS = 4;
+
+/** When to repeat our ping to an endpoint from which the other node has reached us, in ms after its packet. */
+const MET_AGAIN_MS = [150, 400];
+
+/** The maximum number of bursts per minute, including those that other nodes request. Only one runs at a time. */
+const BURSTS_A_MINUTE = 3;
+
+/** How long opened ports wait for the other side: longer than trying all ports and a round trip take together. */
+const OPEN_MS = 5_000;
+
+/** Opened ports are closed after this time, including the port at which the other side got through. */
+const PORTS_OPEN_MS = 120_000;
+
+interface Burst {
+  /** The node to meet. */
+  readonly other: Id;
+  readonly to: Endpoint;
+  /** The transaction id of all pings to the tried ports; undefined on the symmetric side. */
+  readonly tid: number | undefined;
+  readonly stop: () => void;
+}
+
+interface BurstsOptions {
+  readonly outbox: Outbox;
+  readonly deadlines: Deadlines;
+  readonly random: Random;
+  /** Called with the first datagram from the other node that arrives at an opened port. */
+  readonly onDatagram: (datagram: Uint8Array, from: Endpoint, now: Millis) => void;
+}
+
+/** Runs the bursts of a node, one at a time. */
+export class Bursts {
+  /** Called when the ports that were opened for a node are closed. */
+  onClosed: ((other: Id) => void) | undefined;
+  readonly #options: BurstsOptions;
+  readonly #allowance = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
+  #burst: Burst | undefined;
+  /** The latest burst that tried ports, even if it has ended: several ports may match, so more replies may arrive. */
+  #latestTrying: Burst | undefined;
+
+  constructor(options: BurstsOptions) {
+    this.#options = options;
+  }
+
+  get isRunning(): boolean {
+    return this.#burst !== undefined;
+  }
+
+  isFor(other: Id): boolean {
+    return this.#burst?.other.equals(other) ?? false;
+  }
+
+  /** Starts our side of a burst towards `to`. False if another burst is running, or too many have run lately. */
+  start(
+    { other, to, isSymmetric }: { other: Id; to: Endpoint; isSymmetric: boolean },
+    now: Millis,
+  ): boolean {
+    if (this.#burst !== undefined || !this.#allowance.take(now)) return false;
+    if (isSymmetric) return this.#openPorts(other, to, now);
+    this.#tryPorts(other, to, now);
+    return true;
+  }
+
+  /** Runs the symmetric side: opens ports, and keeps the one that the other node reaches. False if none was opened. */
+  #openPorts(other: Id, to: Endpoint, now: Millis): boolean {
+    const { outbox, deadlines, random, onDatagram } = this.#options;
+    let isMet = false;
+    const sockets = outbox.transport.openSockets(OPENED_PORTS, (index, datagram, from, at) => {
+      if (isMet || !from.equals(to)) return;
+      const message = decode(datagram);
+      if (typeof message === "string" || !message.id?.equals(other)) return;
+      isMet = true;
+      sockets!.keep(index, to);
+      this.#end(burst);
+      onDatagram(datagram, from, at);
+    });
+    if (sockets === undefined) return false;
+    const stop = () => {
+      this.#end(burst);
+      if (!isMet) sockets.close();
+    };
+    const burst = this.#burst = { other, to, tid: undefined, stop };
+    for (let index = 0; index < sockets.count; index++) {
+      const tid = random.word(), socket = { sockets, index };
+      outbox.send({ method: "dm_punch", tid, to, args: {}, isReadOnly: true, socket });
+    }
+    deadlines.schedule(now + OPEN_MS, stop);
+    deadlines.schedule(now + PORTS_OPEN_MS, () => {
+      sockets.close();
+      this.onClosed?.(other);
+    });
+    return true;
+  }
+
+  /** Runs the other side: pings the ports of an address one after another. */
+  #tryPorts(other: Id, to: Endpoint, now: Millis): void {
+    const { deadlines, random } = this.#options;
+    const tid = random.word();
+    const first = Math.floor(random.fraction() * PORTS);
+    let tried = 0, next: Deadline | undefined;
+    const stop = () => {
+      deadlines.cancel(next);
+      this.#end(burst);
+    };
+    const tryNext = (due: Millis, at: Millis) => {
+      const steps = Math.min(MAX_STEPS, 1 + Math.floor((at - due) / STEP_MS));
+      for (let i = steps * PORTS_PER_STEP; i > 0 && tried < TRIED_PORTS; i--) {
+        this.#ping(to.withPort(FIRST_PORT + (first + tried++ * STRIDE) % PORTS), tid);
+      }
+      if (tried >= TRIED_PORTS) return stop();
+      const nextAt = Math.max(at, due + steps * STEP_MS);
+      next = deadlines.schedule(nextAt, (late) => tryNext(nextAt, late));
+    };
+    const burst = this.#burst = this.#latestTrying = { other, to, tid, stop };
+    tryNext(now, now);
+  }
+
+  #ping(to: Endpoint, tid: number): void {
+    this.#options.outbox.send({ method: "ping", tid, to, args: {}, isReadOnly: true });
+  }
+
+  #end(burst: Burst): void {
+    if (this.#burst === burst) this.#burst = undefined;
+  }
+
+  /** Ends the burst with success if a packet came from the node to meet. */
+  meet(id: Id, from: Endpoint, now: Millis): void {
+    const burst = this.#burst;
+    if (burst === undefined || !burst.other.equals(id) || !burst.to.sameAddress(from)) return;
+    burst.stop();
+    const { tid } = burst;
+    if (tid === undefined) return;
+    // The other node may not know that it reached us: its packet may have come through a hole of an earlier attempt.
+    this.#ping(from, tid);
+    for (const ms of MET_AGAIN_MS) {
+      this.#options.deadlines.schedule(now + ms, () => this.#ping(from, tid));
+    }
+  }
+
+  /** Whether a reply answers one of the pings of the latest burst that tried ports. */
+  isAnswer(tid: number, from: Endpoint): boolean {
+    const trying = this.#latestTrying;
+    return trying !== undefined && tid === trying.tid && trying.to.sameAddress(from);
+  }
+
+  stopTrying(): void {
+    if (this.#burst?.tid !== undefined) this.#burst.stop();
+  }
+
+  stop(other: Id): void {
+    if (this.#burst?.other === other) this.#burst.stop();
+  }
+}

@@ -1,0 +1,232 @@
+// If strangers can't reach this node, registers it at other nodes, which can then introduce strangers to it.
+
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import { compareDistance, type Id } from "../../krpc/id.ts";
+import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
+import type { Random } from "../random.ts";
+import type { Contact } from "../routing/contact.ts";
+import { isCounted, isSameSubnet } from "../routing/diversity.ts";
+import { type Query, type QueryOutcome, whenDone } from "../search/query.ts";
+import type { Searches } from "../search/searches.ts";
+import { findHelpers, type Helper } from "./helpers.ts";
+
+/** The number of nodes closest to our id at which we register. Lookups for us query them. One may leave or lie. */
+const INTRODUCERS = 4;
+
+/** The number of random contacts in other subnets at which we also register. An attacker can't predict which ones. */
+const WITNESSES = 2;
+
+/**
+ * The interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes (RFC 4787, REQ-5),
+ * but many don't: Linux keeps a mapping with little traffic for 30 seconds. Measuring how long our NAT keeps a mapping
+ * would save a few bytes per second, but lose introductions during the measurement.
+ */
+const KEEP_ALIVE_MS = 25_000;
+
+/** The interval between searches for introducers. Announcements expire after 45 minutes, and closer nodes may join. */
+const REFRESH_MS = 20 * 60_000;
+
+/** The wait after a search that found no introducer. It doubles each time, up to the interval between searches. */
+const RETRY_MS = 60_000;
+
+/** A node at which we are registered or want to be. */
+interface Registrar {
+  readonly id: Id;
+  readonly endpoint: Endpoint;
+  readonly isWitness: boolean;
+  /** The endpoint at which the registrar sees us. It has stored this endpoint. */
+  seenAs: Endpoint | undefined;
+  /** The next ping that keeps our NAT open. */
+  next: Deadline | undefined;
+}
+
+interface RegistrationOptions {
+  readonly searches: Searches;
+  readonly family: Family;
+  readonly deadlines: Deadlines;
+  readonly random: Random;
+}
+
+export class Registration {
+  readonly #options: RegistrationOptions;
+  #registrars: Registrar[] = [];
+  #isActive = false;
+  /** The generation: each search and each `stop` increase it. Results from an earlier generation are ignored. */
+  #generation = 0;
+  /** The next search. */
+  #next: Deadline | undefined;
+  #retryMs = RETRY_MS;
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options;
+  }
+
+  /** The number of nodes at which we are registered. */
+  get count(): number {
+    return this.#registrars.length;
+  }
+
+  /** Our registrar at this endpoint, if there is one. */
+  at(endpoint: Endpoint): Registrar | undefined {
+    return this.#registrars.find((registrar) => registrar.endpoint.equals(endpoint));
+  }
+
+  /** A random witness, which the introducer can't predict. If there is none, a random registrar at another address. */
+  witness(introducer: Endpoint): Registrar | undefined {
+    const others = this.#registrars.filter(({ endpoint }) => !endpoint.sameAddress(introducer));
+    const witnesses = others.filter(({ isWitness }) => isWitness);
+    return this.#options.random.pick(witnesses.length > 0 ? witnesses : others);
+  }
+
+  /** Registers at other nodes, and stays registered until `stop`. */
+  start(now: Millis): void {
+    if (this.#isActive) return;
+    this.#isActive = true;
+    this.#refresh(now);
+  }
+
+  stop(): void {
+    this.#isActive = false;
+    this.#generation++;
+    this.#options.deadlines.cancel(this.#next);
+    for (const registrar of this.#registrars) this.#leave(registrar);
+  }
+
+  /** Registers again at the nodes that are now closest to our id. */
+  restart(now: Millis): void {
+    if (!this.#isActive) return;
+    this.stop();
+    this.start(now);
+  }
+
+  /** Looks for the nodes closest to our id, and registers at them. */
+  #refresh(now: Millis): void {
+    this.#next = undefined;
+    const generation = ++this.#generation;
+    findHelpers(this.#options, now, (helpers, at) => {
+      if (generation === this.#generation) this.#registerAt(helpers, at);
+    });
+  }
+
+  #registerAt(helpers: Helper[], now: Millis): void {
+    const { self } = this.#options.searches;
+    helpers.sort((x, y) => compareDistance(x.id, y.id, self.id));
+    const nearest = helpers.slice(0, INTRODUCERS);
+    const witnesses = this.#registrars.filter(({ isWitness }) => isWitness);
+    for (const registrar of this.#registrars) {
+      const isNearest = nearest.some(({ id }) => id.equals(registrar.id));
+      if (!registrar.isWitness && !isNearest) this.#leave(registrar);
+    }
+    for (const { token, ...node } of nearest) {
+      this.#announce(this.#registrar(node, false), token, now);
+    }
+    for (const node of [...witnesses, ...this.#newWitnesses(nearest, witnesses)]) {
+      this.#askForToken(this.#registrar(node, true), now);
+    }
+    const hasFound = nearest.length > 0;
+    this.#refreshAfter(hasFound ? REFRESH_MS : this.#retryMs, now);
+    this.#retryMs = hasFound ? RETRY_MS : Math.min(REFRESH_MS, 2 * this.#retryMs);
+  }
+
+  #registrar({ id, endpoint }: Pick<Registrar, "id" | "endpoint">, isWitness: boolean): Registrar {
+    return this.at(endpoint) ?? { id, endpoint, isWitness, seenAs: undefined, next: undefined };
+  }
+
+  #refreshAfter(ms: Millis, now: Millis): void {
+    const { deadlines, random } = this.#options;
+    deadlines.cancel(this.#next);
+    const at = now + ms * (1 + random.fraction() / 4);
+    this.#next = deadlines.schedule(at, (due) => this.#refresh(due));
+  }
+
+  /** Returns healthy contacts in different subnets: as many as are still needed as witnesses. */
+  #newWitnesses(nearest: readonly Helper[], witnesses: readonly Registrar[]): Contact[] {
+    const { searches: { tables, self }, family, random } = this.#options;
+    const others: { readonly endpoint: Endpoint }[] = [...nearest, ...witnesses];
+    const contacts = [...tables.contactsOf(family)].filter(({ health, isReliable, client }) =>
+      health === "healthy" && isReliable && self.isSameSoftware(client)
+    );
+    random.shuffle(contacts);
+    const chosen: Contact[] = [];
+    for (const contact of contacts) {
+      if (witnesses.length + chosen.length >= WITNESSES) break;
+      if (others.some((other) => isNeighbour(other.endpoint, contact.endpoint))) continue;
+      others.push(contact);
+      chosen.push(contact);
+    }
+    return chosen;
+  }
+
+  /** Asks a node for a token, and uses the token to announce us there. */
+  #askForToken(registrar: Registrar, now: Millis): void {
+    const { endpoint: to, id: expected } = registrar;
+    const args = { infoHash: this.#options.searches.self.id };
+    this.#query({ method: "get_peers", to, args, expected }, now, (outcome, at) => {
+      const token = outcome.kind === "response" ? outcome.message.token : undefined;
+      if (token !== undefined) this.#announce(registrar, token.slice(), at);
+      else this.#miss(to, at);
+    });
+  }
+
+  #announce(registrar: Registrar, token: Uint8Array, now: Millis): void {
+    const { endpoint: to, id: expected } = registrar;
+    const args = { infoHash: this.#options.searches.self.id, token, port: 0, impliedPort: true };
+    this.#query({ method: "announce_peer", to, args, expected }, now, (outcome, at) => {
+      if (outcome.kind !== "response") return this.#miss(to, at);
+      if (!this.#registrars.includes(registrar)) this.#registrars.push(registrar);
+      registrar.seenAs = outcome.message.ip;
+      this.#keepAliveLater(registrar, at);
+    });
+  }
+
+  /** Sends a query. Its outcome is ignored if the generation has changed by then. */
+  #query(query: Query, now: Millis, done: (outcome: QueryOutcome, now: Millis) => void): void {
+    const generation = this.#generation;
+    const watcher = whenDone((outcome, at) => {
+      if (generation === this.#generation) done(outcome, at);
+    });
+    this.#options.searches.queries.send(query, now, watcher);
+  }
+
+  #keepAliveLater(registrar: Registrar, now: Millis): void {
+    const { deadlines, random } = this.#options;
+    deadlines.cancel(registrar.next);
+    // Ping up to an eighth of the interval early, at random, so that the pings to all registrars are not sent at once.
+    const at = now + KEEP_ALIVE_MS * (1 - random.fraction() / 8);
+    registrar.next = deadlines.schedule(at, (due) => this.#keepAlive(registrar, due));
+  }
+
+  #keepAlive(registrar: Registrar, now: Millis): void {
+    const { endpoint: to, id: expected, seenAs } = registrar;
+    const query = { method: "ping", to, args: {}, expected } as const;
+    const watcher = whenDone((outcome, at) => {
+      if (this.at(to) !== registrar) return;
+      if (outcome.kind !== "response") return this.#miss(to, at);
+      const { ip } = outcome.message;
+      // If our NAT has given us another port, the endpoint that the registrar has stored is outdated.
+      const hasMoved = ip !== undefined && seenAs !== undefined && !ip.equals(seenAs);
+      if (hasMoved) this.#askForToken(registrar, at);
+      else this.#keepAliveLater(registrar, at);
+    });
+    this.#options.searches.queries.send(query, now, watcher);
+  }
+
+  /** Removes a registrar that does not answer, and schedules a search for another one. */
+  #miss(endpoint: Endpoint, now: Millis): void {
+    const registrar = this.at(endpoint);
+    if (registrar === undefined) return;
+    this.#leave(registrar);
+    const isSoon = this.#next !== undefined && this.#next.dueAt <= now + RETRY_MS;
+    if (!isSoon) this.#refreshAfter(RETRY_MS / 2, now);
+  }
+
+  #leave(registrar: Registrar): void {
+    this.#options.deadlines.cancel(registrar.next);
+    this.#registrars = this.#registrars.filter((other) => other !== registrar);
+  }
+}
+
+/** Whether two endpoints are in the same subnet. In private networks, only equal endpoints count as neighbours. */
+function isNeighbour(x: Endpoint, y: Endpoint): boolean {
+  return isCounted(x) ? isSameSubnet(x, y) : x.equals(y);
+}

@@ -1,0 +1,43 @@
+// Limits the length of replies: nobody should be able to use a node to send many bytes to a forged sender address.
+
+import type { Endpoint } from "../krpc/endpoint.ts";
+import {
+  COMPACT_NODE_BYTES,
+  type Method,
+  type QueryArguments,
+  REPLY_NODES,
+  WANT_N4,
+  WANT_N6,
+} from "../krpc/message.ts";
+import { COORDINATE_BYTES } from "./routing/coordinate.ts";
+
+/** The longest reply: short enough to cross any network path in one packet. */
+export const MAX_REPLY_BYTES = 1400;
+
+/** How many times as long as the query a reply may be, unless the asker has proven that it receives packets. */
+export const MAX_REPLY_FACTOR = 3;
+
+/** Cap on the bytes of a reply besides its nodes, values and items. */
+const FIXED_BYTES = 150;
+
+/** Bytes that a signature and a proof that we hold an item add to a reply, with their field names. */
+export const PROVEN_BYTES = 72 + 14;
+
+/** A query of this length entitles us to the longest reply that we can use, without a proof of our address. */
+export function entitledBytes(
+  { method, args, to }: { method: Method; args: QueryArguments; to: Endpoint },
+): number {
+  return Math.ceil(longestReply(method, args, to) / MAX_REPLY_FACTOR);
+}
+
+function longestReply(method: Method, args: QueryArguments, to: Endpoint): number {
+  const { want = to.family === 4 ? WANT_N4 : WANT_N6, wantCount, challenge } = args;
+  if (method === "get_peers" || (method === "get" && challenge === undefined)) {
+    return MAX_REPLY_BYTES;
+  }
+  if (method !== "find_node" && method !== "get") return 0;
+  const perNode = (want & WANT_N4 ? COMPACT_NODE_BYTES[4] : 0) +
+    (want & WANT_N6 ? COMPACT_NODE_BYTES[6] : 0) + (wantCount === undefined ? 0 : COORDINATE_BYTES);
+  const fixed = FIXED_BYTES + (challenge === undefined ? 0 : PROVEN_BYTES);
+  return Math.min(MAX_REPLY_BYTES, fixed + perNode * (wantCount ?? REPLY_NODES));
+}

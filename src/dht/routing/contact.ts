@@ -1,0 +1,231 @@
+// Our knowledge of one remote node: its id and endpoint, and when, how fast and how reliably it answers.
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Id } from "../../krpc/id.ts";
+import { type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
+import { isSecureId } from "./secure_id.ts";
+
+/** healthy: no recent query is unanswered. degraded: one is. unhealthy: several are, and we soon remove the contact. */
+export type Health = "healthy" | "degraded" | "unhealthy";
+
+/** A node is good for 15 minutes after it answers us or, if it has ever answered, after it queries us (BEP 5). */
+export const GOOD_FOR_MS = 15 * 60_000;
+
+/** A contact is removed after this many misses in a row: BEP 5's "fails to respond to multiple queries in a row". */
+export const MISSES_TO_DROP = 3;
+
+/** The weight of the newest sample in the smoothed round-trip time and in its variation (RFC 6298, section 2). */
+const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
+
+/** The weight of the newest outcome in the answer rate, which thus covers about the last ten queries. */
+const ANSWER_GAIN = 1 / 10;
+
+/** The weight of an answer in the answer rate if its query was sent twice, relative to other answers. */
+const SECOND_TRY_SHARE = 0.5;
+
+/** The cost of an unanswered query: about the time until another node is asked. */
+const UNANSWERED_MS = 500;
+
+/** Down to this answer rate, misses don't raise the expected time, because a single miss may be an accident. */
+const RELIABLE_RATE = 0.85;
+
+/** A contact must have at least this answer rate to be trusted with values. */
+const TRUSTED_RATE = 0.6;
+
+/** A contact with this round-trip time has half the score. It is about the mean round trip between distant regions. */
+const HALF_SCORE_RTT_MS = 300;
+
+/** A contact that has been known for this time gets half of what tenure can add to its score. */
+const HALF_TENURE_MS = 30 * 60_000;
+
+/** The share of the score that depends on tenure: small, so that newcomers are worth little less than old contacts. */
+const TENURE_SHARE = 0.1;
+
+const MAX_FAULTS = 1_000;
+
+/** The share of earlier faults that each good answer cancels. */
+const FORGIVEN_SHARE = 0.02;
+
+/** The parts of a contact's score, each from 0 to 1. The score is their product. */
+export interface ScoreParts {
+  /** The share of our recent queries that the node answered. If a query was sent twice, its answer counts half. */
+  readonly answers: number;
+  /** Lower if round-trip times are long or vary. */
+  readonly speed: number;
+  /** 1 without faults, 1/2 with one fault. */
+  readonly honesty: number;
+  /** Rises with the time for which we have known the node. */
+  readonly tenure: number;
+}
+
+/** The properties of a contact that are saved between runs. */
+export type ContactRecord = Readonly<
+  Pick<Contact, "firstSeen" | "lastSeen" | "rtt" | "rttVariation" | "answerRate" | "faults">
+>;
+
+/** The time in which the weight of a saved record halves: older experience says less about the node. */
+const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
+
+/**
+ * The value of a time that has not come yet: earlier than all real times. V8 stores such small integers without an
+ * allocation.
+ */
+const NEVER = -(2 ** 30);
+
+/** Times are stored in units of 1/256 ms, and shares in units of 2^-20: V8 would allocate memory for fractions. */
+const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
+
+/** The value of `#rtt` before the first measurement. */
+const UNMEASURED = -1;
+
+/** A remote DHT node: the routing table's mutable record. */
+export class Contact {
+  lastResponse: Millis = NEVER;
+  lastQuery: Millis = NEVER;
+  /** How many of our latest queries in a row the node has left unanswered. */
+  misses = 0;
+  lastMiss: Millis = NEVER;
+  #rtt = UNMEASURED;
+  #rttVariation = 0;
+  #answerRate = SHARE_UNITS;
+  #faults = 0;
+  /** The node's network coordinate in wire form, as two words; zeros if unknown. */
+  coordinateXy = 0;
+  coordinateZHeight = 0;
+  /** Whether the node says that it has us in its routing table; undefined if it doesn't say. */
+  keepsUs: boolean | undefined = undefined;
+  /** The node's client and version: the four bytes of `v`, or 0. */
+  client = 0;
+  /** When the next health check is due, while the contact is in a table. */
+  checkAt: Millis = 0;
+  /** The slot of that health check in its agenda. */
+  checkSlot: Slot = NO_SLOT;
+
+  firstSeen: Millis;
+  /** Whether BEP 42 allows the node's id at its address. */
+  readonly hasValidId: boolean;
+
+  constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
+    this.firstSeen = Math.floor(now);
+    this.hasValidId = isSecureId(id, endpoint);
+  }
+
+  /** Smoothed round-trip time; NaN before the first answer. */
+  get rtt(): number {
+    return this.#rtt === UNMEASURED ? NaN : this.#rtt / MS_UNITS;
+  }
+
+  get rttVariation(): number {
+    return this.#rttVariation / MS_UNITS;
+  }
+
+  /** The exponentially weighted share of our queries that the node answered. */
+  get answerRate(): number {
+    return this.#answerRate / SHARE_UNITS;
+  }
+
+  /** The number of wrong or useless answers. Each good answer reduces it a little. */
+  get faults(): number {
+    return this.#faults / SHARE_UNITS;
+  }
+
+  get lastSeen(): Millis {
+    return Math.max(this.lastResponse, this.lastQuery, this.firstSeen);
+  }
+
+  get health(): Health {
+    return this.misses === 0 ? "healthy" : this.misses === 1 ? "degraded" : "unhealthy";
+  }
+
+  /** Whether the node is good in the sense of BEP 5. We name only good nodes to others. */
+  isGood(now: Millis): boolean {
+    return this.misses === 0 && this.lastResponse > NEVER &&
+      now - Math.max(this.lastResponse, this.lastQuery) < GOOD_FOR_MS;
+  }
+
+  /** Whether the node has us in its routing table. If it doesn't say, we assume so if it queried us recently. */
+  isMutual(now: Millis): boolean {
+    return this.keepsUs ?? now - this.lastQuery < GOOD_FOR_MS;
+  }
+
+  /** Records a query from the node. */
+  asked(now: Millis): void {
+    this.lastQuery = Math.floor(now);
+  }
+
+  /** The product of the score's parts, from 0 to 1. */
+  get score(): number {
+    const { answers, speed, honesty, tenure } = this.scoreParts;
+    return answers * speed * honesty * tenure;
+  }
+
+  get scoreParts(): ScoreParts {
+    const rtt = Number.isNaN(this.rtt) ? HALF_SCORE_RTT_MS : this.rtt;
+    const tenureMs = this.lastSeen - this.firstSeen;
+    return {
+      answers: this.answerRate,
+      speed: HALF_SCORE_RTT_MS / (HALF_SCORE_RTT_MS + rtt + this.rttVariation),
+      honesty: 1 / (1 + this.faults),
+      tenure: 1 - TENURE_SHARE * HALF_TENURE_MS / (HALF_TENURE_MS + tenureMs),
+    };
+  }
+
+  /** The mean time that a query to the node costs in ms, including unanswered queries; NaN if never measured. */
+  get expectedMs(): number {
+    return this.rtt + UNANSWERED_MS * Math.max(0, RELIABLE_RATE - this.answerRate);
+  }
+
+  /** Whether the node can be trusted with values: it answers most queries, and its answers are rarely wrong. */
+  get isReliable(): boolean {
+    return this.answerRate >= TRUSTED_RATE && this.faults < 1.5;
+  }
+
+  /** The properties to save for the next run. */
+  get record(): ContactRecord {
+    const { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults } = this;
+    return { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults };
+  }
+
+  /** Restores the record of an earlier run. The older the record, the less weight it has. */
+  recall(record: ContactRecord, now: Millis): void {
+    const weight = 2 ** (-Math.max(0, now - record.lastSeen) / RECORD_HALF_LIFE_MS);
+    this.firstSeen = Math.min(this.firstSeen, record.firstSeen);
+    this.#answerRate = Math.round(SHARE_UNITS * (1 - weight * (1 - record.answerRate)));
+    this.#faults = Math.round(SHARE_UNITS * Math.min(MAX_FAULTS, weight * record.faults));
+    if (this.#rtt === UNMEASURED && !Number.isNaN(record.rtt)) {
+      this.#rtt = Math.round(MS_UNITS * record.rtt);
+      this.#rttVariation = Math.round(MS_UNITS * record.rttVariation);
+    }
+  }
+
+  /** Records a wrong or useless answer. */
+  failed(): void {
+    this.#faults = Math.min(MAX_FAULTS * SHARE_UNITS, this.#faults + SHARE_UNITS);
+  }
+
+  /** Records an answer after `rtt` ms. `isSecondTry`: `rtt` is ambiguous and not used (Karn and Partridge, 1987). */
+  answered(now: Millis, rtt: number, isSecondTry = false): void {
+    this.lastResponse = Math.floor(now);
+    this.misses = 0;
+    const outcome = isSecondTry ? SECOND_TRY_SHARE * SHARE_UNITS : SHARE_UNITS;
+    this.#answerRate += Math.round(ANSWER_GAIN * (outcome - this.#answerRate));
+    this.#faults -= Math.round(FORGIVEN_SHARE * this.#faults);
+    if (isSecondTry && this.#rtt !== UNMEASURED) return;
+    const sample = Math.round(MS_UNITS * rtt);
+    if (this.#rtt === UNMEASURED) {
+      this.#rtt = sample;
+      this.#rttVariation = Math.round(sample / 2);
+    } else {
+      const deviation = Math.abs(sample - this.#rtt);
+      this.#rttVariation += Math.round(RTT_VARIATION_GAIN * (deviation - this.#rttVariation));
+      this.#rtt += Math.round(RTT_GAIN * (sample - this.#rtt));
+    }
+  }
+
+  /** Records a query that the node left unanswered. */
+  missed(now: Millis): void {
+    this.misses++;
+    this.lastMiss = Math.floor(now);
+    this.#answerRate -= Math.round(ANSWER_GAIN * this.#answerRate);
+  }
+}

@@ -1,0 +1,149 @@
+// Network coordinates (Dabek, Cox, Kaashoek and Morris, "Vivaldi", SIGCOMM 2004): they predict round-trip times.
+
+import { word } from "../../krpc/id.ts";
+
+/** The size of a coordinate in messages, in bytes: three axes and the height, 16 bits each. */
+export const COORDINATE_BYTES = 8;
+
+/** The size of a sender's own coordinate in messages, in bytes: a coordinate, and one byte for its error. */
+export const OWN_COORDINATE_BYTES = 9;
+
+/** Messages give coordinates in quarters of a millisecond, so 16 bits cover ±8 s. */
+const UNITS_PER_MS = 4;
+
+/** Messages give the error in hundredths, so a byte covers up to 2.55. */
+const ERROR_UNITS = 100;
+
+/** How much one sample changes the error and the coordinate: the paper's c_e and c_c. */
+const ERROR_GAIN = 0.25, MOVE_GAIN = 0.25;
+
+/** The longest round trip that we learn from. Longer ones are due to outages or lies. */
+const MAX_RTT_MS = 2_000;
+
+/**
+ * A round trip contradicts a coordinate if it is longer than the coordinate promises by this factor and this time: more
+ * than the usual error of a prediction and the usual jitter.
+ */
+const CONTRADICTION_FACTOR = 2, CONTRADICTION_MS = 20;
+
+/** Each new sample multiplies the shortest round trip by this. So we forget it slowly, because we may have moved. */
+const SHORTEST_GROWTH = 1.02;
+
+/** The minimum height: every node's Internet connection adds some delay. */
+const MIN_HEIGHT_MS = 0.5;
+
+/** A point in a three-dimensional space of milliseconds, plus a height: the delay of the node's Internet connection. */
+export interface Coordinate {
+  readonly x: number;
+  readonly y: number;
+  readonly z: number;
+  readonly height: number;
+}
+
+/** The round-trip time that two coordinates predict. */
+export function expectedRtt(p: Coordinate, q: Coordinate): number {
+  const x = p.x - q.x, y = p.y - q.y, z = p.z - q.z;
+  return Math.sqrt(x * x + y * y + z * z) + p.height + q.height;
+}
+
+/**
+ * Whether a measured round trip shows that a prediction was false. A false coordinate can make a node seem nearer than
+ * it is, but can't make its answers arrive earlier. False if the prediction is NaN.
+ */
+export function isContradicted(expected: number, rtt: number): boolean {
+  return rtt > CONTRADICTION_FACTOR * expected + CONTRADICTION_MS;
+}
+
+/** Reads a coordinate. The caller has checked the length. */
+export function readCoordinate(bytes: Uint8Array, at: number): Coordinate {
+  const part = (i: number) => ((bytes[at + 2 * i] << 24) | (bytes[at + 2 * i + 1] << 16)) >> 16;
+  return {
+    x: part(0) / UNITS_PER_MS,
+    y: part(1) / UNITS_PER_MS,
+    z: part(2) / UNITS_PER_MS,
+    height: Math.max(MIN_HEIGHT_MS, part(3) / UNITS_PER_MS),
+  };
+}
+
+/**
+ * The predicted round-trip time to a coordinate in wire form: its eight bytes as two words. NaN if they are zeros,
+ * which mean "unknown". Contacts store this form to save memory: 10,000 simulated nodes have two million contacts.
+ */
+export function expectedRttTo(own: Coordinate, xy: number, zHeight: number): number {
+  const height = (zHeight << 16) >> 16;
+  if (height === 0) return NaN; // every known coordinate has a height
+  const x = own.x - (xy >> 16) / UNITS_PER_MS;
+  const y = own.y - ((xy << 16) >> 16) / UNITS_PER_MS;
+  const z = own.z - (zHeight >> 16) / UNITS_PER_MS;
+  const theirs = Math.max(MIN_HEIGHT_MS, height / UNITS_PER_MS);
+  return Math.sqrt(x * x + y * y + z * z) + own.height + theirs;
+}
+
+/** The predicted round-trip time to entry `index` of a list of coordinates; NaN if the list is too short. */
+export function expectedRttAt(
+  own: Coordinate,
+  list: Uint8Array | undefined,
+  index: number,
+): number {
+  const at = index * COORDINATE_BYTES;
+  if (list === undefined || at + COORDINATE_BYTES > list.length) return NaN;
+  return expectedRttTo(own, word(list, at), word(list, at + 4));
+}
+
+export function writeCoordinate(c: Coordinate, bytes: Uint8Array, at: number): void {
+  const part = (i: number, ms: number) => {
+    const units = Math.max(-32768, Math.min(32767, Math.round(ms * UNITS_PER_MS)));
+    bytes[at + 2 * i] = units >> 8;
+    bytes[at + 2 * i + 1] = units;
+  };
+  part(0, c.x);
+  part(1, c.y);
+  part(2, c.z);
+  part(3, c.height);
+}
+
+/** Our own coordinate. Each measured round trip moves it a little. */
+export class OwnCoordinate implements Coordinate {
+  x = 0;
+  y = 0;
+  z = 0;
+  height = MIN_HEIGHT_MS;
+  /** The relative error of predictions: near 0 if they are accurate, 1 as long as nothing is known. */
+  error = 1;
+  /**
+   * The shortest of the latest round trips. It includes our height, which therefore can't exceed it. Without this bound,
+   * nodes that falsely claim to be near would raise the height up to their round trips.
+   */
+  #shortest = MAX_RTT_MS;
+
+  /** Learns from a round trip to a node that sent its coordinate in `bytes`. `random` returns numbers in [0, 1). */
+  learn(bytes: Uint8Array, rtt: number, random: () => number): void {
+    if (bytes.length !== OWN_COORDINATE_BYTES || !(rtt > 0) || rtt > MAX_RTT_MS) return;
+    const other = readCoordinate(bytes, 0);
+    const theirError = Math.max(0.01, bytes[COORDINATE_BYTES] / ERROR_UNITS);
+    const expected = expectedRtt(this, other);
+    const weight = this.error / (this.error + theirError);
+    const sampleError = Math.min(1, Math.abs(expected - rtt) / rtt);
+    this.error += ERROR_GAIN * weight * (sampleError - this.error);
+    const force = MOVE_GAIN * weight * (rtt - expected);
+    let x = this.x - other.x, y = this.y - other.y, z = this.z - other.z;
+    let length = Math.sqrt(x * x + y * y + z * z);
+    if (length < 0.001) { // two nodes at the same point move apart in a random direction
+      x = random() - 0.5, y = random() - 0.5, z = random() - 0.5;
+      length = Math.sqrt(x * x + y * y + z * z) || 1;
+    }
+    const span = length + this.height + other.height;
+    this.x += force * x / span;
+    this.y += force * y / span;
+    this.z += force * z / span;
+    this.#shortest = Math.min(rtt, SHORTEST_GROWTH * this.#shortest);
+    const height = this.height + force * (this.height + other.height) / span;
+    this.height = Math.max(MIN_HEIGHT_MS, Math.min(this.#shortest, height));
+  }
+
+  /** Writes the coordinate and its error in wire form. */
+  write(bytes: Uint8Array, at: number): void {
+    writeCoordinate(this, bytes, at);
+    bytes[at + COORDINATE_BYTES] = Math.min(255, Math.round(this.error * ERROR_UNITS));
+  }
+}

@@ -1,0 +1,469 @@
+// The routing table of one address family: k-buckets that split around our own id (Kademlia, section 2.4; BEP 5).
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import { compareDistance, type Id, sharedPrefix } from "../../krpc/id.ts";
+import { Contact } from "./contact.ts";
+import { isCounted, isSameSubnet, maxSimilar, PER_SUBNET, SIMILAR_BITS } from "./diversity.ts";
+import type { Millis } from "../deadlines.ts";
+
+/** A node that another node told us about and that we have not asked. It seems faster than some of our contacts. */
+export interface Prospect {
+  readonly id: Id;
+  readonly endpoint: Endpoint;
+  /** The round-trip time that the node's coordinate suggests. */
+  readonly rtt: number;
+}
+
+/** How many contacts may wait for a place in one bucket. No more are needed, because lookups find other nodes. */
+const MAX_REPLACEMENTS = 8;
+
+/**
+ * This is added to round-trip times before they are compared, so that small differences, which are noise, matter
+ * little.
+ */
+const NOISE_MS = 10;
+
+/** How long a bucket's price limit is cached. Contacts are checked at most once a minute, so prices change slowly. */
+const LIMIT_REUSE_MS = 30_000;
+
+/**
+ * Factor that increases a contact's price (see `price`) if the contact does not have us in its table. If two nodes are
+ * contacts of each other, one ping checks both. Factors from 1.5 to 8 made no difference to the speed of fetches
+ * (docs/performance.md).
+ */
+const ONE_SIDED_FACTOR = 5;
+
+/**
+ * Factor that increases a contact's price if its id is not bound to its address (BEP 42): the node may have chosen the
+ * id.
+ */
+const UNBOUND_FACTOR = 1.5;
+
+/** A newcomer replaces a contact only if its price is below this share of the contact's. Smaller gains don't count. */
+const REPLACING_SHARE = 0.8;
+
+/** The contacts of one range of the id space. */
+class Bucket {
+  contacts: Contact[] = [];
+  /** The first 32-bit words of the contacts' ids. Scanning this array is faster than visiting every contact. */
+  words: number[] = [];
+  /** The first 32-bit words of the contacts' addresses, also for fast scans. */
+  addresses: number[] = [];
+  /** Contacts that answered while the bucket was full. The latest is the last. */
+  readonly replacements: Contact[] = [];
+  /** The first 32-bit words of the replacements' ids. */
+  readonly replacementWords: number[] = [];
+  /** The fastest node, as far as we can expect, of those that others told us about and that are in neither list. */
+  prospect: Prospect | undefined = undefined;
+  /** The limit for a newcomer's price. Cached until `limitUntil`, because every query from a stranger needs it. */
+  limit = 0;
+  limitUntil: Millis = -Infinity;
+
+  /** `changed`: when a contact was last added or a lookup last ran in this bucket. `k`: the bucket's capacity. */
+  constructor(public changed: Millis, readonly k: number) {}
+
+  find(id: Id): Contact | undefined {
+    const at = indexOf(id, this.words, this.contacts);
+    return at < 0 ? undefined : this.contacts[at];
+  }
+
+  waiting(id: Id): Contact | undefined {
+    const at = indexOf(id, this.replacementWords, this.replacements);
+    return at < 0 ? undefined : this.replacements[at];
+  }
+
+  /** Adds a contact as the latest replacement. */
+  wait(contact: Contact): void {
+    this.replacements.push(contact);
+    this.replacementWords.push(contact.id.a);
+    if (this.replacements.length > MAX_REPLACEMENTS) this.unwait(0);
+  }
+
+  unwait(at: number): Contact {
+    this.replacementWords.splice(at, 1);
+    return this.replacements.splice(at, 1)[0];
+  }
+
+  add(contact: Contact): void {
+    this.limitUntil = -Infinity;
+    this.contacts.push(contact);
+    this.words.push(contact.id.a);
+    this.addresses.push(contact.endpoint.a);
+    if (this.contacts.length === this.k) this.#fit();
+  }
+
+  /** Copies the lists to free the spare capacity that arrays keep when they have grown: 2 kB per node. */
+  #fit(): void {
+    this.contacts = this.contacts.slice();
+    this.words = this.words.slice();
+    this.addresses = this.addresses.slice();
+  }
+
+  replace(at: number, contact: Contact): void {
+    this.limitUntil = -Infinity;
+    this.contacts[at] = contact;
+    this.words[at] = contact.id.a;
+    this.addresses[at] = contact.endpoint.a;
+  }
+
+  remove(at: number): void {
+    this.contacts.splice(at, 1);
+    this.words.splice(at, 1);
+    this.addresses.splice(at, 1);
+  }
+}
+
+/** The index of the contact with this id, given the first words of all ids; -1 if there is none. */
+function indexOf(id: Id, words: readonly number[], contacts: readonly Contact[]): number {
+  for (let i = 0; i < words.length; i++) {
+    if (words[i] === id.a && contacts[i].id.equals(id)) return i;
+  }
+  return -1;
+}
+
+/** The sign bit. Distances are unsigned words: with this bit inverted, signed comparisons order them correctly. */
+const SIGN = 0x80000000 | 0;
+
+/** The outcome for a contact that answered: it is in the table, waits for a place, or was refused. */
+interface Admission {
+  readonly admission: "added" | "waiting" | "refused";
+  readonly replaced?: Contact;
+}
+
+/**
+ * Bucket i holds the contacts that share exactly i leading bits with our id. The last bucket also holds those that
+ * share more bits, and is the only one that splits.
+ */
+export class RoutingTable {
+  readonly k: number;
+  readonly #buckets: Bucket[];
+  /** Scratch array for `closest`: the sorted first words of the distances found so far, with the sign bit inverted. */
+  readonly #firstWords: number[] = [];
+  readonly #perSubnet: number;
+  #size = 0;
+
+  /** `k`: the maximum number of contacts per bucket. `perSubnet`: the maximum from one /24 or /64; 0: no limit. */
+  constructor(
+    readonly own: Id,
+    { k, perSubnet = PER_SUBNET }: { readonly k: number; readonly perSubnet?: number },
+    now: Millis,
+  ) {
+    this.k = k;
+    this.#perSubnet = perSubnet;
+    this.#buckets = [new Bucket(now, k)];
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bucketCount(): number {
+    return this.#buckets.length;
+  }
+
+  find(id: Id): Contact | undefined {
+    return this.#bucket(id).find(id);
+  }
+
+  /** Whether an id is in one of the last two buckets: together, these hold the k nodes closest to us. */
+  isNeighbour(id: Id): boolean {
+    return this.#index(id) >= this.#buckets.length - 2;
+  }
+
+  /** The contact at this endpoint, whatever its id. */
+  at(endpoint: Endpoint): Contact | undefined {
+    for (const { addresses, contacts } of this.#buckets) {
+      for (let i = 0; i < addresses.length; i++) {
+        if (addresses[i] === endpoint.a && contacts[i].endpoint.equals(endpoint)) {
+          return contacts[i];
+        }
+      }
+    }
+    return undefined;
+  }
+
+  /** The contact with this id that is waiting for a place in a full bucket. */
+  waiting(id: Id): Contact | undefined {
+    return this.#bucket(id).waiting(id);
+  }
+
+  /**
+   * The number of free places for this id in its bucket or, for the last bucket, in the one that splitting would
+   * create.
+   */
+  room(id: Id): number {
+    const index = this.#index(id);
+    const { contacts } = this.#buckets[index];
+    if (index < this.#buckets.length - 1) return this.k - contacts.length;
+    const shared = sharedPrefix(this.own, id);
+    return this.k - contacts.filter((other) => sharedPrefix(this.own, other.id) === shared).length;
+  }
+
+  /** The smallest number of leading bits that any contact of the last bucket shares with our id; 0 if it is empty. */
+  get leastShared(): number {
+    const { contacts } = this.#buckets[this.#buckets.length - 1];
+    if (contacts.length === 0) return 0;
+    return Math.min(...contacts.map(({ id }) => sharedPrefix(this.own, id)));
+  }
+
+  /** Whether a contact with this id could be added without replacing another one. */
+  hasRoom(id: Id): boolean {
+    const index = this.#index(id);
+    return this.#buckets[index].contacts.length < this.k ||
+      (index === this.#buckets.length - 1 && this.#splits());
+  }
+
+  /** Whether `admit` would probably add a contact with this id that answers in `rtt` milliseconds. */
+  wouldAdmit(
+    id: Id,
+    { rtt, isMutual }: { readonly rtt: number; readonly isMutual: boolean },
+    now: Millis,
+  ): boolean {
+    if (this.hasRoom(id)) return true;
+    const index = this.#index(id);
+    const bucket = this.#buckets[index];
+    if (now >= bucket.limitUntil) {
+      bucket.limit = this.#limit(index, now);
+      bucket.limitUntil = now + LIMIT_REUSE_MS;
+    }
+    return bucket.limit === Infinity || price(rtt, isMutual, true) < bucket.limit;
+  }
+
+  /**
+   * Adds a contact that answered. If the bucket is full, the contact replaces a worse one, which is returned, or waits
+   * for a place.
+   */
+  admit(contact: Contact, now: Millis): Admission {
+    if (contact.id.equals(this.own)) return { admission: "refused" };
+    let index = this.#index(contact.id);
+    while (this.#buckets[index].contacts.length >= this.k) {
+      if (index < this.#buckets.length - 1 || !this.#splits()) break;
+      this.#split(now);
+      index = this.#index(contact.id);
+    }
+    const bucket = this.#buckets[index];
+    if (bucket.contacts.length < this.k) {
+      if (this.#isCrowded(contact)) return { admission: "refused" };
+      bucket.add(contact);
+      bucket.changed = now;
+      this.#size++;
+      return { admission: "added" };
+    }
+    // If the contact is already waiting, drop that entry: a node must not have two places.
+    const known = indexOf(contact.id, bucket.replacementWords, bucket.replacements);
+    if (known >= 0) bucket.unwait(known);
+    let at = this.#replaceable(index, priceOf(contact, now), now);
+    if (at >= 0 && this.#isCrowded(contact)) at = -1;
+    const replaced = at < 0 ? undefined : bucket.contacts[at];
+    if (at >= 0) {
+      bucket.replace(at, contact);
+      bucket.changed = now;
+    }
+    const waits = replaced ?? contact;
+    if (waits.health !== "unhealthy") bucket.wait(waits);
+    return replaced === undefined ? { admission: "waiting" } : { admission: "added", replaced };
+  }
+
+  /**
+   * Whether another contact has the same address, or the bucket already has the maximum number from its subnet or with
+   * ids that are similar to its id.
+   */
+  #isCrowded({ id, endpoint }: Contact): boolean {
+    if (this.#perSubnet === 0 || !isCounted(endpoint)) return false;
+    for (const { addresses, contacts } of this.#buckets) {
+      for (let i = 0; i < addresses.length; i++) {
+        if (addresses[i] !== endpoint.a || !contacts[i].endpoint.sameAddress(endpoint)) continue;
+        if (!contacts[i].id.equals(id)) return true;
+      }
+    }
+    const { addresses, contacts } = this.#bucket(id);
+    // Our closest contacts show how many bits the ids of k neighbours share in this network.
+    const similarBits = Math.max(this.leastShared, 1 + sharedPrefix(this.own, id)) + SIMILAR_BITS;
+    let neighbours = 0, similar = 0;
+    for (let i = 0; i < addresses.length; i++) {
+      const mayBeSame = (addresses[i] ^ endpoint.a) >>> 8 === 0;
+      if (mayBeSame && isSameSubnet(contacts[i].endpoint, endpoint)) neighbours++;
+      if (sharedPrefix(contacts[i].id, id) >= similarBits) similar++;
+    }
+    return neighbours >= this.#perSubnet || similar >= maxSimilar(this.k);
+  }
+
+  /**
+   * The index of the contact that a newcomer replaces in a full bucket: an unhealthy one, or else the one with the
+   * highest price if the newcomer's price is clearly lower; otherwise -1. In the last bucket, prices are ignored,
+   * because we need all of our closest neighbours.
+   */
+  #replaceable(index: number, newPrice: number, now: Millis): number {
+    const { contacts } = this.#buckets[index];
+    const unhealthy = contacts.findIndex(isUnhealthy);
+    if (unhealthy >= 0 || index === this.#buckets.length - 1) return unhealthy;
+    let worst = -1, highest = newPrice / REPLACING_SHARE;
+    for (let i = 0; i < contacts.length; i++) {
+      const price = priceOf(contacts[i], now);
+      if (price > highest) highest = price, worst = i;
+    }
+    return worst;
+  }
+
+  /** The price below which a newcomer replaces a contact of a full bucket; Infinity if it does so at any price. */
+  #limit(index: number, now: Millis): number {
+    const { contacts } = this.#buckets[index];
+    if (contacts.some(isUnhealthy)) return Infinity;
+    if (index === this.#buckets.length - 1) return 0;
+    let highest = 0;
+    for (const contact of contacts) highest = Math.max(highest, priceOf(contact, now) || 0);
+    return REPLACING_SHARE * highest;
+  }
+
+  /** Notes a node that another node told us about. Returns whether it has become its bucket's prospect. */
+  consider(id: Id, endpoint: Endpoint, rtt: number): boolean {
+    const index = this.#index(id);
+    const bucket = this.#buckets[index];
+    if (bucket.prospect !== undefined && bucket.prospect.rtt <= rtt) return false;
+    if (bucket.find(id) !== undefined || id.equals(this.own)) return false;
+    if (this.waiting(id) !== undefined) return false;
+    bucket.prospect = { id, endpoint, rtt };
+    return true;
+  }
+
+  /** Removes and returns a prospect that would be added if it answered as fast as expected, with its bucket's index. */
+  takeProspect(now: Millis): { prospect: Prospect; bucket: number } | undefined {
+    for (let i = 0; i < this.#buckets.length; i++) {
+      const { prospect } = this.#buckets[i];
+      if (prospect === undefined) continue;
+      this.#buckets[i].prospect = undefined;
+      const { id, rtt } = prospect;
+      if (this.wouldAdmit(id, { rtt, isMutual: false }, now)) {
+        return { prospect, bucket: this.#index(id) };
+      }
+    }
+    return undefined;
+  }
+
+  /** Removes a contact. The latest suitable replacement becomes a contact instead, and is returned. */
+  remove(contact: Contact, now: Millis): Contact | undefined {
+    const bucket = this.#bucket(contact.id);
+    const at = bucket.contacts.indexOf(contact);
+    if (at < 0) return undefined;
+    bucket.remove(at);
+    this.#size--;
+    const next = bucket.replacements.findLastIndex((waiting) => !this.#isCrowded(waiting));
+    if (next < 0) return undefined;
+    const replacement = bucket.unwait(next);
+    bucket.add(replacement);
+    this.#size++;
+    bucket.changed = now;
+    return replacement;
+  }
+
+  /**
+   * The `count` contacts closest to `target` that `accept` accepts, nearest first.
+   *
+   * Only a few contacts need to be compared, because whole buckets are ordered by distance. If the target shares p bits
+   * with us, bucket p is the nearest. Next come all deeper buckets together, then p - 1, p - 2 and so on.
+   */
+  closest(target: Id, count: number, accept: (contact: Contact) => boolean): Contact[] {
+    const found: Contact[] = [];
+    if (count <= 0) return found;
+    const last = this.#buckets.length - 1;
+    const near = Math.min(sharedPrefix(this.own, target), last);
+    this.#gather(near, target, count, accept, found, 0);
+    if (found.length < count) {
+      const nearer = found.length;
+      for (let i = near + 1; i <= last; i++) this.#gather(i, target, count, accept, found, nearer);
+    }
+    for (let i = near - 1; i >= 0 && found.length < count; i--) {
+      this.#gather(i, target, count, accept, found, found.length);
+    }
+    return found;
+  }
+
+  /** Notes that a lookup ran in the bucket of `id`, so that the bucket is not refreshed for a while. */
+  touch(id: Id, now: Millis): void {
+    this.#bucket(id).changed = now;
+  }
+
+  /** The indexes of the buckets that have not changed since `before` or, if they are full, since `fullBefore`. */
+  staleBuckets(before: Millis, fullBefore: Millis): number[] {
+    return this.#buckets.flatMap(({ changed, contacts }, index) =>
+      changed <= (contacts.length < this.k ? before : fullBefore) ? [index] : []
+    );
+  }
+
+  *contacts(): Generator<Contact> {
+    for (const bucket of this.#buckets) yield* bucket.contacts;
+  }
+
+  /** Inserts the accepted contacts of a bucket into `found[from...]`, sorted by distance. */
+  #gather(
+    index: number,
+    target: Id,
+    count: number,
+    accept: (contact: Contact) => boolean,
+    found: Contact[],
+    from: number,
+  ): void {
+    const { contacts, words: idWords } = this.#buckets[index];
+    const words = this.#firstWords;
+    const flipped = target.a ^ SIGN;
+    for (let i = 0; i < idWords.length; i++) {
+      // The first words of two distances nearly always differ, so most contacts' full ids are not read.
+      const first = idWords[i] ^ flipped;
+      let at = found.length;
+      if (at === count) {
+        const last = words[at - 1];
+        if (first > last) continue;
+        if (
+          first === last && compareDistance(contacts[i].id, found[at - 1].id, target) >= 0
+        ) continue;
+      }
+      const contact = contacts[i];
+      if (!accept(contact)) continue;
+      if (at === count) at--;
+      for (; at > from; at--) {
+        const word = words[at - 1];
+        if (first > word) break;
+        if (first === word && compareDistance(contact.id, found[at - 1].id, target) >= 0) break;
+        found[at] = found[at - 1];
+        words[at] = word;
+      }
+      found[at] = contact;
+      words[at] = first;
+    }
+  }
+
+  #index(id: Id): number {
+    return Math.min(sharedPrefix(this.own, id), this.#buckets.length - 1);
+  }
+
+  #bucket(id: Id): Bucket {
+    return this.#buckets[this.#index(id)];
+  }
+
+  #splits(): boolean {
+    return this.#buckets.length < 160;
+  }
+
+  #split(now: Millis): void {
+    const depth = this.#buckets.length - 1;
+    const old = this.#buckets[depth];
+    const same = new Bucket(old.changed, this.k), deeper = new Bucket(now, this.k);
+    const half = (contact: Contact) => sharedPrefix(this.own, contact.id) === depth ? same : deeper;
+    for (const contact of old.contacts) half(contact).add(contact);
+    for (const contact of old.replacements) half(contact).wait(contact);
+    this.#buckets.splice(depth, 1, same, deeper);
+  }
+}
+
+/** The price of a contact: its answer time, increased if the contact isn't mutual or has no valid id (BEP 42). */
+function price(ms: number, isMutual: boolean, hasValidId: boolean): number {
+  return (ms + NOISE_MS) * (isMutual ? 1 : ONE_SIDED_FACTOR) * (hasValidId ? 1 : UNBOUND_FACTOR);
+}
+
+function priceOf(contact: Contact, now: Millis): number {
+  return price(contact.expectedMs, contact.isMutual(now), contact.hasValidId);
+}
+
+function isUnhealthy(contact: Contact): boolean {
+  return contact.health === "unhealthy";
+}

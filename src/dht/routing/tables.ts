@@ -1,0 +1,77 @@
+// Our knowledge of the network: a routing table for each address family, and our own network coordinate.
+
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import type { Id } from "../../krpc/id.ts";
+import type { Millis } from "../deadlines.ts";
+import type { Contact } from "./contact.ts";
+import { OwnCoordinate } from "./coordinate.ts";
+import { PER_SUBNET } from "./diversity.ts";
+import { RoutingTable } from "./routing_table.ts";
+
+export interface TablesOptions {
+  readonly id: Id;
+  /** The maximum number of contacts in a bucket. */
+  readonly k: number;
+  readonly families: readonly Family[];
+  /** The maximum number of contacts from one /24 or /64 in a bucket; 0: no limit. */
+  readonly perSubnet?: number;
+}
+
+export class Tables {
+  readonly k: number;
+  readonly perSubnet: number;
+  /** The families that have a table, IPv4 first. */
+  readonly families: readonly Family[];
+  readonly coordinate = new OwnCoordinate();
+  #byFamily: { readonly [F in Family]?: RoutingTable } = {};
+
+  constructor({ id, k, families, perSubnet = PER_SUBNET }: TablesOptions, now: Millis) {
+    this.k = k;
+    this.perSubnet = perSubnet;
+    this.families = ([4, 6] as const).filter((family) => families.includes(family));
+    this.reset(id, now);
+  }
+
+  get byFamily(): { readonly [F in Family]?: RoutingTable } {
+    return this.#byFamily;
+  }
+
+  /** Replaces all tables with empty ones around our new id. */
+  reset(id: Id, now: Millis): void {
+    const { k, perSubnet, families } = this;
+    this.#byFamily = Object.fromEntries(
+      families.map((family) => [family, new RoutingTable(id, { k, perSubnet }, now)]),
+    );
+  }
+
+  /** The table of a family. Throws if there is none. */
+  of(family: Family): RoutingTable {
+    const table = this.#byFamily[family];
+    if (table === undefined) throw new Error(`there is no table of family ${family}`);
+    return table;
+  }
+
+  *contacts(): Iterable<Contact> {
+    for (const family of this.families) yield* this.of(family).contacts();
+  }
+
+  /** The contacts of a family; none if there is no table for it. */
+  contactsOf(family: Family): Iterable<Contact> {
+    return this.#byFamily[family]?.contacts() ?? [];
+  }
+
+  get size(): number {
+    return (this.#byFamily[4]?.size ?? 0) + (this.#byFamily[6]?.size ?? 0);
+  }
+
+  /** The contact with this id, in either address family. */
+  find(id: Id): Contact | undefined {
+    return this.#byFamily[4]?.find(id) ?? this.#byFamily[6]?.find(id);
+  }
+
+  /** The contact with this id, if it is at this endpoint. */
+  at(endpoint: Endpoint, id: Id): Contact | undefined {
+    const contact = this.#byFamily[endpoint.family]?.find(id);
+    return contact?.endpoint.equals(endpoint) ? contact : undefined;
+  }
+}

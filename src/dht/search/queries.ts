@@ -1,0 +1,277 @@
+// Our own queries: sends them, repeats late ones, matches replies and gives up on the rest.
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Message } from "../../krpc/message.ts";
+import { Agenda, type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
+import type { Outbox, OutgoingQuery } from "../outbox.ts";
+import type { Random } from "../random.ts";
+import { entitledBytes } from "../reply_size.ts";
+import { isContradicted, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
+import type { Tables } from "../routing/tables.ts";
+import type { Answer, Query, QueryOutcome, QueryWatcher } from "./query.ts";
+import { type Transaction, Transactions } from "./transactions.ts";
+
+/** The time after which an unknown node's answer is late, until such answers have been measured. */
+const LATE_UNKNOWN_MS = 500;
+
+/**
+ * A query is repeated after the mean round trip plus this many times its variation. TCP uses four (RFC 6298), because
+ * an unnecessary retransmission slows a connection down. Here, it only costs a packet.
+ */
+const LATE_VARIATIONS = 2.5;
+
+/** The minimum time until a query is late: timers and schedulers are not precise enough for less. */
+const LATE_MIN_MS = 10;
+
+/** The maximum time until a query is late: a slow node must not hold up a lookup. */
+const LATE_MAX_MS = 1_000;
+
+/** The time between late and overdue, as a multiple of the time until late: the repeated query gets one round trip. */
+const OVERDUE_FACTOR = 1;
+
+/** The weight of the newest query in the running share of late queries. */
+const LATE_GAIN = 1 / 64;
+
+/** Bounds of the time between late and missed: long enough that few answers arrive after their query was missed. */
+const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
+
+/** The minimum margin between the mean round trip and a late one, as a share of the mean. Even steady paths change. */
+const JITTER_SHARE = 0.25;
+
+/** If a timer fires this late, our own process or machine has stalled. The query then gets more time. */
+const STALL_MS = 20;
+
+/** How many times a query may get more time because of stalls. Without a cap, it might never end on a slow machine. */
+const MAX_STALLS = 2;
+
+/** The weights of the newest measurement in the mean round trip and in its variation (RFC 6298, section 2). */
+const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
+
+/** Scratch buffer for our coordinate. All nodes of a process share it: each query is written and sent in one call. */
+const COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
+
+/** Why a query counts as missed: no answer came, or a ping got an answer other than a pong. */
+export type Miss = "no_answer" | "bad_pong";
+
+/** A query in flight. */
+interface Pending extends Transaction, OutgoingQuery {
+  readonly query: Query;
+  readonly watcher: QueryWatcher;
+  readonly startedAt: Millis;
+  readonly lateAfter: number;
+  /** When the query became late; NaN before that. */
+  lateAt: Millis;
+  /** How many times the query got more time because our own process stalled. */
+  stalls: number;
+  /** When the next timeout is due. */
+  dueAt: Millis;
+  /** The slot in the agenda of the next timeout. */
+  slot: Slot;
+  /** What to do at the next timeout. */
+  then: (pending: Pending, now: Millis) => void;
+}
+
+export class Queries {
+  readonly outbox: Outbox;
+  readonly tables: Tables;
+  /** Called before each query is sent. */
+  onSent: ((to: Endpoint) => void) | undefined;
+  /** Called when the reply to a query reports the address `seen` at which its sender sees us. */
+  onVote: ((query: Query, seen: Endpoint, now: Millis) => void) | undefined;
+  /** Called with each answer from a node that is not read-only (BEP 43). */
+  onAnswer: ((query: Query, answer: Answer, now: Millis) => void) | undefined;
+  /** Called when a node whose id we know did not answer, or did not answer a ping with a pong. */
+  onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
+  /** The agenda of query timeouts. It is separate from that of deadlines: timeouts are few, and most get cancelled. */
+  readonly #agenda = new Agenda<Pending>();
+  readonly #random: Random;
+  readonly #transactions = new Transactions<Pending>();
+  /** Round trips to nodes that we knew nothing about. */
+  readonly #unknown = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6);
+  /**
+   * Round trips to nodes of which we knew only the coordinate, as multiples of the round trip that the coordinate
+   * suggests.
+   */
+  readonly #guessed = new Mean(1, 0.5);
+  #lateShare = 0;
+
+  constructor({ outbox, tables, random }: { outbox: Outbox; tables: Tables; random: Random }) {
+    this.outbox = outbox;
+    this.tables = tables;
+    this.#random = random;
+  }
+
+  /** The number of queries in flight. */
+  get open(): number {
+    return this.#transactions.size;
+  }
+
+  /** The share of late queries among the last hundred or so. Lost packets and departed nodes make queries late. */
+  get lateShare(): number {
+    return this.#lateShare;
+  }
+
+  get nextDeadline(): Millis {
+    return this.#agenda.next;
+  }
+
+  tick(now: Millis): void {
+    for (let due = this.#agenda.take(now); due !== undefined; due = this.#agenda.take(now)) {
+      const lag = now - due.dueAt;
+      if (lag > STALL_MS && due.stalls < MAX_STALLS) {
+        // Our own process stalled, so an answer may have arrived that we have not read yet: allow more time.
+        due.stalls++;
+        this.#schedule(due, now + due.lateAfter + Math.min(lag, LATE_MAX_MS), due.then);
+      } else due.then(due, now);
+    }
+  }
+
+  /** Sends a query, and repeats it once if no answer comes in time. */
+  send(query: Query, now: Millis, watcher: QueryWatcher): void {
+    let tid = this.#random.word();
+    while (this.#transactions.has(tid)) tid = this.#random.word();
+    const { method, to, args, sendsCoordinate, expected } = query;
+    // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
+    const isProven = expected !== undefined && this.tables.at(to, expected)?.keepsUs === true;
+    const lateAfter = this.#waitFor(query);
+    const pending: Pending = {
+      tid,
+      method,
+      to,
+      args: sendsCoordinate ? { ...args, coordinate: COORDINATE } : args,
+      minBytes: isProven ? undefined : entitledBytes(query),
+      query,
+      watcher,
+      startedAt: now,
+      lateAfter,
+      lateAt: NaN,
+      stalls: 0,
+      then: this.#late,
+      dueAt: now + lateAfter,
+      slot: NO_SLOT,
+    };
+    pending.slot = this.#agenda.set(pending, NO_SLOT, pending.dueAt);
+    this.#transactions.add(pending);
+    this.#write(pending);
+  }
+
+  #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
+    pending.then = then;
+    pending.dueAt = at;
+    pending.slot = this.#agenda.set(pending, pending.slot, at);
+  }
+
+  readonly #late = (pending: Pending, now: Millis): void => {
+    pending.lateAt = now;
+    const { query: { args, isOnce }, stalls } = pending;
+    if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
+    this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
+    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
+    // while our process can't keep up with the answers.
+    if (args.cas === undefined && !isOnce && stalls < MAX_STALLS) this.#write(pending);
+    pending.watcher.onLate(now);
+  };
+
+  readonly #overdue = (pending: Pending, now: Millis): void => {
+    const wait = Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * pending.lateAfter));
+    this.#schedule(pending, Math.max(now, pending.lateAt + wait), this.#missed);
+    pending.watcher.onOverdue(now);
+  };
+
+  readonly #missed = (pending: Pending, now: Millis): void => {
+    const { query, watcher, stalls } = pending;
+    this.#transactions.remove(pending);
+    if (query.expected !== undefined && stalls < MAX_STALLS) this.onMiss?.(query, "no_answer", now);
+    watcher.done({ kind: "timeout" }, now);
+  };
+
+  /** Handles a reply. Returns false if it does not belong to any query of ours. */
+  receive(reply: Message, from: Endpoint, now: Millis): boolean {
+    const transaction = this.#transactions.settle(reply, from);
+    if (transaction === undefined) return false;
+    const { traffic } = this.outbox;
+    const kind = reply.type === "r" ? "response" : "error";
+    traffic.in.count(transaction.method, kind, reply.packet.length);
+    this.#agenda.remove(transaction, transaction.slot);
+    const { query, watcher, startedAt, lateAt, stalls, dueAt } = transaction;
+    if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
+    // If the query was sent twice, we can't tell which packet was answered, so we measure from the first. After that or
+    // a stall of our own process, the measurement is unsure.
+    const rtt = now - startedAt;
+    const isRttUnsure = !Number.isNaN(lateAt) || stalls > 0 || now - dueAt > STALL_MS;
+    if (!isRttUnsure) traffic.roundTrips.add(rtt);
+    const outcome: QueryOutcome = reply.type === "e"
+      ? { kind: "error", code: reply.errorCode, text: reply.errorText, rtt }
+      : { kind: "response", message: reply, rtt, isRttUnsure };
+    this.#learn(query, reply, outcome, now);
+    watcher.done(outcome, now);
+    return true;
+  }
+
+  #write(pending: Pending): void {
+    if (pending.query.sendsCoordinate) this.tables.coordinate.write(COORDINATE, 0);
+    this.onSent?.(pending.to);
+    this.outbox.send(pending);
+  }
+
+  /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
+  #learn(query: Query, reply: Message, outcome: QueryOutcome, now: Millis): void {
+    const { method, to, expected, rtt: guess = NaN } = query;
+    if (reply.ip !== undefined) this.onVote?.(query, reply.ip, now);
+    const isAnswer = reply.type === "r" && reply.id !== undefined;
+    // Nodes may refuse other queries. But a node that answers pings with errors must not remain a contact.
+    if (!isAnswer && method === "ping" && expected !== undefined) {
+      this.onMiss?.(query, "bad_pong", now);
+    }
+    if (outcome.kind !== "response") return;
+    const { rtt } = outcome;
+    if (!outcome.isRttUnsure) {
+      if (reply.coordinate !== undefined) {
+        this.tables.coordinate.learn(reply.coordinate, rtt, () => this.#random.fraction());
+      }
+      if (expected === undefined || this.tables.at(to, expected) === undefined) {
+        if (guess > 0 && !isContradicted(guess, rtt)) this.#guessed.add(rtt / guess);
+        else this.#unknown.add(rtt);
+      }
+    }
+    // A node that others can't reach does not belong in a routing table (BEP 43).
+    if (reply.id !== undefined && !reply.readOnly) this.onAnswer?.(query, outcome, now);
+  }
+
+  /**
+   * The time until a query is late: the mean of the node's round trips plus {@link LATE_VARIATIONS} times their
+   * variation (RFC 6298). If none were measured, it is estimated from the node's coordinate or from other new nodes.
+   */
+  #waitFor({ to, expected, rtt: guess = NaN }: Query): number {
+    const contact = expected && this.tables.at(to, expected);
+    let wait: number;
+    if (contact !== undefined && !Number.isNaN(contact.rtt)) {
+      const { rtt, rttVariation } = contact;
+      wait = rtt + Math.max(LATE_VARIATIONS * rttVariation, JITTER_SHARE * rtt);
+    } else {
+      wait = guess > 0 ? guess * this.#guessed.lateAfter : this.#unknown.lateAfter;
+    }
+    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
+  }
+}
+
+/** A smoothed mean and its variation. */
+class Mean {
+  #mean: number;
+  #variation: number;
+
+  constructor(mean: number, variation: number) {
+    this.#mean = mean;
+    this.#variation = variation;
+  }
+
+  /** Round trips longer than this are late. */
+  get lateAfter(): number {
+    return this.#mean + Math.max(LATE_VARIATIONS * this.#variation, JITTER_SHARE * this.#mean);
+  }
+
+  add(value: number): void {
+    this.#variation += RTT_VARIATION_GAIN * (Math.abs(value - this.#mean) - this.#variation);
+    this.#mean += RTT_GAIN * (value - this.#mean);
+  }
+}

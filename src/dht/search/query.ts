@@ -1,0 +1,53 @@
+// One query to another node: its parts, its outcome, and the callbacks that follow its progress.
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Id } from "../../krpc/id.ts";
+import type { Message, Method, QueryArguments } from "../../krpc/message.ts";
+import type { Millis } from "../deadlines.ts";
+
+export interface Query {
+  readonly method: Method;
+  readonly to: Endpoint;
+  readonly args: QueryArguments;
+  /** Whether to include our network coordinate, as it is when the query is sent. */
+  readonly sendsCoordinate?: boolean;
+  /** The id that the node at `to` should have; undefined if it is not known. */
+  readonly expected: Id | undefined;
+  /** The expected round-trip time, if the node is not a contact; NaN if unknown. */
+  readonly rtt?: number;
+  /** Whether to send the query only once, as an answer is unlikely. The query then never counts as late. */
+  readonly isOnce?: boolean;
+  /** Whether we send it only because the receiver has queried us. Its answer does not count as a vote on our address. */
+  readonly isVerification?: boolean;
+}
+
+/** How a query ended. */
+export type QueryOutcome =
+  | Answer
+  | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
+  | { readonly kind: "timeout" };
+
+export interface Answer {
+  readonly kind: "response";
+  readonly message: Message;
+  /** Milliseconds since the query was first sent. */
+  readonly rtt: number;
+  /** Whether `rtt` may be wrong, because the query was sent twice or our own process stalled in the meantime. */
+  readonly isRttUnsure: boolean;
+}
+
+export interface QueryWatcher {
+  /** Called when the answer is late. By then, the query has been sent again if it may be repeated. */
+  onLate(now: Millis): void;
+  /** Called when the answer has taken so long that it will probably never come. */
+  onOverdue(now: Millis): void;
+  /** Called exactly once, when the query has ended. */
+  done(outcome: QueryOutcome, now: Millis): void;
+}
+
+/** A watcher that only reacts to the outcome. */
+export function whenDone(done: QueryWatcher["done"]): QueryWatcher {
+  return { onLate: ignore, onOverdue: ignore, done };
+}
+
+const ignore = () => {};

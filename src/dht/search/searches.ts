@@ -1,0 +1,314 @@
+// Runs one lookup per address family, and merges, counts and reports their results.
+
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import { compareDistance, Id } from "../../krpc/id.ts";
+import {
+  MAX_REPLY_NODES,
+  type Message,
+  type QueryArguments,
+  REPLY_NODES,
+  WANT_N4,
+  WANT_N6,
+} from "../../krpc/message.ts";
+import { Recent } from "../bounded_map.ts";
+import type { Millis } from "../deadlines.ts";
+import type { Contact } from "../routing/contact.ts";
+import type { RoutingTable } from "../routing/routing_table.ts";
+import type { Tables } from "../routing/tables.ts";
+import type { Self } from "../self.ts";
+import type { Batch } from "./batch.ts";
+import {
+  type Candidate,
+  type KnownNode,
+  Lookup,
+  type LookupMethod,
+  type LookupResult,
+  type StepState,
+} from "./lookup.ts";
+import type { Queries } from "./queries.ts";
+import { Region } from "./region.ts";
+import { LookupStatistics, sizeAround } from "./statistics.ts";
+
+interface LookupReport extends Pick<LookupResult, "target" | "method" | "hops" | "elapsed"> {
+  /** The lookup's sequence number, counted from the start of the node. */
+  readonly lookup: number;
+  readonly queries: number;
+  /** Whether any node answered. */
+  readonly success: boolean;
+}
+
+/** A state change of one of a lookup's queries. */
+export interface LookupStep {
+  readonly lookup: number;
+  readonly target: Id;
+  readonly state: StepState;
+  /** The candidate itself, not a copy: its fields change as the lookup continues. */
+  readonly candidate: Candidate;
+}
+
+export type LookupEvent =
+  | { readonly type: "lookup"; readonly lookup: LookupReport }
+  /**
+   * `nodes` nodes were found in a part of the id space around a target in which `expected` nodes are expected. Reported
+   * once an hour for the surroundings of a target.
+   */
+  | {
+    readonly type: "lookup.crowded";
+    readonly target: Id;
+    readonly nodes: number;
+    readonly expected: number;
+  }
+  /** Reported while `reportsSteps` is set. */
+  | { readonly type: "lookup.step"; readonly step: LookupStep };
+
+/** The target of a search, and its options. */
+export interface Search {
+  readonly target: Id;
+  readonly method: LookupMethod;
+  /** Called with each response. If it returns true, the search ends. */
+  readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
+  /** Whether to ask the nodes first that probably lead to an answer soonest, instead of the closest nodes. */
+  readonly isHurried?: boolean;
+  /** If given, asks only for proofs that nodes hold the item, in order to repair its replicas. Values are not sent. */
+  readonly challenge?: Uint8Array;
+  /** Whether to ask each node how many bytes of items we may still put there. */
+  readonly wantsRoom?: boolean;
+  /** With `get_peers`: flags NO_SEED and SCRAPE (BEP 33). */
+  readonly swarm?: number;
+  /** With `wantsRoom`: how many seconds the items should live; undefined means a day. */
+  readonly ttl?: number;
+  /** A batch from whose knowledge the search starts, and to which it adds what it learns. */
+  readonly batch?: Batch;
+}
+
+/** A search in one address family. */
+export interface FamilySearch extends Search {
+  readonly family: Family;
+  /** Bootstrap endpoints to start from. Their ids are not known yet. */
+  readonly bootstrap?: readonly Endpoint[];
+}
+
+/** The merged result of a search in all families. */
+export interface FindResult
+  extends Pick<LookupResult, "closest" | "asked" | "startedAt" | "hops" | "elapsed"> {
+  /**
+   * How many of the closest nodes should hold an item: k or, if the target is crowded, all nodes at a distance within
+   * which k nodes are expected.
+   */
+  readonly holders: number;
+}
+
+/** The merged result, with its parts. */
+export interface MergedResult extends FindResult {
+  /** The result of each family. `closest` has a node that answered in both families only once. */
+  readonly lookups: readonly LookupResult[];
+}
+
+interface SearchesOptions {
+  readonly queries: Queries;
+  /** How many queries of one lookup may be in flight. */
+  readonly alpha: number;
+  readonly emit: (event: LookupEvent) => void;
+}
+
+/** An estimate of the network's size is used for this time. */
+const ESTIMATE_MS = 1_000;
+
+/** How often a crowded target is reported again, and the cap on the targets that are remembered for that. */
+const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
+
+const NO_BITS = new Id(0, 0, 0, 0, 0);
+
+export class Searches {
+  readonly queries: Queries;
+  readonly tables: Tables;
+  readonly self: Self;
+  readonly statistics = new LookupStatistics();
+  /** Whether lookups that start from now on report each of their queries. */
+  reportsSteps = false;
+  /** Bootstrap endpoints to start from while there are no contacts. */
+  bootstrap: readonly Endpoint[] = [];
+  /** Called for each node that an answer names with its coordinate, which predicts the round trip `expected`. */
+  onHeard: ((id: Id, endpoint: Endpoint, expected: number) => void) | undefined;
+  /** Called after an answer has been processed. */
+  onRead: ((now: Millis) => void) | undefined;
+  readonly #options: SearchesOptions;
+  readonly #estimates: { [F in Family]?: { readonly size: number | null; readonly at: Millis } } =
+    {};
+  #lastLookup = 0;
+  /** Where targets were crowded: the bits that all ids in the surroundings of a target share. */
+  readonly #crowded = new Recent(CROWDED_AGAIN_MS, MAX_CROWDED);
+
+  constructor(options: SearchesOptions) {
+    this.#options = options;
+    this.queries = options.queries;
+    this.tables = options.queries.tables;
+    this.self = options.queries.outbox.self;
+  }
+
+  /** Runs a lookup in each address family that has contacts, and merges the results. */
+  find(search: Search, now: Millis, done: (result: MergedResult, now: Millis) => void): void {
+    const { target, onResponse } = search;
+    const all = this.tables.families;
+    const populated = all.filter((family) => this.tables.of(family).size > 0);
+    const families = populated.length > 0 ? populated : all.slice(0, 1);
+    const results: LookupResult[] = [];
+    const running: Lookup[] = [];
+    const onEnd = (result: LookupResult, at: Millis) => {
+      results.push(result);
+      if (results.length < families.length) return;
+      const closest = results.flatMap((r) => r.closest)
+        .sort((x, y) => compareDistance(x.id, y.id, target))
+        .filter((c, i, sorted) => i === 0 || !c.id.equals(sorted[i - 1].id));
+      const holders = Math.max(
+        this.tables.k,
+        ...results.map(({ isCrowded, family }) => {
+          if (!isCrowded) return 0;
+          const region = this.region(target, family, at);
+          return closest.filter(({ id }) => region.has(id)).length;
+        }),
+      );
+      done({
+        closest,
+        lookups: results,
+        holders,
+        asked: results.flatMap((r) => r.asked),
+        startedAt: now,
+        hops: results.find((r) => r.closest[0] === closest[0])?.hops ?? result.hops,
+        elapsed: at - now,
+      }, at);
+    };
+    const endpoints = populated.length > 0 ? [] : this.bootstrap;
+    for (const family of families) {
+      const bootstrap = endpoints.filter((endpoint) => endpoint.family === family);
+      const watch: Search["onResponse"] = onResponse && ((message, candidate, at) => {
+        if (!onResponse(message, candidate, at)) return false;
+        // This answer ends the whole search, so also stop the lookup of the other family.
+        running.forEach((lookup, i) => families[i] !== family && lookup.stop(at));
+        return true;
+      });
+      const familySearch = { ...search, family, bootstrap, onResponse: watch };
+      running.push(this.#prepare(familySearch, now, onEnd));
+    }
+    for (const lookup of running) lookup.start();
+  }
+
+  /** Runs a lookup in one family. */
+  findIn(
+    search: FamilySearch,
+    now: Millis,
+    done: (result: LookupResult, now: Millis) => void,
+  ): void {
+    this.#prepare(search, now, done).start();
+  }
+
+  /** The estimated number of nodes of a family, by default the first; null if there is too little data. */
+  networkSize(now: Millis, family: Family = this.tables.families[0]): number | null {
+    const cached = this.#estimates[family];
+    if (cached !== undefined && now - cached.at < ESTIMATE_MS) return cached.size;
+    const { tables, self: { id: own } } = this;
+    const neighbours = tables.of(family).closest(own, tables.k, isHealthy);
+    const size = this.statistics.networkSize({ own, family, neighbours }, now);
+    this.#estimates[family] = { size, at: now };
+    return size;
+  }
+
+  /** The surroundings of a target among the nodes of a family. */
+  region(target: Id, family: Family, now: Millis): Region {
+    return new Region(target, { k: this.tables.k, size: this.networkSize(now, family) });
+  }
+
+  #prepare(
+    search: FamilySearch,
+    now: Millis,
+    onEnd: (result: LookupResult, now: Millis) => void,
+  ): Lookup {
+    const { target, method, family, batch, isHurried, onResponse } = search;
+    const { queries, tables, self } = this;
+    const { alpha, emit } = this.#options;
+    const table = tables.of(family);
+    const args = this.#argsOf(search);
+    const lookup = ++this.#lastLookup;
+    this.statistics.active++;
+    table.touch(target, now);
+    const region = this.region(target, family, now);
+    return new Lookup({
+      target,
+      method,
+      family,
+      k: tables.k,
+      region,
+      // A hurried search of a batch probably starts with a holder of the item, so one query at a time is enough.
+      alpha: batch !== undefined && isHurried ? 1 : alpha,
+      lateShare: queries.lateShare,
+      seeds: seedsOf(table, search, now),
+      bootstrap: search.bootstrap ?? [],
+      now,
+      own: self.id,
+      perSubnet: tables.perSubnet,
+      networkSize: sizeAround(self.id, table.closest(self.id, tables.k, isHealthy)),
+      coordinate: tables.coordinate,
+      ask: (candidate, at, watcher) => {
+        const { endpoint: to, id: expected, expected: rtt } = candidate;
+        queries.send({ method, to, args, expected, rtt }, at, watcher);
+      },
+      hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
+      onHeard: this.onHeard,
+      onRead: this.onRead,
+      onResponse: batch === undefined ? onResponse : (message, candidate, at) => {
+        batch.noteAnswer(message, candidate, { now: at, self });
+        return onResponse?.(message, candidate, at) ?? false;
+      },
+      onStep: !this.reportsSteps ? undefined : (state, candidate) => {
+        emit({ type: "lookup.step", step: { lookup, target, state, candidate } });
+      },
+      onEnd: (result, at) => {
+        this.statistics.active--;
+        this.statistics.record(result, { k: tables.k, own: self.id });
+        if (result.isCrowded) this.#noteCrowded(result, region, at);
+        const { hops, asked, elapsed, closest } = result;
+        const counts = { hops, queries: asked.length, elapsed, success: closest.length > 0 };
+        emit({ type: "lookup", lookup: { lookup, target, method, ...counts } });
+        batch?.noteLookup(result, tables.k);
+        onEnd(result, at);
+      },
+    });
+  }
+
+  /** Reports a crowded target, unless another one in its surroundings was reported within the hour. */
+  #noteCrowded({ target, nodesInCore: nodes }: LookupResult, region: Region, now: Millis): void {
+    const place = target.withSuffix(region.bits, NO_BITS).toString();
+    if (this.#crowded.has(place, now)) return;
+    this.#crowded.add(place, now);
+    this.statistics.noteCrowded(target, now);
+    this.#options.emit({ type: "lookup.crowded", target, nodes, expected: region.expectedInCore });
+  }
+
+  #argsOf({ target, method, challenge, swarm, wantsRoom, ttl }: Search): QueryArguments {
+    const wanted = Math.min(this.tables.k, MAX_REPLY_NODES);
+    return {
+      ...(method === "get_peers" ? { infoHash: target } : { target }),
+      want: this.tables.families.length > 1 ? WANT_N4 | WANT_N6 : undefined,
+      wantCount: wanted > REPLY_NODES ? wanted : undefined,
+      wantSalt: method === "get",
+      challenge,
+      swarm,
+      wantRoom: wantsRoom,
+      ttl,
+    };
+  }
+}
+
+/** The nodes to start with: those that the batch has found, and contacts, each nearest first. */
+function seedsOf(
+  table: RoutingTable,
+  { target, batch }: Search,
+  now: Millis,
+): readonly KnownNode[] {
+  // Twice k, because after an outage many of the closest nodes are dead, and so are many nodes that others name.
+  const count = 2 * table.k;
+  const contacts = table.closest(target, count, (contact) => contact.misses < 2);
+  return batch === undefined ? contacts : [...batch.closest(target, count, now), ...contacts];
+}
+
+const isHealthy = (contact: Contact) => contact.health === "healthy";

@@ -1,0 +1,71 @@
+// Writes to the nodes closest to a target: a put of an item, or an announcement.
+
+import type { Id } from "../../krpc/id.ts";
+import { ErrorCode, type Method, type QueryArguments } from "../../krpc/message.ts";
+import type { Millis } from "../deadlines.ts";
+import type { Placed } from "./lookup.ts";
+import type { Queries } from "./queries.ts";
+import { whenDone } from "./query.ts";
+
+export interface Write {
+  readonly queries: Queries;
+  readonly method: Method;
+  /** The nodes to write to, nearest first. Nodes without a token are skipped. */
+  readonly nodes: readonly Pick<Placed, "id" | "endpoint" | "token">[];
+  readonly args: (token: Uint8Array, id: Id) => QueryArguments;
+  /** How many nodes to write to; k by default. */
+  readonly count?: number;
+  readonly stored?: readonly Id[];
+  /** Whether a node already holds exactly this version. If so, its refusal with "seq too low" counts as a success. */
+  readonly isCurrent?: (id: Id) => boolean;
+  readonly onStored?: (id: Id, now: Millis) => void;
+}
+
+export interface WriteResult {
+  readonly stored: readonly Id[];
+  readonly refusals: readonly { readonly code: number; readonly text: string }[];
+}
+
+/** Writes to the closest nodes. If one of them fails, the next farther node gets the write instead. */
+export function write(
+  { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored }: Write,
+  now: Millis,
+  done: (result: WriteResult, now: Millis) => void,
+): void {
+  const { tables } = queries, wanted = count ?? tables.k;
+  const waiting = nodes.filter((node) => node.token !== undefined);
+  // Unreliable nodes get the value too, but in addition to the wanted number of others.
+  const unreliable = waiting.slice(0, wanted).filter(({ id }) => !isReliable(id));
+  const most = wanted + unreliable.length;
+  const stored = [...already];
+  const refusals: { code: number; text: string }[] = [];
+  let open = 0;
+  const step = (at: Millis) => {
+    while (stored.length + open < most && waiting.length > 0) {
+      const { id, endpoint, token } = waiting.shift()!;
+      open++;
+      const query = { method, to: endpoint, args: args(token!, id), expected: id };
+      queries.send(
+        query,
+        at,
+        whenDone((outcome, end) => {
+          open--;
+          if (outcome.kind === "response") {
+            stored.push(id);
+            onStored?.(id, end);
+          } else if (outcome.kind === "error") {
+            if (outcome.code === ErrorCode.seqTooLow && isCurrent?.(id)) stored.push(id);
+            else refusals.push(outcome);
+          }
+          step(end);
+        }),
+      );
+    }
+    if (open === 0) done({ stored, refusals }, at);
+  };
+  step(now);
+
+  function isReliable(id: Id): boolean {
+    return tables.find(id)?.isReliable ?? true;
+  }
+}

@@ -1,0 +1,149 @@
+// Drops queries of strangers unread while the node can't keep up, so that contacts and modest strangers are served.
+
+import { literal } from "../../krpc/bencode.ts";
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Millis } from "../deadlines.ts";
+import type { Random } from "../random.ts";
+import { hashAddress } from "./rate_limit.ts";
+
+/** How often the gate checks whether the node keeps up: often, because the system's buffer fills in milliseconds. */
+const JUDGE_INTERVAL_MS = 50;
+
+/** With fewer receives in an interval, the node counts as not busy. */
+const MIN_RECEIVES = 8;
+
+/**
+ * Shares of the time in which the host waits for packets. Below the first share, the node can't keep up, and halves the
+ * rate of each stranger. Above the second one, it raises the rate by a tenth. A faster rise makes the load swing.
+ */
+const BUSY_SHARE = 0.15, RELAXED_SHARE = 0.25;
+
+/** Queries per second of a stranger: the rate when the gate closes, the lowest, and the rate at which it opens. */
+const FIRST_RATE = 16, MIN_RATE = 0.1, LAST_RATE = 100;
+
+/** If the gate admitted at most this share of the packets, a lower rate would save nothing, so the rate stays. */
+const MIN_ADMITTED_SHARE = 0.05;
+
+/** An asker that has proven its address gets this many times the rate of others. */
+const PROVEN_FACTOR = 4;
+
+/** How long two addresses share a slot. */
+const RESEED_INTERVAL_MS = 60_000;
+
+/** The number of slots, as an exponent of two. If 10,000 addresses flood, one in seven others shares a slot. */
+const SLOT_BITS = 16;
+
+/** Tells contacts and proven addresses from strangers. */
+export interface Standings {
+  isContact(from: Endpoint): boolean;
+  isProven(from: Endpoint, now: Millis): boolean;
+}
+
+interface Pressure {
+  /** The rate of each stranger's queries, per second. */
+  rate: number;
+  /**
+   * For each slot, the time of its latest query that was admitted. Unlike the state of a `RateLimiter`, it does not
+   * depend on the rate, which changes often.
+   */
+  readonly admittedAt: Float64Array;
+  seed: number;
+  seededAt: Millis;
+  /** The packets since the rate was judged, and those of strangers that were admitted. */
+  packets: number;
+  admitted: number;
+}
+
+export class Gate {
+  /** Undefined while the node keeps up. */
+  #pressure: Pressure | undefined;
+  #receives = 0;
+  #waitedMs = 0;
+  #judgedAt: Millis = -Infinity;
+  readonly #standings: Standings;
+  readonly #random: Random;
+
+  constructor(standings: Standings, random: Random) {
+    this.#standings = standings;
+    this.#random = random;
+  }
+
+  /** Whether the node keeps up with all packets. */
+  get isOpen(): boolean {
+    return this.#pressure === undefined;
+  }
+
+  /** Records for how long the host's socket has waited for a packet. It also reports receives that did not wait, as 0. */
+  note(waitedMs: Millis, now: Millis): void {
+    this.#receives++;
+    this.#waitedMs += waitedMs;
+    const elapsed = now - this.#judgedAt;
+    if (elapsed < JUDGE_INTERVAL_MS) return;
+    const share = this.#receives < MIN_RECEIVES ? 1 : this.#waitedMs / elapsed;
+    this.#receives = this.#waitedMs = 0;
+    this.#judgedAt = now;
+    if (share < BUSY_SHARE) this.#tighten(now);
+    else if (share > RELAXED_SHARE) this.#relax();
+    if (this.#pressure !== undefined) this.#pressure.packets = this.#pressure.admitted = 0;
+  }
+
+  /** Whether to handle a packet. Call this only while the gate is not open. */
+  admits(datagram: Uint8Array, from: Endpoint, now: Millis): boolean {
+    const pressure = this.#pressure;
+    if (pressure === undefined || from.scope === "loopback" || isReply(datagram)) return true;
+    pressure.packets++;
+    if (now - pressure.seededAt >= RESEED_INTERVAL_MS) this.#reseed(pressure, now);
+    const slot = hashAddress(from, pressure.seed) >>> (32 - SLOT_BITS);
+    const interval = 1000 / pressure.rate, since = now - pressure.admittedAt[slot];
+    if (since < interval) {
+      if (this.#standings.isContact(from)) return true;
+      if (since < interval / PROVEN_FACTOR || !this.#standings.isProven(from, now)) return false;
+    }
+    // Spread the next queries of all flooders over time. Otherwise, they would arrive in one wave again and again.
+    pressure.admittedAt[slot] = now + (this.#random.fraction() - 0.5) * interval;
+    pressure.admitted++;
+    return true;
+  }
+
+  #tighten(now: Millis): void {
+    const pressure = this.#pressure;
+    if (pressure === undefined) {
+      this.#pressure = {
+        rate: FIRST_RATE,
+        admittedAt: new Float64Array(1 << SLOT_BITS).fill(-Infinity),
+        seed: this.#random.word(),
+        seededAt: now,
+        packets: 0,
+        admitted: 0,
+      };
+    } else if (pressure.admitted > MIN_ADMITTED_SHARE * pressure.packets) {
+      pressure.rate = Math.max(MIN_RATE, pressure.rate / 2);
+    }
+  }
+
+  #relax(): void {
+    const pressure = this.#pressure;
+    if (pressure === undefined) return;
+    pressure.rate *= 1.1;
+    if (pressure.rate > LAST_RATE) this.#pressure = undefined;
+  }
+
+  #reseed(pressure: Pressure, now: Millis): void {
+    pressure.seed = this.#random.word();
+    pressure.seededAt = now;
+    pressure.admittedAt.fill(-Infinity);
+  }
+}
+
+/** The last bytes of a response. Those of an error differ only in the byte at `LETTER`, which is E instead of R. */
+const REPLY_END = literal("1:y1:re"), LETTER = 5, R = 0x72, E = 0x65;
+
+/** Whether a datagram looks like an answer to a query of ours. Matching it with our queries is cheap. */
+function isReply(datagram: Uint8Array): boolean {
+  const start = datagram.length - REPLY_END.length;
+  if (start < 0) return false;
+  for (let i = 0; i < REPLY_END.length; i++) {
+    if (i !== LETTER && datagram[start + i] !== REPLY_END[i]) return false;
+  }
+  return datagram[start + LETTER] === R || datagram[start + LETTER] === E;
+}

@@ -1,0 +1,223 @@
+// Stores the swarm members that were announced here (BEP 5), counts them (BEP 33), and samples their info-hashes (BEP 51).
+
+import { bitsOf, FILTER_BYTES, insert } from "../../krpc/bloom_filter.ts";
+import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";
+import { type Id, ID_BYTES, IdMap } from "../../krpc/id.ts";
+import type { Millis } from "../deadlines.ts";
+import type { ItemCrypto } from "../items/item.ts";
+import { isSameOwner, ownerOf, sourceOf } from "../routing/diversity.ts";
+import type { Random } from "../random.ts";
+import { Shares } from "./shares.ts";
+
+/** How long an announcement is valid. Clients repeat theirs every 15 to 30 minutes. */
+export const PEER_LIFE_MS = 45 * 60_000;
+
+/** Cap on the announcements of each address family. It limits the memory that strangers can fill to about 50 MB. */
+export const MAX_ANNOUNCEMENTS = 25_000;
+
+/** Cap on the announcements of one source: an IPv4 /24 or an IPv6 /48. */
+export const MAX_ANNOUNCEMENTS_PER_SOURCE = 200;
+
+/** Cap on the peers of one swarm, in each address family: as many IPv4 peers as fit into a reply. */
+export const MAX_PEERS_PER_HASH = 128;
+
+/** The number of info-hashes in a sample: few enough for the reply to stay under 1,400 bytes. */
+const SAMPLE_COUNT = 20;
+
+/** How long all askers receive the same sample. BEP 51 calls this `interval`. */
+export const SAMPLE_INTERVAL_MS = 5 * 60_000;
+
+/** Cap on the peers of one swarm at one address. Several are allowed because several clients may share a NAT. */
+export const MAX_PEERS_PER_ADDRESS = 8;
+
+/** The peers of one info-hash by address family, those that announced themselves longest ago first. */
+type Swarm = Record<Family, Announced[]>;
+
+interface Announced {
+  readonly infoHash: Id;
+  readonly endpoint: Endpoint;
+  readonly at: Millis;
+  /** The network of the endpoint. No network may hold more than its share of a full store. */
+  readonly source: string;
+  readonly isSeed: boolean;
+  /** The address's bits in a Bloom filter, once they are needed. */
+  bits: number | undefined;
+}
+
+/** What a peer says about itself. */
+interface PeerKind {
+  /** False by default. */
+  readonly isSeed?: boolean;
+}
+
+/** Selects the peers of a reply. */
+export interface PeerSelection {
+  /** Maximum number of peers. */
+  readonly count: number;
+  /** Whether to leave out seeds (BEP 33). */
+  readonly noSeeds: boolean;
+}
+
+/** Bloom filters of a swarm's members (BEP 33). */
+export interface SwarmFilters {
+  readonly seeds: Uint8Array;
+  /** Those that don't seed. */
+  readonly peers: Uint8Array;
+}
+
+/**
+ * Stores announcements, and never refuses one. A full store or swarm evicts the oldest announcement of the network that
+ * has the most, so one network can't displace the announcements of others.
+ */
+export class PeerStore {
+  readonly #hashes: IdMap<Swarm>;
+  readonly #shares: Record<Family, Shares<Announced>> = { 4: new Shares(), 6: new Shares() };
+  readonly #random: Random;
+  #sample: Uint8Array = new Uint8Array(0);
+  #sampledAt: Millis = -Infinity;
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.#hashes = new IdMap(random.word());
+  }
+
+  /** The number of swarms. */
+  get hashes(): number {
+    return this.#hashes.size;
+  }
+
+  /** The number of announcements. */
+  get count(): number {
+    return this.#shares[4].size + this.#shares[6].size;
+  }
+
+  /** Stores an announcement. If there is no place left, it replaces another one. */
+  announce(infoHash: Id, endpoint: Endpoint, now: Millis, { isSeed = false }: PeerKind = {}): void {
+    const { family } = endpoint;
+    const source = sourceOf(endpoint) ?? ownerOf(endpoint);
+    const shares = this.#shares[family];
+    const peers = this.#hashes.get(infoHash)?.[family] ?? [];
+    const replaced = replacedIn(peers, endpoint);
+    if (replaced !== undefined) this.#remove(replaced);
+    // A peer that is replaced in a full swarm may be of another source.
+    const surplus = shares.countOf(source) >= MAX_ANNOUNCEMENTS_PER_SOURCE
+      ? shares.oldestOf(source)
+      : shares.size >= MAX_ANNOUNCEMENTS
+      ? shares.oldestOfLargest()
+      : undefined;
+    if (surplus !== undefined) this.#remove(surplus);
+    let swarm = this.#hashes.get(infoHash);
+    if (swarm === undefined) this.#hashes.set(infoHash, swarm = { 4: [], 6: [] });
+    const announced = { infoHash, endpoint, at: now, source, isSeed, bits: undefined };
+    swarm[family].push(announced);
+    shares.add(source, announced);
+  }
+
+  /** Stores an announcement, and removes all earlier ones of its address from the swarm. */
+  announceOnly(infoHash: Id, endpoint: Endpoint, now: Millis, kind: PeerKind = {}): void {
+    for (const announced of this.#hashes.get(infoHash)?.[endpoint.family].slice() ?? []) {
+      if (announced.endpoint.sameAddress(endpoint)) this.#remove(announced);
+    }
+    this.announce(infoHash, endpoint, now, kind);
+  }
+
+  #remove(announced: Announced): void {
+    const { infoHash, endpoint: { family }, source } = announced;
+    this.#shares[family].remove(source, announced);
+    const swarm = this.#hashes.get(infoHash);
+    if (swarm === undefined) return;
+    swarm[family].splice(swarm[family].indexOf(announced), 1);
+    if (swarm[4].length === 0 && swarm[6].length === 0) this.#hashes.delete(infoHash);
+  }
+
+  /** All recently announced peers of one address family, or only those that don't seed, in random order. */
+  peers(infoHash: Id, family: Family, now: Millis, { noSeeds = false } = {}): Endpoint[] {
+    const endpoints = this.#fresh(infoHash, family, now)
+      .filter(({ isSeed }) => !(noSeeds && isSeed))
+      .map(({ endpoint }) => endpoint);
+    this.#random.shuffle(endpoints);
+    return endpoints;
+  }
+
+  /**
+   * Recent peers of the asker's family, without peers in private networks that the asker can't reach: all, or as many
+   * random ones as requested. Undefined if there are none.
+   */
+  peersFor(
+    infoHash: Id,
+    asker: Endpoint,
+    now: Millis,
+    { count, noSeeds }: PeerSelection,
+  ): Endpoint[] | undefined {
+    if (this.#hashes.get(infoHash) === undefined) return undefined;
+    const chosen = this.#fresh(infoHash, asker.family, now)
+      .filter((peer) => mayRefer(asker, peer.endpoint) && !(noSeeds && peer.isSeed))
+      .map(({ endpoint }) => endpoint);
+    if (chosen.length === 0) return undefined;
+    this.#random.shuffle(chosen);
+    return chosen.slice(0, count);
+  }
+
+  /** Counts the recent members of a swarm, of both families. Undefined if there are none. */
+  filters(infoHash: Id, now: Millis, sha1: ItemCrypto["sha1"]): SwarmFilters | undefined {
+    const fresh = [...this.#fresh(infoHash, 4, now), ...this.#fresh(infoHash, 6, now)];
+    if (fresh.length === 0) return undefined;
+    const filters = { seeds: new Uint8Array(FILTER_BYTES), peers: new Uint8Array(FILTER_BYTES) };
+    for (const peer of fresh) {
+      peer.bits ??= bitsOf(peer.endpoint, sha1);
+      insert(peer.isSeed ? filters.seeds : filters.peers, peer.bits);
+    }
+    return filters;
+  }
+
+  #fresh(infoHash: Id, family: Family, now: Millis): Announced[] {
+    const peers = this.#hashes.get(infoHash)?.[family] ?? [];
+    return peers.filter(({ at }) => now - at < PEER_LIFE_MS);
+  }
+
+  /** Whether this endpoint was announced lately. */
+  has(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
+    const peers = this.#hashes.get(infoHash)?.[endpoint.family] ?? [];
+    return peers.some((peer) => peer.endpoint.equals(endpoint) && now - peer.at < PEER_LIFE_MS);
+  }
+
+  /** A random sample of the info-hashes, 20 bytes each. All askers receive the same sample during one interval. */
+  sample(now: Millis): Uint8Array {
+    if (now - this.#sampledAt < SAMPLE_INTERVAL_MS) return this.#sample;
+    const ids = Array.from(this.#hashes.entries(), ([id]) => id);
+    this.#random.shuffle(ids);
+    const sample = new Uint8Array(Math.min(SAMPLE_COUNT, ids.length) * ID_BYTES);
+    for (let i = 0; i * ID_BYTES < sample.length; i++) ids[i].write(sample, i * ID_BYTES);
+    this.#sample = sample;
+    // An empty sample is not reused, so that the first announcement appears in the next sample.
+    if (sample.length > 0) this.#sampledAt = now;
+    return sample;
+  }
+
+  expire(now: Millis): void {
+    for (const swarm of [...this.#hashes.values()]) {
+      for (const announced of [...swarm[4], ...swarm[6]]) {
+        if (now - announced.at >= PEER_LIFE_MS) this.#remove(announced);
+      }
+    }
+  }
+}
+
+/**
+ * The announcement in a swarm that one of `endpoint` replaces: that of the same endpoint, or else the oldest one of its
+ * address or, in a full swarm, of the network with the most peers. Undefined if the swarm has a place for it.
+ */
+function replacedIn(peers: readonly Announced[], endpoint: Endpoint): Announced | undefined {
+  const same = peers.find((peer) => peer.endpoint.equals(endpoint));
+  if (same !== undefined) return same;
+  const neighbours = peers.filter((peer) => isSameOwner(peer.endpoint, endpoint));
+  if (neighbours.length >= MAX_PEERS_PER_ADDRESS) return neighbours[0];
+  return peers.length >= MAX_PEERS_PER_HASH ? oldestOfLargest(peers) : undefined;
+}
+
+/** The oldest peer of the network with the most peers. */
+function oldestOfLargest(peers: readonly Announced[]): Announced {
+  const shares = new Shares<Announced>();
+  for (const peer of peers) shares.add(peer.source, peer);
+  return shares.oldestOfLargest() ?? peers[0];
+}

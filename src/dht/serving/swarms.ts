@@ -1,0 +1,178 @@
+// Finds and counts the peers of swarms (BEP 5, BEP 33), and announces this host as a peer.
+
+import {
+  bitsOf,
+  estimate,
+  FILTER_BYTES,
+  insert,
+  isPlausible,
+  mayContain,
+  unite,
+} from "../../krpc/bloom_filter.ts";
+import { type Endpoint, mayRefer } from "../../krpc/endpoint.ts";
+import { Id } from "../../krpc/id.ts";
+import { type Message, NO_SEED, type QueryArguments, SCRAPE, SEED } from "../../krpc/message.ts";
+import type { Millis } from "../deadlines.ts";
+import type { ItemCrypto } from "../items/item.ts";
+import type { Candidate } from "../search/lookup.ts";
+import type { MergedResult, Searches } from "../search/searches.ts";
+import { write } from "../search/write.ts";
+import type { PeerStore } from "./peer_store.ts";
+
+/** Cap on the peers that one search collects. */
+const MAX_PEERS_FOUND = 1_000;
+
+/** The swarm to search, and how. */
+export interface PeerSearch {
+  readonly infoHash: Id;
+  /** Whether to ask only for peers that don't seed. Implementations without BEP 33 return all. */
+  readonly noSeeds?: boolean;
+  /** Whether to ask for the filters that count the swarm. */
+  readonly scrapes?: boolean;
+  /** Called with peers that were not found before. If it returns true, the search ends. */
+  readonly onPeers?: (peers: readonly Endpoint[]) => boolean;
+}
+
+/** The size of a swarm, as estimated from the filters of several nodes (BEP 33). */
+export interface Scrape {
+  readonly seeds: number;
+  /** Peers that don't seed, or that announced themselves to nodes without BEP 33. */
+  readonly peers: number;
+  /** The number of nodes that returned filters. */
+  readonly nodes: number;
+}
+
+export interface PeersResult extends MergedResult {
+  readonly peers: readonly Endpoint[];
+  /** Undefined unless the search asked for it. */
+  readonly scrape: Scrape | undefined;
+}
+
+export interface AnnounceResult extends PeersResult {
+  /** Ids of the nodes that accepted the announcement. */
+  readonly announced: readonly Id[];
+}
+
+export interface Announcement {
+  readonly infoHash: Id;
+  /** The port at which this host serves the swarm; undefined means the port from which its packets come. */
+  readonly port: number | undefined;
+  readonly isSeed?: boolean;
+}
+
+interface SwarmsOptions {
+  readonly searches: Searches;
+  readonly peers: PeerStore;
+  readonly sha1: ItemCrypto["sha1"];
+}
+
+export class Swarms {
+  readonly #searches: Searches;
+  readonly #peers: PeerStore;
+  readonly #sha1: ItemCrypto["sha1"];
+
+  constructor({ searches, peers, sha1 }: SwarmsOptions) {
+    this.#searches = searches;
+    this.#peers = peers;
+    this.#sha1 = sha1;
+  }
+
+  getPeers(
+    search: PeerSearch,
+    now: Millis,
+    done: (result: PeersResult, now: Millis) => void,
+  ): void {
+    const { infoHash, noSeeds, scrapes, onPeers } = search;
+    const found = new Map<string, Endpoint>();
+    const count = scrapes ? new SwarmCount(this.#sha1) : undefined;
+    const add = (peers: readonly Endpoint[]): boolean => {
+      const fresh = peers.filter((peer) => !found.has(`${peer}`))
+        .slice(0, MAX_PEERS_FOUND - found.size);
+      for (const peer of fresh) found.set(`${peer}`, peer);
+      return fresh.length > 0 && (onPeers?.(fresh) ?? false);
+    };
+    for (const family of this.#searches.tables.families) {
+      add(this.#peers.peers(infoHash, family, now, { noSeeds }));
+    }
+    const filters = scrapes ? this.#peers.filters(infoHash, now, this.#sha1) : undefined;
+    if (filters !== undefined) count!.addFilters(filters);
+    const onResponse = (message: Message, { endpoint }: Candidate) => {
+      const peers = (message.values ?? []).filter((peer) => mayRefer(endpoint, peer));
+      count?.add(message, peers);
+      return add(peers);
+    };
+    const swarm = (noSeeds ? NO_SEED : 0) | (scrapes ? SCRAPE : 0);
+    const lookup = { target: infoHash, method: "get_peers", swarm, onResponse } as const;
+    this.#searches.find(lookup, now, (result, at) => {
+      done({ ...result, peers: [...found.values()], scrape: count?.result() }, at);
+    });
+  }
+
+  /** Announces this host to the k closest nodes of each address family. */
+  announce(
+    { infoHash, port, isSeed }: Announcement,
+    now: Millis,
+    done: (result: AnnounceResult, now: Millis) => void,
+  ): void {
+    const args = (token: Uint8Array): QueryArguments => ({
+      infoHash,
+      token,
+      port: port ?? 0,
+      impliedPort: port === undefined,
+      swarm: isSeed ? SEED : 0,
+    });
+    const { queries } = this.#searches;
+    this.getPeers({ infoHash }, now, (result, at) => {
+      const announced = new Map<string, Id>();
+      let open = result.lookups.length;
+      for (const { closest: nodes } of result.lookups) {
+        write({ queries, method: "announce_peer", nodes, args }, at, ({ stored }, end) => {
+          for (const id of stored) announced.set(`${id}`, id);
+          if (--open > 0) return;
+          done({ ...result, announced: [...announced.values()], elapsed: end - now }, end);
+        });
+      }
+    });
+  }
+}
+
+/** Unites the filters that several nodes return for one swarm. */
+class SwarmCount {
+  readonly #sha1: ItemCrypto["sha1"];
+  readonly #seeds = new Uint8Array(FILTER_BYTES);
+  readonly #peers = new Uint8Array(FILTER_BYTES);
+  /** The addresses that nodes without BEP 33 returned, as bits in a filter. */
+  readonly #uncounted = new Set<number>();
+  #nodes = 0;
+
+  constructor(sha1: ItemCrypto["sha1"]) {
+    this.#sha1 = sha1;
+  }
+
+  addFilters({ seeds, peers }: { readonly seeds: Uint8Array; readonly peers: Uint8Array }): void {
+    this.#nodes++;
+    unite(this.#seeds, seeds);
+    unite(this.#peers, peers);
+  }
+
+  /** Adds the filters of a response or, if it has none, the `peers` that it names. */
+  add({ filters }: Message, peers: readonly Endpoint[]): void {
+    if (filters === undefined) {
+      for (const peer of peers) this.#uncounted.add(bitsOf(peer, this.#sha1));
+      return;
+    }
+    const { seeds, peers: others } = filters;
+    if (seeds === undefined || !isPlausible(seeds)) return;
+    if (others !== undefined && isPlausible(others)) this.addFilters({ seeds, peers: others });
+  }
+
+  result(): Scrape {
+    const peers = this.#peers.slice();
+    // A node without BEP 33 does not say who seeds, so leave out the addresses that other nodes know as seeds.
+    for (const bits of this.#uncounted) {
+      if (!mayContain(this.#seeds, bits)) insert(peers, bits);
+    }
+    const seeds = Math.round(estimate(this.#seeds));
+    return { seeds, peers: Math.round(estimate(peers)), nodes: this.#nodes };
+  }
+}

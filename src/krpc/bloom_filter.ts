@@ -1,0 +1,62 @@
+// Bloom filters of IP addresses (BEP 33). Several nodes' filters, united, give the number of members of a swarm.
+
+import { Endpoint } from "./endpoint.ts";
+
+/** BEP 33 fixes the size of a filter. */
+export const FILTER_BYTES = 256;
+
+/** `m` in BEP 33. Each address sets `k` = 2 of these bits. */
+const BITS = 8 * FILTER_BYTES, BITS_PER_ADDRESS = 2;
+
+/**
+ * A filter with fewer zero bits than this is ignored. BEP 33 limits the addresses to 6,000, which leave about 6 of 2,048
+ * bits zero. A node with a fuller filter is wrong, or wants to distort the count.
+ */
+const MIN_ZERO_BITS = 6;
+
+/** The positions of the two bits of an address, as one number. `sha1` returns the 20 bytes of the hash. */
+export function bitsOf(endpoint: Endpoint, sha1: (bytes: Uint8Array) => Uint8Array): number {
+  const bytes = new Uint8Array(Endpoint.compactLength(endpoint.family));
+  endpoint.write(bytes, 0);
+  const hash = sha1(bytes.subarray(0, bytes.length - 2));
+  const first = (hash[0] | hash[1] << 8) % BITS, second = (hash[2] | hash[3] << 8) % BITS;
+  return first * BITS + second;
+}
+
+/** Inserts an address by its {@link bitsOf}. */
+export function insert(filter: Uint8Array, bits: number): void {
+  const first = Math.floor(bits / BITS), second = bits % BITS;
+  filter[first >> 3] |= 1 << (first & 7);
+  filter[second >> 3] |= 1 << (second & 7);
+}
+
+/** Whether a filter may contain the address with these {@link bitsOf}. */
+export function mayContain(filter: Uint8Array, bits: number): boolean {
+  const first = Math.floor(bits / BITS), second = bits % BITS;
+  return (filter[first >> 3] & 1 << (first & 7)) !== 0 &&
+    (filter[second >> 3] & 1 << (second & 7)) !== 0;
+}
+
+/** Adds the addresses of another filter. */
+export function unite(filter: Uint8Array, other: Uint8Array): void {
+  for (let i = 0; i < FILTER_BYTES; i++) filter[i] |= other[i];
+}
+
+/** Whether a filter from another node has the right size, and few enough addresses to be counted. */
+export function isPlausible(filter: Uint8Array): boolean {
+  return filter.length === FILTER_BYTES && zeroBits(filter) >= MIN_ZERO_BITS;
+}
+
+/** The estimated number of addresses in a filter. For an empty filter it is 0, and not 0.5 as in BEP 33. */
+export function estimate(filter: Uint8Array): number {
+  const zeros = Math.max(1, zeroBits(filter));
+  return Math.log(BITS / zeros) / (-BITS_PER_ADDRESS * Math.log(1 - 1 / BITS));
+}
+
+function zeroBits(filter: Uint8Array): number {
+  let zeros = 0;
+  for (let byte of filter) {
+    for (zeros += 8; byte !== 0; byte &= byte - 1) zeros--;
+  }
+  return zeros;
+}

@@ -1,0 +1,10 @@
+// Conversion between bytes and lower-case hex digits.
+
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Converts pairs of hex digits to bytes. The caller has checked that there are only hex digits, and an even number. */
+export function unhex(digits: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}

@@ -1,0 +1,537 @@
+// Stores and reads values that are too large for one item. Several transfers run in parallel, within fixed limits.
+
+import {
+  immutableItem,
+  type Item,
+  ITEM_LIFE_MS,
+  MAX_VALUE_BYTES,
+  sameBytes,
+} from "../dht/items/item.ts";
+import { itemCost } from "../dht/items/item_cost.ts";
+import { type Id, ID_BYTES } from "../krpc/id.ts";
+import { release } from "../krpc/release.ts";
+import type { EventData } from "../reports/events.ts";
+import { ContentGuess } from "./content_hint.ts";
+import { StripeCopies } from "./durability.ts";
+import type { Blobs, BlobWriter, Clock, DataCrypto, ItemNetwork } from "./item_network.ts";
+import { Layout, MAX_ITEM_BYTES, MAX_SIZE, PIECE_COPIES, type Stripe } from "./layout.ts";
+import { encodeRoot, type Root } from "./manifest.ts";
+import { extentOf, StripeBuffer } from "./pieces.ts";
+import { PieceReader } from "./reader.ts";
+import { handled, type Transfer, TransferError, Transfers } from "./transfers.ts";
+import { Upload } from "./upload.ts";
+
+/** The progress of one transfer. A transfer that ends before all bytes were moved has failed. */
+export type Progress = EventData<"data.progress">;
+
+/** Progress is reported at the end. Before that, reports are at least this many bytes and milliseconds apart. */
+const PROGRESS_BYTES = 64 * 1024, PROGRESS_MS = 250;
+
+/** Bytes per read when a value comes from this node's own disk. */
+const READ_BYTES = 64 * 1024;
+
+/**
+ * With up to this many other nodes, each of them gets all data pieces. That needs no more room than parity pieces would,
+ * and then any one node has the whole value.
+ */
+export const MAX_WHOLE_COPIES = 6;
+
+/** Options for storing one value. */
+export interface StoreOptions {
+  /** The transfer's name in progress reports. */
+  readonly label?: string | null;
+  /** The value's size, if it is known. */
+  readonly totalBytes?: number | null;
+  /** How many nodes must hold the value; 1 by default. */
+  readonly minReplicas?: number;
+  /** How long nodes should keep the value after it was last published; a day by default. */
+  readonly lifeMs?: number;
+}
+
+/** A large value as this node keeps it: two blobs. */
+export interface StoredBlobs {
+  /** The value's bytes. */
+  readonly value: number;
+  /** The ids of all pieces by number, 20 bytes each. */
+  readonly ids: number;
+}
+
+/** A stored large value. */
+export interface StoredTree {
+  readonly root: Item;
+  /** The value's size in bytes. */
+  readonly size: number;
+  /** How many nodes must vanish, the worst ones first, before the value is lost. A lower bound. */
+  readonly replicas: number;
+  /** The nodes that acknowledged the root. */
+  readonly nodes: readonly Id[];
+  readonly blobs: StoredBlobs;
+  /** Whether other nodes have the pieces. False if there were no other nodes. */
+  readonly isPlaced: boolean;
+}
+
+export interface LargeValuesOptions {
+  readonly network: ItemNetwork;
+  readonly blobs: Blobs;
+  readonly crypto: DataCrypto;
+  readonly clock: Clock;
+  readonly onProgress: (progress: Progress) => void;
+  /** The blob with the bytes of a value that this node published. */
+  readonly ownValue: (root: Id) => number | undefined;
+}
+
+/** How a value's pieces are spread over the network. */
+export interface Spread {
+  /** How many nodes get each piece; 0 if there are no other nodes. */
+  readonly copies: number;
+  /** Whether parity pieces are stored too. */
+  readonly hasParity: boolean;
+}
+
+/** How to spread pieces over `nodes` other nodes. */
+export function spreadOver(nodes: number): Spread {
+  return nodes <= MAX_WHOLE_COPIES
+    ? { copies: nodes, hasParity: false }
+    : { copies: PIECE_COPIES, hasParity: true };
+}
+
+/** The space that all pieces of a value and its root take, each of them once; see `itemCost`. */
+function storedCost(size: number, hasParity: boolean): number {
+  const pieces = new Layout(size).levels
+    .reduce((sum, level) => sum + (hasParity ? level.pieces : level.data), 0);
+  return (1 + pieces) * itemCost({ value: { length: MAX_VALUE_BYTES } });
+}
+
+/** The properties of a transfer when it begins. */
+type MeterStart = Omit<Progress, "transfer" | "done_bytes" | "state">;
+
+/** A transfer that writes blobs. */
+interface Writing {
+  readonly transfer: Transfer;
+  readonly meter: Meter;
+  /** Begins a blob, which is removed if the transfer fails. */
+  readonly create: () => BlobWriter;
+}
+
+/** Runs the transfers of large values for one node. */
+export class LargeValues {
+  readonly #options: LargeValuesOptions;
+  readonly #transfers: Transfers;
+  readonly #meters = new Set<Meter>();
+  #count = 0;
+
+  constructor(options: LargeValuesOptions) {
+    this.#options = options;
+    this.#transfers = new Transfers(options.clock);
+  }
+
+  /**
+   * Stores a value that needs more than one item. First writes all of it to disk, so that a value that can't be stored
+   * costs the network nothing. Then stores all pieces, and finally the root. Errors of `source` are rethrown. After an
+   * error, nothing of the value is left on disk. Otherwise, the caller must keep or `discard` the blobs.
+   *
+   * `hasRoom` asks the network whether each of `copies` nodes has room for all pieces, which take `bytes`; or, in a
+   * larger network, whether nodes have room for their share.
+   *
+   * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted`
+   * @throws {RangeError} if the value is larger than {@link MAX_SIZE}
+   */
+  async store(
+    source: AsyncIterable<Uint8Array>,
+    { label = null, totalBytes = null, minReplicas = 1, lifeMs }: StoreOptions = {},
+    hasRoom: (bytes: number, copies: number) => Promise<boolean> = () => Promise.resolve(true),
+  ): Promise<StoredTree> {
+    const { network, crypto } = this.#options;
+    const checkRoom = async (size: number) => {
+      const { copies, hasParity } = spreadOver(network.size());
+      if (await hasRoom(storedCost(size, hasParity), copies)) return;
+      throw new TransferError("no_room", "The network has no room for the value.");
+    };
+    const progress = { label, direction: "store", hash: null, total_bytes: totalBytes } as const;
+    return await this.#write(progress, pieceLifeOf(lifeMs), async (writing) => {
+      const { transfer, meter } = writing;
+      // A value of up to one item is not large.
+      if (totalBytes !== null && totalBytes > MAX_ITEM_BYTES) await checkRoom(totalBytes);
+      const { id, ...spooled } = await this.#spool(source, writing);
+      if (totalBytes !== spooled.size) await checkRoom(spooled.size);
+      transfer.check();
+      meter.begin(spooled.size);
+      const nodes = network.size();
+      if (nodes + 1 < minReplicas) throw tooFew(nodes + 1, minReplicas);
+      const spread = spreadOver(nodes);
+      const pieces = await this.#storePieces({ ...spooled, ...spread, id, transfer, meter });
+      const ids = await this.#writeIds(pieces.ids, writing);
+      const top = new Layout(spooled.size).top;
+      const root = immutableItem(
+        crypto,
+        encodeRoot({ ...spooled, pieces: pieces.ids.subarray(top.first * ID_BYTES) }),
+      );
+      // The root comes last, so that a reader who finds it also finds the rest.
+      const holders = await transfer.putRoot(root, minReplicas);
+      // The bytes on our own disk count as one replica.
+      const replicas = Math.min(holders.length, pieces.tolerance + 1);
+      if (replicas < minReplicas) throw tooFew(replicas, minReplicas);
+      meter.end("done", `${root.target}`);
+      return {
+        root,
+        size: spooled.size,
+        replicas,
+        nodes: holders,
+        blobs: { value: id, ids },
+        isPlaced: spread.copies > 0,
+      };
+    });
+  }
+
+  /**
+   * Copies a value from the network to this node's disk. After an error, nothing of it is left on disk. Otherwise, the
+   * caller must keep or `discard` the blobs.
+   *
+   * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
+   */
+  async copy(target: Id, root: Root): Promise<StoredBlobs> {
+    const { size } = root;
+    const progress = {
+      label: null,
+      direction: "fetch",
+      hash: `${target}`,
+      total_bytes: size,
+    } as const;
+    return await this.#write(progress, undefined, async (writing) => {
+      const { transfer, meter } = writing;
+      const pieces = new PieceReader(root, this.#options.crypto, transfer).read(0, size);
+      const { id } = await this.#spool(pieces, writing);
+      // No piece is put anywhere, but their ids are needed.
+      const { ids } = await this.#storePieces({
+        id,
+        size,
+        copies: 0,
+        hasParity: false,
+        transfer,
+        meter,
+      });
+      const top = ids.subarray(new Layout(size).top.first * ID_BYTES);
+      if (!sameBytes(top, root.pieces)) {
+        throw new TransferError("invalid", `Value ${target} has other pieces than its root says.`);
+      }
+      const blobs = { value: id, ids: await this.#writeIds(ids, writing) };
+      meter.end("done");
+      return blobs;
+    });
+  }
+
+  /** Runs a transfer that writes blobs. If it fails, none of them is left on disk. */
+  async #write<T>(
+    progress: MeterStart,
+    lifeMs: number | undefined,
+    run: (writing: Writing) => Promise<T>,
+  ): Promise<T> {
+    const { network, blobs } = this.#options, writers: BlobWriter[] = [];
+    const transfer = this.#transfers.open(network, lifeMs), meter = this.#meter(progress);
+    const create = () => {
+      const writer = blobs.create();
+      writers.push(writer);
+      return writer;
+    };
+    try {
+      return await run({ transfer, meter, create });
+    } catch (error) {
+      for (const writer of writers) writer.abandon();
+      throw error;
+    } finally {
+      transfer.close();
+      this.#meters.delete(meter);
+      meter.end("failed");
+    }
+  }
+
+  /** Removes the blobs of a value that is not needed any more. */
+  discard({ value, ids }: StoredBlobs): void {
+    this.#options.blobs.remove(value);
+    this.#options.blobs.remove(ids);
+  }
+
+  /** Writes a value to disk. */
+  async #spool(source: AsyncIterable<Uint8Array>, { transfer, meter, create }: Writing) {
+    const guess = new ContentGuess(), hash = this.#options.crypto.sha256();
+    const writer = create();
+    let size = 0;
+    for await (const bytes of source) {
+      transfer.move();
+      transfer.check();
+      size += bytes.length;
+      if (size > MAX_SIZE) throw new RangeError(`a value of over ${MAX_SIZE} bytes`);
+      guess.add(bytes);
+      hash.update(bytes);
+      await writer.append(bytes);
+      meter.add(bytes.length);
+    }
+    await writer.finish();
+    return { id: writer.id, size, sha256: hash.digest(), hint: guess.end() };
+  }
+
+  /** Stores all pieces. Returns their ids, and how many nodes must vanish before any stripe is lost. */
+  async #storePieces(
+    { id, size, copies, hasParity, transfer, meter }: Spread & {
+      readonly id: number;
+      readonly size: number;
+      readonly transfer: Transfer;
+      readonly meter: Meter;
+    },
+  ): Promise<{ readonly ids: Uint8Array; readonly tolerance: number }> {
+    const { crypto, blobs } = this.#options;
+    const layout = new Layout(size), ids = new Uint8Array(layout.pieces * ID_BYTES);
+    const upload = new Upload(transfer, copies);
+    // Buffers of stripes all of whose pieces have been acknowledged.
+    const buffers: StripeBuffer[] = [];
+    let tolerance = Infinity;
+    for (const level of layout.levels) {
+      const isValue = level.first === 0;
+      const below = (level.first - level.size / ID_BYTES) * ID_BYTES;
+      const read = (stripe: Stripe) => {
+        const [offset, length] = extentOf(level, stripe);
+        return isValue
+          ? blobs.read(id, offset, length)
+          : Promise.resolve(ids.subarray(below + offset, below + offset + length));
+      };
+      let next = read(level.stripe(0));
+      for (let i = 0; i < level.stripes; i++) {
+        const stripe = level.stripe(i), data = await next;
+        if (i + 1 < level.stripes) next = handled(read(level.stripe(i + 1)));
+        const holders = new StripeCopies(stripe.columns);
+        const buffer = buffers.pop() ?? new StripeBuffer();
+        let missing = stripe.columns + (hasParity ? stripe.parity : 0);
+        for (const { number, item } of buffer.items(crypto, stripe, data)) {
+          item.target.write(ids, number * ID_BYTES);
+          const piece = number - level.first, isData = piece < level.data;
+          const length = isValue && isData ? level.lengthOf(piece) : 0;
+          if (copies === 0) meter.addPlaced(length);
+          else if (isData || hasParity) {
+            await upload.begin(item, (nodes) => {
+              meter.addPlaced(length);
+              holders.add(nodes);
+              if (--missing > 0) return;
+              tolerance = Math.min(tolerance, holders.tolerance);
+              buffers.push(buffer);
+            });
+          }
+        }
+        // The buffer has a copy.
+        release(data);
+        if (copies === 0) buffers.push(buffer);
+      }
+    }
+    await upload.finish();
+    return { ids, tolerance: copies === 0 ? 0 : tolerance };
+  }
+
+  async #writeIds(ids: Uint8Array, { create }: Writing): Promise<number> {
+    const writer = create();
+    await writer.append(ids);
+    await writer.finish();
+    return writer.id;
+  }
+
+  /**
+   * Reads the bytes from `start` to `end`, exclusive: from this node's own disk if it published the value. Fetching
+   * starts with the first `next()` and stays only a little ahead of the reader. It stops when the iteration ends early,
+   * or when `signal` is aborted.
+   *
+   * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
+   */
+  async *read(
+    target: Id,
+    root: Root,
+    { start, end, signal }: {
+      readonly start: number;
+      readonly end: number;
+      readonly signal?: AbortSignal;
+    },
+  ): AsyncGenerator<Uint8Array> {
+    const { network, crypto, ownValue } = this.#options, own = ownValue(target);
+    const transfer = this.#transfers.open(network);
+    const meter = this.#meter({
+      label: null,
+      direction: "fetch",
+      hash: target.toString(),
+      total_bytes: end - start,
+    });
+    const onAbort = () => transfer.abort("its reader left");
+    try {
+      signal?.addEventListener("abort", onAbort);
+      if (signal?.aborted) onAbort();
+      const pieces = own === undefined
+        ? new PieceReader(root, crypto, transfer).read(start, end)
+        : this.#readOwn(own, start, end);
+      for await (const bytes of pieces) {
+        yield bytes;
+        meter.add(bytes.length);
+      }
+      meter.end("done");
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      transfer.close();
+      this.#meters.delete(meter);
+      meter.end("failed");
+    }
+  }
+
+  async *#readOwn(blob: number, start: number, end: number): AsyncGenerator<Uint8Array> {
+    for (let at = start; at < end; at += READ_BYTES) {
+      yield await this.#options.blobs.read(blob, at, Math.min(READ_BYTES, end - at));
+    }
+  }
+
+  /**
+   * The ids of up to `count` randomly chosen pieces, and the number of all pieces, with or without parity.
+   * @throws {TransferError} `busy`, `missing`, `invalid` or `aborted`
+   */
+  async sample(
+    root: Root,
+    { count, hasParity, random }: {
+      readonly count: number;
+      readonly hasParity: boolean;
+      readonly random: () => number;
+    },
+  ): Promise<{ readonly pieces: number; readonly targets: readonly Id[] }> {
+    const { network, crypto } = this.#options;
+    const transfer = this.#transfers.open(network);
+    try {
+      const reader = new PieceReader(root, crypto, transfer);
+      const { levels } = new Layout(root.size);
+      const sizes = levels.map(({ data, pieces }) => hasParity ? pieces : data);
+      const pieces = sizes.reduce((sum, size) => sum + size, 0);
+      const chosen = new Set<number>();
+      while (chosen.size < Math.min(count, pieces)) chosen.add(Math.floor(random() * pieces));
+      const targets = Array.from(chosen, (index) => {
+        let depth = 0, rest = index;
+        while (rest >= sizes[depth]) rest -= sizes[depth++];
+        return reader.target(depth, levels[depth].first + rest);
+      });
+      return { pieces, targets: await Promise.all(targets) };
+    } finally {
+      transfer.close();
+    }
+  }
+
+  progress(): Progress[] {
+    return Array.from(this.#meters, (meter) => meter.progress);
+  }
+
+  /** Stops all transfers. */
+  close(): void {
+    this.#transfers.close();
+  }
+
+  #meter(fixed: MeterStart): Meter {
+    const meter = new Meter({ transfer: this.#count++, ...fixed }, this.#options);
+    this.#meters.add(meter);
+    return meter;
+  }
+}
+
+/**
+ * How long nodes should keep the pieces of a value: at least a day, because it takes hours to publish all of them again.
+ */
+export function pieceLifeOf(lifeMs: number | undefined): number | undefined {
+  return lifeMs === undefined ? undefined : Math.max(lifeMs, ITEM_LIFE_MS);
+}
+
+function tooFew(replicas: number, wanted: number): TransferError {
+  const text = `${replicas} of ${wanted} nodes would hold the value.`;
+  return new TransferError("not_stored", text, replicas);
+}
+
+/** Counts the bytes of one transfer, and reports its progress from time to time. */
+class Meter {
+  readonly #fixed: Omit<Progress, "total_bytes" | "done_bytes" | "state">;
+  readonly #options: Pick<LargeValuesOptions, "clock" | "onProgress">;
+  #total: number | null;
+  #done = 0;
+  #state: Progress["state"];
+  #reported = 0;
+  #reportedAt: number;
+
+  constructor(
+    { total_bytes, ...fixed }: Omit<Progress, "done_bytes" | "state">,
+    options: Pick<LargeValuesOptions, "clock" | "onProgress">,
+  ) {
+    this.#fixed = fixed;
+    this.#options = options;
+    this.#total = total_bytes;
+    this.#state = fixed.direction === "store" ? "receiving" : "moving";
+    this.#reportedAt = options.clock.now();
+  }
+
+  get progress(): Progress {
+    return {
+      ...this.#fixed,
+      done_bytes: this.#done,
+      total_bytes: this.#total,
+      state: this.#state,
+    };
+  }
+
+  /** Starts moving a value of `total` bytes, after all of it has been received. */
+  begin(total: number): void {
+    this.#state = "moving";
+    this.#total = total;
+    this.#done = this.#reported = 0;
+  }
+
+  add(bytes: number): void {
+    this.#done += bytes;
+    if (this.#done - this.#reported < PROGRESS_BYTES) return;
+    const now = this.#options.clock.now();
+    if (now - this.#reportedAt < PROGRESS_MS) return;
+    this.#reported = this.#done;
+    this.#reportedAt = now;
+    this.#options.onProgress(this.progress);
+  }
+
+  /** Adds bytes that are placed on nodes. A value that is fetched is not placed anywhere. */
+  addPlaced(bytes: number): void {
+    if (this.#fixed.direction === "store") this.add(bytes);
+  }
+
+  /** Reports how the transfer ended. Further calls have no effect. */
+  end(state: "done" | "failed", hash = this.#fixed.hash): void {
+    if (this.#state === "done" || this.#state === "failed") return;
+    this.#state = state;
+    this.#options.onProgress({ ...this.progress, hash });
+  }
+}
+
+/**
+ * Returns a value as one array if it fits in one item, and as a stream otherwise. It buffers at most one item and one
+ * piece of `source`. Errors of `source` are rethrown.
+ */
+export async function wholeOrStream(
+  source: AsyncIterable<Uint8Array>,
+): Promise<Uint8Array | AsyncIterable<Uint8Array>> {
+  const iterator = source[Symbol.asyncIterator]();
+  const head = new Uint8Array(MAX_ITEM_BYTES);
+  let length = 0;
+  for (;;) {
+    const { done, value } = await iterator.next();
+    if (done) return head.slice(0, length);
+    if (length + value.length > MAX_ITEM_BYTES) {
+      return prepend([head.subarray(0, length), value], iterator);
+    }
+    head.set(value, length);
+    length += value.length;
+  }
+}
+
+async function* prepend(
+  pieces: readonly Uint8Array[],
+  iterator: AsyncIterator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  const rest = { [Symbol.asyncIterator]: () => iterator };
+  try {
+    yield* pieces;
+    yield* rest;
+  } finally {
+    await iterator.return?.();
+  }
+}

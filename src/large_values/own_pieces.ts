@@ -1,0 +1,153 @@
+// The large values that this node publishes. Their pieces are cut from the values' bytes when they are needed.
+
+import type { Item } from "../dht/items/item.ts";
+import { Id, ID_BYTES } from "../krpc/id.ts";
+import type { Blobs, DataCrypto } from "./item_network.ts";
+import { Layout, type Level, PIECE_BYTES, type Stripe } from "./layout.ts";
+import { decodeRoot } from "./manifest.ts";
+import { extentOf, pieceItem, StripeBuffer } from "./pieces.ts";
+import { PieceIndex } from "./piece_index.ts";
+
+/** Bytes of ids that are read at a time. */
+const READ_BYTES = 3_000 * ID_BYTES;
+
+/** Cap on the pieces that are being read. A parity piece needs its whole stripe: 32 kB, and 1 ms of computing. */
+const MAX_READS = 32;
+
+/** A large value of this node. */
+export interface OwnValue {
+  readonly root: Id;
+  readonly layout: Layout;
+  /** The blob with the value's bytes, and the blob with the ids of its pieces. */
+  readonly value: number;
+  readonly ids: number;
+}
+
+export class OwnPieces {
+  readonly #blobs: Blobs;
+  readonly #crypto: DataCrypto;
+  readonly #values = new Map<string, OwnValue>();
+  readonly #index = new PieceIndex<OwnValue>();
+  readonly #buffer = new StripeBuffer();
+  /** Ends when the ids of all values so far have been read. */
+  #loading: Promise<void> = Promise.resolve();
+  #reads = 0;
+
+  constructor(parts: { readonly blobs: Blobs; readonly crypto: DataCrypto }) {
+    this.#blobs = parts.blobs;
+    this.#crypto = parts.crypto;
+  }
+
+  /** The number of pieces of all values. */
+  get count(): number {
+    let count = 0;
+    for (const { layout } of this.#values.values()) count += layout.pieces;
+    return count;
+  }
+
+  values(): OwnValue[] {
+    return [...this.#values.values()];
+  }
+
+  get(root: Id): OwnValue | undefined {
+    return this.#values.get(`${root}`);
+  }
+
+  /** Adds a value. Its pieces can be found once their ids have been read in the background. */
+  add(root: Item, { value, ids }: Pick<OwnValue, "value" | "ids">): void {
+    const decoded = decodeRoot(root.value);
+    if (decoded === undefined || this.#values.has(`${root.target}`)) return;
+    const own = { root: root.target, layout: new Layout(decoded.size), value, ids };
+    this.#values.set(`${root.target}`, own);
+    // A value whose ids can't be read is still published and fetched as a whole. Only its pieces are not found here.
+    this.#loading = this.#loading.then(() => this.#load(own)).catch(() => {});
+  }
+
+  remove(root: Id): void {
+    const own = this.get(root);
+    if (own === undefined) return;
+    this.#values.delete(`${root}`);
+    this.#index.remove(own);
+  }
+
+  /** Resolves when the pieces of all values so far can be found. */
+  loaded(): Promise<void> {
+    return this.#loading;
+  }
+
+  async #load(own: OwnValue): Promise<void> {
+    const length = own.layout.pieces * ID_BYTES;
+    this.#index.reserve(own.layout.pieces);
+    for (let at = 0; at < length; at += READ_BYTES) {
+      const ids = await this.#blobs.read(own.ids, at, Math.min(READ_BYTES, length - at));
+      if (!this.#isHere(own)) return;
+      this.#index.add(own, ids);
+    }
+  }
+
+  #isHere(own: OwnValue): boolean {
+    return this.get(own.root) === own;
+  }
+
+  /** Whether one of the values may have this piece. In rare cases, it has not. */
+  mayHave(target: Id): boolean {
+    return this.#index.mayHave(target);
+  }
+
+  /** Reads a piece; undefined if no value has it, or if too many pieces are being read. Never rejects. */
+  async read(target: Id): Promise<Item | undefined> {
+    if (this.#reads >= MAX_READS) return undefined;
+    this.#reads++;
+    try {
+      for (const [own, number] of [...this.#index.find(target)]) {
+        const item = await this.#piece(own, number, target);
+        if (item !== undefined) return item;
+      }
+    } catch {
+      // The disk can't be read. Other nodes have the piece too.
+    } finally {
+      this.#reads--;
+    }
+    return undefined;
+  }
+
+  async #piece(own: OwnValue, number: number, target: Id): Promise<Item | undefined> {
+    const id = await this.#blobs.read(own.ids, number * ID_BYTES, ID_BYTES);
+    if (!Id.read(id).equals(target)) return undefined;
+    const level = own.layout.levelOf(number), piece = number - level.first;
+    const item = piece < level.data
+      ? await this.#dataPiece(own, level, piece)
+      : await this.#parityPiece(own, level, number);
+    return item.target.equals(target) ? item : undefined;
+  }
+
+  async #dataPiece(own: OwnValue, level: Level, piece: number): Promise<Item> {
+    const content = await this.#read(own, level, [piece * PIECE_BYTES, level.lengthOf(piece)]);
+    return pieceItem(this.#crypto, level.first + piece, content);
+  }
+
+  async #parityPiece(own: OwnValue, level: Level, wanted: number): Promise<Item> {
+    const stripe = level.stripe(level.stripeOfNumber(wanted));
+    const data = await this.stripe(own, level, stripe);
+    for (const { number, item } of this.#buffer.items(this.#crypto, stripe, data)) {
+      if (number === wanted) return { ...item, value: item.value.slice() };
+    }
+    throw new RangeError(`no piece ${wanted}`);
+  }
+
+  /** The bytes of a stripe's data pieces. Rejects if they can't be read. */
+  stripe(own: OwnValue, level: Level, stripe: Stripe): Promise<Uint8Array> {
+    return this.#read(own, level, extentOf(level, stripe));
+  }
+
+  /** Reads a part, given by offset and length, of the byte string of a level. */
+  #read(
+    own: OwnValue,
+    level: Level,
+    [offset, length]: readonly [offset: number, length: number],
+  ): Promise<Uint8Array> {
+    if (level.first === 0) return this.#blobs.read(own.value, offset, length);
+    // The ids of the level below follow each other from that of its first piece.
+    return this.#blobs.read(own.ids, level.first * ID_BYTES - level.size + offset, length);
+  }
+}

@@ -1,0 +1,320 @@
+// Transfers of large values, and the limits on how much they do at a time.
+
+import type { Item } from "../dht/items/item.ts";
+import type { Id } from "../krpc/id.ts";
+import { ErrorCode } from "../krpc/message.ts";
+import type { Clock, ItemBatch, ItemNetwork } from "./item_network.ts";
+
+/** How many items one transfer moves at once: enough for long round trips, but only 64 kB ahead if the reader stops. */
+export const WINDOW = 64;
+
+/**
+ * The number of items of one value that are stored at once in the beginning. Each stored item adds one to it. The first
+ * puts need searches, which 20 nodes answer with up to 1 kB each. A receive buffer holds only about 90 such packets.
+ */
+export const FIRST_PUTS = 2;
+
+/** The maximum number of items that all transfers fetch at once. Each fetch sends at most ALPHA packets at once. */
+export const GETS = 32;
+
+/**
+ * The maximum number of pieces that all transfers store at once. Each put sends two packets of 1.1 kB. Linux's default
+ * receive buffer holds about 90 such packets, or 250 replies.
+ */
+export const PUTS = 64;
+
+/**
+ * If the mean time of puts exceeds the lowest mean by this factor, puts have to wait: doing more at once won't help.
+ */
+const QUEUED_FACTOR = 2;
+
+/** The weight of the newest put in the mean time of puts. */
+const MEAN_GAIN = 1 / 8;
+
+/** While the mean time of puts is too high, each put multiplies the limit on simultaneous puts by this. */
+const BACK_OFF = 0.9;
+
+/** If a put reaches less than this share of the nodes that the best put reached, packets have probably been lost. */
+const USUAL_SHARE = 3 / 4;
+
+/** A put that reaches less than this share is repeated, because a value is lost if any of its items is lost. */
+const SUFFICIENT_SHARE = 2 / 3;
+
+/** The maximum number of transfers at a time. Each uses about 100 kB of memory. */
+export const TRANSFERS = 64;
+
+/** A transfer without any progress for this time is aborted if a new one needs its slot. */
+export const IDLE_MS = 30_000;
+
+/** The attempts to fetch or store an item, and the first pause between them, which doubles with each attempt. */
+export const TRIES = 4, RETRY_MS = 250;
+
+/** The first pause if too few nodes stored an item. The other nodes may be restarting. */
+export const FEW_RETRY_MS = 1_000;
+
+/** Why a large value could not be stored or fetched. */
+export type TransferFailure =
+  /** No node has one of the value's items. */
+  | "missing"
+  /** An item does not fit its place in the value's tree. */
+  | "invalid"
+  /** All items were found, but the whole value does not have the SHA-256 that the root states. */
+  | "mismatch"
+  /** Too few nodes acknowledged one of the value's items. */
+  | "not_stored"
+  /** The network has no room for the value. */
+  | "no_room"
+  /** All slots are taken. */
+  | "busy"
+  /** The node is stopping, or another transfer needed the slot. */
+  | "aborted";
+
+/** Thrown if a transfer failed. */
+export class TransferError extends Error {
+  override readonly name = "TransferError";
+
+  /**
+   * @param message one sentence
+   * @param acknowledged how many nodes acknowledged the item, for `not_stored`
+   */
+  constructor(readonly failure: TransferFailure, message: string, readonly acknowledged = 0) {
+    super(message);
+  }
+}
+
+/** A limited number of slots. Callers that find no free slot wait in a queue. */
+export class Slots {
+  #taken = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** @param limit the number of slots, which may change; slots that are taken stay taken */
+  constructor(protected limit: number) {}
+
+  /** Waits for a free slot and takes it. */
+  async take(): Promise<void> {
+    if (this.#taken < Math.floor(this.limit)) this.#taken++;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  release(): void {
+    this.#taken--;
+    while (this.#waiting.length > 0 && this.#taken < Math.floor(this.limit)) {
+      this.#taken++;
+      this.#waiting.shift()!();
+    }
+  }
+
+  /** Adds a slot, up to `maximum`. */
+  widen(maximum: number): void {
+    this.limit = Math.min(maximum, this.limit + 1);
+  }
+
+  get isIdle(): boolean {
+    return this.#taken === 0;
+  }
+}
+
+/**
+ * Slots for puts: as many as can run at once before each put takes much longer. If this node or a small network is the
+ * bottleneck, that is only a few. With long round trips, it is up to {@link PUTS}. (Based on TCP Vegas, Brakmo and
+ * Peterson, 1995.)
+ */
+export class Pace extends Slots {
+  #mean = NaN;
+  #leastMean = Infinity;
+
+  constructor() {
+    super(1);
+  }
+
+  override async take(): Promise<void> {
+    // Start a new measurement after a pause, because earlier results may be outdated.
+    if (this.isIdle) this.#mean = NaN, this.#leastMean = Infinity;
+    await super.take();
+  }
+
+  /** Records how long a put took, and whether as many nodes as usual acknowledged it. */
+  learn(elapsedMs: number, isWhole: boolean): void {
+    const mean = this.#mean;
+    this.#mean = Number.isNaN(mean) ? elapsedMs : mean + MEAN_GAIN * (elapsedMs - mean);
+    this.#leastMean = Math.min(this.#leastMean, this.#mean);
+    if (!isWhole) this.limit /= 2;
+    else if (this.#mean > QUEUED_FACTOR * this.#leastMean) this.limit *= BACK_OFF;
+    else this.limit += 1 / this.limit;
+    this.limit = Math.min(PUTS, Math.max(1, this.limit));
+  }
+}
+
+/** All transfers of a node, which share its slots for gets and puts. */
+export class Transfers {
+  readonly #clock: Clock;
+  readonly #open = new Set<Transfer>();
+  readonly #gets = new Slots(GETS);
+  readonly #puts = new Pace();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Opens a transfer, which the caller must close. @throws {TransferError} `busy` */
+  open(network: ItemNetwork, lifeMs?: number): Transfer {
+    if (this.#open.size >= TRANSFERS) this.#makeRoom();
+    const transfer: Transfer = new Transfer({
+      batch: network.batch(lifeMs),
+      clock: this.#clock,
+      gets: this.#gets,
+      puts: this.#puts,
+      onClose: () => this.#open.delete(transfer),
+    });
+    this.#open.add(transfer);
+    return transfer;
+  }
+
+  #makeRoom(): void {
+    const [leastActive] = [...this.#open].sort((x, y) => x.movedAt - y.movedAt);
+    if (this.#clock.now() - leastActive.movedAt < IDLE_MS) {
+      throw new TransferError("busy", `${TRANSFERS} large values are being moved; try again.`);
+    }
+    leastActive.abort("it stood still, and others wait");
+  }
+
+  /** Aborts all transfers. */
+  close(): void {
+    for (const transfer of this.#open) transfer.abort("the node stops");
+  }
+}
+
+interface TransferOptions {
+  readonly batch: ItemBatch;
+  readonly clock: Clock;
+  readonly gets: Slots;
+  readonly puts: Pace;
+  readonly onClose: () => void;
+}
+
+/** The transfer of one large value. */
+export class Transfer {
+  /** When the client last received or sent anything. */
+  movedAt: number;
+  readonly #options: TransferOptions;
+  readonly #controller = new AbortController();
+  /** The largest number of nodes that acknowledged an item so far. */
+  #mostReplicas = 0;
+
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    this.movedAt = options.clock.now();
+  }
+
+  /** Notes that the client has received or sent something. */
+  move(): void {
+    this.movedAt = this.#options.clock.now();
+  }
+
+  /** Stops the transfer: all operations that wait for it throw a TransferError. */
+  abort(reason: string): void {
+    this.close(`The transfer was stopped: ${reason}.`);
+  }
+
+  /** Frees the transfer's slot. Results of operations in progress are dropped. */
+  close(message = "The transfer has ended."): void {
+    if (this.#controller.signal.aborted) return;
+    this.#controller.abort(new TransferError("aborted", message));
+    this.#options.batch.close();
+    this.#options.onClose();
+  }
+
+  /** @throws {TransferError} `aborted` if the transfer has been stopped or closed */
+  check(): void {
+    this.#controller.signal.throwIfAborted();
+  }
+
+  /** Fetches an item; undefined if no node has it. @throws {TransferError} `aborted` */
+  get(target: Id): Promise<Item | undefined> {
+    const { batch, gets } = this.#options;
+    return this.#run(gets, () => batch.get(target));
+  }
+
+  /**
+   * Stores a piece on `copies` nodes. Retries a few times until about as many nodes have it as have the other pieces of
+   * the value. Returns all nodes that acknowledged it. @throws {TransferError} `aborted` or `no_room`
+   */
+  async putPiece(item: Item, copies: number): Promise<readonly Id[]> {
+    const { batch, puts } = this.#options;
+    let all: readonly Id[] = [];
+    for (let tries = 1;; tries++) {
+      const put = await this.#run(puts, () => batch.putPiece(item, copies));
+      const { stored, elapsed, refusals } = put;
+      if (stored.length === 0 && refusals.some(({ code }) => code === ErrorCode.server)) {
+        throw new TransferError("no_room", `The network has no room for part ${item.target}.`);
+      }
+      all = union(all, stored);
+      this.#mostReplicas = Math.max(this.#mostReplicas, stored.length);
+      puts.learn(elapsed, stored.length >= USUAL_SHARE * this.#mostReplicas);
+      if (all.length >= Math.max(1, SUFFICIENT_SHARE * this.#mostReplicas)) return all;
+      if (tries === TRIES) {
+        // The network seems to have become smaller, so expect fewer nodes from now on.
+        this.#mostReplicas = all.length;
+        return all;
+      }
+      await this.pause(tries);
+    }
+  }
+
+  /** Stores the root on at least `wanted` nodes, with several attempts. @throws {TransferError} `aborted` */
+  async putRoot(item: Item, wanted: number): Promise<readonly Id[]> {
+    const { batch, puts } = this.#options;
+    let all: readonly Id[] = [];
+    for (let tries = 1;; tries++) {
+      all = union(all, (await this.#run(puts, () => batch.putRoot(item))).stored);
+      if (all.length >= wanted || tries === TRIES) return all;
+      await this.pause(tries, FEW_RETRY_MS);
+    }
+  }
+
+  /** Waits before the next attempt, longer after each one. @throws {TransferError} `aborted` */
+  async pause(tries: number, firstMs = RETRY_MS): Promise<void> {
+    await this.#options.clock.sleep(firstMs * 2 ** (tries - 1), this.#controller.signal);
+    this.check();
+  }
+
+  async #run<T>(line: Slots, run: () => Promise<T>): Promise<T> {
+    const release = () => line.release();
+    const turn = line.take();
+    try {
+      await this.#unlessAborted(turn);
+      this.check();
+    } catch (error) {
+      turn.then(release);
+      throw error;
+    }
+    const work = run();
+    // Keep the slot even if the transfer is stopped, because the network is busy until the operation ends.
+    work.then(release, release);
+    return await this.#unlessAborted(work);
+  }
+
+  /** Resolves like `work`, but rejects as soon as the transfer is aborted. */
+  async #unlessAborted<T>(work: Promise<T>): Promise<T> {
+    this.check();
+    const { signal } = this.#controller;
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort);
+    try {
+      return await Promise.race([work, promise]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+/** Marks a promise as handled, because it may reject before anything awaits it. */
+export function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
+function union(x: readonly Id[], y: readonly Id[]): readonly Id[] {
+  return [...x, ...y.filter((id) => !x.some((other) => other.equals(id)))];
+}

@@ -1,0 +1,155 @@
+// How the node finds its network: through the configured bootstrap nodes and the contacts saved by the previous run.
+
+import { getLogger } from "logtape";
+import { type HostPort, hostPortText } from "../config/addresses.ts";
+import type { Seed } from "../dht/membership/membership.ts";
+import type { PingResult } from "../dht/node.ts";
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
+import { clock, within } from "./clock.ts";
+import type { CoreRunner } from "./core_runner.ts";
+import { LogThrottle } from "./journal.ts";
+import { type NetFilter, resolveAll, type ResolveName } from "./net/net_scope.ts";
+import type { Standing } from "./reports/readiness.ts";
+
+/** Timeout of the ping that tests whether a bootstrap address is our own. We answer our own ping fast. */
+const OWN_ANSWER_MS = 300;
+
+export interface JoiningOptions {
+  readonly core: CoreRunner;
+  readonly bootstrapNodes: readonly HostPort[];
+  readonly families: readonly Family[];
+  readonly port: number;
+  readonly filter: NetFilter;
+  readonly resolve: ResolveName;
+}
+
+export class Joining {
+  readonly nodesText: string;
+  readonly #log = getLogger(["dmnode", "node"]);
+  readonly #throttle = new LogThrottle();
+  /** Bootstrap addresses that turned out to be this node. */
+  readonly #ownAddresses = new Set<string>();
+  #state: "joining" | "joined" | "failed" = "joining";
+  /** Whether the settings name no bootstrap node, apart from this node. */
+  #namesNobody: boolean;
+  #isFirst = false;
+  /** Bootstrap nodes for which the latest lookup found no address. */
+  #unresolved: readonly string[] = [];
+  #isResolving = false;
+  /** The endpoints that were last passed to the core, as text. */
+  #endpoints = "";
+  #closed = false;
+
+  constructor(private readonly options: JoiningOptions) {
+    this.nodesText = options.bootstrapNodes.map(hostPortText).join(", ") || "none configured";
+    this.#namesNobody = options.bootstrapNodes.length === 0;
+  }
+
+  /** Joins through the bootstrap nodes and `seeds`. While names are looked up, the node already answers queries. */
+  start(seeds: readonly Seed[]): void {
+    this.#isFirst = this.#namesNobody && seeds.length === 0;
+    void this.#join(seeds);
+  }
+
+  /** Looks up the names in `--allow-net`. If any bootstrap node has had no address so far, looks up all of them too. */
+  async resolveMissing(): Promise<void> {
+    await this.resolveScope();
+    // The node may have joined without these bootstrap nodes, through saved contacts.
+    if (this.#unresolved.length > 0) await this.#join([]);
+  }
+
+  /** Looks up all names again if the node has no contacts. */
+  async resolveIfAlone(): Promise<void> {
+    const { core, bootstrapNodes } = this.options;
+    if (core.node.tables.size > 0 || bootstrapNodes.length === 0) return;
+    await this.resolveScope();
+    await this.#join([]);
+  }
+
+  /** Looks up the names in `--allow-net`. */
+  async resolveScope(): Promise<void> {
+    for (const name of await this.options.filter.resolve()) {
+      this.#log.warning("--allow-net: {name} has no address, so it allows nobody", { name });
+    }
+  }
+
+  /** Records whether the core's latest attempt to join succeeded. */
+  note(state: "joined" | "failed"): void {
+    this.#state = state;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Returns whether this node is the first of its network, and why no peer has answered yet. */
+  standing(): Standing {
+    const reason = this.#isFirst
+      ? "first node of its network: no other bootstrap nodes are configured, so only this node stores the values"
+      : this.#unresolved.length > 0
+      ? `no peer answers; bootstrap nodes without an address: ${this.#unresolved.join(", ")}`
+      : this.#state === "joining"
+      ? "still joining the network"
+      : `no peer answers; bootstrap nodes: ${this.nodesText}`;
+    return { isFirst: this.#isFirst, reason };
+  }
+
+  async #join(seeds: readonly Seed[]): Promise<void> {
+    if (this.#isResolving) return;
+    this.#isResolving = true;
+    const endpoints = await this.#resolveNodes();
+    this.#isResolving = false;
+    if (this.#closed) return;
+    const { core } = this.options;
+    if (this.#namesNobody && seeds.length === 0 && this.#state === "joining") this.#isFirst = true;
+    // The core has these endpoints already, and tries them again by itself.
+    if (seeds.length === 0 && endpoints.join() === this.#endpoints) return;
+    this.#endpoints = endpoints.join();
+    core.do((at) => core.node.membership.join(endpoints, seeds, at));
+  }
+
+  /** Returns the addresses of all bootstrap nodes except this one. Logs a warning for each node that can't be used. */
+  async #resolveNodes(): Promise<Endpoint[]> {
+    const { bootstrapNodes, families, resolve, filter } = this.options;
+    const { endpoints, unresolved } = await resolveAll(bootstrapNodes, families, resolve);
+    this.#unresolved = unresolved.map(hostPortText);
+    for (const node of this.#unresolved) {
+      if (!this.#throttle.isDue(node, "no address", clock.now())) continue;
+      this.#log.warning("Bootstrap node {node} has no address that this node can use", { node });
+    }
+    for (const endpoint of endpoints) {
+      const node = `${endpoint}`;
+      if (filter.allows(endpoint) || !this.#throttle.isDue(node, "not allowed", clock.now())) {
+        continue;
+      }
+      this.#log.warning(
+        "Bootstrap node {node} is not permitted by --allow-net: it can't be reached",
+        { node },
+      );
+    }
+    const isOwn = await Promise.all(endpoints.map((endpoint) => this.#isOwn(endpoint)));
+    const others = endpoints.filter((_, i) => !isOwn[i]);
+    this.#namesNobody = unresolved.length === 0 && others.length === 0;
+    return others;
+  }
+
+  /**
+   * Whether an address is this node's own. If all nodes of a network have the same bootstrap list, it may name this
+   * node.
+   */
+  async #isOwn(endpoint: Endpoint): Promise<boolean> {
+    const { core, port, filter } = this.options, node = `${endpoint}`;
+    if (endpoint.port !== port || !filter.allows(endpoint)) return false;
+    const answer = await within(
+      clock,
+      OWN_ANSWER_MS,
+      core.ask<PingResult>((at, done) => core.node.ping(endpoint, at, done)),
+    );
+    if (answer?.kind !== "pong" || !answer.id.equals(core.node.id)) return false;
+    if (!this.#ownAddresses.has(node)) {
+      this.#ownAddresses.add(node);
+      this.#log.info("Bootstrap node {node} is this node itself: the node skips it", { node });
+    }
+    return true;
+  }
+}

@@ -1,0 +1,260 @@
+// UDP sockets that deliver received datagrams and send through a bounded queue.
+
+import { hostPortText } from "../../config/addresses.ts";
+import { bindFailure } from "./bind_failure.ts";
+import { Endpoint, type Family } from "../../krpc/endpoint.ts";
+import { BATCH, MessageBatch, SEND_BYTES } from "./message_batch.ts";
+
+/** Thrown if a UDP socket can't be bound. The message is one line for the user. */
+export class BindError extends Error {
+  override readonly name = "BindError";
+}
+
+/** Datagrams longer than this arrive truncated and are rejected. KRPC messages are far shorter. */
+const RECEIVE_BYTES = 2048;
+
+/** Maximum number of datagrams that wait to be sent through one socket. Further ones are dropped, as on a busy link. */
+const MAX_SENDING = 1024;
+
+/** Maximum number of free send buffers that all sockets keep for reuse: as many as one busy socket needs, 1.5 MB. */
+const MAX_FREE_SLOTS = MAX_SENDING;
+
+/** Maximum number of batches received in one iteration of the event loop: a few milliseconds of work. */
+const MAX_BATCHES = 16;
+
+/** One receive in this many is reported to `onReceive`: enough for a decision within milliseconds under load. */
+const SAMPLED_RECEIVES = 16;
+
+/** Deno 2.4 and 2.9 deliver a datagram that has already arrived after two microtasks. */
+const MAX_HOPS = 5;
+
+/** Pause after a failed receive, so that a socket that keeps failing does not use up the CPU. */
+const RECEIVE_PAUSE_MS = 100;
+
+export interface UdpOptions {
+  /** The address to bind. `0.0.0.0` and `::` both bind all addresses, including IPv6 addresses if there are any. */
+  readonly host: string;
+  /** 0 means any free port. */
+  readonly port: number;
+  /** Called with each datagram. The bytes are overwritten after the call. Must not throw. */
+  readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
+  /** Whether to receive and send many datagrams at once, if possible (`MessageBatch`). This uses 115 kB of memory. */
+  readonly inBatches?: boolean;
+  /**
+   * Called for a part of all receives, with the milliseconds for which the socket waited for a datagram. The sum of these
+   * calls is an estimate of the whole time for which it waited.
+   */
+  readonly onReceive?: (waitedMs: number) => void;
+  /** Called when a datagram is dropped because too many wait to be sent. */
+  readonly onOverflow: () => void;
+}
+
+interface Slot {
+  readonly buffer: Uint8Array;
+  /** The socket that is sending from this buffer. */
+  socket: UdpSocket | undefined;
+  readonly release: () => void;
+}
+
+/** Free send buffers, shared by all sockets: a socket that rarely sends does not need to keep a buffer. */
+const FREE_SLOTS: Slot[] = [];
+
+/** One bound socket, which serves IPv4, IPv6 or both. */
+export class UdpSocket {
+  readonly families: readonly Family[];
+  readonly port: number;
+  readonly #conn: Deno.DatagramConn;
+  readonly #options: UdpOptions;
+  readonly #isDual: boolean;
+  #sending = 0;
+  /** The sender of the datagram that is being handled. `#senderAddress` is the same address as a Deno object. */
+  #sender: Endpoint | undefined;
+  #senderAddress: Deno.NetAddr | undefined;
+  readonly #batch: MessageBatch | undefined;
+  #willFlush = false;
+  #isStarted = false;
+  #closed = false;
+  /** Called when the current receive ends. Defined only while `close` waits for this. */
+  #onEnd: (() => void) | undefined;
+  /** The number of receives so far. */
+  #receives = 0;
+  /** Since when the socket waits for a datagram; undefined if it does not wait, or without `onReceive`. */
+  #waitsSince: number | undefined;
+  readonly #buffer = new Uint8Array(RECEIVE_BYTES);
+  readonly #onReceived = (received: [Uint8Array, Deno.Addr]) => this.#deliver(received);
+  readonly #onFailed = () => this.#pause();
+
+  private constructor(conn: Deno.DatagramConn, options: UdpOptions) {
+    const { hostname, port } = conn.addr as Deno.NetAddr;
+    this.#conn = conn;
+    this.#options = options;
+    this.port = port;
+    this.#isDual = hostname === "::";
+    this.families = this.#isDual ? [4, 6] : hostname.includes(":") ? [6] : [4];
+    this.#batch = options.inBatches ? MessageBatch.open(conn.addr as Deno.NetAddr) : undefined;
+  }
+
+  /** Opens a socket and binds it. Throws a BindError if the port is in use, or if this machine lacks the address. */
+  static bind(options: UdpOptions): UdpSocket {
+    const { host, port } = options;
+    // A socket on :: receives IPv4 too. Without IPv6, binding to :: fails, so try 0.0.0.0 next.
+    const hosts = host === "0.0.0.0" ? ["::", host] : [host];
+    let failure: unknown;
+    for (const hostname of hosts) {
+      try {
+        return new UdpSocket(Deno.listenDatagram({ transport: "udp", hostname, port }), options);
+      } catch (error) {
+        failure = error;
+        if (error instanceof Deno.errors.AddrInUse) break; // an IPv4 socket would fail too
+      }
+    }
+    throw new BindError(bindFailure(failure, { prefix: "P2P", host, port }), { cause: failure });
+  }
+
+  /** The address to which the socket is bound. `::` and `0.0.0.0` stand for all addresses. */
+  get hostname(): string {
+    return (this.#conn.addr as Deno.NetAddr).hostname;
+  }
+
+  /** The bound address and port as a user would write them. */
+  get address(): string {
+    return hostPortText({ host: this.hostname, port: this.port });
+  }
+
+  get isInBatches(): boolean {
+    return this.#batch !== undefined;
+  }
+
+  start(): void {
+    this.#isStarted = true;
+    this.#receive();
+  }
+
+  /** Copies a datagram and sends it without waiting. A datagram that can't be sent is lost. */
+  send(datagram: Uint8Array, to: Endpoint): void {
+    const batch = this.#batch;
+    if (batch === undefined || this.#closed || !batch.accepts(datagram, to)) {
+      return this.#sendAlone(datagram, to);
+    }
+    if (!batch.add(datagram, to)) {
+      batch.flush(this.#sendAlone);
+      batch.add(datagram, to);
+    }
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    queueMicrotask(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#willFlush = false;
+    if (!this.#closed) this.#batch!.flush(this.#sendAlone);
+  };
+
+  readonly #sendAlone = (datagram: Uint8Array, to: Endpoint): void => {
+    if (this.#sending >= MAX_SENDING || datagram.length > SEND_BYTES) {
+      return this.#options.onOverflow();
+    }
+    this.#sending++;
+    const slot = FREE_SLOTS.pop() ?? this.#newSlot();
+    slot.socket = this;
+    slot.buffer.set(datagram);
+    // Reuse the address object of a query for its reply: creating an object costs more than this comparison.
+    const address = to === this.#sender && this.#senderAddress !== undefined
+      ? this.#senderAddress
+      : this.#addressOf(to);
+    this.#conn.send(slot.buffer.subarray(0, datagram.length), address)
+      .then(slot.release, slot.release);
+  };
+
+  #addressOf({ family, host, port }: Endpoint): Deno.NetAddr {
+    const hostname = this.#isDual && family === 4 ? `::ffff:${host}` : host;
+    return { transport: "udp", hostname, port };
+  }
+
+  /** Closes the socket. Resolves when no more datagrams will be delivered. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#batch?.flush(this.#sendAlone);
+    this.#closed = true;
+    const ended = this.#isStarted && new Promise<void>((resolve) => this.#onEnd = resolve);
+    this.#conn.close();
+    this.#batch?.close();
+    await ended;
+  }
+
+  #newSlot(): Slot {
+    const slot: Slot = {
+      buffer: new Uint8Array(SEND_BYTES),
+      socket: undefined,
+      release: () => {
+        slot.socket!.#sending--;
+        slot.socket = undefined;
+        if (FREE_SLOTS.length < MAX_FREE_SLOTS) FREE_SLOTS.push(slot);
+      },
+    };
+    return slot;
+  }
+
+  /**
+   * Starts a receive. Two at a time would be slower, and an `await` loop would keep a datagram's objects until the next
+   * one.
+   */
+  #receive(): void {
+    if (this.#closed) return this.#onEnd!();
+    this.#conn.receive(this.#buffer).then(this.#onReceived, this.#onFailed);
+    this.#receives++;
+    if (this.#options.onReceive === undefined) return;
+    if (this.#batch !== undefined) this.#waitsSince = performance.now();
+    else if (this.#receives % SAMPLED_RECEIVES === 0) this.#sample(this.#options.onReceive);
+  }
+
+  /** Finds out whether the current receive has to wait. A datagram that has arrived is delivered within microtasks. */
+  #sample(onReceive: (waitedMs: number) => void): void {
+    const receive = this.#receives;
+    let hops = 0;
+    const hop = () => {
+      if (this.#receives !== receive) onReceive(0);
+      else if (++hops < MAX_HOPS) queueMicrotask(hop);
+      else this.#waitsSince = performance.now();
+    };
+    queueMicrotask(hop);
+  }
+
+  #endWait(since: number): void {
+    const factor = this.#batch === undefined ? SAMPLED_RECEIVES : 1;
+    this.#options.onReceive?.(factor * (performance.now() - since));
+    this.#waitsSince = undefined;
+  }
+
+  #deliver([datagram, address]: [Uint8Array, Deno.Addr]): void {
+    if (this.#waitsSince !== undefined) this.#endWait(this.#waitsSince);
+    const { hostname, port } = address as Deno.NetAddr;
+    const from = Endpoint.parse(hostname, port);
+    if (from !== undefined) {
+      this.#sender = from;
+      this.#senderAddress = address as Deno.NetAddr;
+      this.#options.receive(datagram, from);
+      this.#sender = this.#senderAddress = undefined;
+    }
+    if (this.#batch !== undefined) this.#deliverWaiting(this.#batch);
+    this.#receive();
+  }
+
+  /** Delivers the other datagrams that have already arrived. */
+  #deliverWaiting(batch: MessageBatch): void {
+    for (let n = 0; n < MAX_BATCHES && !this.#closed; n++) {
+      const count = batch.receive();
+      for (let i = 0; i < count; i++) this.#options.receive(batch.datagram(i), batch.sender(i));
+      // Send the answers before receiving more, as peers wait for them.
+      if (!this.#closed) batch.flush(this.#sendAlone);
+      if (count === BATCH) this.#options.onReceive?.(0);
+      if (count === 0) return;
+    }
+  }
+
+  /** Receives again after a pause. Some systems report a bounced datagram as an error, but the socket stays usable. */
+  #pause(): void {
+    if (this.#closed) this.#receive();
+    else setTimeout(() => this.#receive(), RECEIVE_PAUSE_MS);
+  }
+}

@@ -1,0 +1,51 @@
+// Keeps Deno's inspector closed. Through it, every user of this machine could run code in the process.
+
+/** The port at which Deno opens its inspector on SIGUSR1, from version 2.9.2 on. The executables have no inspector. */
+const INSPECTOR = { hostname: "127.0.0.1", port: 9229 };
+
+/** Deno tries to open the inspector right after it has called the listener, or right before. */
+const HOLD_MS = 5_000;
+
+/** How long an inspector may take to answer. A process that only holds the port never does. */
+const ANSWER_MS = 500;
+
+/**
+ * Makes SIGUSR1 harmless. No setting and no listener prevents the inspector, so this function occupies its port at the
+ * moment of the signal. `onOpen` is called if Deno was faster, and should end the process.
+ */
+export function keepInspectorClosed(onOpen: () => void): void {
+  if (Deno.build.os === "windows") return;
+  let held: Deno.Listener | undefined;
+  Deno.addSignalListener("SIGUSR1", async () => {
+    if (held !== undefined) return;
+    try {
+      held = Deno.listen(INSPECTOR);
+    } catch {
+      // Another program may use the port as well.
+      if (await isInspectorOpen()) onOpen();
+      return;
+    }
+    const release = setTimeout(() => {
+      held!.close();
+      held = undefined;
+    }, HOLD_MS);
+    Deno.unrefTimer(release);
+  });
+}
+
+/** Whether an inspector of Deno answers at the port. */
+async function isInspectorOpen(): Promise<boolean> {
+  try {
+    // A plain connection, as `fetch` may use a proxy.
+    using connection = await Deno.connect(INSPECTOR);
+    const timer = setTimeout(() => connection.close(), ANSWER_MS);
+    const request =
+      `GET /json HTTP/1.1\r\nHost: ${INSPECTOR.hostname}\r\nConnection: close\r\n\r\n`;
+    await connection.write(new TextEncoder().encode(request));
+    const answer = await new Response(connection.readable).text();
+    clearTimeout(timer);
+    return /"description": ?"deno"/.test(answer);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,52 @@
+// The permissions of the executable, and those that a node gives up before it handles packets (docs/security.md).
+
+import { ENV_NAMES } from "../../config.ts";
+import { LIBC_PATHS } from "../net/message_batch.ts";
+import { NOTIFY_SOCKET, SERVICE_ENV_NAMES } from "./service_manager.ts";
+
+/** The variable with the passphrase for `dmnode identity`. Not a setting, to keep passphrases out of `.env` files. */
+export const PASSPHRASE_VARIABLE = "DMNODE_PASSPHRASE";
+
+/** Variables that show whether the terminal supports colors, and whether the user wants them. */
+const COLOR_VARIABLES = ["NO_COLOR", "FORCE_COLOR", "TERM"];
+
+/** The hosts that clients reach without a proxy. Deno uses the first one that is set. */
+export const NO_PROXY_VARIABLES = ["NO_PROXY", "no_proxy"] as const;
+
+/** Every environment variable that the program may read and set. */
+export const READABLE_ENV_NAMES: readonly string[] = [
+  ...ENV_NAMES,
+  ...SERVICE_ENV_NAMES,
+  PASSPHRASE_VARIABLE,
+  ...COLOR_VARIABLES,
+  ...NO_PROXY_VARIABLES,
+];
+
+/** Returns the permission flags to compile in. `withBatches` allows calls to the C library (Linux, `MessageBatch`). */
+export function permissionFlags(os: typeof Deno.build.os, withBatches = false): string[] {
+  return [
+    "--no-prompt",
+    "--allow-net",
+    `--allow-env=${READABLE_ENV_NAMES.join(",")}`,
+    // The paths of DATA_DIR and of the user's files are only known at run time.
+    "--allow-read",
+    // List the root and the socket separately, so that a service can give up the root but keep the socket.
+    os === "linux" ? `--allow-write=/,${NOTIFY_SOCKET}` : "--allow-write",
+    "--deny-run",
+    withBatches ? `--allow-ffi=${LIBC_PATHS.join(",")}` : "--deny-ffi",
+    "--deny-sys",
+    "--deny-import",
+  ];
+}
+
+/** Gives up unneeded permissions for good. Open files stay usable. A service may still write to systemd's socket. */
+export function dropPermissions({ isService }: { isService: boolean }): void {
+  if (isService) Deno.permissions.revokeSync({ name: "write", path: "/" });
+  // If write permission was granted for all paths at once, the permission for one path can't be kept.
+  if (!isService || Deno.permissions.querySync({ name: "write" }).state === "granted") {
+    Deno.permissions.revokeSync({ name: "write" });
+  }
+  for (const name of ["read", "env", "run", "ffi", "sys", "import"] as const) {
+    Deno.permissions.revokeSync({ name });
+  }
+}

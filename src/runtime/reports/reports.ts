@@ -1,0 +1,267 @@
+// Reports about a running node: counts from its parts, and measurements over time.
+
+import process from "node:process";
+import type { Config } from "../../config.ts";
+import type { Millis } from "../../dht/deadlines.ts";
+import { DurationHistogram } from "../../dht/histogram.ts";
+import { sameBytes } from "../../dht/items/item.ts";
+import type { ItemStore } from "../../dht/items/item_store.ts";
+import type { DhtNode } from "../../dht/node.ts";
+import type { PublishedStore } from "../../dht/items/published.ts";
+import type { DiskStorage } from "../../storage/disk.ts";
+import { VERSION } from "../../version.ts";
+import { hex } from "../../krpc/hex.ts";
+import { natReport, natSummary } from "./nat_report.ts";
+import { PastHour, SAMPLE_INTERVAL_MS } from "./past_hour.ts";
+import type { PeerHistory } from "./peer_history.ts";
+import type { MappingState } from "../port_mapping/keeper.ts";
+import type { PortMapping } from "../port_mapping/port_mapping.ts";
+import type { NodeClock } from "../clock.ts";
+import type { ReadinessProbe } from "./readiness.ts";
+import type { Measurements, ProcessReport } from "../../node_service.ts";
+import type { History, Mapping, Nat, NodeStats } from "../../reports/stats.ts";
+import { optionalTime, timeText } from "../../reports/time.ts";
+import { PeerReports } from "./peers.ts";
+import type { Publications } from "../values/publications.ts";
+
+/** Rates are averages over this many seconds: long enough to be readable, short enough to show changes. */
+const RATE_SECONDS = 5;
+
+/** Up to this many items are counted anew for each report. Counting 100,000 items delays packets by 5 ms. */
+const FEW_ITEMS = 10_000;
+
+/** How often larger numbers of items are counted. */
+const COUNT_ITEMS_INTERVAL_MS = 10_000;
+
+/** How often the lag of the event loop is measured. */
+const LAG_EVERY_MS = 1_000;
+
+/** The parts of the node that the reports read. */
+export interface ReportedNode {
+  readonly core: DhtNode;
+  readonly config: Pick<Config, "bucketSize" | "storageLimit" | "nat">;
+  readonly startedAt: Millis;
+  /** The node's Ed25519 public key of 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** The bound UDP address, with the port that the system chose if P2P_PORT is 0. */
+  readonly address: string;
+  readonly items: ItemStore;
+  readonly published: PublishedStore;
+  readonly disk: DiskStorage | undefined;
+  readonly publications: Pick<Publications, "count" | "items" | "counts" | "itemsAtRisk">;
+  readonly history: PeerHistory;
+  readonly readiness: ReadinessProbe;
+  readonly mapping: PortMapping | undefined;
+  readonly clock: Pick<NodeClock, "now" | "wall">;
+}
+
+/** The reports of one node, as `NodeService` describes them. */
+export class Reports {
+  readonly peers: PeerReports;
+  readonly #core: DhtNode;
+  readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
+  readonly #eventLoopLag = new DurationHistogram();
+  readonly pastHour: PastHour;
+  #itemCounts:
+    | { readonly at: Millis; readonly expiring: number; readonly ours: number }
+    | undefined;
+
+  constructor(private readonly node: ReportedNode) {
+    this.#core = node.core;
+    const wall = (at: Millis) => node.clock.wall(at);
+    this.peers = new PeerReports(node.core, node.history, wall);
+    this.pastHour = new PastHour(node.startedAt, wall);
+  }
+
+  /** Starts taking samples. Call this before the first report. */
+  start(every: (ms: number, run: () => void) => void): void {
+    every(1000, () => this.#sample());
+    every(SAMPLE_INTERVAL_MS, () => this.#sampleHour());
+    let at = performance.now();
+    every(LAG_EVERY_MS, () => {
+      const now = performance.now();
+      this.#eventLoopLag.add(Math.max(0, now - at - LAG_EVERY_MS));
+      at = now;
+    });
+    this.#sample();
+  }
+
+  stats(): NodeStats {
+    const { traffic, tables, searches: { statistics: lookups }, responder } = this.#core;
+    const { startedAt, readiness, items, publications, clock } = this.node, at = clock.now();
+    const startedAtWall = clock.wall(startedAt);
+    const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
+    for (const contact of tables.contacts()) peers[contact.health]++;
+    const { expiring, ours } = this.#countItems(at), { counts } = publications;
+    return {
+      node_id: `${this.#core.id}`,
+      public_key: hex(this.node.publicKey),
+      version: VERSION,
+      started_at: timeText(startedAtWall),
+      uptime_s: Math.max(0, clock.wall(at) - startedAtWall) / 1000,
+      addresses: [this.node.address],
+      readiness: { ...readiness.state(at), ...readiness.answers },
+      peers,
+      routing_table_size: tables.size,
+      buckets: tables.families.reduce((sum, family) => sum + tables.of(family).bucketCount, 0),
+      bucket_distribution: this.peers.distribution(),
+      network_size_estimate: this.#core.searches.networkSize(at),
+      traffic: {
+        in: this.#trafficReport("in"),
+        out: this.#trafficReport("out"),
+        dropped: { ...traffic.dropped } as Record<string, number>,
+      },
+      lookups: {
+        count: lookups.count,
+        success: lookups.success,
+        active: lookups.active,
+        hops_mean: lookups.hopsMean,
+        latency_ms: lookups.latency(),
+        crowded: lookups.crowded,
+        latest_crowded: lookups.latestCrowded === undefined ? null : {
+          target: `${lookups.latestCrowded.target}`,
+          at: timeText(clock.wall(lookups.latestCrowded.at)),
+        },
+      },
+      storage: {
+        items: items.count,
+        bytes: items.usedBytes,
+        value_bytes: items.bytes,
+        limit_bytes: this.node.config.storageLimit,
+        expiring_within_hour: expiring,
+        replicated: items.count - ours,
+        announced_peers: responder.peers.count,
+        published: publications.count,
+        published_items: publications.items,
+        published_short: counts.short,
+        published_failing: counts.failing,
+        published_ending: counts.ending,
+        pins: counts.pinned,
+        republications: this.#core.replication.published,
+        copies_made: this.#core.replication.copies,
+      },
+      swarms: this.#swarmsReport(),
+      nat: this.nat(),
+    };
+  }
+
+  #swarmsReport(): NodeStats["swarms"] {
+    const { announcements } = this.#core;
+    const failing = announcements.values().filter(({ failures }) => failures > 0).toArray().length;
+    return { announced: announcements.count, failing };
+  }
+
+  #trafficReport(direction: "in" | "out"): NodeStats["traffic"]["in"] {
+    const { messages, bytes } = this.#core.traffic[direction];
+    const first = this.#samples[0][direction], last = this.#samples.at(-1)![direction];
+    const seconds = Math.max(1, this.#samples.length - 1);
+    return {
+      messages,
+      bytes,
+      messages_per_second: (last[0] - first[0]) / seconds,
+      bytes_per_second: (last[1] - first[1]) / seconds,
+      by_type: this.#core.traffic[direction].byType(),
+    };
+  }
+
+  /** Counts the items that expire within the hour, and those that this node signed or publishes. */
+  #countItems(at: Millis): { readonly expiring: number; readonly ours: number } {
+    const known = this.#itemCounts, isDear = this.node.items.count > FEW_ITEMS;
+    if (known !== undefined && isDear && at - known.at < COUNT_ITEMS_INTERVAL_MS) return known;
+    let expiring = 0, ours = 0;
+    for (const item of this.node.items.entries()) {
+      if (item.expiresAt - at < 3_600_000) expiring++;
+      const isSigned = item.signed && sameBytes(item.signed.publicKey, this.node.publicKey);
+      if (isSigned || this.node.published.get(item.target) !== undefined) ours++;
+    }
+    this.#itemCounts = { at, expiring, ours };
+    return this.#itemCounts;
+  }
+
+  nat(): Nat {
+    const families = Object.values(this.#core.nats).map(({ state }) => natReport(state));
+    return {
+      mode: this.node.config.nat,
+      ...natSummary(families),
+      introducers: this.#core.introducers,
+      families,
+      mapping: this.#mappingReport(this.node.mapping?.state(4)),
+      pinhole: this.#mappingReport(this.node.mapping?.state(6)),
+    };
+  }
+
+  #mappingReport(state: MappingState | undefined): Mapping {
+    if (state === undefined || state.status === "off") return null;
+    const { status, made, renewals, problem, lease, since, renewedAt } = state;
+    const time = (at: Millis | null) => optionalTime(at === null ? null : this.node.clock.wall(at));
+    return {
+      status,
+      protocol: lease?.protocol ?? null,
+      gateway: lease?.gateway ?? null,
+      internal_address: lease?.internal.toString() ?? null,
+      external_address: lease?.external.toString() ?? null,
+      lease_s: lease?.seconds ?? null,
+      since: time(since),
+      renewed_at: time(renewedAt),
+      made,
+      renewals,
+      problem,
+    };
+  }
+
+  measurements(): Measurements {
+    const { traffic, searches: { statistics: lookups }, replication } = this.#core;
+    const commits = this.node.disk?.commits;
+    return {
+      roundTrips: traffic.roundTrips,
+      lookups: lookups.durations,
+      eventLoopLag: this.#eventLoopLag,
+      database: commits === undefined ? null : {
+        commits: commits.durations,
+        failedCommits: commits.failures,
+        waitingChanges: commits.waiting,
+        damagedRows: this.node.disk!.damagedRows,
+      },
+      published: this.node.publications.itemsAtRisk(),
+      replication: { turns: replication.completed, waiting: replication.pending },
+      pending: this.#core.pending,
+      process: processReport(this.node.clock.wall(this.node.startedAt)),
+    };
+  }
+
+  history(after: number): History {
+    return { interval_s: SAMPLE_INTERVAL_MS / 1000, samples: this.pastHour.after(after) };
+  }
+
+  #sample(): void {
+    const { in: inward, out } = this.#core.traffic;
+    this.#samples.push({ in: [inward.messages, inward.bytes], out: [out.messages, out.bytes] });
+    if (this.#samples.length > RATE_SECONDS + 1) this.#samples.shift();
+  }
+
+  #sampleHour(): void {
+    const contacts = Array.from(this.#core.tables.contacts());
+    const { in: inward, out } = this.#core.traffic;
+    const { count: items, bytes } = this.node.items;
+    const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
+    this.pastHour.sample(
+      { peers: contacts.length, rtts, in: inward, out, items, bytes },
+      this.node.clock.now(),
+    );
+  }
+}
+
+/** Reads the figures of the process from the system. This takes microseconds and needs no permission. */
+function processReport(startedAt: number): ProcessReport {
+  const { user, system } = process.cpuUsage();
+  const { rss, heapTotal, heapUsed } = Deno.memoryUsage();
+  return {
+    startedAtS: startedAt / 1000,
+    cpuUserS: user / 1e6,
+    cpuSystemS: system / 1e6,
+    residentBytes: rss,
+    heapBytes: heapTotal,
+    heapUsedBytes: heapUsed,
+    runtime: `deno ${Deno.version.deno}`,
+  };
+}

@@ -1,0 +1,12 @@
+// Info-hashes of services: a name stands for a swarm, so that any program can find its peers through the DHT.
+
+import { Id } from "../krpc/id.ts";
+import { sha1 } from "./identity/sha1.ts";
+
+/** Text that precedes the name, so that no name has the info-hash of a torrent or the hash of a value. */
+const PREFIX = "dmnode service: ";
+
+/** The info-hash that a service's name stands for: the SHA-1 of a prefix and of the name in UTF-8. */
+export function serviceHash(name: string): Id {
+  return Id.read(sha1(new TextEncoder().encode(PREFIX + name)));
+}

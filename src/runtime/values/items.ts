@@ -1,0 +1,160 @@
+// Gets items from the network, puts them on enough nodes, counts their copies and keeps them published.
+
+import type {
+  GetResult,
+  PutResult,
+  ReplicasResult,
+  Room,
+} from "../../dht/items/item_operations.ts";
+import type { Item, ItemError } from "../../dht/items/item.ts";
+import type { Id } from "../../krpc/id.ts";
+import type { Seq } from "../../krpc/seq.ts";
+import type { ItemBatch, ItemNetwork } from "../../large_values/item_network.ts";
+import { clock } from "../clock.ts";
+import type { CoreRunner } from "../core_runner.ts";
+import { randomId } from "../identity/crypto.ts";
+import type { StoredPart } from "./publications.ts";
+import { putRepeatedly } from "./puts.ts";
+
+/**
+ * How many times k nodes get the root of a large value. Unlike its pieces, a root can't be restored from others. With k
+ * of 20, all of 40 nodes are among 60 % that vanish with a probability of 10^-9. A lookup still finds the others.
+ */
+const ROOT_COPIES = 2;
+
+export interface PutRequest {
+  readonly target: Id;
+  readonly salt?: Uint8Array;
+  /** The seq of the version that the put may replace (BEP 44). */
+  readonly cas?: Seq;
+  /** Whether each node may only replace the version that it returned before the put. */
+  readonly isGuarded?: boolean;
+  /** The number of nodes that should acknowledge the put. */
+  readonly minReplicas: number;
+  /** How long the nodes should keep the item; a day by default. */
+  readonly lifeMs?: number;
+}
+
+/** Receives the newest version on the network. Returns the item to put, or an error. */
+export type MakeItem = (newest: Item | undefined) => Item | ItemError;
+
+/** Before storing at least this much, more nodes are asked for room: a lookup costs about 20 kB. */
+const MUCH_BYTES = 1 << 20;
+
+/** The number of places in the network where nodes are asked for room, for small and for large values. */
+const FEW_PLACES = 1, MORE_PLACES = 3;
+
+/** Whether the network has room for a value. */
+export interface RoomAnswer extends Room {
+  readonly fits: boolean;
+}
+
+/** The core of a node, and its clock. */
+export interface ItemCore extends Pick<CoreRunner, "node" | "ask"> {
+  readonly clock: Pick<CoreRunner["clock"], "now">;
+}
+
+export class NetworkItems implements ItemNetwork {
+  readonly #closing = new AbortController();
+
+  constructor(private readonly core: ItemCore) {}
+
+  get ownId(): Id {
+    return this.core.node.id;
+  }
+
+  /** The nodes other than this one. */
+  others(nodes: readonly Id[]): Id[] {
+    return nodes.filter((id) => !id.equals(this.ownId));
+  }
+
+  get(target: Id, salt?: Uint8Array): Promise<GetResult> {
+    return this.core.ask((at, done) => this.core.node.items.get({ target, salt }, at, done));
+  }
+
+  put({ minReplicas, ...request }: PutRequest, make: MakeItem): Promise<PutResult> {
+    const options = { wanted: minReplicas, clock, signal: this.#closing.signal };
+    return putRepeatedly(
+      options,
+      () =>
+        this.core.ask((at, done) =>
+          this.core.node.items.put({ ...request, make, isOwn: true }, at, done)
+        ),
+    );
+  }
+
+  /** Waits for `ms`, or until the node closes. */
+  sleep(ms: number): Promise<void> {
+    return clock.sleep(ms, this.#closing.signal);
+  }
+
+  replicas(target: Id, salt?: Uint8Array): Promise<ReplicasResult> {
+    return this.core.ask((at, done) => this.core.node.items.replicas({ target, salt }, at, done));
+  }
+
+  /**
+   * Asks nodes whether a value fits. `bytes` is the space that one copy of all its items takes (`itemCost`), and each
+   * item should be on `copies` nodes for `lifeMs`. `wanted` nodes, this one included, must acknowledge the value.
+   *
+   * In a small network, as many nodes must have room for the whole value. In a larger one, half of the nodes asked must
+   * have room for their part. A node that is alone always has room, for its own values.
+   */
+  async roomFor(
+    { bytes, copies, lifeMs, wanted }: {
+      readonly bytes: number;
+      readonly copies: number;
+      readonly lifeMs?: number;
+      readonly wanted: number;
+    },
+  ): Promise<RoomAnswer> {
+    const places = bytes < MUCH_BYTES ? FEW_PLACES : MORE_PLACES;
+    const targets = Array.from({ length: places }, randomId);
+    const room = await this.core.ask<Room>((at, done) =>
+      this.core.node.items.room({ bytes, copies, lifeMs, targets }, at, done)
+    );
+    const { asked, withRoom, isAll } = room;
+    const enough = isAll ? Math.min(asked, Math.max(1, wanted - 1)) : asked / 2;
+    return { ...room, fits: withRoom >= enough };
+  }
+
+  /** Keeps an item published. Resolves once the item is saved to disk, or saving has failed. */
+  keepPublished(part: StoredPart): Promise<boolean> {
+    return this.core.ask((at, done) => this.core.node.replicator.keepPublished(part, at, done));
+  }
+
+  /** Drops the copy of an item that this node holds for the network. */
+  drop(target: Id): void {
+    this.core.node.host.items.remove(target);
+  }
+
+  /** Below the bucket size, exactly the number of contacts. */
+  size(): number {
+    const { node, clock } = this.core, { size, k } = node.tables;
+    const estimate = node.searches.networkSize(clock.now());
+    return size < k ? size : Math.max(k, Math.round(estimate ?? size));
+  }
+
+  batch(lifeMs?: number): ItemBatch {
+    const batch = this.core.node.batch();
+    return {
+      putPiece: (item, copies) =>
+        this.core.ask((at, done) =>
+          this.core.node.items.putPart({ item, batch, copies, lifeMs }, at, done)
+        ),
+      putRoot: (item) => {
+        const copies = ROOT_COPIES * this.core.node.tables.k;
+        return this.core.ask((at, done) =>
+          this.core.node.items.putPart({ item, batch, copies, lifeMs }, at, done)
+        );
+      },
+      get: (target) =>
+        this.core.ask((at, done) => this.core.node.items.getPart({ target, batch }, at, done)),
+      close: () => {},
+    };
+  }
+
+  /** Stops retrying puts. */
+  close(): void {
+    this.#closing.abort();
+  }
+}

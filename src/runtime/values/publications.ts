@@ -1,0 +1,427 @@
+// The values that this node keeps published, each with its items.
+
+import type { Millis } from "../../dht/deadlines.ts";
+import { type Item, ITEM_LIFE_MS } from "../../dht/items/item.ts";
+import type { LargeContent, Pin, Published, PublishedStore } from "../../dht/items/published.ts";
+import { pieceLifeOf, type StoredBlobs } from "../../large_values/large_values.ts";
+import { decodeReference, decodeRoot } from "../../large_values/manifest.ts";
+import type { OwnPieces, OwnValue } from "../../large_values/own_pieces.ts";
+import { roundTimeMs } from "../../large_values/republisher.ts";
+import { byteStringContent } from "../../krpc/bencode.ts";
+import { type Id, IdMap } from "../../krpc/id.ts";
+import type { EventData } from "../../reports/events.ts";
+import { optionalTime, timeText } from "../../reports/time.ts";
+import type { PublishedValue, ValueState } from "../../reports/values.ts";
+
+/** An item, and the number of nodes that acknowledged it. */
+export interface StoredPart {
+  readonly item: Item;
+  readonly replicas: number;
+  /** How many of these are other nodes; by default, all. */
+  readonly others?: number;
+  /** How long nodes should keep the item after it was last published; a day by default. */
+  readonly lifeMs?: Millis;
+  readonly pin?: Pin;
+  /** Where the value's bytes are, if the item is the root of a large value. */
+  readonly large?: LargeContent;
+}
+
+export interface PublicationsOptions {
+  readonly store: PublishedStore;
+  /** The pieces of published large values. */
+  readonly pieces: OwnPieces;
+  /** Keeps an item published. Resolves with whether it is on disk. */
+  readonly save: (part: StoredPart) => Promise<boolean>;
+  /** Removes the bytes of a large value. */
+  readonly discard: (blobs: StoredBlobs) => void;
+  /** A 32-bit integer that strangers can't know. */
+  readonly seed: number;
+  readonly clock: PublicationClock;
+  /** The number of copies below which a value is short of them. */
+  readonly enough: () => number;
+}
+
+/** The node's clock. */
+export interface PublicationClock {
+  /** Node time. */
+  now(): Millis;
+  /** Converts a node time to milliseconds since 1970. */
+  wall(at: Millis): number;
+}
+
+/** The number of published values in each state, and of pinned ones. */
+export type ValueCounts = Readonly<Record<ValueState | "pinned", number>>;
+
+type Risk = Exclude<ValueState, "safe">;
+
+/** A value's state has changed. */
+export type ValueChange = EventData<"data.health">;
+
+/** When less than this share of a value's life is left, other nodes will soon drop it. */
+const ENDING_SHARE = 0.25;
+
+/** Counts of values are at most this old. */
+const COUNTS_MS = 5_000;
+
+export class Publications {
+  /** Targets of whole values. All other items are published only because a value refers to them. */
+  readonly #values: IdMap<true>;
+  /** The states that were last reported, except for safe ones. */
+  readonly #reported: IdMap<ValueState>;
+  #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
+
+  /** Treats an item in the store as a value if no other item refers to it, unless it is a part of a pinned one. */
+  constructor(private readonly options: PublicationsOptions) {
+    const { store, pieces, seed } = options;
+    this.#values = new IdMap(seed);
+    this.#reported = new IdMap(seed);
+    const parts = new IdMap<true>(seed);
+    for (const { item, large } of store.entries()) {
+      const root = linkOf(item);
+      if (root !== undefined) parts.set(root, true);
+      if (large !== undefined) pieces.add(item, large);
+    }
+    for (const { item: { target, signed }, pin } of store.entries()) {
+      const isPart = signed === undefined && parts.has(target);
+      const isOwn = pin === undefined && !isPart;
+      if (isOwn || pin === "only" || pin === "too") this.#values.set(target, true);
+    }
+  }
+
+  get #store(): PublishedStore {
+    return this.options.store;
+  }
+
+  get count(): number {
+    return this.#values.size;
+  }
+
+  /** The number of published items, including the pieces of large values. */
+  get items(): number {
+    return this.#store.count + this.options.pieces.count;
+  }
+
+  /**
+   * Keeps a value published, with the `parts` that its top item refers to. If it is pinned, it stays so. Resolves with
+   * true if all of it is on disk. Otherwise, saving is repeated later.
+   */
+  async keep(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
+    const pin = this.isPinned(value.item.target) ? "too" : undefined;
+    const own = parts.map((part) => ({ ...part, pin: this.#ownPartPin(part) }));
+    return await this.#keep({ ...value, pin }, own);
+  }
+
+  /** Like `keep`, for a value that the user pins. If it was also stored through this node, it stays so. */
+  async pin(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
+    const { target } = value.item;
+    const isOwn = this.#values.has(target) && this.#store.get(target)?.pin !== "only";
+    const pinned = parts.map((part) => ({ ...part, pin: this.#pinnedPartPin(part) }));
+    return await this.#keep({ ...value, pin: isOwn ? "too" : "only" }, pinned);
+  }
+
+  #ownPartPin({ item: { target } }: StoredPart): Pin | undefined {
+    const pin = this.#store.get(target)?.pin;
+    return pin === "part" ? undefined : pin;
+  }
+
+  #pinnedPartPin({ item: { target } }: StoredPart): Pin | undefined {
+    const before = this.#store.get(target);
+    return before === undefined ? "part" : before.pin;
+  }
+
+  async #keep(value: StoredPart, parts: readonly StoredPart[]): Promise<boolean> {
+    const { target } = value.item;
+    const kept = [...parts, value].map((part) => this.#save(part));
+    this.#values.set(target, true);
+    this.#counts = undefined;
+    // The items that the previous version referred to are no longer needed.
+    this.#sweep();
+    return (await Promise.all(kept)).every((isSaved) => isSaved);
+  }
+
+  #save(part: StoredPart): Promise<boolean> {
+    const { item, large } = part;
+    const kept = this.#store.get(item.target)?.large;
+    if (large === undefined) return this.options.save(part);
+    if (kept === undefined) {
+      this.options.pieces.add(item, large);
+      return this.options.save(part);
+    }
+    // The same bytes were stored before. Keep the earlier copy.
+    if (large.value !== kept.value) this.options.discard(large);
+    return this.options.save({ ...part, large: { ...kept, next: large.next } });
+  }
+
+  /** Whether an item is published, as a value or as a part of one. */
+  has(target: Id): boolean {
+    return this.#store.get(target) !== undefined;
+  }
+
+  /** Whether a value is pinned. */
+  isPinned(target: Id): boolean {
+    const pin = this.#store.get(target)?.pin;
+    return pin === "only" || pin === "too";
+  }
+
+  /**
+   * Stops publishing a value that was stored through this node, and the items that no other value needs. If the value is
+   * pinned too, it stays so. False if it was not stored through this node.
+   */
+  forget(target: Id): boolean {
+    const pin = this.#store.get(target)?.pin;
+    return pin === "only" ? false : this.#end(target, pin === "too" ? "only" : undefined);
+  }
+
+  /** Ends the pin of a value. False if it was not pinned. */
+  unpin(target: Id): boolean {
+    if (!this.isPinned(target)) return false;
+    const { pin, ...published } = this.#store.get(target)!;
+    // The item may also be a part of another value.
+    this.#store.save(published);
+    return pin === "too" || this.#end(target, undefined);
+  }
+
+  /** Ends a role of a value, so that it is kept only for the other role, if there is one. */
+  #end(target: Id, pin: Pin | undefined): boolean {
+    const published = this.#store.get(target);
+    if (published === undefined || !this.#values.has(target)) return false;
+    this.#counts = undefined;
+    if (pin !== undefined) {
+      this.#store.save({ ...published, pin });
+      return true;
+    }
+    this.#values.delete(target);
+    this.#reported.delete(target);
+    this.#sweep();
+    return true;
+  }
+
+  /** Removes the parts of pinned values' old versions. */
+  tidy(): void {
+    const parts = [...this.#store.entries()].filter(({ pin }) => pin === "part");
+    if (parts.length > 0) this.#sweep();
+  }
+
+  /** The pinned values that refer to large values whose bytes are not here. */
+  incompletePins(): Id[] {
+    return Array.from(this.#values.entries(), ([target]) => target).filter((target) => {
+      const root = this.isPinned(target) ? linkOf(this.#store.get(target)!.item) : undefined;
+      return root !== undefined && this.#store.get(root)?.large === undefined;
+    });
+  }
+
+  /** A published item in its newest version. */
+  itemOf(target: Id): Item | undefined {
+    return this.#store.get(target)?.item;
+  }
+
+  /** How long other nodes are asked to keep a published value; undefined means a day. */
+  lifeOf(target: Id): Millis | undefined {
+    return this.#store.get(target)?.lifeMs;
+  }
+
+  /** The large content of a root that is published. */
+  contentOf(root: Id): LargeContent | undefined {
+    return this.#store.get(root)?.large;
+  }
+
+  /** Returns a page of the values, ordered by when they will next be published. */
+  list(offset: number, limit: number): PublishedValue[] {
+    return this.#page(this.#all(), offset, limit);
+  }
+
+  /** Returns a page of the pinned values, in the same order. */
+  listPins(offset: number, limit: number): PublishedValue[] {
+    return this.#page(this.#all().filter(({ item }) => this.isPinned(item.target)), offset, limit);
+  }
+
+  /** Describes a value; undefined if it is not published. */
+  get(target: Id): PublishedValue | undefined {
+    const published = this.#values.has(target) ? this.#store.get(target) : undefined;
+    return published && this.#describe(published);
+  }
+
+  #all(): Published[] {
+    return Array.from(this.#values.entries(), ([target]) => this.#store.get(target) ?? []).flat();
+  }
+
+  #page(values: Published[], offset: number, limit: number): PublishedValue[] {
+    return values.sort((x, y) =>
+      x.nextAt - y.nextAt || (`${x.item.target}` < `${y.item.target}` ? -1 : 1)
+    )
+      .slice(offset, offset + limit)
+      .map((published) => this.#describe(published));
+  }
+
+  /** Counts the values by their state. */
+  get counts(): ValueCounts {
+    const now = this.options.clock.now();
+    if (this.#counts !== undefined && now - this.#counts.at < COUNTS_MS) return this.#counts.counts;
+    const counts = { safe: 0, short: 0, failing: 0, ending: 0, pinned: 0 };
+    for (const { item: { target } } of this.#all()) {
+      counts[this.#stateOf(this.#healthOf(target), now)]++;
+      if (this.isPinned(target)) counts.pinned++;
+    }
+    this.#counts = { at: now, counts };
+    return counts;
+  }
+
+  /** The values whose state has changed since the last call. */
+  changes(): ValueChange[] {
+    const { clock } = this.options, now = clock.now();
+    return this.#all().flatMap(({ item: { target } }) => {
+      const health = this.#healthOf(target);
+      const to = this.#stateOf(health, now), from = this.#reported.get(target) ?? "safe";
+      if (to === from) return [];
+      if (to === "safe") this.#reported.delete(target);
+      else this.#reported.set(target, to);
+      const hash = `${target}`, { replicas, failures, endsAt } = health;
+      return [{ hash, from, to, replicas, failures, lives_until: this.#endText(endsAt, now) }];
+    });
+  }
+
+  /** Counts the published items at risk. An item may be at several risks. */
+  itemsAtRisk(): Readonly<Record<Risk, number>> {
+    const now = this.options.clock.now(), counts = { ending: 0, failing: 0, short: 0 };
+    for (const published of this.#store.entries()) {
+      for (const risk of this.#risksOf(healthOf(published), now)) counts[risk]++;
+    }
+    return counts;
+  }
+
+  #stateOf(health: Health, now: Millis): ValueState {
+    return this.#risksOf(health, now)[0] ?? "safe";
+  }
+
+  /** The risks of a value or item, the worst one first. */
+  #risksOf({ replicas, failures, lastAt, endsAt, lifeMs }: Health, now: Millis): Risk[] {
+    const isShort = replicas < this.options.enough();
+    const isFailing = failures > 0 || lastAt === -Infinity;
+    const isEnding = lastAt > -Infinity && endsAt - now < ENDING_SHARE * lifeMs;
+    return [
+      ...(isEnding ? ["ending"] as const : []),
+      ...(isFailing ? ["failing"] as const : []),
+      ...(isShort ? ["short"] as const : []),
+    ];
+  }
+
+  /** The health of a value: that of the item which is worst off. */
+  #healthOf(target: Id): Health {
+    const parts = this.#itemsOf(target).map((published) => {
+      const health = healthOf(published), own = this.options.pieces.get(published.item.target);
+      return own === undefined
+        ? health
+        : { ...health, endsAt: Math.min(health.endsAt, piecesEndAt(published, own)) };
+    });
+    return parts.reduce((x, y) => ({
+      replicas: Math.min(x.replicas, y.replicas),
+      failures: Math.max(x.failures, y.failures),
+      lastAt: Math.min(x.lastAt, y.lastAt),
+      endsAt: Math.min(x.endsAt, y.endsAt),
+      lifeMs: Math.min(x.lifeMs, y.lifeMs),
+    }));
+  }
+
+  #endText(endsAt: Millis, now: Millis): string | null {
+    return endsAt > now ? timeText(this.options.clock.wall(endsAt)) : null;
+  }
+
+  #describe({ item, firstAt, lastAt, nextAt, lifeMs = ITEM_LIFE_MS }: Published): PublishedValue {
+    const { clock } = this.options, now = clock.now();
+    let pieces = 0;
+    const items = this.#itemsOf(item.target);
+    for (const { item: { target } } of items) {
+      pieces += this.options.pieces.get(target)?.layout.pieces ?? 0;
+    }
+    const health = this.#healthOf(item.target), { replicas, failures } = health;
+    // If no other node has acknowledged the value, this node did so when the value was stored.
+    const acknowledgedAt = lastAt === -Infinity && replicas > 0 ? firstAt : lastAt;
+    const livesUntil = this.#endText(health.endsAt, now);
+    const { target, value, signed } = item;
+    const rootTarget = linkOf(item);
+    const top = rootTarget === undefined ? value : this.#store.get(rootTarget)?.item.value;
+    const root = top && decodeRoot(top);
+    const isChunked = root !== undefined || rootTarget !== undefined;
+    return {
+      hash: `${target}`,
+      kind: isChunked ? "chunked" : signed === undefined ? "immutable" : "mutable",
+      key: signed === undefined ? null : textOf(signed.salt),
+      seq: signed?.seq ?? null,
+      size: isChunked ? root?.size ?? null : (byteStringContent(value) ?? value).length,
+      items: items.length + pieces,
+      first_at: timeText(clock.wall(firstAt)),
+      last_at: optionalTime(acknowledgedAt === -Infinity ? null : clock.wall(acknowledgedAt)),
+      next_at: timeText(clock.wall(nextAt)),
+      replicas,
+      failures,
+      ttl: Math.round(lifeMs / 1000),
+      lives_until: livesUntil,
+      this_node_only: livesUntil === null,
+      state: this.#stateOf(health, now),
+      pinned: this.isPinned(item.target),
+    };
+  }
+
+  /** The items of a published value: its own, and the root of the large value that it refers to, if any. */
+  #itemsOf(target: Id): Published[] {
+    const own = this.#store.get(target);
+    if (own === undefined) return [];
+    const link = linkOf(own.item), root = link && this.#store.get(link);
+    // Only an immutable item can be a root.
+    return root === undefined || root.item.signed !== undefined ? [own] : [own, root];
+  }
+
+  #remove(target: Id): void {
+    const large = this.#store.get(target)?.large;
+    this.#store.remove(target);
+    if (large === undefined) return;
+    this.options.pieces.remove(target);
+    this.options.discard(large);
+  }
+
+  /** Stops publishing all items that no value needs. */
+  #sweep(): void {
+    const needed = new IdMap<true>(this.options.seed);
+    for (const [value] of this.#values.entries()) {
+      for (const { item } of this.#itemsOf(value)) needed.set(item.target, true);
+    }
+    const isWaiting = this.incompletePins().length > 0;
+    for (const { item: { target }, pin } of [...this.#store.entries()]) {
+      // The parts of a pinned value's old version are kept until its new version is here.
+      if (!needed.has(target) && !(isWaiting && pin === "part")) this.#remove(target);
+    }
+  }
+}
+
+/** What is known about the copies of an item on other nodes. */
+interface Health extends Pick<Published, "replicas" | "failures" | "lastAt"> {
+  /** Until when other nodes keep the item. */
+  readonly endsAt: Millis;
+  readonly lifeMs: Millis;
+}
+
+/** Until when other nodes keep the pieces of a large value, which are published less often than its root. */
+function piecesEndAt({ firstAt, lastAt, lifeMs }: Published, own: OwnValue): Millis {
+  return Math.max(firstAt, lastAt - roundTimeMs(own)) + (pieceLifeOf(lifeMs) ?? ITEM_LIFE_MS);
+}
+
+function healthOf(
+  { replicas, failures, lastAt, lifeMs = ITEM_LIFE_MS }: Published,
+): Health {
+  return { replicas, failures, lastAt, endsAt: lastAt + lifeMs, lifeMs };
+}
+
+/** The target of the root of the large value that an item refers to; undefined if it refers to none. */
+function linkOf({ value, signed }: Item): Id | undefined {
+  return signed && decodeReference(value);
+}
+
+/** Decodes a salt as text. Null if the salt is empty or not UTF-8. */
+function textOf(salt: Uint8Array): string | null {
+  if (salt.length === 0) return null;
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(salt);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,233 @@
+// Stores, publishes, fetches, counts and watches the values of a node.
+
+import { type Item, mutableTarget, sameBytes } from "../../dht/items/item.ts";
+import type { PublishedStore } from "../../dht/items/published.ts";
+import type { Blobs } from "../../large_values/item_network.ts";
+import { LargeValues } from "../../large_values/large_values.ts";
+import { isMarked } from "../../large_values/manifest.ts";
+import { OwnPieces } from "../../large_values/own_pieces.ts";
+import { Republisher } from "../../large_values/republisher.ts";
+import { hex } from "../../krpc/hex.ts";
+import { Id } from "../../krpc/id.ts";
+import { decodePointer, encodePointer, type Magnet, magnetText } from "../../krpc/magnet.ts";
+import type {
+  FetchOutcome,
+  MagnetOutcome,
+  MagnetRequest,
+  ResolveOutcome,
+  StoreOutcome,
+} from "../../node_service.ts";
+import type { ServiceEvent } from "../../reports/events.ts";
+import type { Pins as PinsReport, Published, Transfer } from "../../reports/values.ts";
+import { clock } from "../clock.ts";
+import type { CoreRunner } from "../core_runner.ts";
+import { dataCrypto, type Identity, itemCrypto, randomId } from "../identity/crypto.ts";
+import { NetworkItems } from "./items.ts";
+import { Publications } from "./publications.ts";
+import { Pins } from "./pins.ts";
+import { ValueReader, versionOf } from "./reader.ts";
+import { ReplicaCounter } from "./replicas.ts";
+import { Watches } from "./watch.ts";
+import { ValueWriter } from "./writer.ts";
+
+/** A published value is short of copies if fewer than this share of the nodes that should hold it acknowledged it. */
+const ENOUGH_SHARE = 0.8;
+
+export interface ValuesOptions {
+  readonly core: CoreRunner;
+  /** Signs the values stored under a key. */
+  readonly identity: Identity;
+  /** The number of nodes that should hold a value. */
+  readonly bucketSize: number;
+  /** Maximum size in bytes of a value that can be pinned. */
+  readonly maxValueSize: number;
+  /** The items that are kept published, including those of earlier runs. */
+  readonly published: PublishedStore;
+  /** The bytes of the large values that are kept published. */
+  readonly blobs: Blobs;
+  /** Receives the events of stores and fetches, and the progress of large values. */
+  tell(event: ServiceEvent): void;
+}
+
+export class Values {
+  readonly #tell: ValuesOptions["tell"];
+  readonly #published: PublishedStore;
+  readonly #publicKey: Uint8Array;
+  readonly #items: NetworkItems;
+  readonly publications: Publications;
+  readonly watches: Watches;
+  readonly #largeValues: LargeValues;
+  readonly #republisher: Republisher;
+  readonly reader: ValueReader;
+  readonly #writer: ValueWriter;
+  readonly replicas: ReplicaCounter;
+  readonly pins: Pins;
+
+  constructor(
+    { core, identity, bucketSize, maxValueSize, published, blobs, tell }: ValuesOptions,
+  ) {
+    this.#tell = tell;
+    this.#published = published;
+    const items = this.#items = new NetworkItems(core);
+    const pieces = new OwnPieces({ blobs, crypto: dataCrypto });
+    const largeValues = this.#largeValues = new LargeValues({
+      network: items,
+      blobs,
+      crypto: dataCrypto,
+      clock,
+      onProgress: (data) => tell({ type: "data.progress", data }),
+      ownValue: (root) => pieces.get(root)?.value,
+    });
+    const publications = this.publications = new Publications({
+      store: published,
+      pieces,
+      save: items.keepPublished.bind(items),
+      discard: largeValues.discard.bind(largeValues),
+      seed: randomId().a,
+      clock: core.clock,
+      enough: () => ENOUGH_SHARE * Math.min(bucketSize, core.node.tables.size + 1),
+    });
+    published.pieces = {
+      mayHave: (target) => pieces.mayHave(target),
+      read: async (target, done) => {
+        const item = await pieces.read(target);
+        core.do((putAt) => done(item && { item, putAt }));
+      },
+    };
+    this.#republisher = new Republisher({
+      network: items,
+      own: pieces,
+      crypto: itemCrypto,
+      clock,
+      random: Math.random,
+      position: (root) => published.get(root)?.large?.next ?? 0,
+      savePosition: (root, next) => {
+        const value = published.get(root);
+        if (value?.large !== undefined) {
+          published.save({ ...value, large: { ...value.large, next } });
+        }
+      },
+      lifeMs: (root) => published.get(root)?.lifeMs,
+    });
+    this.reader = new ValueReader(items, largeValues);
+    const onStored = (item: Item) => this.noteVersion(item);
+    const parts = { items, largeValues, publications };
+    const wall = () => core.clock.wall(core.clock.now());
+    this.#writer = new ValueWriter({ ...parts, identity, bucketSize, onStored, wall });
+    const publicKey = this.#publicKey = identity.publicKey;
+    const sync = () => this.#sync(), now = () => core.clock.now();
+    this.pins = new Pins({ ...parts, publicKey, maxValueSize, now, sync });
+    this.replicas = new ReplicaCounter({ items, largeValues, bucketSize });
+    this.watches = new Watches({
+      read: (...version) => this.reader.readVersion(...version),
+      clock: core.clock,
+      random: Math.random,
+    });
+  }
+
+  /** Ends watches and transfers, and stops retrying puts. */
+  close(): void {
+    this.#items.close();
+    this.watches.close();
+    this.#republisher.close();
+    this.#largeValues.close();
+  }
+
+  /** Stores a value. A stream is read as fast as the network accepts its bytes. Rejects if the stream fails. */
+  async store(...given: Parameters<ValueWriter["store"]>): Promise<StoreOutcome> {
+    return this.#report(await this.#writer.store(...given));
+  }
+
+  async storeSigned(...given: Parameters<ValueWriter["storeSigned"]>): Promise<StoreOutcome> {
+    return this.#report(await this.#writer.storeSigned(...given));
+  }
+
+  #report(outcome: StoreOutcome): StoreOutcome {
+    if (outcome.outcome === "stored") {
+      const { nodes: _nodes, elapsed_ms: _elapsed, ...data } = outcome.report;
+      this.#tell({ type: "data.publish", data });
+    }
+    return outcome;
+  }
+
+  async publishMagnet({ infoHash, key, ...options }: MagnetRequest): Promise<MagnetOutcome> {
+    const pointer = encodePointer(Id.from(infoHash));
+    const outcome = this.#report(await this.#writer.storeBencoded(pointer, key, options));
+    if (outcome.outcome !== "stored") return outcome;
+    const salt = new TextEncoder().encode(key);
+    const magnet = magnetText({ publicKey: this.#publicKey, salt });
+    return { outcome: "published", report: { ...outcome.report, magnet, info_hash: infoHash } };
+  }
+
+  async resolveMagnet(magnet: Magnet): Promise<ResolveOutcome> {
+    const { publicKey, salt } = magnet;
+    const target = mutableTarget(itemCrypto, publicKey, salt), hash = `${target}`;
+    const { item } = await this.#items.get(target, salt);
+    if (item?.signed === undefined) return { outcome: "not_found" };
+    const infoHash = decodePointer(item.value);
+    if (infoHash === undefined) return { outcome: "invalid", hash };
+    const report = {
+      magnet: magnetText(magnet),
+      info_hash: `${infoHash}`,
+      torrent: `magnet:?xt=urn:btih:${infoHash}`,
+      hash,
+      public_key: hex(publicKey),
+      salt: salt.length === 0 ? null : hex(salt),
+      seq: item.signed.seq,
+    };
+    return { outcome: "found", report };
+  }
+
+  async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
+    const startedAt = clock.now();
+    const outcome = await this.reader.fetch(hash, key);
+    const value = outcome.outcome === "found"
+      ? { kind: outcome.value.kind, size: outcome.value.bytes.length }
+      : outcome.outcome === "large"
+      ? { kind: "chunked" as const, size: outcome.value.size }
+      : { kind: null, size: null };
+    const found = value.kind !== null, elapsed_ms = clock.now() - startedAt;
+    this.#tell({ type: "data.fetch", data: { hash, ...value, found, elapsed_ms } });
+    return outcome;
+  }
+
+  published(offset: number, limit: number): Published {
+    const { count: total } = this.publications;
+    return { total, offset, published: this.publications.list(offset, limit) };
+  }
+
+  async forget(hash: string): Promise<boolean> {
+    const target = Id.from(hash), signed = this.publications.itemOf(target)?.signed;
+    if (!this.publications.forget(target)) return false;
+    // This node may also hold its own version for the network.
+    const isOwn = signed !== undefined && sameBytes(signed.publicKey, this.#publicKey);
+    if (isOwn && !this.publications.has(target)) this.#items.drop(target);
+    if (!await this.#sync()) {
+      throw new Error(`${hash} is no longer published, but the disk can't save that yet`);
+    }
+    return true;
+  }
+
+  #sync(): Promise<boolean> {
+    return new Promise((resolve) => this.#published.sync(resolve));
+  }
+
+  listPins(offset: number, limit: number): PinsReport {
+    const { pinned: total } = this.publications.counts;
+    return { total, offset, pins: this.publications.listPins(offset, limit) };
+  }
+
+  transfers(): Transfer[] {
+    return this.#largeValues.progress();
+  }
+
+  /** Tells the watches about a version that this node has put, or has stored for a peer. */
+  noteVersion(item: Item): void {
+    if (this.watches.size === 0) return;
+    const hash = `${item.target}`;
+    if (!this.watches.has(hash)) return;
+    // The item belongs to a large value. Only a poll can find out the size of the whole value.
+    if (isMarked(item.value)) this.watches.noteNewer(hash);
+    else this.watches.noteVersion(hash, versionOf(item));
+  }
+}

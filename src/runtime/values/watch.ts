@@ -1,0 +1,247 @@
+// Watches values for clients, with one poller for each value. Hints that a new version exists cause an early poll.
+
+import { compareBytes } from "../../krpc/bencode.ts";
+import type { Seq } from "../../krpc/seq.ts";
+import type { Clock } from "../../large_values/item_network.ts";
+import type { SeenVersion } from "../../node_service.ts";
+import { clock, type NodeClock, within } from "../clock.ts";
+
+/** A version of a value, and the bytes of its item, which tell two values with the same seq apart. */
+export interface Version extends Omit<SeenVersion, "at"> {
+  readonly value: Uint8Array;
+}
+
+/** Whether a version is newer than another, by the rule of `compareVersions` in `dht/items/item.ts`. */
+export function isNewer(version: Version, known: Version | undefined): boolean {
+  if (known === undefined) return true;
+  const seq = version.seq ?? 0, knownSeq = known.seq ?? 0;
+  if (seq !== knownSeq) return seq > knownSeq;
+  return compareBytes(version.value, known.value) > 0;
+}
+
+/** One client's watch of a value. */
+export interface Watch {
+  /** Resolves with the latest unseen version, "quiet" if none comes within `withinMs`, or undefined once closed. */
+  next(withinMs: number): Promise<SeenVersion | "quiet" | undefined>;
+  close(): void;
+}
+
+/** The parts of the node that watching uses. */
+export interface WatchOptions {
+  /** Returns the newest version on the network, or undefined if it is not newer than `known`. May reject. */
+  readonly read: (
+    hash: string,
+    key: string | null,
+    known: Version | undefined,
+  ) => Promise<Version | undefined>;
+  readonly clock: Clock & Pick<NodeClock, "wall">;
+  /** Returns a random number from 0 to 1. */
+  readonly random: () => number;
+}
+
+/** Maximum number of values that are watched at a time. Each is polled at least about once per minute. */
+export const MAX_TARGETS = 1_000;
+
+/** Maximum number of watches at a time. Each keeps a client's connection open. */
+export const MAX_WATCHERS = 10_000;
+
+/** The interval between polls of a value that has just changed. */
+export const MIN_POLL_MS = 5_000;
+
+/** The longest interval between polls. */
+export const MAX_POLL_MS = 60_000;
+
+/** The interval grows by this factor after each poll that finds no change. */
+const POLL_GROWTH = 1.5;
+
+/** The interval varies randomly by up to this share, so that polls of different values or nodes don't coincide. */
+const JITTER = 0.2;
+
+/** The minimum time between the last poll and an early one. Any peer can send hints that cause early polls. */
+export const POLL_GAP_MS = 1_000;
+
+/** The watched values of a node. */
+export class Watches {
+  readonly #targets = new Map<string, Target>();
+  #watchers = 0;
+  #closed = false;
+
+  constructor(private readonly options: WatchOptions) {}
+
+  get size(): number {
+    return this.#targets.size;
+  }
+
+  /** Starts watching for versions newer than `after`. Undefined if too many values or clients are being watched. */
+  open(hash: string, key: string | null, after: Seq | null): Watch | undefined {
+    let target = this.#targets.get(hash);
+    if (this.#watchers >= MAX_WATCHERS || this.#closed) return undefined;
+    if (target === undefined) {
+      if (this.#targets.size >= MAX_TARGETS) return undefined;
+      target = new Target(hash, this.options);
+      this.#targets.set(hash, target);
+    }
+    const polled = target;
+    const watcher = new Watcher(after, () => {
+      this.#watchers--;
+      if (polled.remove(watcher)) this.#targets.delete(hash);
+    });
+    this.#watchers++;
+    target.add(watcher, key);
+    return watcher;
+  }
+
+  /** Whether any client watches the value. */
+  has(hash: string): boolean {
+    return this.#targets.has(hash);
+  }
+
+  /** Polls a value early, because a newer version may exist. */
+  noteNewer(hash: string): void {
+    this.#targets.get(hash)?.hurry();
+  }
+
+  /** Tells the clients about a version that this node has verified. */
+  noteVersion(hash: string, version: Version): void {
+    this.#targets.get(hash)?.note(version);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const target of [...this.#targets.values()]) target.close();
+  }
+}
+
+/** One watched value and its poller. */
+class Target {
+  readonly #watchers = new Set<Watcher>();
+  /** The value's key according to each client. Clients may be wrong. */
+  readonly #keys: (string | null)[] = [];
+  /** The first key under which a version was found. */
+  #rightKey: string | null | undefined;
+  #version: Version | undefined;
+  /** The same version, with the node time at which it was first seen. */
+  #seen: SeenVersion | undefined;
+  #interval = MIN_POLL_MS;
+  #polls = 0;
+  #polledAt = -Infinity;
+  #isPolling = false;
+  #isHurried = false;
+  #waiting = new AbortController();
+
+  constructor(private readonly hash: string, private readonly options: WatchOptions) {}
+
+  add(watcher: Watcher, key: string | null): void {
+    this.#watchers.add(watcher);
+    if (!this.#keys.includes(key)) this.#keys.push(key);
+    if (this.#seen !== undefined) this.#offer(this.#seen, watcher);
+    else this.hurry();
+  }
+
+  /** Returns true if no client is left. */
+  remove(watcher: Watcher): boolean {
+    this.#watchers.delete(watcher);
+    if (this.#watchers.size > 0) return false;
+    this.#waiting.abort();
+    return true;
+  }
+
+  hurry(): void {
+    if (this.#isFinal) return;
+    this.#isHurried = true;
+    if (!this.#isPolling) this.#schedule();
+  }
+
+  note(version: Version): boolean {
+    if (!isNewer(version, this.#version)) return false;
+    this.#version = version;
+    const { seq, size, public_key } = version;
+    const latest = this.#seen = { seq, size, public_key, at: this.options.clock.now() };
+    this.#interval = MIN_POLL_MS;
+    for (const watcher of this.#watchers) this.#offer(latest, watcher);
+    return true;
+  }
+
+  #offer(version: SeenVersion, watcher: Watcher): void {
+    watcher.offer({ ...version, at: this.options.clock.wall(version.at) });
+  }
+
+  close(): void {
+    for (const watcher of [...this.#watchers]) watcher.close();
+  }
+
+  /** Whether the value is immutable, so that no other version can exist. */
+  get #isFinal(): boolean {
+    return this.#version !== undefined && this.#version.seq === null;
+  }
+
+  #schedule(): void {
+    this.#waiting.abort();
+    const { clock, random } = this.options, { signal } = this.#waiting = new AbortController();
+    const wait = this.#isHurried
+      ? Math.max(0, this.#polledAt + POLL_GAP_MS - clock.now())
+      : this.#interval * (1 - JITTER + 2 * JITTER * random());
+    void clock.sleep(wait, signal).then(() => signal.aborted ? undefined : this.#poll());
+  }
+
+  async #poll(): Promise<void> {
+    this.#isPolling = true;
+    this.#isHurried = false;
+    this.#polledAt = this.options.clock.now();
+    const key = this.#rightKey === undefined
+      ? this.#keys[this.#polls++ % this.#keys.length]
+      : this.#rightKey;
+    const version = await this.options.read(this.hash, key, this.#version).catch(() => undefined);
+    this.#isPolling = false;
+    if (version !== undefined) this.#rightKey ??= key;
+    const isNew = version !== undefined && this.note(version);
+    if (!isNew) this.#interval = Math.min(MAX_POLL_MS, this.#interval * POLL_GROWTH);
+    if (this.#watchers.size > 0 && !this.#isFinal) this.#schedule();
+  }
+}
+
+class Watcher implements Watch {
+  #after: Seq;
+  /** Whether the client has, or was offered, a version with the seq `#after`. Another one has won over it. */
+  #hasMet = false;
+  #onClose: (() => void) | undefined;
+  #pending: SeenVersion | undefined;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(after: Seq | null, onClose: () => void) {
+    this.#after = after ?? -Infinity;
+    this.#onClose = onClose;
+  }
+
+  /**
+   * Offers a version to the client, unless the client has it. Versions are offered from old to new. The first one with
+   * the seq that the client named counts as the one that it has.
+   */
+  offer(version: SeenVersion): void {
+    const seq = version.seq ?? Infinity;
+    const isKnown = seq < this.#after || (seq === this.#after && !this.#hasMet);
+    if (seq >= this.#after) this.#hasMet = true;
+    if (isKnown) return;
+    this.#after = seq;
+    this.#pending = version;
+    this.#changed.resolve();
+  }
+
+  async next(withinMs: number): Promise<SeenVersion | "quiet" | undefined> {
+    if (this.#pending === undefined && this.#onClose !== undefined) {
+      this.#changed = Promise.withResolvers();
+      await within(clock, withinMs, this.#changed.promise);
+    }
+    if (this.#onClose === undefined) return undefined;
+    const version = this.#pending;
+    this.#pending = undefined;
+    return version ?? "quiet";
+  }
+
+  close(): void {
+    const onClose = this.#onClose;
+    this.#onClose = undefined;
+    onClose?.();
+    this.#changed.resolve();
+  }
+}

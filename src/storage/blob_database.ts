@@ -1,0 +1,162 @@
+// The file with this node's own large values. It is separate from the node's database, so that the node need not read
+// it at the start, and so that it can shrink.
+
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { crc32 } from "../krpc/crc.ts";
+import { release } from "../krpc/release.ts";
+import { type BlobPart, joinSegments, type Segment } from "./blobs.ts";
+import {
+  damaged,
+  explained,
+  madeBy,
+  openFile,
+  refuseForeignSchema,
+  StorageError,
+} from "./sqlite.ts";
+
+/** The number of row ids that are reserved for each blob: enough for 64 GiB. Row ids are exact for 2^33 blobs. */
+const SEGMENTS_PER_BLOB = 2 ** 20;
+
+/** The segments and pages that one step of `tidy` removes: 1 MiB, so that a commit waits for milliseconds at most. */
+const SEGMENTS_PER_STEP = 16, PAGES_PER_STEP = 256;
+
+/** Cap on the size of the write-ahead log between checkpoints, in bytes. */
+const MAX_LOG_BYTES = 4 << 20;
+
+const SCHEMA_VERSION = 1;
+
+const SCHEMA =
+  "CREATE TABLE segments (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, checksum INTEGER NOT NULL)";
+
+export class BlobDatabase {
+  readonly #db: DatabaseSync;
+  readonly #insert: StatementSync;
+  readonly #select: StatementSync;
+  readonly #next: StatementSync;
+  readonly #delete: StatementSync;
+  readonly #vacuum: StatementSync;
+  /** The segment that was read last. */
+  #latest: { readonly key: number; readonly bytes: Uint8Array } | undefined;
+  /** The ids of blobs to remove. */
+  readonly #removed: number[] = [];
+  /** The highest id of a blob when the file was opened. */
+  readonly lastId: number;
+
+  /** Opens the file, or creates it. Only one process can open it. @throws {StorageError} */
+  constructor(readonly path: string) {
+    this.#db = openFile(path, {}, (db) => {
+      db.exec("PRAGMA locking_mode = EXCLUSIVE");
+      const { user_version: version } = db.prepare("PRAGMA user_version").get() as {
+        user_version: number;
+      };
+      if (version > SCHEMA_VERSION) {
+        throw new StorageError(
+          `${path} is of a newer dmnode: use that version, or another --data-dir`,
+        );
+      }
+      refuseForeignSchema(db, path, madeBy(version === 0 ? "" : SCHEMA));
+      // Free pages can be returned to the system only if this is set before the first table exists.
+      if (version === 0) db.exec("PRAGMA auto_vacuum = INCREMENTAL");
+      // Only `sync` waits for the disk: unfinished blobs need not survive a power cut.
+      db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+        PRAGMA journal_size_limit = ${MAX_LOG_BYTES}`);
+      if (version === SCHEMA_VERSION) return;
+      db.exec(`BEGIN IMMEDIATE;
+        ${SCHEMA};
+        PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    });
+    const db = this.#db;
+    this.#insert = db.prepare("INSERT INTO segments VALUES (?, ?, ?)");
+    this.#select = db.prepare("SELECT bytes, checksum FROM segments WHERE id = ?");
+    this.#next = db.prepare("SELECT min(id) AS id FROM segments WHERE id >= ?");
+    this.#vacuum = db.prepare(`PRAGMA incremental_vacuum(${PAGES_PER_STEP})`);
+    this.#delete = db.prepare(
+      `DELETE FROM segments WHERE id IN
+        (SELECT id FROM segments WHERE id >= ? AND id < ? LIMIT ${SEGMENTS_PER_STEP})`,
+    );
+    const { last } = db.prepare("SELECT max(id) AS last FROM segments").get() as {
+      last: number | null;
+    };
+    this.lastId = Math.floor((last ?? 0) / SEGMENTS_PER_BLOB);
+  }
+
+  /** @throws {StorageError} if the segment can't be written */
+  write({ blob, index, bytes }: Segment): void {
+    this.#do(() => this.#insert.run(blob * SEGMENTS_PER_BLOB + index, bytes, crc32(bytes)));
+    release(bytes);
+  }
+
+  /** Returns when all segments are on disk. @throws {StorageError} if that fails */
+  sync(): void {
+    this.#do(() => this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)"));
+  }
+
+  /** @throws {StorageError} if a byte of the part is missing, damaged or can't be read */
+  read(part: BlobPart): Uint8Array<ArrayBuffer> {
+    return this.#do(() =>
+      joinSegments((index) => this.#segment(part.id, part.id * SEGMENTS_PER_BLOB + index), part)
+    );
+  }
+
+  /** Reads a segment, or returns the latest one again: most blobs are read in order, in small parts. */
+  #segment(blob: number, key: number): Uint8Array | undefined {
+    if (this.#latest?.key === key) return this.#latest.bytes;
+    const row = this.#select.get(key) as { bytes: Uint8Array; checksum: number } | undefined;
+    if (row === undefined) return undefined;
+    if (crc32(row.bytes) !== row.checksum) throw damaged(this.path, `blob ${blob}`);
+    if (this.#latest !== undefined) release(this.#latest.bytes);
+    this.#latest = { key, bytes: row.bytes };
+    return row.bytes;
+  }
+
+  /** Marks a blob as removed. Later calls of `tidy` free its space. */
+  remove(id: number): void {
+    this.#removed.push(id);
+  }
+
+  /** Removes all blobs of earlier runs that are not in `kept`. Later calls of `tidy` free their space. */
+  removeOthers(kept: ReadonlySet<number>): void {
+    this.#do(() => {
+      let id = 0;
+      for (;;) {
+        const next = this.#next.get(id * SEGMENTS_PER_BLOB) as { id: number | null };
+        if (next.id === null) return;
+        id = Math.floor(next.id / SEGMENTS_PER_BLOB);
+        if (id > this.lastId) return;
+        if (!kept.has(id)) this.#removed.push(id);
+        id++;
+      }
+    });
+  }
+
+  /** Frees up to 1 MiB of the space of removed blobs. Returns whether there may be more. @throws {StorageError} */
+  tidy(): boolean {
+    this.#latest = undefined;
+    return this.#do(() => {
+      const id = this.#removed[0];
+      if (id !== undefined) {
+        const first = id * SEGMENTS_PER_BLOB;
+        const { changes } = this.#delete.run(first, first + SEGMENTS_PER_BLOB);
+        if (Number(changes) < SEGMENTS_PER_STEP) this.#removed.shift();
+        return true;
+      }
+      // Each result row stands for one freed page, so all of them must be read.
+      if (this.#vacuum.all().length === PAGES_PER_STEP) return true;
+      // The file shrinks only when the log is merged into it.
+      this.sync();
+      return false;
+    });
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #do<T>(run: () => T): T {
+    try {
+      return run();
+    } catch (error) {
+      throw explained(this.path, error);
+    }
+  }
+}

@@ -1,0 +1,191 @@
+// The tables of the node's database, and the way from each earlier schema to the present one.
+
+import type { DatabaseSync } from "node:sqlite";
+import { PAGE_BYTES } from "../dht/items/item_cost.ts";
+import { literal } from "../krpc/bencode.ts";
+import { crc32 } from "../krpc/crc.ts";
+import { PackedTable, TARGET_PREFIX } from "./packed_table.ts";
+import type { ItemRow, PublishedRow } from "./rows.ts";
+import { madeBy, refuseForeignSchema } from "./sqlite.ts";
+
+/** The version of the first step. Files of an earlier version are rewritten; see `rewrite`. */
+const FIRST_VERSION = 7;
+
+/**
+ * The steps to `FIRST_VERSION` from an empty file, and from there to each later version. Never change an existing step:
+ * the missing steps are applied to a file in one transaction. Files of newer versions are refused.
+ */
+const STEPS = [
+  `
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+  CREATE TABLE contacts (
+    id BLOB NOT NULL, endpoint BLOB NOT NULL,
+    first_seen REAL, last_seen REAL, rtt REAL, rtt_variation REAL, answer_rate REAL, parts TEXT,
+    PRIMARY KEY (id, endpoint)
+  ) WITHOUT ROWID;
+  CREATE TABLE items (
+    id INTEGER PRIMARY KEY, target BLOB NOT NULL, value BLOB NOT NULL,
+    public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
+    stored_at REAL NOT NULL, expires_at REAL NOT NULL, source TEXT, copies INTEGER,
+    checksum INTEGER NOT NULL
+  );
+  CREATE TABLE published (
+    id INTEGER PRIMARY KEY, target BLOB NOT NULL, value BLOB NOT NULL,
+    public_key BLOB, signature BLOB, salt BLOB, seq INTEGER,
+    first_at REAL NOT NULL, next_at REAL NOT NULL, last_at REAL,
+    replicas INTEGER NOT NULL, failures INTEGER NOT NULL,
+    value_blob INTEGER, ids_blob INTEGER, next_piece INTEGER,
+    life REAL, pinned INTEGER,
+    checksum INTEGER NOT NULL
+  );
+  CREATE TABLE announcements (
+    info_hash BLOB PRIMARY KEY, port INTEGER, seed INTEGER NOT NULL, service TEXT, first_at REAL NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX items_by_target ON items (${TARGET_PREFIX});
+  CREATE INDEX published_by_target ON published (${TARGET_PREFIX});
+  `,
+];
+
+export const SCHEMA_VERSION = FIRST_VERSION + STEPS.length - 1;
+
+/** The columns that the tables of values share. */
+const VALUE_COLUMNS = ["target", "value", "public_key", "signature", "salt", "seq"];
+
+/** The columns of the tables, except for the ids of packed rows. */
+export const COLUMNS = {
+  items: [...VALUE_COLUMNS, "stored_at", "expires_at", "source", "copies", "checksum"],
+  published: [
+    ...VALUE_COLUMNS,
+    ...["first_at", "next_at", "last_at", "replicas", "failures"],
+    ...["value_blob", "ids_blob", "next_piece", "life", "pinned", "checksum"],
+  ],
+  contacts: [
+    ...["id", "endpoint", "first_seen", "last_seen"],
+    ...["rtt", "rtt_variation", "answer_rate", "parts"],
+  ],
+  announcements: ["info_hash", "port", "seed", "service", "first_at"],
+  meta: ["name", "value"],
+};
+
+/** Reads `seq` as a number, or as text if a number can't hold it exactly: node:sqlite would refuse to read it. */
+const EXACT_SEQ =
+  "CASE WHEN seq BETWEEN 0 AND 9007199254740991 THEN seq ELSE CAST(seq AS TEXT) END AS seq";
+
+export type Table = keyof typeof COLUMNS;
+
+/** A row with its checksum, which is null if the row was written under schema 1. */
+export type Checked<Row> = Row & { readonly checksum: number | null };
+
+/** Creates the tables in an empty file, or applies the missing steps to a file that need not be rewritten. */
+export function applySteps(db: DatabaseSync, version: number): void {
+  const done = version === 0 ? 0 : version - FIRST_VERSION + 1;
+  for (const step of STEPS.slice(done)) db.exec(step);
+  if (done < STEPS.length) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+}
+
+/** Words by which a column could compute something. */
+const COMPUTING = /\b(AS|CHECK|DEFAULT|GENERATED|REFERENCES|VIRTUAL)\b/i;
+
+/** Refuses a file of this version that contains anything but our tables. @throws {StorageError} */
+export function refuseForeign(db: DatabaseSync, path: string, version: number): void {
+  if (!mustBeRewritten(version)) {
+    const steps = version === 0 ? [] : STEPS.slice(0, version - FIRST_VERSION + 1);
+    return refuseForeignSchema(db, path, madeBy(steps.join(";")));
+  }
+  // The statements of earlier versions no longer exist. Their tables had plain columns.
+  refuseForeignSchema(
+    db,
+    path,
+    ({ type, name, sql }) => type === "table" && name in COLUMNS && !COMPUTING.test(sql ?? ""),
+  );
+}
+
+/** Sets what can be set only before the first table is created. */
+export function prepareEmptyFile(db: DatabaseSync): void {
+  db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
+}
+
+/** Whether a file of this version must be rewritten: its tables are not packed, or their indexes have whole targets. */
+export function mustBeRewritten(version: number): boolean {
+  return version > 0 && version < FIRST_VERSION;
+}
+
+/**
+ * Copies the content of a file of an earlier version into an empty file with the present schema, and syncs that file.
+ * Leaves out rows whose checksum is wrong, and returns how many there were.
+ */
+export function rewrite(from: DatabaseSync, to: DatabaseSync): number {
+  prepareEmptyFile(to);
+  // Without a journal, the copy needs room only once. If it fails, the whole file is deleted.
+  to.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN");
+  applySteps(to, 0);
+  let damagedRows = 0;
+  for (const name of ["items", "published"] as const) {
+    const table = new PackedTable(to, name, COLUMNS[name]);
+    for (const row of existingRows(from, name) as Iterable<Checked<ItemRow | PublishedRow>>) {
+      restoreSeq(row);
+      const checksum = checksumOf(row);
+      if (row.checksum === null || row.checksum === checksum) table.put({ ...row, checksum });
+      else damagedRows++;
+    }
+  }
+  for (const name of ["meta", "contacts", "announcements"] as const) {
+    const columns = COLUMNS[name];
+    const insert = to.prepare(`INSERT INTO ${name} VALUES (${columns.map(() => "?")})`);
+    for (const row of existingRows(from, name) as Iterable<Record<string, string | null>>) {
+      insert.run(...columns.map((column) => row[column]));
+    }
+  }
+  to.exec("COMMIT");
+  return damagedRows;
+}
+
+/** The rows of a table that may be missing, or may lack columns. They are null then. */
+function existingRows(db: DatabaseSync, table: Table): Iterable<unknown> {
+  const existing = db.prepare("SELECT name FROM pragma_table_info(?)").all(table);
+  if (existing.length === 0) return [];
+  const names = new Set(existing.map(({ name }) => name));
+  const columns = COLUMNS[table].map((name) => names.has(name) ? exact(name) : `NULL AS ${name}`);
+  return db.prepare(`SELECT ${columns} FROM ${table}`).iterate();
+}
+
+/** The columns of a table for a SELECT. Use `restoreSeq` on its rows. */
+export function columnsToRead(table: Table): string[] {
+  return COLUMNS[table].map(exact);
+}
+
+function exact(column: string): string {
+  return column === "seq" ? EXACT_SEQ : column;
+}
+
+/** Turns a seq that was read as text into a bigint. */
+export function restoreSeq(row: { readonly seq: unknown }): void {
+  const read = row as { seq: unknown };
+  if (typeof read.seq === "string") read.seq = BigInt(read.seq);
+}
+
+/** Buffers for turning a row's numbers into bytes. */
+const NUMBERS = new Float64Array(11), NUMBER_BYTES = new Uint8Array(NUMBERS.buffer);
+
+/** The CRC-32 of a whole row. SQLite's file has no checksums, so a faulty disk could change a row unnoticed. */
+export function checksumOf(row: ItemRow | PublishedRow): number {
+  const numbers = "stored_at" in row
+    ? [row.stored_at, row.expires_at]
+    : [row.first_at, row.next_at, row.last_at ?? -1, row.replicas, row.failures, ...furtherOf(row)];
+  let sum = crc32(row.value, crc32(row.target));
+  if (row.public_key !== null) {
+    sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
+  }
+  NUMBERS[0] = Number(row.seq ?? -1);
+  // A double does not hold all digits of a large seq.
+  if (typeof row.seq === "bigint") sum = crc32(literal(`${row.seq}`), sum);
+  NUMBERS.set(numbers, 1);
+  return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
+}
+
+/** The numbers that few values have: those of the roots of large values, and then those that schema 5 added. */
+function furtherOf(row: PublishedRow): number[] {
+  const { value_blob, ids_blob, next_piece, life, pinned } = row;
+  const large = value_blob === null ? [] : [value_blob, ids_blob ?? -1, next_piece ?? -1];
+  return life === null && pinned === null ? large : [...large, life ?? -1, pinned ?? -1];
+}

@@ -1,0 +1,284 @@
+// The scenarios that the model checker explores, and the invariants that must hold after each run.
+
+import { itemCost } from "../../src/dht/items/item_cost.ts";
+import { newestHeld } from "../../src/dht/items/held.ts";
+import {
+  compareVersions,
+  immutableItem,
+  type Item,
+  ITEM_LIFE_MS,
+  mutableTarget,
+} from "../../src/dht/items/item.ts";
+import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import { compareDistance } from "../../src/krpc/id.ts";
+import { sha1 } from "../../src/runtime/identity/sha1.ts";
+import { latin1 } from "../packets.ts";
+import type { Chooser } from "./explorer.ts";
+import { type Machine, nameOf, type Operation, World, type WorldOptions } from "./world.ts";
+
+const MINUTE = 60_000;
+
+/** Within this time, the holders have repaired all items, even those whose owners are gone. */
+const HEAL_MS = 110 * MINUTE;
+
+const crypto = { sha1, verify: () => true };
+
+export interface Scenario extends WorldOptions {
+  readonly name: string;
+  readonly operations: readonly Operation[];
+  /** Whether all items must have expired at the end, because nobody publishes them. */
+  readonly isExpired?: boolean;
+  /** Whether the stores are too small for k copies of each item. */
+  readonly isFull?: boolean;
+  /** The deviations of the full check. */
+  readonly deviations: number;
+}
+
+export const immutable = (value: string): Item =>
+  immutableItem(crypto, bencodeBytes(latin1(value)));
+
+export function mutable(value: string, seq: number): Item {
+  const publicKey = new Uint8Array(32).fill(5), salt = new Uint8Array(0);
+  const signed = { publicKey, signature: new Uint8Array(64), salt, seq };
+  return {
+    target: mutableTarget(crypto, publicKey, salt),
+    value: bencodeBytes(latin1(value)),
+    signed,
+  };
+}
+
+/** Stores an item from a node, and keeps it published. */
+export function publish(by: number, item: Item): Operation {
+  return {
+    by,
+    run(world, owner, done) {
+      const { node } = owner;
+      put(world, owner, item, (stored) => {
+        if (stored === 0) return done();
+        node.replicator.keepPublished({ item, replicas: stored }, world.now, (isSaved) => {
+          if (isSaved) world.acknowledge(owner, item, true);
+          done();
+        });
+      });
+    },
+  };
+}
+
+/** Stores an item from a node that does not publish it again. */
+export function store(by: number, item: Item): Operation {
+  return { by, run: (world, owner, done) => put(world, owner, item, done) };
+}
+
+function put(world: World, owner: Machine, item: Item, done: (stored: number) => void): void {
+  const { target, signed } = item;
+  const put = { target, salt: signed?.salt, make: () => item, isOwn: true };
+  owner.node.items.put(put, world.now, ({ stored }) => {
+    for (const id of stored) world.confirm(owner, id, item);
+    done(stored.length);
+  });
+}
+
+/** Stops publishing an item. */
+export function withdraw(by: number, item: Item): Operation {
+  return {
+    by,
+    isLast: true,
+    run(world, owner, done) {
+      // From now on, it may or may not be there after a crash.
+      world.release(owner, item);
+      owner.published.remove(item.target);
+      owner.published.sync((isSaved) => {
+        if (isSaved) world.withdraw(owner, item);
+        done();
+      });
+    },
+  };
+}
+
+/** Switches a machine off for good. */
+export function leave(by: number): Operation {
+  return {
+    by,
+    run(world, machine, done) {
+      world.remove(machine);
+      done();
+    },
+  };
+}
+
+/** Switches a machine off and on again. */
+export function restart(by: number): Operation {
+  return {
+    by,
+    isLast: true,
+    run(world, machine, done) {
+      world.restart(machine);
+      done();
+    },
+  };
+}
+
+/** What a scenario has unless it says otherwise. */
+const USUAL = { nodes: 3, k: 2, deviations: 2 };
+
+const VARIANTS: readonly (Pick<Scenario, "name" | "operations"> & Partial<Scenario>)[] = [
+  {
+    name: "one value",
+    operations: [publish(0, immutable("one"))],
+    deviations: 3,
+  },
+  {
+    name: "two versions",
+    operations: [publish(0, mutable("old", 1)), publish(0, mutable("new", 2))],
+    deviations: 3,
+  },
+  {
+    name: "two writers",
+    operations: [publish(0, mutable("old", 1)), publish(1, mutable("new", 2))],
+  },
+  {
+    name: "two writers of one seq",
+    operations: [publish(0, mutable("this", 1)), publish(1, mutable("that", 1))],
+  },
+  {
+    name: "four nodes",
+    nodes: 4,
+    k: 3,
+    operations: [publish(0, immutable("one"))],
+  },
+  {
+    name: "an owner leaves",
+    nodes: 4,
+    operations: [publish(0, immutable("one")), leave(0)],
+  },
+  {
+    name: "an owner leaves between two versions",
+    nodes: 4,
+    k: 3,
+    operations: [publish(0, mutable("old", 1)), publish(1, mutable("new", 2)), leave(1), leave(0)],
+  },
+  {
+    name: "a holder leaves",
+    nodes: 5,
+    k: 3,
+    operations: [publish(0, immutable("one")), leave(1), leave(2)],
+  },
+  {
+    name: "full stores",
+    limitBytes: 1.5 * itemCost(immutable("one")),
+    isFull: true,
+    operations: [publish(0, immutable("one")), publish(1, immutable("two"))],
+  },
+  {
+    name: "nobody publishes a value again",
+    isExpired: true,
+    operations: [store(0, immutable("one"))],
+  },
+  {
+    name: "a value is withdrawn",
+    operations: [publish(0, immutable("one")), withdraw(0, immutable("one")), restart(0)],
+  },
+];
+
+export const SCENARIOS: readonly Scenario[] = VARIANTS.map((variant) => ({
+  ...USUAL,
+  ...variant,
+}));
+
+/** Runs a scenario. Returns a description of each invariant that does not hold. */
+export async function violations(scenario: Scenario, chooser: Chooser): Promise<string[]> {
+  const world = new World(scenario, chooser);
+  return await world.within(async () => {
+    await world.start();
+    await world.operate(scenario.operations);
+    world.endFaults();
+    const problems = [...world.problems, ...lost(world)];
+    if (scenario.isExpired) {
+      await world.settle(ITEM_LIFE_MS + 2 * MINUTE);
+      problems.push(...unexpired(world));
+    } else {
+      await world.settle(HEAL_MS);
+      problems.push(...lost(world), ...await unhealed(world, scenario));
+    }
+    return problems.map((problem) => [problem, ...world.log].join("\n  "));
+  });
+}
+
+/** Each acknowledged item is still held by the node that acknowledged it, in the same or a newer version. */
+function lost({ acknowledged, withdrawn, machines, now }: World): string[] {
+  const lost = acknowledged.flatMap(({ holder, item }) =>
+    !machines.includes(holder) || isCovered(heldBy(holder, item, now), item)
+      ? []
+      : `kept: node ${holder.number} has lost ${nameOf(item)}`
+  );
+  const back = withdrawn.flatMap(({ holder, item }) =>
+    holder.published.get(item.target) === undefined
+      ? []
+      : `withdrawn: node ${holder.number} publishes ${nameOf(item)} again`
+  );
+  return [...lost, ...back];
+}
+
+/** A day after the last put, no node holds an item that nobody publishes. */
+function unexpired({ acknowledged, now }: World): string[] {
+  return acknowledged.flatMap(({ holder, item }) =>
+    heldBy(holder, item, now) === undefined
+      ? []
+      : `expired: node ${holder.number} still holds ${nameOf(item)}`
+  );
+}
+
+/** After the faults, the k closest nodes hold the newest version of each item, and every node finds it. */
+async function unhealed(world: World, { k, isFull = false }: Scenario): Promise<string[]> {
+  const problems: string[] = [];
+  for (const item of newest(world)) {
+    const closest = [...world.machines].sort((x, y) => compareDistance(x.id, y.id, item.target))
+      .slice(0, k);
+    for (const holder of closest) {
+      if (isFull || isCovered(heldBy(holder, item, world.now), item)) continue;
+      problems.push(`copies: node ${holder.number} has no copy of ${nameOf(item)}`);
+    }
+    for (const reader of world.machines) {
+      const found = await read(world, reader, item);
+      if (isCovered(found, item)) continue;
+      problems.push(
+        `found: node ${reader.number} reads ${found && nameOf(found)}, not ${nameOf(item)}`,
+      );
+    }
+  }
+  return problems;
+}
+
+async function read(
+  world: World,
+  reader: Machine,
+  { target, signed }: Item,
+): Promise<Item | undefined> {
+  return await world.complete<Item | undefined>((done) =>
+    world.run(
+      reader,
+      () =>
+        reader.node.items.get({ target, salt: signed?.salt }, world.now, ({ item }) => done(item)),
+    )
+  );
+}
+
+function heldBy({ node }: Machine, { target }: Item, now: number): Item | undefined {
+  return newestHeld(node.host, target, now)?.item;
+}
+
+/** Whether `held` is `item` or a newer version of it. */
+function isCovered(held: Item | undefined, item: Item): boolean {
+  return held !== undefined && compareVersions(held, item) >= 0;
+}
+
+/** The newest version of each item that a node which is still there has acknowledged. */
+function newest({ acknowledged, machines }: World): Item[] {
+  const newest = new Map<string, Item>();
+  for (const { holder, item } of acknowledged) {
+    if (!machines.includes(holder)) continue;
+    const known = newest.get(`${item.target}`);
+    if (known === undefined || !isCovered(known, item)) newest.set(`${item.target}`, item);
+  }
+  return [...newest.values()];
+}
