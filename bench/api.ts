@@ -1,17 +1,17 @@
-// What the front before Deno.serve costs, and what connections cost a node that do nothing: each server is a process of
-// its own, on loopback. Linux tells of memory and file descriptors.
+// Measures the cost of the API's front compared with bare Deno.serve, and the cost of idle connections. Each server is
+// a process on loopback. Memory and file descriptors are read from Linux.
 //
 // deno run --allow-all bench/api.ts [--seconds S] [--connections N]
 
 import { parseArgs } from "node:util";
-import { connectionLimits } from "../src/api/front.ts";
+import { connectionLimits } from "../src/api/front/front.ts";
 import { serveApi } from "../src/api/server.ts";
 
 const { values: options } = parseArgs({
   options: {
     seconds: { type: "string", default: "3" },
     connections: { type: "string", default: "1000" },
-    /** What this process is: the measuring one, or one of the servers. */
+    /** The role of this process: the measuring one, or one of the servers. */
     serve: { type: "string" },
   },
 });
@@ -19,7 +19,7 @@ const connections = Number(options.connections);
 
 const answer = () => Response.json({ status: "ok" });
 const REQUEST = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
-/** The head that a slow client has sent until it goes on. */
+/** The first part of the request head of a slow client. */
 const PARTIAL = `GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${"a".repeat(30_000)}`;
 const SERVERS = { "Deno.serve": "bare", "through the front": "front" } as const;
 
@@ -34,7 +34,7 @@ async function serve(mode: string): Promise<void> {
   console.log(port);
 }
 
-/** A server in a process of its own. */
+/** A server in its own process. */
 class Server {
   readonly #child: Deno.ChildProcess;
   #port = 0;
@@ -68,9 +68,9 @@ class Server {
     return connection;
   }
 
-  /** Resident memory in MB, and file descriptors. */
+  /** Returns the resident memory in MB and the number of file descriptors, as text. */
   async footprint(): Promise<string> {
-    // What was sent has been read by then.
+    // The server needs a moment to read everything that was sent.
     await new Promise((resolve) => setTimeout(resolve, 1000));
     const status = await Deno.readTextFile(`/proc/${this.#child.pid}/status`);
     const descriptors = [...Deno.readDirSync(`/proc/${this.#child.pid}/fd`)].length;
@@ -84,7 +84,7 @@ class Server {
   }
 }
 
-/** Requests a second over so many connections, one in flight on each, and the median time of one. */
+/** Measures the requests per second over several connections with one request in flight each, and the median time. */
 async function load(server: Server, clients: number): Promise<string> {
   const end = performance.now() + Number(options.seconds) * 1000;
   const request = new TextEncoder().encode(REQUEST);
@@ -92,7 +92,7 @@ async function load(server: Server, clients: number): Promise<string> {
   await Promise.all(Array.from({ length: clients }, async () => {
     using connection = await server.connect(REQUEST);
     const buffer = new Uint8Array(4096);
-    // Each answer is as long as the first.
+    // All answers have the same length.
     const length = await connection.read(buffer) ?? 0;
     while (performance.now() < end) {
       const started = performance.now();
@@ -112,7 +112,12 @@ async function measure(mode: string): Promise<Record<string, string>> {
   try {
     for (const clients of [1, 32]) rows[`${clients} connections`] = await load(server, clients);
     rows["at rest"] = await server.footprint();
-    for (const [name, text] of [["that are silent", ""], ["with 30 kB of a head", PARTIAL]]) {
+    for (
+      const [name, text] of [["silent connections", ""], [
+        "connections with 30 kB of a head",
+        PARTIAL,
+      ]]
+    ) {
       const open = await Promise.all(
         Array.from({ length: connections }, () => server.connect(text)),
       );
@@ -130,8 +135,8 @@ else {
   console.log(`Deno ${Deno.version.deno}, ${Deno.build.target}`);
   for (const [name, mode] of Object.entries(SERVERS)) {
     console.log(`\n${name}`);
-    for (const [what, figure] of Object.entries(await measure(mode))) {
-      console.log(`  ${what.padEnd(28)} ${figure}`);
+    for (const [row, figure] of Object.entries(await measure(mode))) {
+      console.log(`  ${row.padEnd(38)} ${figure}`);
     }
   }
 }

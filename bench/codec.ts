@@ -1,9 +1,9 @@
-// Decoding and encoding of every message type, against npm's `bencode` doing the same job.
+// Decoding and encoding of every message type, compared with npm's `bencode`.
 //
-// Decoding ends where a handler can begin. Here that is `decode`: type, method and ids checked and read, byte fields as
-// views. There it is `bencode.decode`, then type and method as strings and the lengths of the ids checked.
-// Encoding begins with what a node holds and ends with the datagram: the compact nodes of a reply are put
-// together in both. Ours ends in a buffer that is used again, theirs in a new array, as each is meant to be used.
+// Decoding ends when a handler could start. For us that is `decode`: type, method and ids are checked and read, and byte
+// fields are views. For npm it is `bencode.decode`, type and method as strings, and a check of the ids' lengths.
+// Encoding starts from a node's records and ends with the datagram. Both build the compact nodes of a reply. Ours writes
+// into a reused buffer and npm's into a new array, as each is meant to be used.
 
 import bencode from "bencode";
 import { Writer } from "../src/krpc/bencode.ts";
@@ -26,15 +26,15 @@ import { nanoseconds, printTable } from "./measure.ts";
 const TID = 0x61626364;
 const CLIENT = 0x444d3031;
 
-/** A message both ways: what ours writes and what theirs encodes are the same bytes. */
+/** A message for both codecs. They write the same bytes. */
 interface Case {
   readonly name: string;
   readonly write: (w: Writer) => void;
-  /** The object for `bencode.encode`, made anew each time as for a new message. */
+  /** Creates the object for `bencode.encode`, as for a new message. */
   readonly object: () => unknown;
 }
 
-/** The decoded message as a handler written on `bencode` would want it. */
+/** A decoded message, in the form that a handler based on `bencode` would need. */
 interface TheirMessage {
   readonly type: string;
   readonly method: string | undefined;
@@ -121,7 +121,7 @@ const from = Endpoint.parse("203.0.113.7", 6881)!;
 const id = Id.parse("a1".repeat(20))!, target = Id.parse("5e".repeat(20))!;
 const token = new Uint8Array(8).fill(0xf0);
 const publicKey = new Uint8Array(32).fill(0x77), signature = new Uint8Array(64).fill(0x30);
-/** The size of a text note; the content does not matter to a codec. */
+/** The size of a short text. Its content does not matter to a codec. */
 const text500 = new Uint8Array(500).fill(0x78);
 const value = bencode.encode(text500);
 const idBytes = id.toBytes(), targetBytes = target.toBytes();
@@ -131,7 +131,7 @@ const nodes: NodeAddress[] = Array.from({ length: 8 }, (_, i) => ({
   id: Id.parse(`${i}c`.repeat(20))!,
   endpoint: Endpoint.parse(`198.51.100.${i + 1}`, 6881 + i)!,
 }));
-/** Each contact's compact form, kept ready as a node written on byte arrays would. */
+/** The compact form of each contact, which a node based on byte arrays would store. */
 const nodesBytes = nodes.map((node) => {
   const bytes = new Uint8Array(26);
   node.id.write(bytes, 0);

@@ -1,6 +1,6 @@
-// A node's events to 1,000 listeners at once, while it answers queries as fast as it can: how late the events come, and
-// what that costs those who ask. The load is on one core; the node may use both, for the thread that writes to the
-// listeners is another than the one that answers. Rounds with and without listeners take turns.
+// A node sends events to 1,000 listeners while it answers queries as fast as it can. This measures how late the events
+// arrive, and how much they slow down the answers. The load generator has one core. The node may use both, because
+// separate threads write events and answer queries. Rounds with and without listeners alternate.
 
 import { Writer } from "../src/krpc/bencode.ts";
 import { decode, writeQuery } from "../src/krpc/message.ts";
@@ -9,34 +9,34 @@ import { median, printTable } from "./measure.ts";
 import { buildGenerator, cpuSeconds, Running, type Server, twoCores } from "./running.ts";
 
 export interface EventsOptions {
-  /** Connections that listen. */
+  /** Listening connections. */
   readonly listeners: number;
-  /** Events a second. */
+  /** Events per second. */
   readonly events: number;
-  /** Of each measurement. */
+  /** The length of each measurement. */
   readonly seconds: number;
-  /** Measurements of each kind; the medians are reported. */
+  /** Measurements of each kind. The medians are reported. */
   readonly rounds: number;
-  /** Queries outstanding. */
+  /** Queries in flight. */
   readonly window: number;
 }
 
-/** Bars: lateness of all but 1 % of the events, and the share of the rate of answers that they may cost. */
+/** The limits: for the 99th percentile of lateness, and for the share of the answer rate that events may cost. */
 const LATE_MS = 250, SLOWED = 0.1;
 
-/** How the events may be had. */
+/** The transports of events. */
 const WAYS: Record<string, { readonly kind: "socket" | "stream"; readonly path: string }> = {
   "/ws": { kind: "socket", path: "/ws?types=data.store" },
   "/events": { kind: "stream", path: "/events?types=data.store" },
 };
 
-/** Until what connecting takes is over. */
+/** A pause in which the work of connecting ends. */
 const SETTLE_MS = 500;
 
-/** At the begin and the end of a measurement nothing is asked. */
+/** Idle time at the start and the end of a measurement. */
 const MARGIN_S = 0.1;
 
-/** An item that is put again is stored again, which is an event. */
+/** The size of the items that are put. Every put causes an event. */
 const ITEM_BYTES = 500;
 
 interface Heard {
@@ -52,21 +52,21 @@ interface Heard {
 }
 
 interface Round {
-  /** Undefined where nobody asked. */
+  /** Undefined without queries. */
   readonly qps: number | undefined;
-  /** Undefined where nobody listened. */
+  /** Undefined without listeners. */
   readonly heard: Heard | undefined;
-  /** Of a core, what the node took, and what its thread did that answers queries. */
+  /** Shares of a core used by the node, and by its thread that answers queries. */
   readonly cpu: number;
   readonly mainCpu: number;
-  /** Events that were made. */
+  /** The number of events. */
   readonly made: number;
 }
 
-/** By the way in which the events are had, "" where nobody listens: while queries come as fast as they can, or none. */
+/** Results by transport ("" without listeners), with as many queries as possible, and with none. */
 type Rounds = Map<string, { readonly asked: Round[]; readonly quiet: Round[] }>;
 
-/** Runs the comparison and prints it; says why where the machine can't. */
+/** Runs the comparison and prints it, or prints why this machine can't. */
 export async function benchEvents(options: EventsOptions): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "dmnode-bench-" });
   try {
@@ -121,7 +121,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
   try {
     const output = heard && new Output(heard);
     await output?.first();
-    // All have connected just now.
+    // All listeners have just connected.
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     const started = performance.now(), made = source.made;
     const cpu = await cpuSeconds(node.process);
@@ -133,7 +133,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
         ...["--seconds", `${seconds - 2 * MARGIN_S}`, "--warmup", `${MARGIN_S / 2}`],
       ]).output()
       : undefined;
-    // Before they leave: that is work as well.
+    // Measured before the listeners disconnect, because that is work too.
     const [answered] = await Promise.all([
       asked,
       new Promise((resolve) => setTimeout(resolve, 1000 * (seconds - MARGIN_S))),
@@ -156,7 +156,7 @@ async function measure({ node, running, generator, listener, options, isAsked, w
   }
 }
 
-/** What a process prints: its first words, and then the rest. */
+/** The output of a process: its first line, then the rest. */
 class Output {
   readonly #reader: ReadableStreamDefaultReader<string>;
 
@@ -177,9 +177,9 @@ class Output {
   }
 }
 
-/** Another node that has the one under test store items: each is an event there. */
+/** A node that puts items on the node under test. Each put is an event there. */
 class EventSource {
-  /** So far. */
+  /** Puts so far. */
   made = 0;
   readonly #socket: Deno.DatagramConn;
   readonly #to: Deno.NetAddr;
@@ -234,7 +234,7 @@ class EventSource {
     try {
       for (;;) await this.#socket.receive();
     } catch {
-      // it was closed
+      // The socket was closed.
     }
   }
 }
@@ -252,7 +252,7 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
         const share = (value: (round: Round) => number) =>
           way === "" ? "" : figure(1, (round, i) => 100 * (1 - value(round) / value(alone[i])));
         return [
-          way === "" ? "nobody" : `${way}, ${kind}`,
+          way === "" ? "none" : `${way}, ${kind}`,
           figure(0, ({ qps }) => qps),
           share(({ qps }) => qps ?? NaN),
           share(({ qps, mainCpu }) => (qps ?? NaN) / mainCpu),
@@ -273,14 +273,14 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
     `${events} events a second to ${listeners} listeners, from a node on two cores; medians of ` +
       `${count} rounds of ${seconds} s`,
     [
-      "who listens",
+      "listeners",
       "queries/s",
       "slower %",
       "by CPU %",
       "CPU",
       "main",
       "events/s",
-      "heard/s",
+      "received/s",
       "reads/s",
       "p50 ms",
       "p99 ms",
@@ -291,11 +291,11 @@ function print({ listeners, events, rounds: count, seconds }: EventsOptions, all
     rows,
   );
   console.log(`
-The bars: all but 1 % of the events heard within ${LATE_MS} ms, and no more than ${
+Limits: 99 % of the events arrive within ${LATE_MS} ms, and the node answers at most ${
     100 * SLOWED
-  } % fewer queries answered. asked:
-find_node as fast as the node answers it; quiet: no queries. Node and load share one of the two cores: what the listeners
-take of it shows in queries/s as well. \`main\` is the processor time of the thread that answers, and \`by CPU\` the loss of
-queries a second of that, which other work on the machine disturbs less. \`heard\` is the sum over all listeners, \`load\`
-what they took of their core.`);
+  } % fewer queries.
+asked: find_node queries as fast as the node answers them. quiet: no queries.
+The node and the load generator share one of the two cores, so the listeners' processor time also reduces queries/s.
+main: processor time of the thread that answers queries. by CPU: the loss of queries per second of that time, which other
+programs on the machine affect less. received/s: the sum over all listeners. load: the listeners' share of their core.`);
 }

@@ -1,23 +1,23 @@
-// What fills a node for the benchmarks, the way it happens in life: contacts that answer it, in every bucket of a
-// table as full as in a network of millions, and items that another node puts.
+// Fills a node for the benchmarks in the usual ways: contacts that answer fill its table as in a network of millions,
+// and another node puts items.
 
 import { Writer } from "../src/krpc/bencode.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 import { Id } from "../src/krpc/id.ts";
 import { decode, type Message, writeQuery, writeResponse } from "../src/krpc/message.ts";
 import type { Host } from "../src/dht/host.ts";
-import { MemoryPublishedStore } from "../src/dht/published.ts";
-import { MemoryItemStore } from "../src/dht/item_store.ts";
+import { PublishedStore } from "../src/dht/items/published.ts";
+import { ItemStore } from "../src/dht/items/item_store.ts";
 import { DhtNode } from "../src/dht/node.ts";
-import { itemCrypto } from "../src/runtime/crypto.ts";
+import { itemCrypto } from "../src/runtime/identity/crypto.ts";
 
 /** The default K_BUCKET_SIZE. */
 export const K = 20;
 
-/** Buckets that a network of K * 2^20, or twenty million nodes, fills: the size of the public one. */
+/** The buckets that are full in a network of K * 2^20 nodes: twenty million, the size of the public network. */
 export const FULL_BUCKETS = 20;
 
-/** Longer than any benchmark: nothing is checked, refreshed or dropped meanwhile. */
+/** Longer than any benchmark, so that no contact is checked or dropped meanwhile. */
 export const HEALTH_CHECK_MS = 3_600_000;
 
 export const CLIENT = 0x444d3031;
@@ -33,11 +33,11 @@ export interface FullNode {
   readonly node: DhtNode;
   /** An item that the node holds. */
   readonly item: Id;
-  /** Takes effect from the next datagram on. */
+  /** Sets where the node's datagrams go from now on. */
   sendTo(send: Send): void;
 }
 
-/** Builds a node without a socket at the time `now`. What it sends is lost until `sendTo` is called. */
+/** Creates a node without a socket. Its datagrams are dropped until `sendTo` is called. */
 export async function fullNode(now: number): Promise<FullNode> {
   let send: Send = () => {};
   const own = randomId();
@@ -48,8 +48,8 @@ export async function fullNode(now: number): Promise<FullNode> {
     isLocal: () => true,
     openSockets: () => undefined,
     randomBytes,
-    items: new MemoryItemStore(own, 1 << 30, 1),
-    published: new MemoryPublishedStore(0),
+    items: new ItemStore(own, 1 << 30, 1),
+    published: new PublishedStore(0),
   };
   const node = new DhtNode(host, {
     id: own,
@@ -73,17 +73,20 @@ export async function fullNode(now: number): Promise<FullNode> {
   return { node, item, sendTo };
 }
 
-/** Ids for a full table of the node `own`, bucket after bucket. */
+/** Ids that fill the table of the node `own`, bucket by bucket. */
 export function contactIds(own: Id): Id[] {
   return Array.from({ length: FULL_BUCKETS * K }, (_, i) => {
     const bucket = Math.floor(i / K);
-    // An id in bucket i shares i bits with the node's own and differs in the next.
+    // An id in bucket i shares i bits with the node's own id, and differs in the next bit.
     return own.flip(bucket).withSuffix(bucket + 1, randomId());
   });
 }
 
-/** Puts items as another node would: it asks for a token, then writes. Returns the last item's target. */
-export async function putItems(exchange: (query: Uint8Array) => Promise<Uint8Array>): Promise<Id> {
+/** Puts items like another node: gets a token, then puts. Returns the last item's target. */
+export async function putItems(
+  exchange: (query: Uint8Array) => Promise<Uint8Array>,
+  count = ITEMS,
+): Promise<Id> {
   const writer = new Writer(2048);
   const sender = randomId();
   const ask = async (): Promise<Message> => {
@@ -96,12 +99,12 @@ export async function putItems(exchange: (query: Uint8Array) => Promise<Uint8Arr
     return reply;
   };
   let target = sender;
-  for (let i = 0; i < ITEMS; i++) {
+  for (let i = 0; i < count; i++) {
     const value = new Uint8Array(ITEM_BYTES).fill(0x78);
     const text = `${ITEM_BYTES - 4}:${i}`;
     for (let at = 0; at < text.length; at++) value[at] = text.charCodeAt(at);
     target = Id.read(itemCrypto.sha1(value));
-    // Marked read-only: the node would otherwise ping the sender, and that is one datagram too many here.
+    // The query is marked read-only, because the node would ping the sender otherwise.
     writeQuery(writer, "get", i, sender, CLIENT, true, { target });
     const { token } = await ask();
     writeQuery(writer, "put", i, sender, CLIENT, true, { token, value });
@@ -110,7 +113,7 @@ export async function putItems(exchange: (query: Uint8Array) => Promise<Uint8Arr
   return target;
 }
 
-/** Pings contacts of every bucket, and answers for them. */
+/** Makes the node ping contacts of every bucket, and answers for them. */
 function fillTable(node: DhtNode, sendTo: (send: Send) => void, now: number): void {
   const writer = new Writer(256);
   contactIds(node.id).forEach((id, i) => {
@@ -123,8 +126,8 @@ function fillTable(node: DhtNode, sendTo: (send: Send) => void, now: number): vo
     node.ping(endpoint, now, () => {});
     node.receive(answer, endpoint, now);
   });
-  if (node.contactCount !== FULL_BUCKETS * K) {
-    throw new Error(`${node.contactCount} contacts were admitted instead of ${FULL_BUCKETS * K}`);
+  if (node.tables.size !== FULL_BUCKETS * K) {
+    throw new Error(`${node.tables.size} contacts were admitted instead of ${FULL_BUCKETS * K}`);
   }
 }
 

@@ -1,6 +1,6 @@
-// The node under load: answered queries a second on real UDP, against a bare echo and a stub that answers fixed bytes
-// of the same length, on the same socket API, and against the DHT nodes that npm and Debian offer. The servers of a
-// table take turns in one run; their ratios are the result.
+// The node under load: answered queries per second over UDP. It is compared with two minimal servers on the same socket
+// API, an echo and a stub that sends fixed bytes of the same length, and with the DHT nodes of npm and Debian. The servers
+// of a table take turns in one run, and their ratios are the result.
 
 import { putItems } from "./full_node.ts";
 import { median, printTable } from "./measure.ts";
@@ -18,36 +18,36 @@ import {
 } from "./running.ts";
 import { Swarm } from "./swarm.ts";
 
-/** What is measured: first bound to one IPv4 address, then to all addresses as under --allow-net. */
+/** The addresses to which servers are bound: first one IPv4 address, then all addresses as with --allow-net. */
 const SCENARIOS: readonly { readonly bind: string; readonly queries: readonly Query[] }[] = [
   { bind: "127.0.0.1", queries: ["ping", "find_node", "get_peers", "get"] },
   { bind: "0.0.0.0", queries: ["find_node"] },
 ];
 
-/** Best and worst round of the stub differ less than this many times on a machine that does nothing else. */
+/** On an otherwise idle machine, the stub's best and worst round differ by less than this factor. */
 const QUIET = 1.2;
 
-/** This project's node as it is shipped, in the table of peers. */
+/** The name of this project's node in the table of peers. */
 const OURS = "dmnode";
 
 /** The first port of the swarms that fill the peers' tables. */
 const PEER_SWARM_PORT = 6882;
 
-/** Debian's own interpreter: python3-libtorrent is invisible to any other. */
+/** Debian's own interpreter, the only one that finds python3-libtorrent. */
 const PYTHON = "/usr/bin/python3";
 
-/** Where the interoperability tests install the npm peer, with a program that runs it. */
+/** The interoperability tests install the npm peer and its program here. */
 const NPM_PEER = here("../tests/interop/peers/");
 
-/** Where the benchmark of networks does. */
+/** The benchmark of networks installs its peers here. */
 const NETWORK_PEERS = here("peers/");
 
 interface Peer {
   readonly install: string;
-  /** Those of its protocol that are like ours; all of them where it is ours. */
+  /** The queries that it supports. */
   readonly queries?: readonly Query[];
   isInstalled(): Promise<boolean>;
-  /** Starts one that has joined a swarm: the one that `openSwarm` makes, or one of its own kind. */
+  /** Starts a server that has joined a swarm: the one from `openSwarm`, or one of its own kind. */
   start(running: Running, openSwarm: () => Swarm): Promise<Server>;
 }
 
@@ -84,7 +84,7 @@ const PEERS: Record<string, Peer> = {
   },
 };
 
-/** Runs the comparisons and prints them; says why where the machine can't. */
+/** Runs the comparisons and prints them, or prints why this machine can't. */
 export async function benchLoad(options: LoadOptions): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "dmnode-bench-" });
   try {
@@ -108,13 +108,13 @@ export async function benchLoad(options: LoadOptions): Promise<void> {
   }
 }
 
-/** What one kind of query gave. */
+/** The results for one kind of query. */
 interface Comparison {
   readonly title: string;
   readonly samples: Samples;
 }
 
-/** The node, bound to `bind`, against the least that a server on this socket API can do. */
+/** Compares the node with minimal servers on the same socket API. */
 async function againstBounds(
   running: Running,
   bind: string,
@@ -126,7 +126,7 @@ async function againstBounds(
   for (const query of queries) {
     const reply = btoa(String.fromCharCode(...await askOnce(node, queryLike(node, query))));
     const stub = await running.startOwn("servers.ts", node.host, "stub", reply);
-    // The stub and the echo are sent the very same queries.
+    // The stub and the echo get the same queries.
     const { item } = node;
     const servers = { echo: { ...echo, item }, stub: { ...stub, item }, node };
     const samples = await running.load(query, servers);
@@ -135,7 +135,7 @@ async function againstBounds(
   return compared;
 }
 
-/** The node against the DHT nodes that others have published, each filled by a swarm of its own. */
+/** Compares the node with other published DHT nodes, each filled by its own swarm. */
 export async function againstPeers(running: Running): Promise<Comparison[]> {
   const servers: Record<string, Server> = {
     [OURS]: await running.startOwn("node_server.ts", "127.0.0.1"),
@@ -167,7 +167,7 @@ export async function againstPeers(running: Running): Promise<Comparison[]> {
   return compared;
 }
 
-/** A query just like the generator's. */
+/** Returns a query like those of the generator. */
 function queryLike({ item }: Server, query: Query): Uint8Array {
   const text = (text: string) => Array.from(text, (c) => c.charCodeAt(0));
   const target = item.match(/../g)!.map((hex) => parseInt(hex, 16));
@@ -175,7 +175,8 @@ function queryLike({ item }: Server, query: Query): Uint8Array {
   return Uint8Array.from([
     ...text(`d1:ad2:id20:${"A".repeat(20)}`),
     ...(query === "ping" ? [] : [...text(key), ...target]),
-    ...text(`e1:q${query.length}:${query}2:roi1e1:t4:tid01:y1:qe`),
+    ...(query === "get" ? text(`1:z200:${"0".repeat(200)}`) : []),
+    ...text(`e1:q${query.length}:${query}2:roi1e1:t4:tid01:v4:LT011:y1:qe`),
   ]);
 }
 
@@ -266,12 +267,12 @@ function rate(samples: Samples, name: string): string {
   return median(samples.get(name)!.map((s) => s.qps)).toFixed(0);
 }
 
-/** How one server's rate compares to another's: round by round, in the best rounds, and by processor time. */
+/** Compares the rates of two servers: round by round, in their best rounds, and by processor time. */
 function ratios(samples: Samples, name: string, to: string): [string, string, string] {
   const ours = samples.get(name)!, theirs = samples.get(to)!;
   const best = (list: readonly Sample[]) => Math.max(...list.map((s) => s.qps));
   return [
-    // What disturbs a round disturbs all of its servers.
+    // A disturbance usually affects all servers of a round.
     percent(median(ours.map((s, i) => s.qps / theirs[i].qps))),
     percent(best(ours) / best(theirs)),
     percent(median(ours.map((s, i) => theirs[i].cpuMicros / s.cpuMicros))),

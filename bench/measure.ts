@@ -1,22 +1,22 @@
-// Times small functions against each other, and prints tables.
+// Compares the times of small functions, and prints tables.
 
-/** Rounds a comparison is repeated for; the medians are reported. */
+/** The number of rounds of a comparison. The medians are reported. */
 const ROUNDS = 7;
 
-/** Milliseconds that one contender runs in one round: long against the clock and short against a busy machine. */
+/** Milliseconds of one job in one round: far above the clock's resolution, but short enough for undisturbed rounds. */
 const ROUND_MS = 40;
 
-/** Takes every result, so that the compiler can't drop the work that makes them. */
+/** Receives all results, so that the compiler can't remove the work. */
 const sink: unknown[] = [];
 
-/** The middle of the values. */
+/** The median. */
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((x, y) => x - y);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** Median nanoseconds a call of each job, in the order given. The jobs take turns, so that noise meets them alike. */
+/** Median nanoseconds per call of each job. The jobs take turns, so that noise affects all of them. */
 export function nanoseconds(jobs: readonly (() => unknown)[]): number[] {
   const calls = jobs.map((job) => {
     let n = 64;
@@ -36,7 +36,7 @@ function timed(job: () => unknown, calls: number): number {
   return performance.now() - start;
 }
 
-/** Prints a table: the first column to the left, the others to the right. */
+/** Prints a table. The first column is left-aligned, the others right-aligned. */
 export function printTable(
   title: string,
   header: readonly string[],

@@ -1,8 +1,9 @@
-// A network of this project's nodes in one process, with every default as shipped.
+// A network of this project's nodes in one process, with default settings.
 
 import { loadConfig } from "../src/config.ts";
 import { Id } from "../src/krpc/id.ts";
-import { type Operation, Swarm, type SwarmNode } from "../src/runtime/swarm.ts";
+import type { Operation, SwarmNode } from "../src/runtime/swarm/node.ts";
+import { Swarm } from "../src/runtime/swarm/swarm.ts";
 import { nearest, serve } from "./peers/serve.mjs";
 
 class Network {
@@ -54,7 +55,7 @@ class Network {
   }
 }
 
-/** Counts every query that the node sent, as the other networks do: repeated ones and those of a put as well. */
+/** Counts all queries that the node sent, repeated ones and those of a put included, like the other networks. */
 async function counted(
   node: SwarmNode,
   run: (node: SwarmNode) => Promise<Operation>,

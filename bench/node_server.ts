@@ -1,13 +1,11 @@
-// The node under load: dmnode's own node without API and disk, its table filled by a swarm, its items put by another
-// node.
+// The node under load: a dmnode without API and disk. A swarm fills its table, and another node puts its items.
 //
 // deno run --allow-net --allow-read node_server.ts HOST [api]
-// HOST is 127.0.0.1, or 0.0.0.0 for all addresses; with `api` it serves that too. Prints one line,
-// {"port": N, "host": ADDRESS, "item": HEX40, "api": N}, when it is ready: the address is where it is bound, which may be
-// ::, the item one that it holds. SIGTERM ends it in order, so that `--cpu-prof` writes what it found.
+// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. With `api` it serves the API too. When it is ready, it prints one line
+// {"port": N, "host": ADDRESS, "item": HEX40, "api": N}: the address it is bound to, which may be ::, and an item that it
+// holds. SIGTERM ends it properly, so that `--cpu-prof` writes its profile.
 
-import { createApi } from "../src/api/app.ts";
-import { serveApi, serveOptions } from "../src/api/server.ts";
+import { ApiThread } from "../src/api/thread/thread.ts";
 import { loadConfig } from "../src/config.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
@@ -18,6 +16,7 @@ const SWARM_PORT = 6881;
 const [p2pHost] = Deno.args;
 const swarm = new Swarm(SWARM_PORT);
 const node = await LocalNode.start({
+  ...loadConfig({ flags: {}, env: {} }),
   p2pHost,
   p2pPort: 0,
   bootstrapNodes: [swarm.bootstrap],
@@ -31,23 +30,24 @@ const node = await LocalNode.start({
   relay: 0,
   allowNet: { mode: p2pHost === "127.0.0.1" ? "loopback" : "any" },
 }, { persistent: false });
-while (node.peers().length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
-// A lookup in a bucket's range asks the closest contacts, which are those of the bucket, and so takes them in.
+while ((await node.peers()).routing_table_size === 0) {
+  await new Promise((resolve) => setTimeout(resolve, 10));
+}
+// A lookup in a bucket's range queries the nodes of that bucket, which adds them to the table.
 for (let bucket = 0; bucket < FULL_BUCKETS; bucket++) {
   await node.find(swarm.ids[bucket * K].toString());
 }
-const { length } = node.peers();
+const { routing_table_size: length } = await node.peers();
 if (length !== swarm.ids.length) {
   throw new Error(`${length} of ${swarm.ids.length} contacts were admitted`);
 }
 const item = await putItems(exchange);
 await swarm[Symbol.asyncDispose]();
 const host = node.address.slice(0, node.address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
-// Three quarters of them may listen to events.
-const config = loadConfig({ env: { API_MAX_CONNECTIONS: "1500" } });
+// Three quarters of the connections may listen to events.
+const config = loadConfig({ env: { API_MAX_CONNECTIONS: "1500", API_PORT: "0" } });
 const api = Deno.args.includes("api")
-  ? (await serveApi(createApi({ service: node, config }), { ...serveOptions(config), port: 0 }))
-    .port
+  ? (await new ApiThread().serve({ service: node, config })).port
   : undefined;
 if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => Deno.exit(0));
 console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }));

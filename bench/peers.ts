@@ -1,5 +1,5 @@
-// `make bench-peers`: this node against the DHT nodes that npm and Debian offer. First the queries that one node
-// serves; then whole networks on loopback, idle, at work, and with a quarter of the nodes silent.
+// `make bench-peers`: compares this node with the DHT nodes of npm and Debian. First the queries that one node serves, then
+// whole networks on loopback: idle, under load, and with a quarter of the nodes silent.
 //
 // deno run --allow-all bench/peers.ts [--nodes N] [--operations N] [--idle SECONDS] [--rounds N]
 //                                     [--only load|networks] [--kinds dmnode,bittorrent-dht,...] [--json]
@@ -13,9 +13,9 @@ const { values: options } = parseArgs({
   options: {
     nodes: { type: "string", default: "500" },
     operations: { type: "string", default: "200" },
-    // As long as the longest interval at which any of them looks after its contacts.
+    // The longest interval at which any of the kinds checks its contacts.
     idle: { type: "string", default: "60" },
-    // Of serving; short ones, of which some are undisturbed on a machine that does other things too.
+    // Rounds of serving: many short ones, so that some are undisturbed even on a busy machine.
     rounds: { type: "string", default: "11" },
     only: { type: "string" },
     kinds: { type: "string" },
@@ -23,32 +23,35 @@ const { values: options } = parseArgs({
   },
 });
 
-/** Nodes of the network of which a quarter falls silent, and of libtorrent's in any case: each is several threads. */
+/** Nodes of the network with silent nodes, and of all libtorrent networks, whose nodes have several threads each. */
 const FEWER_NODES = 300;
 
 const SILENT_SHARE = 0.25;
 
-/** Operations at a time while nodes are silent: most of the time goes by waiting, and some peers wait for minutes. */
+/** Concurrent operations while nodes are silent: most of their time is waiting, in some peers for minutes. */
 const SILENT_CONCURRENCY = 8;
 
 const VALUE_BYTES = 100;
 
-/** Of the nodes so many are there before memory is measured: code that they run is loaded and compiled by then. */
+/** Nodes that exist before memory is measured, so that their code is loaded and compiled. */
 const FIRST_SHARE = 0.1;
 
-/** Debian's own interpreter: python3-libtorrent is invisible to any other. */
+/** Debian's own interpreter, the only one that finds python3-libtorrent. */
 const PYTHON = "/usr/bin/python3";
 
 const PEERS = here("peers/");
 
 interface Kind {
   readonly command: readonly string[];
-  /** What it searches with, as shipped. */
+  /** The default search parameters of this implementation. */
   readonly defaults: string;
   readonly most: number;
 }
 
-/** V8's young generation belongs to the process, and its defaults differ: a small one in all leaves the nodes' memory. */
+/**
+ * Limits V8's young generation in all processes, because its default differs between them. The measured memory is then
+ * mostly that of the nodes.
+ */
 const YOUNG = "--max-semi-space-size=2";
 
 const KINDS: Record<string, Kind> = {
@@ -97,14 +100,14 @@ interface NetworkResult {
   readonly nodes: number;
   readonly joinSeconds: number;
   readonly bytesPerNode: number;
-  /** Packets that a node sends in a second; null where that was not measured. */
+  /** Packets that a node sends per second; null if not measured. */
   readonly idle: number | null;
   readonly lookup: Measured;
   readonly put: Measured;
   readonly get: Measured;
 }
 
-/** A network of one kind in a process of its own. */
+/** A network of one kind in its own process. */
 class Network implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -213,7 +216,7 @@ async function measure(
   const measuring = performance.now() - ofFew;
   await network.ask("start", { count: nodes });
   const joinSeconds = (performance.now() - start - measuring) / 1000;
-  // Tables go on filling for a while.
+  // The tables keep filling for a while.
   await sleep(idleSeconds);
   const before = await network.ask<number>("packets");
   await sleep(fallSilent ? 0 : idleSeconds);
@@ -259,7 +262,7 @@ async function measure(
   };
 }
 
-/** Runs a job for each value, so many at a time; the results are in the order of the values. */
+/** Runs a job for each value with limited concurrency. The results have the order of the values. */
 async function eachInTurn<T, R>(
   values: readonly T[],
   concurrency: number,
@@ -320,7 +323,7 @@ function print(title: string, results: Record<string, NetworkResult>): void {
       percent(get.found),
       latency(lookup),
       lookup.queries.toFixed(1),
-      // Its lookup tells nobody's id.
+      // The lookups of libtorrent do not return ids.
       kind === "libtorrent" ? "?" : percent(lookup.found),
       latency(put),
       put.queries.toFixed(1),
@@ -328,7 +331,7 @@ function print(title: string, results: Record<string, NetworkResult>): void {
   ]);
 }
 
-/** Three digits, however large. */
+/** Rounds to three digits. */
 function short(ms: number): string {
   return ms >= 100 ? ms.toFixed(0) : ms >= 10 ? ms.toFixed(1) : ms.toFixed(2);
 }
@@ -339,7 +342,7 @@ async function requirePeers(): Promise<void> {
   }
   if (await succeeds("npm", ["ls", "--prefix", PEERS])) return;
   console.error("Installing the peers from npm into bench/peers/node_modules");
-  // The scripts would build what comes built.
+  // The install scripts would build what is prebuilt.
   const install = ["ci", "--prefix", PEERS, "--ignore-scripts", "--no-audit", "--no-fund"];
   if (!await succeeds("npm", install)) {
     fail("Node 20 or newer with npm is needed, and a registry that it reaches");

@@ -1,13 +1,13 @@
-// What losses cost, in virtual time: how soon lost copies are made up for, and what a mass restart does to a network.
+// The cost of losses in virtual time: how soon lost copies are replaced, and how a mass restart affects a network.
 // Run: deno run -A bench/recovery.ts
 
-import type { Item } from "../src/dht/item.ts";
-import { immutableItem } from "../src/dht/item.ts";
+import type { Item } from "../src/dht/items/item.ts";
+import { immutableItem } from "../src/dht/items/item.ts";
 import { bencodeBytes } from "../src/krpc/bencode.ts";
 import { compareDistance, Id, ID_BYTES } from "../src/krpc/id.ts";
-import { itemCrypto } from "../src/runtime/crypto.ts";
+import { itemCrypto } from "../src/runtime/identity/crypto.ts";
 import { SeededRandom } from "../src/sim/random.ts";
-import { REGIONS } from "../src/sim/regions.ts";
+import { REGIONS } from "../src/sim/latency.ts";
 import { type SimNode, World } from "../src/sim/world.ts";
 import { CLIENT } from "../src/version.ts";
 
@@ -16,7 +16,7 @@ const SECOND = 1_000;
 
 const random = new SeededRandom(1, 2);
 const links = { latency: REGIONS, loss: 0.01, duplication: 0, reordering: 0 };
-const world = new World(links, itemCrypto, 1);
+const world = new World(links, 1);
 
 const someItem = () => immutableItem(itemCrypto, bencodeBytes(random.bytes(100)));
 
@@ -42,13 +42,13 @@ function grow(): void {
       });
       if (first.length < 3) first.push(sim);
       const through = first.filter((one) => one !== sim).map(({ endpoint }) => endpoint);
-      world.act(sim, (node, now) => node.join(through, [], now));
+      world.act(sim, (node, now) => node.membership.join(through, [], now));
     });
   }
   world.run(150 * SECOND);
 }
 
-/** Half of a value's holders vanish: when does it have all of its copies again? */
+/** Measures when a value has all its copies again after half of its holders vanish. */
 function loseHolders(): void {
   const items = Array.from({ length: VALUES }, someItem);
   for (const item of items) {
@@ -56,7 +56,7 @@ function loseHolders(): void {
     const done = () => void (isStored = true);
     world.act(
       world.nodes[50],
-      (node, now) => node.put(item.target, undefined, undefined, () => item, now, done),
+      (node, now) => node.items.put({ target: item.target, make: () => item }, now, done),
     );
     world.run(world.now + 20 * SECOND, () => isStored);
   }
@@ -74,7 +74,7 @@ function loseHolders(): void {
   );
 }
 
-/** Nodes start with values that are all due: what do they send, and do lookups go on? */
+/** Measures what nodes send if all their values are due at the start, and whether lookups still succeed. */
 function restart(): void {
   const owners = world.nodes.slice(20, 20 + OWNERS);
   for (const { published } of owners) {

@@ -1,4 +1,4 @@
-// `make bench`: the codec and the core in this process, then the node under load on real UDP, and with 1,000 clients that
+// `make bench`: the codec and the core in this process, then the node under load over UDP, and with 1,000 clients that
 // listen to its events.
 //
 // deno run --allow-all bench/run.ts [--only codec|core|load|events] [--seconds S] [--rounds N] [--window W]
@@ -12,14 +12,14 @@ import { benchLoad } from "./load.ts";
 const { values: options } = parseArgs({
   options: {
     only: { type: "string" },
-    // Short rounds and many of them: on a machine that does other things too, some are undisturbed.
+    // Measure many short rounds, so that some are undisturbed even on a busy machine.
     seconds: { type: "string", default: "0.5" },
     rounds: { type: "string", default: "11" },
     window: { type: "string", default: "32" },
   },
 });
 
-/** Each takes 20 s. */
+/** Each round takes 20 s. */
 const MOST_EVENT_ROUNDS = 5;
 
 const parts: Record<string, () => void | Promise<void>> = {
@@ -31,7 +31,7 @@ const parts: Record<string, () => void | Promise<void>> = {
       rounds: positive("rounds", options.rounds),
       window: positive("window", options.window),
     }),
-  // Fewer and longer rounds: each begins with connecting all that listen.
+  // Measure fewer and longer rounds, because each one begins with connecting all listeners.
   events: () =>
     benchEvents({
       listeners: 1_000,

@@ -1,31 +1,31 @@
-// Servers as processes on one core of this machine, or on two, and the load generator on another.
+// Runs servers as processes on one or two cores, and the load generator on another core.
 
-import { LIBC_PATHS } from "../src/runtime/message_batch.ts";
+import { LIBC_PATHS } from "../src/runtime/net/message_batch.ts";
 
-/** Left out of each measurement: the queries of the server before may still be in flight. */
+/** The start of each measurement, which is not counted: queries to the previous server may still be in flight. */
 const WARM_UP_SECONDS = 0.1;
 
-/** How often Linux counts a process's time a second (USER_HZ, the same on every platform that Deno runs on). */
+/** Linux counts processor time in this fraction of a second (USER_HZ, the same on all of Deno's platforms). */
 const TICKS_PER_SECOND = 100;
 
 export type Query = "ping" | "find_node" | "get_peers" | "get";
 
 export interface LoadOptions {
-  /** Of each measurement. */
+  /** The length of each measurement. */
   readonly seconds: number;
-  /** Measurements of each server and query; the medians are reported. */
+  /** Measurements of each server and query. The medians are reported. */
   readonly rounds: number;
-  /** Queries outstanding. */
+  /** Queries in flight. */
   readonly window: number;
 }
 
-/** The generator's line of output. */
+/** The generator's output. */
 interface Load {
   readonly answered: number;
   readonly timeouts: number;
   readonly bad: number;
   readonly qps: number;
-  /** Processor time of the generator itself, in cores. */
+  /** The generator's own processor time, in cores. */
   readonly cpu_share: number;
   readonly p50_us: number;
   readonly p99_us: number;
@@ -34,34 +34,34 @@ interface Load {
 }
 
 export interface Sample extends Load {
-  /** Processor time that the server took for an answer. */
+  /** The server's processor time per answer. */
   readonly cpuMicros: number;
 }
 
-/** By the server's name, in the order of the table. */
+/** Results by server, in the order of the table. */
 export type Samples = ReadonlyMap<string, Sample[]>;
 
 export interface Server {
   readonly process: Deno.ChildProcess;
   readonly port: number;
-  /** Where a node of ours is bound. */
+  /** The address a dmnode is bound to. */
   readonly host: string;
-  /** The item to ask it for. */
+  /** An item that it holds. */
   readonly item: string;
-  /** KRPC where it is not given. */
+  /** KRPC by default. */
   readonly protocol?: "dht-rpc";
-  /** The port of its API, where it was told to serve that. */
+  /** The port of its API, if it serves one. */
   readonly api?: number;
-  /** How the npm peer's program tells where it is. */
+  /** The endpoint that the npm peer's program reports. */
   readonly nodes?: readonly { address: string }[];
 }
 
-/** The path of a file, given from this folder. */
+/** The absolute path of a file, given relative to this folder. */
 export function here(file: string): string {
   return new URL(file, import.meta.url).pathname;
 }
 
-/** Whether the program is there and ends well. */
+/** Whether the program exists and ends with success. */
 export async function succeeds(program: string, args: string[]): Promise<boolean> {
   try {
     const command = new Deno.Command(program, { args, stdout: "null", stderr: "null" });
@@ -72,7 +72,7 @@ export async function succeeds(program: string, args: string[]): Promise<boolean
   }
 }
 
-/** Builds a load generator, or tells why that is not possible. */
+/** Builds a load generator, or returns why that is not possible. */
 export async function buildGenerator(
   directory: string,
   name = "krpc_load",
@@ -93,7 +93,7 @@ export async function buildGenerator(
   return output;
 }
 
-/** Two cores that this process may use; undefined where it can't choose. */
+/** Returns two cores that this process may use; undefined if it can't choose. */
 export async function twoCores(): Promise<[number, number] | undefined> {
   if (!await succeeds("taskset", ["--version"])) return undefined;
   const status = await Deno.readTextFile("/proc/self/status");
@@ -104,7 +104,7 @@ export async function twoCores(): Promise<[number, number] | undefined> {
   return cores.length >= 2 ? [cores[0], cores[1]] : undefined;
 }
 
-/** Starts servers, loads them in turn, and ends them when it is disposed of. */
+/** Starts servers, loads them in turn, and ends them when disposed. */
 export class Running implements AsyncDisposable {
   readonly #processes: Deno.ChildProcess[] = [];
 
@@ -112,7 +112,7 @@ export class Running implements AsyncDisposable {
     readonly generator: string,
     readonly cores: [number, number] | undefined,
     readonly options: LoadOptions,
-    /** The cores that servers may use: the first, unless they have threads that are to be measured too. */
+    /** The cores for servers: the first one, unless further threads are measured too. */
     readonly serverCores: readonly (0 | 1)[] = [0],
   ) {}
 
@@ -121,7 +121,7 @@ export class Running implements AsyncDisposable {
       try {
         process.kill("SIGKILL");
       } catch {
-        // it has ended by itself
+        // It has ended already.
       }
       await process.status;
     }
@@ -132,7 +132,7 @@ export class Running implements AsyncDisposable {
     return this.#startOwn([], script, args);
   }
 
-  /** Starts one that takes and sends its datagrams in batches, where the machine lets it. */
+  /** Starts a server that receives and sends datagrams in batches, if the machine allows it. */
   startInBatches(script: string, ...args: string[]): Promise<Server> {
     return this.#startOwn([`--allow-ffi=${LIBC_PATHS.join()}`], script, args);
   }
@@ -142,11 +142,11 @@ export class Running implements AsyncDisposable {
     return this.start(Deno.execPath(), [...run, here(script), ...args]);
   }
 
-  /** Starts a server and waits for the line that says it is ready. `request` goes to its standard input. */
+  /** Starts a server and waits until it prints that it is ready. `request` goes to its standard input. */
   async start(program: string, args: string[], request = ""): Promise<Server> {
     const process = this.command(this.serverCores, program, args, "piped").spawn();
     this.#processes.push(process);
-    // Left open: a program that is driven through it ends with it.
+    // Standard input stays open, because some programs end when it closes.
     await process.stdin.getWriter().write(new TextEncoder().encode(request));
     let text = "";
     for await (const chunk of process.stdout.pipeThrough(new TextDecoderStream())) {
@@ -158,8 +158,8 @@ export class Running implements AsyncDisposable {
   }
 
   /**
-   * Loads the servers in turn, round after round; the first round only warms them up. A round in which the busy machine
-   * let one of them answer nothing at all says nothing, and is repeated.
+   * Loads the servers in turn, round after round. The first round only warms them up. A round in which a server answered
+   * nothing, because the machine was busy, is repeated.
    */
   async load(query: Query, servers: Record<string, Server>): Promise<Samples> {
     const { rounds } = this.options;
@@ -192,13 +192,13 @@ export class Running implements AsyncDisposable {
     ]).output();
     if (!success) throw new Error("the load generator failed");
     const load: Load = JSON.parse(new TextDecoder().decode(stdout));
-    // The processor time is that of the warm-up too.
+    // The processor time includes the warm-up.
     const served = load.answered * (seconds + WARM_UP_SECONDS) / seconds;
     const cpuMicros = (await cpuSeconds(process) - before) * 1e6 / served;
     return { ...load, cpuMicros };
   }
 
-  /** A program on these of the two cores. */
+  /** A program on some of the two cores. */
   command(
     which: readonly (0 | 1)[],
     program: string,
@@ -216,7 +216,7 @@ export class Running implements AsyncDisposable {
   }
 }
 
-/** Processor time that a process has used, or its main thread alone. */
+/** The processor time of a process, or of its main thread. */
 export async function cpuSeconds(
   { pid }: Deno.ChildProcess,
   of: "process" | "main thread" = "process",
@@ -224,7 +224,7 @@ export async function cpuSeconds(
   const stat = await Deno.readTextFile(
     of === "process" ? `/proc/${pid}/stat` : `/proc/${pid}/task/${pid}/stat`,
   );
-  // Fields 14 and 15, counted from the end of the name, which may hold spaces.
+  // Fields 14 and 15. Count from the end of the name, which may contain spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }

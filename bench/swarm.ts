@@ -1,15 +1,14 @@
-// A swarm on loopback that fills the table of whoever joins through it: nodes that know each other, with ids in every
-// bucket of the node that asks them first.
+// A swarm on loopback that fills the table of a node that joins through it. Its members know each other, and have ids in
+// every bucket of the first node that queries them.
 
 import { Writer } from "../src/krpc/bencode.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 import { compareDistance, type Id } from "../src/krpc/id.ts";
-import { decode, type NodeAddress, writeResponse } from "../src/krpc/message.ts";
-import { REPLY_NODES } from "../src/dht/responder.ts";
-import { UdpSocket } from "../src/runtime/udp.ts";
+import { decode, type NodeAddress, REPLY_NODES, writeResponse } from "../src/krpc/message.ts";
+import { UdpSocket } from "../src/runtime/net/udp.ts";
 import { CLIENT, contactIds, FULL_BUCKETS, K } from "./full_node.ts";
 
-/** Each member has an address of its own: some implementations keep one contact an address. */
+/** Each member has its own address, because some implementations keep one contact per address. */
 const address = (member: number) => `127.2.${member >> 8}.${member & 255}`;
 
 export class Swarm implements AsyncDisposable {
@@ -29,12 +28,12 @@ export class Swarm implements AsyncDisposable {
     for (const socket of this.#sockets) socket.start();
   }
 
-  /** Where to join. */
+  /** The endpoint to join through. */
   get bootstrap(): { host: string; port: number } {
     return { host: address(0), port: this.port };
   }
 
-  /** Bucket after bucket of the node that asked first; empty before. */
+  /** Members for each bucket of the first querying node; empty before its query. */
   get ids(): Id[] {
     return this.#members.map(({ id }) => id);
   }
@@ -43,7 +42,7 @@ export class Swarm implements AsyncDisposable {
     await Promise.all(this.#sockets.map((socket) => socket.close()));
   }
 
-  /** Answers every query with the members closest to what it asks for. */
+  /** Answers every query with the members closest to its target. */
   #answer(member: number, datagram: Uint8Array, from: Endpoint): void {
     const query = decode(datagram);
     if (typeof query === "string" || query.type !== "q" || query.id === undefined) return;

@@ -1,7 +1,6 @@
-// Listeners to a node's events: opens N WebSockets to one path, or streams of server-sent events, reads them for a while,
-// and prints one JSON line of how late the events came. Lateness is the wall clock's time at which a message was read less
-// the `at` that it carries, so it takes a server on the same machine. Frames are read as RFC 6455 has them; pings are
-// answered.
+// Listens to a node's events: opens N WebSockets or streams of server-sent events, reads them for a while, and prints one
+// JSON line that says how late the events arrived. A message is late by the wall-clock time at which it was read minus the
+// `at` in it. The server must therefore run on the same machine. Reads frames as in RFC 6455, and answers pings.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +30,7 @@ typedef enum { HANDSHAKE, OPEN, CLOSED } state_t;
 typedef struct {
   int fd;
   state_t state;
-  // What is known of the frame that is being read: its header, then the first bytes of its payload.
+  // The part of the current frame that has been read: its header, then the first bytes of its payload.
   uint8_t header[14];
   unsigned header_length;
   uint64_t left;
@@ -60,7 +59,7 @@ static double cpu_seconds(void) {
          (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
-// Milliseconds since 1970 of `"at":"2026-04-14T10:29:55.323Z"`, or -1.
+// Returns the milliseconds since 1970 for text such as `"at":"2026-04-14T10:29:55.323Z"`, or -1.
 static double time_of(const char *text) {
   int year, month, day, hour, minute;
   double second;
@@ -69,7 +68,7 @@ static double time_of(const char *text) {
   return (double)timegm(&tm) * 1000 + second * 1000;
 }
 
-// Counts the events of a message: each has its type, and then its time.
+// Counts the events of a message. In each event, the type comes before the time.
 static void note_message(connection_t *c) {
   static const char type[] = "\"type\":\"", counted[] = "data.store\",";
   c->head[c->head_length] = 0;
@@ -99,7 +98,7 @@ static void end(connection_t *c) {
 }
 
 static void pong(connection_t *c) {
-  // Masked with zeros, which is as good as any for this.
+  // Mask with zeros: any mask is allowed.
   uint8_t frame[6 + 125] = {0x8a, (uint8_t)(0x80 | c->head_length)};
   memcpy(frame + 6, c->head, c->head_length);
   if (send(c->fd, frame, 6 + c->head_length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) bad++;
@@ -141,7 +140,7 @@ static void take_frames(connection_t *c, const uint8_t *p, size_t length) {
   }
 }
 
-// Lines of a chunked stream: those with data are messages, all others are framing.
+// Handles the lines of a chunked stream. Lines with data are messages; all others belong to the framing.
 static void take_lines(connection_t *c, const uint8_t *p, size_t length) {
   for (; length > 0; p++, length--) {
     if (*p != '\n') {
@@ -156,7 +155,7 @@ static void take_lines(connection_t *c, const uint8_t *p, size_t length) {
 static void take(connection_t *c, const uint8_t *p, size_t length) {
   while (length > 0 && c->state == HANDSHAKE) {
     static const char end_of_head[] = "\r\n\r\n";
-    // The status line is short: its first bytes are kept like those of a message.
+    // Keep the first bytes of the status line like those of a message: the line is short.
     if (c->head_length < HEAD_BYTES) c->head[c->head_length++] = *p;
     c->line = *p == (uint8_t)end_of_head[c->line] ? c->line + 1 : *p == '\r' ? 1 : 0;
     p++;
@@ -227,8 +226,8 @@ static bool all_open(unsigned count) {
   return true;
 }
 
-// events_load socket|stream PORT PATH CONNECTIONS SECONDS: prints "open" once all stand, waits for the end of its standard
-// input, measures from then on for so long, and prints what came.
+// events_load socket|stream PORT PATH CONNECTIONS SECONDS: prints "open" when all connections are open, waits for
+// the end of its standard input, measures for SECONDS, and prints the result.
 int main(int argc, char **argv) {
   if (argc != 6) {
     fprintf(stderr, "usage: events_load socket|stream PORT PATH CONNECTIONS SECONDS\n");

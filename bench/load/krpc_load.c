@@ -1,9 +1,9 @@
 // Closed-loop load generator for KRPC servers on loopback, and for those of dht-rpc 6: keeps W
-// queries outstanding and prints one JSON line of what came back.
+// queries in flight, and prints one JSON line about the replies.
 //
-// One UDP socket speaks for many source addresses (127.1.0.1 and up, chosen per datagram with
-// IP_PKTINFO), so that a server's limits per address are met as they would be by many strangers
-// while sends and receives still go to the kernel in batches.
+// One UDP socket sends from many source addresses (127.1.0.1 and up, chosen per datagram with
+// IP_PKTINFO). A server's limits per address then see many strangers, but the kernel still sends
+// and receives in batches.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,7 +21,8 @@
 enum {
   BATCH = 64,             // datagrams a system call
   RX_BYTES = 4096,        // longer replies are cut and count as bad
-  TX_BYTES = 192,         // the longest query is 124 bytes
+  TX_BYTES = 384,         // the longest query is 340 bytes
+  PADDING_BYTES = 200,    // of a get: dmnode answers strangers with at most three times the bytes of the query
   MAX_WINDOW = 4096,
   MAX_RPC_WINDOW = 256,   // a transaction id of dht-rpc has two bytes, slot and generation
   MAX_SOURCES = 65000,    // 127.1.0.1 to 127.1.253.232
@@ -66,7 +67,7 @@ static uint64_t now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-// Processor time of this process: a generator that is near a whole core is itself the limit.
+// The processor time of this process. If it is close to a whole core, the generator itself is the bottleneck.
 static double cpu_seconds(void) {
   struct rusage use;
   getrusage(RUSAGE_SELF, &use);
@@ -88,7 +89,7 @@ static void random_id(uint8_t *id) {
   memcpy(id, words, 20);
 }
 
-// ---- bencode: strict, bounded; every function returns the end of what it read or NULL ----
+// ---- bencode: strict, bounded; each function returns the end of the bytes that it read, or NULL ----
 
 static const uint8_t *read_string(const uint8_t *p, const uint8_t *end, bytes_t *out) {
   size_t length = 0;
@@ -130,7 +131,7 @@ static bool key_is(const bytes_t *key, const char *name) {
   return key->length == length && memcmp(key->at, name, length) == 0;
 }
 
-// The keys that both bodies, `a` of a query and `r` of a reply, are looked at for.
+// The keys that are read from the body of a query (`a`) or a reply (`r`).
 static const uint8_t *read_body(const uint8_t *p, const uint8_t *end, message_t *m) {
   bytes_t key;
   if (p >= end || *p++ != 'd') return NULL;
@@ -198,20 +199,24 @@ static bool build_template(template_t *q, const char *type, bool read_only) {
   memset(q, 0, sizeof *q);
   append(q, "d1:ad2:id20:");
   q->id_at = append_gap(q, 20);
-  // In "get_peers" the key info_hash sorts after id, in the others target does.
+  // The key after id is info_hash for "get_peers", and target for all other queries.
   if (target_key) {
     append(q, target_key);
     q->target_at = append_gap(q, 20);
+  }
+  if (strcmp(type, "get") == 0) {
+    append(q, "1:z200:");
+    append_gap(q, PADDING_BYTES);
   }
   append(q, name);
   if (read_only) append(q, "2:roi1e");
   append(q, "1:t4:");
   q->t_at = append_gap(q, 4);
-  append(q, "1:y1:qe");
+  append(q, "1:v4:LT\x02\x0b" "1:y1:qe");
   return true;
 }
 
-// ---- dht-rpc: a byte of type and version, flags, transaction id, the receiver's address; then what the flags say ----
+// ---- dht-rpc: type and version (one byte), flags, transaction id, the receiver's address, then the fields that the flags name ----
 
 enum { RPC_REQUEST = 0x03, RPC_REPLY = 0x13, RPC_TID_AT = 2, RPC_HEAD = 10, RPC_ID = 32, RPC_NODE = 6 };
 enum { RPC_HAS_ID = 1, RPC_HAS_TOKEN = 2, RPC_INTERNAL = 4, RPC_HAS_TARGET = 8 };        // of a request
@@ -234,7 +239,7 @@ static bool build_rpc_template(template_t *q, const char *type, const struct soc
   return true;
 }
 
-// A reply without an error, whole.
+// Whether a datagram is a complete reply without an error.
 static bool read_rpc_reply(const uint8_t *p, size_t length, message_t *m) {
   memset(m, 0, sizeof *m);
   if (length < RPC_HEAD || p[0] != RPC_REPLY || p[1] & (RPC_HAS_ERROR | RPC_HAS_VALUE)) return false;
@@ -251,7 +256,7 @@ static bool read_rpc_reply(const uint8_t *p, size_t length, message_t *m) {
   return at == length;
 }
 
-// ---- the socket: batches with a source address each ----
+// ---- the socket: batches of datagrams, each with its own source address ----
 
 typedef union {
   char room[CMSG_SPACE(sizeof(struct in_pktinfo))];
@@ -298,7 +303,7 @@ static void flush_sends(void) {
   tx_count = 0;
 }
 
-// Reserves the next datagram of the batch, from the given source.
+// Reserves the next datagram of the batch for the given source address.
 static uint8_t *next_send(uint32_t source, size_t length) {
   if (tx_count == BATCH) flush_sends();
   struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(source_address(source))};
@@ -373,7 +378,7 @@ static void ask(uint16_t slot, uint64_t now) {
   sent++;
 }
 
-// A node pings strangers before it admits them; answering keeps the exchange a real one.
+// A node pings strangers before it adds them to its table. We answer, like a real node.
 static void answer(const message_t *m, uint32_t source) {
   server_queries++;
   if (m->t.length > 32 || source >= options.sources) return;
@@ -388,7 +393,7 @@ static void answer(const message_t *m, uint32_t source) {
   tx_io[tx_count - 1].iov_len = (size_t)(p - out);
 }
 
-// Which query a KRPC message answers; false where it is no reply.
+// Finds the query that a KRPC message answers. Returns false if the message is not a reply.
 static bool is_reply(const message_t *m, uint16_t *slot, uint16_t *generation) {
   if (m->t.length != 4 || m->y.at[0] != (options.echo ? 'q' : 'r') || !m->has_id || !m->nodes_ok) {
     return false;
@@ -473,10 +478,10 @@ static void usage(void) {
   fputs("usage: krpc_load --port N [--query ping|find_node|get_peers|get] [--target HEX40]\n"
         "         [--host 127.0.0.1] [--window 32] [--sources 256] [--seconds 2] [--warmup 0.5]\n"
         "         [--timeout-ms 1000] [--seed 1] [--ro] [--echo] [--dht-rpc]\n"
-        "  --target  the same target every time (default: random ones)\n"
+        "  --target  use this target for all queries (default: random targets)\n"
         "  --ro      mark the queries read-only (BEP 43)\n"
         "  --echo    the server returns the queries themselves\n"
-        "  --dht-rpc the server speaks dht-rpc 6: ping and find_node, at most 256 outstanding\n",
+        "  --dht-rpc the server speaks dht-rpc 6: ping and find_node, at most 256 in flight\n",
         stderr);
   exit(2);
 }

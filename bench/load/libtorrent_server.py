@@ -1,7 +1,7 @@
 """A libtorrent DHT node for the load benchmark: libtorrent_server.py BOOTSTRAP_HOST BOOTSTRAP_PORT
 
-Its limits for a node at home are lifted: requests a second from one address, and bytes sent. Prints {"port": N} when it
-has joined, and runs until it is killed.
+Raises libtorrent's default limits on the requests per second from one address, and on the bytes sent. Prints
+{"port": N} when the node has joined, and runs until it is killed.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 import libtorrent as lt
 
 router = socket.inet_aton(sys.argv[1]) + int(sys.argv[2]).to_bytes(2, "big")
-# The bindings offer no other way to name first contacts that enter the routing table.
+# The bindings have no other way to set first contacts that enter the routing table.
 params = lt.read_session_params({b"dht state": {b"nodes": [router]}}, 0xFFFFFFFF)
 params.settings = {
     **params.settings,
@@ -32,7 +32,7 @@ params.settings = {
     | lt.alert.category_t.dht_notification,
 }
 session = lt.session(params)
-# Switched on once the socket listens: only then the first contacts are asked.
+# Start the DHT when the socket listens. Otherwise, libtorrent would not query the first contacts.
 while session.listen_port() == 0:
     time.sleep(0.05)
 session.apply_settings({"enable_dht": True})

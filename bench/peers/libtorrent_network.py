@@ -16,14 +16,14 @@ import libtorrent as lt
 
 HOST = "127.0.0.1"
 
-# It gives a silent node 15 s before a search goes on without it.
+# libtorrent waits 15 s for a silent node before a search continues without it.
 TIMEOUT_S = 120.0
 
 FIRST_CONTACTS = 8
 
 SETTINGS = {
     "listen_interfaces": f"{HOST}:0",
-    # Switched on once the socket listens: only then its first contacts are asked.
+    # The DHT starts when the socket listens. Otherwise, libtorrent would not query the first contacts.
     "enable_dht": False,
     "dht_bootstrap_nodes": "",
     "enable_lsd": False,
@@ -31,7 +31,7 @@ SETTINGS = {
     "enable_natpmp": False,
     "enable_incoming_tcp": False,
     "enable_outgoing_tcp": False,
-    # All nodes share one address: the next settings are defences against exactly that.
+    # All nodes share one address. The next settings turn off defences against that.
     "dht_restrict_routing_ips": False,
     "dht_restrict_search_ips": False,
     "dht_block_ratelimit": 1_000_000,
@@ -59,7 +59,7 @@ class Node:
         self.waiting = []
         self.lock = threading.Lock()
         self.session = lt.session(params)
-        # A byte through a pipe: waiting in the bindings makes the process die now and then.
+        # A byte through a pipe reports an alert. The bindings' own function for waiting sometimes crashes the process.
         self.alerts, wake = os.pipe()
         os.set_blocking(wake, False)
         self.session.set_alert_fd(wake)
@@ -84,7 +84,7 @@ class Node:
                         self.waiting.remove(waiter)
 
     def wait(self, handler, action):
-        """Runs `action`; returns the first result of `handler` that is not None, and the seconds it took."""
+        """Runs `action`. Returns the first result of `handler` that is not None, and the seconds until then."""
         results = queue.Queue()
         with self.lock:
             self.waiting.append((handler, results))
@@ -115,7 +115,7 @@ class Network:
 
     def pump(self):
         while True:
-            # Nodes are added meanwhile: an empty selector would return at once.
+            # Wait for a limited time, because nodes may be added meanwhile. An empty selector returns at once.
             for key, _ in self.selector.select(0.05):
                 key.data.on_alerts()
             if not self.nodes:
@@ -123,7 +123,7 @@ class Network:
 
     def start(self, count):
         while len(self.nodes) < count:
-            # Several, as whoever takes part in a swarm has: it tells others of nobody whom it has not asked itself.
+            # Use several contacts, like a node in a real swarm: libtorrent only names nodes that it has queried itself.
             known = random.sample(self.nodes, min(len(self.nodes), FIRST_CONTACTS))
             self.nodes.append(Node(self.selector, [node.compact() for node in known]))
 
@@ -135,12 +135,12 @@ class Network:
         return sum(node.stats()["dht.dht_messages_out"] for node in self.nodes)
 
     def silence(self, nodes):
-        # The socket stays open for uTP, and drops what is meant for the DHT.
+        # The socket stays open for uTP, and drops the packets for the DHT.
         for i in nodes:
             self.nodes[i].session.apply_settings({"enable_dht": False})
 
     def lookup(self, node):
-        """A search for an item that nobody has: the bindings have no other that tells when it ends."""
+        """Searches for an item that no node has. The bindings report the end of no other kind of search."""
         return self.find(node, os.urandom(20), lambda found: {"ok": not found})
 
     def put(self, node, value):
@@ -168,7 +168,7 @@ class Network:
             try:
                 return judge(alert.item["value"])
             except RuntimeError:
-                # The bindings raise for an empty item: nobody had it.
+                # The bindings raise an error for an empty item, which means that no node had it.
                 return judge(None)
 
         peer = self.nodes[node]
@@ -191,7 +191,7 @@ def serve(line):
 
 
 for line in sys.stdin:
-    # Operations overlap; each waits in a thread of its own.
+    # Operations overlap, so each waits in its own thread.
     threading.Thread(target=serve, args=(line,), daemon=True).start()
-# The destructors of hundreds of sessions take long, and there is nothing to save.
+# Skip the destructors of hundreds of sessions: they are slow, and there is nothing to save.
 os._exit(0)
