@@ -1,10 +1,10 @@
-// Makes the executables: copies the sources, puts the commit in, bundles them, and has Deno put the bundle into its
-// runtime. `make compile` and `make compile-all` run it; --help tells the rest.
+// Makes the executables: copies the sources, inserts the commit, bundles the modules, and lets Deno add its runtime to
+// the bundle. `make compile` and `make compile-all` run this program. See --help for its options.
 
 import { basename, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import manifest from "../deno.json" with { type: "json" };
-import { permissionFlags } from "../src/runtime/permissions.ts";
+import { permissionFlags } from "../src/runtime/process/permissions.ts";
 import { sbom } from "./sbom.ts";
 import { machineOf, type Target, TARGETS } from "./targets.ts";
 
@@ -12,10 +12,10 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const DIST = join(ROOT, "dist");
 const STAGE = join(DIST, "build");
 
-/** Started by their URLs, not imported: bundles of their own beside the program's. */
+/** Modules that the program starts as workers, by their URLs. Each becomes its own bundle. */
 const WORKERS = [
   "src/runtime/storage_worker.ts",
-  "src/api/front_worker.ts",
+  "src/api/thread/worker.ts",
   "src/cli/sim_worker.ts",
 ];
 
@@ -26,14 +26,14 @@ Without options: dist/dmnode for this machine.
 --all            dist/dmnode-SYSTEM-PROCESSOR for every target, and SHA256SUMS
 --target TRIPLE  dist/dmnode-SYSTEM-PROCESSOR for one: ${TARGETS.map((t) => t.triple).join(", ")}
 --entry FILE     another entry point below the repository, for tests: dist/NAME
---batches        with permission to call into Linux's C library, to serve more (docs/operations.md, Busy nodes)
+--batches        with permission to call Linux's C library, to serve more queries (docs/operations.md, Busy nodes)
 
-DENORT_BIN       a file that holds Deno's runtime, instead of Deno's download host
-DMNODE_COMMIT    the commit to embed, where the sources are no git repository`;
+DENORT_BIN       a file with Deno's runtime (denort), which is otherwise downloaded
+DMNODE_COMMIT    the commit to embed, if the sources are not a git repository`;
 
 const BATCHES = "--batches";
 
-/** The build can't go on. The message says what to do. */
+/** The build failed. The message says what to do. */
 class BuildError extends Error {}
 
 async function main(args: readonly string[]): Promise<void> {
@@ -64,7 +64,7 @@ async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Builds for these targets; returns the files' names in dist. */
+/** Builds the executables for these targets. Returns their file names in dist. */
 async function build(
   targets: readonly Target[],
   nameOf: (target: Target) => string,
@@ -73,7 +73,7 @@ async function build(
 ): Promise<string[]> {
   const other = targets.find(({ os }) => os !== "linux");
   if (withBatches && other !== undefined) {
-    throw new BuildError(`${BATCHES} is for Linux, and can't make ${other.triple}`);
+    throw new BuildError(`${BATCHES} is only for Linux, not for ${other.triple}`);
   }
   const runtime = Deno.env.get("DENORT_BIN");
   if (runtime !== undefined) await checkRuntime(resolve(runtime), targets);
@@ -86,7 +86,7 @@ async function build(
     workers.push(await bundled(source, `${name}.js`));
     await replaceIn(bundle, `./${name}.ts`, `./${name}.js`);
   }
-  // The executable holds this time: the same sources give the same bytes.
+  // The executable contains the time of its files. With the time of the commit, equal sources produce equal bytes.
   for (const file of [bundle, ...workers]) {
     await Deno.utime(file, new Date(commit.time), new Date(commit.time));
   }
@@ -105,17 +105,17 @@ async function build(
   return names;
 }
 
-/** A runtime given by hand serves one machine: Deno would use it for every target. */
+/** Throws if the runtime in DENORT_BIN does not fit every target: Deno would use it for all of them. */
 async function checkRuntime(path: string, targets: readonly Target[]): Promise<void> {
   const machine = await machineOfFile(path);
   const others = targets.filter((target) => target.machine !== machine);
   if (others.length === 0) return;
   throw new BuildError(
-    `DENORT_BIN ${path} is for ${machine}, and can't make ` +
+    `DENORT_BIN ${path} is for ${machine}, not for ` +
       `${
         others.map(({ triple }) => triple).join(", ")
-      }: unset it to have Deno fetch a runtime for each, ` +
-      "or make that one target alone",
+      }: unset it, so that Deno downloads a runtime ` +
+      "for each target, or build only the target of this runtime",
   );
 }
 
@@ -131,14 +131,18 @@ async function machineOfFile(path: string): Promise<string> {
 
 interface Commit {
   readonly id: string;
-  /** When it was made; the start of time where that is unknown, so that a build can be repeated. */
+  /** The time of the commit or, if unknown, the start of 1970, so that builds are reproducible. */
   readonly time: string;
 }
 
 async function commitOfSources(): Promise<Commit> {
   const given = Deno.env.get("DMNODE_COMMIT");
   if (given !== undefined && !/^[\w.+-]{1,64}$/.test(given)) {
-    throw new BuildError(`DMNODE_COMMIT ${JSON.stringify(given)} is no commit`);
+    throw new BuildError(
+      `DMNODE_COMMIT ${
+        JSON.stringify(given)
+      } is not a commit: use 1 to 64 letters, digits or . _ + -`,
+    );
   }
   const log = await git("log", "-1", "--abbrev=12", "--format=%h %ct");
   if (log === undefined) return { id: given ?? "unknown", time: new Date(0).toISOString() };
@@ -158,11 +162,11 @@ async function git(...args: string[]): Promise<string | undefined> {
     }).output();
     return success ? new TextDecoder().decode(stdout).trim() : undefined;
   } catch {
-    return undefined; // no git here
+    return undefined; // git is not installed
   }
 }
 
-/** Copies what is built, so that the commit can be put in without touching the sources. */
+/** Copies the sources, so that the commit can be inserted without changing the originals. */
 async function stage(commit: string): Promise<void> {
   await Deno.remove(STAGE, { recursive: true }).catch(ignoreMissing);
   for (const directory of ["src", "tests/executable"]) await copy(directory);
@@ -170,12 +174,12 @@ async function stage(commit: string): Promise<void> {
   await replaceIn(join(STAGE, "src", "commit.ts"), '"dev"', JSON.stringify(commit));
 }
 
-/** Replaces what has to be in the file, once. */
+/** Replaces text that must occur exactly once in the file. */
 async function replaceIn(file: string, from: string, to: string): Promise<void> {
   const parts = (await Deno.readTextFile(file)).split(from);
   if (parts.length !== 2) {
     throw new BuildError(
-      `${relative(STAGE, file)} holds ${from} ${parts.length - 1} times, not once`,
+      `${relative(STAGE, file)} contains ${from} ${parts.length - 1} times, not once`,
     );
   }
   await Deno.writeTextFile(file, parts.join(to));
@@ -193,7 +197,7 @@ function ignoreMissing(error: unknown): void {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
-/** One file of JavaScript with all that the program imports: it starts faster than modules, and holds no unused ones. */
+/** Bundles a program into one file of JavaScript. It starts faster than separate modules, and has no unused ones. */
 async function bundled(entry: string, name: string): Promise<string> {
   const output = join(STAGE, name);
   const { success, stderr } = await deno(
@@ -201,11 +205,11 @@ async function bundled(entry: string, name: string): Promise<string> {
   );
   if (!success) {
     throw new BuildError(
-      "The sources could not be bundled. The packages, and esbuild for the bundle, are fetched from npm once: " +
-        `let this machine reach it, or set NPM_CONFIG_REGISTRY to a mirror.\n${stderr}`,
+      "The sources could not be bundled. Deno downloads the packages and esbuild from npm once: " +
+        `let this machine reach npm, or set NPM_CONFIG_REGISTRY to a mirror.\n${stderr}`,
     );
   }
-  // The names of modules hold the way to Deno's cache, which differs between machines.
+  // Module names contain the path of Deno's cache, which differs between machines.
   const cache = relative(STAGE, await npmCache()).replaceAll("\\", "/");
   const prefix = new RegExp(`${RegExp.escape(cache)}/[^/\\s"]+/`, "g");
   const text = await Deno.readTextFile(output);
@@ -237,16 +241,18 @@ async function compile(
   workers: readonly string[],
   path: string,
 ): Promise<void> {
-  // Made aside: one that was made before stays until this one is known to be good.
+  // Write to a temporary path, so that an existing executable stays until the new one has passed the checks.
   const made = join(STAGE, basename(path));
   const { success, stderr } = await deno([
     "compile",
     "--quiet",
     "--no-config",
-    // Checking types would put the types of Node.js into the file.
+    // Type checking would add the types of Node.js to the file.
     "--no-check",
-    // Deno would keep compiled code under a name in /tmp that any user of the machine can put a file at.
+    // Deno would cache compiled code in /tmp under a name that any user of the machine could have created before.
     "--no-code-cache",
+    // Like the task `start`: each of three threads would keep up to 48 MB for young objects.
+    "--v8-flags=--max-semi-space-size=2",
     ...manifest.unstable.map((feature) => `--unstable-${feature}`),
     ...permissionFlags(target.os, withBatches),
     "--target",
@@ -260,8 +266,8 @@ async function compile(
   const machine = await machineOfFile(made);
   if (machine !== target.machine) {
     throw new BuildError(
-      `${target.triple} was asked for, but what Deno made is for ${machine}. ` +
-        "DENORT_BIN has to be a runtime for this target.",
+      `Deno made an executable for ${machine}, not for ${target.triple}. ` +
+        "DENORT_BIN must be a runtime for this target.",
     );
   }
   if (target.triple === Deno.build.target) await checkThatItStarts(made);
@@ -274,24 +280,24 @@ function explainFailure({ triple }: Target, stderr: string): string {
   }
   const { deno: version } = Deno.version;
   return [
-    `Deno ${version} could not fetch its runtime (denort) for ${triple}:`,
+    `Deno ${version} could not download its runtime (denort) for ${triple}:`,
     ...stderr.split("\n").filter((line) => /error sending|https:/.test(line)).slice(0, 1),
-    "Either let this machine reach https://dl.deno.land once: it is kept in Deno's cache from then on.",
-    `Or put the runtime of exactly Deno ${version} for ${triple} into a file and name it:`,
+    "Let this machine reach https://dl.deno.land once: Deno then keeps the runtime in its cache.",
+    `Or save the runtime of exactly Deno ${version} for ${triple} in a file, and give its path:`,
     "  make compile DENORT_BIN=/path/to/denort",
-    "With a runtime of another version, use that Deno:",
+    "For a runtime of another version, use the Deno of that version:",
     "  make compile DENO_VERSION=x.y.z DENORT_BIN=/path/to/denort",
   ].join("\n");
 }
 
-/** A runtime of another version than Deno's takes the program in, and then does not find it. */
+/** Checks that the executable starts. With a runtime of another version than Deno's, it would not find its program. */
 async function checkThatItStarts(path: string): Promise<void> {
   const { success, stdout, stderr } = await output(path, ["--version"]);
   if (success && stdout.startsWith("dmnode ")) return;
   throw new BuildError(
-    `What was made does not start, and is given up. ${stderr.split("\n")[0]}\n` +
-      `DENORT_BIN, where it is set, has to be the runtime (denort) of Deno ${Deno.version.deno}. ` +
-      "For one of another version: make compile DENO_VERSION=x.y.z",
+    `The new executable does not start, and was discarded. ${stderr.split("\n")[0]}\n` +
+      `If DENORT_BIN is set, it must be the runtime (denort) of Deno ${Deno.version.deno}. ` +
+      "For a runtime of another version: make compile DENO_VERSION=x.y.z",
   );
 }
 
@@ -324,7 +330,7 @@ async function output(
   return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** As `sha256sum` writes and reads them. */
+/** Writes SHA256SUMS in the format of `sha256sum`. */
 async function writeChecksums(names: readonly string[]): Promise<void> {
   const lines = await Promise.all(names.map(async (name) => {
     const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(join(DIST, name)));

@@ -1,47 +1,68 @@
 #!/bin/sh
-# Installs dmnode for the user who runs it: picks the file for this machine, verifies its checksum, needs no root.
-#   curl -fsSL https://github.com/@REPOSITORY@/releases/latest/download/install.sh | sh
+# Installs dmnode for the current user: chooses the file for this machine, and verifies the release's signature and the
+# file's checksum. It needs no root, but openssl.
+#   curl --proto '=https' -fsSL https://github.com/@REPOSITORY@/releases/latest/download/install.sh | sh
 #
 # DMNODE_VERSION      the version to install, such as 0.1.0 (default: the latest)
-# DMNODE_INSTALL_DIR  where to (default: ~/.local/bin)
-# DMNODE_URL          the directory that holds the release's files (default: that of the release on GitHub)
+# DMNODE_INSTALL_DIR  the directory to install into (default: ~/.local/bin)
+# DMNODE_URL          the URL of the directory with the release's files (default: the release on GitHub)
 set -eu
 
-# A function, so that a script of which half arrived does nothing.
+# This is a function, so that an incomplete download of this script does nothing.
 main() {
-  repository='@REPOSITORY@' # put in by the release workflow
-  directory=${DMNODE_INSTALL_DIR:-${HOME:?is not set: name a directory in DMNODE_INSTALL_DIR}/.local/bin}
+  # packaging/make_installer.sh fills these in.
+  repository='@REPOSITORY@'
+  release_key='@RELEASE_KEY@' # the base64 text of the public key that signs SHA256SUMS
+  directory=${DMNODE_INSTALL_DIR:-${HOME:?is not set: set DMNODE_INSTALL_DIR to a directory}/.local/bin}
   if [ -n "${DMNODE_URL:-}" ]; then
     url=${DMNODE_URL%/}
   elif [ "${repository#@}" != "$repository" ]; then
-    fail 'this copy belongs to no release: use the one at a release, or name the files'"'"' place in DMNODE_URL'
+    fail 'this copy belongs to no release: use the install.sh of a release'
   elif [ -n "${DMNODE_VERSION:-}" ]; then
     url=https://github.com/$repository/releases/download/v${DMNODE_VERSION#v}
   else
     url=https://github.com/$repository/releases/latest/download
   fi
+  [ "${release_key#@}" = "$release_key" ] ||
+    fail 'this copy contains no key to verify a release with: use the install.sh of a release'
+  case $url in
+    *@*) fail "$url must not contain an @" ;;
+    https://*) protocol='=https' ;;
+    # A server on this machine: a mirror for tests, or the end of a tunnel.
+    http://127.0.0.1:* | http://localhost:*) protocol='=http' ;;
+    *) fail "$url is not an https URL" ;;
+  esac
   system=$(system)
   processor=$(processor)
   file=dmnode-$system-$processor
 
-  mkdir -p "$directory" 2>/dev/null || fail "$directory can't be made: name another place in DMNODE_INSTALL_DIR"
-  # In the same directory, so that the file can be put in place in one step.
+  mkdir -p "$directory" 2>/dev/null || fail "$directory can't be created: set DMNODE_INSTALL_DIR to another directory"
+  # The temporary files are in the same directory, so that mv can put the file in place in one step.
   temporary=$(mktemp -d "$directory/.dmnode.XXXXXX" 2>/dev/null) ||
-    fail "$directory can't be written: name another place in DMNODE_INSTALL_DIR"
+    fail "$directory is not writable: set DMNODE_INSTALL_DIR to another directory"
   trap 'rm -rf "$temporary"' EXIT
   trap 'exit 1' HUP INT TERM
 
-  say "fetching $url/$file"
+  say "downloading $url/$file"
   download "$url/SHA256SUMS" "$temporary/SHA256SUMS"
+  download "$url/SHA256SUMS.sig" "$temporary/SHA256SUMS.sig"
+  verify "$temporary"
   download "$url/$file" "$temporary/$file"
   wanted=$(awk -v file="$file" '$2 == file || $2 == "*" file { print $1 }' "$temporary/SHA256SUMS")
   [ -n "$wanted" ] || fail "$url/SHA256SUMS does not name $file: nothing was installed"
-  got=$(checksum "$temporary/$file")
+  got=$(openssl dgst -sha256 -r <"$temporary/$file" | cut -d' ' -f1)
   [ "$got" = "$wanted" ] ||
     fail "$file has the checksum $got, but SHA256SUMS says $wanted: nothing was installed; try again later"
   chmod 755 "$temporary/$file"
   version=$("$temporary/$file" --version 2>&1) ||
     fail "$file does not run on this system, nothing was installed: $(echo "$version" | head -n 1)"
+  # An attacker could offer an older release, with its signature.
+  if [ -n "${DMNODE_VERSION:-}" ]; then
+    case $version in
+      "dmnode ${DMNODE_VERSION#v}" | "dmnode ${DMNODE_VERSION#v} "*) ;;
+      *) fail "$url contains $version, not $DMNODE_VERSION: nothing was installed" ;;
+    esac
+  fi
   mv -f "$temporary/$file" "$directory/dmnode"
 
   say "installed $version as $directory/dmnode"
@@ -63,7 +84,7 @@ system() {
     Linux)
       # Deno's runtime is built for the GNU C library.
       if ! ls /lib*/ld-linux-* /lib/*-linux-gnu*/libc.so.6 >/dev/null 2>&1; then
-        fail 'Linux with the GNU C library (glibc) is needed, and this system has another: use the container image'
+        fail 'this system does not have the GNU C library (glibc), which dmnode needs: use the container image'
       fi
       echo linux
       ;;
@@ -84,24 +105,25 @@ processor() {
 # download URL FILE
 download() {
   if command -v curl >/dev/null 2>&1; then
-    curl -fsSL --retry 2 -o "$2" "$1" || fail "$1 could not be fetched"
+    curl --proto "$protocol" -fsSL --retry 2 -o "$2" "$1" || fail "$1 could not be downloaded"
   elif command -v wget >/dev/null 2>&1; then
-    wget -q -O "$2" "$1" || fail "$1 could not be fetched"
+    wget -q -O "$2" "$1" || fail "$1 could not be downloaded"
   else
-    fail 'curl or wget is needed to fetch files'
+    fail 'curl or wget is needed to download the files'
   fi
 }
 
-checksum() {
-  if command -v sha256sum >/dev/null 2>&1; then
-    sha256sum <"$1" | cut -d' ' -f1
-  elif command -v shasum >/dev/null 2>&1; then
-    shasum -a 256 <"$1" | cut -d' ' -f1
-  elif command -v openssl >/dev/null 2>&1; then
-    openssl dgst -sha256 -r <"$1" | cut -d' ' -f1
-  else
-    fail 'sha256sum, shasum or openssl is needed to verify what was fetched'
-  fi
+# verify DIRECTORY: verifies the signature of SHA256SUMS in it (ECDSA with P-256 and SHA-256)
+verify() {
+  command -v openssl >/dev/null 2>&1 ||
+    fail 'openssl is needed to verify the signature: install it, or follow "Checking what you run" in docs/security.md'
+  {
+    echo '-----BEGIN PUBLIC KEY-----'
+    echo "$release_key" | fold -w 64
+    echo '-----END PUBLIC KEY-----'
+  } >"$1/key.pem"
+  openssl dgst -sha256 -verify "$1/key.pem" -signature "$1/SHA256SUMS.sig" "$1/SHA256SUMS" >/dev/null 2>&1 ||
+    fail "the signature of $url/SHA256SUMS is wrong, so somebody has changed the release: nothing was installed"
 }
 
 main

@@ -1,10 +1,10 @@
-// Prints what CHANGELOG.md says of a version, for its release; fails where it says nothing, or where the version is not
-// the one in deno.json. Usage: deno run --allow-read packaging/release_notes.ts v0.1.0
+// Prints the section of CHANGELOG.md about a version, for its release notes. It fails if there is no such section, or if
+// the version differs from deno.json. Usage: deno run --allow-read packaging/release_notes.ts v0.1.0
 
 import { fileURLToPath } from "node:url";
 import manifest from "../deno.json" with { type: "json" };
 
-/** The text below a version's heading; undefined where there is none. */
+/** The text below a version's heading, or undefined if the changelog has no such heading. */
 export function notesOf(changelog: string, version: string): string | undefined {
   const lines = changelog.split(/\r?\n/);
   const isHeading = (line: string) => line.startsWith("## ");
@@ -12,7 +12,7 @@ export function notesOf(changelog: string, version: string): string | undefined 
   if (start < 0) return undefined;
   const length = lines.slice(start + 1).findIndex(isHeading);
   const text = lines.slice(start + 1, length < 0 ? undefined : start + 1 + length).join("\n");
-  // Links to versions stand at the end of the file.
+  // Remove the link definitions at the end of the file.
   return text.replace(/^\[[^\]]+\]: .*$/gm, "").trim() || undefined;
 }
 

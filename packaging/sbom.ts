@@ -1,8 +1,8 @@
-// What is inside the executable, as a CycloneDX 1.6 document: the runtime, and every npm package that src imports.
+// Lists the contents of the executable as a CycloneDX 1.6 document: the runtime, and every npm package that src imports.
 
 import { join } from "node:path";
 
-/** What `deno info --json` says, as far as it is used. */
+/** The members of the output of `deno info --json` that are used. */
 interface ModuleGraph {
   readonly modules: readonly { readonly npmPackage?: string }[];
   readonly npmPackages: Readonly<Record<string, NpmPackage>>;
@@ -15,7 +15,7 @@ interface NpmPackage {
   readonly registryUrl: string;
 }
 
-/** deno.lock, as far as it is used. */
+/** The members of deno.lock that are used. */
 interface Lock {
   readonly npm: Readonly<Record<string, { readonly integrity: string }>>;
 }
@@ -24,11 +24,11 @@ export interface SbomSources {
   readonly version: string;
   readonly commit: string;
   readonly denoVersion: string;
-  /** Time of the commit: the same sources give the same document. */
+  /** The time of the commit, so that equal sources produce equal documents. */
   readonly time: string;
   readonly graph: ModuleGraph;
   readonly lock: Lock;
-  /** Where Deno keeps packages, by registry. */
+  /** Directory in which Deno keeps packages, by registry. */
   readonly npmCache: string;
 }
 
@@ -90,7 +90,7 @@ export async function sbom(sources: SbomSources): Promise<Record<string, unknown
   return { ...document, serialNumber: await serialNumber(JSON.stringify(document)) };
 }
 
-/** The packages and all that they depend on, sorted. */
+/** Returns these packages and all their dependencies, sorted. */
 function closure(roots: readonly string[], packages: ModuleGraph["npmPackages"]): string[] {
   const found = new Set<string>();
   const visit = (id: string) => {
@@ -112,13 +112,13 @@ async function licensesOf(manifest: string): Promise<unknown[]> {
   return [/[ ()]/.test(license) ? { expression: license } : { license: { id: license } }];
 }
 
-/** A lock file's `sha512-` and base64 as hex. */
+/** Converts a lock file's `sha512-` and base64 to hex. */
 function hexOf(integrity: string): string {
   const bytes = Uint8Array.from(atob(integrity.replace(/^sha512-/, "")), (c) => c.charCodeAt(0));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A UUID of the content's own. */
+/** A UUID that is derived from the content. */
 async function serialNumber(text: string): Promise<string> {
   const bytes = new Uint8Array(
     await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)),

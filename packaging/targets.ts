@@ -1,14 +1,14 @@
-// The systems that dmnode is built for, and what an executable's first bytes tell of the machine it is for.
+// The systems that dmnode is built for, and how to read an executable's machine from its first bytes.
 
 type System = "linux" | "darwin" | "windows";
 
-/** One system and processor, by the name that Deno and its runtime carry. */
+/** A system and processor, under the name that Deno uses. */
 export interface Target {
   readonly triple: string;
   readonly os: System;
   /** The file's name in a release. */
   readonly file: string;
-  /** As `machineOf` says it. */
+  /** The result of `machineOf` for this target's executable. */
   readonly machine: string;
 }
 
@@ -45,7 +45,7 @@ export const TARGETS: readonly Target[] = [
   },
 ];
 
-/** The format and processor of an executable, from its first kilobyte; `unknown` where it is none of these. */
+/** The format and processor of an executable, from its first kilobyte, or `unknown`. */
 export function machineOf(head: Uint8Array): string {
   const view = new DataView(head.buffer, head.byteOffset, head.length);
   const at = (offset: number, bytes: 2 | 4) =>
