@@ -5,14 +5,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "../krpc/crc.ts";
 import { release } from "../krpc/release.ts";
 import { type BlobPart, joinSegments, type Segment } from "./blobs.ts";
-import {
-  damaged,
-  explained,
-  madeBy,
-  openFile,
-  refuseForeignSchema,
-  StorageError,
-} from "./sqlite.ts";
+import { damaged, explained, openFile, refuseOtherSchema, StorageError } from "./sqlite.ts";
 
 /** The number of row ids that are reserved for each blob: enough for 64 GiB. Row ids are exact for 2^33 blobs. */
 const SEGMENTS_PER_BLOB = 2 ** 20;
@@ -54,7 +47,7 @@ export class BlobDatabase {
           `${path} is of a newer dmnode: use that version, or another --data-dir`,
         );
       }
-      refuseForeignSchema(db, path, madeBy(version === 0 ? "" : SCHEMA));
+      refuseOtherSchema(db, path, version === 0 ? "" : SCHEMA);
       // Free pages can be returned to the system only if this is set before the first table exists.
       if (version === 0) db.exec("PRAGMA auto_vacuum = INCREMENTAL");
       // Only `sync` waits for the disk: unfinished blobs need not survive a power cut.

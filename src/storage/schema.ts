@@ -6,7 +6,7 @@ import { literal } from "../krpc/bencode.ts";
 import { crc32 } from "../krpc/crc.ts";
 import { PackedTable, TARGET_PREFIX } from "./packed_table.ts";
 import type { ItemRow, PublishedRow } from "./rows.ts";
-import { madeBy, refuseForeignSchema } from "./sqlite.ts";
+import { refuseForeignSchema, refuseOtherSchema } from "./sqlite.ts";
 
 /** The version of the first step. Files of an earlier version are rewritten; see `rewrite`. */
 const FIRST_VERSION = 7;
@@ -86,17 +86,17 @@ export function applySteps(db: DatabaseSync, version: number): void {
 /** Words by which a column could compute something. */
 const COMPUTING = /\b(AS|CHECK|DEFAULT|GENERATED|REFERENCES|VIRTUAL)\b/i;
 
-/** Refuses a file of this version that contains anything but our tables. @throws {StorageError} */
+/** Refuses a file of this version with other tables than ours. @throws {StorageError} */
 export function refuseForeign(db: DatabaseSync, path: string, version: number): void {
   if (!mustBeRewritten(version)) {
     const steps = version === 0 ? [] : STEPS.slice(0, version - FIRST_VERSION + 1);
-    return refuseForeignSchema(db, path, madeBy(steps.join(";")));
+    return refuseOtherSchema(db, path, steps.join(";"));
   }
   // The statements of earlier versions no longer exist. Their tables had plain columns.
   refuseForeignSchema(
     db,
     path,
-    ({ type, name, sql }) => type === "table" && name in COLUMNS && !COMPUTING.test(sql ?? ""),
+    ({ type, name, sql }) => type === "table" && name in COLUMNS && !COMPUTING.test(sql),
   );
 }
 

@@ -47,20 +47,31 @@ export function damaged(path: string, how: string, cause?: unknown): StorageErro
 }
 
 /**
- * Refuses a file whose schema somebody has changed: its triggers and views would run with our statements.
- * @throws {StorageError}
+ * Refuses a file whose schema is not exactly what `statements` create. Triggers and views of others would run with our
+ * statements, and without one of our tables, a statement would fail. @throws {StorageError}
  */
+export function refuseOtherSchema(db: DatabaseSync, path: string, statements: string): void {
+  const made = new DatabaseSync(":memory:");
+  try {
+    made.exec(statements);
+    const missing = new Map(schemaOf(made).map((object) => [normalized(object.sql), object]));
+    refuseForeignSchema(db, path, ({ sql }) => missing.delete(normalized(sql)));
+    for (const { type, name } of missing.values()) {
+      throw damaged(path, `its ${type} ${name} is missing`);
+    }
+  } finally {
+    made.close();
+  }
+}
+
+/** Refuses a file with an object that is not ours. @throws {StorageError} */
 export function refuseForeignSchema(
   db: DatabaseSync,
   path: string,
   isOurs: (object: SchemaObject) => boolean,
 ): void {
-  const objects = db.prepare('SELECT type, name, tbl_name AS "table", sql FROM sqlite_schema');
-  for (const object of objects.all() as unknown as SchemaObject[]) {
-    // SQLite makes the indexes without a definition for UNIQUE and PRIMARY KEY, and these tables for ANALYZE.
-    const isInternal = object.type === "index" && object.sql === null ||
-      object.type === "table" && /^sqlite_stat\d$/.test(object.name);
-    if (isInternal || isOurs(object)) continue;
+  for (const object of schemaOf(db)) {
+    if (isOurs(object)) continue;
     const name = JSON.stringify(object.name.slice(0, 40));
     throw damaged(path, `dmnode has not made its ${object.type} ${name}`);
   }
@@ -70,23 +81,15 @@ export function refuseForeignSchema(
 export interface SchemaObject {
   readonly type: string;
   readonly name: string;
-  /** The table of an index or trigger. */
-  readonly table: string;
-  /** The statement that created the object; null for an index that a constraint needs. */
-  readonly sql: string | null;
+  /** The statement that created the object. */
+  readonly sql: string;
 }
 
-/** Returns whether an object is one of those that `statements` create in an empty file. */
-export function madeBy(statements: string): (object: SchemaObject) => boolean {
-  const db = new DatabaseSync(":memory:");
-  try {
-    db.exec(statements);
-    const made = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").all();
-    const texts = new Set(made.map(({ sql }) => normalized(sql as string)));
-    return ({ sql }) => sql !== null && texts.has(normalized(sql));
-  } finally {
-    db.close();
-  }
+/** All objects but those that SQLite makes by itself: indexes of UNIQUE and PRIMARY KEY, and the tables of ANALYZE. */
+function schemaOf(db: DatabaseSync): SchemaObject[] {
+  const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL");
+  return (objects.all() as unknown as SchemaObject[])
+    .filter(({ type, name }) => type !== "table" || !/^sqlite_stat\d$/.test(name));
 }
 
 function normalized(sql: string): string {

@@ -79,10 +79,13 @@ export async function fuzz<T>(
   );
 }
 
-/** Replays the corpus and tries some random inputs, as a part of the test suite. */
+/**
+ * Replays the corpus and tries some inputs, as a part of the test suite. They are the same in each run, so that a failure
+ * points to the latest change. `make fuzz` looks for new inputs.
+ */
 export async function slice<T>(subject: Subject<T>, runs: number): Promise<void> {
   await replay(subject);
-  await fuzz(subject, { runs });
+  await fuzz(subject, { runs, seed: 1 });
 }
 
 function textOf(input: unknown): string {

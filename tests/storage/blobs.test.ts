@@ -271,6 +271,15 @@ Deno.test("a file of another program or a newer version is refused", () =>
     held.close();
   }));
 
+Deno.test("a file without its table is refused", () =>
+  inTemporaryDirectory((path) => {
+    new BlobDatabase(path("large")).close();
+    const db = new DatabaseSync(path("large"));
+    db.exec("DROP TABLE segments");
+    db.close();
+    assert.throws(() => new BlobDatabase(path("large")), /its table segments is missing/);
+  }));
+
 Deno.test("a file with a trigger is refused", () =>
   inTemporaryDirectory((path) => {
     new BlobDatabase(path("large")).close();

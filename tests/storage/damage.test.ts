@@ -236,6 +236,21 @@ for (const [what, statements] of Object.entries(FOREIGN)) {
     }));
 }
 
+for (const object of ["table published", "table meta", "index items_by_target"]) {
+  Deno.test(`a database without its ${object} is refused and left unchanged`, () =>
+    inTemporaryDirectory((path) => {
+      open(path("db")).close();
+      change(path("db"), `DROP ${object}`);
+      const before = Deno.readFileSync(path("db"));
+      const expected = new RegExp(
+        `db is damaged \\(its ${object} is missing\\): nothing was changed`,
+      );
+      assert.throws(() => open(path("db")), expected);
+      assert.match(peek(path("db"), files).problem!.text, expected);
+      assert.deepEqual(Deno.readFileSync(path("db")), before);
+    }));
+}
+
 Deno.test("an older database with a foreign trigger or a computed column is refused", () => {
   const older = "../upgrade/schema-2/dmnode.sqlite";
   for (const what of ["trigger", "view", "changed table"]) {

@@ -215,7 +215,16 @@ export class Searches {
 
   /** The surroundings of a target among the nodes of a family. */
   region(target: Id, family: Family, now: Millis): Region {
-    return new Region(target, { k: this.tables.k, size: this.networkSize(now, family) });
+    // While a network grows, the latest lookups still suggest its former size. Nodes that join contact their neighbours,
+    // so the neighbours show the growth.
+    const size = Math.max(this.networkSize(now, family) ?? 0, this.#sizeAround(family) ?? 0);
+    return new Region(target, { k: this.tables.k, size: size || null });
+  }
+
+  /** The number of nodes of a family that our neighbours suggest; null if there are too few. */
+  #sizeAround(family: Family): number | null {
+    const { tables, self: { id: own } } = this;
+    return sizeAround(own, tables.of(family).closest(own, tables.k, isHealthy));
   }
 
   #prepare(
@@ -246,7 +255,7 @@ export class Searches {
       now,
       own: self.id,
       perSubnet: tables.perSubnet,
-      networkSize: sizeAround(self.id, table.closest(self.id, tables.k, isHealthy)),
+      networkSize: this.#sizeAround(family),
       coordinate: tables.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;

@@ -74,3 +74,27 @@ Deno.test("a node reports a crowded target once an hour", () => {
   find();
   assert.equal(alarms().length, 2);
 });
+
+Deno.test("a network that has grown tenfold since the latest lookups crowds no target", () => {
+  const k = 8;
+  const network = new VirtualNetwork();
+  const first = network.addJoined(30, { k });
+  const findAll = () => {
+    for (const { node } of first) {
+      for (let i = 0; i < 10; i++) {
+        const target = network.randomId();
+        network.complete((now, done) => node.find(target, now, done));
+      }
+    }
+  };
+  findAll();
+  for (let i = 0; i < 270; i++) {
+    const { node } = network.add({ k });
+    node.membership.join([first[i % first.length].endpoint], [], network.now);
+    network.run(100);
+  }
+  network.run(10_000);
+  findAll();
+  const alarms = first.flatMap(({ events }) => events.filter((e) => e.type === "lookup.crowded"));
+  assert.deepEqual(alarms, []);
+});
