@@ -78,7 +78,7 @@ export const PeerDetail = z.object({
     tenure: field(share, 0.99, "from the time since the peer was first seen"),
   }).meta({ description: "the score is their product" }),
   rtt_variation_ms: field(amount.nullable(), 2.1),
-  misses: field(count, 1, "latest queries in a row that the peer did not answer"),
+  misses: field(count, 1, "latest pings in a row that the peer did not answer"),
   faults: field(amount, 0, "wrong and useless answers; each good answer lowers it"),
   keeps_us: field(
     z.boolean().nullable(),

@@ -456,8 +456,11 @@ export class ItemOperations {
       const withRoom = [...rooms.values()].filter((room) => room >= neededBytes).length;
       done({ neededBytes, asked: rooms.size, withRoom, isAll }, at);
     };
-    const onResponse = ({ id, room }: Message) => {
-      if (id !== undefined) rooms.set(`${id}`, Number.isNaN(room) ? Infinity : room);
+    const onResponse = ({ id, room, token }: Message) => {
+      // A node without a token stores no items.
+      if (id !== undefined && token !== undefined) {
+        rooms.set(`${id}`, Number.isNaN(room) ? Infinity : room);
+      }
       return false;
     };
     const ask = (index: number, from: Millis) => {

@@ -2,12 +2,17 @@
 
 import { type Endpoint, mayRefer } from "../../krpc/endpoint.ts";
 import { type Id, word } from "../../krpc/id.ts";
-import { MAX_REPLY_NODES, type Message, readCompactNodes } from "../../krpc/message.ts";
+import {
+  MAX_REPLY_NODES,
+  type Message,
+  type Method,
+  readCompactNodes,
+} from "../../krpc/message.ts";
 import { Allowance } from "../allowance.ts";
 import { Recent } from "../bounded_map.ts";
 import { Agenda, type Deadline, type Deadlines, type Millis } from "../deadlines.ts";
 import type { Random } from "../random.ts";
-import { Contact, type Health, MISSES_TO_DROP } from "../routing/contact.ts";
+import { Contact, type Health, MISSES_TO_DROP, type OptionalMethod } from "../routing/contact.ts";
 import { expectedRttAt, isContradicted, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
 import { isCounted, ownerOf } from "../routing/diversity.ts";
 import type { Tables } from "../routing/tables.ts";
@@ -85,6 +90,7 @@ const WRONG_VALUE = {
   kind: "wrong_value",
   text: "returned a wrong value",
 } as const;
+const NO_PONG = { kind: "silent", text: "no answer to ping" } as const;
 const BAD_PONG = { kind: "silent", text: "no valid answer to ping" } as const;
 
 export type ContactEvent =
@@ -127,6 +133,8 @@ export class Contacts {
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   /** A sign of life does not replace a check if it came before this time. */
   #suspectUntil: Millis = -Infinity;
+  /** Contacts that left a query unanswered, while a ping finds out whether they are alive. */
+  readonly #doubted = new Set<Contact>();
   #hasProspects = false;
   /** Prospects that answered later than promised, minus those in time; from 0 to `MAX_PROBE_DOUBLINGS`. */
   #falseProspects = 0;
@@ -266,7 +274,7 @@ export class Contacts {
   }
 
   /** Records an answer to a query. A node that is not a contact becomes one if there is a place for it. */
-  noteAnswer({ to: from, expected }: Query, answer: Answer, now: Millis): void {
+  noteAnswer({ method, to: from, expected }: Query, answer: Answer, now: Millis): void {
     const id = answer.message.id!;
     const table = this.tables.byFamily[from.family];
     if (table === undefined || id.equals(this.#self.id)) return;
@@ -284,6 +292,7 @@ export class Contacts {
     if (contact === undefined) return this.#admit(from, answer, now);
     const before = contact.health;
     contact.answered(now, answer.rtt, answer.isRttUnsure);
+    if (isOptional(method)) contact.noteSupport(method, true);
     this.#learn(contact, answer.message);
     if (before === "healthy") return;
     this.#emitHealth(contact, before, ANSWERED);
@@ -339,15 +348,19 @@ export class Contacts {
     if (contact !== undefined && contact.faults < MAX_LOSS_FAULTS) contact.failed();
   }
 
-  /** Records that a node did not answer, or did not answer a ping correctly. */
+  /** Records that a node did not answer, answered a ping wrongly, or does not know a query. */
   noteMiss({ method, to, expected }: Query, miss: Miss, now: Millis): void {
     const contact = expected && this.tables.at(to, expected);
-    if (contact === undefined || now - contact.lastMiss < MISS_SPACING_MS) return;
+    if (contact === undefined) return;
+    if (miss === "unsupported") {
+      if (isOptional(method)) contact.noteSupport(method, false);
+      return;
+    }
+    if (method !== "ping") return this.#doubt(contact, method, now);
+    if (now - contact.lastMiss < MISS_SPACING_MS) return;
     const before = contact.health;
     contact.missed(now);
-    const reason: ContactReason = miss === "bad_pong"
-      ? BAD_PONG
-      : { kind: "silent", text: `no answer to ${method}` };
+    const reason: ContactReason = miss === "bad_pong" ? BAD_PONG : NO_PONG;
     if (contact.misses >= MISSES_TO_DROP) {
       this.#remove(contact, reason, now);
       this.onLost?.(contact, now);
@@ -357,6 +370,25 @@ export class Contacts {
     const { healthCheckIntervalMs } = this.#options;
     const wait = Math.min(RECHECK_MS, healthCheckIntervalMs / 6) * 2 ** (contact.misses - 1);
     this.#scheduleCheck(contact, now + wait);
+  }
+
+  /**
+   * Pings a contact that left another query unanswered: only an unanswered ping counts as a miss. Many clients never
+   * answer `get`. If the contact is alive and has never answered this optional query, it does not support it. Nodes of
+   * this project do, so they were only busy.
+   */
+  #doubt(contact: Contact, method: Method, now: Millis): void {
+    if (this.#doubted.has(contact)) return;
+    this.#doubted.add(contact);
+    const { id: expected, endpoint: to } = contact;
+    const watcher = whenDone(({ kind }) => {
+      this.#doubted.delete(contact);
+      if (kind !== "response") return;
+      const isOurs = this.#self.isSameSoftware(contact.client);
+      if (!isOptional(method) || isOurs || contact.supports(method)) contact.ignored();
+      else contact.noteSupport(method, false);
+    });
+    this.#queries.send({ method: "ping", to, expected, ...PING }, now, watcher);
   }
 
   #emitHealth(contact: Contact, from: Health, reason: ContactReason): void {
@@ -436,6 +468,10 @@ function isGone({ firstSeen }: Contact, { kind }: ContactReason, now: Millis): b
   if (kind === "replaced" || kind === "no_place") return false;
   // A node that often changes its id gets no items under any of them. It must not make us repair items each time.
   return kind === "silent" || now - firstSeen >= SETTLED_MS;
+}
+
+function isOptional(method: Method): method is OptionalMethod {
+  return method === "get" || method === "put";
 }
 
 const NO_WATCHER = whenDone(() => {});

@@ -78,17 +78,25 @@ const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
 /** The value of `#rtt` before the first measurement. */
 const UNMEASURED = -1;
 
+/** The queries that a node need not support (BEP 44). */
+export type OptionalMethod = "get" | "put";
+
+/** The bits of `#support` for a method that the node answers; shifted by two, for one that it does not support. */
+const SUPPORT_BITS = { get: 1, put: 2 } as const;
+
 /** A remote DHT node: the routing table's mutable record. */
 export class Contact {
   lastResponse: Millis = NEVER;
   lastQuery: Millis = NEVER;
-  /** How many of our latest queries in a row the node has left unanswered. */
+  /** How many of our latest pings in a row the node has left unanswered. */
   misses = 0;
   lastMiss: Millis = NEVER;
   #rtt = UNMEASURED;
   #rttVariation = 0;
   #answerRate = SHARE_UNITS;
   #faults = 0;
+  /** The optional queries that the node supports, and those that it does not: see `SUPPORT_BITS`. */
+  #support = 0;
   /** The node's network coordinate in wire form, as two words; zeros if unknown. */
   coordinateXy = 0;
   coordinateZHeight = 0;
@@ -198,6 +206,22 @@ export class Contact {
     }
   }
 
+  /** Whether the node has answered this optional query. */
+  supports(method: OptionalMethod): boolean {
+    return (this.#support & SUPPORT_BITS[method]) !== 0;
+  }
+
+  /** Whether the node does not support this optional query, so that it should not be asked again. */
+  lacks(method: OptionalMethod): boolean {
+    return (this.#support & (SUPPORT_BITS[method] << 2)) !== 0;
+  }
+
+  /** Records whether the node supports an optional query. The latest evidence counts. */
+  noteSupport(method: OptionalMethod, isSupported: boolean): void {
+    const bit = SUPPORT_BITS[method], either = bit | (bit << 2);
+    this.#support = (this.#support & ~either) | (isSupported ? bit : bit << 2);
+  }
+
   /** Records a wrong or useless answer. */
   failed(): void {
     this.#faults = Math.min(MAX_FAULTS * SHARE_UNITS, this.#faults + SHARE_UNITS);
@@ -226,6 +250,11 @@ export class Contact {
   missed(now: Millis): void {
     this.misses++;
     this.lastMiss = Math.floor(now);
+    this.ignored();
+  }
+
+  /** Records a query that the node left unanswered although it is alive. */
+  ignored(): void {
     this.#answerRate -= Math.round(ANSWER_GAIN * this.#answerRate);
   }
 }

@@ -18,6 +18,8 @@ const MIN_DENSITY = 0.85;
 export interface BatchNode extends KnownNode {
   /** A write token that is valid for any target; undefined if the node's tokens may be valid for one target only. */
   readonly token: Uint8Array | undefined;
+  /** Whether the node gave a token at all. If it did not, it stores no items. */
+  readonly stores: boolean;
   readonly answeredAt: Millis;
 }
 
@@ -98,6 +100,7 @@ export class Batch {
       coordinateXy: 0,
       coordinateZHeight: 0,
       token: self.isSameSoftware(client) ? token : undefined,
+      stores: token !== undefined,
       answeredAt: now,
     });
   }
@@ -143,8 +146,9 @@ export class Batch {
   }
 
   /**
-   * The k closest nodes to `target` that are known. Undefined if they crowd the target. Also undefined if one of the
-   * `count` closest nodes of the network may be unknown to us, was not asked, or gave no token.
+   * Those of the k closest nodes to `target` that store items. Undefined if they crowd the target. Also undefined if
+   * one of the `count` closest nodes of the network may be unknown to us, was not asked, or gave a token that may be
+   * valid for another target only.
    */
   holders(
     target: Id,
@@ -166,8 +170,9 @@ export class Batch {
       }
     }
     if (this.#unasked.hasCloser(target, last)) return undefined;
-    const isUsable = found.slice(0, count).every(({ token }) => token !== undefined);
-    return isUsable ? found : undefined;
+    const storing = found.filter(({ stores }) => stores);
+    const isUsable = storing.slice(0, count).every(({ token }) => token !== undefined);
+    return isUsable && storing.length > 0 ? storing : undefined;
   }
 
   /** Whether a lookup has found all nodes that are at least as close to `target` as `node`. */

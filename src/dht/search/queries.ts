@@ -1,7 +1,7 @@
 // Our own queries: sends them, repeats late ones, matches replies and gives up on the rest.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
-import type { Message } from "../../krpc/message.ts";
+import { ErrorCode, type Message } from "../../krpc/message.ts";
 import { Agenda, type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
 import type { Outbox, OutgoingQuery } from "../outbox.ts";
 import type { Random } from "../random.ts";
@@ -50,8 +50,8 @@ const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
 /** Scratch buffer for our coordinate. All nodes of a process share it: each query is written and sent in one call. */
 const COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** Why a query counts as missed: no answer came, or a ping got an answer other than a pong. */
-export type Miss = "no_answer" | "bad_pong";
+/** What went wrong: no answer came, a ping got an answer other than a pong, or the node does not know the query. */
+export type Miss = "no_answer" | "bad_pong" | "unsupported";
 
 /** A query in flight. */
 interface Pending extends Transaction, OutgoingQuery {
@@ -80,7 +80,7 @@ export class Queries {
   onVote: ((query: Query, seen: Endpoint, now: Millis) => void) | undefined;
   /** Called with each answer from a node that is not read-only (BEP 43). */
   onAnswer: ((query: Query, answer: Answer, now: Millis) => void) | undefined;
-  /** Called when a node whose id we know did not answer, or did not answer a ping with a pong. */
+  /** Called when a node whose id we know did not answer, or answered that it can't. */
   onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
   /** The agenda of query timeouts. It is separate from that of deadlines: timeouts are few, and most get cancelled. */
   readonly #agenda = new Agenda<Pending>();
@@ -223,7 +223,10 @@ export class Queries {
     if (!isAnswer && method === "ping" && expected !== undefined) {
       this.onMiss?.(query, "bad_pong", now);
     }
-    if (outcome.kind !== "response") return;
+    if (outcome.kind !== "response") {
+      if (reply.errorCode === ErrorCode.unknownMethod) this.onMiss?.(query, "unsupported", now);
+      return;
+    }
     const { rtt } = outcome;
     if (!outcome.isRttUnsure) {
       if (reply.coordinate !== undefined) {

@@ -3,6 +3,7 @@
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import { compareDistance, Id } from "../../krpc/id.ts";
 import {
+  ErrorCode,
   MAX_REPLY_NODES,
   type Message,
   type QueryArguments,
@@ -236,7 +237,7 @@ export class Searches {
     const { queries, tables, self } = this;
     const { alpha, emit } = this.#options;
     const table = tables.of(family);
-    const args = this.#argsOf(search);
+    const args = this.#argsOf(search), plainArgs = this.#argsOf({ target, method: "find_node" });
     const lookup = ++this.#lastLookup;
     this.statistics.active++;
     table.touch(target, now);
@@ -259,7 +260,20 @@ export class Searches {
       coordinate: tables.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        queries.send({ method, to, args, expected, rtt }, at, watcher);
+        const known = { to, expected, rtt };
+        const askPlainly = (later: Millis) =>
+          queries.send({ ...known, method: "find_node", args: plainArgs }, later, watcher);
+        const contact = expected && tables.at(to, expected);
+        if (method === "get" && contact?.lacks("get")) return askPlainly(at);
+        queries.send({ ...known, method, args }, at, {
+          onLate: (later) => watcher.onLate(later),
+          onOverdue: (later) => watcher.onOverdue(later),
+          done: (outcome, later) => {
+            const isUnknown = outcome.kind === "error" && outcome.code === ErrorCode.unknownMethod;
+            if (isUnknown && method === "get") askPlainly(later);
+            else watcher.done(outcome, later);
+          },
+        });
       },
       hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
       onHeard: this.onHeard,

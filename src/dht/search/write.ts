@@ -10,7 +10,7 @@ import { whenDone } from "./query.ts";
 export interface Write {
   readonly queries: Queries;
   readonly method: Method;
-  /** The nodes to write to, nearest first. Nodes without a token are skipped. */
+  /** The nodes to write to, nearest first. Nodes without a token, or known to refuse such writes, are skipped. */
   readonly nodes: readonly Pick<Placed, "id" | "endpoint" | "token">[];
   readonly args: (token: Uint8Array, id: Id) => QueryArguments;
   /** How many nodes to write to; k by default. */
@@ -33,7 +33,9 @@ export function write(
   done: (result: WriteResult, now: Millis) => void,
 ): void {
   const { tables } = queries, wanted = count ?? tables.k;
-  const waiting = nodes.filter((node) => node.token !== undefined);
+  const waiting = nodes.filter(({ id, token }) =>
+    token !== undefined && !(method === "put" && tables.find(id)?.lacks("put"))
+  );
   // Unreliable nodes get the value too, but in addition to the wanted number of others.
   const unreliable = waiting.slice(0, wanted).filter(({ id }) => !isReliable(id));
   const most = wanted + unreliable.length;

@@ -20,6 +20,7 @@ function answered(batch: Batch, node: Id): void {
     coordinateXy: 0,
     coordinateZHeight: 0,
     token: TOKEN,
+    stores: true,
     answeredAt: 0,
   });
 }
