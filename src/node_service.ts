@@ -147,6 +147,8 @@ export type StoreOutcome =
     outcome: "too_few";
     acknowledged: number;
     wanted: number;
+    /** The number of nodes that this node knows, itself included, if they are fewer than `wanted`. */
+    known?: number;
     refusals: Refusal[];
     /** Whether all refusals are for want of space. */
     isFull: boolean;

@@ -59,10 +59,10 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
     await node.close();
     throw asUserError(error, ListenError, ApiThreadError);
   }
-  log.info("Ready: node {node_id}, UDP {udp}, API {api}", {
-    node_id: node.nodeId,
-    udp: node.address,
-    api: url,
+  const addresses = { node_id: node.nodeId, udp: node.address, api: url };
+  log.info("Listening: node {node_id}, UDP {udp}, API {api}", addresses);
+  void isReady(node).then(() => {
+    log.info("Ready: node {node_id}, UDP {udp}, API {api}", addresses);
   });
 
   await manager?.ready(`Node ${node.nodeId}, UDP ${node.address}, API ${url}`);
@@ -87,6 +87,17 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   clearTimeout(deadline);
   log.info("Stopped");
   if (reason instanceof ApiThreadError) throw asUserError(reason, ApiThreadError);
+}
+
+/** Resolves when `GET /readyz` says for the first time that the node is ready. */
+async function isReady(node: LocalNode): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stop = node.onEvent((event) => {
+    if (event.type === "ready" && event.data.ready) resolve();
+  });
+  if ((await node.readiness()).ready) resolve();
+  await promise;
+  stop();
 }
 
 interface Reloading {

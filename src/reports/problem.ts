@@ -21,6 +21,9 @@ export const ProblemDocument = z.looseObject({
   }),
   acknowledged: count.optional().meta({ description: "nodes that acknowledged the value" }),
   min_replicas: count.optional().meta({ description: "nodes that must acknowledge it" }),
+  known_nodes: count.optional().meta({
+    description: "nodes that this node knows, itself included, if they are too few",
+  }),
   refusals: z.array(Refusal).optional().meta({ description: "the refusals of the other nodes" }),
   needed_bytes: count.optional().meta({ description: "space that the value needs on each node" }),
   nodes_asked: count.optional().meta({ description: "nodes that were asked for room" }),

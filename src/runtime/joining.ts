@@ -8,7 +8,7 @@ import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { clock, within } from "./clock.ts";
 import type { CoreRunner } from "./core_runner.ts";
 import { LogThrottle } from "./journal.ts";
-import { type NetFilter, resolveAll, type ResolveName } from "./net/net_scope.ts";
+import { type NetFilter, resolveAll, type ResolveName, type Unresolved } from "./net/net_scope.ts";
 import type { Standing } from "./reports/readiness.ts";
 
 /** Timeout of the ping that tests whether a bootstrap address is our own. We answer our own ping fast. */
@@ -22,6 +22,12 @@ export interface JoiningOptions {
   readonly filter: NetFilter;
   readonly resolve: ResolveName;
 }
+
+/** Why the address of a bootstrap node is of no use. */
+const CAUSES = {
+  dns: "DNS gives no address for its name",
+  family: "this node has no socket for its addresses (IPv4 or IPv6)",
+} as const satisfies Record<Unresolved["cause"], string>;
 
 export class Joining {
   readonly nodesText: string;
@@ -87,7 +93,7 @@ export class Joining {
     const reason = this.#isFirst
       ? "first node of its network: no other bootstrap nodes are configured, so only this node stores the values"
       : this.#unresolved.length > 0
-      ? `no peer answers; bootstrap nodes without an address: ${this.#unresolved.join(", ")}`
+      ? `no peer answers; bootstrap nodes that can't be reached: ${this.#unresolved.join(", ")}`
       : this.#state === "joining"
       ? "still joining the network"
       : `no peer answers; bootstrap nodes: ${this.nodesText}`;
@@ -112,10 +118,13 @@ export class Joining {
   async #resolveNodes(): Promise<Endpoint[]> {
     const { bootstrapNodes, families, resolve, filter } = this.options;
     const { endpoints, unresolved } = await resolveAll(bootstrapNodes, families, resolve);
-    this.#unresolved = unresolved.map(hostPortText);
-    for (const node of this.#unresolved) {
+    this.#unresolved = unresolved.map(({ node, cause }) =>
+      `${hostPortText(node)} (${CAUSES[cause]})`
+    );
+    for (const { node: listed, cause } of unresolved) {
+      const node = hostPortText(listed);
       if (!this.#throttle.isDue(node, "no address", clock.now())) continue;
-      this.#log.warning("Bootstrap node {node} has no address that this node can use", { node });
+      this.#log.warning(`Bootstrap node {node} can't be reached: ${CAUSES[cause]}`, { node });
     }
     for (const endpoint of endpoints) {
       const node = `${endpoint}`;

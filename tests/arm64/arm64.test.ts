@@ -20,7 +20,7 @@ async function startOn(
   const node = new NodeProcess(
     ["--p2p-port", "0", "--api-port", "0", "--data-dir", dataDir, ...args],
   );
-  await node.line((line) => line.message.startsWith("Ready"), WITHIN_MS);
+  await node.line((line) => line.message.startsWith("Listening"), WITHIN_MS);
   return node;
 }
 

@@ -98,7 +98,7 @@ Deno.test({
     },
   });
   try {
-    const ready = await node.line(({ message }) => message.startsWith("Ready"));
+    const ready = await node.line(({ message }) => message.startsWith("Listening"));
     const stored = await fetch(`${ready.api}/network/store`, { method: "POST", body: "a value" });
     const { hash } = await stored.json();
     await (await fetch(`${ready.api}/data/${hash}`)).bytes();

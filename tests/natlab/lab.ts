@@ -424,7 +424,7 @@ export class Lab implements AsyncDisposable {
       directory,
       ...args,
     ], { cwd: this.#directory, before: ["ip", "netns", "exec", machine.ns] });
-    await process.line((line) => line.message.startsWith("Ready"), 60_000);
+    await process.line((line) => line.message.startsWith("Listening"), 60_000);
     const node = new Node(machine, process);
     this.#nodes.push(node);
     return node;

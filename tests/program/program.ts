@@ -125,7 +125,7 @@ export class NodeProcess {
       ["--p2p-port", "0", "--api-port", "0", "--data-dir", dataDir, ...args],
       options,
     );
-    await node.line((line) => line.message.startsWith("Ready"));
+    await node.line((line) => line.message.startsWith("Listening"));
     return node;
   }
 
@@ -168,7 +168,7 @@ export class NodeProcess {
   }
 
   #ready(): LogLine {
-    return this.lines.find((line) => line.message.startsWith("Ready"))!;
+    return this.lines.find((line) => line.message.startsWith("Listening"))!;
   }
 
   /** The URL of its API. */

@@ -61,3 +61,21 @@ Deno.test({
     );
   }),
 });
+
+Deno.test(
+  "the log says Ready as soon as a peer answers, and not before",
+  withNodes(async (start) => {
+    const first = await start("first");
+    const port = first.udp.split(":").at(-1)!;
+    await first.stop();
+    const node = await start("node", ["--bootstrap", `127.0.0.1:${port}`]);
+    const isReady = ({ message }: { message: string }) => message.startsWith("Ready: ");
+    await node.line(({ message }) => message.startsWith("No bootstrap node answered"));
+    assert.equal((await ready(node)).status, 503);
+    assert.equal(node.lines.filter(isReady).length, 0);
+    await start("first", ["--p2p-port", port]);
+    const line = await node.line(isReady);
+    assert.deepEqual([line.udp, line.api], [node.udp, node.api]);
+    await until(node, 200, 20);
+  }),
+);

@@ -219,7 +219,7 @@ Deno.test("a bad variable is named, and flags take precedence over it", async ()
     ["--alpha", "5", "--p2p-port", "0", "--api-port", "0", "--data-dir", join(directory, "d")],
     { env: { ALPHA: "2" }, cwd: directory },
   );
-  await node.line((line) => line.message.startsWith("Ready"));
+  await node.line((line) => line.message.startsWith("Listening"));
   const { config } = await (await fetch(`${node.api}/network/stats`)).json();
   assert.equal(config.alpha, 5);
   await node.stop();

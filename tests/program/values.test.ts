@@ -174,7 +174,7 @@ Deno.test(
       join(directory, "1"),
     ], { cwd: directory });
     try {
-      await again.line((line) => line.message.startsWith("Ready"));
+      await again.line((line) => line.message.startsWith("Listening"));
       await put("third of them");
       await json.until(3);
       assert.equal(JSON.parse(json.lines[2]).seq, 3, "a version is not printed twice");

@@ -105,7 +105,7 @@ export class SoakNode {
     if (this.role === "collected") denoFlags.push(`--inspect=127.0.0.1:${inspectorPort}`);
     const process = new NodeProcess(args, { cwd: this.directory, env: SETTINGS, denoFlags });
     this.#starting = process;
-    await process.line(({ message }) => message.startsWith("Ready"), START_MS);
+    await process.line(({ message }) => message.startsWith("Listening"), START_MS);
     this.#port = process.udp.split(":")[1];
     if (this.role === "collected") this.#inspector = await Inspector.connect(inspectorPort);
     this.#process = process;

@@ -82,9 +82,9 @@ export const CAS_MISMATCH = problem(412, "The stored seq is 7, which is not the 
 });
 export const TOO_FEW = problem(
   503,
-  "2 of the 5 required nodes acknowledged the value. Copies that were made stay until they expire. This node does " +
-    "not keep the value published.",
-  { acknowledged: 2, min_replicas: 5, refusals: [], kept_published: false },
+  "2 of the 5 required nodes acknowledged the value. This node knows only 2 nodes, itself included. Copies that were " +
+    "made stay until they expire. This node does not keep the value published.",
+  { acknowledged: 2, min_replicas: 5, known_nodes: 2, refusals: [], kept_published: false },
   { sent: ["Retry-After"] },
 );
 
@@ -501,7 +501,7 @@ export function notStored(result: Exclude<StoreOutcome, { outcome: "stored" }>):
 }
 
 function tooFew(
-  { acknowledged, wanted, refusals, isFull, isPublished }: Extract<
+  { acknowledged, wanted, known, refusals, isFull, isPublished }: Extract<
     StoreOutcome,
     { outcome: "too_few" }
   >,
@@ -510,11 +510,18 @@ function tooFew(
   const reasons = refusals.map(({ code, text, nodes }) => `${nodes} × ${code} ${text}`).join(", ");
   const detail = [
     `${nodes} acknowledged the value${reasons === "" ? "" : `; refusals: ${reasons}`}.`,
+    ...(known === undefined ? [] : [`This node knows only ${known} nodes, itself included.`]),
     "Copies that were made stay until they expire.",
     ...(isPublished === true ? ["Earlier versions stay published."] : []),
     ...(isPublished === false ? ["This node does not keep the value published."] : []),
   ].join(" ");
-  const members = { acknowledged, min_replicas: wanted, refusals, kept_published: isPublished };
+  const members = {
+    acknowledged,
+    min_replicas: wanted,
+    known_nodes: known,
+    refusals,
+    kept_published: isPublished,
+  };
   return new Problem(isFull ? 507 : 503, detail, { extension: members });
 }
 

@@ -44,19 +44,25 @@ export class NetFilter {
   }
 }
 
-/** Resolves a list of names and addresses to endpoints. Entries without an address are returned as `unresolved`. */
+/** A node in a list that can't be reached: DNS knows no address of it, or only addresses of a family without a socket. */
+export interface Unresolved {
+  readonly node: HostPort;
+  readonly cause: "dns" | "family";
+}
+
+/** Resolves a list of names and addresses to endpoints. */
 export async function resolveAll(
   nodes: readonly HostPort[],
   families: readonly Family[],
   resolve: ResolveName = systemNames,
-): Promise<{ endpoints: Endpoint[]; unresolved: HostPort[] }> {
+): Promise<{ endpoints: Endpoint[]; unresolved: Unresolved[] }> {
   const endpoints: Endpoint[] = [];
-  const unresolved: HostPort[] = [];
+  const unresolved: Unresolved[] = [];
   await Promise.all(nodes.map(async (node) => {
     const hosts = await resolveHost(node.host, resolve);
     const found = hosts.flatMap((host) => Endpoint.parse(host, node.port) ?? [])
       .filter((endpoint) => families.includes(endpoint.family));
-    if (found.length === 0) unresolved.push(node);
+    if (found.length === 0) unresolved.push({ node, cause: hosts.length === 0 ? "dns" : "family" });
     endpoints.push(...found);
   }));
   return { endpoints, unresolved };

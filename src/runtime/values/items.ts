@@ -63,6 +63,11 @@ export class NetworkItems implements ItemNetwork {
     return this.core.node.id;
   }
 
+  /** The number of nodes that this node knows, itself included. */
+  get knownNodes(): number {
+    return this.core.node.tables.size + 1;
+  }
+
   /** The nodes other than this one. */
   others(nodes: readonly Id[]): Id[] {
     return nodes.filter((id) => !id.equals(this.ownId));

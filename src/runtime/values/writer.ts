@@ -179,6 +179,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
       outcome: "too_few",
       acknowledged,
       wanted,
+      ...this.#knownIfFewer(wanted),
       refusals: [],
       isFull: false,
       isPublished,
@@ -292,10 +293,16 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
       outcome: "too_few",
       acknowledged: stored.length,
       wanted,
+      ...this.#knownIfFewer(wanted),
       refusals: summaryOf(refusals),
       isFull: refusals.length > 0 && refusals.every(({ code }) => code === ErrorCode.server),
       isPublished: this.options.publications.has(target),
     };
+  }
+
+  #knownIfFewer(wanted: number): { known?: number } {
+    const known = this.options.items.knownNodes;
+    return known < wanted ? { known } : {};
   }
 }
 

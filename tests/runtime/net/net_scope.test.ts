@@ -44,7 +44,7 @@ Deno.test("a host name allows its addresses; one without an address allows nobod
   assert.deepEqual(failed, ["no-such-host.invalid"]);
 });
 
-Deno.test("bootstrap nodes are resolved in the usable families, and those without an address are reported", async () => {
+Deno.test("bootstrap nodes are resolved in the usable families, and the others are reported with the cause", async () => {
   const nodes = [
     { host: "127.0.0.1", port: 1 },
     { host: "::1", port: 2 },
@@ -53,5 +53,8 @@ Deno.test("bootstrap nodes are resolved in the usable families, and those withou
   ];
   const { endpoints, unresolved } = await resolveAll(nodes, [4]);
   assert.deepEqual(endpoints.map(String).sort(), ["127.0.0.1:1", "127.0.0.1:3"]);
-  assert.deepEqual(unresolved.map(({ port }) => port), [2, 4]);
+  assert.deepEqual(unresolved.map(({ node, cause }) => [node.port, cause]).sort(), [
+    [2, "family"],
+    [4, "dns"],
+  ]);
 });

@@ -114,7 +114,14 @@ Deno.test(
       node.store(sampleBytes(2_000), null, { minReplicas: 3 }),
     ]);
     assert.ok(performance.now() - begun >= 7_000);
-    const few = { outcome: "too_few", acknowledged: 2, wanted: 3, refusals: [], isFull: false };
+    const few = {
+      outcome: "too_few",
+      acknowledged: 2,
+      wanted: 3,
+      known: 2,
+      refusals: [],
+      isFull: false,
+    };
     assert.deepEqual(small, { ...few, isPublished: false });
     // The hash would be known only after its parts were stored.
     assert.deepEqual(large, { ...few, isPublished: undefined });
