@@ -211,7 +211,8 @@ const TABLE = {
   maxPerSubnet: {
     ...variable("MAX_PER_SUBNET", "--max-per-subnet", "2"),
     meaning: "peers of one public /24 (IPv6: /64) in a bucket; 0 removes the limit",
-    details: "A lookup accepts at most twice as many.",
+    details:
+      "A lookup accepts at most twice as many. Nodes in the subnets of this node and of the bootstrap nodes may take all places that no others need.",
     format: wholeNumber(0, MAX_BUCKET_SIZE),
   },
   testNetworks: {

@@ -61,6 +61,7 @@ const NODE_METRICS = {
     dmnode_database_damaged_rows: "Damaged rows that were skipped at the start.",
     dmnode_transfers_active: "Transfers of chunked values in progress.",
     dmnode_event_listeners: "Connections that receive events.",
+    dmnode_left_out_nodes: "Nodes of the last hour that MAX_PER_SUBNET left out.",
     dmnode_nat_reachable: "Whether unsolicited packets reach this node; absent while unknown.",
     dmnode_nat_read_only:
       "Whether this node answers no strangers, because they can't reach it (BEP 43).",
@@ -131,6 +132,7 @@ function readingsOf(
     dmnode_deadlines: pending.deadlines,
     dmnode_lookup_hops_total: Math.round((lookups.hops_mean ?? 0) * lookups.success),
     dmnode_crowded_targets_total: lookups.crowded,
+    dmnode_left_out_nodes: stats.left_out.nodes,
     dmnode_lookup_duration_seconds: ["method", measured.lookups],
     dmnode_storage_items: ["owner", {
       self: storage.items - storage.replicated,

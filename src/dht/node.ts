@@ -161,7 +161,13 @@ export class DhtNode {
   #connect(): void {
     const queries = this.#queries, searches = this.searches, contacts = this.#contacts;
     queries.onSent = (to) => this.nats[to.family]?.noteSent(to);
-    queries.onVote = (query, seen, at) => this.#own[query.to.family]?.noteVote(query, seen, at);
+    queries.onVote = (query, seen, at) => {
+      this.#own[query.to.family]?.noteVote(query, seen, at);
+      // Even a stranger can show us which of this machine's addresses is public.
+      if (seen.scope === "global" && !this.tables.subnets.isHome(seen) && this.host.isLocal(seen)) {
+        this.tables.subnets.setOwn(seen);
+      }
+    };
     queries.onAnswer = (query, answer, at) => contacts.noteAnswer(query, answer, at);
     queries.onMiss = (query, miss, at) => contacts.noteMiss(query, miss, at);
     searches.onHeard = (id, endpoint, expected) => contacts.hear(id, endpoint, expected);
@@ -267,7 +273,9 @@ export class DhtNode {
 
   #noteAddress(family: Family, now: Millis): void {
     this.nats[family]!.noteAddress(now);
-    if (!this.#own[family]!.isSettled) return;
+    const own = this.#own[family]!;
+    if (!own.isSettled) return;
+    if (own.tally !== undefined) this.tables.subnets.setOwn(own.tally.endpoint);
     this.#bindId(now);
     this.self.isUnbound = false;
   }

@@ -181,6 +181,15 @@ export const Stats = z.object({
   buckets: field(count, 12),
   bucket_distribution: BucketDistribution,
   network_size_estimate: field(amount.nullable(), 9870),
+  left_out: field(
+    z.object({
+      nodes: field(count, 3),
+      subnets: field(count, 1),
+      largest: field(z.string().nullable(), "198.51.100.0/24", "the subnet with most such nodes"),
+    }),
+    { nodes: 3, subnets: 1, largest: "198.51.100.0/24" },
+    "nodes of the last hour that got no place, because their subnet has MAX_PER_SUBNET already",
+  ),
   traffic: z.object({
     in: Traffic,
     out: Traffic,

@@ -8,7 +8,7 @@ import type { Contact } from "../dht/routing/contact.ts";
 import type { EventListener } from "../node_service.ts";
 import type { EventData, ServiceEvent } from "../reports/events.ts";
 import type { Peer } from "../reports/peers.ts";
-import type { Nat } from "../reports/stats.ts";
+import type { Nat, NodeStats } from "../reports/stats.ts";
 import type { ValueState } from "../reports/values.ts";
 import { clock } from "./clock.ts";
 import { EventListeners, isReported, serviceEvent } from "./reports/events.ts";
@@ -99,6 +99,17 @@ export class Journal {
     const key = natKey(nat);
     if (key !== this.#reportedNat) this.tell({ type: "nat", data: nat });
     this.#reportedNat = key;
+  }
+
+  /** Logs once an hour if a limit leaves out as many nodes as there are contacts: most of a small network. */
+  noteLeftOut({ nodes, subnets, largest }: NodeStats["left_out"], contacts: number): void {
+    if (largest === null || nodes < contacts) return;
+    if (!this.#throttle.isDue("left out", "", clock.now(), LEFT_OUT_REPEAT_MS)) return;
+    this.#log.warning(
+      "Nodes left out because their subnets already have MAX_PER_SUBNET peers here: {nodes}, in {subnets} subnets such " +
+        "as {largest}. If they are yours, raise MAX_PER_SUBNET or name one of them in BOOTSTRAP_NODES",
+      { nodes, subnets, largest },
+    );
   }
 
   /** Records that the system's clock has jumped ahead by this much, or back if it is negative. */
@@ -195,7 +206,10 @@ function natKey({ families, mapping, pinhole }: Nat): string {
 /** How often a state that does not change is logged again. */
 const REPEAT_MS = 60_000;
 
-/** Allows one log line whenever a topic's state changes, and one per minute while the state stays the same. */
+/** How often left-out nodes are logged. */
+const LEFT_OUT_REPEAT_MS = 60 * 60_000;
+
+/** Allows one log line whenever a topic's state changes, and one per `repeatMs` while the state stays the same. */
 export class LogThrottle {
   readonly #logged = new Map<string, { state: string; at: number }>();
 
@@ -203,9 +217,9 @@ export class LogThrottle {
    * Whether a line about `topic` is due. If so, records it as logged. There must be few topics, as each is kept
    * forever.
    */
-  isDue(topic: string, state: string, now: number): boolean {
+  isDue(topic: string, state: string, now: number, repeatMs = REPEAT_MS): boolean {
     const last = this.#logged.get(topic);
-    if (last?.state === state && now - last.at < REPEAT_MS) return false;
+    if (last?.state === state && now - last.at < repeatMs) return false;
     this.#logged.set(topic, { state, at: now });
     return true;
   }

@@ -365,7 +365,9 @@ export class LocalNode implements NodeService {
 
   /** Reports changes in the node's readiness and in its NAT. */
   #checkState(): void {
-    this.#readiness.check(this.#storage.clock.now());
+    const now = this.#storage.clock.now();
+    this.#readiness.check(now);
+    this.#journal.noteLeftOut(this.#reports.leftOut(now), this.#core.node.tables.size);
     this.#journal.noteNat(this.#reports.nat());
   }
 

@@ -30,6 +30,7 @@ export function judgeNode(stats: Stats, medianRttMs: number | null): Finding[] {
     answers(stats),
     lookups(stats, medianRttMs),
     crowding(stats),
+    ...leftOut(stats),
     ...droppedPackets(stats),
     storage(stats),
     ...publishedValues(stats),
@@ -110,6 +111,20 @@ function crowding({ lookups: { crowded, latest_crowded } }: Stats): Finding {
     "somebody may be trying to hide the value under this key. This node stores and reads it at all nodes around the key, " +
       "and its readers should run this version too",
   );
+}
+
+/** Reports nodes that MAX_PER_SUBNET leaves out. In a large network, a few of them are normal. */
+function leftOut(
+  { left_out: { nodes, subnets, largest }, routing_table_size, config }: Stats,
+): Finding[] {
+  if (largest === null) return [];
+  const found = `${plural(nodes, "node")} of ${
+    plural(subnets, "subnet")
+  } such as ${largest} in the past hour`;
+  const advice =
+    `more than MAX_PER_SUBNET = ${config.max_per_subnet} of one subnet are not accepted: if these nodes are ` +
+    "yours, raise it, or name one of them in BOOTSTRAP_NODES";
+  return [judged("left out", found, nodes >= routing_table_size && advice)];
 }
 
 function whySlow(p50: number, hops: number, medianRttMs: number | null): string {

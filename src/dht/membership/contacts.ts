@@ -190,9 +190,12 @@ export class Contacts {
       // Without a coordinate, we would have to ping the node after each of its queries to learn how near it is.
       if (coordinate?.length !== OWN_COORDINATE_BYTES) return "none";
       const rtt = known?.rtt ?? expectedRttAt(this.tables.coordinate, coordinate, 0);
-      if (!table.wouldAdmit(id, { rtt, isMutual: keeps === true }, now)) return "none";
+      const node = { id, endpoint: from };
+      if (!table.wouldAdmit(node, { rtt, isMutual: keeps === true }, now)) return "none";
     }
-    const owner = isCounted(from) ? ownerOf(from) : undefined;
+    // The nodes of our own site are often in one /64 and start together.
+    const isHome = this.tables.subnets.isHome(from);
+    const owner = !isCounted(from) ? undefined : isHome ? from.host : ownerOf(from);
     if (owner !== undefined && this.#verified.has(owner, now)) return "none";
     if (!this.#verifications.take(now)) return "none";
     if (owner !== undefined) this.#verified.add(owner, now);

@@ -111,6 +111,7 @@ export class Membership {
   /** Joins through bootstrap `endpoints` and remembered `seeds`. Retries on failure, and after losing all contacts. */
   join(endpoints: readonly Endpoint[], seeds: readonly Seed[], now: Millis): void {
     this.#bootstrap = this.#searches.bootstrap = endpoints;
+    this.#tables.subnets.setBootstrap(endpoints);
     for (const { id, record } of seeds) {
       if (record !== undefined) this.#options.contacts.remembered.set(id, record);
     }

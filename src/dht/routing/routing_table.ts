@@ -3,7 +3,8 @@
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { compareDistance, type Id, sharedPrefix } from "../../krpc/id.ts";
 import { Contact } from "./contact.ts";
-import { isCounted, isSameSubnet, maxSimilar, PER_SUBNET, SIMILAR_BITS } from "./diversity.ts";
+import { isSameSubnet, maxSimilar, SIMILAR_BITS } from "./diversity.ts";
+import { SubnetLimit } from "./subnet_limit.ts";
 import type { Millis } from "../deadlines.ts";
 
 /** A node that another node told us about and that we have not asked. It seems faster than some of our contacts. */
@@ -57,6 +58,8 @@ class Bucket {
   prospect: Prospect | undefined = undefined;
   /** The limit for a newcomer's price. Cached until `limitUntil`, because every query from a stranger needs it. */
   limit = 0;
+  /** Whether a surplus contact can be replaced (see `RoutingTable`). Cached like `limit`. */
+  hasSurplus = false;
   limitUntil: Millis = -Infinity;
 
   /** `changed`: when a contact was last added or a lookup last ran in this bucket. `k`: the bucket's capacity. */
@@ -121,6 +124,16 @@ function indexOf(id: Id, words: readonly number[], contacts: readonly Contact[])
   return -1;
 }
 
+/** The number of a bucket's contacts in the subnet of an address. */
+function countInSubnet({ addresses, contacts }: Bucket, endpoint: Endpoint): number {
+  let count = 0;
+  for (let i = 0; i < addresses.length; i++) {
+    const mayBeSame = (addresses[i] ^ endpoint.a) >>> 8 === 0;
+    if (mayBeSame && isSameSubnet(contacts[i].endpoint, endpoint)) count++;
+  }
+  return count;
+}
+
 /** The sign bit. Distances are unsigned words: with this bit inverted, signed comparisons order them correctly. */
 const SIGN = 0x80000000 | 0;
 
@@ -139,17 +152,17 @@ export class RoutingTable {
   readonly #buckets: Bucket[];
   /** Scratch array for `closest`: the sorted first words of the distances found so far, with the sign bit inverted. */
   readonly #firstWords: number[] = [];
-  readonly #perSubnet: number;
+  readonly #subnets: SubnetLimit;
   #size = 0;
 
-  /** `k`: the maximum number of contacts per bucket. `perSubnet`: the maximum from one /24 or /64; 0: no limit. */
+  /** `k`: the maximum number of contacts per bucket. */
   constructor(
     readonly own: Id,
-    { k, perSubnet = PER_SUBNET }: { readonly k: number; readonly perSubnet?: number },
+    { k, subnets = new SubnetLimit() }: { readonly k: number; readonly subnets?: SubnetLimit },
     now: Millis,
   ) {
     this.k = k;
-    this.#perSubnet = perSubnet;
+    this.#subnets = subnets;
     this.#buckets = [new Bucket(now, k)];
   }
 
@@ -215,7 +228,7 @@ export class RoutingTable {
 
   /** Whether `admit` would probably add a contact with this id that answers in `rtt` milliseconds. */
   wouldAdmit(
-    id: Id,
+    { id, endpoint }: { readonly id: Id; readonly endpoint: Endpoint },
     { rtt, isMutual }: { readonly rtt: number; readonly isMutual: boolean },
     now: Millis,
   ): boolean {
@@ -224,9 +237,11 @@ export class RoutingTable {
     const bucket = this.#buckets[index];
     if (now >= bucket.limitUntil) {
       bucket.limit = this.#limit(index, now);
+      bucket.hasSurplus = this.#surplus(bucket) >= 0;
       bucket.limitUntil = now + LIMIT_REUSE_MS;
     }
-    return bucket.limit === Infinity || price(rtt, isMutual, true) < bucket.limit;
+    return bucket.limit === Infinity || price(rtt, isMutual, true) < bucket.limit ||
+      (bucket.hasSurplus && !this.#isSurplus(endpoint, bucket));
   }
 
   /**
@@ -243,7 +258,7 @@ export class RoutingTable {
     }
     const bucket = this.#buckets[index];
     if (bucket.contacts.length < this.k) {
-      if (this.#isCrowded(contact)) return { admission: "refused" };
+      if (this.#isCrowded(contact, now)) return { admission: "refused" };
       bucket.add(contact);
       bucket.changed = now;
       this.#size++;
@@ -252,8 +267,8 @@ export class RoutingTable {
     // If the contact is already waiting, drop that entry: a node must not have two places.
     const known = indexOf(contact.id, bucket.replacementWords, bucket.replacements);
     if (known >= 0) bucket.unwait(known);
-    let at = this.#replaceable(index, priceOf(contact, now), now);
-    if (at >= 0 && this.#isCrowded(contact)) at = -1;
+    let at = this.#replaceable(index, contact, now);
+    if (at >= 0 && this.#isCrowded(contact, now)) at = -1;
     const replaced = at < 0 ? undefined : bucket.contacts[at];
     if (at >= 0) {
       bucket.replace(at, contact);
@@ -268,36 +283,61 @@ export class RoutingTable {
    * Whether another contact has the same address, or the bucket already has the maximum number from its subnet or with
    * ids that are similar to its id.
    */
-  #isCrowded({ id, endpoint }: Contact): boolean {
-    if (this.#perSubnet === 0 || !isCounted(endpoint)) return false;
+  #isCrowded({ id, endpoint }: Contact, now: Millis): boolean {
+    const subnets = this.#subnets;
+    if (!subnets.appliesTo(endpoint)) return false;
+    if (!subnets.isHome(endpoint)) {
+      const isLeftOut = this.#hasAddress(endpoint, id) ||
+        countInSubnet(this.#bucket(id), endpoint) >= subnets.perSubnet;
+      if (isLeftOut) subnets.noteLeftOut(endpoint, now);
+      if (isLeftOut) return true;
+    }
+    const { contacts } = this.#bucket(id);
+    // Our closest contacts show how many bits the ids of k neighbours share in this network.
+    const similarBits = Math.max(this.leastShared, 1 + sharedPrefix(this.own, id)) + SIMILAR_BITS;
+    let similar = 0;
+    for (const other of contacts) if (sharedPrefix(other.id, id) >= similarBits) similar++;
+    return similar >= maxSimilar(this.k);
+  }
+
+  /** Whether a contact with another id has this address. */
+  #hasAddress(endpoint: Endpoint, id: Id): boolean {
     for (const { addresses, contacts } of this.#buckets) {
       for (let i = 0; i < addresses.length; i++) {
         if (addresses[i] !== endpoint.a || !contacts[i].endpoint.sameAddress(endpoint)) continue;
         if (!contacts[i].id.equals(id)) return true;
       }
     }
-    const { addresses, contacts } = this.#bucket(id);
-    // Our closest contacts show how many bits the ids of k neighbours share in this network.
-    const similarBits = Math.max(this.leastShared, 1 + sharedPrefix(this.own, id)) + SIMILAR_BITS;
-    let neighbours = 0, similar = 0;
-    for (let i = 0; i < addresses.length; i++) {
-      const mayBeSame = (addresses[i] ^ endpoint.a) >>> 8 === 0;
-      if (mayBeSame && isSameSubnet(contacts[i].endpoint, endpoint)) neighbours++;
-      if (sharedPrefix(contacts[i].id, id) >= similarBits) similar++;
-    }
-    return neighbours >= this.#perSubnet || similar >= maxSimilar(this.k);
+    return false;
+  }
+
+  /** Whether a node at this address would have a place only because its subnet is home. */
+  #isSurplus(endpoint: Endpoint, bucket: Bucket): boolean {
+    const subnets = this.#subnets;
+    return subnets.appliesTo(endpoint) && subnets.isHome(endpoint) &&
+      countInSubnet(bucket, endpoint) >= subnets.perSubnet;
+  }
+
+  /** The index of the latest contact that is in the bucket only because its subnet is home; -1 if there is none. */
+  #surplus(bucket: Bucket): number {
+    const { perSubnet } = this.#subnets;
+    return bucket.contacts.findLastIndex(({ endpoint }) =>
+      this.#isSurplus(endpoint, bucket) && countInSubnet(bucket, endpoint) > perSubnet
+    );
   }
 
   /**
-   * The index of the contact that a newcomer replaces in a full bucket: an unhealthy one, or else the one with the
-   * highest price if the newcomer's price is clearly lower; otherwise -1. In the last bucket, prices are ignored,
-   * because we need all of our closest neighbours.
+   * The index of the contact that a newcomer replaces in a full bucket: an unhealthy one, a surplus one of a home
+   * subnet, or else the one with the highest price if the newcomer's price is clearly lower; otherwise -1. In the last
+   * bucket, prices are ignored, because we need all of our closest neighbours.
    */
-  #replaceable(index: number, newPrice: number, now: Millis): number {
-    const { contacts } = this.#buckets[index];
+  #replaceable(index: number, newcomer: Contact, now: Millis): number {
+    const bucket = this.#buckets[index], { contacts } = bucket;
     const unhealthy = contacts.findIndex(isUnhealthy);
-    if (unhealthy >= 0 || index === this.#buckets.length - 1) return unhealthy;
-    let worst = -1, highest = newPrice / REPLACING_SHARE;
+    if (unhealthy >= 0) return unhealthy;
+    const surplus = this.#isSurplus(newcomer.endpoint, bucket) ? -1 : this.#surplus(bucket);
+    if (surplus >= 0 || index === this.#buckets.length - 1) return surplus;
+    let worst = -1, highest = priceOf(newcomer, now) / REPLACING_SHARE;
     for (let i = 0; i < contacts.length; i++) {
       const price = priceOf(contacts[i], now);
       if (price > highest) highest = price, worst = i;
@@ -333,7 +373,7 @@ export class RoutingTable {
       if (prospect === undefined) continue;
       this.#buckets[i].prospect = undefined;
       const { id, rtt } = prospect;
-      if (this.wouldAdmit(id, { rtt, isMutual: false }, now)) {
+      if (this.wouldAdmit(prospect, { rtt, isMutual: false }, now)) {
         return { prospect, bucket: this.#index(id) };
       }
     }
@@ -347,7 +387,7 @@ export class RoutingTable {
     if (at < 0) return undefined;
     bucket.remove(at);
     this.#size--;
-    const next = bucket.replacements.findLastIndex((waiting) => !this.#isCrowded(waiting));
+    const next = bucket.replacements.findLastIndex((waiting) => !this.#isCrowded(waiting, now));
     if (next < 0) return undefined;
     const replacement = bucket.unwait(next);
     bucket.add(replacement);

@@ -5,8 +5,8 @@ import type { Id } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import type { Contact } from "./contact.ts";
 import { OwnCoordinate } from "./coordinate.ts";
-import { PER_SUBNET } from "./diversity.ts";
 import { RoutingTable } from "./routing_table.ts";
+import { SubnetLimit } from "./subnet_limit.ts";
 
 export interface TablesOptions {
   readonly id: Id;
@@ -19,15 +19,15 @@ export interface TablesOptions {
 
 export class Tables {
   readonly k: number;
-  readonly perSubnet: number;
+  readonly subnets: SubnetLimit;
   /** The families that have a table, IPv4 first. */
   readonly families: readonly Family[];
   readonly coordinate = new OwnCoordinate();
   #byFamily: { readonly [F in Family]?: RoutingTable } = {};
 
-  constructor({ id, k, families, perSubnet = PER_SUBNET }: TablesOptions, now: Millis) {
+  constructor({ id, k, families, perSubnet }: TablesOptions, now: Millis) {
     this.k = k;
-    this.perSubnet = perSubnet;
+    this.subnets = new SubnetLimit(perSubnet);
     this.families = ([4, 6] as const).filter((family) => families.includes(family));
     this.reset(id, now);
   }
@@ -38,9 +38,9 @@ export class Tables {
 
   /** Replaces all tables with empty ones around our new id. */
   reset(id: Id, now: Millis): void {
-    const { k, perSubnet, families } = this;
+    const { k, subnets, families } = this;
     this.#byFamily = Object.fromEntries(
-      families.map((family) => [family, new RoutingTable(id, { k, perSubnet }, now)]),
+      families.map((family) => [family, new RoutingTable(id, { k, subnets }, now)]),
     );
   }
 

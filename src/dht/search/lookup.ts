@@ -13,6 +13,7 @@ import {
 } from "../routing/coordinate.ts";
 import { isCounted, isSameSubnet, maxSimilar, SHORTLIST_FACTOR } from "../routing/diversity.ts";
 import { isSecureId } from "../routing/secure_id.ts";
+import type { SubnetLimit } from "../routing/subnet_limit.ts";
 import type { QueryOutcome, QueryWatcher } from "./query.ts";
 import type { Region } from "./region.ts";
 
@@ -76,11 +77,8 @@ export interface LookupOptions {
   /** Bootstrap endpoints to start from. Their ids are not known yet. */
   readonly bootstrap: readonly Endpoint[];
   readonly now: Millis;
-  /**
-   * Cap on a bucket's nodes from one /24 or /64. The shortlist accepts {@link SHORTLIST_FACTOR} times as many. 0: no
-   * limit.
-   */
-  readonly perSubnet: number;
+  /** The limit on a bucket's nodes from one subnet. The shortlist accepts {@link SHORTLIST_FACTOR} times as many. */
+  readonly subnets: SubnetLimit;
   /** Our own id, which the lookup leaves out. */
   readonly own: Id;
   readonly coordinate: Coordinate;
@@ -231,7 +229,7 @@ export class Lookup {
    */
   #roomFor(id: Id, endpoint: Endpoint): number {
     const list = this.#shortlist, firsts = this.#firsts;
-    const { target, own, k, perSubnet } = this.#options;
+    const { target, own, k, subnets } = this.#options;
     if (id.equals(own)) return -1;
     // The first words of two distances nearly always differ, so most candidates' full ids are not read.
     const first = firstWord(id, target);
@@ -247,25 +245,25 @@ export class Lookup {
     if (at >= k + SPARE_CANDIDATES) return -1;
     // Each endpoint is listed only once, so that its owner can't fill the shortlist with invented ids.
     const addresses = this.#addresses;
+    const isLimited = subnets.appliesTo(endpoint);
+    const isCapped = isLimited && !subnets.isHome(endpoint);
     let neighbours = 0, farthest = -1;
     for (let i = 0; i < addresses.length; i++) {
       if ((addresses[i] ^ endpoint.a) >>> 8 !== 0) continue;
       const other = list[i];
       if (other.endpoint.equals(endpoint)) return -1;
-      if (perSubnet === 0 || !isCounted(endpoint) || !isSameSubnet(other.endpoint, endpoint)) {
-        continue;
-      }
+      if (!isCapped || !isSameSubnet(other.endpoint, endpoint)) continue;
       // Accept the node whose id is the target even if another node in the list has the same address.
       if (other.endpoint.sameAddress(endpoint) && !id.equals(target)) return -1;
       neighbours++;
       if (other.state === "heard") farthest = i;
     }
-    if (perSubnet > 0 && neighbours >= SHORTLIST_FACTOR * perSubnet) {
+    if (isCapped && neighbours >= SHORTLIST_FACTOR * subnets.perSubnet) {
+      subnets.noteLeftOut(endpoint, this.#options.now);
       if (farthest < at) return this.#refuse(id);
       this.#refuse(this.#remove(farthest).id);
     }
-    const isLimited = perSubnet > 0 && isCounted(endpoint) && !id.equals(target);
-    if (!isLimited || this.#hasRoomForSimilar(at, first)) return at;
+    if (!isLimited || id.equals(target) || this.#hasRoomForSimilar(at, first)) return at;
     return this.#refuse(id);
   }
 

@@ -255,7 +255,7 @@ export class Searches {
       bootstrap: search.bootstrap ?? [],
       now,
       own: self.id,
-      perSubnet: tables.perSubnet,
+      subnets: tables.subnets,
       networkSize: this.#sizeAround(family),
       coordinate: tables.coordinate,
       ask: (candidate, at, watcher) => {

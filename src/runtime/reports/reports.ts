@@ -106,6 +106,7 @@ export class Reports {
       buckets: tables.families.reduce((sum, family) => sum + tables.of(family).bucketCount, 0),
       bucket_distribution: this.peers.distribution(),
       network_size_estimate: this.#core.searches.networkSize(at),
+      left_out: this.leftOut(at),
       traffic: {
         in: this.#trafficReport("in"),
         out: this.#trafficReport("out"),
@@ -142,6 +143,16 @@ export class Reports {
       },
       swarms: this.#swarmsReport(),
       nat: this.nat(),
+    };
+  }
+
+  /** The nodes that MAX_PER_SUBNET has kept out of the tables and lookups within the last hour. */
+  leftOut(at: Millis): NodeStats["left_out"] {
+    const subnets = this.#core.tables.subnets.leftOut(at);
+    return {
+      nodes: subnets.reduce((sum, { nodes }) => sum + nodes, 0),
+      subnets: subnets.length,
+      largest: subnets.at(0)?.subnet ?? null,
     };
   }
 

@@ -99,6 +99,15 @@ Deno.test("slow or failing lookups are explained", () => {
   assert.match(lookups(1_500, 4_000, { rtt: 250 }), /^warn slow: 3\.0 hops/);
 });
 
+Deno.test("nodes that MAX_PER_SUBNET leaves out are a warning if they are as many as the peers", () => {
+  const left_out = { nodes: 9, subnets: 1, largest: "198.51.100.0/24" };
+  assert.match(judge("left out", { left_out, routing_table_size: 2 }), /^warn .*BOOTSTRAP_NODES/);
+  assert.equal(judge("left out", { left_out, routing_table_size: 150 }), "ok");
+  const none = { nodes: 0, subnets: 0, largest: null };
+  const findings = judgeNode({ ...HEALTHY, left_out: none }, NEAR_RTT);
+  assert.ok(!findings.some(({ check }) => check === "left out"));
+});
+
 Deno.test("a key with too many nodes around it is reported", () => {
   const latest_crowded = EXAMPLE.lookups.latest_crowded!;
   const lookups = { ...HEALTHY.lookups, crowded: 2, latest_crowded };

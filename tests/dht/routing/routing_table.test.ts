@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Contact } from "../../../src/dht/routing/contact.ts";
-import { maxSimilar } from "../../../src/dht/routing/diversity.ts";
+import { maxSimilar, PER_SUBNET } from "../../../src/dht/routing/diversity.ts";
 import { RoutingTable } from "../../../src/dht/routing/routing_table.ts";
+import { SubnetLimit } from "../../../src/dht/routing/subnet_limit.ts";
 import { compareDistance, Id, sharedPrefix } from "../../../src/krpc/id.ts";
 import { endpoint, id } from "../../packets.ts";
 import { randomSource } from "../virtual_network.ts";
@@ -318,7 +319,7 @@ Deno.test("a bucket accepts one contact per address and two per /24, except in l
     six.admit(answered(id(`8${i}`), 20, endpoint(`[${host}]:1`)), 0).admission
   );
   assert.deepEqual(places, ["added", "added", "refused", "added"]);
-  const free = new RoutingTable(OWN, { k: 8, perSubnet: 0 }, 0);
+  const free = new RoutingTable(OWN, { k: 8, subnets: new SubnetLimit(0) }, 0);
   for (let i = 0; i < 5; i++) free.admit(answered(id(`8${i}`), 20, endpoint("1.2.3.4:1")), 0);
   assert.equal(free.size, 5, "0: no limit");
 });
@@ -347,4 +348,23 @@ Deno.test("Sybils around one key get few places in a bucket, except in local net
     const admitted = sybils.filter((of, i) => admit(of, 200 + i)).length;
     assert.equal(admitted, isLocal ? FREE : maxSimilar(K));
   }
+});
+
+Deno.test("contacts of our own subnet take places that others don't need, and give them up", () => {
+  const K = 8, random = randomSource(1), subnets = new SubnetLimit();
+  subnets.setOwn(endpoint("1.2.3.1:1"));
+  const table = new RoutingTable(OWN, { k: K, subnets }, 0);
+  const node = (host: string) => ({ id: at(0, random), endpoint: endpoint(`${host}:1`) });
+  const admit = (host: string) => {
+    const { id, endpoint } = node(host);
+    return table.admit(answered(id, 20, endpoint), 0);
+  };
+  for (let i = 2; i < 2 + K; i++) admit(`1.2.3.${i}`);
+  assert.equal(table.size, K, `although PER_SUBNET is ${PER_SUBNET}`);
+  const answer = { rtt: 40, isMutual: false };
+  assert.equal(admit("1.2.3.98").admission, "waiting");
+  assert.ok(!table.wouldAdmit(node("1.2.3.99"), answer, 0), "no place for one more of them");
+  assert.ok(table.wouldAdmit(node("9.9.9.1"), answer, 0));
+  const places = Array.from({ length: K }, (_, i) => admit(`9.9.${i}.1`).replaced);
+  assert.equal(places.filter((replaced) => replaced !== undefined).length, K - PER_SUBNET);
 });

@@ -12,6 +12,7 @@ import type { QueryWatcher } from "../../../src/dht/search/query.ts";
 import { Region } from "../../../src/dht/search/region.ts";
 import type { FindResult } from "../../../src/dht/search/searches.ts";
 import { maxSimilar } from "../../../src/dht/routing/diversity.ts";
+import { SubnetLimit } from "../../../src/dht/routing/subnet_limit.ts";
 import { secureId } from "../../../src/dht/routing/secure_id.ts";
 import { compareDistance, Id } from "../../../src/krpc/id.ts";
 import { decode, MAX_REPLY_NODES, type Message } from "../../../src/krpc/message.ts";
@@ -182,7 +183,7 @@ function byHand(
     bootstrap: [],
     now: 0,
     own: id("ff"),
-    perSubnet,
+    subnets: new SubnetLimit(perSubnet),
     lateShare,
     coordinate: new OwnCoordinate(),
     networkSize,

@@ -1,0 +1,74 @@
+// The limit on nodes from one subnet: the addresses to which it applies, and the nodes that it leaves out.
+
+import { Endpoint, type Family } from "../../krpc/endpoint.ts";
+import { BoundedMap } from "../bounded_map.ts";
+import type { Millis } from "../deadlines.ts";
+import { isCounted, isSameSubnet, PER_SUBNET } from "./diversity.ts";
+
+/** Cap on the remembered nodes that the limit left out. */
+const MAX_LEFT_OUT = 256;
+
+/** A node that was left out is reported for this time. */
+const REPORTED_MS = 60 * 60_000;
+
+/** The nodes of one subnet that the limit left out. */
+export interface LeftOut {
+  /** An IPv4 /24 or IPv6 /64 in CIDR notation. */
+  readonly subnet: string;
+  readonly nodes: number;
+}
+
+/**
+ * Strangers may have only a few nodes in each /24 or /64. Our own subnet and those of the bootstrap nodes are `home`:
+ * their nodes may take all places that no other node needs.
+ */
+export class SubnetLimit {
+  #bootstrap: readonly Endpoint[] = [];
+  readonly #own: { [F in Family]?: Endpoint } = {};
+  /** The nodes that were left out, and when, by their endpoints as text. */
+  #leftOut: BoundedMap<string, { readonly endpoint: Endpoint; readonly at: Millis }> | undefined;
+
+  /** `perSubnet`: the maximum number of contacts from one /24 or /64 in a bucket; 0: no limit. */
+  constructor(readonly perSubnet: number = PER_SUBNET) {}
+
+  setBootstrap(endpoints: readonly Endpoint[]): void {
+    this.#bootstrap = endpoints.filter(isCounted);
+  }
+
+  /** Records our own address in its family. */
+  setOwn(address: Endpoint): void {
+    this.#own[address.family] = isCounted(address) ? address : undefined;
+  }
+
+  /** Whether the limit on similar ids and, except at home, the one on subnets apply to this address. */
+  appliesTo(endpoint: Endpoint): boolean {
+    return this.perSubnet > 0 && isCounted(endpoint);
+  }
+
+  /** Whether a public address is in our own subnet or in that of a bootstrap node. */
+  isHome(endpoint: Endpoint): boolean {
+    const own = this.#own[endpoint.family];
+    return (own !== undefined && isSameSubnet(own, endpoint)) ||
+      this.#bootstrap.some((known) => isSameSubnet(known, endpoint));
+  }
+
+  /** Records that a node got no place because of its subnet or address. */
+  noteLeftOut(endpoint: Endpoint, now: Millis): void {
+    this.#leftOut ??= new BoundedMap(MAX_LEFT_OUT);
+    this.#leftOut.set(`${endpoint}`, { endpoint, at: now });
+  }
+
+  /** The nodes left out within the last hour, by subnet, most nodes first. */
+  leftOut(now: Millis): LeftOut[] {
+    const recent = [...this.#leftOut?.values() ?? []]
+      .filter(({ endpoint, at }) => now - at < REPORTED_MS && !this.isHome(endpoint));
+    const subnets = Map.groupBy(recent, ({ endpoint }) => subnetText(endpoint));
+    return [...subnets].map(([subnet, nodes]) => ({ subnet, nodes: nodes.length }))
+      .sort((x, y) => y.nodes - x.nodes);
+  }
+}
+
+function subnetText({ family, a, b, port }: Endpoint): string {
+  const first = family === 4 ? Endpoint.ofIpv4(a & ~0xff, port) : Endpoint.ofIpv6(a, b, 0, 0, port);
+  return `${first.host}/${family === 4 ? 24 : 64}`;
+}
