@@ -78,7 +78,7 @@ export async function benchEvents(options: EventsOptions): Promise<void> {
     if (typeof listener !== "string") return console.log(`\nEvents: skipped, ${listener.skipped}.`);
     const cores = await twoCores();
     await using running = new Running(generator, cores, options, [0, 1]);
-    const node = await running.startOwn("node_server.ts", "127.0.0.1", "api");
+    const node = await running.startOwn("node_server.ts", "127.0.0.1", "api", "batches");
     const run = (isAsked: boolean, way: string) =>
       measure({ node, running, generator, listener, options, isAsked, way });
     const all: Rounds = new Map();

@@ -138,8 +138,8 @@ async function againstBounds(
 /** Compares the node with other published DHT nodes, each filled by its own swarm. */
 export async function againstPeers(running: Running): Promise<Comparison[]> {
   const servers: Record<string, Server> = {
-    [OURS]: await running.startOwn("node_server.ts", "127.0.0.1"),
-    "dmnode in batches": await running.startInBatches("node_server.ts", "127.0.0.1"),
+    [OURS]: await running.startOwn("node_server.ts", "127.0.0.1", "batches"),
+    "dmnode, UDP_BATCHES=off": await running.startOwn("node_server.ts", "127.0.0.1"),
   };
   const ours = Object.keys(servers).length;
   const compared: Comparison[] = [];

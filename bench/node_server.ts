@@ -1,19 +1,22 @@
 // The node under load: a dmnode without API and disk. A swarm fills its table, and another node puts its items.
 //
-// deno run --allow-net --allow-read node_server.ts HOST [api]
-// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. With `api` it serves the API too. When it is ready, it prints one line
+// deno run --allow-net --allow-read --allow-ffi node_server.ts HOST [api] [batches]
+// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. With `api` it serves the API too, and with `batches` it receives and
+// sends datagrams in batches, as the executables do on Linux. When it is ready, it prints one line
 // {"port": N, "host": ADDRESS, "item": HEX40, "api": N}: the address it is bound to, which may be ::, and an item that it
 // holds. SIGTERM ends it properly, so that `--cpu-prof` writes its profile.
 
 import { ApiThread } from "../src/api/thread/thread.ts";
 import { loadConfig } from "../src/config.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
+import { openLibrary } from "../src/runtime/net/message_batch.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
 import { Swarm } from "./swarm.ts";
 
 const SWARM_PORT = 6881;
 
-const [p2pHost] = Deno.args;
+const [p2pHost, ...options] = Deno.args;
+openLibrary();
 const swarm = new Swarm(SWARM_PORT);
 const node = await LocalNode.start({
   ...loadConfig({ flags: {}, env: {} }),
@@ -27,6 +30,7 @@ const node = await LocalNode.start({
   dataDir: "",
   storageLimit: 1 << 30,
   nat: "off",
+  udpBatches: options.includes("batches") ? "auto" : "off",
   relay: 0,
   allowNet: { mode: p2pHost === "127.0.0.1" ? "loopback" : "any" },
 }, { persistent: false });
@@ -46,7 +50,7 @@ await swarm[Symbol.asyncDispose]();
 const host = node.address.slice(0, node.address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
 // Three quarters of the connections may listen to events.
 const config = loadConfig({ env: { API_MAX_CONNECTIONS: "1500", API_PORT: "0" } });
-const api = Deno.args.includes("api")
+const api = options.includes("api")
   ? (await new ApiThread().serve({ service: node, config })).port
   : undefined;
 if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => Deno.exit(0));

@@ -129,16 +129,8 @@ export class Running implements AsyncDisposable {
 
   /** Starts a server of this folder. */
   startOwn(script: string, ...args: string[]): Promise<Server> {
-    return this.#startOwn([], script, args);
-  }
-
-  /** Starts a server that receives and sends datagrams in batches, if the machine allows it. */
-  startInBatches(script: string, ...args: string[]): Promise<Server> {
-    return this.#startOwn([`--allow-ffi=${LIBC_PATHS.join()}`], script, args);
-  }
-
-  #startOwn(permissions: string[], script: string, args: string[]): Promise<Server> {
-    const run = ["run", "--no-prompt", "--allow-net", "--allow-read", ...permissions];
+    const run = ["run", "--no-prompt", "--allow-net", "--allow-read"];
+    if (Deno.build.os === "linux") run.push(`--allow-ffi=${LIBC_PATHS.join()}`);
     return this.start(Deno.execPath(), [...run, here(script), ...args]);
   }
 

@@ -20,25 +20,25 @@ const WORKERS = [
 ];
 
 const HELP =
-  `Usage: deno run --allow-all packaging/compile.ts [--batches] [--all | --target TRIPLE | --entry FILE]
+  `Usage: deno run --allow-all packaging/compile.ts [--no-batches] [--all | --target TRIPLE | --entry FILE]
 
 Without options: dist/dmnode for this machine.
 --all            dist/dmnode-SYSTEM-PROCESSOR for every target, and SHA256SUMS
 --target TRIPLE  dist/dmnode-SYSTEM-PROCESSOR for one: ${TARGETS.map((t) => t.triple).join(", ")}
 --entry FILE     another entry point below the repository, for tests: dist/NAME
---batches        with permission to call Linux's C library, to serve more queries (docs/operations.md, Busy nodes)
+--no-batches     without permission to open Linux's C library: one system call for each packet (docs/security.md)
 
 DENORT_BIN       a file with Deno's runtime (denort), which is otherwise downloaded
 DMNODE_COMMIT    the commit to embed, if the sources are not a git repository`;
 
-const BATCHES = "--batches";
+const NO_BATCHES = "--no-batches";
 
 /** The build failed. The message says what to do. */
 class BuildError extends Error {}
 
 async function main(args: readonly string[]): Promise<void> {
-  const withBatches = args.includes(BATCHES);
-  const [option, value, ...rest] = args.filter((arg) => arg !== BATCHES);
+  const withBatches = !args.includes(NO_BATCHES);
+  const [option, value, ...rest] = args.filter((arg) => arg !== NO_BATCHES);
   if (option === "--help") return console.log(HELP);
   if (rest.length > 0 || (option === "--all" && value !== undefined)) throw new BuildError(HELP);
   const here = TARGETS.find(({ triple }) => triple === Deno.build.target);
@@ -71,10 +71,6 @@ async function build(
   withBatches: boolean,
   entry = join(ROOT, "src", "main.ts"),
 ): Promise<string[]> {
-  const other = targets.find(({ os }) => os !== "linux");
-  if (withBatches && other !== undefined) {
-    throw new BuildError(`${BATCHES} is only for Linux, not for ${other.triple}`);
-  }
   const runtime = Deno.env.get("DENORT_BIN");
   if (runtime !== undefined) await checkRuntime(resolve(runtime), targets);
   const commit = await commitOfSources();
@@ -254,7 +250,7 @@ async function compile(
     // Like the task `start`: each of three threads would keep up to 48 MB for young objects.
     "--v8-flags=--max-semi-space-size=2",
     ...manifest.unstable.map((feature) => `--unstable-${feature}`),
-    ...permissionFlags(target.os, withBatches),
+    ...permissionFlags(target.os, withBatches && target.os === "linux"),
     "--target",
     target.triple,
     ...workers.flatMap((worker) => ["--include", worker]),

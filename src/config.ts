@@ -331,6 +331,12 @@ const TABLE = {
     details: "Only nodes that have no other way to reach each other are relayed.",
     format: wholeNumber(0, MAX_RELAY, { of: "bytes", suffix: " per second" }),
   },
+  udpBatches: {
+    ...variable("UDP_BATCHES", "--udp-batches", "auto"),
+    meaning:
+      "receive and send many datagrams with one call of Linux's C library, if it can be opened",
+    format: onOrOff("auto", "off"),
+  },
 } satisfies Record<string, Setting>;
 
 type Values = {

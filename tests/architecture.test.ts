@@ -418,3 +418,24 @@ for (const path of ["cli/program.ts", "cli/start.ts"]) {
     assert.deepEqual(loaded.filter((specifier) => /^npm:zod@[^/]*$/.test(specifier)), []);
   });
 }
+
+Deno.test("until main.ts has opened the C library, only the program's own modules are evaluated", () => {
+  const statics = (path: string): string[] =>
+    [
+      ...Deno.readTextFileSync(SRC + path).matchAll(
+        /^(?:import|export)\b(?! type)[^;]*?"([^"]+)";/gm,
+      ),
+    ]
+      .map(([, specifier]) => specifier);
+  const seen = new Set<string>(), open = ["main.ts"];
+  for (let path; (path = open.pop()) !== undefined;) {
+    if (seen.has(path)) continue;
+    seen.add(path);
+    for (const specifier of statics(path)) {
+      if (specifier.startsWith(".")) open.push(targetOf(path, specifier));
+      else assert.match(specifier, /^node:/, `${path} imports ${specifier}`);
+    }
+  }
+  assert.equal(statics("main.ts")[0], "./runtime/net/message_batch.ts");
+  assert.ok(seen.has("krpc/endpoint.ts"));
+});

@@ -48,6 +48,7 @@ Deno.test("without any source, every setting has its documented default", () => 
     maxValueSize: 16_777_216,
     storageLimit: 1_073_741_824,
     nat: "auto",
+    udpBatches: "auto",
     relay: 2048,
     allowNet: { mode: "loopback" },
     warnings: [],
@@ -80,6 +81,7 @@ Deno.test("every flag sets its setting under the name that commander gives it", 
       logLevel: "debug",
       logFormat: "json",
       nat: "off",
+      udpBatches: "off",
       relay: "0",
       allowNet: true,
       envFile: "ignored",
@@ -102,6 +104,7 @@ Deno.test("every flag sets its setting under the name that commander gives it", 
       logLevel: "debug",
       logFormat: "json",
       nat: "off",
+      udpBatches: "off",
       relay: 0,
       allowNet: { mode: "any" },
       warnings: undefined,
@@ -173,6 +176,7 @@ const BAD: Record<string, string[]> = {
   STORAGE_LIMIT: ["1G", "1e9", "1gb", "9999999TiB", "1 s", "-1", "9007199254740992"],
   NAT: ["upnp", "2"],
   RELAY: ["on", "-1", "125000001", "1h"],
+  UDP_BATCHES: ["32", "always"],
 };
 
 Deno.test("the error for a bad value names the variable, the flag, the value and what is allowed", () => {
@@ -551,6 +555,7 @@ Deno.test("the table has the documented variables and flags, in order", () => {
     ["STORAGE_LIMIT", null],
     ["NAT", "--nat"],
     ["RELAY", "--relay"],
+    ["UDP_BATCHES", "--udp-batches"],
   ]);
   assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API", "ALLOW_NET"]);
 });

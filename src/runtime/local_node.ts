@@ -132,7 +132,7 @@ export class LocalNode implements NodeService {
     this.#socket = UdpSocket.bind({
       host,
       port: config.p2pPort,
-      inBatches: true,
+      inBatches: config.udpBatches === "auto",
       receive,
       onReceive: (waitedMs) => this.#core.noteReceive(waitedMs),
       onOverflow: () => this.#core.node.traffic.drop("send_queue_full"),

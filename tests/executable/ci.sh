@@ -30,12 +30,12 @@ check "DMNODE_COMMIT sets the commit" grep -q '^dmnode .* (next, ' <<<"$(dist/dm
 mv dist/dmnode dist/dmnode-next
 check "make compile builds a single target" build ARGS="--target x86_64-unknown-linux-gnu"
 build ARGS="--entry tests/executable/probe.ts" >/dev/null
-check "make compile builds an executable with batches" build ARGS=--batches
-mv dist/dmnode dist/dmnode-batches
+check "make compile builds an executable without batches" build ARGS=--no-batches
+mv dist/dmnode dist/dmnode-plain
 build >/dev/null
 
 totals
 deno=$(make -s --no-print-directory deno-path | tail -n 1)
-DMNODE=$PWD/dist/dmnode DMNODE_BATCHES=$PWD/dist/dmnode-batches DMNODE_PROBE=$PWD/dist/probe \
+DMNODE=$PWD/dist/dmnode DMNODE_PLAIN=$PWD/dist/dmnode-plain DMNODE_PROBE=$PWD/dist/probe \
   "$deno" test --no-check --allow-all tests/executable tests/program
 [ "$failed" -eq 0 ]

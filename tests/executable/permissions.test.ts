@@ -10,6 +10,8 @@ import { permissionFlags } from "../../src/runtime/process/permissions.ts";
 const PROBE = fileURLToPath(new URL("probe.ts", import.meta.url));
 const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
 
+const isLinux = Deno.build.os === "linux";
+
 type Outcomes = Record<string, string>;
 
 /** Attempts that must always fail, even while the program starts. */
@@ -18,6 +20,8 @@ const NEVER = [
   "start a process",
   "start a process by node:child_process",
   "load a library",
+  "load the C library",
+  "load the C library when imported",
   "ask for the host's name",
 ];
 /** The only attempt for which Deno throws another kind of error. */
@@ -61,8 +65,8 @@ async function probe(program: string, before: string[]): Promise<void> {
   }
 }
 
-for (const withBatches of Deno.build.os === "linux" ? [false, true] : [false]) {
-  const how = withBatches ? "with batches" : "as shipped";
+for (const withBatches of isLinux ? [true, false] : [false]) {
+  const how = withBatches ? "as shipped" : "without batches";
   Deno.test(
     `from source under the executable's flags, a running node has no way to files and processes: ${how}`,
     () =>
@@ -85,7 +89,7 @@ if (probeExecutable) {
   );
 }
 
-for (const variable of ["DMNODE", "DMNODE_BATCHES"]) {
+for (const variable of ["DMNODE", "DMNODE_PLAIN"]) {
   const executable = Deno.env.get(variable);
   if (!executable) continue;
   Deno.test(`the executable of ${variable} holds these permissions and no others`, async () => {
@@ -95,7 +99,7 @@ for (const variable of ["DMNODE", "DMNODE_BATCHES"]) {
     const held = JSON.parse(
       text.slice(start + '"permissions":'.length, text.indexOf("}", start) + 1),
     );
-    const flags = permissionFlags(Deno.build.os, variable === "DMNODE_BATCHES");
+    const flags = permissionFlags(Deno.build.os, isLinux && variable === "DMNODE");
     const list = (flag: string) => {
       const found = flags.find((given) => given === flag || given.startsWith(`${flag}=`));
       return found === undefined ? null : found.split("=")[1]?.split(",") ?? [];

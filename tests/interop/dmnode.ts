@@ -38,6 +38,7 @@ export class Dmnodes implements AsyncDisposable {
       dataDir: "",
       storageLimit: 2 ** 24,
       nat: "off",
+      udpBatches: "off",
       relay: 0,
       allowNet: dual ? parseAllowNet("127.0.0.0/8,::1") : { mode: "loopback" },
     }, { persistent: false });

@@ -6,7 +6,10 @@ import { fileURLToPath } from "node:url";
 import { LIBC_PATHS } from "../../src/runtime/net/message_batch.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
-const PERMISSIONS = ["net", "env", "read", "write"].map((name) => `--allow-${name}`);
+const PERMISSIONS = [
+  ...["net", "env", "read", "write"].map((name) => `--allow-${name}`),
+  `--allow-ffi=${LIBC_PATHS}`,
+];
 
 /** A log record of the program in JSON form. */
 export type LogLine = Record<string, unknown> & { level: string; message: string };
@@ -28,22 +31,18 @@ export interface RunOptions {
   readonly descriptors?: number;
   /** Flags of Deno, if the program runs from source. */
   readonly denoFlags?: readonly string[];
-  /** Grants calls into the C library. As an executable, this is the one that DMNODE_BATCHES names. */
-  readonly inBatches?: boolean;
 }
 
 /** The path, arguments and options that start the program, for `Deno.Command`. */
 export function invocation(
   args: readonly string[],
-  { env = {}, cwd, before = [], descriptors, denoFlags = [], inBatches = false }: RunOptions,
+  { env = {}, cwd, before = [], descriptors, denoFlags = [] }: RunOptions,
 ) {
-  const executable = Deno.env.get("DMNODE") &&
-    Deno.env.get(inBatches ? "DMNODE_BATCHES" : "DMNODE");
-  const permissions = inBatches ? [...PERMISSIONS, `--allow-ffi=${LIBC_PATHS}`] : PERMISSIONS;
+  const executable = Deno.env.get("DMNODE");
   const limited = descriptors === undefined
     ? []
     : ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
-  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...permissions, ...denoFlags, MAIN];
+  const source = [Deno.execPath(), "run", "-q", "--no-prompt", ...PERMISSIONS, ...denoFlags, MAIN];
   const [path, ...rest] = [
     ...before,
     ...limited,

@@ -53,11 +53,11 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: withNodes(async (start) => {
     const isTold = ({ message }: LogLine) => /in batches/.test(message);
-    const first = await start("1", [], { inBatches: true });
+    const first = await start("1");
     assert.ok(first.lines.some(isTold));
-    const second = await start("2", ["--bootstrap", first.udp]);
+    const second = await start("2", ["--bootstrap", first.udp, "--udp-batches", "off"]);
     assert.ok(!second.lines.some(isTold));
-    const third = await start("3", ["--bootstrap", first.udp], { inBatches: true });
+    const third = await start("3", ["--bootstrap", first.udp]);
     await Promise.all([second, third].map((node) => untilReady(node.api)));
     const value = "x".repeat(100_000);
     const { hash, replicas } = await stored(third.api, value);

@@ -70,8 +70,8 @@ export function permissions(dataDir: string): Finding {
   }
   const others = (["run", "ffi", "sys", "import"] as const).filter(isGranted);
   const granted: string[] = [...REQUIRED_PERMISSIONS, ...others];
-  // Batches need ffi permission only for the C library. The query above asks about permission for all libraries.
-  if (!granted.includes("ffi") && MessageBatch.isPermitted) granted.push("ffi (the C library)");
+  // main.ts has opened the C library, and has given up the permission to open another one.
+  if (MessageBatch.isPossible) granted.push("the C library's calls for batches of datagrams");
   const found = `it may use ${granted.join(", ")}; a running node gives up all but net`;
   return ok("permissions", found);
 }

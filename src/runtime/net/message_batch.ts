@@ -1,10 +1,12 @@
 // Receives or sends many datagrams with one Linux system call, recvmmsg or sendmmsg. One call to Deno's own socket
 // costs more CPU time than answering a query. Needs permission to call the C library (`--allow-ffi` for LIBC_PATHS).
+// main.ts opens the library and gives up the permission before it loads any other module, so this module must import
+// nothing but our own code.
 
 import { Endpoint } from "../../krpc/endpoint.ts";
 import { putWord, word } from "../../krpc/id.ts";
 
-/** The paths of the C library in various distributions. Permission for one of them enables batches. */
+/** The paths of the C library in various distributions. */
 export const LIBC_PATHS: readonly string[] = [
   "/lib/x86_64-linux-gnu/libc.so.6",
   "/lib/aarch64-linux-gnu/libc.so.6",
@@ -48,12 +50,23 @@ const SYMBOLS = {
 type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 type Libc = Library["symbols"];
 
+let library: Library | undefined;
+
+/**
+ * Opens the C library, if that is permitted, and gives up the permission to open any library for good. Batches are
+ * possible only after this call.
+ */
+export function openLibrary(): void {
+  library ??= openLibc();
+  Deno.permissions.revokeSync({ name: "ffi" });
+}
+
 /** Called with each datagram that could not be sent in a batch. */
 export type Unsent = (datagram: Uint8Array, to: Endpoint) => void;
 
 /**
- * Sends or receives many datagrams per call, using the socket's descriptor. Once the socket is closed, call only
- * `close`.
+ * Sends or receives many datagrams per call, using the socket's descriptor. Call nothing once the socket is closed:
+ * the descriptor may then belong to another file. Datagrams that were not flushed are lost.
  */
 export class MessageBatch {
   readonly #libc: Libc;
@@ -62,11 +75,11 @@ export class MessageBatch {
   readonly #recipients: Endpoint[] = [];
 
   private constructor(
-    private readonly library: Library,
+    libc: Libc,
     private readonly descriptor: number,
     private readonly isIpv6: boolean,
   ) {
-    const libc = this.#libc = library.symbols;
+    this.#libc = libc;
     this.#received = new BatchMemory(libc, RECEIVE_BYTES);
     this.#sending = new BatchMemory(libc, SEND_BYTES);
     const { halves } = this.#sending;
@@ -75,25 +88,17 @@ export class MessageBatch {
     }
   }
 
-  /** Whether the program may call the C library. */
-  static get isPermitted(): boolean {
-    return permittedPaths().length > 0;
+  /** Whether this program has opened the C library. */
+  static get isPossible(): boolean {
+    return library !== undefined;
   }
 
-  /** Opens a batch for the socket bound to this address. Undefined if the permission or the C library is missing. */
-  static open(address: Deno.NetAddr): MessageBatch | undefined {
-    const library = openLibc();
+  /** A batch for the socket bound to this address. Undefined if the program has not opened the C library. */
+  static of(address: Deno.NetAddr): MessageBatch | undefined {
     if (library === undefined) return undefined;
     const descriptor = descriptorOf(library.symbols, address);
-    if (descriptor !== undefined) {
-      return new MessageBatch(library, descriptor, address.hostname.includes(":"));
-    }
-    library.close();
-  }
-
-  /** Closes the C library. Datagrams that were not flushed are lost. */
-  close(): void {
-    this.library.close();
+    if (descriptor === undefined) return undefined;
+    return new MessageBatch(library.symbols, descriptor, address.hostname.includes(":"));
   }
 
   /** Receives the datagrams that have already arrived, at most {@link BATCH}, and returns their number. */
@@ -226,17 +231,13 @@ function writeIpv6(bytes: Uint8Array, at: number, to: Endpoint): void {
   putWord(bytes, at + IPV6_AT + 16, 0); // the zone index
 }
 
-function permittedPaths(): string[] {
-  if (Deno.build.os !== "linux") return [];
-  return LIBC_PATHS.filter((path) =>
-    Deno.permissions.querySync({ name: "ffi", path }).state === "granted"
-  );
-}
-
 /** Opens the C library. Undefined if the permission was not granted or has been given up. */
 function openLibc(): Library | undefined {
-  for (const path of permittedPaths()) {
+  if (Deno.build.os !== "linux") return undefined;
+  for (const path of LIBC_PATHS) {
     try {
+      // Without this question, Deno would ask the user for the permission on a terminal.
+      if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
       return Deno.dlopen(path, SYMBOLS);
     } catch {
       // Try the next path: this system has the C library at another one.

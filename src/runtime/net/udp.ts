@@ -91,7 +91,7 @@ export class UdpSocket {
     this.port = port;
     this.#isDual = hostname === "::";
     this.families = this.#isDual ? [4, 6] : hostname.includes(":") ? [6] : [4];
-    this.#batch = options.inBatches ? MessageBatch.open(conn.addr as Deno.NetAddr) : undefined;
+    this.#batch = options.inBatches ? MessageBatch.of(conn.addr as Deno.NetAddr) : undefined;
   }
 
   /** Opens a socket and binds it. Throws a BindError if the port is in use, or if this machine lacks the address. */
@@ -178,7 +178,6 @@ export class UdpSocket {
     this.#closed = true;
     const ended = this.#isStarted && new Promise<void>((resolve) => this.#onEnd = resolve);
     this.#conn.close();
-    this.#batch?.close();
     await ended;
   }
 

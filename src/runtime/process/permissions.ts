@@ -22,8 +22,11 @@ export const READABLE_ENV_NAMES: readonly string[] = [
   ...NO_PROXY_VARIABLES,
 ];
 
-/** Returns the permission flags to compile in. `withBatches` allows calls to the C library (Linux, `MessageBatch`). */
-export function permissionFlags(os: typeof Deno.build.os, withBatches = false): string[] {
+/** Returns the permission flags to compile in. `withBatches` lets `main.ts` open the C library (`MessageBatch`). */
+export function permissionFlags(
+  os: typeof Deno.build.os,
+  withBatches = os === "linux",
+): string[] {
   return [
     "--no-prompt",
     "--allow-net",

@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Endpoint } from "../../../src/krpc/endpoint.ts";
-import { LIBC_PATHS, MessageBatch } from "../../../src/runtime/net/message_batch.ts";
+import { LIBC_PATHS, MessageBatch, openLibrary } from "../../../src/runtime/net/message_batch.ts";
 import { permissionFlags } from "../../../src/runtime/process/permissions.ts";
 import { endpoint, latin1, text } from "../../packets.ts";
+
+openLibrary();
 
 /** Whether this machine supports batches. */
 const IS_POSSIBLE = Deno.build.os === "linux" && LIBC_PATHS.some(exists);
@@ -28,10 +30,8 @@ function addressOf(conn: Deno.DatagramConn): Deno.NetAddr {
   return conn.addr as Deno.NetAddr;
 }
 
-/** The batch of a socket. It is closed at the end of its block. */
-function open(conn: Deno.DatagramConn): MessageBatch & Disposable {
-  const batch = MessageBatch.open(addressOf(conn))!;
-  return Object.assign(batch, { [Symbol.dispose]: () => batch.close() });
+function open(conn: Deno.DatagramConn): MessageBatch {
+  return MessageBatch.of(addressOf(conn))!;
 }
 
 /** Waits until a batch has received this many datagrams. */
@@ -55,7 +55,7 @@ const NOBODY = () => assert.fail("every datagram can be sent");
 test("one call receives all waiting datagrams with their lengths and senders", async () => {
   using one = bind("127.0.0.1");
   using other = bind("127.0.0.1");
-  using batch = open(one);
+  const batch = open(one);
   assert.equal(batch.receive(), 0, "nothing waits");
   const lengths = [0, 1, 100, 1_500, 2_048, 5_000];
   for (const length of lengths) await other.send(new Uint8Array(length), addressOf(one));
@@ -67,7 +67,7 @@ test("one call receives all waiting datagrams with their lengths and senders", a
 test("datagrams beyond a full batch are received with the next", async () => {
   using one = bind("127.0.0.1");
   using other = bind("127.0.0.1");
-  using batch = open(one);
+  const batch = open(one);
   for (let i = 0; i < 70; i++) await other.send(latin1(`${i}`), addressOf(one));
   assert.deepEqual([batch.receive(), batch.receive(), batch.receive()], [32, 32, 6]);
   assert.equal(text(batch.datagram(5)), "69");
@@ -76,7 +76,7 @@ test("datagrams beyond a full batch are received with the next", async () => {
 test("a batch holds 32 datagrams; a flush sends them in their order", async () => {
   using one = bind("127.0.0.1");
   using other = bind("127.0.0.1");
-  using batch = open(one), answers = open(other);
+  const batch = open(one), answers = open(other);
   const to = endpoint(`127.0.0.1:${addressOf(other).port}`);
   const buffer = new Uint8Array(1);
   for (let i = 0; i < 32; i++) {
@@ -97,7 +97,7 @@ test("a batch holds 32 datagrams; a flush sends them in their order", async () =
 test("a datagram that the system rejects is returned, and does not delay the others", async () => {
   using one = bind("127.0.0.1");
   using other = bind("127.0.0.1");
-  using batch = open(one), answers = open(other);
+  const batch = open(one), answers = open(other);
   const good = endpoint(`127.0.0.1:${addressOf(other).port}`);
   // Port 0, and an address beyond loopback from a socket that is bound to it.
   const bad = [good.withPort(0), endpoint("192.0.2.1:9")];
@@ -113,7 +113,7 @@ test("a datagram that the system rejects is returned, and does not delay the oth
 test("an IPv4 socket accepts no IPv6 recipient, and no socket accepts a datagram that is too long", () => {
   using four = bind("127.0.0.1");
   using six = bind("::1");
-  using ofFour = open(four), ofSix = open(six);
+  const ofFour = open(four), ofSix = open(six);
   const short = latin1("x"), to = [endpoint("1.2.3.4:5"), endpoint("[::1]:5")];
   assert.deepEqual(to.map((to) => ofFour.accepts(short, to)), [true, false]);
   assert.deepEqual(to.map((to) => ofSix.accepts(short, to)), [true, true]);
@@ -128,7 +128,7 @@ test("a socket for both families reports senders in their own family, and reache
   using four = bind("127.0.0.1");
   using six = bind("::1");
   const { port } = addressOf(both);
-  using batch = open(both);
+  const batch = open(both);
   const senders = [
     [four, "127.0.0.1", `127.0.0.1:${addressOf(four).port}`],
     [six, "::1", `[::1]:${addressOf(six).port}`],
@@ -153,7 +153,7 @@ test("the socket is distinguished from a TCP socket with the same port, and from
     const { port } = listener.addr;
     using wrong = bind("127.0.0.2", port);
     using right = bind("127.0.0.1", port);
-    using batch = open(right);
+    const batch = open(right);
     await wrong.send(latin1("right"), addressOf(right));
     assert.deepEqual(await take(batch, 1), [["right", `127.0.0.2:${port}`]]);
     listener.close();
@@ -165,6 +165,10 @@ import { dropPermissions } from "${
   new URL("../../../src/runtime/process/permissions.ts", import.meta.url).href
 }";
 import { UdpSocket } from "${new URL("../../../src/runtime/net/udp.ts", import.meta.url).href}";
+import { openLibrary } from "${
+  new URL("../../../src/runtime/net/message_batch.ts", import.meta.url).href
+}";
+openLibrary();
 const heard = Promise.withResolvers();
 const open = (receive) => {
   const socket = UdpSocket.bind({
@@ -217,11 +221,11 @@ async function runWith(flags: readonly string[]): Promise<unknown> {
 
 test("without the permission, datagrams are sent one by one", async () => {
   const refused = [false, "NotCapable", "NotCapable"];
-  assert.deepEqual(await runWith(permissionFlags("linux")), refused);
+  assert.deepEqual(await runWith(permissionFlags("linux", false)), refused);
   assert.deepEqual(await runWith(["--no-prompt", "--allow-net", "--allow-ffi=/nowhere"]), refused);
 });
 
 test("with the permission, a running node can call the library it has opened, and open no other", async () => {
-  const flags = permissionFlags("linux", true);
+  const flags = permissionFlags("linux");
   assert.deepEqual(await runWith(flags), [true, "NotCapable", "NotCapable"]);
 });

@@ -2,8 +2,11 @@
 
 import assert from "node:assert/strict";
 import type { Endpoint } from "../../../src/krpc/endpoint.ts";
+import { openLibrary } from "../../../src/runtime/net/message_batch.ts";
 import { BindError, UdpSocket } from "../../../src/runtime/net/udp.ts";
 import { endpoint, latin1, text } from "../../packets.ts";
+
+openLibrary();
 
 interface Received {
   readonly text: string;
