@@ -189,6 +189,7 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
       "--allow-env",
       "--allow-read",
       "--allow-write",
+      "--allow-sys=networkInterfaces",
     ],
     ...[options.main, "start", "--allow-net", "--p2p-port", `${PORT}`, "--nat", "off"],
     ...["--api-port", "0", "--data-dir", data, "--log-level", "warning"],

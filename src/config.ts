@@ -186,7 +186,8 @@ const TABLE = {
   bootstrapNodes: {
     ...variable("BOOTSTRAP_NODES", "--bootstrap", ""),
     meaning: "nodes to join the network through: host:port, separated by commas",
-    details: "For example boot.example.org:8000,192.0.2.1:8000,[2001:db8::1]:8000.",
+    details:
+      "For example boot.example.org:8000,192.0.2.1:8000,[2001:db8::1]:8000. A link-local address needs an interface: [fe80::1%eth0]:8000.",
     format: mapped(
       listOf("host:port entries, separated by commas", parseHostPort),
       (nodes) => [...new Map(nodes.map((node) => [`${node.host} ${node.port}`, node])).values()],

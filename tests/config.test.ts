@@ -586,3 +586,11 @@ Deno.test("the documentation names only settings that exist", async () => {
     }
   }
 });
+
+Deno.test("a link-local bootstrap node keeps its zone, which is the name of an interface", () => {
+  const { bootstrapNodes } = fromEnv("BOOTSTRAP_NODES", "[FE80::1%eth0]:8000");
+  assert.deepEqual(bootstrapNodes, [{ host: "fe80::1%eth0", port: 8000 }]);
+  for (const text of ["[2a00::1%eth0]:8000", "10.0.0.1%eth0:8000", "[fe80::1%]:8000"]) {
+    assert.match(refusal(() => fromEnv("BOOTSTRAP_NODES", text)), /no valid host/);
+  }
+});

@@ -94,6 +94,14 @@ function unbracket(text: string): string {
   return /^\[.*:.*\]$/.test(text) ? text.slice(1, -1) : text;
 }
 
+/** Parses a link-local IPv6 address with its zone, such as [fe80::1%eth0]. The zone is an interface of this machine. */
+function parseLinkLocal(text: string): string | undefined {
+  const [, address, zone] = /^\[?([^%\]]+)%([\w.-]{1,15})\]?$/.exec(text) ?? [];
+  const endpoint = address === undefined ? undefined : Endpoint.parse(address, 0);
+  if (endpoint?.family !== 6 || endpoint.a >>> 22 !== 0x3fa) return undefined;
+  return `${endpoint.host}%${zone}`;
+}
+
 /** Parses a host name (RFC 1123, but also underscores, as in container networks), and returns it in lower case. */
 export function parseName(text: string): string | undefined {
   const name = text.toLowerCase().replace(/\.$/, "");
@@ -115,7 +123,7 @@ export function parseHostPort(entry: string): HostPort | string {
   const hostText = entry.slice(0, colon), portText = entry.slice(colon + 1);
   const port = /^\d{1,5}$/.test(portText) ? Number(portText) : 0;
   if (port < 1 || port > 65535) return `has no port from 1 to 65535; ${expected}`;
-  const host = parseAddress(hostText) ?? parseName(hostText);
+  const host = parseLinkLocal(hostText) ?? parseAddress(hostText) ?? parseName(hostText);
   if (host === undefined) return `has no valid host; ${expected}`;
   return { host, port };
 }

@@ -5,7 +5,7 @@ import type { Config } from "../config.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
 import { cidrIncludes } from "../krpc/address_range.ts";
-import { countAsGlobal, type Endpoint } from "../krpc/endpoint.ts";
+import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
 import type { NodeService } from "../node_service.ts";
 import type { ServiceEvent } from "../reports/events.ts";
 import { CLIENT } from "../version.ts";
@@ -17,7 +17,7 @@ import { Journal } from "./journal.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
-import { UdpSocket } from "./net/udp.ts";
+import { NodeSockets } from "./net/node_sockets.ts";
 import { memoryStorage, type OpenedStorage, openStorage } from "./opened_storage.ts";
 import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
@@ -76,7 +76,7 @@ export class LocalNode implements NodeService {
   readonly #config: Config;
   readonly #storage: OpenedStorage;
   readonly #filter: NetFilter;
-  readonly #socket: UdpSocket;
+  readonly #socket: NodeSockets;
   readonly #sparePorts: SparePorts;
   readonly #localAddresses = new LocalAddresses();
   readonly #core: CoreRunner;
@@ -128,8 +128,7 @@ export class LocalNode implements NodeService {
     const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
     const receive = (datagram: Uint8Array, from: Endpoint) => this.#receive(datagram, from);
     const allows = (endpoint: Endpoint) => filter.allows(endpoint);
-    this.#sparePorts = new SparePorts({ host, receive, allows });
-    this.#socket = UdpSocket.bind({
+    const sockets = this.#socket = NodeSockets.bind({
       host,
       port: config.p2pPort,
       inBatches: config.udpBatches === "auto",
@@ -137,7 +136,17 @@ export class LocalNode implements NodeService {
       onReceive: (waitedMs) => this.#core.noteReceive(waitedMs),
       onOverflow: () => this.#core.node.traffic.drop("send_queue_full"),
     });
-    const { families, port, address } = this.#socket;
+    for (const { host } of bootstrapNodes) {
+      const [address, zone] = host.split("%");
+      if (zone !== undefined) sockets.setZone(Endpoint.parse(address, 0)!.host, zone);
+    }
+    this.#sparePorts = new SparePorts({
+      host,
+      onlyFamily: sockets.isSeparate ? 4 : undefined,
+      receive,
+      allows,
+    });
+    const { families, port, address } = sockets;
     this.#mapping = this.#createMapping();
     const core = this.#core = this.#createCore();
     this.#joining = new Joining({ core, bootstrapNodes, families, port, filter, resolve });
@@ -162,7 +171,7 @@ export class LocalNode implements NodeService {
       config,
       startedAt: storage.clock.now(),
       publicKey: identity.publicKey,
-      address,
+      addresses: () => sockets.addresses,
       publications: this.#values.publications,
       history: this.#history,
       readiness: this.#readiness,
@@ -188,7 +197,8 @@ export class LocalNode implements NodeService {
         if (!this.#filter.allows(to)) this.#core.node.traffic.drop("not_allowed");
         else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
       },
-      isLocal: (endpoint) => this.#localAddresses.has(endpoint, clock.now()),
+      isLocal: (endpoint) =>
+        this.#socket.has(endpoint) || this.#localAddresses.has(endpoint, clock.now()),
       openSockets: (count, receive) =>
         this.#sparePorts.open(count, (index, datagram, from) => {
           this.#core.do((at) => receive(index, datagram, from, at));
@@ -266,8 +276,18 @@ export class LocalNode implements NodeService {
     const { disk } = this.#storage, joining = this.#joining;
     await joining.resolveScope();
     this.#socket.start();
+    const log = getLogger(["dmnode", "node"]);
+    if (this.#socket.isSeparate) {
+      log.info("net.ipv6.bindv6only is set on this machine: IPv4 and IPv6 have a socket each");
+    }
+    if (this.#socket.isUninformed) {
+      log.info(
+        "Deno's permission --allow-sys=networkInterfaces is missing: if this machine has several addresses, the node " +
+          "may answer from another one than was asked",
+      );
+    }
     if (this.#socket.isInBatches) {
-      getLogger(["dmnode", "node"]).info("Datagrams are received and sent in batches");
+      log.info("Datagrams are received and sent in batches");
     }
     this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_INTERVAL_MS, () => void joining.resolveMissing());

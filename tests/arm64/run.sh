@@ -38,7 +38,7 @@ cat >"$tools/dmnode" <<END
 #!/bin/sh
 export DENO_DIR='$tools/cache'
 exec qemu-aarch64-static -L '$tools/lib' '$deno' run --quiet --no-prompt --allow-net --allow-env --allow-read \\
-  --allow-write '$root/src/main.ts' "\$@"
+  --allow-write --allow-sys=networkInterfaces '$root/src/main.ts' "\$@"
 END
 chmod +x "$tools/dmnode"
 "$tools/dmnode" --version

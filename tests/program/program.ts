@@ -7,7 +7,7 @@ import { LIBC_PATHS } from "../../src/runtime/net/message_batch.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 const PERMISSIONS = [
-  ...["net", "env", "read", "write"].map((name) => `--allow-${name}`),
+  ...["net", "env", "read", "write", "sys=networkInterfaces"].map((name) => `--allow-${name}`),
   `--allow-ffi=${LIBC_PATHS}`,
 ];
 

@@ -1,7 +1,7 @@
 // Additional UDP sockets, opened briefly to find a way through a NAT and kept if they find one.
 
 import type { SpareSockets } from "../../dht/transport.ts";
-import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import { UdpSocket } from "./udp.ts";
 
 /** The maximum number of kept sockets. Each is used to reach one other node. */
@@ -12,6 +12,8 @@ const FLUSH_MS = 100;
 
 export interface SpareOptions {
   readonly host: string;
+  /** The only family that the sockets serve, if one socket can't serve both. */
+  readonly onlyFamily?: Family;
   /** Called with each datagram of a kept socket. The bytes are overwritten after the call. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   readonly allows: (endpoint: Endpoint) => boolean;
@@ -39,7 +41,7 @@ export class SparePorts {
     count: number,
     receive: (index: number, datagram: Uint8Array, from: Endpoint) => void,
   ): SpareSockets | undefined {
-    const { allows, host } = this.options;
+    const { allows, host, onlyFamily } = this.options;
     const sockets: (UdpSocket | undefined)[] = [];
     let keptIndex = -1;
     try {
@@ -47,6 +49,7 @@ export class SparePorts {
         const index = sockets.length;
         const socket = UdpSocket.bind({
           host,
+          onlyFamily,
           port: 0,
           receive: (datagram, from) => {
             if (!allows(from)) return;

@@ -36,6 +36,10 @@ export interface UdpOptions {
   readonly host: string;
   /** 0 means any free port. */
   readonly port: number;
+  /** Whether other sockets of this program may use the port too, at other addresses (SO_REUSEADDR). */
+  readonly reuseAddress?: boolean;
+  /** Whether the socket serves only this family, although its address stands for all addresses. */
+  readonly onlyFamily?: Family;
   /** Called with each datagram. The bytes are overwritten after the call. Must not throw. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   /** Whether to receive and send many datagrams at once, if possible (`MessageBatch`). This uses 115 kB of memory. */
@@ -89,20 +93,21 @@ export class UdpSocket {
     this.#conn = conn;
     this.#options = options;
     this.port = port;
-    this.#isDual = hostname === "::";
+    this.#isDual = hostname === "::" && options.onlyFamily === undefined;
     this.families = this.#isDual ? [4, 6] : hostname.includes(":") ? [6] : [4];
     this.#batch = options.inBatches ? MessageBatch.of(conn.addr as Deno.NetAddr) : undefined;
   }
 
   /** Opens a socket and binds it. Throws a BindError if the port is in use, or if this machine lacks the address. */
   static bind(options: UdpOptions): UdpSocket {
-    const { host, port } = options;
+    const { host, port, reuseAddress, onlyFamily } = options;
     // A socket on :: receives IPv4 too. Without IPv6, binding to :: fails, so try 0.0.0.0 next.
-    const hosts = host === "0.0.0.0" ? ["::", host] : [host];
+    const hosts = host === "0.0.0.0" && onlyFamily === undefined ? ["::", host] : [host];
     let failure: unknown;
     for (const hostname of hosts) {
       try {
-        return new UdpSocket(Deno.listenDatagram({ transport: "udp", hostname, port }), options);
+        const address = { transport: "udp", hostname, port, reuseAddress } as const;
+        return new UdpSocket(Deno.listenDatagram(address), options);
       } catch (error) {
         failure = error;
         if (error instanceof Deno.errors.AddrInUse) break; // an IPv4 socket would fail too

@@ -37,19 +37,21 @@ export function permissionFlags(
     os === "linux" ? `--allow-write=/,${NOTIFY_SOCKET}` : "--allow-write",
     "--deny-run",
     withBatches ? `--allow-ffi=${LIBC_PATHS.join(",")}` : "--deny-ffi",
-    "--deny-sys",
+    // To find out at which addresses this machine can be reached (`NodeSockets`).
+    "--allow-sys=networkInterfaces",
     "--deny-import",
   ];
 }
 
-/** Gives up unneeded permissions for good. Open files stay usable. A service may still write to systemd's socket. */
+/** Gives up unneeded permissions for good. Open files stay usable. A service may still write to systemd's socket. The
+ * node goes on reading the addresses of this machine, as these change. */
 export function dropPermissions({ isService }: { isService: boolean }): void {
   if (isService) Deno.permissions.revokeSync({ name: "write", path: "/" });
   // If write permission was granted for all paths at once, the permission for one path can't be kept.
   if (!isService || Deno.permissions.querySync({ name: "write" }).state === "granted") {
     Deno.permissions.revokeSync({ name: "write" });
   }
-  for (const name of ["read", "env", "run", "ffi", "sys", "import"] as const) {
+  for (const name of ["read", "env", "run", "ffi", "import"] as const) {
     Deno.permissions.revokeSync({ name });
   }
 }

@@ -43,8 +43,8 @@ export interface ReportedNode {
   readonly startedAt: Millis;
   /** The node's Ed25519 public key of 32 bytes. */
   readonly publicKey: Uint8Array;
-  /** The bound UDP address, with the port that the system chose if P2P_PORT is 0. */
-  readonly address: string;
+  /** Returns the bound UDP addresses, with the port that the system chose if P2P_PORT is 0. */
+  readonly addresses: () => string[];
   readonly items: ItemStore;
   readonly published: PublishedStore;
   readonly disk: DiskStorage | undefined;
@@ -99,7 +99,7 @@ export class Reports {
       version: VERSION,
       started_at: timeText(startedAtWall),
       uptime_s: Math.max(0, clock.wall(at) - startedAtWall) / 1000,
-      addresses: [this.node.address],
+      addresses: this.node.addresses(),
       readiness: { ...readiness.state(at), ...readiness.answers },
       peers,
       routing_table_size: tables.size,

@@ -1,0 +1,256 @@
+// The UDP sockets of a node. One socket serves all addresses; on Linux, a host with several has one more for each of them.
+
+import { hostPortText } from "../../config/addresses.ts";
+import { BoundedMap } from "../../dht/bounded_map.ts";
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import { type UdpOptions, UdpSocket } from "./udp.ts";
+
+/** Cap on the sockets of single addresses. A host with many containers has an address for each of their networks. */
+const MAX_OWN = 32;
+
+/** Cap on the remembered routes: the nodes that reach us at a certain address. */
+const MAX_ROUTES = 4_096;
+
+/** How often the machine's addresses are read again. New ones work before, through the socket of all addresses. */
+const SCAN_INTERVAL_MS = 10_000;
+
+/** An address of this machine. */
+export interface OwnAddress {
+  readonly family: Family;
+  /** The address, for a link-local one with `%` and the name of the interface. */
+  readonly host: string;
+}
+
+export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "onlyFamily"> {
+  /** Reads the addresses of this machine; by default those of the system. */
+  readonly ownAddresses?: () => OwnAddress[];
+}
+
+/**
+ * If the node listens at all addresses, the system chooses the source of each packet, whatever address the packet
+ * answers. A node that was asked at another address would then seem silent. So each address has a socket of its own as
+ * soon as there are several, and a reply leaves through the socket at which the query arrived.
+ */
+export class NodeSockets {
+  readonly families: readonly Family[];
+  readonly #options: NodeSocketsOptions;
+  /** The sockets of all addresses: one for both families or, if the system separates these, one each. */
+  readonly #shared: readonly UdpSocket[];
+  readonly #sharedOf: { readonly [F in Family]?: UdpSocket };
+  /** The sockets of single addresses. */
+  readonly #own = new Map<string, UdpSocket>();
+  /** The own sockets at which nodes have reached us, by the endpoints of these nodes. */
+  readonly #routes = new BoundedMap<string, UdpSocket>(MAX_ROUTES);
+  /** The interfaces of link-local nodes, by the hosts of these nodes. */
+  readonly #zones = new Map<string, string>();
+  /** The sender of the packet that is being handled, and the socket at which it arrived. */
+  #sender: Endpoint | undefined;
+  #arrivedAt: UdpSocket | undefined;
+  #scans: ReturnType<typeof setInterval> | undefined;
+
+  /** `sharesPort`: whether single addresses may have sockets too. */
+  private constructor(
+    options: NodeSocketsOptions,
+    shared: readonly UdpSocket[],
+    private readonly sharesPort = false,
+  ) {
+    this.#options = options;
+    this.#shared = shared;
+    this.#sharedOf = Object.fromEntries(
+      shared.flatMap((socket) => socket.families.map((family) => [family, socket])),
+    );
+    this.families = ([4, 6] as const).filter((family) => this.#sharedOf[family] !== undefined);
+  }
+
+  /** Binds the sockets. Throws a BindError if the port is in use, or if this machine lacks the address. */
+  static bind(options: NodeSocketsOptions): NodeSockets {
+    const { host } = options;
+    // Elsewhere, the sockets of single addresses would not receive the packets for these addresses.
+    const isForAll = host === "0.0.0.0" || host === "::";
+    if (!isForAll || Deno.build.os !== "linux") {
+      return new NodeSockets(options, [UdpSocket.bind(options)]);
+    }
+    const first = UdpSocket.bind({ ...options, inBatches: false });
+    // The first socket has shown that no other program uses the port. The next one shares it with our own sockets.
+    const { port } = first;
+    const isSeparate = first.hostname === "::" && !isDualStack(port);
+    void first.close();
+    const sharing = { ...options, port, reuseAddress: true };
+    const shared = isSeparate
+      ? [
+        UdpSocket.bind({ ...sharing, host: "::", onlyFamily: 6 }),
+        UdpSocket.bind({ ...sharing, host: "0.0.0.0", onlyFamily: 4 }),
+      ]
+      : [UdpSocket.bind(sharing)];
+    return new NodeSockets(options, shared, true);
+  }
+
+  get port(): number {
+    return this.#shared[0].port;
+  }
+
+  /** The address to which the first socket is bound. `::` and `0.0.0.0` stand for all addresses. */
+  get hostname(): string {
+    return this.#shared[0].hostname;
+  }
+
+  /** Whether IPv4 and IPv6 have a socket each, because of `net.ipv6.bindv6only`. */
+  get isSeparate(): boolean {
+    return this.#shared.length > 1;
+  }
+
+  /** The address and port of the first socket, as a user would write them. */
+  get address(): string {
+    return this.#shared[0].address;
+  }
+
+  /** The addresses and ports of all sockets. */
+  get addresses(): string[] {
+    const own = [...this.#own.keys()].map((host) => hostPortText({ host, port: this.port }));
+    return [...this.#shared.map(({ address }) => address), ...own];
+  }
+
+  /** Whether an address has a socket of its own, and so belongs to this machine. */
+  has({ host }: Endpoint): boolean {
+    return this.#own.keys().some((own) => own === host || own.startsWith(`${host}%`));
+  }
+
+  /** Whether the node listens at all addresses, but may not find out which ones this machine has. */
+  get isUninformed(): boolean {
+    return this.sharesPort && !mayReadAddresses();
+  }
+
+  get isInBatches(): boolean {
+    return this.#shared[0].isInBatches;
+  }
+
+  /** Sends to a link-local host through the interface with this name. */
+  setZone(host: string, zone: string): void {
+    this.#zones.set(host, zone);
+  }
+
+  start(): void {
+    for (const socket of this.#shared) socket.start();
+    if (!this.sharesPort) return;
+    this.#scan();
+    this.#scans = setInterval(() => this.#scan(), SCAN_INTERVAL_MS);
+  }
+
+  /** Copies a datagram and sends it without waiting. A datagram that can't be sent is lost. */
+  send(datagram: Uint8Array, to: Endpoint): void {
+    this.#socketFor(to)?.send(datagram, to);
+  }
+
+  #socketFor(to: Endpoint): UdpSocket | undefined {
+    if (this.#own.size > 0) {
+      const route = to === this.#sender ? this.#arrivedAt : this.#routes.get(`${to}`);
+      if (route !== undefined) return route;
+      if (isLinkLocal(to.host)) return this.#linkLocalSocket(to);
+    }
+    return this.#sharedOf[to.family];
+  }
+
+  /** The socket of the interface through which a link-local node is reached: its zone or, if unknown, the only one. */
+  #linkLocalSocket({ host }: Endpoint): UdpSocket | undefined {
+    const zone = this.#zones.get(host);
+    const candidates = [...this.#own].filter(([own]) =>
+      isLinkLocal(own) && (zone === undefined || own.endsWith(`%${zone}`))
+    );
+    return zone === undefined && candidates.length > 1 ? undefined : candidates[0]?.[1];
+  }
+
+  /** Opens and closes sockets as addresses come and go. */
+  #scan(): void {
+    const wanted = this.#wanted();
+    for (const [host, socket] of this.#own) {
+      if (wanted.includes(host)) continue;
+      this.#own.delete(host);
+      for (const [to, route] of this.#routes) if (route === socket) this.#routes.delete(to);
+      void socket.close();
+    }
+    for (const host of wanted) if (!this.#own.has(host)) this.#openOwn(host);
+  }
+
+  /** The addresses that need a socket: all of a family that has several, and all link-local ones. */
+  #wanted(): string[] {
+    const addresses = this.#ownAddresses().filter(({ family }) => this.families.includes(family));
+    const isLocal = ({ host }: OwnAddress) => isLinkLocal(host);
+    const routed = addresses.filter((own) => !isLocal(own));
+    const several = this.families.flatMap((family) => {
+      const same = routed.filter((own) => own.family === family);
+      return same.length > 1 ? same : [];
+    });
+    return [...several, ...addresses.filter(isLocal)].map(({ host }) => host).slice(0, MAX_OWN);
+  }
+
+  #ownAddresses(): OwnAddress[] {
+    return (this.#options.ownAddresses ?? systemAddresses)();
+  }
+
+  #openOwn(host: string): void {
+    const { receive } = this.#options;
+    try {
+      const socket = UdpSocket.bind({
+        ...this.#options,
+        host,
+        port: this.port,
+        reuseAddress: true,
+        // Two links may have the same address. A batch finds its socket by the address.
+        inBatches: this.#options.inBatches && !isLinkLocal(host),
+        receive: (datagram, from) => {
+          const route = `${from}`;
+          if (this.#routes.get(route) !== socket) this.#routes.set(route, socket);
+          this.#sender = from;
+          this.#arrivedAt = socket;
+          receive(datagram, from);
+          this.#sender = this.#arrivedAt = undefined;
+        },
+      });
+      this.#own.set(host, socket);
+      socket.start();
+    } catch {
+      // The address has just gone, or can't be used yet. The next scan tries again.
+    }
+  }
+
+  /** Closes all sockets. Resolves when no more datagrams will be delivered. */
+  async close(): Promise<void> {
+    clearInterval(this.#scans);
+    await Promise.all([...this.#shared, ...this.#own.values()].map((socket) => socket.close()));
+  }
+}
+
+/** Whether the socket on `::` with this port receives IPv4 too: then, `0.0.0.0` is in use. */
+function isDualStack(port: number): boolean {
+  try {
+    Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port }).close();
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.AddrInUse;
+  }
+}
+
+/** Whether an address is in fe80::/10. It is valid only on one link. */
+export function isLinkLocal(host: string): boolean {
+  return /^fe[89ab]/.test(host);
+}
+
+function mayReadAddresses(): boolean {
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  return Deno.permissions.querySync(permission).state === "granted";
+}
+
+/** The addresses of this machine, without those on loopback; none if the program may not read them. */
+function systemAddresses(): OwnAddress[] {
+  if (!mayReadAddresses()) return [];
+  try {
+    return Deno.networkInterfaces()
+      .filter(({ address }) => !address.startsWith("127.") && address !== "::1")
+      .map(({ name, family, address }) => ({
+        family: family === "IPv4" ? 4 : 6,
+        host: isLinkLocal(address) ? `${address}%${name}` : address,
+      }));
+  } catch {
+    return []; // for example, a service that may not use netlink sockets
+  }
+}
