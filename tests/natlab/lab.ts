@@ -175,15 +175,23 @@ export class Lab implements AsyncDisposable {
   #nats: UserSpaceNats | undefined;
   #count = 0;
 
-  private constructor(prefix: string, directory: string) {
+  private constructor(
+    prefix: string,
+    directory: string,
+    /** The first three numbers of the n-th network's addresses. */
+    readonly subnet: (n: number) => string,
+  ) {
     this.#prefix = prefix;
     this.#directory = directory;
   }
 
-  /** Builds the Internet. The names of namespaces begin with NATLAB, so that run.sh finds those of a killed test. */
-  static async open(): Promise<Lab> {
+  /**
+   * Builds the Internet. The names of namespaces begin with NATLAB, so that run.sh finds those of a killed test.
+   * Without `subnet`, networks are 11.N.0.0/24, which nodes count as public.
+   */
+  static async open(subnet = (n: number) => `11.${n}.0`): Promise<Lab> {
     const prefix = `${Deno.env.get("NATLAB") ?? "natlab"}-${crypto.randomUUID().slice(0, 4)}`;
-    const lab = new Lab(prefix, await Deno.makeTempDir({ prefix: "natlab-" }));
+    const lab = new Lab(prefix, await Deno.makeTempDir({ prefix: "natlab-" }), subnet);
     try {
       const net = await lab.#namespace("net");
       await net.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1");
@@ -192,6 +200,11 @@ export class Lab implements AsyncDisposable {
       await lab[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** The machine in the middle, which forwards all packets. */
+  get internet(): Machine {
+    return new Machine(this, this.#name("net"), "");
   }
 
   get directory(): string {
@@ -219,13 +232,13 @@ export class Lab implements AsyncDisposable {
     await execute(...words(`ip -n ${otherNs} link set ${otherDev} up`));
   }
 
-  /** Connects a machine to the Internet over a network of its own: 11.N.0.0/24, 2001:db8:N::/64. Nodes count both as public. */
+  /** Connects a machine to the Internet over a network of its own: `subnet(N)`.0/24, 2001:db8:N::/64. */
   async #connect(n: number, ns: string, dev: string, ipv6 = false): Promise<void> {
     const net = this.#name("net");
     await this.#line(net, `to${n}`, ns, dev);
-    await execute(...words(`ip -n ${net} address add 11.${n}.0.1/24 dev to${n}`));
-    await execute(...words(`ip -n ${ns} address add 11.${n}.0.2/24 dev ${dev}`));
-    await execute(...words(`ip -n ${ns} route add default via 11.${n}.0.1`));
+    await execute(...words(`ip -n ${net} address add ${this.subnet(n)}.1/24 dev to${n}`));
+    await execute(...words(`ip -n ${ns} address add ${this.subnet(n)}.2/24 dev ${dev}`));
+    await execute(...words(`ip -n ${ns} route add default via ${this.subnet(n)}.1`));
     if (ipv6) {
       await execute(...words(`ip -n ${net} address add 2001:db8:${n}::1/64 dev to${n} nodad`));
       await execute(...words(`ip -n ${ns} address add 2001:db8:${n}::2/64 dev ${dev} nodad`));
@@ -238,7 +251,7 @@ export class Lab implements AsyncDisposable {
     const n = ++this.#count;
     const { ns } = await this.#namespace(`public${n}`);
     await this.#connect(n, ns, "eth0", ipv6);
-    return new Machine(this, ns, `11.${n}.0.2`);
+    return new Machine(this, ns, `${this.subnet(n)}.2`);
   }
 
   /** Starts nodes with public addresses. Also returns the arguments for other nodes to join them. */
@@ -417,7 +430,7 @@ export class Lab implements AsyncDisposable {
     const process = new NodeProcess([
       "--allow-net",
       "--test-networks",
-      "2001:db8::/32",
+      "2001:db8::/32,198.18.0.0/15",
       "--api-port",
       "0",
       "--data-dir",
@@ -586,7 +599,8 @@ function miniupnpdTables({ pcp, natPmp }: { pcp: boolean; natPmp: boolean }): st
     }`;
 }
 
-async function nft(machine: Machine, rules: string): Promise<void> {
+/** Adds rules to a machine's firewall. */
+export async function nft(machine: Machine, rules: string): Promise<void> {
   const path = await Deno.makeTempFile({ dir: machine.lab.directory, suffix: ".nft" });
   await Deno.writeTextFile(path, rules);
   await machine.run("nft", "-f", path);
