@@ -246,7 +246,10 @@ export class DhtNode {
     if (!hidden.serve(query, from, now)) {
       const options = standing === "none" ? NOT_KEPT : KEPT;
       const kind = this.responder.answer(query, from, now, options);
-      if (kind !== undefined) this.#outbox.sendReply(query, from, kind);
+      if (kind !== undefined) {
+        this.#outbox.sendReply(query, from, kind);
+        this.#queries.pace.spendReply(from, now);
+      }
     }
     if (standing === "wanted") contacts.verify(query.id!, from, now);
   }

@@ -13,6 +13,8 @@ export class ForeignClient extends Stranger {
   reacts: (method: string) => "answers" | "refuses" | "ignores" = () => "answers";
   /** The nodes that it names. */
   names: readonly { id: Id; endpoint: Endpoint }[] = [];
+  /** The text that it returns for each `get`, if any. */
+  value: string | undefined;
   /** The methods of the queries that it received, with the times of their arrival. */
   readonly asked: { method: string; at: number }[] = [];
 
@@ -48,6 +50,7 @@ export class ForeignClient extends Stranger {
     const r: { [key: string]: Value } = { id: this.id.toBytes() };
     if (["find_node", "get", "get_peers"].includes(method)) r.nodes = compactNodes(this.names);
     if (["get", "get_peers"].includes(method)) r.token = "token";
+    if (method === "get" && this.value !== undefined) r.v = this.value;
     return encode({ t, y: "r", r, ...version });
   }
 }

@@ -20,14 +20,21 @@ const K = 20, ALPHA = 3;
 export class Dmnodes implements AsyncDisposable {
   #running: (LocalNode | CoreNode)[] = [];
 
+  get count(): number {
+    return this.#running.length;
+  }
+
   /**
    * Starts a node as `dmnode start` does, but without a disk. Resolves when the node has joined. A `dual` node listens
-   * on IPv4 and IPv6.
+   * on IPv4 and IPv6, and others on `host`.
    */
-  async start(bootstrap: readonly string[] = [], dual = false): Promise<LocalNode> {
+  async start(
+    bootstrap: readonly string[] = [],
+    { dual = false, host = "127.0.0.1" }: { dual?: boolean; host?: string } = {},
+  ): Promise<LocalNode> {
     const node = await LocalNode.start({
       ...loadConfig({ flags: {}, env: {} }),
-      p2pHost: dual ? "::" : "127.0.0.1",
+      p2pHost: dual ? "::" : host,
       p2pPort: 0,
       bootstrapNodes: bootstrap.map(hostPort),
       bucketSize: K,
@@ -40,7 +47,7 @@ export class Dmnodes implements AsyncDisposable {
       nat: "off",
       udpBatches: "off",
       relay: 0,
-      allowNet: dual ? parseAllowNet("127.0.0.0/8,::1") : { mode: "loopback" },
+      allowNet: parseAllowNet(dual ? "127.0.0.0/8,::1" : "127.0.0.0/8"),
     }, { persistent: false });
     this.#running.push(node);
     if (bootstrap.length > 0) {

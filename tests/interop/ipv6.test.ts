@@ -22,7 +22,7 @@ Deno.test({ name: "dmnode and libtorrent over IPv6", ignore: !hasIpv6 }, async (
   await requirePeers();
   await using peers = new PeerProcess("libtorrent");
   await using dmnodes = new Dmnodes();
-  const ours = await dmnodes.start([], true);
+  const ours = await dmnodes.start([], { dual: true });
   const onIpv4 = `127.0.0.1:${ours.port}`, onIpv6 = `[::1]:${ours.port}`;
   const [six] = await peers.start({ hosts: ["::1"], bootstrap: [onIpv6] });
 
@@ -32,7 +32,7 @@ Deno.test({ name: "dmnode and libtorrent over IPv6", ignore: !hasIpv6 }, async (
       node: six.node,
     });
     assert.deepEqual(nodes.map(({ address }) => address), [onIpv6]);
-    const newcomer = await dmnodes.start([six.address], true);
+    const newcomer = await dmnodes.start([six.address], { dual: true });
     assert.equal(await knows(newcomer, six.address), true);
     assert.equal((await newcomer.ping(six.nodeId)).outcome, "pong");
   });
@@ -68,7 +68,7 @@ Deno.test({ name: "dmnode and libtorrent over IPv6", ignore: !hasIpv6 }, async (
 
   await t.step("dmnode learns of IPv6 nodes from an IPv4 answer", async () => {
     const [dual] = await peers.start({ hosts: ["127.0.0.1", "::1"], bootstrap: [six.address] });
-    const newcomer = await dmnodes.start([dual.all![0].address], true);
+    const newcomer = await dmnodes.start([dual.all![0].address], { dual: true });
     await eventually("it has an IPv6 node in its table", () => knows(newcomer, six.address));
   });
 

@@ -31,6 +31,8 @@ export interface StartOptions {
   bootstrap?: string[];
   /** libtorrent only: read-only nodes (BEP 43). */
   read_only?: boolean;
+  /** libtorrent only: the packets a second above which it blocks an address; no limit by default. */
+  block_ratelimit?: number;
   /** libtorrent only. The default is 127.0.0.1. */
   hosts?: string[];
 }

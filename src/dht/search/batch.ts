@@ -147,8 +147,10 @@ export class Batch {
 
   /**
    * Those of the k closest nodes to `target` that store items. Undefined if they crowd the target. Also undefined if
-   * one of the `count` closest nodes of the network may be unknown to us, was not asked, or gave a token that may be
-   * valid for another target only.
+   * one of the `count` closest nodes of the network may be unknown to us, or was not asked.
+   *
+   * Nodes of other projects give tokens for one target only, bear few packets, and forget items after two hours. They
+   * are left out if enough others are among the k closest; otherwise, the result is undefined.
    */
   holders(
     target: Id,
@@ -171,8 +173,9 @@ export class Batch {
     }
     if (this.#unasked.hasCloser(target, last)) return undefined;
     const storing = found.filter(({ stores }) => stores);
-    const isUsable = storing.slice(0, count).every(({ token }) => token !== undefined);
-    return isUsable && storing.length > 0 ? storing : undefined;
+    const usable = storing.filter(({ token }) => token !== undefined);
+    const isEnough = usable.length >= Math.min(count, storing.length);
+    return isEnough && usable.length > 0 ? usable : undefined;
   }
 
   /** Whether a lookup has found all nodes that are at least as close to `target` as `node`. */

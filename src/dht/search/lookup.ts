@@ -21,10 +21,18 @@ import type { Region } from "./region.ts";
 export type LookupMethod = "find_node" | "get_peers" | "get";
 
 /**
- * heard: not asked yet. waiting: asked. late: the lookup asks others without waiting for the answer. overdue: the
+ * heard: not asked yet. waiting: asked. held: the query waits until its receiver bears it; the lookup may end without the
+ * answer. late: the lookup asks others without waiting for the answer. overdue: the
  * lookup may end without the answer. Late and overdue answers are still used if they arrive before the end.
  */
-export type CandidateState = "heard" | "waiting" | "late" | "overdue" | "responded" | "failed";
+export type CandidateState =
+  | "heard"
+  | "waiting"
+  | "held"
+  | "late"
+  | "overdue"
+  | "responded"
+  | "failed";
 
 /** The states of a query that a lookup reports while it runs. */
 export type StepState = "asked" | "responded" | "late" | "failed";
@@ -412,17 +420,21 @@ export class Lookup {
 
   /** Whether the k closest nodes that may be alive have answered, and the lookup waits for no other answer. */
   #isComplete(): boolean {
-    if (this.#anonymous.some((c) => c.state === "waiting" || c.state === "late")) {
+    if (this.#anonymous.some((c) => ["waiting", "held", "late"].includes(c.state))) {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
     }
-    const { k } = this.#options, list = this.#shortlist, firsts = this.#firsts;
+    const { k, hurryToBits } = this.#options, list = this.#shortlist, firsts = this.#firsts;
     let responded = 0, overdue = 0, inCore = this.#refused.size;
     for (let i = 0; i < list.length; i++) {
       if (responded >= k && (inCore < k || firsts[i] > this.#edge)) break;
       const { state } = list[i];
       if (state === "responded") responded++, inCore += firsts[i] < this.#core ? 1 : 0;
       else if (state === "overdue") overdue++;
-      else if (state === "waiting" || state === "late") return false;
+      else if (state === "held") {
+        // What a hurried lookup looks for may be on this node only.
+        if (hurryToBits !== undefined) return false;
+        overdue++;
+      } else if (state === "waiting" || state === "late") return false;
       else if (state === "heard" && !this.#isSpent) return false;
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
@@ -444,6 +456,7 @@ export class Lookup {
     candidate.sentAt = now;
     this.#inFlight++;
     this.#options.ask(candidate, now, {
+      onHeld: (at) => this.#overtake(candidate, "held", at),
       onLate: (at) => this.#overtake(candidate, "late", at),
       onOverdue: (at) => this.#overtake(candidate, "overdue", at),
       done: (outcome, at) => {
@@ -454,7 +467,8 @@ export class Lookup {
     });
   }
 
-  #overtake(candidate: Candidate, state: "late" | "overdue", now: Millis): void {
+  /** Goes on without waiting for a candidate. */
+  #overtake(candidate: Candidate, state: "held" | "late" | "overdue", now: Millis): void {
     const former = candidate.state;
     if (this.#ended || (former !== "waiting" && former !== "late")) return;
     candidate.state = state;

@@ -1,4 +1,5 @@
-// Our own queries: sends them, repeats late ones, matches replies and gives up on the rest.
+// Our own queries: sends them at the pace that their receivers bear, repeats late ones, matches replies and gives up on
+// the rest.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { ErrorCode, type Message } from "../../krpc/message.ts";
@@ -7,7 +8,9 @@ import type { Outbox, OutgoingQuery } from "../outbox.ts";
 import type { Random } from "../random.ts";
 import { entitledBytes } from "../reply_size.ts";
 import { isContradicted, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
+import type { Contact } from "../routing/contact.ts";
 import type { Tables } from "../routing/tables.ts";
+import { Pace } from "./pace.ts";
 import type { Answer, Query, QueryOutcome, QueryWatcher } from "./query.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
@@ -38,6 +41,9 @@ const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 /** The minimum margin between the mean round trip and a late one, as a share of the mean. Even steady paths change. */
 const JITTER_SHARE = 0.25;
 
+/** The maximum time for which a query waits until its receiver bears it. With a longer wait, it is not sent. */
+const MAX_HELD_MS = 2_000;
+
 /** If a timer fires this late, our own process or machine has stalled. The query then gets more time. */
 const STALL_MS = 20;
 
@@ -57,7 +63,7 @@ export type Miss = "no_answer" | "bad_pong" | "unsupported";
 interface Pending extends Transaction, OutgoingQuery {
   readonly query: Query;
   readonly watcher: QueryWatcher;
-  readonly startedAt: Millis;
+  startedAt: Millis;
   readonly lateAfter: number;
   /** When the query became late; NaN before that. */
   lateAt: Millis;
@@ -74,6 +80,7 @@ interface Pending extends Transaction, OutgoingQuery {
 export class Queries {
   readonly outbox: Outbox;
   readonly tables: Tables;
+  readonly pace = new Pace();
   /** Called before each query is sent. */
   onSent: ((to: Endpoint) => void) | undefined;
   /** Called when the reply to a query reports the address `seen` at which its sender sees us. */
@@ -126,14 +133,19 @@ export class Queries {
     }
   }
 
-  /** Sends a query, and repeats it once if no answer comes in time. */
+  /**
+   * Sends a query, and repeats it once if no answer comes in time. If its receiver runs other software and bears no more
+   * packets for now, the query waits, or ends without being sent.
+   */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
     let tid = this.#random.word();
     while (this.#transactions.has(tid)) tid = this.#random.word();
     const { method, to, args, sendsCoordinate, expected } = query;
+    const contact = expected && this.tables.at(to, expected);
+    const wait = this.#holdFor(query, contact, now);
     // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
-    const isProven = expected !== undefined && this.tables.at(to, expected)?.keepsUs === true;
-    const lateAfter = this.#waitFor(query);
+    const isProven = contact?.keepsUs === true;
+    const lateAfter = this.#waitFor(query, contact);
     const pending: Pending = {
       tid,
       method,
@@ -152,8 +164,45 @@ export class Queries {
     };
     pending.slot = this.#agenda.set(pending, NO_SLOT, pending.dueAt);
     this.#transactions.add(pending);
-    this.#write(pending);
+    if (wait === 0) return this.#write(pending, now);
+    // Not within this call, because the sender may be in the middle of a search.
+    const isRefused = wait > MAX_HELD_MS;
+    this.#schedule(
+      pending,
+      now,
+      isRefused ? this.#refused : (_, at) => this.#hold(pending, at, now + wait),
+    );
   }
+
+  /** How long a query must wait until its receiver bears it. Pings, which are few, never wait. */
+  #holdFor({ method, to }: Query, contact: Contact | undefined, now: Millis): Millis {
+    if (this.#isOurs(contact) || method === "ping" || method.startsWith("dm_")) return 0;
+    const wait = this.pace.waitFor(to, now);
+    // If it waits, count it now, so that the next one waits longer.
+    if (wait > 0 && wait <= MAX_HELD_MS) this.pace.spend(to, now);
+    return wait;
+  }
+
+  /** Whether a contact runs this project's software. What others claim to run is only worth more packets for them. */
+  #isOurs(contact: Contact | undefined): boolean {
+    return contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
+  }
+
+  #hold(pending: Pending, now: Millis, until: Millis): void {
+    this.#schedule(pending, until, this.#release);
+    pending.watcher.onHeld?.(now);
+  }
+
+  readonly #release = (pending: Pending, now: Millis): void => {
+    pending.startedAt = now;
+    this.#schedule(pending, now + pending.lateAfter, this.#late);
+    this.#transmit(pending);
+  };
+
+  readonly #refused = (pending: Pending, now: Millis): void => {
+    this.#transactions.remove(pending);
+    pending.watcher.done({ kind: "timeout" }, now);
+  };
 
   #schedule(pending: Pending, at: Millis, then: (pending: Pending, now: Millis) => void): void {
     pending.then = then;
@@ -168,7 +217,7 @@ export class Queries {
     this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
     // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
     // while our process can't keep up with the answers.
-    if (args.cas === undefined && !isOnce && stalls < MAX_STALLS) this.#write(pending);
+    if (args.cas === undefined && !isOnce && stalls < MAX_STALLS) this.#repeat(pending, now);
     pending.watcher.onLate(now);
   };
 
@@ -181,6 +230,7 @@ export class Queries {
   readonly #missed = (pending: Pending, now: Millis): void => {
     const { query, watcher, stalls } = pending;
     this.#transactions.remove(pending);
+    this.pace.noteSilence(query.to);
     if (query.expected !== undefined && stalls < MAX_STALLS) this.onMiss?.(query, "no_answer", now);
     watcher.done({ kind: "timeout" }, now);
   };
@@ -208,7 +258,18 @@ export class Queries {
     return true;
   }
 
-  #write(pending: Pending): void {
+  #write(pending: Pending, now: Millis): void {
+    const { to, expected } = pending.query;
+    if (!this.#isOurs(expected && this.tables.at(to, expected))) this.pace.spend(to, now);
+    this.#transmit(pending);
+  }
+
+  /** Sends a query once more, unless its receiver bears no more packets. */
+  #repeat(pending: Pending, now: Millis): void {
+    if (this.pace.waitFor(pending.to, now) === 0) this.#write(pending, now);
+  }
+
+  #transmit(pending: Pending): void {
     if (pending.query.sendsCoordinate) this.tables.coordinate.write(COORDINATE, 0);
     this.onSent?.(pending.to);
     this.outbox.send(pending);
@@ -217,6 +278,7 @@ export class Queries {
   /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
   #learn(query: Query, reply: Message, outcome: QueryOutcome, now: Millis): void {
     const { method, to, expected, rtt: guess = NaN } = query;
+    this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client));
     if (reply.ip !== undefined) this.onVote?.(query, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
     // Nodes may refuse other queries. But a node that answers pings with errors must not remain a contact.
@@ -245,8 +307,7 @@ export class Queries {
    * The time until a query is late: the mean of the node's round trips plus {@link LATE_VARIATIONS} times their
    * variation (RFC 6298). If none were measured, it is estimated from the node's coordinate or from other new nodes.
    */
-  #waitFor({ to, expected, rtt: guess = NaN }: Query): number {
-    const contact = expected && this.tables.at(to, expected);
+  #waitFor({ rtt: guess = NaN }: Query, contact: Contact | undefined): number {
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
       const { rtt, rttVariation } = contact;

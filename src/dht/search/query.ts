@@ -25,6 +25,7 @@ export interface Query {
 export type QueryOutcome =
   | Answer
   | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
+  /** No answer came, or the query was not sent, because its receiver bears no more packets for a longer time. */
   | { readonly kind: "timeout" };
 
 export interface Answer {
@@ -37,6 +38,8 @@ export interface Answer {
 }
 
 export interface QueryWatcher {
+  /** Called if the query has to wait before it is sent, because its receiver bears no more packets for now. */
+  onHeld?(now: Millis): void;
   /** Called when the answer is late. By then, the query has been sent again if it may be repeated. */
   onLate(now: Millis): void;
   /** Called when the answer has taken so long that it will probably never come. */

@@ -266,6 +266,7 @@ export class Searches {
         const contact = expected && tables.at(to, expected);
         if (method === "get" && contact?.lacks("get")) return askPlainly(at);
         queries.send({ ...known, method, args }, at, {
+          onHeld: (later) => watcher.onHeld?.(later),
           onLate: (later) => watcher.onLate(later),
           onOverdue: (later) => watcher.onOverdue(later),
           done: (outcome, later) => {

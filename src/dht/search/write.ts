@@ -5,7 +5,6 @@ import { ErrorCode, type Method, type QueryArguments } from "../../krpc/message.
 import type { Millis } from "../deadlines.ts";
 import type { Placed } from "./lookup.ts";
 import type { Queries } from "./queries.ts";
-import { whenDone } from "./query.ts";
 
 export interface Write {
   readonly queries: Queries;
@@ -41,17 +40,26 @@ export function write(
   const most = wanted + unreliable.length;
   const stored = [...already];
   const refusals: { code: number; text: string }[] = [];
-  let open = 0;
+  let open = 0, held = 0, isDone = false;
   const step = (at: Millis) => {
-    while (stored.length + open < most && waiting.length > 0) {
+    if (isDone) return;
+    // A node that has to wait for its query is not counted on, but gets the value too.
+    while (stored.length + open - held < most && waiting.length > 0) {
       const { id, endpoint, token } = waiting.shift()!;
       open++;
+      let isHeld = false;
       const query = { method, to: endpoint, args: args(token!, id), expected: id };
-      queries.send(
-        query,
-        at,
-        whenDone((outcome, end) => {
+      queries.send(query, at, {
+        onHeld: (later) => {
+          isHeld = true;
+          held++;
+          step(later);
+        },
+        onLate: () => {},
+        onOverdue: () => {},
+        done: (outcome, end) => {
           open--;
+          if (isHeld) held--;
           if (outcome.kind === "response") {
             stored.push(id);
             onStored?.(id, end);
@@ -60,10 +68,13 @@ export function write(
             else refusals.push(outcome);
           }
           step(end);
-        }),
-      );
+        },
+      });
     }
-    if (open === 0) done({ stored, refusals }, at);
+    const isWaiting = open > held || (open > 0 && stored.length < wanted);
+    if (isDone || isWaiting) return;
+    isDone = true;
+    done({ stored: [...stored], refusals }, at);
   };
   step(now);
 

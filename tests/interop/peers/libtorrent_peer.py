@@ -82,7 +82,7 @@ def expanded_key(seed):
 class Node:
     """One session. A separate thread reads its alerts."""
 
-    def __init__(self, number, hosts, port, bootstrap, read_only):
+    def __init__(self, number, hosts, port, bootstrap, options):
         self.number = number
         self.lock = threading.Lock()
         self.waiting = []
@@ -100,7 +100,9 @@ class Node:
         params = lt.read_session_params({b"dht state": state}, 0xFFFFFFFF)
         settings = params.settings
         settings.update(SETTINGS)
-        settings["dht_read_only"] = read_only
+        settings["dht_read_only"] = options.get("read_only", False)
+        if "block_ratelimit" in options:
+            settings["dht_block_ratelimit"] = options["block_ratelimit"]
         settings["listen_interfaces"] = ",".join(format_address(host, port) for host in hosts)
         params.settings = settings
         self.session = lt.session(params)
@@ -236,7 +238,7 @@ def start(request):
         port = ports[i] if i < len(ports) else 0
         hosts = request.get("hosts", [HOST])
         bootstrap = request.get("bootstrap", [])
-        node = Node(number, hosts, port, bootstrap, request.get("read_only", False))
+        node = Node(number, hosts, port, bootstrap, request)
         nodes[number] = node
         started.append(node.describe())
     return {"nodes": started}
