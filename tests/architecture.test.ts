@@ -439,3 +439,16 @@ Deno.test("until main.ts has opened the C library, only the program's own module
   assert.equal(statics("main.ts")[0], "./runtime/net/message_batch.ts");
   assert.ok(seen.has("krpc/endpoint.ts"));
 });
+
+/** What a program loads at its start apart from its own files. */
+async function packagesOf(path: string): Promise<string[]> {
+  return [...await loadedWith(path)].filter((specifier) => !specifier.startsWith("file:"));
+}
+
+Deno.test("the API's thread loads packages only for the first request", async () => {
+  assert.deepEqual(await packagesOf("api/thread/worker.ts"), []);
+});
+
+Deno.test("the database's thread loads nothing of Node but SQLite", async () => {
+  assert.deepEqual(await packagesOf("runtime/storage_worker.ts"), ["node:sqlite"]);
+});

@@ -1,4 +1,4 @@
-// Rate limits for each client, and counters of refused requests and connections.
+// Limits on bodies, rate limits for each client, and counters of refused requests and connections.
 
 import { AllowancePerKey } from "../dht/allowance.ts";
 import { type AddressRange, cidrIncludes } from "../krpc/address_range.ts";
@@ -9,6 +9,16 @@ const MAX_CLIENTS = 4096;
 
 /** Default burst: the requests that the rate allows in this many seconds. Scripts and pages start with many. */
 export const BURST_S = 10;
+
+/** Maximum bytes of a JSON body. Escapes can double the size of a value, and the other members need some space. */
+export function jsonBodyLimit(maxValueSize: number): number {
+  return 2 * maxValueSize + 4096;
+}
+
+/** Maximum bytes of a body of this content type. */
+export function bodyLimit(contentType: string, maxValueSize: number): number {
+  return /^application\/json\b/i.test(contentType) ? jsonBodyLimit(maxValueSize) : maxValueSize;
+}
 
 /** Reasons for refusing a request or a connection. */
 const REASONS = [

@@ -15,16 +15,6 @@ import {
 } from "./schemas.ts";
 import type { AnnounceOptions, PinRequest, SignedItem } from "../node_service.ts";
 
-/** Maximum bytes of a JSON body. Escapes can double the size of a value, and the other members need some space. */
-export function jsonBodyLimit(maxValueSize: number): number {
-  return 2 * maxValueSize + 4096;
-}
-
-/** Maximum bytes of a body of this content type. */
-export function bodyLimit(contentType: string, maxValueSize: number): number {
-  return /^application\/json\b/i.test(contentType) ? jsonBodyLimit(maxValueSize) : maxValueSize;
-}
-
 /** Maximum bytes of a signed item's JSON. Its key, signature, salt and value need less than 2 kB of base64. */
 export const SIGNED_BODY_LIMIT = 8192;
 

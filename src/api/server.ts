@@ -7,9 +7,8 @@ import type { Caller } from "./access.ts";
 import { ListenError } from "./errors.ts";
 import type { ConnectionLimits } from "./front/connection.ts";
 import { type Clock, connectionLimits, Front } from "./front/front.ts";
-import { isWithin, noRefusals, type Refusals } from "./limits.ts";
+import { bodyLimit, isWithin, noRefusals, type Refusals } from "./limits.ts";
 import { Problem } from "./problems.ts";
-import { bodyLimit } from "./requests.ts";
 
 /** A server's address, limits, counters and clock. */
 export interface ServeOptions {

@@ -7,6 +7,7 @@ import { type Config, type Reloaded, reloaded } from "../config.ts";
 import { describeScope } from "../config/addresses.ts";
 import { ConfigError } from "../config/text.ts";
 import { LocalNode } from "../runtime/local_node.ts";
+import { compactHeap } from "../runtime/process/memory.ts";
 import { dropPermissions } from "../runtime/process/permissions.ts";
 import { ServiceManager } from "../runtime/process/service_manager.ts";
 import { BindError } from "../runtime/net/udp.ts";
@@ -59,6 +60,7 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
     await node.close();
     throw asUserError(error, ListenError, ApiThreadError);
   }
+  compactHeap();
   const addresses = { node_id: node.nodeId, udp: node.address, api: url };
   log.info("Listening: node {node_id}, UDP {udp}, API {api}", addresses);
   void isReady(node).then(() => {

@@ -1,6 +1,6 @@
-// File access for the database through Deno's own functions, as loading node:fs would take the storage thread 20 ms.
+// File access for the database through Deno's own functions, as modules of Node would take the storage thread 20 ms and
+// 3 MB.
 
-import { dirname } from "node:path";
 import type { Files } from "../storage/database.ts";
 
 export const files: Files = {
@@ -17,7 +17,7 @@ export const files: Files = {
   remove: (path) => Deno.removeSync(path),
   rename: (from, to) => {
     Deno.renameSync(from, to);
-    syncDirectory(dirname(to));
+    syncDirectory(to.replace(/[^/]*$/, "") || ".");
   },
 };
 

@@ -2,5 +2,6 @@
 
 import { serveDatabase } from "../storage/thread.ts";
 import { files } from "./files.ts";
+import { compactHeap } from "./process/memory.ts";
 
-serveDatabase(globalThis as unknown as Parameters<typeof serveDatabase>[0], files);
+serveDatabase(globalThis as unknown as Parameters<typeof serveDatabase>[0], files, compactHeap);

@@ -145,13 +145,14 @@ export class DatabaseThread implements BlobFile {
   }
 }
 
-/** Serves the main thread's requests in a worker. */
+/** Serves the main thread's requests in a worker. `opened` is called after the answer to `open`. */
 export function serveDatabase(
   thread: {
     onmessage: ((event: MessageEvent<Request>) => void) | null;
     postMessage(message: Message, transfer?: Transferable[]): void;
   },
   files: Files,
+  opened: () => void = () => {},
 ): void {
   let database: Database, blobs: BlobDatabase;
   let tidying: ReturnType<typeof setTimeout> | undefined;
@@ -226,6 +227,7 @@ export function serveDatabase(
       const result = answer(data);
       const transfer = result instanceof Uint8Array ? [result.buffer] : [];
       thread.postMessage({ type: "done", result }, transfer);
+      if (data.do === "open") opened();
     } catch (error) {
       // An error makes only this request fail, not the whole thread.
       const text = error instanceof Error ? error.message : String(error);

@@ -54,7 +54,7 @@ export type Sample = Readonly<Record<Measure, number>>;
 export type Role = "usual" | "collected" | "killed";
 
 /** The flags of V8 with which the task `start` runs a node. */
-const V8_FLAGS = "--v8-flags=--max-semi-space-size=2";
+const V8_FLAGS = "--v8-flags=--max-semi-space-size=2,--expose-gc";
 
 /** A free TCP port of this machine. */
 function freePort(): number {

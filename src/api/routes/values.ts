@@ -17,6 +17,7 @@ import {
 } from "../../reports/values.ts";
 import { isEventStream, watchResponse } from "../events/stream.ts";
 import { Problem } from "../problems.ts";
+import { jsonBodyLimit } from "../limits.ts";
 import {
   announcedLength,
   BodyReader,
@@ -26,7 +27,6 @@ import {
   decodeSigned,
   decodeStore,
   isJson,
-  jsonBodyLimit,
   keyTooLong,
   LABEL_HEADER,
   mergeTerms,

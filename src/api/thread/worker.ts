@@ -2,10 +2,12 @@
 
 import { release } from "../../krpc/release.ts";
 import type { DownloadPiece, EventListener, NodeService } from "../../node_service.ts";
-import { type Api, createApi } from "../app.ts";
+import { compactHeap } from "../../runtime/process/memory.ts";
+import type { ServiceEvent } from "../../reports/events.ts";
+import type { Api } from "../app.ts";
 import { ListenError } from "../errors.ts";
 import { noRefusals } from "../limits.ts";
-import { type ApiServer, serveApi, serveOptions } from "../server.ts";
+import { type ApiServer, serveApi, type ServedApp, serveOptions } from "../server.ts";
 import {
   type ApiSettings,
   batched,
@@ -19,12 +21,22 @@ import {
 
 const thread = globalThis as unknown as Port<FromApi, ToApi> & typeof globalThis;
 const post = batched<FromApi>(thread);
+/** Events that may wait for the app. After more of them, it is loaded without a request. */
+const MAX_EARLY_EVENTS = 500;
+/** When the garbage of loading the app is collected: after the requests that a client sends at once. */
+const COMPACT_AFTER_MS = 2_000;
+
 const listeners = new Set<EventListener>();
 /** Calls to the node's service that have not returned yet. */
 const calls = new Map<number, PromiseWithResolvers<unknown>>();
 /** The latest bytes of each download. */
 const read = new Map<unknown, Uint8Array>();
+const refusals = noRefusals();
 let callCount = 0;
+let settings: ApiSettings;
+/** The events before the app is loaded. */
+let early: [event: ServiceEvent, at: number][] = [];
+let loading: Promise<Api> | undefined;
 let api: Api | undefined;
 let server: ApiServer | undefined;
 
@@ -39,9 +51,11 @@ post({ type: "ready" });
 function receive(message: ToApi): void {
   switch (message.type) {
     case "serve":
-      return serve(message.settings);
+      settings = message.settings;
+      return serve();
     case "settings":
-      return api?.reconfigure(configOf(message.settings));
+      settings = message.settings;
+      return api?.reconfigure(configOf(settings));
     case "result":
       calls.get(message.call)?.resolve(message.result);
       return void calls.delete(message.call);
@@ -49,18 +63,39 @@ function receive(message: ToApi): void {
       calls.get(message.call)?.reject(message.error);
       return void calls.delete(message.call);
     case "event":
-      return listeners.forEach((listener) => listener(message.event, message.at));
+      return noteEvent(message.event, message.at);
     case "close":
       return void server?.close(message.graceMs).then(() => post({ type: "closed" }));
   }
 }
 
-function serve(settings: ApiSettings): void {
-  const config = configOf(settings), refusals = noRefusals();
-  api = createApi({ service, config, log: { error: logError }, refusals });
+/** The app. It is loaded for the first request, since most of the thread's memory is for it. */
+const app: ServedApp = {
+  fetch: (request, caller) =>
+    api?.fetch(request, caller) ?? load().then((loaded) => loaded.fetch(request, caller)),
+  endStreams: () => api?.endStreams(),
+};
+
+function load(): Promise<Api> {
+  return loading ??= import("../app.ts").then(({ createApi }) => {
+    api = createApi({ service, config: configOf(settings), log: { error: logError }, refusals });
+    for (const [event, at] of early) noteEvent(event, at);
+    early = [];
+    setTimeout(compactHeap, COMPACT_AFTER_MS);
+    return api;
+  });
+}
+
+function noteEvent(event: ServiceEvent, at: number): void {
+  if (api !== undefined) return listeners.forEach((listener) => listener(event, at));
+  if (early.push([event, at]) === MAX_EARLY_EVENTS) void load();
+}
+
+function serve(): void {
   try {
-    server = serveApi(api, { ...serveOptions(config), refusals });
+    server = serveApi(app, { ...serveOptions(configOf(settings)), refusals });
     post({ type: "listening", url: server.url, port: server.port });
+    setTimeout(compactHeap, 0); // once the message is sent
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
     post({ type: "not listening", reason: error.message });

@@ -15,6 +15,7 @@ import { FakeService, NODE_ID, PEER_A } from "../fake_service.ts";
 
 interface Setup {
   readonly service: FakeService;
+  readonly thread: ApiThread;
   readonly url: string;
   /** The log messages of the API. */
   readonly logged: unknown[];
@@ -26,7 +27,7 @@ async function withThread(use: (setup: Setup) => Promise<void>): Promise<void> {
   const log = { error: (...given: unknown[]) => logged.push(given) };
   const { url } = await thread.serve({ service, config, log });
   try {
-    await use({ service, url, logged });
+    await use({ service, thread, url, logged });
   } finally {
     await thread.close();
   }
@@ -87,6 +88,29 @@ Deno.test("events and versions of a watched value reach their listeners", async 
     const closed = new Promise((resolve) => socket.onclose = resolve);
     socket.close();
     await closed;
+  });
+});
+
+Deno.test("events before the first request are in the log", async () => {
+  await withThread(async ({ service, url }) => {
+    service.events.tell({ type: "data.expire", data: { hash: PEER_A, reason: "expired" } }, 0);
+    const headers = { accept: "text/event-stream", "last-event-id": "0" };
+    const { body } = await fetch(`${url}/events?types=data.expire`, { headers });
+    let text = "";
+    for await (const part of body!.pipeThrough(new TextDecoderStream())) {
+      text += part;
+      if (text.includes("data.expire")) break;
+    }
+    assert.match(text, new RegExp(PEER_A));
+  });
+});
+
+Deno.test("settings that change before the first request are in force", async () => {
+  await withThread(async ({ thread, url }) => {
+    thread.reconfigure(loadConfig({ env: { API_PORT: "0", API_TOKEN: "a-token-of-the-test" } }));
+    const response = await fetch(`${url}/network/store`, { method: "POST", body: "x" });
+    await response.body?.cancel();
+    assert.equal(response.status, 401);
   });
 });
 
