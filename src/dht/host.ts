@@ -3,6 +3,7 @@
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 import type { ItemEvent, ItemHost } from "./items/item_operations.ts";
+import type { CloneEvent } from "./membership/clones.ts";
 import type { ContactEvent } from "./membership/contacts.ts";
 import type { BootstrapEvent } from "./membership/membership.ts";
 import type { NatState } from "./nat/nat_state.ts";
@@ -20,6 +21,7 @@ export interface Host extends Transport, ItemHost {
 /** An event inside the node, reported to its host. */
 export type NodeEvent =
   | ContactEvent
+  | CloneEvent
   | BootstrapEvent
   | ItemEvent
   | LookupEvent

@@ -8,6 +8,7 @@ import type { Host } from "./host.ts";
 import { ItemOperations } from "./items/item_operations.ts";
 import { Replicator } from "./items/replicator.ts";
 import { Upkeep } from "./items/upkeep.ts";
+import { Clones } from "./membership/clones.ts";
 import { Contacts } from "./membership/contacts.ts";
 import { Membership } from "./membership/membership.ts";
 import { BoundId } from "./nat/bound_id.ts";
@@ -72,6 +73,7 @@ export class DhtNode {
   readonly tables: Tables;
   readonly searches: Searches;
   readonly membership: Membership;
+  readonly clones: Clones;
   readonly items: ItemOperations;
   readonly replicator: Replicator;
   readonly responder: Responder;
@@ -124,6 +126,7 @@ export class DhtNode {
       random,
       emit,
     });
+    this.clones = new Clones({ queries, emit });
     const operations = this.items = new ItemOperations({ searches, contacts, host });
     host.published.onAdopt = (item, former) => emit({ type: "data.adopt", item, former });
     const upkeep = new Upkeep({ operations, random, emit });
@@ -171,6 +174,11 @@ export class DhtNode {
     queries.onAnswer = (query, answer, at) => contacts.noteAnswer(query, answer, at);
     queries.onMiss = (query, miss, at) => contacts.noteMiss(query, miss, at);
     searches.onHeard = (id, endpoint, expected) => contacts.hear(id, endpoint, expected);
+    searches.onOwnId = (endpoint, at) => {
+      const own = this.#own[endpoint.family]?.tally?.endpoint;
+      if (!own?.equals(endpoint)) this.clones.suspectOwn(endpoint, at);
+    };
+    contacts.onSecondEndpoint = (contact, other, at) => this.clones.suspect(contact, other, at);
     searches.onRead = (at) => contacts.probeSoon(at);
     this.membership.onAsked = (at) => this.#bindNewId(at);
     contacts.onLost = (contact, at) => this.membership.noteLost(contact, at);
@@ -227,6 +235,7 @@ export class DhtNode {
   }
 
   #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
+    if (query.id?.equals(this.self.id)) this.clones.noteOwnQuery(query, from, now);
     const { nats, hidden } = this, contacts = this.#contacts;
     this.traffic.in.count(query.method!, "query", query.packet.length);
     const { crossing } = hidden;

@@ -17,7 +17,7 @@ import {
   version,
 } from "./fields.ts";
 import { Peer } from "./peers.ts";
-import { Nat, NodeStats, Readiness } from "./stats.ts";
+import { CloneReport, Nat, NodeStats, Readiness } from "./stats.ts";
 import { AnnouncedSwarm, SwarmPeers } from "./swarms.ts";
 import { PublishedValue, Stored, Transfer, ValueEvent, ValueState } from "./values.ts";
 
@@ -161,6 +161,10 @@ export const EVENTS = {
   "id": event(
     "The node took a new id that fits its address (BEP 42).",
     z.object({ node_id: id, former: ownId, address: field(address, "198.51.100.7:8000") }),
+  ),
+  "clone": event(
+    "Two nodes use one id, as after a copy of a DATA_DIR. Reported at most every 15 minutes for an endpoint.",
+    CloneReport.omit({ at: true }),
   ),
   "bootstrap": event(
     "An attempt to join the network ended.",

@@ -9,6 +9,7 @@ import {
   exampleOf,
   field,
   hash,
+  id,
   ownId,
   SIGNED_KEY,
   time,
@@ -163,6 +164,18 @@ export const ConfigReport = z.object({
   allow_net: field(z.union([z.boolean(), z.array(z.string())]), true),
 });
 
+/** Two nodes with one id. */
+export const CloneReport = z.object({
+  node_id: id,
+  addresses: field(z.array(z.string()), ["192.168.1.10:8000", "192.168.1.11:8000"]),
+  is_own: field(
+    z.boolean(),
+    false,
+    "whether this node is one of them; `addresses` then has the other",
+  ),
+  at: time,
+}).meta({ id: "Clone" });
+
 /** The statistics of a node, with the configuration in force. */
 export const Stats = z.object({
   node_id: ownId,
@@ -190,6 +203,7 @@ export const Stats = z.object({
     { nodes: 3, subnets: 1, largest: "198.51.100.0/24" },
     "nodes of the last hour that got no place, because their subnet has MAX_PER_SUBNET already",
   ),
+  clones: z.array(CloneReport).meta({ description: "nodes of the last hour that share an id" }),
   traffic: z.object({
     in: Traffic,
     out: Traffic,

@@ -1,6 +1,7 @@
 // Logs what happens to the node, and sends events to its listeners.
 
 import { getLogger } from "logtape";
+import type { Clone } from "../dht/membership/clones.ts";
 import type { NodeEvent } from "../dht/host.ts";
 import type { Item } from "../dht/items/item.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
@@ -64,6 +65,8 @@ export class Journal {
         return this.#log.debug("Peer {id} at {address} left: {reason}", describe(event));
       case "peer.health":
         return this.#log.debug("Peer {id} at {address} is {to}: {reason}", describe(event));
+      case "clone":
+        return this.#logClone(event.clone);
       case "lookup.crowded":
         return this.#log.warning(
           "Found {nodes} nodes around {target}, where about {expected} are expected: somebody may be trying to hide the " +
@@ -92,6 +95,16 @@ export class Journal {
           from: `${event.from}`,
         });
     }
+  }
+
+  #logClone({ id, endpoints, isOwn }: Clone): void {
+    const nodes = { id: `${id}`, addresses: endpoints.join(" and ") };
+    if (!isOwn) return this.#log.warning("Two nodes use the id {id}: {addresses}", nodes);
+    this.#log.warning(
+      "Another node at {addresses} uses this node's id and key, {id}: its DATA_DIR is probably a copy. Stop one of them, " +
+        "and start it with an empty DATA_DIR",
+      nodes,
+    );
   }
 
   /** Sends an event to the listeners if the NAT state has changed. */

@@ -157,6 +157,13 @@ const SENTENCES = {
     link: null,
     text: `This node has the new id ${d.node_id}, which matches its address ${d.address}`,
   }),
+  clone: (d) => ({
+    tone: "bad",
+    link: null,
+    text: d.is_own
+      ? `Another node at ${d.addresses[0]} has this node's id: its DATA_DIR is probably a copy`
+      : `Two nodes at ${d.addresses.join(" and ")} have the id ${d.node_id}`,
+  }),
   bootstrap: (d) => ({
     tone: d.state === "joined" ? "ok" : "bad",
     link: null,

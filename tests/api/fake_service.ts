@@ -551,6 +551,7 @@ export class FakeService implements NodeService {
       buckets: 5,
       bucket_distribution: this.distribution,
       network_size_estimate: null,
+      clones: [],
       left_out: { nodes: 0, subnets: 0, largest: null },
       traffic: { in: traffic, out: traffic, dropped: { malformed: 2 } },
       lookups: {

@@ -31,6 +31,7 @@ export function judgeNode(stats: Stats, medianRttMs: number | null): Finding[] {
     lookups(stats, medianRttMs),
     crowding(stats),
     ...leftOut(stats),
+    ...clones(stats),
     ...droppedPackets(stats),
     storage(stats),
     ...publishedValues(stats),
@@ -125,6 +126,18 @@ function leftOut(
     `more than MAX_PER_SUBNET = ${config.max_per_subnet} of one subnet are not accepted: if these nodes are ` +
     "yours, raise it, or name one of them in BOOTSTRAP_NODES";
   return [judged("left out", found, nodes >= routing_table_size && advice)];
+}
+
+/** Reports nodes that share an id. If this node is one of them, peers keep only one of the two. */
+function clones({ clones }: Stats): Finding[] {
+  return clones.map(({ node_id, addresses, is_own }) => {
+    const found = `${addresses.join(" and ")} use${is_own ? "s" : ""} the id ${node_id}`;
+    const advice =
+      "a DATA_DIR was probably copied: stop one of the two nodes, and start it with an empty DATA_DIR";
+    return is_own
+      ? fail("clone", `another node at ${found} of this node`, advice)
+      : warn("clone", `the nodes at ${found}`, advice);
+  });
 }
 
 function whySlow(p50: number, hops: number, medianRttMs: number | null): string {

@@ -120,6 +120,8 @@ export class Contacts {
   readonly remembered = new Remembered();
   /** Called when a contact is added, or is removed because it seems to be gone. */
   onChange: ((contact: Contact, isThere: boolean, now: Millis) => void) | undefined;
+  /** Called when the id of a contact that answers is used at another endpoint too. */
+  onSecondEndpoint: ((contact: Contact, other: Endpoint, now: Millis) => void) | undefined;
   /** Called when a contact is removed because it did not answer. */
   onLost: ((contact: Contact, now: Millis) => void) | undefined;
   readonly #queries: Queries;
@@ -184,6 +186,7 @@ export class Contacts {
       if (keeps !== undefined) known.keepsUs = keeps;
       this.#postpone(known, now);
     }
+    if (contact !== undefined && !isThere) this.#noteSecondEndpoint(contact, from, now);
     if (contact !== undefined) return isThere ? "kept" : "none";
     if (id.equals(this.#self.id)) return "none";
     if (!table.hasRoom(id)) {
@@ -200,6 +203,10 @@ export class Contacts {
     if (!this.#verifications.take(now)) return "none";
     if (owner !== undefined) this.#verified.add(owner, now);
     return "wanted";
+  }
+
+  #noteSecondEndpoint(contact: Contact, other: Endpoint, now: Millis): void {
+    if (contact.health === "healthy") this.onSecondEndpoint?.(contact, other, now);
   }
 
   /** Pings a node that has queried us, and that becomes a contact if it answers. */
@@ -288,7 +295,7 @@ export class Contacts {
     let contact = table.find(id);
     if (contact !== undefined && !contact.endpoint.equals(from)) {
       // A node can't take over the id of a healthy contact by answering from another endpoint.
-      if (contact.health === "healthy") return;
+      if (contact.health === "healthy") return this.#noteSecondEndpoint(contact, from, now);
       this.#remove(contact, MOVED, now);
       contact = table.find(id);
     }

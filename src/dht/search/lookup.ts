@@ -105,6 +105,8 @@ export interface LookupOptions {
   readonly hurryToBits?: number;
   /** Called for each node that an answer names with its coordinate, which predicts the round trip `expected`. */
   readonly onHeard?: (id: Id, endpoint: Endpoint, expected: number) => void;
+  /** Called if an answer names our own id, with the endpoint that it names. */
+  readonly onOwnId?: (endpoint: Endpoint, now: Millis) => void;
   /** Called after an answer has been processed, before the lookup continues. */
   readonly onRead?: (now: Millis) => void;
   /** Called with each response. If it returns true, the lookup ends. */
@@ -505,19 +507,20 @@ export class Lookup {
     const { onResponse, onStep } = this.#options;
     onStep?.("responded", candidate);
     const ended = onResponse?.(message, candidate, now) ?? false;
-    this.#readNodes(message, candidate);
+    this.#readNodes(message, candidate, now);
     this.#options.onRead?.(now);
     return ended;
   }
 
   /** Adds the nodes that an answer names to the shortlist. */
-  #readNodes(message: Message, { endpoint: from, hop }: Candidate): void {
-    const { family, coordinate, onHeard } = this.#options;
+  #readNodes(message: Message, { endpoint: from, hop }: Candidate, now: Millis): void {
+    const { family, coordinate, own, onHeard, onOwnId } = this.#options;
     const nodes = family === 4 ? message.nodes : message.nodes6;
     if (nodes === undefined) return;
     readCompactNodes(nodes, family, (id, endpoint, index) => {
       if (index >= MAX_REPLY_NODES || !mayRefer(from, endpoint)) return;
       const expected = expectedRttAt(coordinate, message.nodeCoordinates, index);
+      if (id.equals(own)) return onOwnId?.(endpoint, now);
       const at = this.#roomFor(id, endpoint);
       if (at >= 0) this.#add(at, newCandidate({ id, endpoint, hop: hop + 1, expected }) as Placed);
       if (!Number.isNaN(expected)) onHeard?.(id, endpoint, expected);

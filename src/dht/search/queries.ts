@@ -2,6 +2,7 @@
 // the rest.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
+import { word } from "../../krpc/id.ts";
 import { ErrorCode, type Message } from "../../krpc/message.ts";
 import { Agenda, type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
 import type { Outbox, OutgoingQuery } from "../outbox.ts";
@@ -234,6 +235,12 @@ export class Queries {
     if (query.expected !== undefined && stalls < MAX_STALLS) this.onMiss?.(query, "no_answer", now);
     watcher.done({ kind: "timeout" }, now);
   };
+
+  /** If a query that arrived is one of ours in flight, returns the endpoint to which we sent it. */
+  receiverOf(query: Message): Endpoint | undefined {
+    if (query.tidEnd - query.tidStart !== 4) return undefined;
+    return this.#transactions.find(word(query.packet, query.tidStart))?.to;
+  }
 
   /** Handles a reply. Returns false if it does not belong to any query of ours. */
   receive(reply: Message, from: Endpoint, now: Millis): boolean {

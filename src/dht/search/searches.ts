@@ -131,6 +131,8 @@ export class Searches {
   bootstrap: readonly Endpoint[] = [];
   /** Called for each node that an answer names with its coordinate, which predicts the round trip `expected`. */
   onHeard: ((id: Id, endpoint: Endpoint, expected: number) => void) | undefined;
+  /** Called if an answer names our own id, with the endpoint that it names. */
+  onOwnId: ((endpoint: Endpoint, now: Millis) => void) | undefined;
   /** Called after an answer has been processed. */
   onRead: ((now: Millis) => void) | undefined;
   readonly #options: SearchesOptions;
@@ -278,6 +280,7 @@ export class Searches {
       },
       hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
       onHeard: this.onHeard,
+      onOwnId: this.onOwnId,
       onRead: this.onRead,
       onResponse: batch === undefined ? onResponse : (message, candidate, at) => {
         batch.noteAnswer(message, candidate, { now: at, self });

@@ -30,6 +30,11 @@ export class Transactions<T extends Transaction = Transaction> {
     return this.#slots[this.#place(tid)] !== undefined;
   }
 
+  /** The transaction with this id, if there is one. */
+  find(tid: number): T | undefined {
+    return this.#slots[this.#place(tid)];
+  }
+
   /** Adds a transaction whose id is not in use. */
   add(transaction: T): void {
     if (2 * ++this.#size > this.#slots.length) this.#resize(2 * this.#slots.length);

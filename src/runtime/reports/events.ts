@@ -76,6 +76,10 @@ export function serviceEvent(
       const { type, id, former, address } = event;
       return { type, data: { node_id: `${id}`, former: `${former}`, address: `${address}` } };
     }
+    case "clone": {
+      const { type, clone: { id, endpoints, isOwn } } = event;
+      return { type, data: { node_id: `${id}`, addresses: endpoints.map(String), is_own: isOwn } };
+    }
     case "bootstrap": {
       const { type, state, contacts } = event;
       return { type, data: { state, contacts } };

@@ -107,6 +107,12 @@ export class Reports {
       bucket_distribution: this.peers.distribution(),
       network_size_estimate: this.#core.searches.networkSize(at),
       left_out: this.leftOut(at),
+      clones: this.#core.clones.found(at).map((clone) => ({
+        node_id: `${clone.id}`,
+        addresses: clone.endpoints.map(String),
+        is_own: clone.isOwn,
+        at: timeText(clock.wall(clone.at)),
+      })),
       traffic: {
         in: this.#trafficReport("in"),
         out: this.#trafficReport("out"),

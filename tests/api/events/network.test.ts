@@ -20,6 +20,7 @@ const ELSEWHERE = [
   "data.health",
   "lookup.crowded",
   "id",
+  "clone",
   "clock",
 ];
 

@@ -20,6 +20,7 @@ const HEALTHY: Stats = {
   readiness: { ready: true, reason: "30 peers answer", queries: 400, answers: 390, over_s: 300 },
   peers: { healthy: 30, degraded: 1, unhealthy: 0 },
   network_size_estimate: 1_000,
+  clones: [],
   traffic: { ...EXAMPLE.traffic, dropped: {} },
   lookups: {
     count: 50,
@@ -106,6 +107,12 @@ Deno.test("nodes that MAX_PER_SUBNET leaves out are a warning if they are as man
   const none = { nodes: 0, subnets: 0, largest: null };
   const findings = judgeNode({ ...HEALTHY, left_out: none }, NEAR_RTT);
   assert.ok(!findings.some(({ check }) => check === "left out"));
+});
+
+Deno.test("nodes with one id are a warning, and a failure if this node is one of them", () => {
+  const clone = EXAMPLE.clones[0];
+  assert.match(judge("clone", { clones: [clone] }), /^warn .*empty DATA_DIR/);
+  assert.match(judge("clone", { clones: [{ ...clone, is_own: true }] }), /^fail .*empty DATA_DIR/);
 });
 
 Deno.test("a key with too many nodes around it is reported", () => {

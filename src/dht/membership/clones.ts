@@ -1,0 +1,139 @@
+// Finds nodes that share one id, as after a copy of a DATA_DIR. Both answer, and each looks like the other one moved.
+
+import type { Endpoint } from "../../krpc/endpoint.ts";
+import type { Id } from "../../krpc/id.ts";
+import type { Message } from "../../krpc/message.ts";
+import { Allowance } from "../allowance.ts";
+import { BoundedMap, Recent } from "../bounded_map.ts";
+import type { Millis } from "../deadlines.ts";
+import type { Contact } from "../routing/contact.ts";
+import type { Queries } from "../search/queries.ts";
+import { whenDone } from "../search/query.ts";
+
+/** An endpoint is tested again after this time. A clone that goes on is reported again then. */
+const TEST_INTERVAL_MS = 15 * 60_000;
+
+/** Cap on the endpoints that were tested lately. */
+const MAX_TESTED = 256;
+
+/** Limits on the tests, because strangers can cause them: a burst and a rate. */
+const TEST_BURST = 8, TESTS_PER_SECOND = 0.1;
+
+/** Cap on the clones that are kept for reports, and the time for which each is kept. */
+const MAX_CLONES = 16, REPORTED_MS = 60 * 60_000;
+
+/** Two nodes with one id. */
+export interface Clone {
+  readonly id: Id;
+  /** The endpoints of the two nodes or, if one of them is this node, that of the other one. */
+  readonly endpoints: readonly Endpoint[];
+  readonly isOwn: boolean;
+  readonly at: Millis;
+}
+
+export interface CloneEvent {
+  readonly type: "clone";
+  readonly clone: Clone;
+}
+
+interface ClonesOptions {
+  readonly queries: Queries;
+  readonly emit: (event: CloneEvent) => void;
+}
+
+/** What an endpoint answers to `get_peers`. */
+interface Testimony {
+  readonly token: Uint8Array;
+  /** The address at which the endpoint sees us. */
+  readonly seen: string | undefined;
+}
+
+export class Clones {
+  readonly #options: ClonesOptions;
+  readonly #tested = new Recent(TEST_INTERVAL_MS, MAX_TESTED);
+  readonly #tests = new Allowance(TESTS_PER_SECOND, TEST_BURST);
+  /** Endpoints at which our own queries reach this node itself. */
+  readonly #ourselves = new Recent(TEST_INTERVAL_MS, MAX_TESTED);
+  readonly #found = new BoundedMap<string, Clone>(MAX_CLONES);
+
+  constructor(options: ClonesOptions) {
+    this.#options = options;
+  }
+
+  /** The clones found within the last hour. */
+  found(now: Millis): Clone[] {
+    return [...this.#found.values()].filter(({ at }) => now - at < REPORTED_MS);
+  }
+
+  /** Notes a query with our own id. It is one of ours that came back, or another node has our id. */
+  noteOwnQuery(query: Message, from: Endpoint, now: Millis): void {
+    const to = this.#options.queries.receiverOf(query);
+    if (to !== undefined) this.#ourselves.add(`${to}`, now);
+    else this.suspectOwn(from, now);
+  }
+
+  /** Tests an endpoint that other nodes know under our id: it may be our own former one, or that of a clone. */
+  suspectOwn(endpoint: Endpoint, now: Millis): void {
+    const { queries } = this.#options;
+    if (!this.#mayTest(endpoint, now)) return;
+    const id = queries.outbox.self.id;
+    const watcher = whenDone((outcome, at) => {
+      if (outcome.kind !== "response" || outcome.message.id?.equals(id) !== true) return;
+      if (this.#ourselves.has(`${endpoint}`, at)) return;
+      this.#report({ id, endpoints: [endpoint], isOwn: true, at });
+    });
+    const query = { method: "ping", to: endpoint, args: {}, expected: undefined } as const;
+    queries.send({ ...query, isVerification: true }, now, watcher);
+  }
+
+  /**
+   * Tests whether a contact and a node elsewhere that uses its id are two nodes. One node with two addresses gives us
+   * the same token at both. A second round rules out that the node has changed its secret between the answers.
+   */
+  suspect({ id, endpoint }: Contact, other: Endpoint, now: Millis): void {
+    if (!this.#mayTest(other, now)) return;
+    const endpoints = [endpoint, other];
+    const test = (rounds: number, at: Millis) =>
+      this.#compare(id, endpoints, at, (isSame, then) => {
+        if (isSame) return;
+        if (rounds > 1) test(rounds - 1, then);
+        else this.#report({ id, endpoints, isOwn: false, at: then });
+      });
+    test(2, now);
+  }
+
+  #mayTest(endpoint: Endpoint, now: Millis): boolean {
+    if (this.#tested.has(`${endpoint}`, now) || !this.#tests.take(now)) return false;
+    this.#tested.add(`${endpoint}`, now);
+    return true;
+  }
+
+  /** Asks both endpoints for a token. Calls `done` only if both answer under the id, and see us at one address. */
+  #compare(
+    id: Id,
+    endpoints: readonly Endpoint[],
+    now: Millis,
+    done: (isSame: boolean, now: Millis) => void,
+  ): void {
+    const answers: Testimony[] = [];
+    const watcher = whenDone((outcome, at) => {
+      if (outcome.kind !== "response" || outcome.message.id?.equals(id) !== true) return;
+      const { token, ip } = outcome.message;
+      if (token === undefined) return;
+      const [first] = answers;
+      const answer = { token: token.slice(), seen: ip?.host };
+      answers.push(answer);
+      if (first === undefined || first.seen !== answer.seen) return;
+      done(first.token.toString() === answer.token.toString(), at);
+    });
+    for (const to of endpoints) {
+      const query = { method: "get_peers", to, args: { infoHash: id }, expected: id } as const;
+      this.#options.queries.send({ ...query, isVerification: true }, now, watcher);
+    }
+  }
+
+  #report(clone: Clone): void {
+    this.#found.set(`${clone.id}`, clone);
+    this.#options.emit({ type: "clone", clone });
+  }
+}
