@@ -41,8 +41,9 @@ export function App({ state, session, stores }) {
     }DataMgmt Node`;
   }, [title, state.stats?.node_id]);
   useEffect(() => {
-    // Move the focus to the heading of the new view, for users of a keyboard or screen reader.
-    if (!isFirst.current) {
+    // Move the focus to the heading of the new view, for users of a keyboard or screen reader. A form that the user
+    // submitted keeps it.
+    if (!isFirst.current && !document.activeElement?.closest("form")) {
       heading.current?.focus({ preventScroll: true });
       scrollTo(0, 0);
     }

@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { messageOf } from "./api.js";
+import { parameterOf, setParameter } from "./routes.js";
 
 /** @typedef {ReturnType<typeof setTimeout>} Timer */
 
@@ -108,6 +109,75 @@ export function useAction(action) {
   }, []);
   const reset = useCallback(() => setState({ busy: false, error: null, result: null }), []);
   return { ...state, run, reset };
+}
+
+/**
+ * Asks a question, and asks it again if the question or `version` changes. The result is always the answer to the
+ * current question: the request for an earlier one is aborted, and its late answer is ignored. While a question is
+ * repeated for another `version`, its former result stays.
+ *
+ * @template T
+ * @param {string | null} question null asks nothing
+ * @param {(signal: AbortSignal) => Promise<T>} ask
+ * @param {unknown} [version]
+ * @returns {{ busy: boolean, error: string | null, result: T | null, cancel: () => void }}
+ */
+export function useAnswer(question, ask, version) {
+  const none = { question, busy: question !== null, error: null, result: null };
+  const [state, setState] = useState(
+    /** @type {{ question: string | null, busy: boolean, error: string | null, result: T | null }} */ (none),
+  );
+  const latest = useRef(ask);
+  latest.current = ask;
+  const running = useRef(/** @type {AbortController | null} */ (null));
+  useEffect(() => {
+    if (question === null) return;
+    const abort = running.current = new AbortController();
+    /** @param {{ error?: string, result?: T }} outcome */
+    const end = ({ error = undefined, result = undefined }) => {
+      if (abort.signal.aborted) return;
+      setState((was) => ({
+        question,
+        busy: false,
+        error: error ?? null,
+        result: result ?? (was.question === question ? was.result : null),
+      }));
+    };
+    setState((was) => was.question === question ? { ...was, busy: true } : none);
+    latest.current(abort.signal).then(
+      (result) => end({ result }),
+      (error) => end({ error: messageOf(error) }),
+    );
+    return () => abort.abort();
+  }, [question, version]);
+  const cancel = useCallback(() => {
+    running.current?.abort();
+    setState((was) => ({ ...was, busy: false, error: "Cancelled." }));
+  }, []);
+  return { ...(state.question === question ? state : none), cancel };
+}
+
+/**
+ * A parameter of the view in the page's address, so that Back and shared links keep it. Without a name, it is an ordinary
+ * state.
+ *
+ * @param {string | null} name @param {string} [initial] not written to the address
+ * @returns {[string, (value: string) => void]}
+ */
+export function useParameter(name, initial = "") {
+  const read = () => (name === null ? null : parameterOf(location.hash, name)) ?? initial;
+  const [value, setValue] = useState(read);
+  useEffect(() => {
+    if (name === null) return;
+    const changed = () => setValue(read());
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, [name, initial]);
+  const set = useCallback((/** @type {string} */ next) => {
+    setValue(next);
+    if (name !== null) setParameter(name, next === initial ? null : next);
+  }, [name, initial]);
+  return [value, set];
 }
 
 /**

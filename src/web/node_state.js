@@ -116,6 +116,11 @@ export class NodeState {
     return this.phase === "lost" && this.stats !== null;
   }
 
+  /** Whether the node answers only statistics and peers, because it needs a token. */
+  get isBarred() {
+    return this.access === "needed" || this.access === "wrong";
+  }
+
   /** @param {Phase} phase @param {number | null} [retryAt] */
   become(phase, retryAt = null) {
     this.phase = phase;

@@ -1,4 +1,6 @@
-// Maps the page's URL hash to a view.
+// Maps the page's URL hash to a view and its parameters, as in `#/peers?q=10.0.0.1`.
+
+import { isId } from "./ids.js";
 
 /**
  * @typedef {object} Route
@@ -19,9 +21,11 @@ export const VIEWS = /** @type {const} */ ([
 
 /** @param {string} hash `location.hash` @returns {Route} */
 export function routeOf(hash) {
-  const [name = "", id = ""] = hash.replace(/^#\/?/, "").split("/");
+  const [name = "", id = ""] = splitHash(hash).path.split("/");
   const decoded = decode(id);
-  const given = decoded === "" ? null : decoded.toLowerCase();
+  // Ids are shown in lower case. The name of a service stays as it is.
+  const lower = decoded.toLowerCase();
+  const given = decoded === "" ? null : name === "swarms" && !isId(lower) ? decoded : lower;
   switch (name) {
     case "peers":
       return given === null ? { view: "peers", id: null } : { view: "peer", id: given };
@@ -35,6 +39,44 @@ export function routeOf(hash) {
     default:
       return { view: "overview", id: null };
   }
+}
+
+/** A parameter of a view, or null. @param {string} hash `location.hash` @param {string} name */
+export function parameterOf(hash, name) {
+  return new URLSearchParams(splitHash(hash).query).get(name);
+}
+
+/**
+ * Opens a view, as a link does.
+ *
+ * @param {string} path @param {Record<string, string>} [parameters] empty ones are left out
+ */
+export function open(path, parameters = {}) {
+  location.hash = withParameters(
+    path,
+    new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "")),
+  );
+}
+
+/** Changes a parameter of the view without a new entry in the history. @param {string} name @param {string | null} value */
+export function setParameter(name, value) {
+  const { path, query } = splitHash(location.hash), parameters = new URLSearchParams(query);
+  if (value === null) parameters.delete(name);
+  else parameters.set(name, value);
+  history.replaceState(null, "", withParameters(`#/${path}`, parameters));
+  // The browser reports no change of the address that a script replaced.
+  dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+/** @param {string} path @param {URLSearchParams} parameters */
+function withParameters(path, parameters) {
+  return parameters.size === 0 ? path : `${path}?${parameters}`;
+}
+
+/** @param {string} hash */
+function splitHash(hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
+  return { path, query };
 }
 
 /** @param {string} text */

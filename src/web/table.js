@@ -2,6 +2,7 @@
 
 import { h } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
+import { useParameter } from "./hooks.js";
 
 /**
  * @template R
@@ -28,6 +29,7 @@ const ALL = 150;
  * @property {(row: R) => string} keyOf
  * @property {string} sortedBy the key of a column
  * @property {"ascending" | "descending"} [direction]
+ * @property {string} [parameter] the parameter of the page's address that keeps the order
  * @property {number} [rowHeight] in CSS pixels
  * @property {unknown} [version] rows are sorted again if it or their number changes; `rows` by default
  * @property {(row: R | null) => void} [onPoint]
@@ -57,6 +59,7 @@ function Table(
     keyOf,
     sortedBy,
     direction = "ascending",
+    parameter,
     rowHeight = 37,
     version,
     onPoint,
@@ -64,7 +67,11 @@ function Table(
     class: name = "",
   },
 ) {
-  const [sort, setSort] = useState({ key: sortedBy, direction });
+  const [order, setOrder] = useParameter(
+    parameter ?? null,
+    `${direction === "descending" ? "-" : ""}${sortedBy}`,
+  );
+  const sort = useMemo(() => sortOf(order), [order]);
   const [top, setTop] = useState(0);
   const frame = useRef(/** @type {HTMLDivElement | null} */ (null));
   const by = columns.find(({ key }) => key === sort.key)?.by;
@@ -81,10 +88,8 @@ function Table(
   const choose = (/** @type {Column<R>} */ column) => {
     const first = column.first ?? "ascending";
     const other = first === "ascending" ? "descending" : "ascending";
-    setSort({
-      key: column.key,
-      direction: sort.key === column.key && sort.direction === first ? other : first,
-    });
+    const next = sort.key === column.key && sort.direction === first ? other : first;
+    setOrder(`${next === "descending" ? "-" : ""}${column.key}`);
     frame.current?.scrollTo({ top: 0 });
   };
   return h(
@@ -173,6 +178,15 @@ function spacer(key, height, columns) {
     { key, class: "spacer", "aria-hidden": "true" },
     h("td", { colSpan: columns, style: { height: `${height}px` } }),
   );
+}
+
+/** Reads an order such as `-score`. @param {string} order */
+function sortOf(order) {
+  const isDown = order.startsWith("-");
+  return {
+    key: isDown ? order.slice(1) : order,
+    direction: isDown ? /** @type {const} */ ("descending") : /** @type {const} */ ("ascending"),
+  };
 }
 
 /**

@@ -211,7 +211,7 @@ async function lookups(browser: TestBrowser, api: string): Promise<void> {
     answer.nodes.map(({ node_id }: { node_id: string }) => node_id.slice(0, 8)),
   );
   // The lookup's events came over another connection than the answer.
-  const row = page.getByRole("table", { name: "Finished lookups" }).getByRole("button", {
+  const row = page.getByRole("table", { name: "Finished lookups" }).getByRole("link", {
     name: target.slice(0, 8),
   });
   await row.first().click();
@@ -248,7 +248,6 @@ async function files(browser: TestBrowser, api: string): Promise<void> {
   assert.match(hash, /^[0-9a-f]{40}$/);
   await stored.getByText(/in pieces; survives the loss of any \d+ nodes; in /).waitFor();
   await stored.locator(".store-result .id").click();
-  await page.getByRole("button", { name: "Fetch", exact: true }).click();
   await page.getByText("(60,000 bytes)").waitFor();
   const [download] = await Promise.all([
     page.waitForEvent("download"),
@@ -288,7 +287,6 @@ async function texts(browser: TestBrowser, api: string): Promise<void> {
     await page.getByText(`version ${version}`, { exact: false }).first().waitFor();
   }
   await page.locator(".store-result .id").first().click();
-  await page.getByRole("button", { name: "Fetch", exact: true }).click();
   const preview = page.getByLabel("Preview of the value");
   await preview.waitFor();
   assert.equal(await preview.innerText(), evil);
@@ -300,7 +298,6 @@ async function texts(browser: TestBrowser, api: string): Promise<void> {
   await page.getByRole("button", { name: "Store", exact: true }).click();
   await until(async () => await page.locator(".store-result").count() === 3);
   await page.locator(".store-result .id").first().click();
-  await page.getByRole("button", { name: "Fetch", exact: true }).click();
   await page.getByText("application/json").waitFor();
   assert.deepEqual(JSON.parse(await preview.innerText()), { b: [1, 2], a: "ü" });
 

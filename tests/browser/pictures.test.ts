@@ -117,7 +117,6 @@ async function views(
   ]);
   await page.locator(".store-stored").nth(1).waitFor();
   await page.locator(".store-result .id").last().click();
-  await page.getByRole("button", { name: "Fetch", exact: true }).click();
   await page.getByLabel("Preview of the value").waitFor();
   await page.getByRole("button", { name: "Show holders" }).click();
   await page.getByRole("heading", { name: /copies, \d+ wanted/ }).waitFor();

@@ -5,6 +5,7 @@ import { useMemo, useState } from "preact/hooks";
 import { EventList } from "../event_list.js";
 import { describeEvent, kindOf, KINDS } from "../event_text.js";
 import { count, plural } from "../format.js";
+import { useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { jsonText } from "../json.js";
 import { Card, Empty } from "../parts.js";
@@ -18,8 +19,12 @@ const SHOWN = 120;
 
 /** @param {{ state: NodeState }} props */
 export function Events({ state }) {
-  const [kinds, setKinds] = useState(new Set(/** @type {Kind[]} */ ([...KINDS])));
-  const [text, setText] = useState("");
+  const [listed, setListed] = useParameter("kinds", KINDS.join());
+  const kinds = useMemo(
+    () => new Set(KINDS.filter((kind) => listed.split(",").includes(kind))),
+    [listed],
+  );
+  const [text, setText] = useParameter("q");
   const [pausedFeed, setPausedFeed] = useState(/** @type {Feed | null} */ (null));
   const [limit, setLimit] = useState(SHOWN);
   const feed = pausedFeed ?? state.feed;
@@ -34,7 +39,7 @@ export function Events({ state }) {
   const toggle = (/** @type {Kind} */ kind) => {
     const next = new Set(kinds);
     if (!next.delete(kind)) next.add(kind);
-    setKinds(next);
+    setListed(KINDS.filter((each) => next.has(each)).join());
   };
   return h(
     Card,

@@ -5,10 +5,11 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { json } from "../api.js";
 import { Convergence, placeSteps } from "../convergence.js";
 import { ago, count, ms, NONE, percent, plural, shortId } from "../format.js";
-import { useAction, useMedia } from "../hooks.js";
+import { useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId, randomId } from "../ids.js";
 import { Badge, Card, Empty, Note, PeerLink, Power } from "../parts.js";
+import { open } from "../routes.js";
 import { table } from "../table.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
@@ -30,23 +31,29 @@ import { table } from "../table.js";
 /** @param {{ state: NodeState, session: Session, target: string | null, now: number }} props */
 export function Lookups({ state, session, target: given, now }) {
   const [text, setText] = useState(given ?? "");
-  const [started, setStarted] = useState(
-    /** @type {{ target: string, at: number } | null} */ (null),
-  );
-  const [chosen, setChosen] = useState(/** @type {number | null} */ (null));
+  const [lookup] = useParameter("lookup");
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => session.watchSteps(), []);
   useEffect(() => {
     if (given !== null) setText(given);
   }, [given]);
-  const find = useAction(async (/** @type {string} */ target) => {
-    return /** @type {Lookup} */ (await json(`/network/find/${target}?trace=1`));
-  });
+  const chosen = lookup === "" ? null : Number(lookup);
+  const question = given === null || !isId(given) || chosen !== null || state.isBarred
+    ? null
+    : `${given} ${attempt}`;
+  const find = useAnswer(
+    question,
+    (signal) => /** @type {Promise<Lookup>} */ (json(`/network/find/${given}?trace=1`, { signal })),
+  );
   const start = (/** @type {string} */ target) => {
-    setStarted({ target, at: Date.now() });
-    setChosen(null);
-    void find.run(target);
+    if (target === given && chosen === null) setAttempt(attempt + 1);
+    else open(`#/lookups/${target}`);
   };
-  const shown = chosen === null ? ofRequest(state, started, find) : ofTrace(state, chosen);
+  const shown = chosen !== null
+    ? ofTrace(state, chosen)
+    : question === null
+    ? null
+    : ofRequest(state, { key: question, target: given ?? "" }, find);
   const trimmed = text.trim().toLowerCase();
   const isWrong = trimmed !== "" && !isId(trimmed);
   return h(
@@ -89,16 +96,15 @@ export function Lookups({ state, session, target: given, now }) {
               setText(id);
               start(id);
             },
-            disabled: find.busy,
           },
           h(Icon, { name: "random" }),
           "Random",
         ),
         h(
           "button",
-          { type: "submit", class: "primary", disabled: find.busy || !isId(trimmed) },
+          { type: "submit", class: "primary", disabled: !isId(trimmed) },
           h(Icon, { name: "lookups" }),
-          find.busy ? "Looking up…" : "Look up",
+          "Look up",
         ),
       ),
       isWrong &&
@@ -120,20 +126,18 @@ export function Lookups({ state, session, target: given, now }) {
         ),
       )
       : h(ShownLookup, { shown }),
-    h(Recent, { state, now, chosen, onChoose: setChosen }),
+    h(Recent, { state, now, chosen }),
   );
 }
 
 /**
  * Returns the lookup that this view started: as seen in events while it runs, and then as in the answer.
  *
- * @param {NodeState} state @param {{ target: string, at: number } | null} started
+ * @param {NodeState} state @param {{ key: string, target: string }} asked
  * @param {{ busy: boolean, result: Lookup | null }} find
  * @returns {Shown | null}
  */
-function ofRequest(state, started, { busy, result }) {
-  if (started === null) return null;
-  const key = `${started.target} ${started.at}`;
+function ofRequest(state, { key, target }, { busy, result }) {
   if (result !== null) {
     const steps = (result.trace ?? []).map((step) => ({ ...step }));
     return {
@@ -147,11 +151,11 @@ function ofRequest(state, started, { busy, result }) {
   }
   if (!busy) return null;
   const running = [...state.traces.values()].findLast((trace) =>
-    trace.target === started.target && trace.elapsedMs === null
+    trace.target === target && trace.elapsedMs === null
   );
   return {
     key,
-    target: started.target,
+    target,
     steps: running?.steps ?? [],
     elapsedMs: null,
     hops: null,
@@ -339,8 +343,8 @@ function StepTable({ target, steps, version, pointed, onPoint }) {
   });
 }
 
-/** @param {{ state: NodeState, now: number, chosen: number | null, onChoose: (lookup: number | null) => void }} props */
-function Recent({ state, now, chosen, onChoose }) {
+/** @param {{ state: NodeState, now: number, chosen: number | null }} props */
+function Recent({ state, now, chosen }) {
   const { stats } = state;
   const isNarrow = useMedia("(max-width: 760px)");
   const note = stats === null || stats.lookups.count === 0
@@ -354,12 +358,11 @@ function Recent({ state, now, chosen, onChoose }) {
       key: "target",
       label: "Target",
       cell: (row) =>
-        h("button", {
-          type: "button",
-          class: "link id",
+        h("a", {
+          class: "id",
           title: row.target,
-          "aria-pressed": row.lookup === chosen ? "true" : "false",
-          onClick: () => onChoose(row.lookup === chosen ? null : row.lookup),
+          "aria-current": row.lookup === chosen ? "true" : undefined,
+          href: `#/lookups/${row.target}?lookup=${row.lookup}`,
         }, shortId(row.target)),
     },
     {
@@ -423,6 +426,7 @@ function Recent({ state, now, chosen, onChoose }) {
         keyOf: (row) => String(row.lookup),
         sortedBy: "at",
         direction: "descending",
+        parameter: "sort",
         version: `${state.versions.traces} ${state.lookups.length}`,
         pointed: chosen === null ? null : String(chosen),
       }),

@@ -17,6 +17,7 @@ import {
   plural,
   rate,
 } from "../format.js";
+import { useParameter } from "../hooks.js";
 import { Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
 import { PeerMap } from "../peer_map.js";
 import { Reachability } from "../reachability.js";
@@ -323,7 +324,8 @@ export function NoPeers({ stats }) {
 
 /** @param {{ state: NodeState, stats: Stats }} props */
 function Charts({ state, stats }) {
-  const [span, setSpan] = useState(/** @type {keyof typeof SPANS} */ ("1 h"));
+  const [text, setSpan] = useParameter("span", "1 h");
+  const span = /** @type {keyof typeof SPANS} */ (text in SPANS ? text : "1 h");
   const version = `${state.versions.hour} ${span}`;
   const { times, columns, from, to } = useMemo(() => chartData(state.hour, SPANS[span]), [version]);
   const common = { times, from, to, version };

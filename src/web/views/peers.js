@@ -4,7 +4,7 @@ import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { Buckets } from "../buckets.js";
 import { ago, count, ms, NONE, plural } from "../format.js";
-import { useMedia, usePaced } from "../hooks.js";
+import { useMedia, usePaced, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { Card, choice, Empty, Health, PeerLink } from "../parts.js";
 import { PeerMap } from "../peer_map.js";
@@ -22,8 +22,9 @@ const HEALTH_ORDER = { healthy: 0, degraded: 1, unhealthy: 2 };
 
 /** @param {{ state: NodeState, now: number }} props */
 export function Peers({ state, now }) {
-  const [filter, setFilter] = useState(/** @type {Filter} */ ("all"));
-  const [text, setText] = useState("");
+  const [health, setFilter] = useParameter("health", "all");
+  const filter = health in HEALTH_ORDER ? /** @type {Filter} */ (health) : "all";
+  const [text, setText] = useParameter("q");
   const [pointed, setPointed] = useState(/** @type {string | null} */ (null));
   const [bucket, setBucket] = useState(/** @type {number | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
@@ -51,6 +52,7 @@ export function Peers({ state, now }) {
         keyOf: (row) => row.node_id,
         sortedBy: "score",
         direction: "descending",
+        parameter: "sort",
         rowHeight: isNarrow ? 57 : 37,
         version: rows,
         pointed,

@@ -4,10 +4,11 @@ import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { json, request } from "../api.js";
 import { ago, count, date, ms, plural, shortId, until } from "../format.js";
-import { useAction, useMedia } from "../hooks.js";
+import { useAction, useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
 import { Card, Copy, Empty, Facts, FullId, Note } from "../parts.js";
+import { open } from "../routes.js";
 import { table } from "../table.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
@@ -23,14 +24,14 @@ const MAX_PORT = 65_535;
 export function Swarms({ state, infoHash, now }) {
   return h(
     "div",
-    { class: "values-view" },
+    { class: `values-view ${infoHash === null ? "" : "with-answer"}` },
     h(
       "div",
       { class: "column" },
       h(AnnounceCard, null),
       h(AnnouncedCard, { state, now }),
     ),
-    h("div", { class: "column" }, h(FindCard, { infoHash })),
+    h("div", { class: "column asking" }, h(FindCard, { state, swarm: infoHash })),
   );
 }
 
@@ -167,16 +168,22 @@ function AnnounceCard() {
   );
 }
 
-/** @param {{ infoHash: string | null }} props */
-function FindCard({ infoHash: given }) {
+/**
+ * Finds the peers of the swarm in the page's address.
+ *
+ * @param {{ state: NodeState, swarm: string | null }} props
+ */
+function FindCard({ state, swarm: given }) {
   const [swarm, setSwarm] = useState(given ?? "");
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
-    if (given === null) return;
-    setSwarm(given);
-    finding.reset();
+    if (given !== null) setSwarm(given);
   }, [given]);
-  const finding = useAction(
-    async () => /** @type {SwarmPeers} */ (await json(`${pathOf(nameOf(swarm))}?scrape=1`)),
+  const finding = useAnswer(
+    given === null || !isSwarm(given) || state.isBarred ? null : JSON.stringify([given, attempt]),
+    (
+      signal,
+    ) => /** @type {Promise<SwarmPeers>} */ (json(`${pathOf(given ?? "")}?scrape=1`, { signal })),
   );
   const result = finding.result;
   return h(
@@ -188,7 +195,9 @@ function FindCard({ infoHash: given }) {
         class: "fetch-form",
         onSubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
-          if (isSwarm(swarm)) void finding.run();
+          if (!isSwarm(swarm)) return;
+          if (nameOf(swarm) === given) setAttempt(attempt + 1);
+          else open(`#/swarms/${encodeURIComponent(nameOf(swarm))}`);
         },
       },
       h(SwarmField, { id: "find-wrong", value: swarm, onChange: setSwarm }),
@@ -197,21 +206,25 @@ function FindCard({ infoHash: given }) {
         { class: "buttons" },
         h(
           "button",
-          { type: "submit", class: "primary", disabled: finding.busy || !isSwarm(swarm) },
+          { type: "submit", class: "primary", disabled: !isSwarm(swarm) },
           h(Icon, { name: "search" }),
-          finding.busy ? "Searching…" : "Find peers",
+          "Find peers",
         ),
       ),
     ),
     h(
       "div",
       { role: "status" },
+      finding.busy && h("p", { class: "loading" }, "Searching…"),
       finding.error !== null && h(Note, { tone: "bad" }, finding.error),
     ),
     result !== null && h(FoundSwarm, { found: result }),
     result === null && !finding.busy && finding.error === null && h(
       Empty,
-      { icon: "swarms", title: "No peers searched yet" },
+      {
+        icon: state.isBarred ? "key" : "swarms",
+        title: state.isBarred ? "Enter the API token to find peers" : "No peers searched yet",
+      },
       "The node asks the nodes closest to the info-hash for the peers that were announced there.",
     ),
   );
@@ -253,21 +266,22 @@ function FoundSwarm({ found: { info_hash, peers, ipv4, ipv6, scrape, nodes, elap
 
 /** @param {{ state: NodeState, now: number }} props */
 function AnnouncedCard({ state, now }) {
-  const [list, setList] = useState(/** @type {AnnouncedSwarms | null} */ (null));
   const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
   const isNarrow = useMedia("(max-width: 760px)");
-  const reading = useAction(async () => setList(await json("/network/swarms")));
-  const isAway = state.phase === "lost" || state.phase === "connecting";
-  const isBarred = state.access === "needed" || state.access === "wrong";
-  useEffect(() => {
-    if (!isAway && !isBarred) void reading.run();
-  }, [state.versions.swarms, state.stats?.swarms.announced, state.access, isAway]);
+  const isAway = state.phase === "lost";
+  const [changes, setChanges] = useState(0);
+  const reading = useAnswer(
+    state.isBarred ? null : "swarms",
+    (signal) => /** @type {Promise<AnnouncedSwarms>} */ (json("/network/swarms", { signal })),
+    `${changes} ${state.versions.swarms} ${state.stats?.swarms.announced} ${isAway}`,
+  );
+  const list = reading.result;
   const withdraw = useAction(async (/** @type {AnnouncedSwarm} */ { info_hash, service }) => {
     await request(pathOf(info_hash), { method: "DELETE" });
     setConfirming(null);
     setAnnouncement(`Withdrew ${service ?? shortId(info_hash)}.`);
-    await reading.run();
+    setChanges((n) => n + 1);
   });
   /** @type {import("../table.js").Column<AnnouncedSwarm>[]} */
   const columns = [
@@ -364,7 +378,7 @@ function AnnouncedCard({ state, now }) {
     },
     h("p", { class: "visually-hidden", role: "status" }, announcement),
     withdraw.error !== null && h(Note, { tone: "bad" }, withdraw.error),
-    isBarred
+    state.isBarred
       ? h(Empty, { icon: "key", title: "Enter the API token to see announcements" })
       : list === null
       ? reading.error === null

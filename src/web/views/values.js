@@ -4,7 +4,7 @@ import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { json, messageOf, request } from "../api.js";
 import { ago, bytes, count, date, ms, NONE, percent, plural, shortId, until } from "../format.js";
-import { useAction, useMedia } from "../hooks.js";
+import { useAction, useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
 import {
@@ -19,6 +19,7 @@ import {
   Note,
   PeerLink,
 } from "../parts.js";
+import { open } from "../routes.js";
 import { table } from "../table.js";
 import { fetchValue, saveAs, storeValue } from "../transfer.js";
 
@@ -122,14 +123,14 @@ export class Stores {
 export function Values({ state, stores, hash, now }) {
   return h(
     "div",
-    { class: "values-view" },
+    { class: `values-view ${hash === null ? "" : "with-answer"}` },
     h(
       "div",
       { class: "column" },
       h(StoreCard, { state, stores }),
       h(PublishedCard, { state, now }),
     ),
-    h("div", { class: "column" }, h(FetchCard, { hash })),
+    h("div", { class: "column asking" }, h(FetchCard, { state, hash })),
   );
 }
 
@@ -341,38 +342,51 @@ function StoreRow({ store, state }) {
   );
 }
 
-/** @param {{ hash: string | null }} props */
-function FetchCard({ hash: given }) {
+/**
+ * Fetches the value in the page's address.
+ *
+ * @param {{ state: NodeState, hash: string | null }} props
+ */
+function FetchCard({ state, hash: given }) {
+  const [givenKey] = useParameter("key");
   const [hash, setHash] = useState(given ?? "");
-  const [key, setKey] = useState("");
+  const [key, setKey] = useState(givenKey);
+  const [attempt, setAttempt] = useState(0);
   const [progress, setProgress] = useState(
     /** @type {{ received: number, total: number | null } | null} */ (null),
   );
-  const abort = useRef(new AbortController());
+  /** The question about holders that the user asked. */
+  const [holdersOf, setHoldersOf] = useState(/** @type {string | null} */ (null));
   useEffect(() => {
-    if (given === null) return;
-    setHash(given);
-    fetching.reset();
-    copies.reset();
-  }, [given]);
+    if (given !== null) setHash(given);
+    setKey(givenKey);
+  }, [given, givenKey]);
   const wanted = hash.trim().toLowerCase();
   const isWrong = wanted !== "" && !isId(wanted);
-  const fetching = useAction(async () => {
-    abort.current = new AbortController();
+  const question = given === null || !isId(given) || state.isBarred
+    ? null
+    : JSON.stringify([given, givenKey, attempt]);
+  const fetching = useAnswer(question, async (signal) => {
     setProgress(null);
-    const fetchedHash = wanted;
     const value = await fetchValue({
-      hash: fetchedHash,
-      key,
-      signal: abort.current.signal,
-      onReceived: (received, total) => setProgress({ received, total }),
+      hash: given ?? "",
+      key: givenKey,
+      signal,
+      onReceived: (received, total) => {
+        if (!signal.aborted) setProgress({ received, total });
+      },
     });
-    return { hash: fetchedHash, value, preview: await previewOf(value) };
+    return { hash: given ?? "", value, preview: await previewOf(value) };
   });
-  const copies = useAction(async () => {
-    const query = key === "" ? "" : `&key=${encodeURIComponent(key)}`;
-    return /** @type {Replicas} */ (await json(`/data/${wanted}?replicas=1${query}`));
-  });
+  const copies = useAnswer(
+    holdersOf === question ? question : null,
+    (signal) => {
+      const query = givenKey === "" ? "" : `&key=${encodeURIComponent(givenKey)}`;
+      return /** @type {Promise<Replicas>} */ (
+        json(`/data/${given}?replicas=1${query}`, { signal })
+      );
+    },
+  );
   const result = fetching.result;
   return h(
     Card,
@@ -383,7 +397,9 @@ function FetchCard({ hash: given }) {
         class: "fetch-form",
         onSubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
-          if (isId(wanted)) void fetching.run();
+          if (!isId(wanted)) return;
+          if (wanted === given && key === givenKey) setAttempt(attempt + 1);
+          else open(`#/values/${wanted}`, { key });
         },
       },
       h(
@@ -424,24 +440,15 @@ function FetchCard({ hash: given }) {
         { class: "buttons" },
         h(
           "button",
-          { type: "submit", class: "primary", disabled: fetching.busy || !isId(wanted) },
+          { type: "submit", class: "primary", disabled: !isId(wanted) },
           h(Icon, { name: "download" }),
-          fetching.busy ? "Fetching…" : "Fetch",
+          "Fetch",
         ),
-        h(
-          "button",
-          {
-            type: "button",
-            disabled: copies.busy || !isId(wanted),
-            onClick: () => copies.run(),
-          },
-          h(Icon, { name: "peers" }),
-          copies.busy ? "Asking…" : "Show holders",
-        ),
-        fetching.busy &&
-          h("button", { type: "button", onClick: () => abort.current.abort() }, "Cancel"),
+        fetching.busy && h("button", { type: "button", onClick: fetching.cancel }, "Cancel"),
       ),
     ),
+    fetching.busy &&
+      h("p", { class: "loading", role: "status" }, `Fetching ${shortId(given ?? "")}…`),
     fetching.busy && progress !== null && h(
       "div",
       { class: "store-progress" },
@@ -459,7 +466,6 @@ function FetchCard({ hash: given }) {
       "div",
       { role: "status" },
       fetching.error !== null && h(Note, { tone: "bad" }, fetching.error),
-      copies.error !== null && h(Note, { tone: "bad" }, copies.error),
     ),
     result !== null && h(
       "div",
@@ -500,10 +506,24 @@ function FetchCard({ hash: given }) {
       ),
       result.preview.isCut && h("p", { class: "muted" }, "The preview shows only the beginning."),
     ),
+    question !== null && copies.result === null && h(
+      "div",
+      { class: "buttons" },
+      h(
+        "button",
+        { type: "button", disabled: copies.busy, onClick: () => setHoldersOf(question) },
+        h(Icon, { name: "peers" }),
+        copies.busy ? "Asking…" : "Show holders",
+      ),
+    ),
+    h("div", { role: "status" }, copies.error !== null && h(Note, { tone: "bad" }, copies.error)),
     copies.result !== null && h(Copies, { report: copies.result }),
-    result === null && copies.result === null && !fetching.busy && fetching.error === null && h(
+    question === null && h(
       Empty,
-      { icon: "values", title: "No value fetched yet" },
+      {
+        icon: state.isBarred ? "key" : "values",
+        title: state.isBarred ? "Enter the API token to fetch values" : "No value fetched yet",
+      },
       "The node fetches a value from its holders and checks it against the hash.",
     ),
   );
@@ -552,24 +572,27 @@ function Copies({ report: { holders, count: found, wanted, parts } }) {
 
 /** @param {{ state: NodeState, now: number }} props */
 function PublishedCard({ state, now }) {
-  const [offset, setOffset] = useState(0);
-  const [page, setPage] = useState(/** @type {Published | null} */ (null));
+  const [first, setFirst] = useParameter("offset");
+  const offset = /^\d{1,9}$/.test(first) ? Number(first) : 0;
+  const setOffset = (/** @type {number} */ next) => setFirst(next === 0 ? "" : `${next}`);
   const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
   const isNarrow = useMedia("(max-width: 760px)");
-  const reading = useAction(async () => {
-    setPage(await json(`/network/published?limit=${PAGE}&offset=${offset}`));
-  });
-  const isAway = state.phase === "lost" || state.phase === "connecting";
-  const isBarred = state.access === "needed" || state.access === "wrong";
-  useEffect(() => {
-    if (!isAway && !isBarred) void reading.run();
-  }, [offset, state.versions.published, state.stats?.storage.published, state.access, isAway]);
+  const isAway = state.phase === "lost";
+  const [changes, setChanges] = useState(0);
+  const reading = useAnswer(
+    state.isBarred ? null : `${offset}`,
+    (signal) => /** @type {Promise<Published>} */ (
+      json(`/network/published?limit=${PAGE}&offset=${offset}`, { signal })
+    ),
+    `${changes} ${state.versions.published} ${state.stats?.storage.published} ${isAway}`,
+  );
+  const page = reading.result;
   const forget = useAction(async (/** @type {PublishedValue} */ { hash, pinned }) => {
     await request(pinned ? `/network/pin/${hash}` : `/data/${hash}`, { method: "DELETE" });
     setConfirming(null);
     setAnnouncement(`${pinned ? "Unpinned" : "Stopped publishing"} ${shortId(hash)}.`);
-    await reading.run();
+    setChanges((n) => n + 1);
   });
   /** @type {import("../table.js").Column<PublishedValue>[]} */
   const columns = [
@@ -680,7 +703,7 @@ function PublishedCard({ state, now }) {
     },
     h("p", { class: "visually-hidden", role: "status" }, announcement),
     forget.error !== null && h(Note, { tone: "bad" }, forget.error),
-    isBarred
+    state.isBarred
       ? h(Empty, { icon: "key", title: "Enter the API token to see published values" })
       : page === null
       ? reading.error === null
@@ -700,6 +723,7 @@ function PublishedCard({ state, now }) {
         rows: page.published,
         keyOf: (row) => row.hash,
         sortedBy: "next",
+        parameter: "sort",
         rowHeight: 53,
         version: page,
       }),
