@@ -1,15 +1,20 @@
 // The node under load: a dmnode without API and disk. A swarm fills its table, and another node puts its items.
 //
-// deno run --allow-net --allow-read --allow-ffi node_server.ts HOST [api] [batches]
-// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. With `api` it serves the API too, and with `batches` it receives and
-// sends datagrams in batches, as the executables do on Linux. When it is ready, it prints one line
+// deno run --allow-net --allow-read --allow-ffi node_server.ts HOST [api] [batches] [KEY]
+// HOST is 127.0.0.1, or 0.0.0.0 for all addresses. With `api` it serves the API too, with `batches` it receives and sends
+// datagrams in batches, as the executables do on Linux, and with KEY it has this network key. When it is ready, it prints
+// one line
 // {"port": N, "host": ADDRESS, "item": HEX40, "api": N}: the address it is bound to, which may be ::, and an item that it
 // holds. SIGTERM ends it properly, so that `--cpu-prof` writes its profile.
 
 import { ApiThread } from "../src/api/thread/thread.ts";
 import { loadConfig } from "../src/config.ts";
+import { NetworkKey } from "../src/config/network_key.ts";
+import { Endpoint } from "../src/krpc/endpoint.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
 import { openLibrary } from "../src/runtime/net/message_batch.ts";
+import { PacketSeal } from "../src/runtime/net/packet_seal.ts";
+import { UdpSocket } from "../src/runtime/net/udp.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
 import { Swarm } from "./swarm.ts";
 
@@ -17,11 +22,18 @@ const SWARM_PORT = 6881;
 
 const [p2pHost, ...options] = Deno.args;
 openLibrary();
-const swarm = new Swarm(SWARM_PORT);
+const networkKeys = options.filter((text) => text.startsWith("dmkey"))
+  .map((text) => NetworkKey.parse(text) as NetworkKey);
+const seal = networkKeys.length === 0
+  ? undefined
+  : await PacketSeal.create(networkKeys, { now: () => performance.now(), drop: () => {} });
+// With and without a key, servers can run at the same time.
+const swarm = new Swarm(seal === undefined ? SWARM_PORT : SWARM_PORT + 100, seal);
 const node = await LocalNode.start({
   ...loadConfig({ flags: {}, env: {} }),
   p2pHost,
   p2pPort: 0,
+  networkKeys,
   bootstrapNodes: [swarm.bootstrap],
   bucketSize: K,
   alpha: 3,
@@ -58,12 +70,20 @@ console.log(JSON.stringify({ port: node.port, host, item: item.toString(), api }
 
 /** Sends the node one query and waits for the reply. */
 async function exchange(query: Uint8Array): Promise<Uint8Array> {
-  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+  const receive = (reply: Uint8Array) => resolve(reply.slice());
+  const socket = UdpSocket.bind({
+    host: "127.0.0.1",
+    port: 0,
+    seal,
+    receive,
+    onOverflow: () => {},
+  });
+  socket.start();
   try {
-    await socket.send(query, { transport: "udp", hostname: "127.0.0.1", port: node.port });
-    const [reply] = await socket.receive();
-    return reply;
+    socket.send(query, Endpoint.parse("127.0.0.1", node.port)!);
+    return await promise;
   } finally {
-    socket.close();
+    await socket.close();
   }
 }

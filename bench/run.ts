@@ -1,13 +1,14 @@
 // `make bench`: the codec and the core in this process, then the node under load over UDP, and with 1,000 clients that
 // listen to its events.
 //
-// deno run --allow-all bench/run.ts [--only codec|core|load|events] [--seconds S] [--rounds N] [--window W]
+// deno run --allow-all bench/run.ts [--only codec|core|load|seal|events] [--seconds S] [--rounds N] [--window W]
 
 import { parseArgs } from "node:util";
 import { benchCodec } from "./codec.ts";
 import { benchCore } from "./core.ts";
 import { benchEvents } from "./events.ts";
 import { benchLoad } from "./load.ts";
+import { benchSeal } from "./seal.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -27,6 +28,12 @@ const parts: Record<string, () => void | Promise<void>> = {
   core: benchCore,
   load: () =>
     benchLoad({
+      seconds: positive("seconds", options.seconds),
+      rounds: positive("rounds", options.rounds),
+      window: positive("window", options.window),
+    }),
+  seal: () =>
+    benchSeal({
       seconds: positive("seconds", options.seconds),
       rounds: positive("rounds", options.rounds),
       window: positive("window", options.window),

@@ -52,6 +52,8 @@ export interface Server {
   readonly protocol?: "dht-rpc";
   /** The port of its API, if it serves one. */
   readonly api?: number;
+  /** Prepared packets, and the port from which they must come. The generator is then packet_load. */
+  readonly packets?: { readonly file: string; readonly port: number };
   /** The endpoint that the npm peer's program reports. */
   readonly nodes?: readonly { address: string }[];
 }
@@ -174,13 +176,14 @@ export class Running implements AsyncDisposable {
     return samples;
   }
 
-  async #sample({ process, port }: Server, query: Query, more: string[]): Promise<Sample> {
+  async #sample({ process, port, packets }: Server, query: Query, more: string[]): Promise<Sample> {
     const { seconds, window } = this.options;
     const before = await cpuSeconds(process);
     const { success, stdout } = await this.command([1], this.generator, [
       ...["--port", `${port}`, "--query", query, "--window", `${window}`],
       ...["--seconds", `${seconds}`, "--warmup", `${WARM_UP_SECONDS}`],
       ...more,
+      ...(packets ? ["--packets", packets.file, "--local-port", `${packets.port}`] : []),
     ]).output();
     if (!success) throw new Error("the load generator failed");
     const load: Load = JSON.parse(new TextDecoder().decode(stdout));

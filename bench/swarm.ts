@@ -5,6 +5,7 @@ import { Writer } from "../src/krpc/bencode.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 import { compareDistance, type Id } from "../src/krpc/id.ts";
 import { decode, type NodeAddress, REPLY_NODES, writeResponse } from "../src/krpc/message.ts";
+import type { PacketSeal } from "../src/runtime/net/packet_seal.ts";
 import { UdpSocket } from "../src/runtime/net/udp.ts";
 import { CLIENT, contactIds, FULL_BUCKETS, K } from "./full_node.ts";
 
@@ -16,12 +17,13 @@ export class Swarm implements AsyncDisposable {
   readonly #writer = new Writer(1024);
   #members: readonly NodeAddress[] = [];
 
-  /** All members use the same port. */
-  constructor(readonly port: number) {
+  /** All members use the same port, and the same seal if there is one. */
+  constructor(readonly port: number, seal?: PacketSeal) {
     this.#sockets = Array.from({ length: FULL_BUCKETS * K }, (_, i) =>
       UdpSocket.bind({
         host: address(i),
         port,
+        seal,
         receive: (datagram, from) => this.#answer(i, datagram, from),
         onOverflow: () => {},
       }));

@@ -11,7 +11,8 @@ import {
   parseName,
   parseRange,
 } from "./config/addresses.ts";
-import { MISTAKEN_NAME, MISTAKEN_TEXT, parseEnvFile } from "./config/env_file.ts";
+import { NetworkKey } from "./config/network_key.ts";
+import { parseEnvFile } from "./config/env_file.ts";
 import { ConfigError, quote, splitList } from "./config/text.ts";
 import { type AddressRange, isLoopbackHost } from "./krpc/address_range.ts";
 import { Endpoint } from "./krpc/endpoint.ts";
@@ -166,12 +167,46 @@ function orNone<T>({ schema, ...texts }: Format<T>): Format<T | null> {
   };
 }
 
+/** The addresses to talk to. Empty text stands for this machine only, as if `--allow-net` was not given. */
+function netScope(): Format<NetScope> {
+  const allowed = "any, loopback, or addresses, CIDRs and host names separated by commas";
+  return format(allowed, (text, refuse) => {
+    try {
+      return parseAllowNet(text || undefined);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return void refuse(error.message);
+    }
+  });
+}
+
+/** The most network keys that a node uses at a time: the current one, and one that comes or goes. */
+const MAX_NETWORK_KEYS = 2;
+
+function networkKeys(): Format<readonly NetworkKey[]> {
+  return format("at most two network keys, separated by a comma", (text, refuse) => {
+    const keys: NetworkKey[] = [];
+    for (const word of splitList(text)) {
+      const key = NetworkKey.parse(word);
+      if (typeof key === "string") return void refuse(key);
+      keys.push(key);
+    }
+    return keys.length <= MAX_NETWORK_KEYS ? keys : undefined;
+  });
+}
+
 function variable(name: string, flag: string | null, byDefault: string) {
   return { name, flag, default: byDefault };
 }
 
 /** All settings, in the order of the documentation. Each has the same name here as in Config. */
 const TABLE = {
+  allowNet: {
+    ...variable("ALLOW_NET", "--allow-net", ""),
+    meaning: "addresses to talk to; without it, the node keeps to this machine",
+    details: "any stands for all addresses. For example 10.0.0.0/8,boot.example.org.",
+    format: netScope(),
+  },
   p2pPort: {
     ...variable("P2P_PORT", "--p2p-port", "8000"),
     meaning: "UDP port of the node; 0 picks a free port",
@@ -192,6 +227,19 @@ const TABLE = {
       listOf("host:port entries, separated by commas", parseHostPort),
       (nodes) => [...new Map(nodes.map((node) => [`${node.host} ${node.port}`, node])).values()],
     ),
+  },
+  networkKeys: {
+    ...variable("NETWORK_KEY", null, ""),
+    meaning: "key that all nodes of a private network share; without it, the node is public",
+    details:
+      "dmnode network new prints one. While a key is replaced, a second one follows a comma.",
+    format: networkKeys(),
+  },
+  networkKeyFile: {
+    ...variable("NETWORK_KEY_FILE", "--network-key-file", ""),
+    meaning: "file with the NETWORK_KEY, one key per line",
+    details: "Set only one of the two. Only the node's user should be able to read the file.",
+    format: orNone(FILE_PATH),
   },
   bucketSize: {
     ...variable("K_BUCKET_SIZE", "--k", "20"),
@@ -344,9 +392,8 @@ type Values = {
   readonly [K in keyof typeof TABLE]: z.output<(typeof TABLE)[K]["format"]["schema"]>;
 };
 
-/** The configuration in force, deeply frozen: the values of all settings except API_TOKEN_FILE. */
-export interface Config extends Omit<Values, "apiTokenFile"> {
-  readonly allowNet: NetScope;
+/** The configuration in force, deeply frozen: the values of all settings except those that name a file of a secret. */
+export interface Config extends Omit<Values, "apiTokenFile" | "networkKeyFile"> {
   /** One line for each setting that looks wrong but does not prevent the start. */
   readonly warnings: readonly string[];
 }
@@ -356,7 +403,7 @@ export const SETTINGS: readonly Setting[] = Object.freeze(Object.values(TABLE));
 const KNOWN_NAMES: readonly string[] = [...SETTINGS.map(({ name }) => name), "DMNODE_API"];
 
 /** Every environment variable that the executable needs permission to read for its settings. */
-export const ENV_NAMES: readonly string[] = [...KNOWN_NAMES, MISTAKEN_NAME];
+export const ENV_NAMES: readonly string[] = KNOWN_NAMES;
 
 /** The sources of settings. `loadConfig` reads nothing else. */
 export interface ConfigSources {
@@ -366,7 +413,7 @@ export interface ConfigSources {
   /** The text of the .env file, if there is one. */
   readonly envFile?: string;
   readonly envFileName?: string;
-  /** Reads the file that API_TOKEN_FILE names. Throws if the file can't be read. */
+  /** Reads the file that API_TOKEN_FILE or NETWORK_KEY_FILE names. Throws if the file can't be read. */
   readonly readSecret?: (path: string) => SecretFile;
 }
 
@@ -392,7 +439,6 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const { flags = {}, env = {}, envFile, envFileName = ".env", readSecret } = sources;
   const file = parseEnvFile(envFile ?? "", envFileName, KNOWN_NAMES);
   const warnings = [...file.warnings];
-  if (env[MISTAKEN_NAME]) warnings.push(`in the environment: ${MISTAKEN_TEXT}`);
   for (const name of Object.keys(env)) {
     if (isServiceLink(name, env[name])) warnings.push(serviceLinkWarning(name, env[name]!));
   }
@@ -404,17 +450,19 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       variableText(setting, file.variables, `in ${envFileName}`);
     return [setting, given ?? { text: setting.default, source: "by default" }];
   }));
-  const tokenFile = texts.get(TABLE.apiTokenFile)!;
-  if (tokenFile.text.trim() !== "") {
-    if (texts.get(TABLE.apiToken)!.text.trim() !== "") {
-      throw refusal(TABLE.apiTokenFile, tokenFile, "expected no API_TOKEN as well; set only one");
+  for (const secret of SECRETS) {
+    const file = texts.get(secret.file)!;
+    if (file.text.trim() === "") continue;
+    if (texts.get(secret.setting)!.text.trim() !== "") {
+      const problem = `expected no ${secret.setting.name} as well; set only one`;
+      throw refusal(secret.file, file, problem);
     }
-    const { warning, ...token } = readToken(tokenFile, readSecret);
+    const { warning, ...found } = readSecretSetting(secret, file, readSecret);
     if (warning !== undefined) warnings.push(warning);
-    texts.set(TABLE.apiToken, token);
+    texts.set(secret.setting, found);
   }
 
-  const { apiTokenFile: _, ...values } = Object.fromEntries(
+  const { apiTokenFile: _, networkKeyFile: __, ...values } = Object.fromEntries(
     Object.entries(TABLE).map(([member, setting]) => {
       const parsed = setting.format.schema.safeParse(texts.get(setting)!.text);
       if (parsed.success) return [member, parsed.data];
@@ -438,7 +486,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         `use ${SHORT_TOKEN_LENGTH} or more random ones`,
     );
   }
-  return deepFreeze({ ...values, allowNet: parseAllowNet(flags.allowNet), warnings });
+  return deepFreeze({ ...values, warnings });
 }
 
 /**
@@ -451,6 +499,7 @@ export function isServiceLink(name: string, text: string | undefined): boolean {
 
 /** The settings that a running node can change. */
 const RELOADABLE: readonly (keyof Config)[] = [
+  "networkKeys",
   "apiToken",
   "apiOpenReads",
   "apiAllowedHosts",
@@ -478,14 +527,25 @@ export function reloaded(before: Config, read: Config): Reloaded {
   const now: string[] = [], later: string[] = [];
   for (const [member, { name }] of Object.entries(TABLE)) {
     const key = member as keyof Config;
-    if (JSON.stringify(before[key]) === JSON.stringify(read[key])) continue;
+    if (JSON.stringify(before[key], spelled) === JSON.stringify(read[key], spelled)) continue;
     if (RELOADABLE.includes(key)) config[key] = read[key];
     (RELOADABLE.includes(key) ? now : later).push(name);
   }
   if (config.apiToken === null && !isLoopbackHost(before.apiHost)) {
     throw new ConfigError("API_TOKEN: expected a token until the API listens on loopback only");
   }
+  if (before.networkKeys.length > 0 !== read.networkKeys.length > 0) {
+    throw new ConfigError(
+      "NETWORK_KEY: a running node can't begin or cease to use one: restart it",
+    );
+  }
   return { config: config as unknown as Config, now, later };
+}
+
+/** Makes JSON differ for different endpoints and keys, whose fields are private. */
+function spelled(_: string, value: unknown): unknown {
+  if (value instanceof NetworkKey) return value.secretText();
+  return value instanceof Endpoint ? `${value}` : value;
 }
 
 function serviceLinkWarning(name: string, text: string): string {
@@ -499,9 +559,13 @@ function serviceLinkWarning(name: string, text: string): string {
 function flagText({ flag }: Setting, flags: Readonly<Record<string, unknown>>) {
   if (flag === null) return undefined;
   const name = flag.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-  return flags[name] === undefined
-    ? undefined
-    : { text: String(flags[name]), source: "on the command line" };
+  const value = flags[name], source = "on the command line";
+  if (value === undefined) return undefined;
+  // An empty list must not mean that the flag was not given: a shell variable in it may be unset.
+  if (name === "allowNet") {
+    return { text: value === true ? "any" : `${value}`.trim() || ",", source };
+  }
+  return { text: String(value), source };
 }
 
 function variableText(
@@ -517,50 +581,90 @@ function variableText(
 /** Permissions of other users. */
 const OTHERS_WRITE = 0o002, GROUP_WRITES_OR_OTHERS_READ = 0o024;
 
-/**
- * Reads the token from a file's first line. Throws a ConfigError if the line is empty, as the API is open without a
- * token, or if every user of the machine may change the file. Only warns if they may read it: containers mount secrets
- * with mode 0444.
- */
+/** A setting that is a secret, and the setting that names a file with it. */
+interface SecretSetting {
+  readonly setting: Setting;
+  readonly file: Setting;
+  /** What the file holds, for messages. */
+  readonly noun: string;
+  /** The secret in the file's lines; empty if there is none. */
+  readonly read: (lines: readonly string[]) => string;
+}
+
+const TOKEN_SECRET: SecretSetting = {
+  setting: TABLE.apiToken,
+  file: TABLE.apiTokenFile,
+  noun: "a token in its first line",
+  read: ([first]) => first.trim(),
+};
+
+/** Lines that start with # are comments. */
+const KEY_SECRET: SecretSetting = {
+  setting: TABLE.networkKeys,
+  file: TABLE.networkKeyFile,
+  noun: "a network key in a line of its own",
+  read: (lines) =>
+    lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#")).join(),
+};
+
+const SECRETS: readonly SecretSetting[] = [TOKEN_SECRET, KEY_SECRET];
+
+/** Reads the token from the file that API_TOKEN_FILE names, as `readSecretSetting` does. */
 export function readToken(
   file: SettingText,
   readSecret: ConfigSources["readSecret"],
 ): SettingText & { readonly warning?: string } {
+  return readSecretSetting(TOKEN_SECRET, file, readSecret);
+}
+
+/**
+ * Reads a secret from a file. Throws a ConfigError if the file has none, as the node would then be open to anyone, or
+ * if every user of the machine may change the file. Only warns if they may read it: containers mount secrets with mode
+ * 0444.
+ */
+function readSecretSetting(
+  secret: SecretSetting,
+  file: SettingText,
+  readSecret: ConfigSources["readSecret"],
+): SettingText & { readonly warning?: string } {
   const path = file.text.trim();
-  let secret: SecretFile | undefined;
+  let content: SecretFile | undefined;
   try {
-    secret = readSecret?.(path);
+    content = readSecret?.(path);
   } catch (error) {
     const reason = firstLine(error);
-    throw refusal(TABLE.apiTokenFile, file, `expected a file that can be read: ${reason}`);
+    throw refusal(secret.file, file, `expected a file that can be read: ${reason}`);
   }
-  const { text = "", mode = null } = secret ?? {};
+  const { text = "", mode = null } = content ?? {};
   const permissions = (mode ?? 0) & 0o777, octal = permissions.toString(8).padStart(4, "0");
   if (permissions & OTHERS_WRITE) {
     const problem = `every user of this machine can change the file: chmod 600 ${path}`;
-    throw refusal(TABLE.apiTokenFile, file, problem);
+    throw refusal(secret.file, file, problem);
   }
-  const token = text.split(/\r?\n/)[0].trim();
-  if (token === "") throw refusal(TABLE.apiTokenFile, file, "expected a token in its first line");
-  const found = { text: token, source: `in ${path}` };
+  const value = secret.read(text.split(/\r?\n/));
+  if (value === "") throw refusal(secret.file, file, `expected ${secret.noun}`);
+  const found = { text: value, source: `in ${path}` };
   // A file that holds another kind of secret, such as a key, often fails here.
-  const parsed = TABLE.apiToken.format.schema.safeParse(token);
-  if (!parsed.success) throw refusal(TABLE.apiToken, found, parsed.error.issues[0].message);
+  const parsed = secret.setting.format.schema.safeParse(value);
+  if (!parsed.success) throw refusal(secret.setting, found, parsed.error.issues[0].message);
   if (!(permissions & GROUP_WRITES_OR_OTHERS_READ)) return found;
-  const warning = `API_TOKEN_FILE ${quote(path)} has mode ${octal}, so other users may read or ` +
-    `change the token: chmod 600 ${path}, or mount it with mode 0400`;
+  const warning = `${secret.file.name} ${quote(path)} has mode ${octal}, so other users may read ` +
+    `or change the secret: chmod 600 ${path}, or mount it with mode 0400`;
   return { ...found, warning };
 }
 
 function refusal({ name, flag }: Setting, { text, source }: SettingText, problem: string) {
   const variable = flag === null ? name : `${name} (${flag})`;
-  // Messages end up in logs, where a token must not appear.
-  const value = name === "API_TOKEN" ? `the value of ${text.length} characters` : quote(text);
+  // Messages end up in logs, where a secret must not appear.
+  const value = SECRETS.some(({ setting }) => setting.name === name)
+    ? `the value of ${text.length} characters`
+    : quote(text);
   return new ConfigError(`${variable}: ${value} ${source}: ${problem}`);
 }
 
 function deepFreeze<T>(value: T): T {
-  if (typeof value !== "object" || value === null || value instanceof Endpoint) return value;
+  if (typeof value !== "object" || value === null) return value;
+  if (value instanceof Endpoint || value instanceof NetworkKey) return value;
   Object.values(value).forEach(deepFreeze);
   return Object.freeze(value);
 }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describeScope, parseAllowNet } from "../src/config/addresses.ts";
 import { envVariables } from "../src/config/env_file.ts";
+import { NetworkKey } from "../src/config/network_key.ts";
 import { ConfigError } from "../src/config/text.ts";
 import { ENV_NAMES, loadConfig, reloaded, SETTINGS } from "../src/config.ts";
 import { cidrIncludes, isLoopbackHost } from "../src/krpc/address_range.ts";
@@ -24,6 +25,8 @@ const fromEnv = (name: string, value: string) => loadConfig({ env: { [name]: val
 
 Deno.test("without any source, every setting has its documented default", () => {
   assert.deepEqual(loadConfig(), {
+    allowNet: { mode: "loopback" },
+    networkKeys: [],
     p2pPort: 8000,
     p2pHost: "0.0.0.0",
     bootstrapNodes: [],
@@ -50,7 +53,6 @@ Deno.test("without any source, every setting has its documented default", () => 
     nat: "auto",
     udpBatches: "auto",
     relay: 2048,
-    allowNet: { mode: "loopback" },
     warnings: [],
   });
 });
@@ -139,6 +141,7 @@ Deno.test("the configuration is deeply frozen", () => {
 });
 
 const BAD: Record<string, string[]> = {
+  ALLOW_NET: ["10.0.0.0/33", "*", "a:1", "a b", ",", "10.0.0.0/8,::/129"],
   P2P_PORT: ["65536", "-1", "8000.5", "8e3", "0x1F40", "eight", "+8", "１", "99999999999999999999"],
   P2P_HOST: ["example.org", "256.0.0.1", "10.0.0", "0.0.0.0/0", "::g", "fe80::1%eth0", "01.2.3.4"],
   BOOTSTRAP_NODES: [
@@ -153,6 +156,8 @@ const BAD: Record<string, string[]> = {
     "[::1]",
     "a b:1",
   ],
+  NETWORK_KEY: ["dmkey", "a".repeat(61), `dmkey${"a".repeat(55)}`, `dmkey${"0".repeat(56)}`],
+  NETWORK_KEY_FILE: ["a\0b", "~/key"],
   K_BUCKET_SIZE: ["0", "129", "x"],
   MIN_REPLICAS: ["0", "21", "129", "all"],
   ALPHA: ["0", "17", "3.0"],
@@ -188,7 +193,7 @@ Deno.test("the error for a bad value names the variable, the flag, the value and
       assert.ok(flag === null || message.includes(`(${flag})`), message);
       assert.match(message, /expected |requires/);
       assert.match(message, /in the environment/);
-      if (name === "API_TOKEN") assert.ok(!message.includes(value), "the token is not shown");
+      if (name === "API_TOKEN" || name === "NETWORK_KEY") assert.ok(!message.includes(value));
       else assert.ok(message.includes(JSON.stringify(value)), message);
     }
   }
@@ -420,11 +425,67 @@ Deno.test("--allow-net names a bad entry, and refuses an empty list", () => {
   ];
   for (const entry of bad) {
     const message = refusal(() => loadConfig({ flags: { allowNet: `192.0.2.1,${entry}` } }));
-    assert.ok(message.startsWith("--allow-net: ") && message.includes(JSON.stringify(entry)));
+    assert.match(message, /^ALLOW_NET \(--allow-net\): .* on the command line: /);
+    assert.ok(message.includes(JSON.stringify(entry)), message);
   }
   for (const empty of ["", " ", ","]) {
     assert.match(refusal(() => parseAllowNet(empty)), /allows no address/);
+    assert.match(
+      refusal(() => loadConfig({ flags: { allowNet: empty } })),
+      /allows no address/,
+      "an unset shell variable in the flag",
+    );
   }
+});
+
+Deno.test("ALLOW_NET is a setting like others, and the flag takes precedence", () => {
+  const mode = (text: string) => loadConfig({ env: { ALLOW_NET: text } }).allowNet.mode;
+  assert.deepEqual(["any", "TRUE", "on"].map(mode), ["any", "any", "any"]);
+  assert.deepEqual(["", "loopback", "false"].map(mode), ["loopback", "loopback", "loopback"]);
+  assert.equal(mode("10.0.0.0/8, boot.example"), "list");
+  assert.equal(loadConfig({ envFile: "ALLOW_NET=any" }).allowNet.mode, "any");
+  const both = loadConfig({ flags: { allowNet: "10.0.0.0/8" }, env: { ALLOW_NET: "any" } });
+  assert.equal(both.allowNet.mode, "list");
+});
+
+Deno.test("NETWORK_KEY is a whole key, of which a typo is noticed and nothing is shown", () => {
+  const key = NetworkKey.random(), text = key.secretText();
+  assert.match(text, /^dmkey[a-z2-7]{56}$/);
+  const read = loadConfig({ env: { NETWORK_KEY: ` ${text.toUpperCase()} ` } });
+  assert.deepEqual(read.networkKeys.map((key) => key.secretText()), [text]);
+  assert.ok(!JSON.stringify(read).includes(text.slice(5, 20)));
+  assert.ok(!Deno.inspect(read).includes(text.slice(5, 20)));
+  for (let i = 0; i < text.length; i++) {
+    const typo = text.slice(0, i) + (text[i] === "a" ? "b" : "a") + text.slice(i + 1);
+    const message = refusal(() => loadConfig({ env: { NETWORK_KEY: typo } }));
+    assert.match(message, /^NETWORK_KEY: the value of 61 characters in the environment: /);
+    assert.ok(!message.includes(typo.slice(5, 20)));
+  }
+});
+
+Deno.test("NETWORK_KEY_FILE provides one or two keys, and ignores comments", () => {
+  const [first, second, third] = [1, 2, 3].map(() => NetworkKey.random().secretText());
+  const load = (text: string, env: Record<string, string> = {}) =>
+    loadConfig({
+      env: { NETWORK_KEY_FILE: "k", ...env },
+      readSecret: () => ({ text, mode: 0o600 }),
+    }).networkKeys.map((key) => key.secretText());
+  assert.deepEqual(load(`${first}\n`), [first]);
+  assert.deepEqual(load(`# the old one\r\n${first}\r\n\r\n  ${second}\r\n`), [first, second]);
+  assert.match(refusal(() => load("# none\n")), /^NETWORK_KEY_FILE .*expected a network key/);
+  assert.match(refusal(() => load([first, second, third].join("\n"))), /at most two network keys/);
+  assert.match(refusal(() => load(first, { NETWORK_KEY: second })), /set only one/);
+});
+
+Deno.test("a running node changes its network keys, but does not begin or cease to use one", () => {
+  const load = (...keys: NetworkKey[]) =>
+    loadConfig({ env: { NETWORK_KEY: keys.map((key) => key.secretText()).join() } });
+  const [old, fresh] = [NetworkKey.random(), NetworkKey.random()];
+  assert.deepEqual(reloaded(load(old), load(old)).now, []);
+  assert.deepEqual(reloaded(load(old), load(old, fresh)).now, ["NETWORK_KEY"]);
+  assert.deepEqual(reloaded(load(old, fresh), load(fresh, old)).now, ["NETWORK_KEY"]);
+  assert.match(refusal(() => reloaded(load(), load(old))), /^NETWORK_KEY: a running node can't/);
+  assert.match(refusal(() => reloaded(load(old), load())), /^NETWORK_KEY: a running node can't/);
 });
 
 Deno.test("a CIDR includes the addresses that share its prefix", () => {
@@ -509,12 +570,6 @@ Deno.test("a misspelled or repeated name in .env is a warning", () => {
       `.env, line 2: "${typo}" is not a setting; did you mean ${meant}?`,
     ]);
   }
-  assert.deepEqual(warned("\nALLOW_NET=true"), [
-    ".env, line 2: ALLOW_NET is not a setting; use --allow-net",
-  ]);
-  assert.deepEqual(loadConfig({ env: { ALLOW_NET: "true" } }).warnings, [
-    "in the environment: ALLOW_NET is not a setting; use --allow-net",
-  ]);
   for (const foreign of ["PORT", "PATH", "PAT", "DATABASE_URL", "HOST", "DMNODE_API", "ALPHABET"]) {
     assert.deepEqual(warned(`${foreign}=1`), [], foreign);
   }
@@ -529,9 +584,12 @@ Deno.test("names in .env such as __proto__ have no effect", () => {
 
 Deno.test("the table has the documented variables and flags, in order", () => {
   assert.deepEqual(SETTINGS.map(({ name, flag }) => [name, flag]), [
+    ["ALLOW_NET", "--allow-net"],
     ["P2P_PORT", "--p2p-port"],
     ["P2P_HOST", "--p2p-host"],
     ["BOOTSTRAP_NODES", "--bootstrap"],
+    ["NETWORK_KEY", null],
+    ["NETWORK_KEY_FILE", "--network-key-file"],
     ["K_BUCKET_SIZE", "--k"],
     ["MIN_REPLICAS", "--min-replicas"],
     ["ALPHA", "--alpha"],
@@ -557,7 +615,7 @@ Deno.test("the table has the documented variables and flags, in order", () => {
     ["RELAY", "--relay"],
     ["UDP_BATCHES", "--udp-batches"],
   ]);
-  assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API", "ALLOW_NET"]);
+  assert.deepEqual(ENV_NAMES, [...SETTINGS.map(({ name }) => name), "DMNODE_API"]);
 });
 
 Deno.test(".env.example has every variable with its default and a comment, and loads", async () => {

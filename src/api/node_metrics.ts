@@ -195,6 +195,8 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   over_budget: 0,
   would_amplify: 0,
   overloaded: 0,
+  undecipherable: 0,
+  unproven: 0,
 };
 
 function trafficSamples({ traffic }: NodeStats, unit: "messages" | "bytes"): Sample[] {

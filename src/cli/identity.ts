@@ -129,7 +129,8 @@ function dataDirOf({ dataDir, envFile }: IdentityFlags): string {
   }).dataDir;
 }
 
-function exists(path: string): boolean {
+/** Whether there is a file, directory or link. */
+export function exists(path: string): boolean {
   return explaining(`${path} can't be read`, () => {
     try {
       Deno.lstatSync(path);

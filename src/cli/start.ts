@@ -43,7 +43,8 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   const stopping = stopSignal();
   let manager: ServiceManager | undefined;
   const api = new ApiThread();
-  reloadOnHangup({ config, settings, api });
+  const reloading: Reloading = { config, settings, api, node: undefined };
+  reloadOnHangup(reloading);
   const onOpened = async () => {
     // The API's thread must load its code before permissions are dropped.
     await api.ready;
@@ -53,6 +54,7 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   const node = await LocalNode.start(config, { persistent: true, onOpened }).catch((error) => {
     throw asUserError(error, BindError, StorageError, ApiThreadError);
   });
+  reloading.node = node;
   let url;
   try {
     ({ url } = await api.serve({ service: node, config, log: getLogger(["dmnode", "api"]) }));
@@ -106,16 +108,19 @@ interface Reloading {
   readonly config: Config;
   readonly settings: NodeSettings;
   readonly api: ApiThread;
+  /** Undefined until the node has started. */
+  node: LocalNode | undefined;
 }
 
 /**
  * Reads the settings again at each SIGHUP, and changes those that a running node can change. A node that was started
  * from a terminal, or with nohup, thus goes on when the terminal closes.
  */
-function reloadOnHangup({ config, settings, api }: Reloading): void {
+function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;
   const log = getLogger(["dmnode"]);
-  let inForce = config;
+  const { settings, api } = reloading;
+  let inForce = reloading.config;
   Deno.addSignalListener("SIGHUP", async () => {
     let reload: Reloaded;
     try {
@@ -126,6 +131,7 @@ function reloadOnHangup({ config, settings, api }: Reloading): void {
     }
     const { now, later } = reload;
     inForce = reload.config;
+    reloading.node?.setNetworkKeys(inForce.networkKeys);
     await setLogLevel(inForce.logLevel);
     api.reconfigure(inForce);
     if (now.length + later.length === 0) {

@@ -24,17 +24,22 @@ export type NetScope =
   | { readonly mode: "any" }
   | { readonly mode: "list"; readonly entries: readonly NetEntry[] };
 
+/** Words for any address, and for this machine only. Like other settings, these accept what people write. */
+const ANY = ["any", "true", "yes", "on", "1"], LOOPBACK = ["loopback", "false", "no", "off", "0"];
+
 /** Parses `--allow-net`: no flag means loopback, no list means any address. Throws a ConfigError for a bad entry. */
-export function parseAllowNet(value: unknown): NetScope {
+export function parseAllowNet(value: string | boolean | undefined): NetScope {
   if (value === undefined || value === false) return { mode: "loopback" };
   if (value === true) return { mode: "any" };
-  const text = String(value);
+  const text = value, word = text.trim().toLowerCase();
+  if (ANY.includes(word)) return { mode: "any" };
+  if (LOOPBACK.includes(word)) return { mode: "loopback" };
   const entries = splitList(text).map(parseNetEntry);
   // An unset shell variable must not turn a short list into permission for the whole internet.
   if (entries.length === 0) {
     throw new ConfigError(
-      `--allow-net=${quote(text)} allows no address: give addresses, CIDRs or host names ` +
-        "separated by commas, or --allow-net alone for any address",
+      `${quote(text)} allows no address: expected addresses, CIDRs or host names separated by ` +
+        "commas, or any for any address",
     );
   }
   return { mode: "list", entries };
@@ -59,7 +64,7 @@ function parseNetEntry(entry: string): NetEntry {
   if (name !== undefined) return { kind: "host", name };
   const reason = entry.includes("/") ? range : "is not an address or a host name";
   throw new ConfigError(
-    `--allow-net: ${quote(entry)} ${reason}; expected a CIDR such as 10.0.0.0/8, ` +
+    `${quote(entry)} ${reason}; expected a CIDR such as 10.0.0.0/8, ` +
       "an IP address or a host name, without a port",
   );
 }

@@ -2,12 +2,6 @@
 
 import { ConfigError, quote, withinEdits } from "./text.ts";
 
-/** A name that users mistake for a setting. It is read only to warn about it. */
-export const MISTAKEN_NAME = "ALLOW_NET";
-
-/** The warning about MISTAKEN_NAME, without the place where the name was found. */
-export const MISTAKEN_TEXT = `${MISTAKEN_NAME} is not a setting; use --allow-net`;
-
 /** A quoted value up to its closing quote, and a comment after it. The value may span several lines. */
 const QUOTED = /(["'`])((?:\\\1|(?!\1)[^])*)\1[ \t]*(?:#.*)?(?:\n|$)/y;
 
@@ -86,8 +80,7 @@ function* problemsOf(
 ): Generator<string> {
   if (!known.includes(name)) {
     const meant = known.find((candidate) => looksLike(name, candidate));
-    if (name === MISTAKEN_NAME) yield MISTAKEN_TEXT;
-    else if (meant !== undefined) yield `${quote(name)} is not a setting; did you mean ${meant}?`;
+    if (meant !== undefined) yield `${quote(name)} is not a setting; did you mean ${meant}?`;
     return;
   }
   if (earlierLine !== undefined) yield `${name} is set again; line ${earlierLine} has no effect`;

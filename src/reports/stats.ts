@@ -253,6 +253,14 @@ export const Stats = z.object({
     failing: field(count, 0, "of those, how many no node accepted in the latest attempt"),
   }),
   nat: Nat,
+  network_key: z.object({
+    in_use: field(z.boolean(), false, "whether the node talks only to nodes with its NETWORK_KEY"),
+    mismatch: field(
+      z.string().nullable(),
+      null,
+      "a node that has no or another key, seen in the last ten minutes",
+    ),
+  }),
   config: ConfigReport,
 }).meta({ id: "Stats" });
 export type Stats = z.output<typeof Stats>;

@@ -21,6 +21,8 @@ export interface JoiningOptions {
   readonly port: number;
   readonly filter: NetFilter;
   readonly resolve: ResolveName;
+  /** Whether the node has a network key. */
+  readonly isSealed: boolean;
 }
 
 /** Why the address of a bootstrap node is of no use. */
@@ -42,8 +44,8 @@ export class Joining {
   /** Bootstrap nodes for which the latest lookup found no address. */
   #unresolved: readonly string[] = [];
   #isResolving = false;
-  /** The endpoints that were last passed to the core, as text. */
-  #endpoints = "";
+  /** The endpoints that were last passed to the core. */
+  #endpoints: readonly Endpoint[] = [];
   #closed = false;
 
   constructor(private readonly options: JoiningOptions) {
@@ -84,6 +86,11 @@ export class Joining {
     this.#state = state;
   }
 
+  /** Whether this is the address of a bootstrap node. */
+  isBootstrap(endpoint: Endpoint): boolean {
+    return this.#endpoints.some((known) => known.equals(endpoint));
+  }
+
   close(): void {
     this.#closed = true;
   }
@@ -96,7 +103,11 @@ export class Joining {
       ? `no peer answers; bootstrap nodes that can't be reached: ${this.#unresolved.join(", ")}`
       : this.#state === "joining"
       ? "still joining the network"
-      : `no peer answers; bootstrap nodes: ${this.nodesText}`;
+      : `no peer answers; bootstrap nodes: ${this.nodesText} (${
+        this.options.isSealed
+          ? "they must have the network key of this node"
+          : "nodes with a network key answer only nodes that have it"
+      })`;
     return { isFirst: this.#isFirst, reason };
   }
 
@@ -109,8 +120,8 @@ export class Joining {
     const { core } = this.options;
     if (this.#namesNobody && seeds.length === 0 && this.#state === "joining") this.#isFirst = true;
     // The core has these endpoints already, and tries them again by itself.
-    if (seeds.length === 0 && endpoints.join() === this.#endpoints) return;
-    this.#endpoints = endpoints.join();
+    if (seeds.length === 0 && endpoints.join() === this.#endpoints.join()) return;
+    this.#endpoints = endpoints;
     core.do((at) => core.node.membership.join(endpoints, seeds, at));
   }
 

@@ -150,6 +150,13 @@ export class Journal {
     }
   }
 
+  /** Logs that another node lacks the network key of this node. */
+  noteKeyMismatch(text: string): void {
+    if (this.#throttle.isDue("network key", "", clock.now())) {
+      this.#log.warning("Network key: {text}", { text });
+    }
+  }
+
   noteReadiness(change: ReadinessChange, reason: string): void {
     const ready = change === "gained" || change === "regained";
     if (change !== "missing") this.tell({ type: "ready", data: { ready, reason } });

@@ -2,6 +2,7 @@
 
 import { getLogger } from "logtape";
 import type { Config } from "../config.ts";
+import type { NetworkKey } from "../config/network_key.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
 import { cidrIncludes } from "../krpc/address_range.ts";
@@ -15,6 +16,7 @@ import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
 import { Joining } from "./joining.ts";
 import { Journal } from "./journal.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
+import { PacketSeal, PROOF_ROTATION_MS, type SealDrop } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
 import { NodeSockets } from "./net/node_sockets.ts";
@@ -23,6 +25,7 @@ import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { PortMapping } from "./port_mapping/port_mapping.ts";
 import { WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
+import { KeyMismatch } from "./reports/key_mismatch.ts";
 import { PeerHistory } from "./reports/peer_history.ts";
 import { CHECK_EVERY_MS, ReadinessProbe } from "./reports/readiness.ts";
 import { Reports } from "./reports/reports.ts";
@@ -76,6 +79,8 @@ export class LocalNode implements NodeService {
   readonly #config: Config;
   readonly #storage: OpenedStorage;
   readonly #filter: NetFilter;
+  readonly #seal: PacketSeal | undefined;
+  readonly #keyMismatch: KeyMismatch | undefined;
   readonly #socket: NodeSockets;
   readonly #sparePorts: SparePorts;
   readonly #localAddresses = new LocalAddresses();
@@ -103,7 +108,13 @@ export class LocalNode implements NodeService {
     const storage = options.persistent ? await openStorage(config) : memoryStorage(config);
     let node: LocalNode | undefined;
     try {
-      node = new LocalNode(config, storage, options.resolve ?? systemNames);
+      // The socket that this callback belongs to is opened by the node.
+      const drop = (...given: Parameters<LocalNode["noteSealDrop"]>) =>
+        node?.noteSealDrop(...given);
+      const seal = config.networkKeys.length === 0
+        ? undefined
+        : await PacketSeal.create(config.networkKeys, { now: () => storage.clock.now(), drop });
+      node = new LocalNode(config, storage, { seal, resolve: options.resolve ?? systemNames });
       // The callback may give up permissions that the node needed only until now.
       await options.onOpened?.();
       await node.#start(options);
@@ -115,8 +126,13 @@ export class LocalNode implements NodeService {
     }
   }
 
-  private constructor(config: Config, storage: OpenedStorage, resolve: ResolveName) {
+  private constructor(
+    config: Config,
+    storage: OpenedStorage,
+    { seal, resolve }: { readonly seal: PacketSeal | undefined; readonly resolve: ResolveName },
+  ) {
     this.#config = config;
+    this.#seal = seal;
     this.#storage = storage;
     // Nodes of one process share the setting, so a node without test networks leaves it alone.
     if (config.testNetworks.length > 0) {
@@ -126,12 +142,14 @@ export class LocalNode implements NodeService {
       { identity, published, blobs } = storage;
     const filter = this.#filter = new NetFilter(config.allowNet, resolve);
     const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
-    const receive = (datagram: Uint8Array, from: Endpoint) => this.#receive(datagram, from);
-    const allows = (endpoint: Endpoint) => filter.allows(endpoint);
+    const receive = (datagram: Uint8Array, from: Endpoint) => this.#core.receive(datagram, from);
+    const allows = (endpoint: Endpoint) => this.#allows(endpoint);
     const sockets = this.#socket = NodeSockets.bind({
       host,
       port: config.p2pPort,
       inBatches: config.udpBatches === "auto",
+      allows,
+      seal,
       receive,
       onReceive: (waitedMs) => this.#core.noteReceive(waitedMs),
       onOverflow: () => this.#core.node.traffic.drop("send_queue_full"),
@@ -145,11 +163,24 @@ export class LocalNode implements NodeService {
       onlyFamily: sockets.isSeparate ? 4 : undefined,
       receive,
       allows,
+      seal,
     });
     const { families, port, address } = sockets;
     this.#mapping = this.#createMapping();
     const core = this.#core = this.#createCore();
-    this.#joining = new Joining({ core, bootstrapNodes, families, port, filter, resolve });
+    const isSealed = seal !== undefined;
+    this.#joining = new Joining({
+      core,
+      bootstrapNodes,
+      families,
+      port,
+      filter,
+      resolve,
+      isSealed,
+    });
+    this.#keyMismatch = isSealed
+      ? new KeyMismatch((from) => this.#joining.isBootstrap(from))
+      : undefined;
     this.#operations = new PeerOperations({ core, bucketSize, address, families, filter, resolve });
     this.#readiness = this.#createReadiness();
     const tell = (event: ServiceEvent) => this.#journal.tell(event);
@@ -176,6 +207,7 @@ export class LocalNode implements NodeService {
       history: this.#history,
       readiness: this.#readiness,
       mapping: this.#mapping,
+      keyMismatch: this.#keyMismatch,
     });
     this.#journal = new Journal({
       bootstrapNodes: this.#joining.nodesText,
@@ -194,8 +226,9 @@ export class LocalNode implements NodeService {
       published,
       randomBytes,
       send: (datagram, to) => {
-        if (!this.#filter.allows(to)) this.#core.node.traffic.drop("not_allowed");
-        else if (!this.#sparePorts.send(datagram, to)) this.#socket.send(datagram, to);
+        if (this.#allows(to) && !this.#sparePorts.send(datagram, to)) {
+          this.#socket.send(datagram, to);
+        }
       },
       isLocal: (endpoint) =>
         this.#socket.has(endpoint) || this.#localAddresses.has(endpoint, clock.now()),
@@ -205,7 +238,7 @@ export class LocalNode implements NodeService {
         }),
     };
     // Without strangers, no one needs to be kept from filling the store.
-    const isPrivate = allowNet.mode === "list";
+    const isPrivate = allowNet.mode === "list" || this.#seal !== undefined;
     const settings = {
       k,
       alpha,
@@ -277,6 +310,10 @@ export class LocalNode implements NodeService {
     await joining.resolveScope();
     this.#socket.start();
     const log = getLogger(["dmnode", "node"]);
+    if (this.#seal !== undefined) {
+      const keys = this.#config.networkKeys.length === 1 ? "the network key" : "two network keys";
+      log.info("Only nodes with {keys} can talk to this one", { keys });
+    }
     if (this.#socket.isSeparate) {
       log.info("net.ipv6.bindv6only is set on this machine: IPv4 and IPv6 have a socket each");
     }
@@ -296,6 +333,8 @@ export class LocalNode implements NodeService {
       this.#every(SAVE_CLOCK_INTERVAL_MS, () => this.#saveClock());
       this.#saveClock();
     }
+    const seal = this.#seal;
+    if (seal !== undefined) this.#every(PROOF_ROTATION_MS, () => seal.rotateSecret());
     this.#every(CHECK_CLOCK_INTERVAL_MS, () => this.#checkClock());
     this.#every(CHECK_VALUES_INTERVAL_MS, () => this.#checkValues());
     if (!this.#storage.clock.isShortStop) this.#core.do((at) => this.#core.node.catchUp(at));
@@ -342,9 +381,24 @@ export class LocalNode implements NodeService {
     return this.#socket.port;
   }
 
-  #receive(datagram: Uint8Array, from: Endpoint): void {
-    if (this.#filter.allows(from)) this.#core.receive(datagram, from);
-    else this.#core.node.traffic.drop("not_allowed");
+  /** Whether the settings allow packets from and to an address. Counts those that they don't allow. */
+  #allows(endpoint: Endpoint): boolean {
+    if (this.#filter.allows(endpoint)) return true;
+    this.#core.node.traffic.drop("not_allowed");
+    return false;
+  }
+
+  /** Counts a packet that was not sealed for this node. Called by the seal. */
+  noteSealDrop(reason: SealDrop, packet: Uint8Array, from: Endpoint): void {
+    this.#core.node.traffic.drop(reason);
+    if (reason !== "undecipherable") return;
+    const line = this.#keyMismatch!.note(packet, from, this.#storage.clock.now());
+    if (line !== undefined) this.#journal.noteKeyMismatch(line);
+  }
+
+  /** Changes the network keys of a node that was started with one. */
+  setNetworkKeys(keys: readonly NetworkKey[]): void {
+    this.#seal?.setKeys(keys);
   }
 
   #onEvent(event: NodeEvent): void {

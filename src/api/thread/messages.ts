@@ -84,8 +84,11 @@ export function bytesOf(piece: DownloadPiece): Uint8Array | undefined {
 /** A configuration in a form that a message can carry. */
 export type ApiSettings = ReturnType<typeof settingsOf>;
 
-/** Converts address ranges into text, since a message can't preserve the class of an object. */
-export function settingsOf({ allowNet, apiTrustedProxies, ...rest }: Config) {
+/**
+ * Converts address ranges into text, since a message can't preserve the class of an object. The API's thread gets no
+ * network key.
+ */
+export function settingsOf({ allowNet, apiTrustedProxies, networkKeys: _, ...rest }: Config) {
   const text = (entries: Extract<NetScope, { mode: "list" }>["entries"]) =>
     entries.map(describeEntry).join();
   return {
@@ -99,6 +102,7 @@ export function configOf({ allowNet, apiTrustedProxies, ...rest }: ApiSettings):
   const proxies = apiTrustedProxies.split(",").filter((text) => text !== "");
   return {
     ...rest,
+    networkKeys: [],
     allowNet: parseAllowNet(allowNet),
     apiTrustedProxies: proxies.map((text) => parseRange(text) as AddressRange),
   };

@@ -35,6 +35,38 @@ Each option with a name in capitals can also be set by that variable, in the env
   addSettings(start);
   addSettings(doctor);
   addIdentityCommand(dmnode);
+  addNetworkKeyCommand(dmnode);
+}
+
+function addNetworkKeyCommand(dmnode: Command): void {
+  const network = explain(dmnode.command("network"), {
+    description: "create or replace the key of a private network",
+    examples: `
+      dmnode network new                            prints a key, for NETWORK_KEY
+      dmnode network new k                          writes it to the file k
+      dmnode --allow-net --network-key-file k       a node that talks only to nodes with this key`,
+  });
+  explain(network.command("new"), {
+    description: "print a new key, or write it to a file that only you can read",
+    examples: `
+      dmnode network new
+      dmnode network new /etc/dmnode/network.key`,
+  })
+    .argument("[file]", "the file to create")
+    .action(async (file) => (await import("../network_key.ts")).newKey(file));
+  explain(network.command("rotate"), {
+    description: "replace the key in a file, in three steps without a gap",
+    examples: `
+      dmnode network rotate add k                   adds a key that nodes accept
+      dmnode network rotate use k                   sends with the new key, accepts both
+      dmnode network rotate finish k                removes the old key`,
+    notes:
+      "After each step, copy the file to every node and send each node SIGHUP. Begin the next step once all have " +
+      "it.",
+  })
+    .addArgument(network.createArgument("<step>", "the step").choices(["add", "use", "finish"]))
+    .argument("<file>", "the file with the key")
+    .action(async (step, file) => (await import("../network_key.ts")).rotateKey(step, file));
 }
 
 function addIdentityCommand(dmnode: Command): void {

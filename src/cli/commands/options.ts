@@ -83,14 +83,15 @@ export function clientCommand(
 export function allowNetOption(): Option {
   return new Option(
     "--allow-net[=LIST]",
-    "talk to any address, or only to the addresses, CIDRs and hosts in LIST (default: only " +
-      "loopback)",
+    "talk to any address, or only to the addresses, CIDRs and hosts in LIST (ALLOW_NET; default: " +
+      "only loopback)",
   );
 }
 
 export function addSettings(command: Command): void {
   for (const { flag, name, default: byDefault, meaning, format } of SETTINGS) {
-    if (flag === null) continue;
+    // The list of --allow-net is optional, which commander does not support: see allowNetOption.
+    if (flag === null || name === "ALLOW_NET") continue;
     const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;
     const value = name === "DATA_DIR" ? "dir" : "value";
     const option = new Option(`${flag} <${value}>`, `${meaning} (${shown})`);

@@ -29,6 +29,7 @@ export function judgeNode(stats: Stats, medianRttMs: number | null): Finding[] {
     peers(stats),
     answers(stats),
     lookups(stats, medianRttMs),
+    ...networkKey(stats),
     crowding(stats),
     ...leftOut(stats),
     ...clones(stats),
@@ -98,6 +99,15 @@ function lookups({ lookups }: Stats, medianRttMs: number | null): Finding {
     ? "the others got no answer: outages or lost packets (see answers)"
     : p95 > SLOW_LOOKUP_MS && whySlow(p50, lookups.hops_mean ?? 1, medianRttMs);
   return judged("lookups", found, advice);
+}
+
+function networkKey({ network_key: { in_use, mismatch } }: Stats): Finding[] {
+  if (!in_use) return [];
+  return [
+    mismatch === null
+      ? ok("network key", "in use: only nodes that have it can talk to this one")
+      : warn("network key", mismatch, "dmnode network rotate explains how to replace a key"),
+  ];
 }
 
 function crowding({ lookups: { crowded, latest_crowded } }: Stats): Finding {

@@ -2,6 +2,7 @@
 
 import type { SpareSockets } from "../../dht/transport.ts";
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import type { PacketSeal } from "./packet_seal.ts";
 import { UdpSocket } from "./udp.ts";
 
 /** The maximum number of kept sockets. Each is used to reach one other node. */
@@ -17,6 +18,7 @@ export interface SpareOptions {
   /** Called with each datagram of a kept socket. The bytes are overwritten after the call. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   readonly allows: (endpoint: Endpoint) => boolean;
+  readonly seal?: PacketSeal;
 }
 
 export class SparePorts {
@@ -41,7 +43,7 @@ export class SparePorts {
     count: number,
     receive: (index: number, datagram: Uint8Array, from: Endpoint) => void,
   ): SpareSockets | undefined {
-    const { allows, host, onlyFamily } = this.options;
+    const { allows, host, onlyFamily, seal } = this.options;
     const sockets: (UdpSocket | undefined)[] = [];
     let keptIndex = -1;
     try {
@@ -51,8 +53,9 @@ export class SparePorts {
           host,
           onlyFamily,
           port: 0,
+          allows,
+          seal,
           receive: (datagram, from) => {
-            if (!allows(from)) return;
             if (index === keptIndex) this.options.receive(datagram, from);
             else receive(index, datagram, from);
           },

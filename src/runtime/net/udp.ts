@@ -4,6 +4,7 @@ import { hostPortText } from "../../config/addresses.ts";
 import { bindFailure } from "./bind_failure.ts";
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
 import { BATCH, MessageBatch, SEND_BYTES } from "./message_batch.ts";
+import { type PacketSeal, SEAL_BYTES } from "./packet_seal.ts";
 
 /** Thrown if a UDP socket can't be bound. The message is one line for the user. */
 export class BindError extends Error {
@@ -40,6 +41,10 @@ export interface UdpOptions {
   readonly reuseAddress?: boolean;
   /** Whether the socket serves only this family, although its address stands for all addresses. */
   readonly onlyFamily?: Family;
+  /** Whether to handle datagrams of this sender. By default, those of all. */
+  readonly allows?: (from: Endpoint) => boolean;
+  /** Seals what is sent, and opens what arrives. Without it, datagrams are sent as they are. */
+  readonly seal?: PacketSeal;
   /** Called with each datagram. The bytes are overwritten after the call. Must not throw. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   /** Whether to receive and send many datagrams at once, if possible (`MessageBatch`). This uses 115 kB of memory. */
@@ -137,6 +142,13 @@ export class UdpSocket {
 
   /** Copies a datagram and sends it without waiting. A datagram that can't be sent is lost. */
   send(datagram: Uint8Array, to: Endpoint): void {
+    const { seal } = this.#options;
+    if (seal === undefined) return this.#send(datagram, to);
+    if (datagram.length > SEND_BYTES - SEAL_BYTES) return this.#options.onOverflow();
+    this.#send(seal.seal(datagram, to), to);
+  }
+
+  #send(datagram: Uint8Array, to: Endpoint): void {
     const batch = this.#batch;
     if (batch === undefined || this.#closed || !batch.accepts(datagram, to)) {
       return this.#sendAlone(datagram, to);
@@ -237,18 +249,26 @@ export class UdpSocket {
     if (from !== undefined) {
       this.#sender = from;
       this.#senderAddress = address as Deno.NetAddr;
-      this.#options.receive(datagram, from);
+      this.#accept(datagram, from);
       this.#sender = this.#senderAddress = undefined;
     }
     if (this.#batch !== undefined) this.#deliverWaiting(this.#batch);
     this.#receive();
   }
 
+  #accept(datagram: Uint8Array, from: Endpoint): void {
+    const { allows, seal, receive } = this.#options;
+    if (allows !== undefined && !allows(from)) return;
+    if (seal === undefined) return receive(datagram, from);
+    const message = seal.open(datagram, from, (packet) => this.#send(packet, from));
+    if (message !== undefined) receive(message, from);
+  }
+
   /** Delivers the other datagrams that have already arrived. */
   #deliverWaiting(batch: MessageBatch): void {
     for (let n = 0; n < MAX_BATCHES && !this.#closed; n++) {
       const count = batch.receive();
-      for (let i = 0; i < count; i++) this.#options.receive(batch.datagram(i), batch.sender(i));
+      for (let i = 0; i < count; i++) this.#accept(batch.datagram(i), batch.sender(i));
       // Send the answers before receiving more, as peers wait for them.
       if (!this.#closed) batch.flush(this.#sendAlone);
       if (count === BATCH) this.#options.onReceive?.(0);

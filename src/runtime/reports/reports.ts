@@ -11,6 +11,7 @@ import type { PublishedStore } from "../../dht/items/published.ts";
 import type { DiskStorage } from "../../storage/disk.ts";
 import { VERSION } from "../../version.ts";
 import { hex } from "../../krpc/hex.ts";
+import type { KeyMismatch } from "./key_mismatch.ts";
 import { natReport, natSummary } from "./nat_report.ts";
 import { PastHour, SAMPLE_INTERVAL_MS } from "./past_hour.ts";
 import type { PeerHistory } from "./peer_history.ts";
@@ -52,6 +53,8 @@ export interface ReportedNode {
   readonly history: PeerHistory;
   readonly readiness: ReadinessProbe;
   readonly mapping: PortMapping | undefined;
+  /** Undefined if the node has no network key. */
+  readonly keyMismatch: KeyMismatch | undefined;
   readonly clock: Pick<NodeClock, "now" | "wall">;
 }
 
@@ -95,6 +98,10 @@ export class Reports {
     const { expiring, ours } = this.#countItems(at), { counts } = publications;
     return {
       node_id: `${this.#core.id}`,
+      network_key: {
+        in_use: this.node.keyMismatch !== undefined,
+        mismatch: this.node.keyMismatch?.latest(at) ?? null,
+      },
       public_key: hex(this.node.publicKey),
       version: VERSION,
       started_at: timeText(startedAtWall),

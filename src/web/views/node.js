@@ -33,6 +33,9 @@ export function Node({ state, now }) {
               "Started",
               `${date(Date.parse(stats.started_at))}, up for ${duration(stats.uptime_s)}`,
             ],
+            stats.network_key.in_use
+              ? ["Network key", stats.network_key.mismatch ?? "In use"]
+              : null,
             ["Readiness", `${readiness.ready ? "Ready" : "Not ready"}: ${readiness.reason}`],
             [
               "Answers",

@@ -1,0 +1,42 @@
+// Notices nodes that lack this node's network key, or have another one: a mistake in the settings of one of the two.
+
+import type { Millis } from "../../dht/deadlines.ts";
+import type { Endpoint } from "../../krpc/endpoint.ts";
+
+/** A node of which no such packet has arrived for this long has been corrected, or is gone. */
+const FORGOTTEN_AFTER_MS = 10 * 60_000;
+
+/** Packets are looked at only this often, because anyone can send many of them. */
+const INTERVAL_MS = 1_000;
+
+/** The first and the last byte of every KRPC message: `d` and `e`. */
+const FIRST = 0x64, LAST = 0x65;
+
+export class KeyMismatch {
+  #nextAt = -Infinity;
+  #text = "";
+  #notedAt = -Infinity;
+
+  /** @param isBootstrap whether this is one of the node's bootstrap nodes */
+  constructor(private readonly isBootstrap: (from: Endpoint) => boolean) {}
+
+  /**
+   * Records a packet that was not sealed with the network key. Returns the line for the log, if there is one. Strangers
+   * on the Internet send such packets all the time, so only bootstrap nodes and local addresses count.
+   */
+  note(packet: Uint8Array, from: Endpoint, now: Millis): string | undefined {
+    if (now < this.#nextAt) return undefined;
+    this.#nextAt = now + INTERVAL_MS;
+    if (from.scope === "global" && !this.isBootstrap(from)) return undefined;
+    const isPlain = packet[0] === FIRST && packet[packet.length - 1] === LAST;
+    this.#notedAt = now;
+    return this.#text = isPlain
+      ? `${from} has no network key: start it with the NETWORK_KEY of this node`
+      : `${from} has another network key than this node: give both the same NETWORK_KEY`;
+  }
+
+  /** The latest mismatch; null if there was none in the last ten minutes. */
+  latest(now: Millis): string | null {
+    return now - this.#notedAt < FORGOTTEN_AFTER_MS ? this.#text : null;
+  }
+}
