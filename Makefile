@@ -18,7 +18,7 @@ endif
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: deno-path help start test check check-model fuzz soak bench bench-peers sim sim-large enough-mappings compile compile-all clean
+.PHONY: deno-path help start test check check-model fuzz soak bench bench-peers sim sim-large enough-mappings compile compile-all deb clean
 
 help: ## show the targets
 	@echo "make start         run a node that keeps to this machine; ARGS=\"--allow-net ...\" for more"
@@ -32,6 +32,7 @@ help: ## show the targets
 	@echo "make sim           simulate 100, 1,000 and 10,000 nodes; SIM_FULL=1: 100,000 too; ARGS=\"--latency FILE.csv\""
 	@echo "make sim-large     simulate 5 values of 16 MiB among 1,000 nodes, of which 60 % vanish at once, in 40 ways"
 	@echo "make compile       build dist/dmnode, the executable for this machine"
+	@echo "make deb           build dist/dmnode.deb, a Debian package for this machine"
 	@echo "make compile-all   build an executable for each system, checksums and an SBOM"
 	@echo "make clean         remove all build results"
 	@echo "With DENO_VERSION=x.y.z, each target uses that version of Deno, from npm"
@@ -86,6 +87,11 @@ enough-mappings:
 
 compile: $(DENO_INSTALLED)
 	@$(DENO) task -q compile $(ARGS)
+
+# A Debian package of dist/dmnode, for this machine.
+deb: compile
+	@packaging/deb/build.sh dist/dmnode $$(dist/dmnode --version | cut -d' ' -f2) $$(dpkg --print-architecture) dist/dmnode.deb
+	@echo dist/dmnode.deb
 
 compile-all: $(DENO_INSTALLED)
 	@$(DENO) task -q compile --all

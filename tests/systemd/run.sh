@@ -3,69 +3,20 @@
 #
 # Tests packaging/systemd/dmnode.service with a real systemd: boots Debian 12 in a container (systemd-nspawn, with only
 # its own loopback), installs EXECUTABLE as the unit's header says, and starts, kills, hangs, upgrades and stops the
-# service. Needs root, systemd-container and debootstrap. The first run needs a Debian mirror (260 MB in .tools).
+# service. container.sh says what it needs.
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
-here=$(cd "$(dirname "$0")/../.." && pwd)
 executable=$1 newer=${2:-$1}
+# shellcheck source=tests/systemd/container.sh
+. "$(dirname "$0")/container.sh"
 unit=$here/packaging/systemd/dmnode.service
-cache=$here/.tools/systemd
-base=$cache/bookworm
-if [ ! -e "$base/.done" ]; then
-  rm -rf "$base"
-  mkdir -p "$cache"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,curl bookworm "$base" >"$cache/debootstrap.log" 2>&1
-  touch "$base/.done"
-fi
-root=$(mktemp -d "$cache/root.XXXXXX")
-container="" init=""
-cleanup() {
-  if [ -n "$init" ]; then in_ systemctl poweroff >/dev/null 2>&1 || true; fi
-  if [ -n "$container" ]; then
-    for _ in $(seq 50); do kill -0 "$container" 2>/dev/null || break; sleep 0.1; done
-    kill "$container" 2>/dev/null || true
-    wait "$container" 2>/dev/null || true
-  fi
-  rm -rf "$root" "$root.log"
-}
-trap cleanup EXIT
-
-# shellcheck source=tests/check.sh
-. "$here/tests/check.sh"
-in_() { nsenter -t "$init" -m -p -n -u -i -C -- "$@"; }
-show() { in_ systemctl show dmnode -p "$1" --value; }
-# within SECONDS COMMAND...: repeats the command until it succeeds
-within() {
-  local tries=$(($1 * 10))
-  shift
-  for _ in $(seq "$tries"); do
-    if "$@" >/dev/null 2>&1; then return 0; fi
-    sleep 0.1
-  done
-  echo "     timed out: $*"
-  return 1
-}
-is() { [ "$(show "$1")" = "$2" ]; }
-fetch() { in_ curl -sf "http://127.0.0.1:8080$1"; }
-answers() { fetch /healthz >/dev/null; }
-node_id() { fetch /network/stats | grep -o '"node_id":"[0-9a-f]*"'; }
-journal() { in_ journalctl -u dmnode --no-pager "$@"; }
 
 # ---- boot a machine, and install as the unit's header says
-cp -a "$base/." "$root/"
 install -m 755 "$executable" "$root/usr/local/bin/dmnode"
 install -m 644 "$unit" "$root/etc/systemd/system/dmnode.service"
 mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -s ../dmnode.service "$root/etc/systemd/system/multi-user.target.wants/dmnode.service"
-systemd-nspawn -q -D "$root" -b --register=no --keep-unit --private-network --machine="dmnode$$" --console=pipe </dev/null >"$root.log" 2>&1 &
-container=$!
-for _ in $(seq 100); do
-  init=$(pgrep -P "$container" | head -1 || true)
-  if [ -n "$init" ]; then break; fi
-  sleep 0.1
-done
-[ -n "$init" ] || { cat "$root.log" >&2; exit 1; }
-within 30 in_ systemctl is-active multi-user.target || { cat "$root.log" >&2; exit 1; }
+boot
 
 # ---- the unit file
 check "systemd-analyze verify finds no problem" equal "$(in_ systemd-analyze verify dmnode.service 2>&1)" ""
@@ -145,6 +96,7 @@ check "the journal has the priority of warnings" within 10 sh -c "nsenter -t $in
 check "no log line begins with a priority as text" equal "$(journal -o cat | grep -c '^<')" 0
 check "the node logged no error" equal "$(in_ journalctl --no-pager -q -o cat -p err _SYSTEMD_UNIT=dmnode.service)" ""
 
+# shellcheck disable=SC2154 # check.sh sets it
 [ "$failed" -eq 0 ] || journal -n 60 | cat
 totals
 [ "$failed" -eq 0 ]
