@@ -119,6 +119,33 @@ export class BodyReader {
   }
 }
 
+interface JsonBodies<T> {
+  /** The beginning of the error about another content type, for example "A pin". */
+  readonly name: string;
+  /** Maximum bytes of a body. */
+  readonly limit: number;
+  readonly decode: (body: Uint8Array) => T;
+  /** Whether an empty body needs no content type. */
+  readonly mayBeEmpty?: boolean;
+}
+
+/** Returns a function that reads and decodes the JSON body of a request. */
+export function jsonBodies<T>(
+  { stallMs, stopping }: { readonly stallMs: number; readonly stopping: AbortSignal },
+  { name, limit, decode, mayBeEmpty = false }: JsonBodies<T>,
+): (request: Request) => Promise<T> {
+  const bodies = new BodyReader(64 * limit, stallMs);
+  stopping.addEventListener("abort", () => bodies.stop());
+  return (request) =>
+    bodies.read(request, limit, (body) => {
+      const isChecked = body.length > 0 || !mayBeEmpty;
+      if (isChecked && !isJson(request.headers.get("content-type") ?? undefined)) {
+        throw new Problem(415, `${name} must be sent as application/json.`);
+      }
+      return decode(body);
+    });
+}
+
 function tooSlow(): Problem {
   return new Problem(408, "The body stalled, or arrived too slowly.");
 }

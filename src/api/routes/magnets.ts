@@ -6,7 +6,7 @@ import { exampleOf } from "../../reports/fields.ts";
 import { PUBLISHED_MAGNET, PublishedMagnet, ResolvedMagnet } from "../../reports/magnets.ts";
 import { SERVICE_HASH } from "../../reports/swarms.ts";
 import { Problem } from "../problems.ts";
-import { BodyReader, checkTerms, decodeMagnet, isJson } from "../requests.ts";
+import { checkTerms, decodeMagnet, jsonBodies } from "../requests.ts";
 import { MagnetQuery, MagnetRequest } from "../schemas.ts";
 import { example, json, problem } from "./answers.ts";
 import { describe, exactJson, get, post, SECURITY, serve } from "./route.ts";
@@ -21,9 +21,6 @@ import {
 
 /** Maximum bytes of the JSON of a link to publish. */
 const BODY_LIMIT = 4_096;
-
-/** The memory budget for bodies that arrive at the same time. */
-const BODIES_LIMIT = 64 * BODY_LIMIT;
 
 const MAGNETS = { tags: ["Swarms"], security: SECURITY };
 
@@ -64,8 +61,8 @@ function publishRoute(
   app: OpenAPIHono,
   { service, access, config, metrics, stallMs, stopping }: ValueRouteOptions,
 ): void {
-  const bodies = new BodyReader(BODIES_LIMIT, stallMs);
-  stopping.addEventListener("abort", () => bodies.stop());
+  const body = { name: "A magnet link", limit: BODY_LIMIT, decode: decodeMagnet };
+  const linkOf = jsonBodies({ stallMs, stopping }, body);
 
   describe(app, {
     ...MAGNETS,
@@ -105,10 +102,7 @@ stands.`,
   });
 
   app.post("/network/magnets", access.guardSending, async (c) => {
-    if (!isJson(c.req.header("content-type"))) {
-      throw new Problem(415, "A magnet link must be sent as application/json.");
-    }
-    const { infoHash, key, terms } = await bodies.read(c.req.raw, BODY_LIMIT, decodeMagnet);
+    const { infoHash, key, terms } = await linkOf(c.req.raw);
     const { options } = checkTerms({ ...terms, key }, config.minReplicas, config.bucketSize);
     const publish = () => service.publishMagnet({ ...options, infoHash, key });
     const result = await metrics.measure("publish_magnet", publish, ({ outcome }) => outcome);

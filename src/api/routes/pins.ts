@@ -5,7 +5,7 @@ import type { PinOutcome, PinRequest } from "../../node_service.ts";
 import { HELLO, SIGNED_KEY } from "../../reports/fields.ts";
 import { PINNED, Pins, PublishedValue } from "../../reports/values.ts";
 import { Problem } from "../problems.ts";
-import { BodyReader, checkKey, decodePin, isJson, RETRY } from "../requests.ts";
+import { checkKey, decodePin, jsonBodies, RETRY } from "../requests.ts";
 import { HashParams, PinRequest as PinBody, PublishedQuery } from "../schemas.ts";
 import { BAD_HASH, example, headers, json, problem } from "./answers.ts";
 import { del, describe, exactJson, get, post, SECURITY, serve } from "./route.ts";
@@ -13,9 +13,6 @@ import type { ValueRouteOptions } from "./values.ts";
 
 /** Maximum bytes of the JSON of a pin. */
 const PIN_BODY_LIMIT = 4_096;
-
-/** The memory budget for bodies of pins that arrive at the same time. */
-const BODIES_LIMIT = 64 * PIN_BODY_LIMIT;
 
 const PINS = { tags: ["Values"], security: SECURITY };
 
@@ -60,8 +57,8 @@ function pinRoute(
   app: OpenAPIHono,
   { service, access, metrics, stallMs, stopping }: ValueRouteOptions,
 ): void {
-  const bodies = new BodyReader(BODIES_LIMIT, stallMs);
-  stopping.addEventListener("abort", () => bodies.stop());
+  const body = { name: "A pin", limit: PIN_BODY_LIMIT, decode: decodePin };
+  const pinOf = jsonBodies({ stallMs, stopping }, body);
 
   describe(app, {
     ...PINS,
@@ -107,10 +104,7 @@ Pinning a value again changes only its \`ttl\`.`,
   });
 
   app.post("/network/pin", access.guardSending, async (c) => {
-    if (!isJson(c.req.header("content-type"))) {
-      throw new Problem(415, "A pin must be sent as application/json.");
-    }
-    const request = await bodies.read(c.req.raw, PIN_BODY_LIMIT, decodePin);
+    const request = await pinOf(c.req.raw);
     checkPin(request);
     const pin = () => service.pin(request);
     const result = await metrics.measure("pin", pin, ({ outcome }) => outcome);

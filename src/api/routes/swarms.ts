@@ -15,7 +15,7 @@ import {
 import { peersResponse } from "../events/peer_stream.ts";
 import { isEventStream } from "../events/stream.ts";
 import { Problem } from "../problems.ts";
-import { BodyReader, decodeAnnounce, isJson, queryOf, validate } from "../requests.ts";
+import { decodeAnnounce, jsonBodies, queryOf, validate } from "../requests.ts";
 import { AnnounceRequest, PeersOfSwarmQuery, SwarmParams } from "../schemas.ts";
 import { example, headers, json, problem } from "./answers.ts";
 import { del, describe, get, post, SECURITY, serve } from "./route.ts";
@@ -23,9 +23,6 @@ import type { ValueRouteOptions } from "./values.ts";
 
 /** Maximum bytes of the JSON of an announcement. */
 const BODY_LIMIT = 1_024;
-
-/** The memory budget for bodies that arrive at the same time. */
-const BODIES_LIMIT = 64 * BODY_LIMIT;
 
 const SWARMS = { tags: ["Swarms"], security: SECURITY };
 
@@ -124,8 +121,12 @@ function announceRoute(
   app: OpenAPIHono,
   { service, access, metrics, stallMs, stopping }: ValueRouteOptions,
 ): void {
-  const bodies = new BodyReader(BODIES_LIMIT, stallMs);
-  stopping.addEventListener("abort", () => bodies.stop());
+  const optionsOf = jsonBodies({ stallMs, stopping }, {
+    name: "An announcement",
+    limit: BODY_LIMIT,
+    decode: decodeAnnounce,
+    mayBeEmpty: true,
+  });
 
   describe(app, {
     ...SWARMS,
@@ -164,12 +165,7 @@ when it meets another node.`,
 
   app.post("/network/swarms/:info_hash", access.guardSending, async (c) => {
     const { info_hash: swarm } = validate("path", SwarmParams, c.req.param());
-    const options = await bodies.read(c.req.raw, BODY_LIMIT, (body) => {
-      if (body.length > 0 && !isJson(c.req.header("content-type"))) {
-        throw new Problem(415, "An announcement must be sent as application/json.");
-      }
-      return decodeAnnounce(body);
-    });
+    const options = await optionsOf(c.req.raw);
     const announce = () => service.announce(swarm, options);
     const result = await metrics.measure("announce", announce, ({ outcome }) => outcome);
     switch (result.outcome) {
