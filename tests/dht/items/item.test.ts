@@ -151,25 +151,31 @@ Deno.test("BEP 44: each fault of an item has its code", () => {
   assertItem(itemOf(itemCrypto, carrying(signed(text(big), 1, "s".repeat(64)))));
 });
 
-Deno.test("BEP 44: seq never falls (302), and an equal seq accepts no lesser value", () => {
+Deno.test("BEP 44: seq never falls (302)", () => {
   const held = signed("3:abc", 5);
-  const code = (next: Item, cas?: number) => refusal(held, next, cas)?.code;
-  assert.equal(code(signed("3:xyz", 4)), 302);
-  assert.equal(code(signed("3:abc", 4)), 302);
-  assert.equal(code(signed("3:aaa", 5)), 302);
-  assert.equal(code(signed("3:xyz", 5)), undefined);
-  assert.equal(code(signed("3:abc", 5)), undefined);
-  assert.equal(code(signed("3:xyz", 6)), undefined);
+  assert.equal(refusal(held, signed("3:xyz", 4), undefined)?.code, 302);
+  assert.equal(refusal(held, signed("3:abc", 4), undefined)?.code, 302);
+  assert.equal(refusal(held, signed("3:xyz", 6), undefined), undefined);
 });
 
-Deno.test("BEP 44: cas must be the seq that is replaced (301), and is ignored if nothing is stored", () => {
+Deno.test("BEP 44: with an equal seq, no lesser value is accepted (302)", () => {
+  const held = signed("3:abc", 5);
+  assert.equal(refusal(held, signed("3:aaa", 5), undefined)?.code, 302);
+  assert.equal(refusal(held, signed("3:abc", 5), undefined), undefined);
+  assert.equal(refusal(held, signed("3:xyz", 5), undefined), undefined);
+});
+
+Deno.test("BEP 44: cas must be the seq that is replaced (301)", () => {
   const held = signed("3:abc", 5);
   const code = (cas: number) => refusal(held, signed("3:xyz", 6), cas)?.code;
   assert.equal(code(5), undefined);
   for (const wrong of [0, 4, 6, -5]) assert.equal(code(wrong), 301);
   assert.equal(refusal(held, signed("3:xyz", 4), 4)?.code, 301, "cas is checked first");
-  assert.equal(refusal(undefined, signed("3:xyz", 6), 5), undefined);
   assert.equal(refusal(held, signed("3:abc", 5), 4), undefined, "the same item again");
+});
+
+Deno.test("BEP 44: cas is ignored if nothing is replaced", () => {
+  assert.equal(refusal(undefined, signed("3:xyz", 6), 5), undefined);
   const immutable = immutableItem(itemCrypto, HELLO);
   assert.equal(refusal(immutable, immutable, 5), undefined);
 });

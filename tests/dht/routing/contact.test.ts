@@ -47,7 +47,8 @@ Deno.test("RFC 6298: the round-trip time and its variation are smoothed", () => 
   assert.ok(Math.abs(contact.rtt - 40) < 1 && contact.rttVariation < 1);
 });
 
-Deno.test("the score is between 0 and 1, and higher for near and reliable contacts", () => {
+/** Contacts that answer fast, slowly, and every second time. */
+function contacts() {
   const near = make(), far = make(), lossy = make();
   for (let i = 0; i < 20; i++) {
     near.answered(i, 10);
@@ -55,8 +56,23 @@ Deno.test("the score is between 0 and 1, and higher for near and reliable contac
     if (i % 2) lossy.answered(i, 10);
     else lossy.missed(i);
   }
-  assert.ok(near.score > far.score && near.score > lossy.score);
-  for (const { score } of [near, far, lossy, make()]) assert.ok(score >= 0 && score <= 1);
+  return { near, far, lossy };
+}
+
+Deno.test("a near contact has a higher score than a far one", () => {
+  const { near, far } = contacts();
+  assert.ok(near.score > far.score);
+});
+
+Deno.test("a reliable contact has a higher score than one that misses queries", () => {
+  const { near, lossy } = contacts();
+  assert.ok(near.score > lossy.score);
+});
+
+Deno.test("every score is between 0 and 1", () => {
+  for (const { score } of [...Object.values(contacts()), make()]) {
+    assert.ok(score >= 0 && score <= 1);
+  }
 });
 
 Deno.test("last seen is the latest answer or query", () => {
