@@ -13,6 +13,7 @@ import {
 } from "./config/addresses.ts";
 import { NetworkKey } from "./config/network_key.ts";
 import { parseEnvFile } from "./config/env_file.ts";
+import { parseDenyList } from "./config/deny_list.ts";
 import { ConfigError, quote, splitList } from "./config/text.ts";
 import { type AddressRange, isLoopbackHost } from "./krpc/address_range.ts";
 import { Endpoint } from "./krpc/endpoint.ts";
@@ -270,6 +271,12 @@ const TABLE = {
     details: "Addresses or CIDRs, separated by commas, for example 192.0.2.0/24.",
     format: addressRanges(),
   },
+  denyList: {
+    ...variable("DENY_LIST", "--deny-list", ""),
+    meaning: "file of addresses, CIDRs and node ids that the node has nothing to do with",
+    details: "One entry a line, with comments after #. `dmnode deny` changes the file.",
+    format: orNone(FILE_PATH),
+  },
   healthCheckIntervalMs: {
     ...variable("HEALTH_CHECK_INTERVAL", "--health-check-interval", "60"),
     meaning: "seconds between health checks of a peer",
@@ -394,6 +401,8 @@ type Values = {
 
 /** The configuration in force, deeply frozen: the values of all settings except those that name a file of a secret. */
 export interface Config extends Omit<Values, "apiTokenFile" | "networkKeyFile"> {
+  /** The entries of the file that `denyList` names. */
+  readonly denied: readonly string[];
   /** One line for each setting that looks wrong but does not prevent the start. */
   readonly warnings: readonly string[];
 }
@@ -415,6 +424,8 @@ export interface ConfigSources {
   readonly envFileName?: string;
   /** Reads the file that API_TOKEN_FILE or NETWORK_KEY_FILE names. Throws if the file can't be read. */
   readonly readSecret?: (path: string) => SecretFile;
+  /** Reads the file that DENY_LIST names. Throws if the file can't be read. */
+  readonly readDenyList?: (path: string) => string;
 }
 
 /** The start of a file with a secret. */
@@ -436,7 +447,7 @@ export interface SettingText {
  * ignored, unless the setting's default is empty too. Throws a ConfigError for a bad setting.
  */
 export function loadConfig(sources: ConfigSources = {}): Config {
-  const { flags = {}, env = {}, envFile, envFileName = ".env", readSecret } = sources;
+  const { flags = {}, env = {}, envFile, envFileName = ".env", readSecret, readDenyList } = sources;
   const file = parseEnvFile(envFile ?? "", envFileName, KNOWN_NAMES);
   const warnings = [...file.warnings];
   for (const name of Object.keys(env)) {
@@ -486,7 +497,26 @@ export function loadConfig(sources: ConfigSources = {}): Config {
         `use ${SHORT_TOKEN_LENGTH} or more random ones`,
     );
   }
-  return deepFreeze({ ...values, warnings });
+  const denied = values.denyList === null
+    ? []
+    : deniedIn(texts.get(TABLE.denyList)!, values.denyList, readDenyList);
+  return deepFreeze({ ...values, denied, warnings });
+}
+
+/** Reads the deny list. Without a reader, as in commands that run no node, the list is empty. */
+function deniedIn(
+  given: SettingText,
+  path: string,
+  read: ConfigSources["readDenyList"],
+): readonly string[] {
+  let entries: readonly string[] | string;
+  try {
+    entries = parseDenyList(read?.(path) ?? "");
+  } catch (error) {
+    throw refusal(TABLE.denyList, given, `expected a file that can be read: ${firstLine(error)}`);
+  }
+  if (typeof entries !== "string") return entries;
+  throw refusal(TABLE.denyList, given, entries);
 }
 
 /**
@@ -530,6 +560,10 @@ export function reloaded(before: Config, read: Config): Reloaded {
     if (JSON.stringify(before[key], spelled) === JSON.stringify(read[key], spelled)) continue;
     if (RELOADABLE.includes(key)) config[key] = read[key];
     (RELOADABLE.includes(key) ? now : later).push(name);
+  }
+  if (config.denyList === read.denyList && before.denied.join() !== read.denied.join()) {
+    config.denied = read.denied;
+    now.push("the deny list");
   }
   if (config.apiToken === null && !isLoopbackHost(before.apiHost)) {
     throw new ConfigError("API_TOKEN: expected a token until the API listens on loopback only");

@@ -34,6 +34,8 @@ Deno.test("without any source, every setting has its documented default", () => 
     minReplicas: 1,
     maxPerSubnet: 2,
     testNetworks: [],
+    denyList: null,
+    denied: [],
     alpha: 3,
     healthCheckIntervalMs: 60_000,
     apiHost: "127.0.0.1",
@@ -163,6 +165,7 @@ const BAD: Record<string, string[]> = {
   ALPHA: ["0", "17", "3.0"],
   MAX_PER_SUBNET: ["-1", "129", "two"],
   TEST_NETWORKS: ["lab.example", "10.0.0.0/33", "192.0.2.0/24;198.18.0.0/15", "::/129"],
+  DENY_LIST: ["a\0b", "~/denied"],
   HEALTH_CHECK_INTERVAL: ["0", "86401", "25h", "60 sec", "1.5"],
   API_HOST: ["-x", "a_b!", "127.0.0.1:8080", "http://localhost", "256.1.1.1", "x".repeat(64)],
   API_PORT: ["65536", "http"],
@@ -595,6 +598,7 @@ Deno.test("the table has the documented variables and flags, in order", () => {
     ["ALPHA", "--alpha"],
     ["MAX_PER_SUBNET", "--max-per-subnet"],
     ["TEST_NETWORKS", "--test-networks"],
+    ["DENY_LIST", "--deny-list"],
     ["HEALTH_CHECK_INTERVAL", "--health-check-interval"],
     ["API_HOST", "--api-host"],
     ["API_PORT", "--api-port"],
@@ -651,4 +655,29 @@ Deno.test("a link-local bootstrap node keeps its zone, which is the name of an i
   for (const text of ["[2a00::1%eth0]:8000", "10.0.0.1%eth0:8000", "[fe80::1%]:8000"]) {
     assert.match(refusal(() => fromEnv("BOOTSTRAP_NODES", text)), /no valid host/);
   }
+});
+
+Deno.test("DENY_LIST names a file of addresses, CIDRs and ids", () => {
+  const load = (text: string) =>
+    loadConfig({ env: { DENY_LIST: "denied" }, readDenyList: (path) => `${path}` && text });
+  const id = "ab".repeat(20);
+  const text = `# scanners\n203.0.113.7\n\n2001:db8::/32 # all of it\r\n${id}\n203.0.113.7\n`;
+  assert.deepEqual(load(text).denied, ["203.0.113.7", "2001:db8::/32", id]);
+  assert.match(
+    refusal(() => load("10.0.0.0/8\n10.0.0.0/33\n")),
+    /^DENY_LIST \(--deny-list\): "denied" in the environment: line 2: "10\.0\.0\.0\/33"/,
+  );
+  const missing = () => {
+    throw new Error("no such file");
+  };
+  const unread = () => loadConfig({ env: { DENY_LIST: "denied" }, readDenyList: missing });
+  assert.match(refusal(unread), /"denied".*expected a file that can be read: no such file/);
+});
+
+Deno.test("a new deny list is in force at once", () => {
+  const load = (text: string) =>
+    loadConfig({ env: { DENY_LIST: "denied" }, readDenyList: () => text });
+  const { config, now, later } = reloaded(load("192.0.2.1"), load("192.0.2.2"));
+  assert.deepEqual([config.denied, now, later], [["192.0.2.2"], ["the deny list"], []]);
+  assert.deepEqual(reloaded(load("192.0.2.1"), load("192.0.2.1 # why")).now, []);
 });

@@ -190,6 +190,7 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   unmatched: 0,
   read_only: 0,
   not_allowed: 0,
+  denied: 0,
   send_queue_full: 0,
   not_introduced: 0,
   over_budget: 0,

@@ -8,6 +8,7 @@ import {
   type SecretFile,
   type SettingText,
 } from "../config.ts";
+import { MAX_DENY_LIST_BYTES } from "../config/deny_list.ts";
 import { envVariables } from "../config/env_file.ts";
 import { ConfigError } from "../config/text.ts";
 import { reason } from "./terminal/errors.ts";
@@ -29,7 +30,8 @@ export class NodeSettings {
   readonly #flags: NodeFlags;
   readonly #env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
   readonly #envFile: OpenFile | undefined;
-  readonly #secrets = new Map<string, OpenFile>();
+  /** The files that settings name. */
+  readonly #files = new Map<string, OpenFile>();
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */
   constructor(flags: NodeFlags) {
@@ -45,21 +47,23 @@ export class NodeSettings {
       env: this.#env,
       envFile: this.#envFile && envText(this.#envFile, envFile),
       envFileName: envFile,
-      readSecret: (path) => {
-        const known = this.#secrets.get(path);
-        if (known === undefined) checkIsFile(path);
-        return oneLine(() => {
-          const file = known ?? new OpenFile(path);
-          this.#secrets.set(path, file);
-          return secretOf(file);
-        });
-      },
+      readSecret: (path) => oneLine(() => secretOf(this.#file(path))),
+      readDenyList: (path) => oneLine(() => denyListOf(this.#file(path))),
     });
+  }
+
+  #file(path: string): OpenFile {
+    const known = this.#files.get(path);
+    if (known !== undefined) return known;
+    checkIsFile(path);
+    const file = new OpenFile(path);
+    this.#files.set(path, file);
+    return file;
   }
 
   [Symbol.dispose](): void {
     this.#envFile?.[Symbol.dispose]();
-    for (const file of this.#secrets.values()) file[Symbol.dispose]();
+    for (const file of this.#files.values()) file[Symbol.dispose]();
   }
 }
 
@@ -142,6 +146,12 @@ function readStart(file: Deno.FsFile, maxBytes: number): Uint8Array {
     length += read;
   }
   return bytes.subarray(0, length);
+}
+
+function denyListOf(file: OpenFile): string {
+  const bytes = file.read(MAX_DENY_LIST_BYTES + 1);
+  if (bytes.length <= MAX_DENY_LIST_BYTES) return new TextDecoder().decode(bytes);
+  throw new Error(`it has more than ${MAX_DENY_LIST_BYTES} bytes`);
 }
 
 /** Reads the start of a small file, and its mode. If that fails, throws an error with a one-line message. */

@@ -132,6 +132,7 @@ function reloadOnHangup(reloading: Reloading): void {
     const { now, later } = reload;
     inForce = reload.config;
     reloading.node?.setNetworkKeys(inForce.networkKeys);
+    reloading.node?.deny(inForce.denied);
     await setLogLevel(inForce.logLevel);
     api.reconfigure(inForce);
     if (now.length + later.length === 0) {

@@ -93,6 +93,7 @@ export class DhtNode {
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
   readonly #boundId: BoundId;
+  #deniedIds: ReadonlySet<string> = new Set();
   /** The address families in which we were read-only after the latest change of our NAT state. */
   #readOnlyIn: readonly Family[] = [];
 
@@ -219,6 +220,12 @@ export class DhtNode {
     this.#queries.tick(now);
   }
 
+  /** Drops the messages of nodes with these ids, and removes all contacts that are denied by id or by address. */
+  deny(ids: ReadonlySet<string>, isDenied: (endpoint: Endpoint) => boolean, now: Millis): void {
+    this.#deniedIds = ids;
+    this.#contacts.deny(({ id, endpoint }) => ids.has(`${id}`) || isDenied(endpoint), now);
+  }
+
   /** Handles one datagram. Its bytes may be overwritten once this returns. */
   receive(datagram: Uint8Array, from: Endpoint, now: Millis): void {
     if (!this.gate.isOpen && !this.gate.admits(datagram, from, now)) {
@@ -229,6 +236,8 @@ export class DhtNode {
     if (typeof message === "string") {
       this.traffic.drop(message);
       this.traffic.in.count("unknown", "error", datagram.length);
+    } else if (this.#deniedIds.size > 0 && this.#deniedIds.has(`${message.id}`)) {
+      this.traffic.drop("denied");
     } else if (message.type === "q") {
       this.#receiveQuery(message, from, now);
     } else this.#receiveReply(message, from, now);

@@ -19,6 +19,8 @@ export type Drop =
   | "unproven"
   /** The settings do not allow this node to exchange packets with the address. */
   | "not_allowed"
+  /** The address or the id of the node is in the deny list. */
+  | "denied"
   | "send_queue_full"
   /** The message was forwarded by a node that is not one of our introducers. */
   | "not_introduced"

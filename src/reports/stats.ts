@@ -143,6 +143,8 @@ export const ConfigReport = z.object({
   k_bucket_size: field(count, 20),
   min_replicas: field(count, 1),
   max_per_subnet: field(count, 2),
+  deny_list: field(z.string().nullable(), null, "file of what the node has nothing to do with"),
+  denied: field(count, 0, "entries in the deny list"),
   alpha: field(count, 3),
   health_check_interval: field(count, 60, "seconds"),
   api_host: field(z.string(), "127.0.0.1"),

@@ -15,6 +15,7 @@ import { CoreRunner } from "./core_runner.ts";
 import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
 import { Joining } from "./joining.ts";
 import { Journal } from "./journal.ts";
+import { DenyList } from "./net/deny_list.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
 import { PacketSeal, PROOF_ROTATION_MS, type SealDrop } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
@@ -307,6 +308,7 @@ export class LocalNode implements NodeService {
 
   async #start({ resolveAloneMs = RESOLVE_ALONE_INTERVAL_MS }: LocalNodeOptions): Promise<void> {
     const { disk } = this.#storage, joining = this.#joining;
+    this.deny(this.#config.denied);
     await joining.resolveScope();
     this.#socket.start();
     const log = getLogger(["dmnode", "node"]);
@@ -384,7 +386,7 @@ export class LocalNode implements NodeService {
   /** Whether the settings allow packets from and to an address. Counts those that they don't allow. */
   #allows(endpoint: Endpoint): boolean {
     if (this.#filter.allows(endpoint)) return true;
-    this.#core.node.traffic.drop("not_allowed");
+    this.#core.node.traffic.drop(this.#filter.denied.has(endpoint) ? "denied" : "not_allowed");
     return false;
   }
 
@@ -399,6 +401,12 @@ export class LocalNode implements NodeService {
   /** Changes the network keys of a node that was started with one. */
   setNetworkKeys(keys: readonly NetworkKey[]): void {
     this.#seal?.setKeys(keys);
+  }
+
+  /** Has nothing to do with these addresses and ids from now on, instead of the former ones. */
+  deny(entries: readonly string[]): void {
+    const denied = this.#filter.denied = new DenyList(entries);
+    this.#core.do((at) => this.#core.node.deny(denied.ids, (address) => denied.has(address), at));
   }
 
   #onEvent(event: NodeEvent): void {

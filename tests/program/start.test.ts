@@ -293,6 +293,51 @@ Deno.test({
   }),
 });
 
+Deno.test({
+  name: "dmnode deny and SIGHUP end the contact with a node, and allow it again",
+  ignore: Deno.build.os === "windows",
+  fn: withNodes(async (start, directory) => {
+    const list = join(directory, "denied");
+    Deno.writeTextFileSync(list, "192.0.2.0/24 # nobody\n");
+    const node = await start("1", ["--deny-list", list]);
+    const peer = await start("2", ["--bootstrap", node.udp]);
+    await untilReady(peer.api);
+    const peersOf = async ({ api }: NodeProcess) => JSON.parse(await text(`${api}/network/peers`));
+    const { node_id: id } = await peersOf(peer);
+    const isKept = async () =>
+      (await peersOf(node)).peers.some((peer: { node_id: string }) => peer.node_id === id);
+    const until = async (isSo: boolean) => {
+      const deadline = Date.now() + 60_000;
+      while (await isKept() !== isSo) assert.ok(Date.now() < deadline, `never ${isSo}`);
+    };
+    const change = async (...args: string[]) => {
+      const { code, stderr } = await run(["deny", "--deny-list", list, ...args]);
+      assert.equal(code, 0, stderr);
+      node.signal("SIGHUP");
+    };
+    await until(true);
+
+    await change(id);
+    await until(false);
+    const pinged = await fetch(`${peer.api}/network/ping/${(await peersOf(node)).node_id}`);
+    await pinged.body?.cancel();
+    assert.ok(pinged.status === 504 || pinged.status === 404, `${pinged.status}`);
+    const { config, traffic } = JSON.parse(await text(`${node.api}/network/stats`));
+    assert.deepEqual([config.deny_list, config.denied], [list, 2]);
+    assert.ok(traffic.dropped.denied > 0);
+    assert.equal(Deno.readTextFileSync(list), `192.0.2.0/24 # nobody\n${id}\n`);
+
+    await change("--remove", id);
+    await until(true);
+    assert.equal(Deno.readTextFileSync(list), "192.0.2.0/24 # nobody\n");
+
+    const wrong = await run(["deny", "--deny-list", list, "10.0.0.0/33"]);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /^dmnode: "10\.0\.0\.0\/33" is not a CIDR/);
+    assert.equal((await run(["deny", "--deny-list", list])).stdout, "192.0.2.0/24\n");
+  }),
+});
+
 /** The capacity of a pipe on Linux, in bytes. */
 const PIPE_BYTES = 65_536;
 

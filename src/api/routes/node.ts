@@ -101,7 +101,7 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
 /** The node's configuration. Reports whether a token is set, but not the token itself. */
 function configReport(config: Config): z.output<typeof ConfigReport> {
   const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
-  const { bootstrapNodes, apiTrustedProxies } = config;
+  const { bootstrapNodes, apiTrustedProxies, denied } = config;
   const values = Object.entries(config).map(([member, value]) => [
     member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
     value,
@@ -111,6 +111,7 @@ function configReport(config: Config): z.output<typeof ConfigReport> {
     k_bucket_size: bucketSize,
     bootstrap_nodes: bootstrapNodes.map(hostPortText),
     health_check_interval: healthCheckIntervalMs / 1000,
+    denied: denied.length,
     api_token: apiToken !== null,
     api_trusted_proxies: apiTrustedProxies.map(describeEntry),
     allow_net: allowNet.mode === "list"

@@ -36,6 +36,20 @@ Each option with a name in capitals can also be set by that variable, in the env
   addSettings(doctor);
   addIdentityCommand(dmnode);
   addNetworkKeyCommand(dmnode);
+  explain(dmnode.command("deny"), {
+    description: "show or change the addresses and nodes that a node has nothing to do with",
+    examples: `
+      dmnode deny --deny-list denied.txt               show the list
+      dmnode deny 203.0.113.7 2001:db8:5::/48          add to the file that DENY_LIST names
+      dmnode deny --remove 203.0.113.7`,
+    notes: "A running node reads its list again at SIGHUP.",
+  })
+    .argument("[entry...]", "addresses, CIDRs and node ids")
+    .option("--remove", "remove the entries from the list")
+    .option("--deny-list <file>", "the file (DENY_LIST)")
+    .option("--env-file <file>", "read variables from this file instead of ./.env")
+    .option("--json", "print JSON")
+    .action(async (entries, flags) => (await import("../deny.ts")).deny(entries, flags));
 }
 
 function addNetworkKeyCommand(dmnode: Command): void {

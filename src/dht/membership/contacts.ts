@@ -78,7 +78,8 @@ export interface ContactReason {
     | "moved"
     | "replaced"
     | "wrong_value"
-    | "no_place";
+    | "no_place"
+    | "denied";
   readonly text: string;
 }
 
@@ -90,6 +91,7 @@ const WRONG_VALUE = {
   kind: "wrong_value",
   text: "returned a wrong value",
 } as const;
+const DENIED = { kind: "denied", text: "is in the deny list" } as const;
 const NO_PONG = { kind: "silent", text: "no answer to ping" } as const;
 const BAD_PONG = { kind: "silent", text: "no valid answer to ping" } as const;
 
@@ -415,6 +417,15 @@ export class Contacts {
     if (isGone(contact, reason, now)) this.onChange?.(contact, false, now);
     this.remembered.set(contact.id, contact.record);
     this.#options.emit({ type: "peer.leave", contact, reason });
+  }
+
+  /** Removes all contacts for which `isDenied` holds. */
+  deny(isDenied: (contact: Contact) => boolean, now: Millis): void {
+    let denied: Contact[];
+    // A removed contact may have a replacement that is denied too.
+    while ((denied = [...this.tables.contacts()].filter(isDenied)).length > 0) {
+      for (const contact of denied) this.#remove(contact, DENIED, now);
+    }
   }
 
   #remove(contact: Contact, reason: ContactReason, now: Millis): void {

@@ -4,6 +4,7 @@ import { lookup } from "node:dns/promises";
 import type { HostPort, NetScope } from "../../config/addresses.ts";
 import { cidrIncludes } from "../../krpc/address_range.ts";
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
+import { DenyList } from "./deny_list.ts";
 
 /** Looks up the addresses of a name. Returns an empty list if there are none. Never rejects. */
 export type ResolveName = (name: string) => Promise<string[]>;
@@ -14,6 +15,8 @@ export const systemNames: ResolveName = async (name) =>
 
 /** Allows or refuses addresses. A host name in the list stands for the addresses that its latest lookup found. */
 export class NetFilter {
+  /** Takes precedence over the allowed addresses. */
+  denied = new DenyList();
   #resolved: ReadonlySet<string> = new Set();
 
   constructor(
@@ -35,6 +38,7 @@ export class NetFilter {
 
   allows(endpoint: Endpoint): boolean {
     const scope = this.scope;
+    if (this.denied.has(endpoint)) return false;
     if (scope.mode === "any") return true;
     if (scope.mode === "loopback") {
       return endpoint.family === 4 ? endpoint.a >>> 24 === 127 : endpoint.scope === "loopback";

@@ -1,0 +1,62 @@
+// `dmnode deny`: shows and changes the deny list, a file that a running node reads again at SIGHUP.
+
+import { entryOf, MAX_DENY_LIST_BYTES, parseDenied, parseDenyList } from "../config/deny_list.ts";
+import { plural } from "../web/format.js";
+import { variables } from "./settings.ts";
+import { explaining, UserError } from "./terminal/errors.ts";
+import { print, printJson } from "./terminal/terminal.ts";
+
+interface DenyFlags {
+  readonly denyList?: string;
+  readonly envFile?: string;
+  readonly remove?: boolean;
+  readonly json?: boolean;
+}
+
+/** Without entries, prints the list. Otherwise adds the entries, or removes them. */
+export function deny(entries: readonly string[], flags: DenyFlags): void {
+  const { remove = false, json = false } = flags;
+  const path = flags.denyList ?? variables(flags.envFile)("DENY_LIST")?.text;
+  if (path === undefined) {
+    throw new UserError("which file? Set DENY_LIST, or give --deny-list FILE", true);
+  }
+  for (const entry of entries) {
+    const parsed = parseDenied(entry);
+    if (typeof parsed === "string") throw new UserError(parsed, true);
+  }
+  const text = readList(path);
+  const before = parseDenyList(text);
+  if (typeof before === "string") throw new UserError(`${path}: ${before}`);
+  if (entries.length === 0) {
+    if (remove) throw new UserError("--remove: give the entries to remove", true);
+    if (json) return printJson({ file: path, entries: before });
+    return before.forEach((entry) => print(entry));
+  }
+  const changed = entries.filter((entry) => before.includes(entry) === remove);
+  if (changed.length > 0) {
+    const kept = text.split("\n").filter((line) => !changed.includes(entryOf(line)));
+    const after = remove ? kept.join("\n") : `${withNewline(text)}${changed.join("\n")}\n`;
+    if (after.length > MAX_DENY_LIST_BYTES) throw new UserError(`${path} would be too long`);
+    // In place, because a running node keeps the file open.
+    explaining(`${path} can't be written`, () => Deno.writeTextFileSync(path, after));
+  }
+  if (json) return printJson({ file: path, changed });
+  const done = remove ? "removed from" : "added to";
+  print(`${plural(changed.length, "entry", "entries")} ${done} ${path}`);
+  if (changed.length > 0) print("A running node reads the list again at SIGHUP");
+}
+
+function readList(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    return explaining(`${path} can't be read`, () => {
+      throw error;
+    });
+  }
+}
+
+function withNewline(text: string): string {
+  return text === "" || text.endsWith("\n") ? text : `${text}\n`;
+}

@@ -1,0 +1,35 @@
+// The deny list: a file of addresses, CIDRs and node ids, one a line, with comments after #.
+
+import type { AddressRange } from "../krpc/address_range.ts";
+import { Id } from "../krpc/id.ts";
+import { parseRange } from "./addresses.ts";
+import { quote } from "./text.ts";
+
+/** The maximum size of the file in bytes: about 200,000 entries. */
+export const MAX_DENY_LIST_BYTES = 4 * 1024 * 1024;
+
+/** Parses an entry: an address range, or the lower-case hex digits of an id. Returns the problem of a bad entry. */
+export function parseDenied(entry: string): AddressRange | { kind: "id"; id: string } | string {
+  const id = Id.parse(entry.toLowerCase());
+  if (id !== undefined) return { kind: "id", id: `${id}` };
+  const range = parseRange(entry);
+  return typeof range === "string" ? `${quote(entry)} ${range}, nor a node id` : range;
+}
+
+/** Returns the entries of the file, or a text that names the first bad line. */
+export function parseDenyList(text: string): readonly string[] | string {
+  const entries = new Set<string>();
+  for (const [i, line] of text.split("\n").entries()) {
+    const entry = entryOf(line);
+    if (entry === "") continue;
+    const parsed = parseDenied(entry);
+    if (typeof parsed === "string") return `line ${i + 1}: ${parsed}`;
+    entries.add(entry);
+  }
+  return [...entries];
+}
+
+/** The entry in a line of the file; empty if there is none. */
+export function entryOf(line: string): string {
+  return line.split("#")[0].trim();
+}

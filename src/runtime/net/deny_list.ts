@@ -1,0 +1,50 @@
+// The addresses and node ids that the node has nothing to do with. Looked up for every packet.
+
+import { parseDenied } from "../../config/deny_list.ts";
+import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+
+type Networks = Map<number, Set<number | string>>;
+
+export class DenyList {
+  /** The networks of each family, by their prefix length. Lists have thousands of networks, but few lengths. */
+  readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
+  readonly ids: ReadonlySet<string>;
+
+  /** `entries` are those of `parseDenyList`. */
+  constructor(entries: readonly string[] = []) {
+    const ids = new Set<string>();
+    for (const entry of entries) {
+      const parsed = parseDenied(entry);
+      if (typeof parsed === "string") continue;
+      if (parsed.kind === "id") {
+        ids.add(parsed.id);
+        continue;
+      }
+      const { address, prefix } = parsed, networks = this.#networks[address.family];
+      if (!networks.has(prefix)) networks.set(prefix, new Set());
+      networks.get(prefix)!.add(network(address, prefix));
+    }
+    this.ids = ids;
+  }
+
+  /** Whether the list contains the address of `endpoint`. */
+  has(endpoint: Endpoint): boolean {
+    const networks = this.#networks[endpoint.family];
+    if (networks.size === 0) return false;
+    for (const [prefix, denied] of networks) {
+      if (denied.has(network(endpoint, prefix))) return true;
+    }
+    return false;
+  }
+}
+
+/** The first `prefix` bits of an address: a number for IPv4. */
+function network({ family, a, b, c, d }: Endpoint, prefix: number): number | string {
+  const first = mask(a, prefix);
+  if (family === 4) return first;
+  return `${first} ${mask(b, prefix - 32)} ${mask(c, prefix - 64)} ${mask(d, prefix - 96)}`;
+}
+
+function mask(word: number, bits: number): number {
+  return bits <= 0 ? 0 : word & (-1 << Math.max(0, 32 - bits));
+}
