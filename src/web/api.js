@@ -6,6 +6,16 @@ import { parseJson } from "./json.js";
 
 const TOKEN_KEY = "dmnode.token";
 
+/** Time limit for the headers of an answer that a view waits for without showing progress. */
+export const ANSWER_WITHIN_MS = 15_000;
+
+/** Ends a request after this time. @param {number} ms @returns {AbortSignal} */
+export function within(ms) {
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(), ms);
+  return abort.signal;
+}
+
 /** A failed request. The message is a sentence for the user. */
 export class ApiError extends Error {
   /** @param {string} message @param {number} status 0 if the node did not answer @param {Problem | null} problem */

@@ -207,7 +207,13 @@ function Banner({ state, session, needsToken, onAsk }) {
       h(
         "p",
         null,
-        h("b", { role: "alert" }, "The node does not answer."),
+        h(
+          "b",
+          { role: "alert" },
+          state.failure === null
+            ? "The node does not answer."
+            : `The node answers with an error: ${state.failure}`,
+        ),
         ` These figures are from ${state.newsAt === null ? "earlier" : clock(state.newsAt)}. `,
         h(Countdown, { at: state.retryAt }),
       ),
@@ -279,11 +285,17 @@ function Waiting({ state, session }) {
     "div",
     { class: "waiting" },
     h(Icon, { name: "lost", size: 32 }),
-    h("p", { class: "waiting-title" }, "The node does not answer"),
+    h(
+      "p",
+      { class: "waiting-title" },
+      state.failure === null ? "The node does not answer" : "The node answers with an error",
+    ),
     h(
       "p",
       { class: "muted" },
-      `Is it running? This page connects to ${location.host}. `,
+      state.failure === null
+        ? `Is it running? This page connects to ${location.host}. `
+        : `${state.failure} `,
       h(Countdown, { at: state.retryAt }),
     ),
     h(

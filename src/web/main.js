@@ -34,3 +34,15 @@ root.replaceChildren();
 draw();
 state.onChange(drawSoon);
 session.start();
+
+// A file that is dropped beside a zone for files must not replace the page.
+for (const type of /** @type {const} */ (["dragover", "drop"])) {
+  addEventListener(type, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.dataTransfer.dropEffect = "none";
+    event.preventDefault();
+  });
+}
+addEventListener("beforeunload", (event) => {
+  if (stores.isBusy) event.preventDefault();
+});

@@ -68,6 +68,8 @@ export class NodeState {
     this.phase = "connecting";
     /** Time of the next attempt, in milliseconds since 1970. @type {number | null} */
     this.retryAt = null;
+    /** Why the node's answer to the latest attempt was an error, or null if there was no answer. @type {string | null} */
+    this.failure = null;
     /** Time of the last answer or event. @type {number | null} */
     this.newsAt = null;
     /** Whether the node needs a token, and whether it accepts ours. @type {"open" | "needed" | "wrong" | "given"} */
@@ -150,6 +152,12 @@ export class NodeState {
     this.hour.push(...samples.filter(({ at }) => at > after));
     this.hour.splice(0, this.hour.length - MAX_HOUR_SAMPLES);
     this.versions.hour++;
+    this.changed();
+  }
+
+  /** Adds the transfers in progress. @param {Transfer[]} transfers */
+  takeTransfers(transfers) {
+    for (const transfer of transfers) this.#noteTransfer(transfer);
     this.changed();
   }
 

@@ -22,6 +22,7 @@ import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
 import buckets from "./buckets.js" with { type: "text" };
 import chart from "./chart.js" with { type: "text" };
+import condition from "./condition.js" with { type: "text" };
 import convergence from "./convergence.js" with { type: "text" };
 import eventList from "./event_list.js" with { type: "text" };
 import eventText from "./event_text.js" with { type: "text" };
@@ -76,6 +77,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "appearance.js": appearance,
   "buckets.js": buckets,
   "chart.js": chart,
+  "condition.js": condition,
   "convergence.js": convergence,
   "event_list.js": eventList,
   "event_text.js": eventText,

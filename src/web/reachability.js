@@ -1,6 +1,7 @@
 // The reachability of the node: its external address, its kind of NAT, and whether strangers reach it.
 
 import { h } from "preact";
+import { isLoopback } from "./condition.js";
 import { ago, duration, plural } from "./format.js";
 import { Badge, fact } from "./parts.js";
 
@@ -19,8 +20,15 @@ function typeText(type) {
   return TYPES[type] ?? type.replaceAll("_", " ");
 }
 
-/** Summarizes the node's reachability in one line. @param {{ nat: Pick<Nat, "type" | "reachable"> }} props */
-export function Reachability({ nat: { type, reachable } }) {
+/**
+ * Summarizes the node's reachability in one line. Probes on this machine say nothing about other machines.
+ *
+ * @param {{ nat: Pick<Nat, "type" | "reachable">, addresses: readonly string[] }} props
+ */
+export function Reachability({ nat: { type, reachable }, addresses }) {
+  if (isLoopback(addresses)) {
+    return h("span", null, h(Badge, { tone: "dim" }, "only from this machine"));
+  }
   const kind = type === "unknown" ? "" : ` ${typeText(type)}`;
   if (reachable === true) return h("span", null, h(Badge, { tone: "ok" }, "reachable"), kind);
   if (reachable === false) {
@@ -36,13 +44,13 @@ export function Reachability({ nat: { type, reachable } }) {
 /**
  * Returns all details of the node's reachability, with their evidence.
  *
- * @param {Nat} nat @param {number} now
+ * @param {Pick<import("../reports/stats.ts").Stats, "nat" | "addresses">} stats @param {number} now
  * @returns {import("./parts.js").Fact[]}
  */
-export function reachabilityFacts(nat, now) {
+export function reachabilityFacts({ nat, addresses }, now) {
   const { mode, external_address, type, mapping, pinhole, read_only, introducers, families } = nat;
   return [
-    fact("Reachability", h(Reachability, { nat })),
+    fact("Reachability", h(Reachability, { nat, addresses })),
     fact(
       "External address",
       external_address === null ? "unknown" : h("code", null, external_address),

@@ -1,6 +1,14 @@
 // Keeps the page's state up to date: reads the API, listens to events, and reconnects after outages.
 
-import { ApiError, json, keepToken, socketProtocols, token } from "./api.js";
+import {
+  ANSWER_WITHIN_MS,
+  ApiError,
+  json,
+  keepToken,
+  socketProtocols,
+  token,
+  within,
+} from "./api.js";
 import { backoffMs, Live } from "./live.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
@@ -70,7 +78,7 @@ export class Session {
     clearTimeout(this.timer);
     const attempt = ++this.attempt, { state } = this;
     try {
-      const stats = await json("/network/stats");
+      const stats = await json("/network/stats", { signal: within(ANSWER_WITHIN_MS) });
       if (attempt !== this.attempt) return;
       const isOtherRun = state.stats !== null && state.stats.started_at !== stats.started_at;
       if (isOtherRun) state.forgetRun();
@@ -92,8 +100,10 @@ export class Session {
         keepToken(null);
         return state.become("locked");
       }
+      state.failure = error instanceof ApiError && error.status !== 0 ? error.message : null;
       return this.#lost();
     }
+    state.failure = null;
     if (state.access === "needed" || state.access === "wrong") return this.#poll();
     this.#listen();
   }
@@ -168,7 +178,8 @@ export class Session {
     state.become("polling");
     if (triesAgain && ++this.attempts % 8 === 0) return this.connect();
     try {
-      state.takeStats(await json("/network/stats"), Date.now());
+      const signal = within(ANSWER_WITHIN_MS);
+      state.takeStats(await json("/network/stats", { signal }), Date.now());
     } catch {
       if (attempt === this.attempt) this.#lost();
       return;
@@ -195,7 +206,7 @@ export class Session {
 
   /** Reads all data that events do not report completely. */
   async readAll() {
-    await Promise.all([this.#readPeers(), this.#readHour()]);
+    await Promise.all([this.#readPeers(), this.#readHour(), this.#readTransfers()]);
   }
 
   async refresh() {
@@ -212,6 +223,16 @@ export class Session {
       this.state.takePeers(await json("/network/peers"));
     } catch {
       // Ignore a single failed request: the event connection detects a lost node.
+    }
+  }
+
+  /** Reads the transfers that were in progress before the page listened to their events. */
+  async #readTransfers() {
+    if (this.state.isBarred) return;
+    try {
+      this.state.takeTransfers((await json("/network/transfers")).transfers);
+    } catch {
+      // As above, ignore a single failed request.
     }
   }
 

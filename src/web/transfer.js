@@ -9,15 +9,16 @@ import { parseJson } from "./json.js";
  * Stores bytes with XMLHttpRequest, which reports upload progress. `fetch` does not.
  *
  * @param {{
- *   body: Blob, key: string, label: string, onSent: (bytes: number) => void, signal: AbortSignal,
+ *   body: Blob, key: string, cas: number | bigint | null, label: string, onSent: (bytes: number) => void, signal: AbortSignal,
  * }} store
  * @returns {Promise<Stored>}
  * @throws {ApiError}
  */
-export function storeValue({ body, key, label, onSent, signal }) {
+export function storeValue({ body, key, cas, label, onSent, signal }) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
-    sending.open("POST", `/network/store${key === "" ? "" : `?key=${encodeURIComponent(key)}`}`);
+    const query = key === "" ? "" : `?key=${encodeURIComponent(key)}&cas=${cas}`;
+    sending.open("POST", `/network/store${query}`);
     const headers = {
       ...authorization(),
       "content-type": "application/octet-stream",

@@ -280,10 +280,11 @@ async function texts(browser: TestBrowser, api: string): Promise<void> {
   await page.getByRole("button", { name: "Text", exact: true }).click();
   await page.getByRole("textbox", { name: /^Key optional/ }).fill("k".repeat(65));
   await page.getByText("A key has at most 64 bytes. This one has 65.").waitFor();
-  await page.getByRole("textbox", { name: /^Key optional/ }).fill("notes/today");
   for (const [version, text] of [[1, "first"], [2, evil]] as const) {
+    await page.getByRole("textbox", { name: /^Key optional/ }).fill("notes/today");
     await page.getByRole("textbox", { name: "Text" }).fill(text);
     await page.getByRole("button", { name: "Store", exact: true }).click();
+    if (version === 2) await page.getByRole("button", { name: "Overwrite" }).click();
     await page.getByText(`version ${version}`, { exact: false }).first().waitFor();
   }
   await page.locator(".store-result .id").first().click();

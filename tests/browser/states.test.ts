@@ -129,7 +129,7 @@ stateTest(
     await page.getByRole("button", { name: "Text", exact: true }).click();
     await page.getByRole("textbox", { name: "Text" }).fill("with a token");
     await page.getByRole("button", { name: "Store", exact: true }).click();
-    await page.locator(".store").getByText("stored", { exact: true }).waitFor();
+    await page.locator(".store").getByText("on this node only", { exact: true }).waitFor();
     // The page keeps the token until the tab closes.
     await page.reload();
     await page.getByText("Live", { exact: true }).waitFor();
@@ -154,7 +154,7 @@ stateTest(
     await page.getByLabel("API token").fill("swordfish");
     await page.keyboard.press("Enter");
     await page.getByText("Live", { exact: true }).waitFor();
-    await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+    await page.getByRole("heading", { name: "No other nodes", exact: true }).waitFor();
     // The node no longer accepts this token, as after a change of the token.
     await page.evaluate(`sessionStorage.setItem("dmnode.token", "former")`);
     await page.reload();
@@ -172,6 +172,6 @@ stateTest("without WebSockets, the page polls the statistics", async (browser, s
   const { page } = visit;
   await page.getByText("No events arrive.").waitFor();
   await page.getByText("Statistics only", { exact: true }).waitFor();
-  await page.getByRole("heading", { name: "Ready", exact: true }).waitFor();
+  await page.getByRole("heading", { name: "No other nodes", exact: true }).waitFor();
   await visit.end(AWAY);
 });

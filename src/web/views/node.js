@@ -1,6 +1,7 @@
 // The node itself: identity, reachability, packets by type, dropped packets and configuration.
 
 import { h } from "preact";
+import { isLoopback } from "../condition.js";
 import { bytes, count, date, duration, percent, plural, rate } from "../format.js";
 import { useMedia } from "../hooks.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";
@@ -82,7 +83,7 @@ export function Node({ state, now }) {
         Card,
         { title: "Reachability", id: "reach-title" },
         h(Facts, {
-          rows: [...reachabilityFacts(stats.nat, now), [
+          rows: [...reachabilityFacts(stats, now), [
             "Listens on",
             h("code", null, stats.addresses.join(", ")),
           ]],
@@ -96,12 +97,25 @@ export function Node({ state, now }) {
       h(Facts, {
         class: "two-columns",
         rows: Object.entries(stats.config).map(([name, value]) =>
-          fact(name.toUpperCase(), h("code", null, configText(name, value)))
+          fact(name.toUpperCase(), h("code", null, configText(name, value, stats)))
         ),
       }),
     ),
   );
 }
+
+/** What happened to dropped packets, in words that tell the harmless from the harmful. @type {Record<string, string>} */
+const DROPS = {
+  unmatched: "Late or repeated answers (harmless)",
+  rate_limited: "Queries over the rate limit",
+  overloaded: "Queries of strangers while the node was busy",
+  read_only: "Queries while this node was read-only",
+  not_allowed: "From or to addresses outside --allow-net",
+  send_queue_full: "Not sent, because the send queue was full",
+  not_introduced: "Forwarded by a node that does not introduce this one",
+  over_budget: "Over the budget for helping other nodes",
+  would_amplify: "Replies that a forged sender could abuse",
+};
 
 /** @param {string} name */
 function words(name) {
@@ -109,8 +123,12 @@ function words(name) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-/** @param {string} name @param {unknown} value */
-function configText(name, value) {
+/** @param {string} name @param {unknown} value @param {Stats} stats */
+function configText(name, value, { addresses, config }) {
+  // Without --allow-net, a node listens on loopback whatever its setting.
+  if (name === "p2p_host" && config.allow_net === false && isLoopback(addresses)) {
+    return `${value} (with --allow-net; now ${addresses.join(", ")})`;
+  }
   if (name === "api_token") return value === true ? "set" : "not set";
   if (name === "allow_net" && typeof value === "boolean") {
     return value ? "any machine" : "only this machine";
@@ -129,7 +147,7 @@ function Dropped({ dropped }) {
     { title: "Dropped packets", id: "dropped-title", note: "Since start, by reason" },
     rows.length === 0 ? h(Empty, { icon: "check", title: "None" }) : h(Facts, {
       class: "figures-right",
-      rows: rows.map(([reason, n]) => fact(words(reason), count(n))),
+      rows: rows.map(([reason, n]) => fact(DROPS[reason] ?? words(reason), count(n))),
     }),
   );
 }

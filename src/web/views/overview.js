@@ -4,6 +4,7 @@ import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { Buckets } from "../buckets.js";
 import { Chart } from "../chart.js";
+import { conditionOf } from "../condition.js";
 import { EventList } from "../event_list.js";
 import {
   about,
@@ -84,13 +85,7 @@ export function Overview({ state }) {
 
 /** The node's readiness and identity. @param {{ stats: Stats, state: NodeState }} props */
 function Status({ stats, state }) {
-  const { ready, reason } = stats.readiness;
-  const { healthy } = stats.peers;
-  const tone = !ready
-    ? "bad"
-    : stats.peers.degraded + stats.peers.unhealthy > healthy
-    ? "warn"
-    : "ok";
+  const { tone, title, problems } = conditionOf(stats);
   const { nat } = stats;
   return h(
     "section",
@@ -102,8 +97,9 @@ function Status({ stats, state }) {
       h(
         "div",
         null,
-        h("h2", { id: "status-title" }, ready ? "Ready" : "Not ready"),
-        h("p", { class: "status-reason" }, sentence(reason)),
+        h("h2", { id: "status-title" }, title),
+        problems.map((problem) => h("p", { key: problem, class: "status-problem" }, problem)),
+        h("p", { class: "status-reason" }, sentence(stats.readiness.reason)),
       ),
     ),
     h(Facts, {
@@ -123,7 +119,7 @@ function Status({ stats, state }) {
           "External address",
           nat.external_address === null ? "unknown" : h("code", null, nat.external_address),
         ],
-        ["Reachability", h(Reachability, { nat })],
+        ["Reachability", h(Reachability, { nat, addresses: stats.addresses })],
         ["Up for", duration(stats.uptime_s)],
         [
           "Network",

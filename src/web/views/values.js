@@ -2,7 +2,7 @@
 
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { json, messageOf, request } from "../api.js";
+import { ApiError, json, messageOf, request } from "../api.js";
 import { ago, bytes, count, date, ms, NONE, percent, plural, shortId, until } from "../format.js";
 import { useAction, useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
@@ -46,7 +46,8 @@ const MAX_KEY_BYTES = 64;
  * @property {Blob} body
  * @property {string} key
  * @property {string} label
- * @property {"waiting" | "sending" | "stored" | "failed"} phase
+ * @property {number | bigint | null} cas with a key, the version to overwrite; 0: none may exist
+ * @property {"waiting" | "sending" | "asking" | "stored" | "failed"} phase asking: the key has a value already
  * @property {number} sent
  * @property {Stored | null} result
  * @property {string | null} error
@@ -65,23 +66,54 @@ export class Stores {
     this.onChange = () => {};
   }
 
-  /** @param {Blob} body @param {string} name @param {string} key */
-  add(body, name, key) {
-    const number = ++this.count;
+  /** Whether leaving the page would lose a store. */
+  get isBusy() {
+    return this.list.some(({ phase }) => !isOver(phase));
+  }
+
+  /**
+   * Adds a store. A value under a key is overwritten only if the user confirms it.
+   *
+   * @param {Blob} body @param {string} name @param {string} key @param {number} maxSize in bytes
+   */
+  add(body, name, key, maxSize) {
+    const number = ++this.count, isTooLarge = body.size > maxSize;
     this.list.unshift({
       number,
       name,
       body,
       key,
       label: `page-${this.mark}-${number}`,
-      phase: "waiting",
-      sent: 0,
+      cas: key === "" ? null : 0,
+      phase: isTooLarge ? "failed" : "waiting",
+      sent: isTooLarge ? body.size : 0,
       result: null,
-      error: null,
+      error: isTooLarge ? `This node stores values of up to ${bytes(maxSize)}.` : null,
       abort: new AbortController(),
     });
-    const isOver = (/** @type {Storing} */ { phase }) => phase === "stored" || phase === "failed";
-    this.list = this.list.filter((store, i) => i < MAX_STORES || !isOver(store));
+    this.list = this.list.filter(({ phase }, i) => i < MAX_STORES || !isOver(phase));
+    this.#next();
+  }
+
+  /** Stores the value after all, over the version that was found. @param {Storing} store */
+  overwrite(store) {
+    store.phase = "waiting";
+    this.#next();
+  }
+
+  /** @param {Storing} store */
+  cancel(store) {
+    store.abort.abort();
+    if (store.phase !== "sending") this.#fail(store, "Cancelled.");
+  }
+
+  /** @param {Storing} store @param {string} error */
+  #fail(store, error) {
+    store.error = error;
+    store.phase = "failed";
+    // Release the bytes: there may be many.
+    store.sent = store.body.size;
+    store.body = new Blob();
     this.#next();
   }
 
@@ -101,6 +133,7 @@ export class Stores {
         body: store.body,
         key: store.key,
         label: store.label,
+        cas: store.cas,
         signal: store.abort.signal,
         onSent: (sent) => {
           store.sent = sent;
@@ -108,15 +141,24 @@ export class Stores {
         },
       });
       store.phase = "stored";
+      store.sent = store.body.size;
+      store.body = new Blob();
+      this.#next();
     } catch (error) {
-      store.error = messageOf(error);
-      store.phase = "failed";
+      const seq = error instanceof ApiError && error.status === 412
+        ? error.problem?.seq
+        : undefined;
+      if (seq === undefined) return this.#fail(store, messageOf(error));
+      store.cas = seq;
+      store.phase = "asking";
+      this.#next();
     }
-    // Release the bytes: there may be many.
-    store.sent = store.body.size;
-    store.body = new Blob();
-    this.#next();
   }
+}
+
+/** @param {Storing["phase"]} phase */
+function isOver(phase) {
+  return phase === "stored" || phase === "failed";
 }
 
 /** @param {{ state: NodeState, stores: Stores, hash: string | null, now: number }} props */
@@ -140,18 +182,33 @@ function StoreCard({ state, stores }) {
   const [key, setKey] = useState("");
   const [text, setText] = useState("");
   const [over, setOver] = useState(false);
+  const [refusal, setRefusal] = useState("");
   const [, redraw] = useState(0);
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const maxSize = state.stats?.config?.max_value_size ?? Infinity;
   const keyBytes = new TextEncoder().encode(key).length;
   const isKeyLong = keyBytes > MAX_KEY_BYTES;
+  const own = new Set(stores.list.map(({ label }) => label));
+  // A store that another client or an earlier load of this page started. Those of this page stay when they have ended.
+  const others = [...state.transfers.values()].filter(({ direction, label, state }) =>
+    direction === "store" && !own.has(label ?? "") &&
+    (state === "receiving" || state === "moving" || label?.startsWith("page-"))
+  );
   useEffect(() => {
     stores.onChange = () => redraw((n) => n + 1);
     return () => void (stores.onChange = () => {});
   }, []);
+  const add = (/** @type {Blob} */ body, /** @type {string} */ name) => {
+    setRefusal("");
+    setKey("");
+    stores.add(body, name, key, maxSize);
+  };
   const take = (/** @type {FileList | null | undefined} */ files) => {
-    if (isKeyLong) return;
-    for (const file of files ?? []) stores.add(file, file.name, key);
+    if (isKeyLong || !files) return;
+    if (key !== "" && files.length > 1) {
+      return setRefusal("One key has one value. Choose one file, or clear the key.");
+    }
+    for (const file of files) add(file, file.name);
   };
   return h(
     Card,
@@ -214,11 +271,7 @@ function StoreCard({ state, stores }) {
           onSubmit: (/** @type {Event} */ event) => {
             event.preventDefault();
             if (text === "" || isKeyLong) return;
-            stores.add(
-              new Blob([text]),
-              `“${text.slice(0, 24)}${text.length > 24 ? "…" : ""}”`,
-              key,
-            );
+            add(new Blob([text]), `“${text.slice(0, 24)}${text.length > 24 ? "…" : ""}”`);
             setText("");
           },
         },
@@ -265,18 +318,65 @@ function StoreCard({ state, stores }) {
         { class: "field-error", id: "key-wrong" },
         `A key has at most ${MAX_KEY_BYTES} bytes. This one has ${keyBytes}.`,
       ),
+    h("p", { class: "field-error", role: "status" }, refusal),
     stores.list.length > 0 && h(
       "ol",
       { class: "stores", "aria-label": "Stores of this page" },
-      stores.list.map((store) => h(StoreRow, { key: store.number, store, state })),
+      stores.list.map((store) => h(StoreRow, { key: store.number, store, stores, state })),
+    ),
+    others.length > 0 && h("h3", { class: "side-title" }, "Other stores through this node"),
+    others.length > 0 && h(
+      "ol",
+      { class: "stores", "aria-label": "Other stores through this node" },
+      others.map((transfer) => h(TransferRow, { key: transfer.transfer, transfer })),
     ),
   );
 }
 
-/** @param {{ store: Storing, state: NodeState }} props */
-function StoreRow({ store, state }) {
+/** @param {{ transfer: import("../node_state.js").Transfer }} props */
+function TransferRow({ transfer: { transfer, label, state, hash, done_bytes, total_bytes } }) {
+  const name = label ?? `Transfer ${transfer}`;
+  const isRunning = state === "receiving" || state === "moving";
+  return h(
+    "li",
+    { class: "store" },
+    h(
+      "div",
+      { class: "store-line" },
+      h("b", { class: "store-name", title: name }, h("bdi", null, name)),
+      h("span", { class: "muted" }, bytes(total_bytes ?? done_bytes)),
+      state === "done" && h(Badge, { tone: "ok" }, "stored"),
+      state === "failed" && h(Badge, { tone: "bad" }, "failed"),
+    ),
+    isRunning && h(
+      "div",
+      { class: "store-progress" },
+      total_bytes !== null && h(Meter, {
+        share: done_bytes / Math.max(1, total_bytes),
+        label: `Progress of ${name}`,
+      }),
+      h(
+        "span",
+        { class: "muted" },
+        `${bytes(done_bytes)} ${state === "receiving" ? "received by the node" : "acknowledged"}`,
+      ),
+    ),
+    hash !== null && h("div", { class: "store-result" }, h(ValueLink, { hash })),
+  );
+}
+
+/** @param {{ hash: string }} props */
+function ValueLink({ hash }) {
+  return [
+    h("a", { class: "id", href: `#/values/${hash}`, title: hash }, hash),
+    h(Copy, { text: hash, what: "hash" }),
+  ];
+}
+
+/** @param {{ store: Storing, stores: Stores, state: NodeState }} props */
+function StoreRow({ store, stores, state }) {
   const { name, phase, sent, body, result, error, key } = store;
-  const size = phase === "waiting" || phase === "sending" ? body.size : sent;
+  const size = isOver(phase) ? sent : body.size;
   const transfer = [...state.transfers.values()].find(({ label }) => label === store.label);
   const acknowledged = transfer?.state === "moving" ? transfer.done_bytes : null;
   return h(
@@ -285,18 +385,42 @@ function StoreRow({ store, state }) {
     h(
       "div",
       { class: "store-line" },
-      h("b", { class: "store-name", title: name }, name),
+      h("b", { class: "store-name", title: name }, h("bdi", null, name)),
       h("span", { class: "muted" }, bytes(size)),
-      key !== "" && h(Badge, { tone: "dim" }, `key ${key}`),
-      phase === "stored" && h(Badge, { tone: "ok" }, "stored"),
+      key !== "" && h(Badge, { tone: "dim" }, "key ", h("bdi", null, key)),
+      phase === "stored" &&
+        (result?.this_node_only
+          ? h(Badge, { tone: "warn" }, "on this node only")
+          : h(Badge, { tone: "ok" }, "stored")),
       phase === "failed" && h(Badge, { tone: "bad" }, "failed"),
       phase === "waiting" && h(Badge, { tone: "dim" }, "waiting"),
-      phase === "sending" && h("button", {
+      (phase === "sending" || phase === "waiting") && h("button", {
         type: "button",
         class: "icon-button small",
         "aria-label": `Cancel storing ${name}`,
-        onClick: () => store.abort.abort(),
+        onClick: () => stores.cancel(store),
       }, h(Icon, { name: "close", size: 14 })),
+    ),
+    phase === "asking" && h(
+      "div",
+      { class: "store-question", role: "status" },
+      h(
+        "p",
+        null,
+        "The key ",
+        h("bdi", null, key),
+        ` already has a value, version ${store.cas}. Overwrite it?`,
+      ),
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", {
+          type: "button",
+          class: "danger",
+          onClick: () => stores.overwrite(store),
+        }, "Overwrite"),
+        h("button", { type: "button", onClick: () => stores.cancel(store) }, "Cancel"),
+      ),
     ),
     phase === "sending" && h(
       "div",
@@ -319,24 +443,23 @@ function StoreRow({ store, state }) {
     result !== null && h(
       "div",
       { class: "store-result", role: "status" },
-      h("a", { class: "id", href: `#/values/${result.hash}`, title: result.hash }, result.hash),
-      h(Copy, { text: result.hash, what: "hash" }),
+      h(ValueLink, { hash: result.hash }),
       h(
         "span",
         null,
         `${
           result.kind === "chunked"
             ? `in pieces; survives the loss of any ${plural(result.replicas - 1, "node")};`
+            : result.this_node_only
+            ? "no other node has a copy;"
             : `on ${plural(result.replicas, "node")}`
         } in ${ms(result.elapsed_ms)}${result.seq === null ? "" : `, version ${result.seq}`}`,
       ),
-      result.this_node_only
-        ? h(Badge, { tone: "warn" }, "stored on this node only")
-        : result.lives_until !== null && h(
-          "span",
-          { class: "muted" },
-          `lives until ${date(Date.parse(result.lives_until))} if this node leaves`,
-        ),
+      !result.this_node_only && result.lives_until !== null && h(
+        "span",
+        { class: "muted" },
+        `lives until ${date(Date.parse(result.lives_until))} if this node leaves`,
+      ),
     ),
     error !== null && h("p", { class: "store-error", role: "status" }, error),
   );

@@ -1,0 +1,46 @@
+// The dashboard of a node that answers with errors, or not at all.
+
+import { fakeNodeTest } from "./fake_node.ts";
+
+fakeNodeTest("the dashboard says what is wrong with the node's answers", {
+  "an error is not shown as a missing answer": async (browser, api) => {
+    const problem = {
+      type: "about:blank",
+      title: "Error",
+      status: 500,
+      detail: "The disk is full.",
+    };
+    const visit = await browser.visit(api, "#/", {}, async (page) => {
+      await page.route(
+        "**/network/stats",
+        (route) => route.fulfill({ status: 500, json: problem }),
+      );
+    });
+    const { page } = visit;
+    await page.getByText("The node answers with an error").waitFor();
+    await page.getByText("The disk is full.").waitFor();
+    await page.getByText("Is it running?").waitFor({ state: "detached" });
+    await visit.end(/status of 500/);
+  },
+
+  "a first answer that never comes is given up": async (browser, api) => {
+    const visit = await browser.visit(api, "#/", {}, async (page) => {
+      await page.clock.install();
+      await page.route("**/network/stats", () => {});
+    });
+    const { page } = visit;
+    await page.getByText("Connecting to the node…").last().waitFor();
+    await page.locator(".masthead").waitFor();
+    await page.clock.fastForward(16_000);
+    await page.getByText("The node does not answer").waitFor();
+    await visit.end();
+  },
+
+  "a module that fails to load is reported": async (browser, api) => {
+    const visit = await browser.visit(api, "#/", {}, async (page) => {
+      await page.route("**/assets/views/peer.js", (route) => route.fulfill({ status: 503 }));
+    });
+    await visit.page.getByText("A part of this page failed to load.").waitFor();
+    await visit.end(/status of 503/);
+  },
+});
