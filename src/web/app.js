@@ -252,7 +252,7 @@ function Banner({ state, session, needsToken, onAsk }) {
         "p",
         null,
         h("b", null, "No events arrive."),
-        " The page reads the figures every two seconds instead. A proxy may block WebSockets.",
+        " The page reads the figures every two seconds instead. A proxy may block WebSockets and streams.",
       ),
       h(
         "button",

@@ -1,6 +1,6 @@
 // Describes each type of event in one sentence, for the page and for `dmnode watch`.
 
-import { bytes, duration, ms, plural, shortId } from "./format.js";
+import { bytes, duration, isolated, ms, plural, shortId } from "./format.js";
 import { jsonText } from "./json.js";
 
 /** @typedef {import("./live.js").LiveEvent} LiveEvent */
@@ -198,11 +198,11 @@ const SENTENCES = {
 
 /** @param {{ service: string | null }} data */
 function name({ service }) {
-  return service === null ? "" : `“${service}” `;
+  return service === null ? "" : `“${isolated(service)}” `;
 }
 
 /** @param {{ seq: number | bigint | null, key?: string | null }} data */
 function version({ seq, key }) {
   if (seq === null) return "";
-  return key ? `version ${seq} of “${key}”, ` : `version ${seq}, `;
+  return key ? `version ${seq} of “${isolated(key)}”, ` : `version ${seq}, `;
 }

@@ -127,3 +127,20 @@ export function until(at, now) {
 export function shortId(id) {
   return id.slice(0, 8);
 }
+
+/** Letters that are written from right to left, and characters that change the direction of text. */
+const BIDIRECTIONAL =
+  /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * A text that others chose, for use inside a sentence: its direction does not affect the words around it. Characters that
+ * change the direction become visible. Other texts stay as they are.
+ *
+ * @param {string} text
+ */
+export function isolated(text) {
+  if (!BIDIRECTIONAL.test(text)) return text;
+  // First strong isolate, and pop directional isolate (UAX 9, section 2.4).
+  return `\u2068${text.replace(DIRECTION_CONTROLS, "\ufffd")}\u2069`;
+}

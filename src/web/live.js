@@ -1,5 +1,6 @@
-// A WebSocket for events: opens it, reports each event, and detects a dead connection.
+// A connection for events: opens it, reports each event, and detects a dead connection.
 
+import { authorization } from "./api.js";
 import { parseJson } from "./json.js";
 
 /** A connection is dead if it is silent for this long, because statistics arrive every second. */
@@ -18,12 +19,13 @@ const OPEN_WITHIN_MS = 8_000;
  * @typedef {object} LiveOptions
  * @property {string} url
  * @property {string[]} protocols
- * @property {(url: string, protocols: string[]) => WebSocket} open
+ * @property {(url: string, protocols: string[]) => Connection} open
  * @property {(event: LiveEvent) => void} onEvent
  * @property {() => void} onEnd called once, whatever the reason
  * @property {(run: () => void, ms: number) => Timer} [later]
  * @property {(timer: Timer) => void} [cancel]
  *
+ * @typedef {Pick<WebSocket, "readyState" | "close" | "onmessage" | "onclose" | "onerror" | "onopen">} Connection
  * @typedef {ReturnType<typeof setTimeout>} Timer
  */
 
@@ -78,6 +80,53 @@ export class Live {
     this.cancel(this.watchdog);
     this.onEnd();
   }
+}
+
+/**
+ * Opens a stream of server-sent events that behaves like a WebSocket, for networks that block those. An EventSource can't
+ * send the token.
+ *
+ * @param {string} url @returns {Connection}
+ */
+export function openStream(url) {
+  const abort = new AbortController();
+  /** @type {Connection} */
+  const connection = {
+    readyState: WebSocket.OPEN,
+    onmessage: null,
+    onclose: null,
+    onerror: null,
+    onopen: null,
+    close: () => abort.abort(),
+  };
+  void (async () => {
+    try {
+      const response = await fetch(url, { headers: authorization(), signal: abort.signal });
+      if (!response.ok || response.body === null) return;
+      let rest = "";
+      const texts = response.body.pipeThrough(new TextDecoderStream());
+      for await (
+        const text of /** @type {AsyncIterable<string>} */ (/** @type {unknown} */ (texts))
+      ) {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) {
+          // The node sends each event as one line of data.
+          if (!line.startsWith("data: ")) continue;
+          const event = /** @type {MessageEvent} */ ({ data: line.slice(6) });
+          connection.onmessage?.call(/** @type {WebSocket} */ (connection), event);
+        }
+      }
+    } catch {
+      // The end of the stream is all that matters.
+    } finally {
+      connection.onclose?.call(
+        /** @type {WebSocket} */ (connection),
+        /** @type {CloseEvent} */ ({}),
+      );
+    }
+  })();
+  return connection;
 }
 
 /** @param {() => void} run @param {number} ms */

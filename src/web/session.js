@@ -9,7 +9,7 @@ import {
   token,
   within,
 } from "./api.js";
-import { backoffMs, Live } from "./live.js";
+import { backoffMs, Live, openStream } from "./live.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
@@ -32,6 +32,8 @@ export class Session {
     /** The connection for the steps of lookups, while a view needs them. @type {Live | null} */
     this.steps = null;
     this.stepsWanted = 0;
+    /** Whether events come as server-sent events, because no WebSocket could be opened. */
+    this.isStream = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.refreshes = 0;
@@ -123,9 +125,7 @@ export class Session {
     const since = state.last === null ? "" : `?since=${state.last}`;
     let isGreeted = false;
     const live = new Live({
-      url: socketUrl(`/ws${since}`),
-      protocols: socketProtocols(),
-      open: openSocket,
+      ...this.#source(since),
       onEvent: (event) => {
         if (event.type === "hello") {
           isGreeted = true;
@@ -141,13 +141,23 @@ export class Session {
       onEnd: () => {
         if (this.live !== live) return;
         this.live = null;
-        if (isGreeted) this.#lost(0);
-        // Statistics arrived, but no events. A proxy may be blocking WebSockets.
+        if (isGreeted) return this.#lost(0);
+        // A proxy may be blocking WebSockets.
+        this.isStream = !this.isStream;
+        if (this.isStream) this.#listen();
+        // Statistics arrived, but no events in either way.
         else void this.#poll(true);
       },
     });
     this.live = live;
     this.#listenToSteps();
+  }
+
+  /** How to open a connection for events. @param {string} query */
+  #source(query) {
+    return this.isStream
+      ? { url: `/events${query}`, protocols: [], open: openStream }
+      : { url: socketUrl(`/ws${query}`), protocols: socketProtocols(), open: openSocket };
   }
 
   /** Reads the events before `last`, so that a newly opened page is not empty. @param {number} last */
@@ -156,9 +166,7 @@ export class Session {
     const events = [];
     const types = "peer.*,data.*,lookup,id,bootstrap,nat,ready";
     const past = new Live({
-      url: socketUrl(`/ws?types=${types}&since=${Math.max(0, last - PAST_EVENTS)}`),
-      protocols: socketProtocols(),
-      open: openSocket,
+      ...this.#source(`?types=${types}&since=${Math.max(0, last - PAST_EVENTS)}`),
       onEvent: (event) => {
         if (event.id !== null && event.id <= last) events.push(event);
         if (event.id !== null && event.id >= last) past.close();
@@ -266,9 +274,7 @@ export class Session {
     if (this.stepsWanted === 0 || this.steps !== null || this.live === null) return;
     const steps = new Live({
       // Subscribe to statistics too. Without them, a silent connection would look dead.
-      url: socketUrl("/ws?types=lookup.step,stats"),
-      protocols: socketProtocols(),
-      open: openSocket,
+      ...this.#source("?types=lookup.step,stats"),
       onEvent: (event) => {
         if (event.type === "lookup.step") this.state.takeStep(event);
       },

@@ -164,14 +164,27 @@ stateTest(
   },
 );
 
-stateTest("without WebSockets, the page polls the statistics", async (browser, start) => {
-  const node = await start("node");
-  const visit = await browser.visit(node.api, "#/", {}, async (page) => {
-    await page.routeWebSocket(/\/ws/, (socket) => void socket.close({ code: 1006 }));
-  });
-  const { page } = visit;
-  await page.getByText("No events arrive.").waitFor();
-  await page.getByText("Statistics only", { exact: true }).waitFor();
-  await page.getByRole("heading", { name: "No other nodes", exact: true }).waitFor();
-  await visit.end(AWAY);
-});
+stateTest(
+  "without WebSockets, the page listens to a stream, and without both it polls the statistics",
+  async (browser, start) => {
+    const node = await start("node");
+    let isStreamBlocked = false;
+    const visit = await browser.visit(node.api, "#/events", {}, async (page) => {
+      await page.routeWebSocket(/\/ws/, (socket) => void socket.close({ code: 1006 }));
+      await page.route(
+        /\/events(\?|$)/,
+        (route) => isStreamBlocked ? route.abort() : route.continue(),
+      );
+    });
+    const { page } = visit;
+    await page.getByText("Live", { exact: true }).waitFor();
+    await fetch(`${node.api}/network/store`, { method: "POST", body: "streamed" });
+    await page.locator(".event", { hasText: "data.publish" }).waitFor();
+    isStreamBlocked = true;
+    await page.reload();
+    await page.getByText("No events arrive.").waitFor();
+    await page.getByText("Statistics only", { exact: true }).waitFor();
+    assert.equal(await page.getByText("Enter the API token").count(), 0);
+    await visit.end(new RegExp(`${AWAY.source}|ERR_FAILED`));
+  },
+);

@@ -75,3 +75,9 @@ for (const [name, cases] of Object.entries(CASES)) {
     for (const [formatted, wanted] of cases) assert.equal(formatted, wanted);
   });
 }
+
+Deno.test("a text that others chose can't change the direction of the words around it", () => {
+  assert.equal(format.isolated("notes/today"), "notes/today");
+  assert.equal(format.isolated("שלום"), "\u2068שלום\u2069");
+  assert.equal(format.isolated("a\u2069\u202eb"), "\u2068a\ufffd\ufffdb\u2069");
+});

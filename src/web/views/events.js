@@ -47,8 +47,10 @@ export function Events({ state }) {
       title: "Feed",
       id: "feed-title",
       class: "events-view",
-      note: state.phase === "polling"
+      note: state.isBarred
         ? "Enter the API token to see events"
+        : state.phase === "polling"
+        ? "No events arrive"
         : pausedFeed !== null
         ? `Paused, ${waiting === 0 ? "no" : count(waiting)} new ${
           waiting === 1 ? "event" : "events"

@@ -420,7 +420,7 @@ function Recent({ state, now, chosen }) {
         caption: "Finished lookups",
         class: "short",
         columns: isNarrow
-          ? columns.filter(({ key }) => !["method", "queries", "outcome"].includes(key))
+          ? columns.filter(({ key }) => !["method", "queries", "hops"].includes(key))
           : columns,
         rows: state.lookups,
         keyOf: (row) => String(row.lookup),

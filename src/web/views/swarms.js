@@ -3,7 +3,7 @@
 import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { json, request } from "../api.js";
-import { ago, count, date, ms, plural, shortId, until } from "../format.js";
+import { ago, count, date, isolated, ms, plural, shortId, until } from "../format.js";
 import { useAction, useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
@@ -298,7 +298,7 @@ function AnnouncedCard({ state, now }) {
             { class: "id", href: `#/swarms/${row.info_hash}`, title: row.info_hash },
             shortId(row.info_hash),
           ),
-          h("small", null, `${row.service ?? "info-hash"}${row.seed ? ", seed" : ""}`),
+          h("small", null, `${isolated(row.service ?? "info-hash")}${row.seed ? ", seed" : ""}`),
         ),
     },
     {

@@ -3,7 +3,19 @@
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, json, messageOf, request } from "../api.js";
-import { ago, bytes, count, date, ms, NONE, percent, plural, shortId, until } from "../format.js";
+import {
+  ago,
+  bytes,
+  count,
+  date,
+  isolated,
+  ms,
+  NONE,
+  percent,
+  plural,
+  shortId,
+  until,
+} from "../format.js";
 import { useAction, useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
@@ -884,7 +896,7 @@ const STATES = {
 
 /** Describes a published value in a few words. @param {PublishedValue} value */
 function publishedText({ kind, key, seq, items, pinned }) {
-  const name = key === null ? kind : `${key}, version ${seq}`;
+  const name = key === null ? kind : `${isolated(key)}, version ${seq}`;
   const text = items === 1 ? name : `${name}, ${plural(items, "item")}`;
   return pinned ? `${text}, pinned` : text;
 }
