@@ -381,6 +381,12 @@ const TABLE = {
     meaning: "port mapping, address voting and hole punching",
     format: onOrOff("auto", "off"),
   },
+  readOnly: {
+    ...variable("READ_ONLY", "--read-only", "false"),
+    meaning: "whether to only use the network: no other node keeps this one in its table (BEP 43)",
+    details: "The node stores nothing for others, and answers no queries.",
+    format: mapped(onOrOff("true", "false"), (text) => text === "true"),
+  },
   relay: {
     ...variable("RELAY", "--relay", "2048"),
     meaning: "bytes per second to relay between nodes behind NATs; 0 relays nothing",

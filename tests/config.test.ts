@@ -53,6 +53,7 @@ Deno.test("without any source, every setting has its documented default", () => 
     maxValueSize: 16_777_216,
     storageLimit: 1_073_741_824,
     nat: "auto",
+    readOnly: false,
     udpBatches: "auto",
     relay: 2048,
     warnings: [],
@@ -183,6 +184,7 @@ const BAD: Record<string, string[]> = {
   MAX_VALUE_SIZE: ["0", "16M", "268435457", "-5"],
   STORAGE_LIMIT: ["1G", "1e9", "1gb", "9999999TiB", "1 s", "-1", "9007199254740992"],
   NAT: ["upnp", "2"],
+  READ_ONLY: ["maybe"],
   RELAY: ["on", "-1", "125000001", "1h"],
   UDP_BATCHES: ["32", "always"],
 };
@@ -616,6 +618,7 @@ Deno.test("the table has the documented variables and flags, in order", () => {
     ["MAX_VALUE_SIZE", null],
     ["STORAGE_LIMIT", null],
     ["NAT", "--nat"],
+    ["READ_ONLY", "--read-only"],
     ["RELAY", "--relay"],
     ["UDP_BATCHES", "--udp-batches"],
   ]);

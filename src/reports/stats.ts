@@ -162,6 +162,7 @@ export const ConfigReport = z.object({
   max_value_size: field(count, 16_777_216),
   storage_limit: field(count, 1_073_741_824),
   nat: field(z.string(), "auto"),
+  read_only: field(z.boolean(), false),
   relay: field(count, 2048, "bytes per second relayed for others"),
   allow_net: field(z.union([z.boolean(), z.array(z.string())]), true),
 });

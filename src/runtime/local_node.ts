@@ -220,7 +220,8 @@ export class LocalNode implements NodeService {
   #createCore(): CoreRunner {
     const { items, published, id, isNewId } = this.#storage;
     const { bucketSize: k, alpha, maxPerSubnet: perSubnet, relay: relayRate } = this.#config;
-    const { healthCheckIntervalMs, nat, allowNet } = this.#config, { families } = this.#socket;
+    const { healthCheckIntervalMs, nat, allowNet, readOnly } = this.#config,
+      { families } = this.#socket;
     const host: Omit<Host, "emit"> = {
       ...itemCrypto,
       items,
@@ -249,7 +250,7 @@ export class LocalNode implements NodeService {
       relayRate,
       nat: nat === "auto",
     };
-    const node = { id, isNewId, families, readOnly: false, client: CLIENT, ...settings };
+    const node = { id, isNewId, families, readOnly, client: CLIENT, ...settings };
     const { clock: nodeClock } = this.#storage;
     return new CoreRunner({
       host,
@@ -278,8 +279,8 @@ export class LocalNode implements NodeService {
 
   /** Returns undefined if port mapping is off, or if the node exchanges packets only with its own machine. */
   #createMapping(): PortMapping | undefined {
-    const { nat, allowNet } = this.#config;
-    if (nat === "off" || allowNet.mode === "loopback") return undefined;
+    const { nat, allowNet, readOnly } = this.#config;
+    if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;
     const allows = (endpoint: Endpoint) => this.#filter.allows(endpoint);
     const host = {
       allows,

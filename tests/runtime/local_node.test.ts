@@ -21,6 +21,24 @@ async function pair(dataDir?: string): Promise<[LocalNode, LocalNode]> {
 const valueOf = (outcome: FetchOutcome) =>
   outcome.outcome === "found" ? text(outcome.value.bytes) : outcome.outcome;
 
+Deno.test("a read-only node uses the network, and no other node keeps it in its table", async () => {
+  const [first, second] = await pair();
+  const client = await start({ bootstrap: `127.0.0.1:${first.port}`, readOnly: true });
+  await until(async () => (await client.peers()).routing_table_size === 2);
+  const { hash, nodes } = stored(await client.store(latin1("from a client"), null));
+  assert.ok([first, second].every(({ nodeId }) => nodes.includes(nodeId)));
+  assert.equal(valueOf(await second.fetch(hash, null)), "from a client");
+  assert.equal(valueOf(await client.fetch(hash, null)), "from a client");
+  for (const node of [first, second]) {
+    assert.ok((await node.peers()).peers.every(({ node_id }) => node_id !== client.nodeId));
+  }
+  assert.equal(
+    (await second.pingAddress({ host: "127.0.0.1", port: client.port })).outcome,
+    "timeout",
+  );
+  await Promise.all([first, second, client].map((node) => node.close()));
+});
+
 Deno.test("identity, node id, contacts and values survive a restart", async () => {
   await inTemporaryDirectory(async (path) => {
     const [first, second] = await pair(path("data"));

@@ -18,6 +18,7 @@ export interface NodeOptions extends Partial<LocalNodeOptions> {
   readonly healthCheckInterval?: number;
   /** Bytes. */
   readonly maxValueSize?: number;
+  readonly readOnly?: boolean;
 }
 
 export type Start = (options?: NodeOptions) => Promise<LocalNode>;
@@ -40,10 +41,10 @@ export function withNodes(body: (start: Start, path: (name: string) => string) =
 }
 
 export function startNode(
-  { port = 0, bootstrap, dataDir, k, healthCheckInterval, maxValueSize, ...options }: NodeOptions =
-    {},
+  { port = 0, bootstrap, dataDir, k, healthCheckInterval, maxValueSize, readOnly, ...options }:
+    NodeOptions = {},
 ): Promise<LocalNode> {
-  const given = { p2pPort: port, bootstrap, dataDir, k, healthCheckInterval };
+  const given = { p2pPort: port, bootstrap, dataDir, k, healthCheckInterval, readOnly };
   const flags = Object.fromEntries(
     Object.entries(given).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, `${value}`]]
