@@ -146,7 +146,11 @@ function options({ width, height, series, format, scale, onPoint }) {
         size: 56,
         gap: 6,
         space: 32,
-        values: (_, splits) => splits.map((value) => value === 0 ? "0" : format(value)),
+        values: (self, splits) => {
+          // Without any figure above 0, the scale is arbitrary.
+          const hasFigures = self.data.slice(1).some((column) => column.some((value) => value));
+          return splits.map((value) => value === 0 ? "0" : hasFigures ? format(value) : "");
+        },
       },
     ],
     series: [

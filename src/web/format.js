@@ -35,7 +35,7 @@ export const clock = lazily(() =>
 
 /** Date and time. @type {(at: number) => string} */
 export const date = lazily(() =>
-  new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" })
+  new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" })
 );
 
 /** A rounded count with thousands separators. @param {number} n */

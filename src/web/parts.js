@@ -21,7 +21,7 @@ export function Card({ title, id, level = 2, note, actions, children, class: nam
     h(
       "header",
       { class: "card-head" },
-      h(`h${level}`, { id }, title),
+      h(`h${level}`, { id, tabIndex: -1 }, title),
       note !== undefined && h("p", { class: "card-note" }, note),
       actions !== undefined && h("div", { class: "card-actions" }, actions),
     ),
@@ -138,6 +138,11 @@ export function Empty({ icon, title, children }) {
     h("p", { class: "empty-title" }, title),
     children !== undefined && h("div", { class: "empty-text" }, children),
   );
+}
+
+/** A `ref` for an element that replaces the one with the focus. @param {HTMLElement | null} element */
+export function takeFocus(element) {
+  element?.focus();
 }
 
 /** A highlighted note. @param {{ tone: Tone, children?: Children }} props */

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { exampleOf } from "../../src/reports/fields.ts";
-import { Transfer } from "../../src/reports/values.ts";
+import { PINNED, Transfer } from "../../src/reports/values.ts";
 import { until } from "./browser.ts";
-import { fakeNodeTest } from "./fake_node.ts";
+import { fakeNodeTest, holdText } from "./fake_node.ts";
 
 /** Drops files on an element. */
 async function drop(page: Page, selector: string, files: Record<string, string>): Promise<void> {
@@ -111,6 +111,27 @@ fakeNodeTest("storing from the dashboard overwrites and loses nothing silently",
     await page.locator(".store .badge.tone-warn", { hasText: "on this node only" }).waitFor();
     await page.getByText(/^no other node has a copy; in/).waitFor();
     assert.equal(await page.locator(".store .tone-ok").count(), 0);
+    await visit.end();
+  },
+
+  "the focus stays near a value that is no longer published": async (browser, api, service) => {
+    const { hash } = PINNED;
+    service.publishedValues = [{ ...PINNED, pinned: false, key: null }];
+    const visit = await browser.visit(api, "#/values");
+    const { page } = visit;
+    const focused = () =>
+      page.evaluate<string>(
+        `document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent`,
+      );
+    const stop = `Stop publishing ${hash.slice(0, 8)}`;
+    await page.getByRole("button", { name: stop }).click();
+    await until(async () => await focused() === "Cancel");
+    await page.keyboard.press("Enter");
+    await until(async () => await focused() === stop);
+    await page.keyboard.press("Enter");
+    holdText(service, hash, "x");
+    await page.getByRole("button", { name: "Stop publishing", exact: true }).click();
+    await until(async () => await focused() === "Published by this node");
     await visit.end();
   },
 });

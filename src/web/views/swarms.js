@@ -7,7 +7,7 @@ import { ago, count, date, isolated, ms, plural, shortId, until } from "../forma
 import { useAction, useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
-import { Card, Copy, Empty, Facts, FullId, Note } from "../parts.js";
+import { Card, Copy, Empty, Facts, FullId, Note, takeFocus } from "../parts.js";
 import { open } from "../routes.js";
 import { table } from "../table.js";
 
@@ -268,6 +268,8 @@ function FoundSwarm({ found: { info_hash, peers, ipv4, ipv6, scrape, nodes, elap
 function AnnouncedCard({ state, now }) {
   const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
+  /** The row whose confirmation was cancelled. */
+  const [cancelled, setCancelled] = useState(/** @type {string | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
   const isAway = state.phase === "lost";
   const [changes, setChanges] = useState(0);
@@ -280,6 +282,7 @@ function AnnouncedCard({ state, now }) {
   const withdraw = useAction(async (/** @type {AnnouncedSwarm} */ { info_hash, service }) => {
     await request(pathOf(info_hash), { method: "DELETE" });
     setConfirming(null);
+    document.getElementById("announced-title")?.focus();
     setAnnouncement(`Withdrew ${service ?? shortId(info_hash)}.`);
     setChanges((n) => n + 1);
   });
@@ -353,16 +356,28 @@ function AnnouncedCard({ state, now }) {
             }, "Withdraw"),
             h(
               "button",
-              { type: "button", class: "small", onClick: () => setConfirming(null) },
+              {
+                type: "button",
+                class: "small",
+                ref: takeFocus,
+                onClick: () => {
+                  setConfirming(null);
+                  setCancelled(row.info_hash);
+                },
+              },
               "Cancel",
             ),
           )
           : h("button", {
             type: "button",
             class: "icon-button small",
+            ref: row.info_hash === cancelled ? takeFocus : undefined,
             "aria-label": `Withdraw ${row.service ?? shortId(row.info_hash)}`,
             title: "Withdraw",
-            onClick: () => setConfirming(row.info_hash),
+            onClick: () => {
+              setConfirming(row.info_hash);
+              setCancelled(null);
+            },
           }, h(Icon, { name: "forget", size: 15 })),
     },
   ];

@@ -30,6 +30,7 @@ import {
   Meter,
   Note,
   PeerLink,
+  takeFocus,
 } from "../parts.js";
 import { open } from "../routes.js";
 import { table } from "../table.js";
@@ -712,6 +713,8 @@ function PublishedCard({ state, now }) {
   const setOffset = (/** @type {number} */ next) => setFirst(next === 0 ? "" : `${next}`);
   const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
+  /** The row whose confirmation was cancelled. */
+  const [cancelled, setCancelled] = useState(/** @type {string | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
   const isAway = state.phase === "lost";
   const [changes, setChanges] = useState(0);
@@ -726,6 +729,7 @@ function PublishedCard({ state, now }) {
   const forget = useAction(async (/** @type {PublishedValue} */ { hash, pinned }) => {
     await request(pinned ? `/network/pin/${hash}` : `/data/${hash}`, { method: "DELETE" });
     setConfirming(null);
+    document.getElementById("published-title")?.focus();
     setAnnouncement(`${pinned ? "Unpinned" : "Stopped publishing"} ${shortId(hash)}.`);
     setChanges((n) => n + 1);
   });
@@ -809,18 +813,30 @@ function PublishedCard({ state, now }) {
             }, row.pinned ? "Unpin" : "Stop publishing"),
             h(
               "button",
-              { type: "button", class: "small", onClick: () => setConfirming(null) },
+              {
+                type: "button",
+                class: "small",
+                ref: takeFocus,
+                onClick: () => {
+                  setConfirming(null);
+                  setCancelled(row.hash);
+                },
+              },
               "Cancel",
             ),
           )
           : h("button", {
             type: "button",
             class: "icon-button small",
+            ref: row.hash === cancelled ? takeFocus : undefined,
             "aria-label": `${row.pinned ? "Unpin" : "Stop publishing"} ${
               row.key ?? shortId(row.hash)
             }`,
             title: row.pinned ? "Unpin" : "Stop publishing",
-            onClick: () => setConfirming(row.hash),
+            onClick: () => {
+              setConfirming(row.hash);
+              setCancelled(null);
+            },
           }, h(Icon, { name: "forget", size: 15 })),
     },
   ];
