@@ -248,6 +248,8 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     k_bucket_size: 20,
     min_replicas: 1,
     max_per_subnet: 2,
+    deny_list: null,
+    denied: 0,
     alpha: 3,
     health_check_interval: 60,
     api_host: "127.0.0.1",
@@ -265,7 +267,6 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     max_value_size: 16777216,
     storage_limit: 1073741824,
     nat: "auto",
-    udpBatches: "auto",
     relay: 2048,
     allow_net: false,
   });
