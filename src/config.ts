@@ -393,6 +393,11 @@ const TABLE = {
     details: "Only nodes that have no other way to reach each other are relayed.",
     format: wholeNumber(0, MAX_RELAY, { of: "bytes", suffix: " per second" }),
   },
+  beacons: {
+    ...variable("BEACONS", "--beacons", "auto"),
+    meaning: "find other nodes with the NETWORK_KEY on the local network, by sealed IPv4 multicast",
+    format: onOrOff("auto", "off"),
+  },
   udpBatches: {
     ...variable("UDP_BATCHES", "--udp-batches", "auto"),
     meaning:

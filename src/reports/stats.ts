@@ -164,6 +164,7 @@ export const ConfigReport = z.object({
   nat: field(z.string(), "auto"),
   read_only: field(z.boolean(), false),
   relay: field(count, 2048, "bytes per second relayed for others"),
+  beacons: field(z.string(), "auto"),
   allow_net: field(z.union([z.boolean(), z.array(z.string())]), true),
 });
 

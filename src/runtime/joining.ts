@@ -91,6 +91,16 @@ export class Joining {
     return this.#endpoints.some((known) => known.equals(endpoint));
   }
 
+  /** Makes use of a node of our network that was found on the local network. */
+  meet(endpoint: Endpoint): void {
+    const { core } = this.options, { node } = core;
+    if (node.tables.byFamily[endpoint.family]?.at(endpoint) !== undefined) return;
+    core.do((at) => {
+      if (node.tables.size > 0) node.ping(endpoint, at, () => {});
+      else node.membership.join([...this.#endpoints, endpoint], [], at);
+    });
+  }
+
   close(): void {
     this.#closed = true;
   }

@@ -15,12 +15,13 @@ import { CoreRunner } from "./core_runner.ts";
 import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
 import { Joining } from "./joining.ts";
 import { Journal } from "./journal.ts";
+import { Beacons } from "./net/beacons.ts";
 import { DenyList } from "./net/deny_list.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
 import { PacketSeal, PROOF_ROTATION_MS, type SealDrop } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
-import { NodeSockets } from "./net/node_sockets.ts";
+import { NodeSockets, systemAddresses } from "./net/node_sockets.ts";
 import { memoryStorage, type OpenedStorage, openStorage } from "./opened_storage.ts";
 import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
@@ -82,6 +83,7 @@ export class LocalNode implements NodeService {
   readonly #filter: NetFilter;
   readonly #seal: PacketSeal | undefined;
   readonly #keyMismatch: KeyMismatch | undefined;
+  #beacons: Beacons | undefined;
   readonly #socket: NodeSockets;
   readonly #sparePorts: SparePorts;
   readonly #localAddresses = new LocalAddresses();
@@ -345,7 +347,32 @@ export class LocalNode implements NodeService {
     this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     this.#swarms.start();
+    this.#beacons = await this.#startBeacons();
     joining.start(seedsOf(disk?.contacts ?? []));
+  }
+
+  /** Undefined without a network key, or if the node keeps to this machine or to IPv6. */
+  #startBeacons(): Promise<Beacons | undefined> {
+    const { networkKeys: keys, beacons, allowNet } = this.#config,
+      { hostname, port } = this.#socket;
+    const isOff = beacons === "off" || allowNet.mode === "loopback";
+    if (keys.length === 0 || isOff || !this.#socket.families.includes(4)) {
+      return Promise.resolve(undefined);
+    }
+    const own = () =>
+      systemAddresses().filter(({ family }) => family === 4).map(({ host }) => host);
+    const isForAll = hostname === "::" || hostname === "0.0.0.0";
+    return Beacons.start({
+      keys,
+      port,
+      addresses: isForAll ? own : () => [hostname],
+      allows: (endpoint) => this.#filter.allows(endpoint),
+      now: () => this.#storage.clock.now(),
+      onNode: (endpoint) => {
+        const isThisNode = endpoint.port === port && own().includes(endpoint.host);
+        if (!isThisNode && !this.#closed) this.#joining.meet(endpoint);
+      },
+    });
   }
 
   #every(ms: number, run: () => void): void {
@@ -359,6 +386,7 @@ export class LocalNode implements NodeService {
     this.#closed = true;
     for (const interval of this.#intervals) clearInterval(interval);
     clearTimeout(this.#savingSoon);
+    this.#beacons?.close();
     this.#joining.close();
     this.#core.close();
     this.#values.close();
@@ -402,6 +430,7 @@ export class LocalNode implements NodeService {
   /** Changes the network keys of a node that was started with one. */
   setNetworkKeys(keys: readonly NetworkKey[]): void {
     this.#seal?.setKeys(keys);
+    this.#beacons?.setKeys(keys);
   }
 
   /** Has nothing to do with these addresses and ids from now on, instead of the former ones. */

@@ -267,6 +267,7 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     max_value_size: 16777216,
     storage_limit: 1073741824,
     nat: "auto",
+    beacons: "auto",
     relay: 2048,
     allow_net: false,
   });

@@ -241,7 +241,7 @@ function mayReadAddresses(): boolean {
 }
 
 /** The addresses of this machine, without those on loopback; none if the program may not read them. */
-function systemAddresses(): OwnAddress[] {
+export function systemAddresses(): OwnAddress[] {
   if (!mayReadAddresses()) return [];
   try {
     return Deno.networkInterfaces()
