@@ -280,6 +280,8 @@ const TABLE = {
   healthCheckIntervalMs: {
     ...variable("HEALTH_CHECK_INTERVAL", "--health-check-interval", "60"),
     meaning: "seconds between health checks of a peer",
+    details:
+      "Peers of other implementations are checked at least every 14 minutes, as BEP 5 needs.",
     format: mapped(wholeNumber(1, MAX_HEALTH_CHECK_INTERVAL_S, { of: "seconds" }), (s) => s * 1000),
   },
   apiHost: {

@@ -267,6 +267,7 @@ export class LocalNode implements NodeService {
     return new ReadinessProbe({
       traffic: node.traffic,
       contacts: () => node.tables.contacts(),
+      isCheckedOften: ({ client }) => node.self.isSameSoftware(client),
       ping: (endpoint) => this.#core.do((at) => node.ping(endpoint, at, () => {})),
       seekOffers: (done) =>
         this.#core.do((at) =>

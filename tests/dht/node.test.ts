@@ -16,12 +16,17 @@ import { Answering, Stranger, VirtualNetwork, type VirtualNode } from "./virtual
 
 const MINUTE = 60_000;
 
+/** The client and version of this project, in a reply. */
+const OURS = latin1("DM\x01\0");
+
 /** A stranger that answers queries under an id. */
 function peer(network: VirtualNetwork, of: Id, at: string, more: { [key: string]: Value } = {}) {
   const stranger = new Stranger(network, at);
   stranger.answer = (packet) => {
     const { t, y } = decodeAny(packet);
-    return text(y) === "q" ? encode({ t, y: "r", r: { id: of.toBytes(), ...more } }) : undefined;
+    return text(y) === "q"
+      ? encode({ t, y: "r", r: { id: of.toBytes(), ...more }, v: OURS })
+      : undefined;
   };
   return stranger;
 }

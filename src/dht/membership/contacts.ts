@@ -42,6 +42,12 @@ const EARLIEST_CHECK = 0.985, FIRST_CHECKS_UNTIL = 0.988, SECOND_CHECKS_FROM = 0
 /** A read-only node checks its contacts less often by this factor, because it does not pass them on to other nodes. */
 const CLIENT_FACTOR = 5;
 
+/**
+ * Nodes of other implementations don't hold our items reliably, so we check them only often enough that they stay good
+ * (BEP 5: an answer within 15 minutes): after 14 times the usual interval, but at least every 14 minutes.
+ */
+const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
+
 /** Limits on the pings that test whether a stranger that queried us can become a contact: a burst and a rate. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
@@ -328,8 +334,8 @@ export class Contacts {
     if (admission !== "added") return;
     this.#enter(newcomer, now);
     // Spread out the checks of contacts that join at the same time.
-    const { healthCheckIntervalMs, random } = this.#options;
-    this.#scheduleCheck(newcomer, now + healthCheckIntervalMs * (0.5 + random.fraction() / 2));
+    const share = 0.5 + this.#options.random.fraction() / 2;
+    this.#scheduleCheck(newcomer, now + share * this.#fullInterval(newcomer));
   }
 
   /** Stores what a reply says about its sender. Drops a coordinate that our round trips contradict. */
@@ -446,11 +452,11 @@ export class Contacts {
     return share * this.#fullInterval(contact);
   }
 
-  #fullInterval({ endpoint: { family } }: Contact): number {
-    const { healthCheckIntervalMs } = this.#options;
-    return this.#self.isReadOnly(family)
-      ? CLIENT_FACTOR * healthCheckIntervalMs
-      : healthCheckIntervalMs;
+  #fullInterval({ client, endpoint: { family } }: Contact): number {
+    const { healthCheckIntervalMs: usual } = this.#options;
+    const interval = this.#self.isReadOnly(family) ? CLIENT_FACTOR * usual : usual;
+    if (this.#self.isSameSoftware(client)) return interval;
+    return Math.max(interval, Math.min(FOREIGN_FACTOR * usual, FOREIGN_MAX_MS));
   }
 
   #scheduleCheck(contact: Contact, at: Millis): void {

@@ -18,6 +18,9 @@ export const MAX_ANNOUNCEMENTS = 25_000;
 /** Cap on the announcements of one source: an IPv4 /24 or an IPv6 /48. */
 export const MAX_ANNOUNCEMENTS_PER_SOURCE = 200;
 
+/** The same cap for an address in a private network. Few nodes share the announcements of a host with many torrents. */
+export const MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS = 2_000;
+
 /** Cap on the peers of one swarm, in each address family: as many IPv4 peers as fit into a reply. */
 export const MAX_PEERS_PER_HASH = 128;
 
@@ -94,13 +97,16 @@ export class PeerStore {
   /** Stores an announcement. If there is no place left, it replaces another one. */
   announce(infoHash: Id, endpoint: Endpoint, now: Millis, { isSeed = false }: PeerKind = {}): void {
     const { family } = endpoint;
-    const source = sourceOf(endpoint) ?? ownerOf(endpoint);
+    const network = sourceOf(endpoint), source = network ?? ownerOf(endpoint);
+    const max = network === undefined
+      ? MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS
+      : MAX_ANNOUNCEMENTS_PER_SOURCE;
     const shares = this.#shares[family];
     const peers = this.#hashes.get(infoHash)?.[family] ?? [];
     const replaced = replacedIn(peers, endpoint);
     if (replaced !== undefined) this.#remove(replaced);
     // A peer that is replaced in a full swarm may be of another source.
-    const surplus = shares.countOf(source) >= MAX_ANNOUNCEMENTS_PER_SOURCE
+    const surplus = shares.countOf(source) >= max
       ? shares.oldestOf(source)
       : shares.size >= MAX_ANNOUNCEMENTS
       ? shares.oldestOfLargest()

@@ -27,6 +27,7 @@ const SILENT_ROUNDS = 2;
 /** How long a peer's offer to store a value is taken as proof that the node can store values. */
 const OFFER_FOR_MS = 10 * 60_000;
 
+/** The wait after a search without offers. It doubles each time, up to the time for which an offer counts. */
 const OFFER_RETRY_MS = 20_000;
 
 /** The number of peers that are remembered, so that they can be probed when the routing table is empty. */
@@ -54,6 +55,8 @@ export type ReadinessChange = "gained" | "lost" | "regained" | "missing";
 export interface ProbedNode {
   readonly traffic: { readonly in: Flow; readonly out: Flow };
   contacts(): Iterable<Contact>;
+  /** Whether a contact has checks so often that probes make little difference. */
+  isCheckedOften(contact: Contact): boolean;
   ping(endpoint: Endpoint): void;
   /** Looks up a value. Reports how many peers answered, and how many of them offered to store a value. */
   seekOffers(done: (answered: number, offers: number) => void): void;
@@ -81,6 +84,7 @@ export class ReadinessProbe {
   #offeredAt = NaN;
   #isSeeking = false;
   #nextSeekAt = -Infinity;
+  #seekAfterMs = OFFER_RETRY_MS;
   /** How many peers answered the latest search for offers, if none of them offered to store a value; otherwise 0. */
   #refusedBy = 0;
   /** Samples of the total numbers of queries and answers, oldest first. */
@@ -134,6 +138,7 @@ export class ReadinessProbe {
 
   #noteOffer(now: Millis): void {
     this.#offeredAt = now;
+    this.#seekAfterMs = OFFER_RETRY_MS;
     this.#refusedBy = 0;
   }
 
@@ -147,7 +152,8 @@ export class ReadinessProbe {
     const isProven = now - this.#offeredAt < OFFER_FOR_MS;
     if (isProven || this.#isSeeking || now < this.#nextSeekAt) return;
     this.#isSeeking = true;
-    this.#nextSeekAt = now + OFFER_RETRY_MS;
+    this.#nextSeekAt = now + this.#seekAfterMs;
+    this.#seekAfterMs = Math.min(OFFER_FOR_MS, 2 * this.#seekAfterMs);
     this.node.seekOffers((answered, offers) => {
       this.#isSeeking = false;
       if (offers > 0) this.#noteOffer(now);
@@ -155,9 +161,16 @@ export class ReadinessProbe {
     });
   }
 
-  /** Probes peers that have not been probed yet. Once all of them have been, starts over. */
+  /**
+   * Probes peers that have not been probed yet. Once all of them have been, starts over. Nodes of other implementations
+   * are left alone, unless they seem to be gone.
+   */
   #askPeers(now: Millis): void {
-    const known = [...byPromise(this.node.contacts()), ...this.#remembered];
+    const contacts = [...this.node.contacts()];
+    const probed = contacts.filter((contact) =>
+      contact.misses > 0 || this.node.isCheckedOften(contact)
+    );
+    const known = contacts.length === 0 ? this.#remembered : byPromise(probed);
     if (known.length === 0) return;
     const fresh = known.filter((endpoint) => !this.#asked.has(`${endpoint}`));
     if (fresh.length === 0) this.#asked.clear();

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import {
   MAX_ANNOUNCEMENTS,
+  MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS,
   MAX_ANNOUNCEMENTS_PER_SOURCE,
   MAX_PEERS_PER_ADDRESS,
   MAX_PEERS_PER_HASH,
@@ -240,4 +241,12 @@ Deno.test("BEP 33: the filters count addresses of both families, and no expired 
   };
   assert.equal(count(PEER_LIFE_MS), 2, "two ports of one address count once");
   assert.equal(count(2 * PEER_LIFE_MS), undefined);
+});
+
+Deno.test("a host of a private network may announce 300 torrents, and many more", () => {
+  const store = make(), host = endpoint("10.0.0.5:6881");
+  for (let n = 0; n < 300; n++) store.announce(hash(n), host, n);
+  for (let n = 0; n < 300; n++) assert.ok(store.has(hash(n), host, 300));
+  for (let n = 300; n < 3_000; n++) store.announce(hash(n), host, n);
+  assert.equal(store.count, MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS);
 });

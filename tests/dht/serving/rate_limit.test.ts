@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import {
+  PRIVATE_FACTOR,
   QUERIES_PER_SECOND,
   QUERY_BURST,
   RateLimiter,
@@ -114,4 +115,10 @@ Deno.test("addresses that keep to the rate are all served, even if they share sl
     for (let i = 0; i < 50; i++) refused += 5 - allowed(limiter, `5.6.7.${i}:1`, 5, NOW + ms);
   }
   assert.equal(refused, 0);
+});
+
+Deno.test("an address in a private network may send more at once, such as for 300 torrents", () => {
+  const limiter = limiterOf(1), burst = PRIVATE_FACTOR * QUERY_BURST;
+  assert.equal(allowed(limiter, "10.0.0.5:1", 2 * 300, NOW), 2 * 300);
+  assert.equal(allowed(limiter, "192.168.0.5:1", 2 * burst, NOW), burst);
 });

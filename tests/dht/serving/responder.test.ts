@@ -785,8 +785,8 @@ Deno.test("BEP 33: noseed leaves out the peers that announced themselves with se
 });
 
 Deno.test("a stranger over the rate limit gets no answers, while others still do", () => {
-  const scene = new Scene();
-  const other = new Stranger(scene.network, "10.9.9.8:4000");
+  const scene = new Scene({ at: "45.1.2.3:6881" }, "66.6.6.6:4000");
+  const other = new Stranger(scene.network, "77.7.7.7:4000");
   for (let i = 0; i < 1_000; i++) scene.stranger.send(query("ping", ASKER), scene.server.endpoint);
   scene.network.run(50);
   const answered = scene.stranger.received.filter(({ packet }) => text(packet).includes("1:y1:r"));
@@ -796,14 +796,14 @@ Deno.test("a stranger over the rate limit gets no answers, while others still do
 });
 
 Deno.test("strangers can't use up the rate limit of a contact", () => {
-  const scene = new Scene();
+  const scene = new Scene({ at: "45.1.2.3:6881" });
   const of = scene.network.randomId();
-  const contact = new Stranger(scene.network, "10.9.9.8:4000");
+  const contact = new Stranger(scene.network, "66.6.6.6:4000");
   contact.answer = (packet) => pong(packet, of);
   scene.server.node.ping(contact.at, scene.network.now, () => {});
   scene.network.run(50);
   // Another program at the contact's address.
-  const flooder = new Stranger(scene.network, "10.9.9.8:4001");
+  const flooder = new Stranger(scene.network, "66.6.6.6:4001");
   for (let i = 0; i < 1_000; i++) flooder.send(query("ping", ASKER), scene.server.endpoint);
   scene.network.run(50);
   assert.equal(scene.server.node.traffic.dropped.rate_limited, 500);

@@ -24,7 +24,10 @@ class Fake implements ProbedNode {
   isCutOff = false;
   readonly probe = new ReadinessProbe(this);
 
+  isForeign = false;
+
   contacts = () => this.table;
+  isCheckedOften = () => !this.isForeign;
   standing = () => ({ isFirst: this.isFirst, reason: this.isFirst ? "first" : "joining" });
   tell = (change: string, reason: string) => void this.told.push(`${change}: ${reason}`);
 
@@ -200,4 +203,25 @@ Deno.test("answers are not counted without their queries, even if these were sen
   const { queries, answers } = young.probe.answers;
   assert.equal(answers, 5);
   assert.ok(queries > answers, `${queries} queries, of which the last had no answer`);
+});
+
+Deno.test("nodes of other implementations are probed only once they miss a query", () => {
+  const fake = joined(3);
+  fake.isForeign = true;
+  fake.pass(600);
+  assert.deepEqual(fake.pinged, []);
+  assert.ok(fake.state.ready);
+  fake.isCutOff = true;
+  fake.table[1].missed(fake.now);
+  fake.pass(60);
+  assert.deepEqual([...new Set(fake.pinged)], [`${fake.table[1].endpoint}`]);
+  assert.ok(!fake.state.ready);
+});
+
+Deno.test("a search for offers is repeated ever more rarely while nobody offers to store values", () => {
+  const fake = joined(3);
+  fake.offers = 0;
+  const before = fake.searches;
+  fake.pass(3600, () => fake.answer());
+  assert.ok(fake.searches - before <= 12, `${fake.searches - before} searches in an hour`);
 });
