@@ -10,7 +10,15 @@ import { DhtNode, type NodeOptions } from "../../src/dht/node.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
 import { Id } from "../../src/krpc/id.ts";
 import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
-import { compact, decodeAny, type Decoded, encode, endpoint, latin1 } from "../packets.ts";
+import {
+  compact,
+  decodeAny,
+  type Decoded,
+  encode,
+  endpoint,
+  latin1,
+  type Value,
+} from "../packets.ts";
 
 /** Repeatable bytes (the generator is mulberry32). */
 export function randomSource(seed: number): (length: number) => Uint8Array {
@@ -316,8 +324,8 @@ export class Answering extends Stranger {
   /** The address at which it claims to see a node (`ip`, BEP 42). */
   sees: ((from: Endpoint) => Endpoint | undefined) | undefined;
   delayMs = 0;
-  /** Its client and version: by default, those of this project. */
-  client = "DM\x01\0";
+  /** Its client and version, if it names them. */
+  client: string | undefined;
 
   constructor(network: VirtualNetwork, at: string) {
     super(network, at);
@@ -327,9 +335,12 @@ export class Answering extends Stranger {
       if (String.fromCharCode(...y) !== "q") return undefined;
       const seen = this.sees?.(from);
       const own = { id: this.id.toBytes() };
+      const v: { [key: string]: Value } = this.client === undefined
+        ? {}
+        : { v: latin1(this.client) };
       const reply = seen === undefined
-        ? encode({ t, y: "r", r: own, v: latin1(this.client) })
-        : encode({ t, y: "r", ip: compact(seen), r: own, v: latin1(this.client) });
+        ? encode({ t, y: "r", r: own, ...v })
+        : encode({ t, y: "r", ip: compact(seen), r: own, ...v });
       network.after(this.delayMs, () => this.send(reply, from));
       return undefined;
     };

@@ -65,9 +65,9 @@ export class Hidden {
     return this.#introducer ??= new Introducer({ responder, tables, random, relayRate });
   }
 
-  /** Starts registering at other nodes when strangers can't reach us, and stops when they can. */
+  /** Starts registering at other nodes unless strangers can reach us, and stops when they can. */
   noteNat(state: NatState, now: Millis): void {
-    const crossing = state.reachable === false ? this.cross() : this.crossing;
+    const crossing = state.wantsIntroducers ? this.cross() : this.crossing;
     crossing?.meeting.noteNat(state, now);
   }
 

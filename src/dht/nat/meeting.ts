@@ -72,10 +72,10 @@ export class Meeting {
     return Object.values(this.#registrations).reduce((sum, { count }) => sum + count, 0);
   }
 
-  /** Starts registering at introducers when strangers can't reach us, and stops when they can. */
-  noteNat({ family, reachable }: NatState, now: Millis): void {
+  /** Starts registering at introducers unless strangers can reach us, and stops when they can. */
+  noteNat({ family, wantsIntroducers }: NatState, now: Millis): void {
     const registration = this.#registrations[family];
-    if (reachable === false) registration?.start(now);
+    if (wantsIntroducers) registration?.start(now);
     else registration?.stop();
   }
 

@@ -167,6 +167,8 @@ export class Nat {
       filtering: this.#filtering,
       reachable: this.#reachable,
       readOnly: this.#readOnly,
+      wantsIntroducers: this.#isAuto && this.#external !== undefined && !this.#isTrivial &&
+        this.#reachable !== true,
       evidence: {
         tally: this.#parts.own.tally,
         reason: this.#reason,

@@ -26,8 +26,14 @@ const KEEP_ALIVE_MS = 25_000;
 /** The interval between searches for introducers. Announcements expire after 45 minutes, and closer nodes may join. */
 const REFRESH_MS = 20 * 60_000;
 
+/** The wait before the first search, in which the node joins. */
+const START_MS = 1_000;
+
 /** The wait after a search that found no introducer. It doubles each time, up to the interval between searches. */
-const RETRY_MS = 60_000;
+const FIRST_RETRY_MS = 2_000;
+
+/** The time within which a registrar that does not answer is replaced. */
+const REPLACE_MS = 60_000;
 
 /** A node at which we are registered or want to be. */
 interface Registrar {
@@ -55,7 +61,7 @@ export class Registration {
   #generation = 0;
   /** The next search. */
   #next: Deadline | undefined;
-  #retryMs = RETRY_MS;
+  #retryMs = FIRST_RETRY_MS;
 
   constructor(options: RegistrationOptions) {
     this.#options = options;
@@ -82,7 +88,7 @@ export class Registration {
   start(now: Millis): void {
     if (this.#isActive) return;
     this.#isActive = true;
-    this.#refresh(now);
+    this.#refreshAfter(START_MS, now);
   }
 
   stop(): void {
@@ -96,7 +102,8 @@ export class Registration {
   restart(now: Millis): void {
     if (!this.#isActive) return;
     this.stop();
-    this.start(now);
+    this.#isActive = true;
+    this.#refresh(now);
   }
 
   /** Looks for the nodes closest to our id, and registers at them. */
@@ -125,7 +132,7 @@ export class Registration {
     }
     const hasFound = nearest.length > 0;
     this.#refreshAfter(hasFound ? REFRESH_MS : this.#retryMs, now);
-    this.#retryMs = hasFound ? RETRY_MS : Math.min(REFRESH_MS, 2 * this.#retryMs);
+    this.#retryMs = hasFound ? FIRST_RETRY_MS : Math.min(REFRESH_MS, 2 * this.#retryMs);
   }
 
   #registrar({ id, endpoint }: Pick<Registrar, "id" | "endpoint">, isWitness: boolean): Registrar {
@@ -216,8 +223,8 @@ export class Registration {
     const registrar = this.at(endpoint);
     if (registrar === undefined) return;
     this.#leave(registrar);
-    const isSoon = this.#next !== undefined && this.#next.dueAt <= now + RETRY_MS;
-    if (!isSoon) this.#refreshAfter(RETRY_MS / 2, now);
+    const isSoon = this.#next !== undefined && this.#next.dueAt <= now + REPLACE_MS;
+    if (!isSoon) this.#refreshAfter(REPLACE_MS / 2, now);
   }
 
   #leave(registrar: Registrar): void {

@@ -96,6 +96,7 @@ Deno.test("contacts that find no place beside a new id are no longer checked", (
   const server = network.add({ at: "45.1.2.3:6881", k: 8 });
   const peers = series(120, (i) => `${50 + i}.7.8.9:1`).map((at, i) => {
     const peer = new Answering(network, at);
+    peer.client = "DM\x01\0";
     peer.delayMs = (i * 37) % 300;
     return peer.meet(server);
   });
