@@ -268,6 +268,7 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     storage_limit: 1073741824,
     nat: "auto",
     beacons: "auto",
+    read_only: false,
     relay: 2048,
     allow_net: false,
   });
