@@ -185,7 +185,9 @@ export class DhtNode {
     contacts.onLost = (contact, at) => this.membership.noteLost(contact, at);
     contacts.onChange = (contact, isThere, at) => {
       this.replicator.noteContact(contact, isThere, at);
-      if (isThere) this.announcements.noteNewContact(at);
+      if (!isThere) return;
+      this.announcements.noteNewContact(at);
+      this.membership.noteFound(at);
     };
     this.host.items.onEvict = ({ target }) =>
       this.host.emit({ type: "data.expire", target, reason: "evicted" });
@@ -320,7 +322,8 @@ export class DhtNode {
   }
 
   ping(endpoint: Endpoint, now: Millis, done: (result: PingResult, now: Millis) => void): void {
-    const query = { method: "ping", to: endpoint, args: {}, expected: undefined } as const;
+    const rtt = this.tables.byFamily[endpoint.family]?.at(endpoint)?.rtt;
+    const query = { method: "ping", to: endpoint, args: {}, expected: undefined, rtt } as const;
     const watcher = whenDone((outcome, at) => {
       if (outcome.kind !== "response" || outcome.message.id === undefined) {
         return done({ kind: "timeout" }, at);

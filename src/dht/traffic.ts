@@ -81,8 +81,8 @@ export class Traffic {
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
   /**
-   * Round-trip times of queries that were sent once. If a query was sent twice, we can't tell which packet was
-   * answered.
+   * Round-trip times of all queries but puts, which are answered after a write to disk. If our own process stalled, the
+   * query does not count.
    */
   readonly roundTrips = new DurationHistogram();
 

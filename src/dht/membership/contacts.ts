@@ -309,7 +309,7 @@ export class Contacts {
     }
     if (contact === undefined) return this.#admit(from, answer, now);
     const before = contact.health;
-    contact.answered(now, answer.rtt, answer.isRttUnsure);
+    contact.answered(now, answer.rtt, answer.isRttUnsure, answer.isSecondTry);
     if (isOptional(method)) contact.noteSupport(method, true);
     this.#learn(contact, answer.message);
     if (before === "healthy") return;
@@ -318,12 +318,12 @@ export class Contacts {
   }
 
   /** Admits a node that answered for the first time, if there is a place for it. */
-  #admit(from: Endpoint, { message, rtt, isRttUnsure }: Answer, now: Millis): void {
+  #admit(from: Endpoint, { message, rtt, isRttUnsure, isSecondTry }: Answer, now: Millis): void {
     const table = this.tables.of(from.family);
     const newcomer = new Contact(message.id!, from, now);
     const record = this.remembered.get(newcomer.id);
     if (record !== undefined) newcomer.recall(record, now);
-    newcomer.answered(now, rtt, isRttUnsure);
+    newcomer.answered(now, rtt, isRttUnsure, isSecondTry);
     this.#learn(newcomer, message);
     // An endpoint is one node. If it has a contact under another id, the node has changed its id.
     for (let former = table.at(from); former !== undefined; former = table.at(from)) {

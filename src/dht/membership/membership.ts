@@ -166,6 +166,14 @@ export class Membership {
     }
   }
 
+  /** Joins at once if a node answered after our attempt to join had failed: our line is slow. */
+  noteFound(now: Millis): void {
+    if (this.#rejoin === undefined) return;
+    this.#rejoinAfter = 0;
+    this.#rejoinLater(now);
+    this.#rejoinAfter = REJOIN_MS;
+  }
+
   #forget(lost: Lost): void {
     this.#lost = this.#lost.filter((other) => other !== lost);
   }

@@ -20,7 +20,7 @@ const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
 /** The weight of the newest outcome in the answer rate, which thus covers about the last ten queries. */
 const ANSWER_GAIN = 1 / 10;
 
-/** The weight of an answer in the answer rate if its query was sent twice, relative to other answers. */
+/** The weight of an answer to the second packet of a query in the answer rate, relative to other answers. */
 const SECOND_TRY_SHARE = 0.5;
 
 /** The cost of an unanswered query: about the time until another node is asked. */
@@ -48,7 +48,7 @@ const FORGIVEN_SHARE = 0.02;
 
 /** The parts of a contact's score, each from 0 to 1. The score is their product. */
 export interface ScoreParts {
-  /** The share of our recent queries that the node answered. If a query was sent twice, its answer counts half. */
+  /** The share of our recent queries that the node answered. An answer to the second packet of a query counts half. */
   readonly answers: number;
   /** Lower if round-trip times are long or vary. */
   readonly speed: number;
@@ -227,14 +227,18 @@ export class Contact {
     this.#faults = Math.min(MAX_FAULTS * SHARE_UNITS, this.#faults + SHARE_UNITS);
   }
 
-  /** Records an answer after `rtt` ms. `isSecondTry`: `rtt` is ambiguous and not used (Karn and Partridge, 1987). */
-  answered(now: Millis, rtt: number, isSecondTry = false): void {
+  /**
+   * Records an answer after `rtt` ms.
+   * @param isRttUnsure `rtt` may be too long, so it is used only if nothing better is known
+   * @param isSecondTry the query had been sent twice, and the second packet was answered
+   */
+  answered(now: Millis, rtt: number, isRttUnsure = false, isSecondTry = false): void {
     this.lastResponse = Math.floor(now);
     this.misses = 0;
     const outcome = isSecondTry ? SECOND_TRY_SHARE * SHARE_UNITS : SHARE_UNITS;
     this.#answerRate += Math.round(ANSWER_GAIN * (outcome - this.#answerRate));
     this.#faults -= Math.round(FORGIVEN_SHARE * this.#faults);
-    if (isSecondTry && this.#rtt !== UNMEASURED) return;
+    if (isRttUnsure && this.#rtt !== UNMEASURED) return;
     const sample = Math.round(MS_UNITS * rtt);
     if (this.#rtt === UNMEASURED) {
       this.#rtt = sample;

@@ -151,6 +151,9 @@ const SPARE_QUERIES = 500;
 /** A lookup ends without waiting for its overdue queries only if there are at most this many per answered query. */
 const MAX_OVERDUE_PER_ANSWER = 2;
 
+/** If no answer was faster than this, our own line is slow, and overdue answers are probably on their way. */
+const SLOW_MS = 1_000;
+
 /** If at most this share of queries is late, an overdue closest node is asked again: its packet was probably lost. */
 const RETRY_CLOSEST_SHARE = 0.1;
 
@@ -426,12 +429,15 @@ export class Lookup {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
     }
     const { k, hurryToBits } = this.#options, list = this.#shortlist, firsts = this.#firsts;
-    let responded = 0, overdue = 0, inCore = this.#refused.size;
+    let responded = 0, overdue = 0, inCore = this.#refused.size, fastest = Infinity;
     for (let i = 0; i < list.length; i++) {
       if (responded >= k && (inCore < k || firsts[i] > this.#edge)) break;
-      const { state } = list[i];
-      if (state === "responded") responded++, inCore += firsts[i] < this.#core ? 1 : 0;
-      else if (state === "overdue") overdue++;
+      const { state, rtt } = list[i];
+      if (state === "responded") {
+        responded++;
+        inCore += firsts[i] < this.#core ? 1 : 0;
+        fastest = Math.min(fastest, rtt);
+      } else if (state === "overdue") overdue++;
       else if (state === "held") {
         // What a hurried lookup looks for may be on this node only.
         if (hurryToBits !== undefined) return false;
@@ -440,6 +446,7 @@ export class Lookup {
       else if (state === "heard" && !this.#isSpent) return false;
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
+    if (overdue > 0 && fastest > SLOW_MS) return false;
     // If nearly all queries are overdue, our connection or machine is probably slow: the nodes can't all be dead.
     return overdue <= MAX_OVERDUE_PER_ANSWER * responded;
   }

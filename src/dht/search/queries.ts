@@ -30,6 +30,12 @@ const LATE_MIN_MS = 10;
 /** The maximum time until a query is late: a slow node must not hold up a lookup. */
 const LATE_MAX_MS = 1_000;
 
+/** An answer counts for this time, even if its query was late long before: satellites and full lines need up to 8 s. */
+const ANSWER_MAX_MS = 10_000;
+
+/** A put is answered once it is on disk. Disks are busy now and then, so puts get more variations, and at least this. */
+const PUT_VARIATIONS = 4, PUT_MIN_MS = 250;
+
 /** The time between late and overdue, as a multiple of the time until late: the repeated query gets one round trip. */
 const OVERDUE_FACTOR = 1;
 
@@ -66,6 +72,12 @@ interface Pending extends Transaction, OutgoingQuery {
   readonly watcher: QueryWatcher;
   startedAt: Millis;
   readonly lateAfter: number;
+  /** The time until the query is sent again: `lateAfter` or, for a node known to be slow, more. */
+  readonly repeatAfter: number;
+  /** The second packet, once it has been sent. */
+  repeat: Repeat | undefined;
+  /** Whether the query counts as missed. A late answer still says something about its sender. */
+  isOver: boolean;
   /** When the query became late; NaN before that. */
   lateAt: Millis;
   /** How many times the query got more time because our own process stalled. */
@@ -76,6 +88,12 @@ interface Pending extends Transaction, OutgoingQuery {
   slot: Slot;
   /** What to do at the next timeout. */
   then: (pending: Pending, now: Millis) => void;
+}
+
+/** The second packet of a query. Its own transaction id shows which of the two packets an answer belongs to. */
+interface Repeat extends Transaction {
+  readonly first: Pending;
+  readonly at: Millis;
 }
 
 export class Queries {
@@ -93,7 +111,9 @@ export class Queries {
   /** The agenda of query timeouts. It is separate from that of deadlines: timeouts are few, and most get cancelled. */
   readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
-  readonly #transactions = new Transactions<Pending>();
+  readonly #transactions = new Transactions<Pending | Repeat>();
+  /** The number of queries in flight. Those that are over, but may still be answered, don't count. */
+  #open = 0;
   /** Round trips to nodes that we knew nothing about. */
   readonly #unknown = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6);
   /**
@@ -101,6 +121,8 @@ export class Queries {
    * suggests.
    */
   readonly #guessed = new Mean(1, 0.5);
+  /** The times that puts take. */
+  readonly #puts = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6, PUT_VARIATIONS);
   #lateShare = 0;
 
   constructor({ outbox, tables, random }: { outbox: Outbox; tables: Tables; random: Random }) {
@@ -111,7 +133,7 @@ export class Queries {
 
   /** The number of queries in flight. */
   get open(): number {
-    return this.#transactions.size;
+    return this.#open;
   }
 
   /** The share of late queries among the last hundred or so. Lost packets and departed nodes make queries late. */
@@ -139,14 +161,14 @@ export class Queries {
    * packets for now, the query waits, or ends without being sent.
    */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
-    let tid = this.#random.word();
-    while (this.#transactions.has(tid)) tid = this.#random.word();
+    const tid = this.#newTid();
     const { method, to, args, sendsCoordinate, expected } = query;
     const contact = expected && this.tables.at(to, expected);
     const wait = this.#holdFor(query, contact, now);
     // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
     const isProven = contact?.keepsUs === true;
-    const lateAfter = this.#waitFor(query, contact);
+    const repeatAfter = this.#waitFor(query, contact);
+    const lateAfter = Math.min(LATE_MAX_MS, repeatAfter);
     const pending: Pending = {
       tid,
       method,
@@ -157,6 +179,9 @@ export class Queries {
       watcher,
       startedAt: now,
       lateAfter,
+      repeatAfter,
+      repeat: undefined,
+      isOver: false,
       lateAt: NaN,
       stalls: 0,
       then: this.#late,
@@ -165,6 +190,7 @@ export class Queries {
     };
     pending.slot = this.#agenda.set(pending, NO_SLOT, pending.dueAt);
     this.#transactions.add(pending);
+    this.#open++;
     if (wait === 0) return this.#write(pending, now);
     // Not within this call, because the sender may be in the middle of a search.
     const isRefused = wait > MAX_HELD_MS;
@@ -201,7 +227,8 @@ export class Queries {
   };
 
   readonly #refused = (pending: Pending, now: Millis): void => {
-    this.#transactions.remove(pending);
+    this.#open--;
+    this.#remove(pending);
     pending.watcher.done({ kind: "timeout" }, now);
   };
 
@@ -213,24 +240,33 @@ export class Queries {
 
   readonly #late = (pending: Pending, now: Millis): void => {
     pending.lateAt = now;
-    const { query: { args, isOnce }, stalls } = pending;
+    const { query: { isOnce }, lateAfter, repeatAfter } = pending;
     if (!isOnce) this.#lateShare += LATE_GAIN * (1 - this.#lateShare);
-    this.#schedule(pending, now + OVERDUE_FACTOR * pending.lateAfter, this.#overdue);
-    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
-    // while our process can't keep up with the answers.
-    if (args.cas === undefined && !isOnce && stalls < MAX_STALLS) this.#repeat(pending, now);
+    this.#schedule(pending, now + OVERDUE_FACTOR * lateAfter, this.#overdue);
+    if (repeatAfter <= lateAfter) this.#repeat(pending, now);
     pending.watcher.onLate(now);
   };
 
   readonly #overdue = (pending: Pending, now: Millis): void => {
-    const wait = Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * pending.lateAfter));
-    this.#schedule(pending, Math.max(now, pending.lateAt + wait), this.#missed);
+    const { lateAfter, repeatAfter, lateAt, startedAt } = pending;
+    if (repeatAfter <= lateAfter) {
+      const wait = Math.min(MISSED_MAX_MS, Math.max(MISSED_MIN_MS, 2 * lateAfter));
+      this.#schedule(pending, Math.max(now, lateAt + wait), this.#missed);
+    } else this.#schedule(pending, Math.max(now, startedAt + repeatAfter), this.#repeatSlow);
     pending.watcher.onOverdue(now);
+  };
+
+  /** Sends a query to a slow node once more. Its answer gets as much time again. */
+  readonly #repeatSlow = (pending: Pending, now: Millis): void => {
+    this.#schedule(pending, now + pending.repeatAfter, this.#missed);
+    this.#repeat(pending, now);
   };
 
   readonly #missed = (pending: Pending, now: Millis): void => {
     const { query, watcher, stalls } = pending;
-    this.#transactions.remove(pending);
+    this.#open--;
+    pending.isOver = true;
+    this.#schedule(pending, Math.max(now, pending.startedAt + ANSWER_MAX_MS), this.#forget);
     this.pace.noteSilence(query.to);
     if (query.expected !== undefined && stalls < MAX_STALLS) this.onMiss?.(query, "no_answer", now);
     watcher.done({ kind: "timeout" }, now);
@@ -242,6 +278,19 @@ export class Queries {
     return this.#transactions.find(word(query.packet, query.tidStart))?.to;
   }
 
+  readonly #forget = (pending: Pending): void => this.#remove(pending);
+
+  #remove(pending: Pending): void {
+    this.#transactions.remove(pending);
+    if (pending.repeat !== undefined) this.#transactions.remove(pending.repeat);
+  }
+
+  #newTid(): number {
+    let tid = this.#random.word();
+    while (this.#transactions.has(tid)) tid = this.#random.word();
+    return tid;
+  }
+
   /** Handles a reply. Returns false if it does not belong to any query of ours. */
   receive(reply: Message, from: Endpoint, now: Millis): boolean {
     const transaction = this.#transactions.settle(reply, from);
@@ -249,37 +298,50 @@ export class Queries {
     const { traffic } = this.outbox;
     const kind = reply.type === "r" ? "response" : "error";
     traffic.in.count(transaction.method, kind, reply.packet.length);
-    this.#agenda.remove(transaction, transaction.slot);
-    const { query, watcher, startedAt, lateAt, stalls, dueAt } = transaction;
+    const isSecondTry = "first" in transaction;
+    const pending = isSecondTry ? transaction.first : transaction;
+    this.#remove(pending);
+    this.#agenda.remove(pending, pending.slot);
+    const { query, watcher, lateAt, stalls, dueAt, isOver } = pending;
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
-    // If the query was sent twice, we can't tell which packet was answered, so we measure from the first. After that or
-    // a stall of our own process, the measurement is unsure.
-    const rtt = now - startedAt;
-    const isRttUnsure = !Number.isNaN(lateAt) || stalls > 0 || now - dueAt > STALL_MS;
+    const rtt = now - (isSecondTry ? transaction.at : pending.startedAt);
+    const hasStalled = stalls > 0 || now - dueAt > STALL_MS;
+    if (query.method === "put" && !hasStalled) this.#puts.add(rtt);
+    const isRttUnsure = hasStalled || query.method === "put";
     if (!isRttUnsure) traffic.roundTrips.add(rtt);
     const outcome: QueryOutcome = reply.type === "e"
       ? { kind: "error", code: reply.errorCode, text: reply.errorText, rtt }
-      : { kind: "response", message: reply, rtt, isRttUnsure };
+      : { kind: "response", message: reply, rtt, isRttUnsure, isSecondTry };
     this.#learn(query, reply, outcome, now);
+    if (isOver) return true;
+    this.#open--;
     watcher.done(outcome, now);
     return true;
   }
 
-  #write(pending: Pending, now: Millis): void {
+  #write(pending: Pending, now: Millis, tid = pending.tid): void {
     const { to, expected } = pending.query;
     if (!this.#isOurs(expected && this.tables.at(to, expected))) this.pace.spend(to, now);
-    this.#transmit(pending);
+    this.#transmit(pending, tid);
   }
 
   /** Sends a query once more, unless its receiver bears no more packets. */
   #repeat(pending: Pending, now: Millis): void {
-    if (this.pace.waitFor(pending.to, now) === 0) this.#write(pending, now);
+    const { method, to, query: { args, isOnce }, stalls } = pending;
+    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
+    // while our process can't keep up with the answers.
+    if (args.cas !== undefined || isOnce || stalls >= MAX_STALLS) return;
+    if (this.pace.waitFor(to, now) > 0) return;
+    const tid = this.#newTid();
+    pending.repeat = { tid, method, to, first: pending, at: now };
+    this.#transactions.add(pending.repeat);
+    this.#write(pending, now, tid);
   }
 
-  #transmit(pending: Pending): void {
+  #transmit(pending: Pending, tid = pending.tid): void {
     if (pending.query.sendsCoordinate) this.tables.coordinate.write(COORDINATE, 0);
     this.onSent?.(pending.to);
-    this.outbox.send(pending);
+    this.outbox.send(tid === pending.tid ? pending : { ...pending, tid });
   }
 
   /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
@@ -311,10 +373,10 @@ export class Queries {
   }
 
   /**
-   * The time until a query is late: the mean of the node's round trips plus {@link LATE_VARIATIONS} times their
+   * The time until a query is repeated: the mean of the node's round trips plus {@link LATE_VARIATIONS} times their
    * variation (RFC 6298). If none were measured, it is estimated from the node's coordinate or from other new nodes.
    */
-  #waitFor({ rtt: guess = NaN }: Query, contact: Contact | undefined): number {
+  #waitFor({ method, rtt: guess = NaN }: Query, contact: Contact | undefined): number {
     let wait: number;
     if (contact !== undefined && !Number.isNaN(contact.rtt)) {
       const { rtt, rttVariation } = contact;
@@ -322,7 +384,8 @@ export class Queries {
     } else {
       wait = guess > 0 ? guess * this.#guessed.lateAfter : this.#unknown.lateAfter;
     }
-    return Math.min(LATE_MAX_MS, Math.max(LATE_MIN_MS, wait));
+    if (method === "put") wait = Math.max(wait, PUT_MIN_MS, this.#puts.lateAfter);
+    return Math.min(ANSWER_MAX_MS, Math.max(LATE_MIN_MS, wait));
   }
 }
 
@@ -331,14 +394,14 @@ class Mean {
   #mean: number;
   #variation: number;
 
-  constructor(mean: number, variation: number) {
+  constructor(mean: number, variation: number, readonly variations = LATE_VARIATIONS) {
     this.#mean = mean;
     this.#variation = variation;
   }
 
   /** Round trips longer than this are late. */
   get lateAfter(): number {
-    return this.#mean + Math.max(LATE_VARIATIONS * this.#variation, JITTER_SHARE * this.#mean);
+    return this.#mean + Math.max(this.variations * this.#variation, JITTER_SHARE * this.#mean);
   }
 
   add(value: number): void {

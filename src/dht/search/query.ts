@@ -31,10 +31,12 @@ export type QueryOutcome =
 export interface Answer {
   readonly kind: "response";
   readonly message: Message;
-  /** Milliseconds since the query was first sent. */
+  /** Milliseconds since the packet was sent that was answered. */
   readonly rtt: number;
-  /** Whether `rtt` may be wrong, because the query was sent twice or our own process stalled in the meantime. */
+  /** Whether `rtt` may be too long: our own process stalled in the meantime, or the node had to write to its disk. */
   readonly isRttUnsure: boolean;
+  /** Whether the query had been sent twice, and the second packet was answered. */
+  readonly isSecondTry: boolean;
 }
 
 export interface QueryWatcher {

@@ -202,7 +202,13 @@ function byHand(
     promisedMs: { [name: string]: number } = {},
   ) => {
     const message = decodeAnswer(id(name), told, promisedMs);
-    const outcome = { kind: "response", message, rtt: now, isRttUnsure: false } as const;
+    const outcome = {
+      kind: "response",
+      message,
+      rtt: now,
+      isRttUnsure: false,
+      isSecondTry: false,
+    } as const;
     watchers.get(name)!.done(outcome, now);
   };
   lookup.start();
@@ -344,7 +350,10 @@ Deno.test("the closest node is not asked a third time, and an answer to the firs
       second.onOverdue(80);
     } else {
       const message = decodeAnswer(id("01"), []);
-      first.done({ kind: "response", message, rtt: 50, isRttUnsure: false }, 50);
+      first.done(
+        { kind: "response", message, rtt: 50, isRttUnsure: false, isSecondTry: false },
+        50,
+      );
     }
     assert.equal(asked.length, 4);
     assert.equal(result()!.closest.length, isSilent ? 2 : 3);
