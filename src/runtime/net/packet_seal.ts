@@ -5,7 +5,7 @@
 // The nonce is random. A proof shows that the packet was made for us and for the address that it came from: it is the
 // number that we last offered to this address. Whoever replays a packet from another address, to another node or later
 // has no valid proof. A message without a valid proof is not delivered. Its sender gets an empty packet with an offer,
-// and sends its query again. Clocks play no role. docs/decisions/0090-network-key.md gives the reasons.
+// and sends its query again. Clocks play no role. docs/decisions/0087-network-key.md gives the reasons.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
