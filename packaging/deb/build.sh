@@ -6,7 +6,7 @@
 # DMNODE_RUNS  an executable of the same version that runs on this machine, if EXECUTABLE does not
 set -euo pipefail
 [ $# -eq 4 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
-executable=$(realpath "$1") runs=$(realpath "${DMNODE_RUNS:-$1}") version=$2 architecture=$3 output=$(realpath -m "$4")
+executable=$(realpath "$1") runs=$(realpath "${DMNODE_RUNS:-$1}") version=${2/-/\~} architecture=$3 output=$(realpath -m "$4")
 cd "$(dirname "$0")/../.."
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH

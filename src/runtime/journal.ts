@@ -101,8 +101,8 @@ export class Journal {
     const nodes = { id: `${id}`, addresses: endpoints.join(" and ") };
     if (!isOwn) return this.#log.warning("Two nodes use the id {id}: {addresses}", nodes);
     this.#log.warning(
-      "Another node at {addresses} uses this node's id and key, {id}: its DATA_DIR is probably a copy. Stop one of them, " +
-        "and start it with an empty DATA_DIR",
+      "Another node at {addresses} uses this node's id, {id}. If it is yours, its DATA_DIR is a copy: stop it, and start " +
+        "it with an empty DATA_DIR. If it is not, a stranger imitates this node",
       nodes,
     );
   }

@@ -161,7 +161,9 @@ const SENTENCES = {
     tone: "bad",
     link: null,
     text: d.is_own
-      ? `Another node at ${d.addresses[0]} has this node's id: its DATA_DIR is probably a copy`
+      ? `Another node at ${
+        d.addresses[0]
+      } has this node's id: a copy of its DATA_DIR, or an imitation`
       : `Two nodes at ${d.addresses.join(" and ")} have the id ${d.node_id}`,
   }),
   bootstrap: (d) => ({

@@ -120,6 +120,9 @@ const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
 
 const NO_BITS = new Id(0, 0, 0, 0, 0);
 
+/** A network has at most so many times the nodes that the lookups of the last hour suggest. */
+const MAX_GROWTH = 16;
+
 export class Searches {
   readonly queries: Queries;
   readonly tables: Tables;
@@ -219,9 +222,12 @@ export class Searches {
   /** The surroundings of a target among the nodes of a family. */
   region(target: Id, family: Family, now: Millis): Region {
     // While a network grows, the latest lookups still suggest its former size. Nodes that join contact their neighbours,
-    // so the neighbours show the growth.
-    const size = Math.max(this.networkSize(now, family) ?? 0, this.#sizeAround(family) ?? 0);
-    return new Region(target, { k: this.tables.k, size: size || null });
+    // so the neighbours show the growth. But Sybils around our id could make the network seem endless.
+    const known = this.networkSize(now, family), around = this.#sizeAround(family);
+    const size = known === null || around === null
+      ? known
+      : Math.max(known, Math.min(around, MAX_GROWTH * known));
+    return new Region(target, { k: this.tables.k, size });
   }
 
   /** The number of nodes of a family that our neighbours suggest; null if there are too few. */
