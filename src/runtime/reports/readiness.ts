@@ -163,12 +163,13 @@ export class ReadinessProbe {
 
   /**
    * Probes peers that have not been probed yet. Once all of them have been, starts over. Nodes of other implementations
-   * are left alone, unless they seem to be gone.
+   * are left alone, unless they seem to be gone, or nobody has answered the first probes: these may have been sent to the
+   * only peer that is gone.
    */
   #askPeers(now: Millis): void {
     const contacts = [...this.node.contacts()];
     const probed = contacts.filter((contact) =>
-      contact.misses > 0 || this.node.isCheckedOften(contact)
+      this.#rounds > 0 || contact.misses > 0 || this.node.isCheckedOften(contact)
     );
     const known = contacts.length === 0 ? this.#remembered : byPromise(probed);
     if (known.length === 0) return;
@@ -199,7 +200,9 @@ export class ReadinessProbe {
       return { ready: standing.isFirst, reason: standing.reason };
     }
     const silence = now - this.#answeredAt;
-    const notReady = known === 0 || (silence >= SILENT_AFTER_MS && this.#rounds >= SILENT_ROUNDS)
+    // The answers to the latest round may still come.
+    const failedRounds = now < this.#nextRoundAt ? this.#rounds - 1 : this.#rounds;
+    const notReady = known === 0 || (silence >= SILENT_AFTER_MS && failedRounds >= SILENT_ROUNDS)
       ? this.#silenceText(silence, known)
       : this.#refusedBy > 0
       ? `${

@@ -22,6 +22,10 @@ class Fake implements ProbedNode {
   searches = 0;
   isFirst = false;
   isCutOff = false;
+  /** The time that answers take. */
+  delayMs = 0;
+  #pongs: { readonly at: number; readonly index: number }[] = [];
+  readonly dead = new Set<number>();
   readonly probe = new ReadinessProbe(this);
 
   isForeign = false;
@@ -48,7 +52,9 @@ class Fake implements ProbedNode {
     this.pinged.push(`${to}`);
     this.traffic.out.count("ping", "query", 60);
     const index = this.table.findIndex((contact) => `${contact.endpoint}` === `${to}`);
-    if (!this.isCutOff && index >= 0) this.answer(index);
+    if (this.isCutOff || index < 0 || this.dead.has(index)) return;
+    if (this.delayMs === 0) this.answer(index);
+    else this.#pongs.push({ at: this.now + this.delayMs, index });
   }
 
   seekOffers(done: (answered: number, offers: number) => void): void {
@@ -61,6 +67,8 @@ class Fake implements ProbedNode {
     for (let s = 0; s < seconds; s++) {
       this.now += CHECK_EVERY_MS;
       each();
+      for (const { at, index } of this.#pongs) if (at <= this.now) this.answer(index);
+      this.#pongs = this.#pongs.filter(({ at }) => at > this.now);
       this.probe.check(this.now);
     }
   }
@@ -205,7 +213,7 @@ Deno.test("answers are not counted without their queries, even if these were sen
   assert.ok(queries > answers, `${queries} queries, of which the last had no answer`);
 });
 
-Deno.test("nodes of other implementations are probed only once they miss a query", () => {
+Deno.test("nodes of other implementations are probed only once one of them misses a query", () => {
   const fake = joined(3);
   fake.isForeign = true;
   fake.pass(600);
@@ -214,8 +222,22 @@ Deno.test("nodes of other implementations are probed only once they miss a query
   fake.isCutOff = true;
   fake.table[1].missed(fake.now);
   fake.pass(60);
-  assert.deepEqual([...new Set(fake.pinged)], [`${fake.table[1].endpoint}`]);
+  const probed = [...new Set(fake.pinged)];
+  assert.equal(probed[0], `${fake.table[1].endpoint}`);
+  assert.equal(probed.length, 3, "if nobody answers, all are probed");
   assert.ok(!fake.state.ready);
+});
+
+Deno.test("a node with many contacts of other implementations stays ready when one of them is gone", () => {
+  const fake = joined(5);
+  fake.isForeign = true;
+  fake.delayMs = 500;
+  fake.pass(600);
+  fake.dead.add(1);
+  fake.table[1].missed(fake.now);
+  fake.pass(600);
+  assert.ok(fake.state.ready);
+  assert.deepEqual(fake.told.map((line) => line.split(":")[0]), ["gained"]);
 });
 
 Deno.test("a search for offers is repeated ever more rarely while nobody offers to store values", () => {
