@@ -14,7 +14,10 @@ const START_INTERVAL_MS = 500, MIN_INTERVAL_MS = 400, MAX_INTERVAL_MS = 10_000;
 /** The number of packets that one node may get at once. */
 const BURST = 8;
 
-/** An answer shortens the interval by this share. A query that stays unanswered doubles it. */
+/**
+ * A query that stays unanswered doubles the interval. An answer halves it, down to the one at first: a node that answers
+ * was not gone, or is back, and has not blocked us. Below that, an answer shortens it by this share.
+ */
 const ANSWER_GAIN = 0.02;
 
 /** Cap on the nodes that are remembered. Beyond it, the one that has gone without a packet the longest is forgotten. */
@@ -55,19 +58,31 @@ export class Pace {
     if (this.#entries.size > 0 && this.#entries.has(keyOf(to))) this.spend(to, now);
   }
 
-  noteAnswer(from: Endpoint, isOurSoftware: boolean): void {
+  noteAnswer(from: Endpoint, isOurSoftware: boolean, now: Millis): void {
+    if (this.#entries.size === 0) return;
     const key = keyOf(from);
     // The answer came from this endpoint, so a false `v` only makes us send its owner more packets.
-    if (isOurSoftware) this.#entries.delete(key);
+    if (isOurSoftware) return void this.#entries.delete(key);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
-    entry.intervalMs = Math.max(MIN_INTERVAL_MS, entry.intervalMs * (1 - ANSWER_GAIN));
+    const { intervalMs } = entry;
+    const shorter = intervalMs > START_INTERVAL_MS
+      ? Math.max(START_INTERVAL_MS, intervalMs / 2)
+      : Math.max(MIN_INTERVAL_MS, intervalMs * (1 - ANSWER_GAIN));
+    changeInterval(entry, shorter, now);
   }
 
-  noteSilence(to: Endpoint): void {
+  noteSilence(to: Endpoint, now: Millis): void {
     const entry = this.#entries.get(keyOf(to));
-    if (entry !== undefined) entry.intervalMs = Math.min(MAX_INTERVAL_MS, 2 * entry.intervalMs);
+    if (entry === undefined) return;
+    changeInterval(entry, Math.min(MAX_INTERVAL_MS, 2 * entry.intervalMs), now);
   }
+}
+
+/** Changes the interval. The same number of packets as before can be sent at once. */
+function changeInterval(entry: Entry, intervalMs: number, now: Millis): void {
+  entry.dueAt = now + Math.max(0, entry.dueAt - now) * intervalMs / entry.intervalMs;
+  entry.intervalMs = intervalMs;
 }
 
 /** The key of an endpoint. A number is compared faster than text. */

@@ -267,7 +267,7 @@ export class Queries {
     this.#open--;
     pending.isOver = true;
     this.#schedule(pending, Math.max(now, pending.startedAt + ANSWER_MAX_MS), this.#forget);
-    this.pace.noteSilence(query.to);
+    this.pace.noteSilence(query.to, now);
     if (query.expected !== undefined && stalls < MAX_STALLS) this.onMiss?.(query, "no_answer", now);
     watcher.done({ kind: "timeout" }, now);
   };
@@ -347,7 +347,7 @@ export class Queries {
   /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
   #learn(query: Query, reply: Message, outcome: QueryOutcome, now: Millis): void {
     const { method, to, expected, rtt: guess = NaN } = query;
-    this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client));
+    this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client), now);
     if (reply.ip !== undefined) this.onVote?.(query, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
     // Nodes may refuse other queries. But a node that answers pings with errors must not remain a contact.

@@ -141,18 +141,40 @@ Deno.test("silence halves the pace of a node, and answers raise it again", () =>
   };
   const pace = new Pace();
   const usual = packets(pace, 0);
-  pace.noteSilence(at);
+  pace.noteSilence(at, 100_000);
   const slowed = packets(pace, 200_000);
   assert.ok(slowed < 0.65 * usual, `${slowed} of ${usual}`);
-  for (let i = 0; i < 100; i++) pace.noteAnswer(at, false);
+  for (let i = 0; i < 100; i++) pace.noteAnswer(at, false, 300_000);
   assert.ok(packets(pace, 400_000) > usual);
+});
+
+Deno.test("silence allows no further burst", () => {
+  const pace = new Pace(), at = endpoint("1.2.3.4:5");
+  while (pace.waitFor(at, 0) === 0) pace.spend(at, 0);
+  const before = pace.waitFor(at, 0);
+  pace.noteSilence(at, 0);
+  assert.equal(pace.waitFor(at, 0), 2 * before);
+});
+
+Deno.test("after an outage of our own, a node gets its usual pace back within a few answers", () => {
+  const pace = new Pace(), at = endpoint("1.2.3.4:5");
+  /** How long a node must be left alone after a burst. */
+  const waitAfterBurst = (now: number) => {
+    while (pace.waitFor(at, now) === 0) pace.spend(at, now);
+    return pace.waitFor(at, now);
+  };
+  const usual = waitAfterBurst(0);
+  for (let i = 0; i < 10; i++) pace.noteSilence(at, 100_000);
+  assert.ok(waitAfterBurst(200_000) > 10 * usual);
+  for (let i = 0; i < 5; i++) pace.noteAnswer(at, false, 400_000);
+  assert.equal(waitAfterBurst(400_000), usual);
 });
 
 Deno.test("a node that shows our software is not held back", () => {
   const pace = new Pace(), at = endpoint("1.2.3.4:5");
   for (let i = 0; i < 100; i++) pace.spend(at, 0);
   assert.ok(pace.waitFor(at, 0) > 0);
-  pace.noteAnswer(at, true);
+  pace.noteAnswer(at, true, 0);
   assert.equal(pace.waitFor(at, 0), 0);
   assert.equal(pace.size, 0);
 });
@@ -160,7 +182,7 @@ Deno.test("a node that shows our software is not held back", () => {
 Deno.test("one endpoint can't free another one of the same address by what it claims to run", () => {
   const pace = new Pace();
   for (let i = 0; i < 100; i++) pace.spend(endpoint("1.2.3.4:5"), 0);
-  pace.noteAnswer(endpoint("1.2.3.4:6"), true);
+  pace.noteAnswer(endpoint("1.2.3.4:6"), true, 0);
   assert.ok(pace.waitFor(endpoint("1.2.3.4:5"), 0) > 0);
 });
 
