@@ -306,7 +306,8 @@ export class Queries {
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     const rtt = now - (isSecondTry ? transaction.at : pending.startedAt);
     const hasStalled = stalls > 0 || now - dueAt > STALL_MS;
-    if (query.method === "put" && !hasStalled) this.#puts.add(rtt);
+    // All nodes share this mean, so one slow node must not make us wait for seconds for all others.
+    if (query.method === "put" && !hasStalled) this.#puts.add(Math.min(rtt, LATE_MAX_MS));
     const isRttUnsure = hasStalled || query.method === "put";
     if (!isRttUnsure) traffic.roundTrips.add(rtt);
     const outcome: QueryOutcome = reply.type === "e"

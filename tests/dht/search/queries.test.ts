@@ -175,6 +175,22 @@ Deno.test("puts are repeated later if they take longer", () => {
   assert.equal(sent.length, before + 1);
 });
 
+Deno.test("puts that take many seconds don't delay the repetition of others by seconds", () => {
+  const { sent, send, runUntil, answer } = scene();
+  const put = () =>
+    send("put", { token: new Uint8Array(4), value: new Uint8Array([0x69, 0x31, 0x65]) });
+  for (let i = 0; i < 10; i++) {
+    const index = sent.length;
+    put();
+    runUntil(9_000);
+    answer(9_000, index);
+  }
+  const before = sent.length;
+  put();
+  runUntil(3_000);
+  assert.equal(sent.length, before + 2);
+});
+
 Deno.test("whenDone reports only the outcome", () => {
   const { queries, at, run } = scene();
   const outcomes: string[] = [];
