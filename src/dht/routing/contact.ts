@@ -5,7 +5,7 @@ import type { Id } from "../../krpc/id.ts";
 import { type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
 import { isSecureId } from "./secure_id.ts";
 
-/** healthy: no recent query is unanswered. degraded: one is. unhealthy: several are, and we soon remove the contact. */
+/** healthy: no recent ping is unanswered. degraded: one is. unhealthy: several are, and we soon remove the contact. */
 export type Health = "healthy" | "degraded" | "unhealthy";
 
 /** A node is good for 15 minutes after it answers us or, if it has ever answered, after it queries us (BEP 5). */
@@ -250,7 +250,7 @@ export class Contact {
     }
   }
 
-  /** Records a query that the node left unanswered. */
+  /** Records a ping that the node left unanswered. */
   missed(now: Millis): void {
     this.misses++;
     this.lastMiss = Math.floor(now);
