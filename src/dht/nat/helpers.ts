@@ -13,11 +13,11 @@ export interface Helper {
   readonly token: Uint8Array;
 }
 
-/** Finds helpers among the nodes closest to our id. */
+/** Finds helpers among the nodes closest to our id. Reports how many of these answered, whatever they run. */
 export function findHelpers(
   { searches, family }: { searches: Searches; family: Family },
   now: Millis,
-  done: (helpers: Helper[], now: Millis) => void,
+  done: (helpers: Helper[], now: Millis, answered: number) => void,
 ): void {
   const { self } = searches;
   const helpers: Helper[] = [];
@@ -28,5 +28,5 @@ export function findHelpers(
     return false;
   };
   const search = { target: self.id, family, method: "get_peers", onResponse } as const;
-  searches.findIn(search, now, (_, at) => done(helpers, at));
+  searches.findIn(search, now, ({ closest }, at) => done(helpers, at, closest.length));
 }

@@ -32,6 +32,9 @@ const START_MS = 1_000;
 /** The wait after a search that found no introducer. It doubles each time, up to the interval between searches. */
 const FIRST_RETRY_MS = 2_000;
 
+/** The maximum wait after a search that nobody answered: after an outage, nobody can reach us until the next search. */
+const SILENT_RETRY_MS = 2 * 60_000;
+
 /** The time within which a registrar that does not answer is replaced. */
 const REPLACE_MS = 60_000;
 
@@ -110,8 +113,10 @@ export class Registration {
   #refresh(now: Millis): void {
     this.#next = undefined;
     const generation = ++this.#generation;
-    findHelpers(this.#options, now, (helpers, at) => {
-      if (generation === this.#generation) this.#registerAt(helpers, at);
+    findHelpers(this.#options, now, (helpers, at, answered) => {
+      if (generation !== this.#generation) return;
+      if (answered === 0) this.#retryMs = Math.min(SILENT_RETRY_MS, this.#retryMs);
+      this.#registerAt(helpers, at);
     });
   }
 

@@ -262,6 +262,17 @@ Deno.test("lost introducers are replaced, and registrations last for hours", () 
   }
 });
 
+Deno.test("a hidden node registers again within three minutes after an outage of hours", () => {
+  const network = internet();
+  const hidden = behind(network, PORT_RESTRICTED);
+  hidden.isDown = true;
+  network.run(145 * MINUTE);
+  assert.equal(hidden.node.introducers, 0);
+  hidden.isDown = false;
+  network.run(3 * MINUTE);
+  assert.ok(hidden.node.introducers >= 4, `${hidden.node.introducers}`);
+});
+
 Deno.test("a hidden node is found within a minute after its router restarted", () => {
   const network = internet();
   const nat = new VirtualNat(network, "9.9.9.9", PORT_RESTRICTED);
