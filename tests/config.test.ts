@@ -552,6 +552,26 @@ Deno.test("a .env of 50,000 lines is read, whatever its quotes", () => {
   }
 });
 
+Deno.test("no error shows a network key that was given for a file, or stands alone in .env", () => {
+  const key = NetworkKey.random().secretText(), typed = key.toUpperCase().replace(/.$/, "0");
+  const unreadable = (path: string): never => {
+    throw new Error(`No such file or directory (os error 2): open '${path}'`);
+  };
+  for (const text of [key, typed, `  ${"x".repeat(60)}${key}`]) {
+    const messages = [
+      refusal(() => loadConfig({ flags: { networkKeyFile: text }, readSecret: unreadable })),
+      refusal(() => loadConfig({ env: { NETWORK_KEY_FILE: text }, readSecret: unreadable })),
+      refusal(() => loadConfig({ env: { P2P_PORT: text } })),
+      refusal(() => loadConfig({ envFile: `P2P_PORT=1\n${text}\n` })),
+    ];
+    for (const message of messages) {
+      assert.ok(message.includes("dmkey…"), message);
+      assert.ok(!message.toLowerCase().includes(key.slice(5, 15)), message);
+      assert.ok(!message.toLowerCase().includes(key.slice(-11, -1)), message);
+    }
+  }
+});
+
 Deno.test("a malformed line of .env is an error with its number, which shows no secret", () => {
   for (const line of ["P2P_PORT 9000", "just words", "=5", "!!", "\0\x01", "API_TOKEN hunter2"]) {
     const message = refusal(() => loadConfig({ envFile: `# one\nALPHA=3\n${line}\n` }));

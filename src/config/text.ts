@@ -3,6 +3,10 @@
 /** Thrown for a bad setting. The message is one line that names the variable, the value and what is allowed. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
+
+  constructor(message: string) {
+    super(withoutKeys(message));
+  }
 }
 
 /** Splits a comma-separated list. Drops empty entries. */
@@ -13,8 +17,15 @@ export function splitList(text: string): string[] {
 /** Characters that JSON leaves as they are, but that end a line, hide text or reverse it, or control a terminal. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** Formats text as one printable line of limited length. */
-export function quote(text: string): string {
+/** Replaces network keys, also mistyped ones: someone who gives a key for a file name must not find it in a log. */
+function withoutKeys(text: string): string {
+  return text.replace(/dmkey[a-z0-9]{8,}/gi, "dmkey…");
+}
+
+/** Formats text as one printable line of limited length, without network keys. */
+export function quote(given: string): string {
+  // Before the text is cut, as the start of a key is secret too.
+  const text = withoutKeys(given);
   return JSON.stringify(text.length > 80 ? text.slice(0, 79) + "…" : text)
     .replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
 }
