@@ -57,7 +57,12 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   reloading.node = node;
   let url;
   try {
-    ({ url } = await api.serve({ service: node, config, log: getLogger(["dmnode", "api"]) }));
+    // A SIGHUP during the start has changed these settings.
+    const { config: inForce } = reloading;
+    node.setNetworkKeys(inForce.networkKeys);
+    node.deny(inForce.denied);
+    const log = getLogger(["dmnode", "api"]);
+    ({ url } = await api.serve({ service: node, config: inForce, log }));
   } catch (error) {
     await node.close();
     throw asUserError(error, ListenError, ApiThreadError);
@@ -105,7 +110,8 @@ async function isReady(node: LocalNode): Promise<void> {
 }
 
 interface Reloading {
-  readonly config: Config;
+  /** The settings in force. */
+  config: Config;
   readonly settings: NodeSettings;
   readonly api: ApiThread;
   /** Undefined until the node has started. */
@@ -120,17 +126,16 @@ function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;
   const log = getLogger(["dmnode"]);
   const { settings, api } = reloading;
-  let inForce = reloading.config;
   Deno.addSignalListener("SIGHUP", async () => {
     let reload: Reloaded;
     try {
-      reload = reloaded(inForce, settings.read());
+      reload = reloaded(reloading.config, settings.read());
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       return log.error("SIGHUP: nothing was changed: {reason}", { reason: error.message });
     }
-    const { now, later } = reload;
-    inForce = reload.config;
+    const { now, later, config: inForce } = reload;
+    reloading.config = inForce;
     reloading.node?.setNetworkKeys(inForce.networkKeys);
     reloading.node?.deny(inForce.denied);
     await setLogLevel(inForce.logLevel);

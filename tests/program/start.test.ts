@@ -294,6 +294,50 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a SIGHUP during the start changes the token and the deny list of the node that starts",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    const directory = await Deno.makeTempDir({ prefix: "dmnode-test-" });
+    const [tokenFile, list, data] = ["token", "denied", "data"].map((name) =>
+      join(directory, name)
+    );
+    Deno.writeTextFileSync(tokenFile, "the-first-token", { mode: 0o600 });
+    Deno.writeTextFileSync(list, "");
+    const node = new NodeProcess(
+      ["--p2p-port", "0", "--api-port", "0", "--data-dir", data, "--deny-list", list],
+      { cwd: directory, env: { API_TOKEN_FILE: tokenFile } },
+    );
+    try {
+      // The node listens for signals before it opens its data directory.
+      const opensWithin = Date.now() + 60_000;
+      while (!await Deno.stat(data).then(() => true, () => false)) {
+        assert.ok(Date.now() < opensWithin);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      Deno.writeTextFileSync(tokenFile, "the-second-token");
+      Deno.writeTextFileSync(list, "192.0.2.0/24\n");
+      node.signal("SIGHUP");
+      await node.line(({ message }) => message.startsWith("SIGHUP: settings"));
+      await node.line(({ message }) => message.startsWith("Listening"));
+      const statusWith = async (token: string) => {
+        const headers = { authorization: `Bearer ${token}` };
+        const response = await fetch(`${node.api}/network/published`, { headers });
+        await response.body?.cancel();
+        return response.status;
+      };
+      // If the signal came late after all, the API's thread may learn of the change a moment later.
+      const deadline = Date.now() + 20_000;
+      while (await statusWith("the-second-token") !== 200) assert.ok(Date.now() < deadline);
+      assert.equal(await statusWith("the-first-token"), 401);
+      assert.equal(JSON.parse(await text(`${node.api}/network/stats`)).config.denied, 1);
+    } finally {
+      await node.stop("SIGKILL");
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
   name: "dmnode deny and SIGHUP end the contact with a node, and allow it again",
   ignore: Deno.build.os === "windows",
   fn: withNodes(async (start, directory) => {
