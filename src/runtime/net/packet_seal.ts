@@ -9,8 +9,9 @@
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
-import { Allowance } from "../../dht/allowance.ts";
+import { SharedAllowance } from "../../dht/allowance.ts";
 import type { Millis } from "../../dht/deadlines.ts";
+import { ownerOf } from "../../dht/routing/diversity.ts";
 import { sipHash, type SipKey } from "../../dht/siphash.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { putWord, word } from "../../krpc/id.ts";
@@ -48,7 +49,7 @@ const KEPT_QUERIES = 128;
 /** A kept query is not sent again after this time: its sender no longer waits for the answer. */
 const KEPT_MS = 2_000;
 
-/** Offers to senders without a proof, per second. Replayed packets can't make us send more. */
+/** Offers to senders without a proof, per second. Packets replayed from one address take up a quarter at most. */
 const OFFERS_PER_SECOND = 1_000;
 
 /** Random bytes are taken from the system in pieces of this size. */
@@ -83,7 +84,7 @@ export class PacketSeal {
   readonly #peers = new Int32Array(PEER_WORDS << PEER_BITS);
   readonly #kept: (KeptQuery | undefined)[] = [];
   #nextKept = 0;
-  readonly #offers = new Allowance(OFFERS_PER_SECOND, OFFERS_PER_SECOND);
+  readonly #offers = new SharedAllowance(OFFERS_PER_SECOND, OFFERS_PER_SECOND);
   /** The sender of the packet that was opened last, and our offer to it. */
   #from: Endpoint | undefined;
   #ourOffer = 0;
@@ -140,7 +141,8 @@ export class PacketSeal {
     }
     if (!isProven) {
       this.#options.drop("unproven", packet, from);
-      if (this.#offers.take(this.#options.now())) answer(this.#seal(EMPTY, from, offer));
+      const isAffordable = this.#offers.take(ownerOf(from), this.#options.now());
+      if (isAffordable) answer(this.#seal(EMPTY, from, offer));
       return undefined;
     }
     this.#remember(from, offer);

@@ -181,15 +181,24 @@ Deno.test("replayed answers to first messages have no effect", async () => {
   assert.deepEqual([a.answers, b.answers], [1, 1], "none beyond those of the first exchange");
 });
 
-Deno.test("replayed packets make a node send a limited number of offers", async () => {
-  const [a, b] = await pair();
+Deno.test("replayed packets make a node send a limited number of offers, and newcomers still get theirs", async () => {
+  const key = NetworkKey.random(), [a, b] = await pair(key);
   a.send(MESSAGE, B);
   const packet = a.send(MESSAGE, B), answers = b.answers;
-  for (let port = 10_000; port < 15_000; port++) b.arrive(packet, A.withPort(port));
-  assert.equal(b.answers - answers, 999, "a thousand at once, less the first exchange");
-  b.now += 10;
-  for (let port = 10_000; port < 15_000; port++) b.arrive(packet, A.withPort(port));
-  assert.equal(b.answers - answers, 1_009);
+  const replayFrom = (at: Endpoint) => {
+    for (let port = 10_000; port < 15_000; port++) b.arrive(packet, at.withPort(port));
+    return b.answers - answers;
+  };
+  assert.equal(replayFrom(A), 249, "a quarter of a thousand at once, less the first exchange");
+  b.now += 20;
+  assert.equal(replayFrom(A), 254, "250 a second");
+  b.now += 1_000;
+  const before = b.received.length;
+  replayFrom(A);
+  (await Node.start(a.network, C, key)).send(MESSAGE, B);
+  assert.equal(b.received.length, before + 1, "a newcomer is served during the flood");
+  for (let i = 10; i < 20; i++) replayFrom(Endpoint.parse(`192.0.2.${i}`, 1)!);
+  assert.equal(b.answers - answers, 254 + 1_000, "from all addresses together");
 });
 
 Deno.test("messages still arrive when the proofs have expired, or the receiver has restarted", async () => {
