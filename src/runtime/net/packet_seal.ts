@@ -43,10 +43,10 @@ const PEER_WORDS = 6;
 /** The last byte but one of a response, which ends with `1:y1:re`, and of an error. Padded queries end otherwise. */
 const RESPONSE = 0x72, ERROR = 0x65;
 
-/** Sent queries that are kept in case the receiver asks for a proof: more than are usually sent in one round trip. */
-const KEPT_QUERIES = 128;
+/** Sent messages that are kept in case the receiver asks for a proof: more than are usually sent in one round trip. */
+const KEPT_MESSAGES = 128;
 
-/** A kept query is not sent again after this time: its sender no longer waits for the answer. */
+/** A kept message is not sent again after this time: nobody waits for the answer any more. */
 const KEPT_MS = 2_000;
 
 /** Offers to senders without a proof, per second. Packets replayed from one address take up a quarter at most. */
@@ -58,7 +58,7 @@ const POOL_BYTES = 4_096;
 /** Why a packet was not delivered. */
 export type SealDrop = "undecipherable" | "unproven";
 
-interface KeptQuery {
+interface KeptMessage {
   readonly message: Uint8Array;
   readonly to: Endpoint;
   readonly at: Millis;
@@ -82,7 +82,7 @@ export class PacketSeal {
   #formerSecret: SipKey = randomSecret();
   /** The offers of other nodes, in a table of fixed size. Each address has one place, which others may take over. */
   readonly #peers = new Int32Array(PEER_WORDS << PEER_BITS);
-  readonly #kept: (KeptQuery | undefined)[] = [];
+  readonly #kept: (KeptMessage | undefined)[] = [];
   #nextKept = 0;
   readonly #offers = new SharedAllowance(OFFERS_PER_SECOND, OFFERS_PER_SECOND);
   /** The sender of the packet that was opened last, and our offer to it. */
@@ -118,10 +118,11 @@ export class PacketSeal {
 
   /** Seals a message. The packet is valid until the next one is sealed. */
   seal(message: Uint8Array, to: Endpoint): Uint8Array {
-    // An answer goes to a node that has just proved its address, so it needs no second try.
-    const kind = message[message.length - 2];
-    if (kind !== RESPONSE && kind !== ERROR) this.#keep(message, to);
-    return this.#seal(message, to, this.#offerOf(to));
+    // An answer goes to a node that has just proved its address, so it needs no second try, unless another node has
+    // taken the place of its offer meanwhile.
+    const kind = message[message.length - 2], proof = this.#offerOf(to);
+    if (proof === 0 || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
+    return this.#seal(message, to, proof);
   }
 
   /** Opens a packet. Returns the message, which is valid until the next one is opened, or undefined if there is none. */
@@ -204,10 +205,10 @@ export class PacketSeal {
 
   #keep(message: Uint8Array, to: Endpoint): void {
     this.#kept[this.#nextKept] = { message: message.slice(), to, at: this.#options.now() };
-    this.#nextKept = (this.#nextKept + 1) % KEPT_QUERIES;
+    this.#nextKept = (this.#nextKept + 1) % KEPT_MESSAGES;
   }
 
-  /** Sends the kept queries for this node again, each only once. */
+  /** Sends the kept messages for this node again, each only once. */
   #sendAgain(to: Endpoint, answer: Answer): void {
     for (let i = 0; i < this.#kept.length; i++) {
       const kept = this.#kept[i];

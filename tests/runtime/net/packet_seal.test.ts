@@ -90,6 +90,19 @@ Deno.test("several first messages to one node all arrive, once", async () => {
   assert.deepEqual(b.received, messages);
 });
 
+Deno.test("an answer arrives although another node has taken its receiver's place in the table", async () => {
+  const key = NetworkKey.random(), [a, b] = await pair(key);
+  // The place depends on the address XOR the port twice, which is the same for these two.
+  const c = await Node.start(a.network, Endpoint.parse("192.1.2.0", 8001)!, key);
+  const answer = new TextEncoder().encode("d1:rd2:id20:bbbbbbbbbbbbbbbbbbbbe1:t4:abcd1:y1:re");
+  a.send(MESSAGE, B);
+  c.send(MESSAGE, B);
+  assert.equal(b.received.length, 2);
+  b.send(answer, A);
+  assert.deepEqual(a.received, [answer]);
+  assert.deepEqual(a.drops, ["unproven"], "its offer was gone");
+});
+
 Deno.test("a packet is 40 bytes longer than its message, and shows nothing of it", async () => {
   const [a, b] = await pair();
   const packets = [a.send(MESSAGE, B), a.send(MESSAGE, B)];
