@@ -46,6 +46,8 @@ export class Joining {
   #isResolving = false;
   /** The endpoints that were last passed to the core. */
   #endpoints: readonly Endpoint[] = [];
+  /** The node on the local network through which this one has joined. */
+  #met: Endpoint | undefined;
   #closed = false;
 
   constructor(private readonly options: JoiningOptions) {
@@ -91,14 +93,21 @@ export class Joining {
     return this.#endpoints.some((known) => known.equals(endpoint));
   }
 
-  /** Makes use of a node of our network that was found on the local network. */
+  /**
+   * Pings a node that was found on the local network. If it answers and is the only contact, the node joins through it.
+   * A beacon may be replayed, so the join waits for the answer.
+   */
   meet(endpoint: Endpoint): void {
     const { core } = this.options, { node } = core;
     if (node.tables.byFamily[endpoint.family]?.at(endpoint) !== undefined) return;
-    core.do((at) => {
-      if (node.tables.size > 0) node.ping(endpoint, at, () => {});
-      else node.membership.join([...this.#endpoints, endpoint], [], at);
-    });
+    core.do((at) =>
+      node.ping(endpoint, at, ({ kind }, now) => {
+        // Once the core has this endpoint, it tries it again by itself.
+        if (kind !== "pong" || node.tables.size > 1 || this.#met?.equals(endpoint)) return;
+        this.#met = endpoint;
+        node.membership.join([...this.#endpoints, endpoint], [], now);
+      })
+    );
   }
 
   close(): void {

@@ -3,7 +3,7 @@
 //   beacon = nonce (16) | XChaCha20-Poly1305 of the P2P port (2), with its tag (16)
 //
 // They are sent by IPv4 multicast, from each address of this machine. The sender's address and the port in the beacon
-// are a node to join. A replayed beacon makes a node send one sealed query to its sender, and no more.
+// are a node to join. A replayed beacon makes a node send one sealed ping to its sender, and no more.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
