@@ -354,7 +354,7 @@ export class LocalNode implements NodeService {
 
   /** Undefined without a network key, or if the node keeps to this machine or to IPv6. */
   #startBeacons(): Promise<Beacons | undefined> {
-    const { networkKeys: keys, beacons, allowNet } = this.#config,
+    const { networkKeys: keys, beacons, allowNet, readOnly: isSilent } = this.#config,
       { hostname, port } = this.#socket;
     const isOff = beacons === "off" || allowNet.mode === "loopback";
     if (keys.length === 0 || isOff || !this.#socket.families.includes(4)) {
@@ -366,6 +366,7 @@ export class LocalNode implements NodeService {
     return Beacons.start({
       keys,
       port,
+      isSilent,
       addresses: isForAll ? own : () => [hostname],
       allows: (endpoint) => this.#filter.allows(endpoint),
       now: () => this.#storage.clock.now(),

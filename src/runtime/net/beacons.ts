@@ -13,8 +13,11 @@ import { Endpoint } from "../../krpc/endpoint.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
 import { MAX_KEYS } from "./packet_seal.ts";
 
-/** A group of the administratively scoped range, which routers don't forward (RFC 2365), and its port. */
-const GROUP = "239.255.104.116", PORT = 8_787;
+/** A group of the administratively scoped range, which routers don't forward (RFC 2365). */
+const GROUP = "239.255.104.116";
+
+/** The group's port, unless a test has one of its own. */
+const GROUP_PORT = 8_787;
 
 const NONCE_BYTES = 16, PORT_BYTES = 2;
 const BEACON_BYTES = NONCE_BYTES + PORT_BYTES + TAG_BYTES;
@@ -34,6 +37,9 @@ export interface BeaconOptions {
   readonly port: number;
   /** The IPv4 addresses of this machine. They are read before each beacon. */
   readonly addresses: () => readonly string[];
+  /** Whether the node only listens: others should not look for it. */
+  readonly isSilent: boolean;
+  readonly groupPort?: number;
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly now: () => Millis;
   /** Called with each node whose beacon arrives, again for each beacon. */
@@ -53,10 +59,10 @@ export class Beacons {
 
   /** Starts to send and receive beacons. Undefined if the system doesn't permit the socket. */
   static async start(options: BeaconOptions): Promise<Beacons | undefined> {
-    const cipher = await Cipher.load(MAX_KEYS);
+    const cipher = await Cipher.load(MAX_KEYS), { groupPort: port = GROUP_PORT } = options;
     try {
       // Several nodes of one machine share the port: each gets a copy.
-      const address = { transport: "udp", hostname: "0.0.0.0", port: PORT } as const;
+      const address = { transport: "udp", hostname: "0.0.0.0", port } as const;
       const receiver = Deno.listenDatagram({ ...address, reuseAddress: true });
       return new Beacons(options, cipher, receiver);
     } catch {
@@ -96,9 +102,10 @@ export class Beacons {
     }, delay);
   }
 
-  /** Sends a beacon from one address. The system sends it through the interface with this address. */
+  /** Joins the group at one address, and sends a beacon from it: through the interface with this address. */
   async #send(address: string): Promise<void> {
-    const from = Endpoint.parse(address, this.#options.port);
+    const { port, isSilent, groupPort = GROUP_PORT } = this.#options;
+    const from = Endpoint.parse(address, port);
     if (from === undefined || !this.#options.allows(from)) return;
     let conn: Deno.DatagramConn | undefined;
     try {
@@ -106,9 +113,10 @@ export class Beacons {
         this.#joined.add(address);
         await this.#receiver.joinMulticastV4(GROUP, address).catch(() => {}); // joined through another address
       }
+      if (isSilent) return;
       const bound = { transport: "udp", hostname: address, port: 0, loopback: true } as const;
       conn = Deno.listenDatagram(bound);
-      await conn.send(this.#beacon(), { transport: "udp", hostname: GROUP, port: PORT });
+      await conn.send(this.#beacon(), { transport: "udp", hostname: GROUP, port: groupPort });
     } catch {
       // The address has just gone, or its network has no multicast. The next beacon tries again.
     } finally {

@@ -4,12 +4,21 @@ import assert from "node:assert/strict";
 import { NetworkKey } from "../../../src/config/network_key.ts";
 import { Beacons } from "../../../src/runtime/net/beacons.ts";
 
+/** A free UDP port, so that no node of this machine takes part. */
+function freePort(): number {
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port: 0 });
+  const { port } = socket.addr as Deno.NetAddr;
+  socket.close();
+  return port;
+}
+
 /** Starts beacons of a node with this port, runs the test, and closes them. Their nodes are collected by port. */
 async function withBeacons(
   keys: Record<number, NetworkKey>,
   test: (heard: Record<number, Set<number>>) => Promise<void>,
-  allows = () => true,
+  silent: readonly number[] = [],
 ): Promise<void> {
+  const groupPort = freePort();
   const heard: Record<number, Set<number>> = {}, all: Beacons[] = [];
   try {
     for (const [text, key] of Object.entries(keys)) {
@@ -18,7 +27,9 @@ async function withBeacons(
         keys: [key],
         port,
         addresses: () => ["127.0.0.1"],
-        allows,
+        isSilent: silent.includes(port),
+        groupPort,
+        allows: () => true,
         now: () => performance.now(),
         onNode: (endpoint) => ports.add(endpoint.port),
       });
@@ -54,5 +65,17 @@ Deno.test({
         assert.ok(!heard[port].has(9001) && !heard[port].has(9002));
       }
     });
+  },
+});
+
+Deno.test({
+  name: "a silent node sends no beacons, but hears those of others",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const key = NetworkKey.random();
+    await withBeacons({ 9001: key, 9002: key, 9003: key }, async (heard) => {
+      await until(() => heard[9001].size === 2 && heard[9002].has(9003) && heard[9003].has(9002));
+      assert.ok([1, 2, 3].every((n) => !heard[9000 + n].has(9001)));
+    }, [9001]);
   },
 });
