@@ -25,6 +25,12 @@ export interface WriteResult {
   readonly refusals: readonly { readonly code: number; readonly text: string }[];
 }
 
+/**
+ * A write goes on without this share of its nodes if their answers are overdue. If more are, our own line is slow, and
+ * the write waits for the answers instead of sending the value to ever more nodes.
+ */
+const OVERDUE_SHARE = 1 / 4;
+
 /** Writes to the closest nodes. If one of them fails, the next farther node gets the write instead. */
 export function write(
   { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored }: Write,
@@ -40,26 +46,32 @@ export function write(
   const most = wanted + unreliable.length;
   const stored = [...already];
   const refusals: { code: number; text: string }[] = [];
-  let open = 0, held = 0, isDone = false;
+  /** `aside` counts the open queries to nodes that are not counted on. */
+  let open = 0, aside = 0, overdue = 0, isDone = false;
   const step = (at: Millis) => {
     if (isDone) return;
-    // A node that has to wait for its query is not counted on, but gets the value too.
-    while (stored.length + open - held < most && waiting.length > 0) {
+    // A node that has to wait for its query, or is overdue, is not counted on, but gets the value too.
+    while (stored.length + open - aside < most && waiting.length > 0) {
       const { id, endpoint, token } = waiting.shift()!;
       open++;
-      let isHeld = false;
+      let isAside = false;
+      const setAside = (later: Millis) => {
+        isAside = true;
+        aside++;
+        step(later);
+      };
       const query = { method, to: endpoint, args: args(token!, id), expected: id };
       queries.send(query, at, {
-        onHeld: (later) => {
-          isHeld = true;
-          held++;
-          step(later);
-        },
+        onHeld: setAside,
         onLate: () => {},
-        onOverdue: () => {},
+        onOverdue: (later) => {
+          if (isAside || overdue >= OVERDUE_SHARE * wanted) return;
+          overdue++;
+          setAside(later);
+        },
         done: (outcome, end) => {
           open--;
-          if (isHeld) held--;
+          if (isAside) aside--;
           if (outcome.kind === "response") {
             stored.push(id);
             onStored?.(id, end);
@@ -71,7 +83,7 @@ export function write(
         },
       });
     }
-    const isWaiting = open > held || (open > 0 && stored.length < wanted);
+    const isWaiting = open > aside || (open > 0 && stored.length < wanted);
     if (isDone || isWaiting) return;
     isDone = true;
     done({ stored: [...stored], refusals }, at);
