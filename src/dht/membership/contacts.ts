@@ -392,8 +392,8 @@ export class Contacts {
 
   /**
    * Pings a contact that left another query unanswered: only an unanswered ping counts as a miss. Many clients never
-   * answer `get`. If the contact is alive and has never answered this optional query, it does not support it. Nodes of
-   * this project do, so they were only busy.
+   * answer `get`. If the contact is alive, has never answered this optional query, and leaves it unanswered a second
+   * time, it does not support it. Nodes of this project do, so they were only busy.
    */
   #doubt(contact: Contact, method: Method, now: Millis): void {
     if (this.#doubted.has(contact)) return;
@@ -404,7 +404,7 @@ export class Contacts {
       if (kind !== "response") return;
       const isOurs = this.#self.isSameSoftware(contact.client);
       if (!isOptional(method) || isOurs || contact.supports(method)) contact.ignored();
-      else contact.noteSupport(method, false);
+      else contact.noteIgnored(method);
     });
     this.#queries.send({ method: "ping", to, expected, ...PING }, now, watcher);
   }

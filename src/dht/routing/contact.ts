@@ -81,7 +81,10 @@ const UNMEASURED = -1;
 /** The queries that a node need not support (BEP 44). */
 export type OptionalMethod = "get" | "put";
 
-/** The bits of `#support` for a method that the node answers; shifted by two, for one that it does not support. */
+/**
+ * The bits of `#support` for a method that the node answers; shifted by two, for one that it does not support; shifted by
+ * four, for one that it has left unanswered.
+ */
 const SUPPORT_BITS = { get: 1, put: 2 } as const;
 
 /** A remote DHT node: the routing table's mutable record. */
@@ -218,8 +221,15 @@ export class Contact {
 
   /** Records whether the node supports an optional query. The latest evidence counts. */
   noteSupport(method: OptionalMethod, isSupported: boolean): void {
-    const bit = SUPPORT_BITS[method], either = bit | (bit << 2);
-    this.#support = (this.#support & ~either) | (isSupported ? bit : bit << 2);
+    const bit = SUPPORT_BITS[method], any = bit | (bit << 2) | (bit << 4);
+    this.#support = (this.#support & ~any) | (isSupported ? bit : bit << 2);
+  }
+
+  /** Records that the node, although alive, left an optional query unanswered. The first one may have been lost. */
+  noteIgnored(method: OptionalMethod): void {
+    const ignored = SUPPORT_BITS[method] << 4;
+    if ((this.#support & ignored) !== 0) this.noteSupport(method, false);
+    else this.#support |= ignored;
   }
 
   /** Records a wrong or useless answer. */
