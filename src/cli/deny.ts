@@ -1,6 +1,13 @@
 // `dmnode deny`: shows and changes the deny list, a file that a running node reads again at SIGHUP.
 
-import { entryOf, MAX_DENY_LIST_BYTES, parseDenied, parseDenyList } from "../config/deny_list.ts";
+import {
+  entryOf,
+  MAX_DENY_LIST_BYTES,
+  meaningOf,
+  parseDenied,
+  parseDenyList,
+} from "../config/deny_list.ts";
+import { quote } from "../config/text.ts";
 import { plural } from "../web/format.js";
 import { variables } from "./settings.ts";
 import { explaining, UserError } from "./terminal/errors.ts";
@@ -13,7 +20,7 @@ interface DenyFlags {
   readonly json?: boolean;
 }
 
-/** Without entries, prints the list. Otherwise adds the entries, or removes them. */
+/** Without entries, prints the list. Otherwise adds those that are not in it, or removes those with the same meaning. */
 export function deny(entries: readonly string[], flags: DenyFlags): void {
   const { remove = false, json = false } = flags;
   const path = flags.denyList ?? variables(flags.envFile)("DENY_LIST")?.text;
@@ -32,9 +39,19 @@ export function deny(entries: readonly string[], flags: DenyFlags): void {
     if (json) return printJson({ file: path, entries: before });
     return before.forEach((entry) => print(entry));
   }
-  const changed = entries.filter((entry) => before.includes(entry) === remove);
+  const listed = new Set(before.map(meaningOf));
+  const missing = remove ? entries.find((entry) => !listed.has(meaningOf(entry))) : undefined;
+  if (missing !== undefined) {
+    throw new UserError(`${path} has no entry ${quote(missing)}; nothing was changed`);
+  }
+  const given = new Map(entries.map((entry) => [meaningOf(entry), entry]));
+  const changed = [...given].filter(([meaning]) => listed.has(meaning) === remove)
+    .map(([, entry]) => entry);
   if (changed.length > 0) {
-    const kept = text.split("\n").filter((line) => !changed.includes(entryOf(line)));
+    const kept = text.split("\n").filter((line) => {
+      const entry = entryOf(line);
+      return entry === "" || !given.has(meaningOf(entry));
+    });
     const after = remove ? kept.join("\n") : `${withNewline(text)}${changed.join("\n")}\n`;
     if (after.length > MAX_DENY_LIST_BYTES) throw new UserError(`${path} would be too long`);
     // In place, because a running node keeps the file open.

@@ -1,6 +1,6 @@
 // The deny list: a file of addresses, CIDRs and node ids, one a line, with comments after #.
 
-import type { AddressRange } from "../krpc/address_range.ts";
+import { type AddressRange, network } from "../krpc/address_range.ts";
 import { Id } from "../krpc/id.ts";
 import { parseRange } from "./addresses.ts";
 import { quote } from "./text.ts";
@@ -14,6 +14,15 @@ export function parseDenied(entry: string): AddressRange | { kind: "id"; id: str
   if (id !== undefined) return { kind: "id", id: `${id}` };
   const range = parseRange(entry);
   return typeof range === "string" ? `${quote(entry)} ${range}, nor a node id` : range;
+}
+
+/** A text that is the same for entries with one meaning, such as an address and its /32. The entry must be valid. */
+export function meaningOf(entry: string): string {
+  const parsed = parseDenied(entry);
+  if (typeof parsed === "string") throw new RangeError(parsed);
+  if (parsed.kind === "id") return parsed.id;
+  const { address, prefix } = parsed;
+  return `IPv${address.family} ${network(address, prefix)}/${prefix}`;
 }
 
 /** Returns the entries of the file, or a text that names the first bad line. */

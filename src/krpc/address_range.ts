@@ -27,3 +27,14 @@ export function isLoopbackHost(host: string): boolean {
 function sameBits(x: number, y: number, bits: number): boolean {
   return bits <= 0 || ((x ^ y) >>> Math.max(0, 32 - bits)) === 0;
 }
+
+/** The first `prefix` bits of an address: a number for IPv4. */
+export function network({ family, a, b, c, d }: Endpoint, prefix: number): number | string {
+  const first = mask(a, prefix);
+  if (family === 4) return first;
+  return `${first} ${mask(b, prefix - 32)} ${mask(c, prefix - 64)} ${mask(d, prefix - 96)}`;
+}
+
+function mask(word: number, bits: number): number {
+  return bits <= 0 ? 0 : word & (-1 << Math.max(0, 32 - bits));
+}

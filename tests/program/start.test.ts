@@ -382,6 +382,30 @@ Deno.test({
   }),
 });
 
+Deno.test("dmnode deny compares what entries mean, and refuses to remove one that is not there", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-test-" });
+  try {
+    const list = join(directory, "denied"), id = "ab".repeat(20);
+    const deny = (...args: string[]) => run(["deny", "--deny-list", list, ...args]);
+    Deno.writeTextFileSync(list, `# kept\n203.0.113.7/32\n10.1.2.3/8 # ours\n${id}\n`);
+    const added = await deny("203.0.113.7", id.toUpperCase(), "10.0.0.0/8", "::1", "0:0::1/128");
+    assert.equal(added.code, 0, added.stderr);
+    const before = Deno.readTextFileSync(list);
+    assert.match(before, /# ours\n(ab)+\n[^\n]+\n$/, "one entry is new");
+
+    const missing = await deny("--remove", "203.0.113.7", "203.0.113.8");
+    assert.equal(missing.code, 1);
+    assert.match(missing.stderr, /has no entry "203\.0\.113\.8"; nothing was changed/);
+    assert.equal(Deno.readTextFileSync(list), before);
+
+    const removed = await deny("--remove", "203.0.113.7", id.toUpperCase(), "10.0.0.0/8", "::1");
+    assert.equal(removed.code, 0, removed.stderr);
+    assert.equal(Deno.readTextFileSync(list), "# kept\n");
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 /** The capacity of a pipe on Linux, in bytes. */
 const PIPE_BYTES = 65_536;
 

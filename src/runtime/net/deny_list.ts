@@ -1,6 +1,7 @@
 // The addresses and node ids that the node has nothing to do with. Looked up for every packet.
 
 import { parseDenied } from "../../config/deny_list.ts";
+import { network } from "../../krpc/address_range.ts";
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 
 type Networks = Map<number, Set<number | string>>;
@@ -36,15 +37,4 @@ export class DenyList {
     }
     return false;
   }
-}
-
-/** The first `prefix` bits of an address: a number for IPv4. */
-function network({ family, a, b, c, d }: Endpoint, prefix: number): number | string {
-  const first = mask(a, prefix);
-  if (family === 4) return first;
-  return `${first} ${mask(b, prefix - 32)} ${mask(c, prefix - 64)} ${mask(d, prefix - 96)}`;
-}
-
-function mask(word: number, bits: number): number {
-  return bits <= 0 ? 0 : word & (-1 << Math.max(0, 32 - bits));
 }
