@@ -141,7 +141,11 @@ export class Session {
       onEnd: () => {
         if (this.live !== live) return;
         this.live = null;
-        if (isGreeted) return this.#lost(0);
+        if (isGreeted) {
+          // A single WebSocket may have failed because the node restarted, so try one again.
+          this.isStream = false;
+          return this.#lost(0);
+        }
         // A proxy may be blocking WebSockets.
         this.isStream = !this.isStream;
         if (this.isStream) this.#listen();
