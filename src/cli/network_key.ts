@@ -56,10 +56,14 @@ function onlyOne(file: string): UserError {
   return new UserError(`${file} has only one key: begin with dmnode network rotate add ${file}`);
 }
 
-function readKeys(file: string): NetworkKey[] {
+/** The lines of the file that are not empty. */
+function readLines(file: string): string[] {
   const { text } = explaining(`${file} can't be read`, () => readSecretFile(file));
-  const words = text.split(/\r?\n/).map((line) => line.trim())
-    .filter((line) => line !== "" && !line.startsWith("#"));
+  return text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "");
+}
+
+function readKeys(file: string): NetworkKey[] {
+  const words = readLines(file).filter((line) => !line.startsWith("#"));
   if (words.length === 0) throw new UserError(`${file} has no network key`);
   return words.map((word) => {
     const key = NetworkKey.parse(word);
@@ -68,9 +72,14 @@ function readKeys(file: string): NetworkKey[] {
   });
 }
 
-/** Writes in place: a running node has the file open, and reads it again at SIGHUP. */
+/**
+ * Writes the keys after the comments of the file. Writes in place: a running node has the file open, and reads it again
+ * at SIGHUP.
+ */
 function writeKeys(file: string, keys: readonly NetworkKey[]): void {
-  const text = keys.map((key) => `${key.secretText()}\n`).join("");
+  const comments = readLines(file).filter((line) => line.startsWith("#"));
+  const lines = [...comments, ...keys.map((key) => key.secretText())];
+  const text = lines.map((line) => `${line}\n`).join("");
   explaining(`${file} can't be written`, () => {
     using open = Deno.openSync(file, { write: true });
     const bytes = new TextEncoder().encode(text);

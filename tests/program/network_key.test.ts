@@ -45,6 +45,29 @@ Deno.test("network new prints a key as one word, or writes it to a file of mode 
   }
 });
 
+Deno.test("network rotate keeps the comments of the file", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "dmnode-key-" });
+  try {
+    const file = join(directory, "k"), key = (await run(["network", "new"])).stdout;
+    await Deno.writeTextFile(file, `# of the cellar\n\n${key}# ask Ada\n`, { mode: 0o600 });
+    const texts: string[] = [];
+    for (const step of ["add", "use", "finish"]) {
+      const { code, stderr } = await run(["network", "rotate", step, file]);
+      assert.equal(code, 0, stderr);
+      texts.push(await Deno.readTextFile(file));
+    }
+    const fresh = texts[0].split("\n")[3], comments = "# of the cellar\n# ask Ada\n";
+    assert.match(fresh, /^dmkey/);
+    assert.deepEqual(texts, [
+      `${comments}${key}${fresh}\n`,
+      `${comments}${fresh}\n${key}`,
+      `${comments}${fresh}\n`,
+    ]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("a typo in the key ends the start with status 2, and the error does not contain the key", async () => {
   const key = (await run(["network", "new"])).stdout.trim();
   const typo = key.slice(0, -1) + (key.endsWith("a") ? "b" : "a");
