@@ -152,10 +152,10 @@ Deno.test("20 Sybils around each value, in 2 or 20 networks, hide nothing, cost 
     const siege = { nodes: 120, values: COUNT, mutable: 0.5, lookups: 60 };
     const { eclipse } = simulate({ ...siege, eclipse: 20, eclipseNetworks });
     const { quiet, storedBefore, storedAfter, noticed } = eclipse!;
-    for (const fetches of [storedBefore, storedAfter]) {
-      assert.equal(fetches.success, 1);
-      assert.ok(fetches.queries.mean < 1.5 * quiet.queries.mean, `${fetches.queries.mean}`);
-    }
+    for (const fetches of [storedBefore, storedAfter]) assert.equal(fetches.success, 1);
+    // The 60 fetches of one kind are too few for a reliable mean.
+    const queries = (storedBefore.queries.mean + storedAfter.queries.mean) / 2;
+    assert.ok(queries < 1.5 * quiet.queries.mean, `${queries}, quiet ${quiet.queries.mean}`);
     // A fetch may end before it knows enough Sybils, but each of the puts under attack notices them.
     assert.ok(noticed >= COUNT / 2, `${noticed}`);
   }

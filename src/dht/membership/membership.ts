@@ -67,6 +67,9 @@ interface Lost extends Seed {
   dueAt: Millis;
 }
 
+/** When a node that knows nobody but the bootstrap nodes looks for its neighbours again, each time after the one before. */
+const LOOK_AGAIN_MS: readonly Millis[] = [1_000, 3_000, 10_000, 30_000];
+
 /** The event that an attempt to join the network has ended. */
 export interface BootstrapEvent {
   readonly type: "bootstrap";
@@ -95,6 +98,7 @@ export class Membership {
   #lost: readonly Lost[] = [];
   #rejoinAfter = REJOIN_MS;
   #rejoin: Deadline | undefined;
+  #nextLook: Deadline | undefined;
   #isJoining = false;
   /** Whether the bootstrap nodes are being asked for our address. */
   #isAsking = false;
@@ -245,7 +249,23 @@ export class Membership {
     if (size > 0) {
       this.#rejoinAfter = REJOIN_MS;
       for (const family of families) this.#fillAll(family, now);
+      this.#lookAgain(now, 0);
     } else this.#rejoinLater(now);
+  }
+
+  /**
+   * Finds our neighbours again while we know nobody but the bootstrap nodes. The nodes of a small network often start at
+   * the same time, and their bootstrap node names none of them before it has tested them.
+   */
+  #lookAgain(now: Millis, looks: number): void {
+    const { deadlines } = this.#options;
+    deadlines.cancel(this.#nextLook);
+    this.#nextLook = undefined;
+    if (looks === LOOK_AGAIN_MS.length || this.#tables.size > this.#bootstrap.length) return;
+    this.#nextLook = deadlines.schedule(now + LOOK_AGAIN_MS[looks], (due) => {
+      for (const family of this.#tables.families) this.#findOwn({ family }, due, () => {});
+      this.#lookAgain(due, looks + 1);
+    });
   }
 
   #rejoinLater(now: Millis): void {
