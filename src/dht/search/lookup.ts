@@ -429,7 +429,7 @@ export class Lookup {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
     }
     const { k, hurryToBits } = this.#options, list = this.#shortlist, firsts = this.#firsts;
-    let responded = 0, overdue = 0, inCore = this.#refused.size, fastest = Infinity;
+    let responded = 0, overdue = 0, held = 0, inCore = this.#refused.size, fastest = Infinity;
     for (let i = 0; i < list.length; i++) {
       if (responded >= k && (inCore < k || firsts[i] > this.#edge)) break;
       const { state, rtt } = list[i];
@@ -442,11 +442,14 @@ export class Lookup {
         // What a hurried lookup looks for may be on this node only.
         if (hurryToBits !== undefined) return false;
         overdue++;
+        held++;
       } else if (state === "waiting" || state === "late") return false;
       else if (state === "heard" && !this.#isSpent) return false;
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
     if (overdue > 0 && fastest > SLOW_MS) return false;
+    // In a small network each node counts.
+    if (held > 0 && responded < k / 2) return false;
     // If nearly all queries are overdue, our connection or machine is probably slow: the nodes can't all be dead.
     return overdue <= MAX_OVERDUE_PER_ANSWER * responded;
   }
