@@ -56,6 +56,11 @@ function report(message: string, help?: string): void {
 function reportUsage(error: CommanderError, args: readonly string[], help: string): number {
   // Commander also throws after it has printed help or the version.
   if (error.exitCode === 0) return DONE;
+  // A group of commands, such as `dmnode network`, was given without one of them.
+  if (error.code === "commander.help") {
+    report(`${help.replace(/ --help$/, "")} needs one of its commands`, help);
+    return WRONG_USAGE;
+  }
   const isMisplaced = ["commander.unknownOption", "commander.excessArguments"].includes(error.code);
   const names = createProgram().commands.map((command) => command.name());
   const command = isMisplaced && args[0]?.startsWith("-")

@@ -192,12 +192,13 @@ Deno.test(
       [[...free, "--data-dir", "not-a-directory"], 1, /not-a-directory/],
       [["get", "abc"], 2, /40 hex digits/],
       [["get"], 2, /hash/],
+      [["network"], 2, /network needs one of its commands \(see dmnode network --help\)/],
       [
         ["get", "0".repeat(40), "--api", "http://127.0.0.1:1"],
         1,
         /no node answers at http:\/\/127\.0\.0\.1:1/,
       ],
-      [["get", "0".repeat(40), "--api", running.api], 1, /HTTP 404/],
+      [["get", "0".repeat(40), "--api", running.api], 1, /this node has no peers.*HTTP 404/],
       [["peers", "--api", "ftp://x"], 2, /URL/],
       [["put", "no-such-file", "--api", running.api], 1, /no-such-file/],
     ];

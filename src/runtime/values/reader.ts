@@ -19,7 +19,13 @@ export class ValueReader {
 
   async fetch(hash: string, key: string | null): Promise<FetchOutcome> {
     const { item, saltUnknown } = await this.items.get(Id.from(hash), saltOf(key));
-    if (item === undefined) return { outcome: saltUnknown ? "key_needed" : "not_found" };
+    if (item === undefined) {
+      if (saltUnknown) return { outcome: "key_needed" };
+      if (this.items.knownNodes > 1) return { outcome: "not_found" };
+      const detail =
+        `No value ${hash} was found: this node has no peers, so nobody else was asked.`;
+      return { outcome: "not_found", detail };
+    }
     if (isMarked(item.value)) return await this.#fetchLarge(item);
     const content = byteStringContent(item.value);
     return {
