@@ -48,8 +48,10 @@ export class SubnetLimit {
   /** Whether a public address is in our own subnet or in that of a bootstrap node. */
   isHome(endpoint: Endpoint): boolean {
     const own = this.#own[endpoint.family];
-    return (own !== undefined && isSameSubnet(own, endpoint)) ||
-      this.#bootstrap.some((known) => isSameSubnet(known, endpoint));
+    if (own !== undefined && isSameSubnet(own, endpoint)) return true;
+    // Called for each packet: a loop needs no closure.
+    for (const known of this.#bootstrap) if (isSameSubnet(known, endpoint)) return true;
+    return false;
   }
 
   /** Records that a node got no place because of its subnet or address. */

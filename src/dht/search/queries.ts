@@ -70,6 +70,10 @@ export type Miss = "no_answer" | "bad_pong" | "unsupported";
 interface Pending extends Transaction, OutgoingQuery {
   readonly query: Query;
   readonly watcher: QueryWatcher;
+  /** Only a second packet has a first one. */
+  readonly first: undefined;
+  /** Whether the receiver is a contact that runs this project's software, which bears any pace. */
+  readonly isOurs: boolean;
   startedAt: Millis;
   readonly lateAfter: number;
   /** The time until the query is sent again: `lateAfter` or, for a node known to be slow, more. */
@@ -164,7 +168,9 @@ export class Queries {
     const tid = this.#newTid();
     const { method, to, args, sendsCoordinate, expected } = query;
     const contact = expected && this.tables.at(to, expected);
-    const wait = this.#holdFor(query, contact, now);
+    // What others claim to run is only worth more packets for them.
+    const isOurs = contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
+    const wait = isOurs ? 0 : this.#holdFor(query, now);
     // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
     const isProven = contact?.keepsUs === true;
     const repeatAfter = this.#waitFor(query, contact);
@@ -177,6 +183,8 @@ export class Queries {
       minBytes: isProven ? undefined : entitledBytes(query),
       query,
       watcher,
+      first: undefined,
+      isOurs,
       startedAt: now,
       lateAfter,
       repeatAfter,
@@ -202,17 +210,12 @@ export class Queries {
   }
 
   /** How long a query must wait until its receiver bears it. Pings, which are few, never wait. */
-  #holdFor({ method, to }: Query, contact: Contact | undefined, now: Millis): Millis {
-    if (this.#isOurs(contact) || method === "ping" || method.startsWith("dm_")) return 0;
+  #holdFor({ method, to }: Query, now: Millis): Millis {
+    if (method === "ping" || method.startsWith("dm_")) return 0;
     const wait = this.pace.waitFor(to, now);
     // If it waits, count it now, so that the next one waits longer.
     if (wait > 0 && wait <= MAX_HELD_MS) this.pace.spend(to, now);
     return wait;
-  }
-
-  /** Whether a contact runs this project's software. What others claim to run is only worth more packets for them. */
-  #isOurs(contact: Contact | undefined): boolean {
-    return contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
   }
 
   #hold(pending: Pending, now: Millis, until: Millis): void {
@@ -298,7 +301,7 @@ export class Queries {
     const { traffic } = this.outbox;
     const kind = reply.type === "r" ? "response" : "error";
     traffic.in.count(transaction.method, kind, reply.packet.length);
-    const isSecondTry = "first" in transaction;
+    const isSecondTry = transaction.first !== undefined;
     const pending = isSecondTry ? transaction.first : transaction;
     this.#remove(pending);
     this.#agenda.remove(pending, pending.slot);
@@ -321,8 +324,7 @@ export class Queries {
   }
 
   #write(pending: Pending, now: Millis, tid = pending.tid): void {
-    const { to, expected } = pending.query;
-    if (!this.#isOurs(expected && this.tables.at(to, expected))) this.pace.spend(to, now);
+    if (!pending.isOurs) this.pace.spend(pending.to, now);
     this.#transmit(pending, tid);
   }
 
@@ -332,7 +334,7 @@ export class Queries {
     // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
     // while our process can't keep up with the answers.
     if (args.cas !== undefined || isOnce || stalls >= MAX_STALLS) return;
-    if (this.pace.waitFor(to, now) > 0) return;
+    if (!pending.isOurs && this.pace.waitFor(to, now) > 0) return;
     const tid = this.#newTid();
     pending.repeat = { tid, method, to, first: pending, at: now };
     this.#transactions.add(pending.repeat);

@@ -221,13 +221,19 @@ export class Searches {
 
   /** The surroundings of a target among the nodes of a family. */
   region(target: Id, family: Family, now: Millis): Region {
-    // While a network grows, the latest lookups still suggest its former size. Nodes that join contact their neighbours,
-    // so the neighbours show the growth. But Sybils around our id could make the network seem endless.
-    const known = this.networkSize(now, family), around = this.#sizeAround(family);
-    const size = known === null || around === null
-      ? known
-      : Math.max(known, Math.min(around, MAX_GROWTH * known));
+    const size = this.#regionSize(family, this.#sizeAround(family), now);
     return new Region(target, { k: this.tables.k, size });
+  }
+
+  /**
+   * The size of the network by which targets are judged. While a network grows, the latest lookups still suggest its
+   * former size. Nodes that join contact their neighbours, so the neighbours show the growth. But Sybils around our id
+   * could make the network seem endless.
+   */
+  #regionSize(family: Family, around: number | null, now: Millis): number | null {
+    const known = this.networkSize(now, family);
+    if (known === null || around === null) return known;
+    return Math.max(known, Math.min(around, MAX_GROWTH * known));
   }
 
   /** The number of nodes of a family that our neighbours suggest; null if there are too few. */
@@ -249,7 +255,11 @@ export class Searches {
     const lookup = ++this.#lastLookup;
     this.statistics.active++;
     table.touch(target, now);
-    const region = this.region(target, family, now);
+    const around = this.#sizeAround(family);
+    const region = new Region(target, {
+      k: tables.k,
+      size: this.#regionSize(family, around, now),
+    });
     return new Lookup({
       target,
       method,
@@ -264,7 +274,7 @@ export class Searches {
       now,
       own: self.id,
       subnets: tables.subnets,
-      networkSize: this.#sizeAround(family),
+      networkSize: around,
       coordinate: tables.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
