@@ -141,8 +141,48 @@ export function Empty({ icon, title, children }) {
 }
 
 /** A `ref` for an element that replaces the one with the focus. @param {HTMLElement | null} element */
-export function takeFocus(element) {
+function takeFocus(element) {
   element?.focus();
+}
+
+/**
+ * A button that asks before it acts. The focus stays with it.
+ *
+ * @param {{ action: string, name: string, onConfirm: () => void }} props `name` is what the action is about
+ */
+export function AskFirst({ action, name, onConfirm }) {
+  const [state, setState] = useState(/** @type {"idle" | "asking" | "cancelled"} */ ("idle"));
+  if (state !== "asking") {
+    return h("button", {
+      type: "button",
+      class: "icon-button small",
+      ref: state === "cancelled" ? takeFocus : undefined,
+      "aria-label": `${action} ${name}`,
+      title: action,
+      onClick: () => setState("asking"),
+    }, h(Icon, { name: "forget", size: 15 }));
+  }
+  const cancel = () => setState("cancelled");
+  return h(
+    "span",
+    { class: "confirm" },
+    h("button", { type: "button", class: "danger small", onClick: onConfirm }, action),
+    h("button", { type: "button", class: "small", ref: takeFocus, onClick: cancel }, "Cancel"),
+  );
+}
+
+/**
+ * A list from the API, or the reason why there is none.
+ *
+ * @param {{ isBarred: boolean, what: string, error: string | null, total: number | null, empty: Children, draw: () => Children }} props
+ * `total` is null until the list has arrived
+ */
+export function Listing({ isBarred, what, error, total, empty, draw }) {
+  if (isBarred) return h(Empty, { icon: "key", title: `Enter the API token to see ${what}` });
+  if (total !== null) return total === 0 ? empty : draw();
+  return error === null
+    ? h("p", { class: "loading" }, "Loading…")
+    : h(Note, { tone: "warn" }, error);
 }
 
 /** A highlighted note. @param {{ tone: Tone, children?: Children }} props */

@@ -7,7 +7,7 @@ import { ago, count, date, isolated, ms, plural, shortId, until } from "../forma
 import { useAction, useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
-import { Card, Copy, Empty, Facts, FullId, Note, takeFocus } from "../parts.js";
+import { AskFirst, Card, Copy, Empty, Facts, FullId, Listing, Note } from "../parts.js";
 import { open } from "../routes.js";
 import { table } from "../table.js";
 
@@ -266,10 +266,7 @@ function FoundSwarm({ found: { info_hash, peers, ipv4, ipv6, scrape, nodes, elap
 
 /** @param {{ state: NodeState, now: number }} props */
 function AnnouncedCard({ state, now }) {
-  const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
-  /** The row whose confirmation was cancelled. */
-  const [cancelled, setCancelled] = useState(/** @type {string | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
   const isAway = state.phase === "lost";
   const [changes, setChanges] = useState(0);
@@ -281,7 +278,6 @@ function AnnouncedCard({ state, now }) {
   const list = reading.result;
   const withdraw = useAction(async (/** @type {AnnouncedSwarm} */ { info_hash, service }) => {
     await request(pathOf(info_hash), { method: "DELETE" });
-    setConfirming(null);
     document.getElementById("announced-title")?.focus();
     setAnnouncement(`Withdrew ${service ?? shortId(info_hash)}.`);
     setChanges((n) => n + 1);
@@ -345,40 +341,11 @@ function AnnouncedCard({ state, now }) {
       key: "withdraw",
       label: "Stop",
       cell: (row) =>
-        confirming === row.info_hash
-          ? h(
-            "span",
-            { class: "confirm" },
-            h("button", {
-              type: "button",
-              class: "danger small",
-              onClick: () => withdraw.run(row),
-            }, "Withdraw"),
-            h(
-              "button",
-              {
-                type: "button",
-                class: "small",
-                ref: takeFocus,
-                onClick: () => {
-                  setConfirming(null);
-                  setCancelled(row.info_hash);
-                },
-              },
-              "Cancel",
-            ),
-          )
-          : h("button", {
-            type: "button",
-            class: "icon-button small",
-            ref: row.info_hash === cancelled ? takeFocus : undefined,
-            "aria-label": `Withdraw ${row.service ?? shortId(row.info_hash)}`,
-            title: "Withdraw",
-            onClick: () => {
-              setConfirming(row.info_hash);
-              setCancelled(null);
-            },
-          }, h(Icon, { name: "forget", size: 15 })),
+        h(AskFirst, {
+          action: "Withdraw",
+          name: row.service ?? shortId(row.info_hash),
+          onConfirm: () => withdraw.run(row),
+        }),
     },
   ];
   return h(
@@ -393,28 +360,28 @@ function AnnouncedCard({ state, now }) {
     },
     h("p", { class: "visually-hidden", role: "status" }, announcement),
     withdraw.error !== null && h(Note, { tone: "bad" }, withdraw.error),
-    state.isBarred
-      ? h(Empty, { icon: "key", title: "Enter the API token to see announcements" })
-      : list === null
-      ? reading.error === null
-        ? h("p", { class: "loading" }, "Loading…")
-        : h(Note, { tone: "warn" }, reading.error)
-      : list.total === 0
-      ? h(
+    h(Listing, {
+      isBarred: state.isBarred,
+      what: "announcements",
+      error: reading.error,
+      total: list && list.total,
+      empty: h(
         Empty,
         { icon: "swarms", title: "No announcements" },
         "This node keeps this host announced in every swarm that you announce here, until you stop it.",
-      )
-      : table({
-        caption: "Swarms in which this node announces its host",
-        columns: isNarrow
-          ? columns.filter(({ key }) => ["swarm", "port", "nodes", "withdraw"].includes(key))
-          : columns,
-        rows: list.swarms,
-        keyOf: (row) => row.info_hash,
-        sortedBy: "next",
-        rowHeight: 53,
-        version: list,
-      }),
+      ),
+      draw: () =>
+        list && table({
+          caption: "Swarms in which this node announces its host",
+          columns: isNarrow
+            ? columns.filter(({ key }) => ["swarm", "port", "nodes", "withdraw"].includes(key))
+            : columns,
+          rows: list.swarms,
+          keyOf: (row) => row.info_hash,
+          sortedBy: "next",
+          rowHeight: 53,
+          version: list,
+        }),
+    }),
   );
 }

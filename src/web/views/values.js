@@ -20,6 +20,7 @@ import { useAction, useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
 import {
+  AskFirst,
   Badge,
   Card,
   choice,
@@ -27,10 +28,10 @@ import {
   Empty,
   Facts,
   FullId,
+  Listing,
   Meter,
   Note,
   PeerLink,
-  takeFocus,
 } from "../parts.js";
 import { open } from "../routes.js";
 import { table } from "../table.js";
@@ -711,10 +712,7 @@ function PublishedCard({ state, now }) {
   const [first, setFirst] = useParameter("offset");
   const offset = /^\d{1,9}$/.test(first) ? Number(first) : 0;
   const setOffset = (/** @type {number} */ next) => setFirst(next === 0 ? "" : `${next}`);
-  const [confirming, setConfirming] = useState(/** @type {string | null} */ (null));
   const [announcement, setAnnouncement] = useState("");
-  /** The row whose confirmation was cancelled. */
-  const [cancelled, setCancelled] = useState(/** @type {string | null} */ (null));
   const isNarrow = useMedia("(max-width: 760px)");
   const isAway = state.phase === "lost";
   const [changes, setChanges] = useState(0);
@@ -728,7 +726,6 @@ function PublishedCard({ state, now }) {
   const page = reading.result;
   const forget = useAction(async (/** @type {PublishedValue} */ { hash, pinned }) => {
     await request(pinned ? `/network/pin/${hash}` : `/data/${hash}`, { method: "DELETE" });
-    setConfirming(null);
     document.getElementById("published-title")?.focus();
     setAnnouncement(`${pinned ? "Unpinned" : "Stopped publishing"} ${shortId(hash)}.`);
     setChanges((n) => n + 1);
@@ -802,42 +799,11 @@ function PublishedCard({ state, now }) {
       key: "forget",
       label: "Stop",
       cell: (row) =>
-        confirming === row.hash
-          ? h(
-            "span",
-            { class: "confirm" },
-            h("button", {
-              type: "button",
-              class: "danger small",
-              onClick: () => forget.run(row),
-            }, row.pinned ? "Unpin" : "Stop publishing"),
-            h(
-              "button",
-              {
-                type: "button",
-                class: "small",
-                ref: takeFocus,
-                onClick: () => {
-                  setConfirming(null);
-                  setCancelled(row.hash);
-                },
-              },
-              "Cancel",
-            ),
-          )
-          : h("button", {
-            type: "button",
-            class: "icon-button small",
-            ref: row.hash === cancelled ? takeFocus : undefined,
-            "aria-label": `${row.pinned ? "Unpin" : "Stop publishing"} ${
-              row.key ?? shortId(row.hash)
-            }`,
-            title: row.pinned ? "Unpin" : "Stop publishing",
-            onClick: () => {
-              setConfirming(row.hash);
-              setCancelled(null);
-            },
-          }, h(Icon, { name: "forget", size: 15 })),
+        h(AskFirst, {
+          action: row.pinned ? "Unpin" : "Stop publishing",
+          name: row.key ?? shortId(row.hash),
+          onConfirm: () => forget.run(row),
+        }),
     },
   ];
   return h(
@@ -854,30 +820,30 @@ function PublishedCard({ state, now }) {
     },
     h("p", { class: "visually-hidden", role: "status" }, announcement),
     forget.error !== null && h(Note, { tone: "bad" }, forget.error),
-    state.isBarred
-      ? h(Empty, { icon: "key", title: "Enter the API token to see published values" })
-      : page === null
-      ? reading.error === null
-        ? h("p", { class: "loading" }, "Loading…")
-        : h(Note, { tone: "warn" }, reading.error)
-      : page.total === 0
-      ? h(
+    h(Listing, {
+      isBarred: state.isBarred,
+      what: "published values",
+      error: reading.error,
+      total: page && page.total,
+      empty: h(
         Empty,
         { icon: "values", title: "No published values" },
         "This node republishes every value that you store here once an hour, until you stop it.",
-      )
-      : table({
-        caption: "Values published from this node",
-        columns: isNarrow
-          ? columns.filter(({ key }) => ["value", "size", "replicas", "forget"].includes(key))
-          : columns,
-        rows: page.published,
-        keyOf: (row) => row.hash,
-        sortedBy: "next",
-        parameter: "sort",
-        rowHeight: 53,
-        version: page,
-      }),
+      ),
+      draw: () =>
+        page && table({
+          caption: "Values published from this node",
+          columns: isNarrow
+            ? columns.filter(({ key }) => ["value", "size", "replicas", "forget"].includes(key))
+            : columns,
+          rows: page.published,
+          keyOf: (row) => row.hash,
+          sortedBy: "next",
+          parameter: "sort",
+          rowHeight: 53,
+          version: page,
+        }),
+    }),
     page !== null && page.total > PAGE && h(
       "nav",
       { class: "pager", "aria-label": "Pages of published values" },
