@@ -460,31 +460,8 @@ export interface SettingText {
  * ignored, unless the setting's default is empty too. Throws a ConfigError for a bad setting.
  */
 export function loadConfig(sources: ConfigSources = {}): Config {
-  const { flags = {}, env = {}, envFile, envFileName = ".env", readSecret, readDenyList } = sources;
-  const file = parseEnvFile(envFile ?? "", envFileName, KNOWN_NAMES);
-  const warnings = [...file.warnings];
-  for (const name of Object.keys(env)) {
-    if (isServiceLink(name, env[name])) warnings.push(serviceLinkWarning(name, env[name]!));
-  }
-  const texts = new Map(SETTINGS.map((setting) => {
-    const inEnvironment = isServiceLink(setting.name, env[setting.name])
-      ? undefined
-      : variableText(setting, env, "in the environment");
-    const given = flagText(setting, flags) ?? inEnvironment ??
-      variableText(setting, file.variables, `in ${envFileName}`);
-    return [setting, given ?? { text: setting.default, source: "by default" }];
-  }));
-  for (const secret of SECRETS) {
-    const file = texts.get(secret.file)!;
-    if (file.text.trim() === "") continue;
-    if (texts.get(secret.setting)!.text.trim() !== "") {
-      const problem = `expected no ${secret.setting.name} as well; set only one`;
-      throw refusal(secret.file, file, problem);
-    }
-    const { warning, ...found } = readSecretSetting(secret, file, readSecret);
-    if (warning !== undefined) warnings.push(warning);
-    texts.set(secret.setting, found);
-  }
+  const { readDenyList } = sources;
+  const { texts, warnings } = settingTexts(sources);
 
   const { apiTokenFile: _, networkKeyFile: __, ...values } = Object.fromEntries(
     Object.entries(TABLE).map(([member, setting]) => {
@@ -514,6 +491,50 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     ? []
     : deniedIn(texts.get(TABLE.denyList)!, values.denyList, readDenyList);
   return deepFreeze({ ...values, denied, warnings });
+}
+
+/** Finds the text of each setting. Secrets that are in files of their own are read from there. */
+function settingTexts(
+  { flags = {}, env = {}, envFile, envFileName = ".env", readSecret }: ConfigSources,
+): { readonly texts: Map<Setting, SettingText>; readonly warnings: string[] } {
+  const file = parseEnvFile(envFile ?? "", envFileName, KNOWN_NAMES);
+  const warnings = [...file.warnings];
+  for (const name of Object.keys(env)) {
+    if (isServiceLink(name, env[name])) warnings.push(serviceLinkWarning(name, env[name]!));
+  }
+  const texts = new Map(SETTINGS.map((setting) => {
+    const inEnvironment = isServiceLink(setting.name, env[setting.name])
+      ? undefined
+      : variableText(setting, env, "in the environment");
+    const given = flagText(setting, flags) ?? inEnvironment ??
+      variableText(setting, file.variables, `in ${envFileName}`);
+    return [setting, given ?? { text: setting.default, source: "by default" }];
+  }));
+  for (const secret of SECRETS) {
+    const file = texts.get(secret.file)!;
+    if (file.text.trim() === "") continue;
+    if (texts.get(secret.setting)!.text.trim() !== "") {
+      const problem = `expected no ${secret.setting.name} as well; set only one`;
+      throw refusal(secret.file, file, problem);
+    }
+    const { warning, ...found } = readSecretSetting(secret, file, readSecret);
+    if (warning !== undefined) warnings.push(warning);
+    texts.set(secret.setting, found);
+  }
+  return { texts, warnings };
+}
+
+/**
+ * The text of each setting that differs from its default, by variable. Secrets are included, as if they were given by
+ * their variables.
+ */
+export function givenSettings(sources: ConfigSources): ReadonlyMap<string, string> {
+  const { texts } = settingTexts(sources);
+  for (const { file } of SECRETS) texts.delete(file);
+  return new Map(
+    [...texts].filter(([setting, { text }]) => text.trim() !== setting.default)
+      .map(([{ name }, { text }]) => [name, text.trim()]),
+  );
 }
 
 /** Reads the deny list. Without a reader, as in commands that run no node, the list is empty. */

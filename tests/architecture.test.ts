@@ -79,6 +79,7 @@ const MAY_IMPORT_ROOMS: Record<string, readonly string[]> = {
   "dht/routing": [],
   "dht/search": ["routing"],
   "dht/serving": ["items", "routing", "search"],
+  "runtime/backup": ["identity"],
   "runtime/identity": [],
   "runtime/net": [],
   "runtime/port_mapping": ["net"],

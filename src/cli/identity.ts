@@ -119,7 +119,10 @@ function existing(dataDir: string): Identity {
   );
 }
 
-function dataDirOf({ dataDir, envFile }: IdentityFlags): string {
+/** The DATA_DIR that the flags, the environment or .env name. */
+export function dataDirOf(
+  { dataDir, envFile }: Pick<IdentityFlags, "dataDir" | "envFile">,
+): string {
   return loadConfig({
     flags: { dataDir },
     // Pass only this variable, because invalid values of other settings should not matter here.

@@ -102,6 +102,14 @@ export class BlobDatabase {
     return row.bytes;
   }
 
+  /** Whether any part of a blob exists. */
+  has(id: number): boolean {
+    const { id: next } = this.#do(() => this.#next.get(id * SEGMENTS_PER_BLOB)) as {
+      id: number | null;
+    };
+    return next !== null && next < (id + 1) * SEGMENTS_PER_BLOB;
+  }
+
   /** Marks a blob as removed. Later calls of `tidy` free its space. */
   remove(id: number): void {
     this.#removed.push(id);

@@ -111,16 +111,17 @@ export function mustBeRewritten(version: number): boolean {
 }
 
 /**
- * Copies the content of a file of an earlier version into an empty file with the present schema, and syncs that file.
- * Leaves out rows whose checksum is wrong, and returns how many there were.
+ * Copies the content of a file of any version into an empty file with the present schema, and syncs that file. Leaves
+ * out rows whose checksum is wrong, and returns how many there were. `withItems` decides about other nodes' values.
  */
-export function rewrite(from: DatabaseSync, to: DatabaseSync): number {
+export function rewrite(from: DatabaseSync, to: DatabaseSync, withItems = true): number {
   prepareEmptyFile(to);
   // Without a journal, the copy needs room only once. If it fails, the whole file is deleted.
   to.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN");
   applySteps(to, 0);
   let damagedRows = 0;
-  for (const name of ["items", "published"] as const) {
+  const packed = withItems ? ["items", "published"] as const : ["published"] as const;
+  for (const name of packed) {
     const table = new PackedTable(to, name, COLUMNS[name]);
     for (const row of existingRows(from, name) as Iterable<Checked<ItemRow | PublishedRow>>) {
       restoreSeq(row);

@@ -35,6 +35,7 @@ Each option with a name in capitals can also be set by that variable, in the env
   addSettings(start);
   addSettings(doctor);
   addIdentityCommand(dmnode);
+  addBackupCommands(dmnode);
   addNetworkKeyCommand(dmnode);
   explain(dmnode.command("deny"), {
     description: "show or change the addresses and nodes that a node has nothing to do with",
@@ -83,12 +84,38 @@ function addNetworkKeyCommand(dmnode: Command): void {
     .action(async (step, file) => (await import("../network_key.ts")).rotateKey(step, file));
 }
 
+function withDirectory(command: Command): Command {
+  return command
+    .option("--data-dir <dir>", "directory of the node (DATA_DIR, default ./data)")
+    .option("--env-file <file>", "read variables from this file instead of ./.env")
+    .option("--json", "print JSON");
+}
+
+function addBackupCommands(dmnode: Command): void {
+  explain(withDirectory(dmnode.command("backup")), {
+    description: "save identity, published values and settings in a file, even while the node runs",
+    examples: `
+      dmnode backup node.tar --data-dir data
+      dmnode backup node.tar --force --env-file /etc/dmnode.env --data-dir /var/lib/dmnode
+      dmnode backup --all - --data-dir data | ssh HOST dmnode restore - --data-dir data`,
+    notes: "The file contains the key and the tokens: only you can read it. It is a tar archive.",
+  })
+    .argument("<file>", "the new file, or - for standard output")
+    .option("--all", "include the values that the node stores for others")
+    .option("--force", "replace an existing file")
+    .action(async (file, flags) => (await import("../backup.ts")).backup(file, flags));
+  explain(withDirectory(dmnode.command("restore")), {
+    description: "make a node of a backup, in a directory without one",
+    examples: `
+      dmnode restore node.tar --data-dir data
+      dmnode --env-file data/settings.env`,
+    notes: "Never run the node at both places: both would have the same id.",
+  })
+    .argument("<file>", "the backup, or - for standard input")
+    .action(async (file, flags) => (await import("../backup.ts")).restore(file, flags));
+}
+
 function addIdentityCommand(dmnode: Command): void {
-  const withDirectory = (command: Command) =>
-    command
-      .option("--data-dir <dir>", "directory of the node (DATA_DIR, default ./data)")
-      .option("--env-file <file>", "read variables from this file instead of ./.env")
-      .option("--json", "print JSON");
   const withPassphrase = (command: Command) =>
     withDirectory(command)
       .option("--passphrase-file <file>", "read the passphrase from the first line of this file")

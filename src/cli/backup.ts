@@ -1,0 +1,101 @@
+// `dmnode backup` and `dmnode restore`: save a node in one file, and make a node of it again.
+
+import { dirname, resolve } from "node:path";
+import { ENV_NAMES, givenSettings } from "../config.ts";
+import { envText, restoreBackup, SETTINGS_FILE, writeBackup } from "../runtime/backup/backup.ts";
+import { StorageError } from "../storage/sqlite.ts";
+import { plural } from "../web/format.js";
+import { dataDirOf, exists } from "./identity.ts";
+import { readEnvFile, readSecretFile } from "./settings.ts";
+import { asUserError, explaining, UserError } from "./terminal/errors.ts";
+import { print, printJson, stderr } from "./terminal/terminal.ts";
+
+interface BackupFlags {
+  readonly dataDir?: string;
+  readonly envFile?: string;
+  readonly json?: boolean;
+}
+
+/** The settings that a backup leaves out: `restore` writes those of the new place. */
+const PATHS = ["DATA_DIR", "DENY_LIST"];
+
+/** Writes a backup to a new file that only its owner can read, or to standard output if `file` is -. */
+export function backup(
+  file: string,
+  { all = false, force = false, json = false, ...flags }: BackupFlags & {
+    readonly all?: boolean;
+    readonly force?: boolean;
+  },
+): void {
+  const dataDir = dataDirOf(flags), isPiped = file === "-";
+  if (!isPiped && !force && exists(file)) {
+    throw new UserError(`${file} exists: give another name, or --force to replace it`);
+  }
+  if (isPiped && Deno.stdout.isTerminal()) {
+    throw new UserError("a backup is binary: give a file, or redirect standard output", true);
+  }
+  const { settings, denyList } = settingsOf(flags);
+  // Beside the file there must be room for it anyway; /tmp may be small.
+  const beside = isPiped ? undefined : dirname(resolve(file));
+  const scratch = explaining(
+    `${beside ?? "a directory for temporary files"} can't be written`,
+    () => Deno.makeTempDirSync({ dir: beside, prefix: ".dmnode-backup-" }),
+  );
+  try {
+    const source = { dataDir, settings, denyList, withItems: all };
+    const { published, bytes } = saved(() => {
+      if (isPiped) return { ...writeBackup(Deno.stdout, source, scratch), bytes: null };
+      const unfinished = `${scratch}/backup`;
+      using to = Deno.openSync(unfinished, { write: true, createNew: true, mode: 0o600 });
+      const written = writeBackup(to, source, scratch);
+      to.syncSync();
+      Deno.renameSync(unfinished, file);
+      return { ...written, bytes: to.statSync().size };
+    });
+    if (isPiped) return;
+    if (json) return printJson({ file, bytes, published });
+    print(
+      `Saved the identity, the settings and ${plural(published, "published value")} in ${file}`,
+    );
+  } finally {
+    Deno.removeSync(scratch, { recursive: true });
+  }
+}
+
+/** Restores a backup from a file, or from standard input if `file` is -. Never replaces a file. */
+export function restore(file: string, { json = false, ...flags }: BackupFlags): void {
+  const dataDir = dataDirOf(flags);
+  const from = file === "-"
+    ? Deno.stdin
+    : explaining(`${file} can't be read`, () => Deno.openSync(file));
+  saved(() => restoreBackup(from, dataDir, (warning) => stderr.write(`dmnode: ${warning}\n`)));
+  const settings = `${dataDir}/${SETTINGS_FILE}`;
+  if (json) return printJson({ data_dir: dataDir, settings });
+  print(`Restored. Start the node with: dmnode --env-file ${settings}`);
+}
+
+/** The settings of the environment and .env, and the deny list that they name. Bad values are saved as they are. */
+function settingsOf({ envFile }: BackupFlags): { settings: string; denyList: string | undefined } {
+  const given = new Map(givenSettings({
+    env: Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)])),
+    envFile: readEnvFile(envFile),
+    envFileName: envFile,
+    readSecret: readSecretFile,
+  }));
+  const path = given.get("DENY_LIST");
+  const denyList = path && explaining(`${path} can't be read`, () => Deno.readTextFileSync(path));
+  for (const name of PATHS) given.delete(name);
+  return { settings: envText(given), denyList };
+}
+
+/** Runs an operation, and turns errors about files into errors for the user. */
+function saved<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof StorageError) throw asUserError(error, StorageError);
+    return explaining("the backup failed", () => {
+      throw error;
+    });
+  }
+}

@@ -1,0 +1,176 @@
+// Writes a node's identity, values and settings to one file, also while the node runs, and restores them.
+
+import { join } from "node:path";
+import { firstLine } from "../../krpc/error_text.ts";
+import { BlobDatabase } from "../../storage/blob_database.ts";
+import { Database } from "../../storage/database.ts";
+import { extractDatabase, type Extracted, mergeBlobs } from "../../storage/extract.ts";
+import { StorageError } from "../../storage/sqlite.ts";
+import { prepareDataDir } from "../data_directory.ts";
+import { files, syncDirectory } from "../files.ts";
+import { Identity } from "../identity/crypto.ts";
+import { blobsPath, databasePath, identityPath, readIdentity } from "../identity/identity.ts";
+import { copyDatabase } from "./copy.ts";
+import { endTar, readEntries, type TarEntry, TarError, writeEntry } from "./tar.ts";
+
+/** The names of the settings and of the deny list in a backup, and in a restored DATA_DIR. */
+export const SETTINGS_FILE = "settings.env", DENY_LIST_FILE = "denied.txt";
+
+const IDENTITY_FILE = "identity.pem", DATABASE_FILE = "dmnode.sqlite", BLOBS_FILE = "large.sqlite";
+
+/** All files of a backup, in the order of the archive. */
+const NAMES = [IDENTITY_FILE, SETTINGS_FILE, DENY_LIST_FILE, DATABASE_FILE, BLOBS_FILE];
+
+/** Tries to copy the databases. A large value that is removed between the two copies needs another one. */
+const MAX_TRIES = 5;
+
+/** What to put into a backup. */
+export interface BackupSource {
+  readonly dataDir: string;
+  /** The settings, as the text of a .env file. */
+  readonly settings: string;
+  readonly denyList: string | undefined;
+  /** Whether to include other nodes' values. */
+  readonly withItems: boolean;
+}
+
+/** Writes a backup to `to`. Uses the directory `scratch`, which is empty. @throws {StorageError} */
+export function writeBackup(
+  to: { writeSync(bytes: Uint8Array): number },
+  { dataDir, settings, denyList, withItems }: BackupSource,
+  scratch: string,
+): { readonly published: number } {
+  const identity = readIdentity(dataDir);
+  if (identity === undefined) {
+    throw new StorageError(`${identityPath(dataDir)} does not exist: DATA_DIR has no node`);
+  }
+  const extracted = join(scratch, "extracted.sqlite"), blobs = join(scratch, BLOBS_FILE);
+  const { published } = extract(dataDir, { extracted, blobs, scratch, withItems });
+  const mtimeS = Date.now() / 1000;
+  for (
+    const [name, text] of [
+      [IDENTITY_FILE, identity.toPem()],
+      [SETTINGS_FILE, settings],
+      ...(denyList === undefined ? [] : [[DENY_LIST_FILE, denyList]]),
+    ]
+  ) {
+    writeEntry(to, textEntry(name, text), mtimeS);
+  }
+  for (const [name, path] of [[DATABASE_FILE, extracted], [BLOBS_FILE, blobs]]) {
+    if (files.size(path) === undefined) continue;
+    using content = Deno.openSync(path);
+    writeEntry(to, { name, size: files.size(path)!, content }, mtimeS);
+  }
+  endTar(to);
+  return { published };
+}
+
+/** Copies both databases until the blobs of all published values are there. */
+function extract(
+  dataDir: string,
+  { extracted, blobs, scratch, withItems }: {
+    readonly extracted: string;
+    readonly blobs: string;
+    readonly scratch: string;
+    readonly withItems: boolean;
+  },
+): Extracted {
+  const copy = join(scratch, DATABASE_FILE),
+    hasBlobs = files.size(blobsPath(dataDir)) !== undefined;
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    // In this order, no blob can be newer than the database. A node writes a blob before it publishes the value.
+    copyDatabase(databasePath(dataDir), copy);
+    if (hasBlobs) copyDatabase(blobsPath(dataDir), blobs);
+    const result = extractDatabase(copy, extracted, { files, withItems });
+    if (!hasBlobs || mergeBlobs(blobs, result.blobs)) return result;
+    for (const path of [copy, extracted, blobs]) files.remove(path);
+  }
+  throw new StorageError(
+    `${
+      blobsPath(dataDir)
+    } lacks a published value: large values were replaced during each try, or the file is damaged`,
+  );
+}
+
+function textEntry(name: string, text: string): TarEntry {
+  const bytes = new TextEncoder().encode(text);
+  let at = 0;
+  const readSync = (to: Uint8Array) => {
+    const part = bytes.subarray(at, at + to.length);
+    to.set(part);
+    at += part.length;
+    return part.length === 0 ? null : part.length;
+  };
+  return { name, size: bytes.length, content: { readSync } };
+}
+
+/**
+ * Restores a backup into a DATA_DIR without a node. Reports corrected permissions to `warn`. If it fails, no file
+ * remains. @throws {StorageError}
+ */
+export function restoreBackup(
+  from: { readSync(bytes: Uint8Array): number | null },
+  dataDir: string,
+  warn: (warning: string) => void,
+): void {
+  for (const name of NAMES.flatMap((name) => [name, `${name}-wal`])) {
+    if (files.size(join(dataDir, name)) === undefined) continue;
+    throw new StorageError(
+      `${join(dataDir, name)} exists: nothing was changed; give a --data-dir without a node`,
+    );
+  }
+  prepareDataDir(dataDir, warn);
+  const restored = new Set<string>(), unfinished = (name: string) => join(dataDir, `${name}.new`);
+  try {
+    for (const { name, copyTo } of readEntries(from)) {
+      if (!NAMES.includes(name) || restored.has(name)) {
+        throw new TarError(`dmnode has not made its file ${JSON.stringify(name.slice(0, 40))}`);
+      }
+      if (files.size(unfinished(name)) !== undefined) files.remove(unfinished(name));
+      using file = Deno.openSync(unfinished(name), { write: true, createNew: true, mode: 0o600 });
+      restored.add(name);
+      copyTo(file);
+      file.syncSync();
+    }
+    check(restored, unfinished);
+    addPaths(dataDir, restored, unfinished(SETTINGS_FILE));
+    // The identity comes last: without it, a node would not start with a part of the files.
+    const inOrder = NAMES.filter((name) => restored.has(name)).toReversed();
+    for (const name of inOrder) Deno.renameSync(unfinished(name), join(dataDir, name));
+    syncDirectory(dataDir);
+  } catch (error) {
+    for (const name of restored) {
+      if (files.size(unfinished(name)) !== undefined) files.remove(unfinished(name));
+    }
+    if (error instanceof StorageError) throw error;
+    throw new StorageError(`the backup can't be restored: ${firstLine(error)}`, { cause: error });
+  }
+}
+
+function check(restored: ReadonlySet<string>, pathOf: (name: string) => string): void {
+  for (const name of [IDENTITY_FILE, SETTINGS_FILE, DATABASE_FILE]) {
+    if (!restored.has(name)) throw new TarError(`it has no ${name}`);
+  }
+  Identity.fromPem(Deno.readTextFileSync(pathOf(IDENTITY_FILE)));
+  new Database(pathOf(DATABASE_FILE), { files, mayBeEmpty: false }).close();
+  if (restored.has(BLOBS_FILE)) new BlobDatabase(pathOf(BLOBS_FILE)).close();
+}
+
+/** Adds the settings that depend on the place of DATA_DIR. */
+function addPaths(dataDir: string, restored: ReadonlySet<string>, settings: string): void {
+  const absolute = Deno.realPathSync(dataDir);
+  const paths = new Map([["DATA_DIR", absolute]]);
+  if (restored.has(DENY_LIST_FILE)) paths.set("DENY_LIST", join(absolute, DENY_LIST_FILE));
+  const text = Deno.readTextFileSync(settings);
+  Deno.writeTextFileSync(settings, text + envText(paths));
+}
+
+/** Writes variables as lines of a .env file, which systemd reads in the same way. */
+export function envText(variables: ReadonlyMap<string, string>): string {
+  return [...variables].map(([name, value]) => `${name}=${quoted(value)}\n`).join("");
+}
+
+function quoted(value: string): string {
+  if (/^[\w./:,@%+=\[\]-]*$/.test(value)) return value;
+  return value.includes("'") ? `"${value}"` : `'${value}'`;
+}

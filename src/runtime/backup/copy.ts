@@ -1,0 +1,86 @@
+// Copies an SQLite database in WAL mode while another process writes to it, without its locks.
+//
+// A node locks its databases for its whole life, so no other process can read them through SQLite. A copy of the
+// database and of its log (WAL) is consistent all the same, if the log was not begun anew in the meantime. The database
+// itself changes only when pages are merged into it from the log, and these pages are also in the log. SQLite replays
+// the log over the copy, up to the last commit that is complete. The log's header has a new salt each time it begins.
+
+import { StorageError } from "../../storage/sqlite.ts";
+
+/** The size of the header of a log, with its salts, in bytes. */
+const LOG_HEADER_BYTES = 32;
+
+/** Maximum tries. A log begins anew when it exceeds 4 MiB, so only a node that is very busy needs a second one. */
+const MAX_TRIES = 20;
+
+/** Bytes that are compared at a time. */
+const CHUNK_BYTES = 1 << 20;
+
+/** Copies a database file and its log. @throws {StorageError} if the file is written too often to be copied */
+export function copyDatabase(path: string, to: string): void {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const before = logHeader(path);
+    Deno.copyFileSync(path, to);
+    const hasLog = before.length > 0;
+    if (hasLog) copyIfPresent(`${path}-wal`, `${to}-wal`);
+    const after = logHeader(path);
+    const isSameLog = before.length === after.length &&
+      before.every((byte, at) => byte === after[at]);
+    // Without a log, nothing tells whether pages were merged during the copy.
+    if (isSameLog && (hasLog || hasSameContent(path, to))) return;
+    if (hasLog) removeIfPresent(`${to}-wal`);
+  }
+  throw new StorageError(
+    `${path} changes too fast to be copied: try again later, or stop the node`,
+  );
+}
+
+/** The header of a database's log; empty if there is no log, or it is empty. */
+function logHeader(path: string): Uint8Array {
+  try {
+    using file = Deno.openSync(`${path}-wal`);
+    const bytes = new Uint8Array(LOG_HEADER_BYTES);
+    return bytes.subarray(0, file.readSync(bytes) ?? 0);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return new Uint8Array();
+    throw error;
+  }
+}
+
+function hasSameContent(path: string, other: string): boolean {
+  using a = Deno.openSync(path);
+  using b = Deno.openSync(other);
+  const x = new Uint8Array(CHUNK_BYTES), y = new Uint8Array(CHUNK_BYTES);
+  for (;;) {
+    const read = fill(a, x);
+    if (read !== fill(b, y)) return false;
+    for (let at = 0; at < read; at++) if (x[at] !== y[at]) return false;
+    if (read < CHUNK_BYTES) return true;
+  }
+}
+
+function fill(file: Deno.FsFile, bytes: Uint8Array): number {
+  let length = 0;
+  while (length < bytes.length) {
+    const read = file.readSync(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  return length;
+}
+
+function copyIfPresent(from: string, to: string): void {
+  ignoringMissing(() => Deno.copyFileSync(from, to));
+}
+
+function removeIfPresent(path: string): void {
+  ignoringMissing(() => Deno.removeSync(path));
+}
+
+function ignoringMissing(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
