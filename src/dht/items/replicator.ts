@@ -354,7 +354,7 @@ export class Replicator {
     const turn = item.turn ??= {
       at: this.#firstTurn(item, now),
       // Only the changes since the item was stored matter.
-      changes: this.#changes - this.#changed.filter(({ at }) => at >= item.storedAt).length,
+      changes: this.#changes - this.#changedSince(item.storedAt),
       deferrals: 0,
       by: undefined,
     };
@@ -365,6 +365,11 @@ export class Replicator {
       turn.changes = this.#changes;
     }
     return turn.at <= now;
+  }
+
+  /** How many of the latest changes happened at this time or later. */
+  #changedSince(at: Millis): number {
+    return this.#changed.length - 1 - this.#changed.findLastIndex((change) => change.at < at);
   }
 
   /** Whether many of our neighbours have arrived or left since the number of changes was `since`. */

@@ -61,19 +61,20 @@ export class AddressVotes {
   }
 
   /**
-   * Records the vote of `voter`, which may take a free seat if `mayEnter`. Returns whether the vote gives reason to
-   * count again: a voter with standing has changed its mind, or one of the first voters or most of all voters disagree.
+   * Records the vote of `voter`. `mayEnter` is called if the voter needs a seat, and returns whether it may take a free
+   * one. Returns whether the vote gives reason to count again: a voter with standing has changed its mind, or one of the
+   * first voters or most of all voters disagree.
    */
   add(
     voter: Endpoint,
     seen: Endpoint,
-    { mayEnter, now }: { readonly mayEnter: boolean; readonly now: Millis },
+    { mayEnter, now }: { readonly mayEnter: () => boolean; readonly now: Millis },
   ): boolean {
     const mark = networkMark(voter);
     let row = this.#find(voter, mark);
     const isNew = row < 0 || !this.#voters[row].sameAddress(voter);
     if (isNew) {
-      if (!mayEnter) return false;
+      if (!mayEnter()) return false;
       // Another node of the same network replaces the voter only if the voter has fallen silent.
       if (row < 0) row = this.#freeSeat(now);
       else if (now - this.#times[row] < SEAT_MS) return false;

@@ -70,8 +70,9 @@ export class OwnAddress {
     if (isVerification || seen.family !== this.family || seen.scope === "none") return;
     const { queries: { tables }, deadlines, onChange } = this.#parts;
     const votes = this.#votes;
-    const isContact = expected !== undefined && tables.at(to, expected) !== undefined;
-    const isDisputed = votes.add(to, seen, { mayEnter: isContact || !this.isSettled, now });
+    const mayEnter = () =>
+      !this.isSettled || (expected !== undefined && tables.at(to, expected) !== undefined);
+    const isDisputed = votes.add(to, seen, { mayEnter, now });
     if (this.#phase === "unknown") {
       this.#phase = "settling";
       deadlines.schedule(now + SETTLE_MS, (at) => this.settle(at));

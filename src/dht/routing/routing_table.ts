@@ -215,8 +215,9 @@ export class RoutingTable {
   /** The smallest number of leading bits that any contact of the last bucket shares with our id; 0 if it is empty. */
   get leastShared(): number {
     const { contacts } = this.#buckets[this.#buckets.length - 1];
-    if (contacts.length === 0) return 0;
-    return Math.min(...contacts.map(({ id }) => sharedPrefix(this.own, id)));
+    let least = contacts.length === 0 ? 0 : Infinity;
+    for (const { id } of contacts) least = Math.min(least, sharedPrefix(this.own, id));
+    return least;
   }
 
   /** Whether a contact with this id could be added without replacing another one. */

@@ -25,7 +25,7 @@ function vote(
   seen: typeof HOME,
   now = 0,
 ): boolean[] {
-  return voters.map((voter) => votes.add(endpoint(voter), seen, { mayEnter: true, now }));
+  return voters.map((voter) => votes.add(endpoint(voter), seen, { mayEnter: () => true, now }));
 }
 
 /** Votes of `voters` for `seen`, with the result accepted. */
@@ -109,7 +109,7 @@ Deno.test("newcomers can't displace voters, until these have been silent for a q
 
 Deno.test("a node that may not enter has no vote, unless it has a seat", () => {
   const votes = settled(series(2));
-  const options = { mayEnter: false, now: 0 };
+  const options = { mayEnter: () => false, now: 0 };
   votes.add(endpoint("2.2.2.2:1"), LIE, options);
   assert.deepEqual(brief(votes), [`${HOME}`, 2, 2]);
   votes.add(endpoint(series(1)[0]), NEW, options);
