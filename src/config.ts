@@ -13,6 +13,7 @@ import {
 } from "./config/addresses.ts";
 import { NetworkKey } from "./config/network_key.ts";
 import { parseEnvFile } from "./config/env_file.ts";
+import { API_TOKENS_NAME, type ApiToken, parseApiTokens } from "./config/api_tokens.ts";
 import { parseDenyList } from "./config/deny_list.ts";
 import { ConfigError, quote, splitList } from "./config/text.ts";
 import { type AddressRange, isLoopbackHost } from "./krpc/address_range.ts";
@@ -312,6 +313,12 @@ const TABLE = {
     details: "Set only one of the two. Only the node's user should be able to read the file.",
     format: orNone(FILE_PATH),
   },
+  apiTokensFile: {
+    ...variable("API_TOKENS_FILE", null, ""),
+    meaning: "file of further tokens with scopes, by default api_tokens in DATA_DIR",
+    details: "`dmnode token` changes the file, which contains only hashes.",
+    format: orNone(FILE_PATH),
+  },
   apiOpenReads: {
     ...variable("API_OPEN_READS", null, "false"),
     meaning: "whether other machines may read without a token",
@@ -416,6 +423,8 @@ type Values = {
 export interface Config extends Omit<Values, "apiTokenFile" | "networkKeyFile"> {
   /** The entries of the file that `denyList` names. */
   readonly denied: readonly string[];
+  /** The tokens with scopes. Null if there is no file of them: then nothing needs a token if `apiToken` is null. */
+  readonly apiTokens: readonly ApiToken[] | null;
   /** One line for each setting that looks wrong but does not prevent the start. */
   readonly warnings: readonly string[];
 }
@@ -439,6 +448,8 @@ export interface ConfigSources {
   readonly readSecret?: (path: string) => SecretFile;
   /** Reads the file that DENY_LIST names. Throws if the file can't be read. */
   readonly readDenyList?: (path: string) => string;
+  /** Reads a file of tokens. Undefined if there is none. Throws if the file can't be read. */
+  readonly readApiTokens?: (path: string) => string | undefined;
 }
 
 /** The start of a file with a secret. */
@@ -475,13 +486,14 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     const expected = `expected at most K_BUCKET_SIZE, which is ${bucketSize}`;
     throw refusal(TABLE.minReplicas, texts.get(TABLE.minReplicas)!, expected);
   }
+  const apiTokens = apiTokensIn(values, texts.get(TABLE.apiTokensFile)!, sources.readApiTokens);
   const token = isLoopbackHost(apiHost) ? undefined : apiToken;
-  if (token === null) {
+  if (token === null && apiTokens === null) {
     const problem = "lets other machines reach the API, which requires an API_TOKEN; " +
       "set one or use 127.0.0.1";
     throw refusal(TABLE.apiHost, texts.get(TABLE.apiHost)!, problem);
   }
-  if (token !== undefined && token.length < SHORT_TOKEN_LENGTH) {
+  if (token && token.length < SHORT_TOKEN_LENGTH) {
     warnings.push(
       `API_TOKEN has ${token.length} characters and API_HOST is not loopback; ` +
         `use ${SHORT_TOKEN_LENGTH} or more random ones`,
@@ -490,7 +502,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const denied = values.denyList === null
     ? []
     : deniedIn(texts.get(TABLE.denyList)!, values.denyList, readDenyList);
-  return deepFreeze({ ...values, denied, warnings });
+  return deepFreeze({ ...values, denied, apiTokens, warnings });
 }
 
 /** Finds the text of each setting. Secrets that are in files of their own are read from there. */
@@ -535,6 +547,40 @@ export function givenSettings(sources: ConfigSources): ReadonlyMap<string, strin
     [...texts].filter(([setting, { text }]) => text.trim() !== setting.default)
       .map(([{ name }, { text }]) => [name, text.trim()]),
   );
+}
+
+/** The path of the file of tokens with scopes. */
+export function apiTokensPath(
+  { apiTokensFile, dataDir }: Pick<Values, "apiTokensFile" | "dataDir">,
+): string {
+  return apiTokensFile ?? `${dataDir}/${API_TOKENS_NAME}`;
+}
+
+/** Reads the tokens with scopes. Null if there is no file. Only a file that API_TOKENS_FILE names must exist. */
+function apiTokensIn(
+  values: Pick<Values, "apiTokensFile" | "dataDir">,
+  given: SettingText,
+  read: ConfigSources["readApiTokens"],
+): readonly ApiToken[] | null {
+  const path = apiTokensPath(values);
+  const text = given.text.trim() === "" ? { text: path, source: "by default" } : given;
+  let tokens: readonly ApiToken[] | string | null;
+  try {
+    const content = read?.(path);
+    tokens = content === undefined ? null : parseApiTokens(content);
+  } catch (error) {
+    const problem = `expected a file that can be read: ${firstLine(error)}`;
+    throw refusal(TABLE.apiTokensFile, text, problem);
+  }
+  if (typeof tokens === "string") throw refusal(TABLE.apiTokensFile, text, tokens);
+  if (tokens === null && read !== undefined && values.apiTokensFile !== null) {
+    throw refusal(
+      TABLE.apiTokensFile,
+      text,
+      "the file does not exist: dmnode token add creates it",
+    );
+  }
+  return tokens;
 }
 
 /** Reads the deny list. Without a reader, as in commands that run no node, the list is empty. */
@@ -599,7 +645,16 @@ export function reloaded(before: Config, read: Config): Reloaded {
     config.denied = read.denied;
     now.push("the deny list");
   }
-  if (config.apiToken === null && !isLoopbackHost(before.apiHost)) {
+  if (
+    JSON.stringify(before.apiTokens) !== JSON.stringify(read.apiTokens) &&
+    config.apiTokensFile === read.apiTokensFile
+  ) {
+    config.apiTokens = read.apiTokens;
+    now.push("the tokens");
+  }
+  if (
+    config.apiToken === null && config.apiTokens === null && !isLoopbackHost(before.apiHost)
+  ) {
     throw new ConfigError("API_TOKEN: expected a token until the API listens on loopback only");
   }
   if (before.networkKeys.length > 0 !== read.networkKeys.length > 0) {

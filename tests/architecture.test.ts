@@ -45,6 +45,7 @@ const MAY_IMPORT: Record<Part, readonly Part[]> = {
     "api",
     "commit",
     "config",
+    "digest",
     "krpc",
     "reports",
     "runtime",

@@ -41,6 +41,8 @@ Deno.test("without any source, every setting has its documented default", () => 
     apiHost: "127.0.0.1",
     apiPort: 8080,
     apiToken: null,
+    apiTokens: null,
+    apiTokensFile: null,
     apiOpenReads: false,
     apiAllowedHosts: [],
     apiRateLimit: 200,
@@ -175,6 +177,7 @@ const BAD: Record<string, string[]> = {
   API_PORT: ["65536", "http"],
   API_TOKEN: ["two words", "naïve", "a\tb", "x".repeat(1025)],
   API_TOKEN_FILE: ["a\0b", "~/token"],
+  API_TOKENS_FILE: ["a\0b", "~/tokens"],
   API_OPEN_READS: ["maybe", "2", "constructor"],
   API_ALLOWED_HOSTS: ["*", "a:1", "http://a", "a b", "a,-"],
   API_TRUSTED_PROXIES: ["proxy.example", "10.0.0.0/33", "*", "127.0.0.1:80", "::/129"],
@@ -317,6 +320,49 @@ Deno.test("an API that is not bound to loopback requires a token", () => {
   }
   assert.match(loadConfig({ env: { API_HOST: "::", API_TOKEN: "x" } }).warnings[0], /API_TOKEN/);
   assert.ok(isLoopbackHost("::ffff:127.0.0.1") && !isLoopbackHost("128.0.0.1"));
+});
+
+Deno.test("API_TOKENS_FILE provides tokens with scopes, by default from DATA_DIR", () => {
+  const hash = "0".repeat(64), read: string[] = [];
+  const load = (env: Record<string, string>, text: string | undefined) =>
+    loadConfig({
+      env,
+      readApiTokens: (path) => {
+        read.push(path);
+        return text;
+      },
+    });
+  const text =
+    `# comment\na read,fetch 5 2030-01-31T00:00:00.000Z sha256:${hash}\nb admin 0 never sha256:${hash}\n`;
+  assert.deepEqual(load({}, text).apiTokens, [
+    { name: "a", scopes: ["read", "fetch"], rate: 5, expiresAt: Date.UTC(2030, 0, 31), hash },
+    { name: "b", scopes: ["admin"], rate: 0, expiresAt: null, hash },
+  ]);
+  assert.equal(load({}, undefined).apiTokens, null);
+  assert.deepEqual(load({ API_HOST: "0.0.0.0", API_TOKENS_FILE: "t" }, text).warnings, []);
+  assert.deepEqual(read, ["./data/api_tokens", "./data/api_tokens", "t"]);
+  assert.match(refusal(() => load({ API_TOKENS_FILE: "t" }, undefined)), /the file does not exist/);
+  const line = (bad: string) => refusal(() => load({}, bad));
+  assert.match(line("a write 0 never sha256:" + hash), /line 1: "write": expected read, store/);
+  assert.match(line("\na read x never sha256:" + hash), /line 2: "x" is no number/);
+  assert.match(line("a read 0 soon sha256:" + hash), /"soon" is neither never nor a time/);
+  assert.match(line("a read 0 never sha256:0"), /expected sha256: and 64 hex digits/);
+  assert.match(line(text + `a read 0 never sha256:${hash}`), /the name a is used twice/);
+});
+
+Deno.test("a running node takes other tokens, but never opens an exposed API", () => {
+  const before = loadConfig({
+    env: { API_HOST: "0.0.0.0" },
+    readApiTokens: () => "",
+  });
+  const hash = "0".repeat(64);
+  const read = loadConfig({
+    env: { API_HOST: "0.0.0.0" },
+    readApiTokens: () => `a read 0 never sha256:${hash}`,
+  });
+  const { config, now } = reloaded(before, read);
+  assert.deepEqual([config.apiTokens, now], [read.apiTokens, ["the tokens"]]);
+  assert.throws(() => reloaded(before, loadConfig()), /expected a token/);
 });
 
 Deno.test("API_TOKEN_FILE provides the token", () => {
@@ -630,6 +676,7 @@ Deno.test("the table has the documented variables and flags, in order", () => {
     ["API_PORT", "--api-port"],
     ["API_TOKEN", null],
     ["API_TOKEN_FILE", null],
+    ["API_TOKENS_FILE", null],
     ["API_OPEN_READS", null],
     ["API_ALLOWED_HOSTS", null],
     ["API_TRUSTED_PROXIES", null],

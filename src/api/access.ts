@@ -2,6 +2,8 @@
 
 import type { Context, MiddlewareHandler } from "hono";
 import type { Config } from "../config.ts";
+import { type ApiToken, permits, type Scope, SCOPES } from "../config/api_tokens.ts";
+import { digestHex } from "../digest.ts";
 import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
 import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
@@ -16,7 +18,22 @@ export interface Caller {
 }
 
 /** The result of checking a request's token. */
-export type TokenState = "none" | "wrong" | "right";
+export type TokenState = "none" | "wrong" | "expired" | "right";
+
+/** Whoever sent a request. `token` is the token that was sent, right or expired. */
+interface Asker {
+  readonly state: TokenState;
+  readonly token?: ApiToken;
+}
+
+/** The holder of API_TOKEN, and everybody while there are no tokens. */
+const ADMIN: ApiToken = { name: "API_TOKEN", scopes: SCOPES, rate: 0, expiresAt: null, hash: "" };
+
+/** What a route requires: its part of the OpenAPI document, and the middleware that checks it. */
+export interface Requirement {
+  readonly security: Record<string, string[]>[];
+  readonly middleware: MiddlewareHandler;
+}
 
 /**
  * Maximum wrong tokens that a client may send at once. It is high, so that an old browser tab doesn't lock out its
@@ -30,6 +47,7 @@ const LIMITED = {
   request_rate: "requests",
   send_rate: "requests that send packets",
   token_rate: "wrong tokens",
+  scoped_rate: "requests",
 };
 
 /** Maximum length of a request's URL: more than any request to this API needs, and a common limit of web servers. */
@@ -40,7 +58,11 @@ const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 /** What the checks derive from the settings. */
 interface Rules {
   readonly config: Config;
+  /** API_TOKEN. */
   readonly token: string | null;
+  /** Tokens with scopes, by their hashes. Null if there is no file of them. */
+  readonly scoped: ReadonlyMap<string, ApiToken> | null;
+  readonly rates: ReadonlyMap<string, RateLimiter>;
   readonly hosts: ReadonlySet<string>;
   readonly requests: RateLimiter;
   readonly sends: RateLimiter;
@@ -50,6 +72,8 @@ function rulesOf(config: Config): Rules {
   return {
     config,
     token: config.apiToken,
+    scoped: config.apiTokens && new Map(config.apiTokens.map((token) => [token.hash, token])),
+    rates: new Map(config.apiTokens?.map(({ name, rate }) => [name, new RateLimiter(rate)])),
     hosts: new Set([config.apiHost, ...config.apiAllowedHosts].map(canonical)),
     requests: new RateLimiter(config.apiRateLimit),
     sends: new RateLimiter(config.apiSendRateLimit),
@@ -64,6 +88,10 @@ export class Access {
   readonly #open: ReadonlySet<string>;
   readonly #isExposed: boolean;
   readonly #wrongTokens = new RateLimiter(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS);
+  /** The results of `check`, for the routes. */
+  readonly #askers = new WeakMap<Request, Asker>();
+  /** Requests that need no token for reading. */
+  readonly #readers = new WeakSet<Request>();
 
   /** `open` lists the paths that never need a token. `now` returns the time of a monotonic clock in milliseconds. */
   constructor(
@@ -92,71 +120,126 @@ export class Access {
   /**
    * Middleware for all routes: checks the client's request rate, the Host header and the origin. If other machines can
    * reach the API, or a proxy forwarded the request, the token is required too, except for the paths in `open` or if
-   * API_OPEN_READS is set. New routes are therefore protected by default.
+   * API_OPEN_READS is set. New routes are therefore protected by default. What a route needs in addition is in its
+   * `Requirement`.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
     this.#limit("request_rate", this.#rules.requests, client);
     if (c.req.url.length > MAX_TARGET) throw new Problem(414, "The request's target is too long.");
-    const token = this.#guess(c.req.raw, client);
-    const host = this.#checkHost(c, token);
+    const asker = await this.#guess(c.req.raw, client);
+    this.#askers.set(c.req.raw, asker);
+    const host = this.#checkHost(c, asker.state);
     if (sentByForeignPage(c, host)) this.#refuseForeignPage();
     const isLocal = !this.#isExposed && client === null && isLoopbackHost(nameOf(host));
     const isOpen = isLocal || this.config.apiOpenReads || this.#open.has(c.req.path);
-    if (!isOpen) this.#checkToken(c.req.raw);
+    if (isOpen) this.#readers.add(c.req.raw);
+    else this.#checkToken(asker);
+    this.#limitToken(asker);
     await next();
   };
 
-  /** Middleware for routes that change something or read private data: requires the token, if one is configured. */
-  readonly guard: MiddlewareHandler = async (c, next) => {
-    this.#checkToken(c.req.raw);
-    await next();
-  };
+  /** For routes that report what anyone may know: requires a token only if `check` does. */
+  open(scope: Scope): Requirement {
+    return this.#require(scope, async (c, next) => {
+      if (!this.#readers.has(c.req.raw)) this.checkScope(c, scope);
+      await next();
+    });
+  }
+
+  /** For routes that change something or read private data: requires a token, if one is configured. */
+  private(scope: Scope): Requirement {
+    return this.#require(scope, async (c, next) => {
+      this.checkScope(c, scope);
+      await next();
+    });
+  }
 
   /**
-   * Like `guard`, for routes that send packets. Also limits their rate, and refuses links on other sites except to
+   * Like `private`, for routes that send packets. Also limits their rate, and refuses links on other sites except to
    * /data/.
    */
-  readonly guardSending: MiddlewareHandler = async (c, next) => {
-    this.#checkToken(c.req.raw);
-    if (navigatesFromElsewhere(c) && !c.req.path.startsWith("/data/")) this.#refuseForeignPage();
-    this.#limit("send_rate", this.#rules.sends, this.#clientOf(c));
-    await next();
-  };
+  sending(scope: Scope): Requirement {
+    return this.#require(scope, async (c, next) => {
+      this.checkScope(c, scope);
+      if (navigatesFromElsewhere(c) && !c.req.path.startsWith("/data/")) this.#refuseForeignPage();
+      this.#limit("send_rate", this.#rules.sends, this.#clientOf(c));
+      await next();
+    });
+  }
+
+  #require(scope: Scope, middleware: MiddlewareHandler): Requirement {
+    return { security: [{ bearer: [scope] }, {}], middleware };
+  }
+
+  /** The name of the token that a request was sent with, for the log; undefined if there is none. */
+  nameOf(request: Request): string | undefined {
+    return this.#askers.get(request)?.token?.name;
+  }
 
   /**
    * Checks the token in `Authorization`. Web pages can't set that header for a WebSocket, so they may send the token as
-   * a subprotocol instead: `bearer.` followed by the token in base64url. If no token is configured, returns "right".
+   * a subprotocol instead: `bearer.` followed by the token in base64url. If no token is configured, everybody is right.
    */
-  tokenOf(request: Request): TokenState {
-    if (this.#rules.token === null) return "right";
+  async askerOf(request: Request): Promise<Asker> {
+    const { token, scoped } = this.#rules;
+    if (token === null && scoped === null) return { state: "right" };
     const given = givenToken(request);
-    if (given === undefined) return "none";
-    return isEqual(given, this.#rules.token) ? "right" : "wrong";
+    if (given === undefined) return { state: "none" };
+    if (token !== null && isEqual(given, token)) return { state: "right", token: ADMIN };
+    const found = scoped?.get(await digestHex("SHA-256", given));
+    if (found === undefined) return { state: "wrong" };
+    const isExpired = found.expiresAt !== null && found.expiresAt <= Date.now();
+    return { state: isExpired ? "expired" : "right", token: found };
   }
 
-  /** Like tokenOf, but first refuses clients that have sent too many wrong tokens. */
-  #guess(request: Request, client: string | null): TokenState {
-    if (client !== null && this.#rules.token !== null && givenToken(request) !== undefined) {
+  /** Like askerOf, but first refuses clients that have sent too many wrong tokens. */
+  async #guess(request: Request, client: string | null): Promise<Asker> {
+    if (client !== null && this.#hasTokens && givenToken(request) !== undefined) {
       const wait = this.#wrongTokens.waitOf(client, this.#now());
       if (wait > 0) this.#refuseRate("token_rate", wait);
     }
-    const token = this.tokenOf(request);
-    if (client !== null && token === "wrong") this.#wrongTokens.take(client, this.#now());
-    return token;
+    const asker = await this.askerOf(request);
+    if (client !== null && asker.state === "wrong") this.#wrongTokens.take(client, this.#now());
+    return asker;
   }
 
-  #checkToken(request: Request): void {
-    const token = this.tokenOf(request);
-    if (token === "right") return;
-    this.#refusals[token === "none" ? "missing_token" : "wrong_token"]++;
-    const detail = token === "none"
-      ? "This request needs a token: send Authorization: Bearer with API_TOKEN."
-      : "The Authorization header does not contain this node's API_TOKEN.";
-    const error = token === "none" ? "" : ', error="invalid_token"';
-    throw new Problem(401, detail, {
+  get #hasTokens(): boolean {
+    return this.#rules.token !== null || this.#rules.scoped !== null;
+  }
+
+  #checkToken({ state, token }: Asker): void {
+    if (state === "right") return;
+    this.#refusals[state === "none" ? "missing_token" : "wrong_token"]++;
+    const details = {
+      none: "This request needs a token: send Authorization: Bearer with API_TOKEN.",
+      wrong: "The Authorization header does not contain this node's API_TOKEN.",
+      expired: `The token ${token?.name} has expired.`,
+    };
+    const error = state === "none" ? "" : ', error="invalid_token"';
+    throw new Problem(401, details[state], {
       headers: { "www-authenticate": `Bearer realm="dmnode"${error}` },
     });
+  }
+
+  /** Refuses a request whose token lacks a scope. `check` must have run. */
+  checkScope(c: Context, scope: Scope): void {
+    const asker = this.#askers.get(c.req.raw);
+    if (asker === undefined) throw new Error("check has not run");
+    this.#checkToken(asker);
+    const { token = ADMIN } = asker;
+    if (permits(token, scope)) return;
+    this.#refusals.missing_scope++;
+    const error = `error="insufficient_scope", scope="${scope}"`;
+    throw new Problem(403, `The token ${token.name} lacks the scope ${scope}.`, {
+      headers: { "www-authenticate": `Bearer realm="dmnode", ${error}` },
+    });
+  }
+
+  /** Limits the requests with one token, whoever sends them. */
+  #limitToken({ state, token }: Asker): void {
+    const rate = state === "right" && token && this.#rules.rates.get(token.name);
+    if (rate) this.#limit("scoped_rate", rate, token.name);
   }
 
   /**
@@ -173,7 +256,7 @@ export class Access {
     const name = nameOf(host);
     const isOwn = isLoopbackHost(name) || this.#rules.hosts.has(name) ||
       this.#isExposed && Endpoint.parse(name, 0) !== undefined;
-    if (isOwn || this.#rules.token !== null && token === "right") return host;
+    if (isOwn || this.#hasTokens && token === "right") return host;
     this.#refusals.foreign_host++;
     const advice = "use this one's address, or name the host in API_ALLOWED_HOSTS";
     throw new Problem(403, `The Host header names another machine; ${advice}.`);
@@ -196,7 +279,8 @@ export class Access {
   #refuseRate(reason: keyof typeof LIMITED, waitMs: number): never {
     this.#refusals[reason]++;
     const seconds = String(Math.ceil(waitMs / 1000));
-    const detail = `Too many ${LIMITED[reason]} from your address; try again in ${seconds} s.`;
+    const source = reason === "scoped_rate" ? "with this token" : "from your address";
+    const detail = `Too many ${LIMITED[reason]} ${source}; try again in ${seconds} s.`;
     throw new Problem(429, detail, { headers: { "retry-after": seconds } });
   }
 

@@ -64,6 +64,7 @@ export function createApi(options: ApiOptions): Api {
   answerErrors(app, log);
   app.use(metrics.middleware);
   app.use(safeHeaders);
+  app.use(logged(access, log));
   app.use(access.check);
   app.use(methodNotAllowed({
     app,
@@ -105,6 +106,22 @@ function answerErrors(app: OpenAPIHono, log: ApiLog | undefined): void {
       .toResponse();
   });
   app.notFound(() => new Problem(404, "There is nothing at this path.").toResponse());
+}
+
+/** Logs each request with the name of its token, at the level debug. */
+function logged(access: Access, log: ApiLog | undefined): MiddlewareHandler {
+  return async (c, next) => {
+    await next();
+    const { logLevel } = access.config;
+    if (log?.debug === undefined || logLevel !== "debug" && logLevel !== "trace") return;
+    const { method, path } = c.req, token = access.nameOf(c.req.raw) ?? null;
+    log.debug("{method} {path}: {status}, token {token}", {
+      method,
+      path,
+      status: c.res.status,
+      token,
+    });
+  };
 }
 
 const safeHeaders: MiddlewareHandler = async (c, next) => {

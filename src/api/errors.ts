@@ -10,7 +10,8 @@ export class ApiThreadError extends Error {
   override readonly name = "ApiThreadError";
 }
 
-/** Logs errors of the API. A LogTape logger can be used. */
+/** Logs errors and requests of the API. A LogTape logger can be used. */
 export interface ApiLog {
+  debug?(message: string, properties: Record<string, unknown>): void;
   error(message: string, properties: Record<string, unknown>): void;
 }

@@ -33,6 +33,9 @@ const REASONS = [
   "request_rate",
   "send_rate",
   "token_rate",
+  // The token lacks the scope that the request needs, or the requests with it exceed its rate.
+  "missing_scope",
+  "scoped_rate",
   // Connections refused because of API_MAX_CONNECTIONS, the limit for each client, or a lack of file descriptors.
   "connections",
   "client_connections",

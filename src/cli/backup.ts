@@ -1,8 +1,14 @@
 // `dmnode backup` and `dmnode restore`: save a node in one file, and make a node of it again.
 
 import { dirname, resolve } from "node:path";
-import { ENV_NAMES, givenSettings } from "../config.ts";
-import { envText, restoreBackup, SETTINGS_FILE, writeBackup } from "../runtime/backup/backup.ts";
+import { apiTokensPath, ENV_NAMES, givenSettings } from "../config.ts";
+import {
+  type BackupSource,
+  envText,
+  restoreBackup,
+  SETTINGS_FILE,
+  writeBackup,
+} from "../runtime/backup/backup.ts";
 import { StorageError } from "../storage/sqlite.ts";
 import { plural } from "../web/format.js";
 import { dataDirOf, exists } from "./identity.ts";
@@ -17,7 +23,7 @@ interface BackupFlags {
 }
 
 /** The settings that a backup leaves out: `restore` writes those of the new place. */
-const PATHS = ["DATA_DIR", "DENY_LIST"];
+const PATHS = ["DATA_DIR", "DENY_LIST", "API_TOKENS_FILE"];
 
 /** Writes a backup to a new file that only its owner can read, or to standard output if `file` is -. */
 export function backup(
@@ -34,7 +40,7 @@ export function backup(
   if (isPiped && Deno.stdout.isTerminal()) {
     throw new UserError("a backup is binary: give a file, or redirect standard output", true);
   }
-  const { settings, denyList } = settingsOf(flags);
+  const files = settingsOf(flags, dataDir);
   // Beside the file there must be room for it anyway; /tmp may be small.
   const beside = isPiped ? undefined : dirname(resolve(file));
   const scratch = explaining(
@@ -42,7 +48,7 @@ export function backup(
     () => Deno.makeTempDirSync({ dir: beside, prefix: ".dmnode-backup-" }),
   );
   try {
-    const source = { dataDir, settings, denyList, withItems: all };
+    const source = { dataDir, ...files, withItems: all };
     const { published, bytes } = saved(() => {
       if (isPiped) return { ...writeBackup(Deno.stdout, source, scratch), bytes: null };
       const unfinished = `${scratch}/backup`;
@@ -74,18 +80,27 @@ export function restore(file: string, { json = false, ...flags }: BackupFlags): 
   print(`Restored. Start the node with: dmnode --env-file ${settings}`);
 }
 
-/** The settings of the environment and .env, and the deny list that they name. Bad values are saved as they are. */
-function settingsOf({ envFile }: BackupFlags): { settings: string; denyList: string | undefined } {
+/** The settings of the environment and .env, and files that they name. Bad values are saved as they are. */
+function settingsOf(
+  { envFile }: BackupFlags,
+  dataDir: string,
+): Pick<BackupSource, "settings" | "denyList" | "apiTokens"> {
   const given = new Map(givenSettings({
     env: Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)])),
     envFile: readEnvFile(envFile),
     envFileName: envFile,
     readSecret: readSecretFile,
   }));
-  const path = given.get("DENY_LIST");
-  const denyList = path && explaining(`${path} can't be read`, () => Deno.readTextFileSync(path));
+  const text = (path: string) =>
+    explaining(`${path} can't be read`, () => Deno.readTextFileSync(path));
+  const denyList = given.get("DENY_LIST");
+  const apiTokens = apiTokensPath({ apiTokensFile: given.get("API_TOKENS_FILE") ?? null, dataDir });
   for (const name of PATHS) given.delete(name);
-  return { settings: envText(given), denyList };
+  return {
+    settings: envText(given),
+    denyList: denyList && text(denyList),
+    apiTokens: exists(apiTokens) ? text(apiTokens) : undefined,
+  };
 }
 
 /** Runs an operation, and turns errors about files into errors for the user. */

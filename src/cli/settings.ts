@@ -8,6 +8,7 @@ import {
   type SecretFile,
   type SettingText,
 } from "../config.ts";
+import { MAX_API_TOKENS_BYTES } from "../config/api_tokens.ts";
 import { MAX_DENY_LIST_BYTES } from "../config/deny_list.ts";
 import { envVariables } from "../config/env_file.ts";
 import { ConfigError } from "../config/text.ts";
@@ -32,6 +33,8 @@ export class NodeSettings {
   readonly #envFile: OpenFile | undefined;
   /** The files that settings name. */
   readonly #files = new Map<string, OpenFile>();
+  /** Files that did not exist when they were needed first. A running node can't open them later. */
+  readonly #missing = new Set<string>();
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */
   constructor(flags: NodeFlags) {
@@ -48,8 +51,24 @@ export class NodeSettings {
       envFile: this.#envFile && envText(this.#envFile, envFile),
       envFileName: envFile,
       readSecret: (path) => oneLine(() => secretOf(this.#file(path))),
-      readDenyList: (path) => oneLine(() => denyListOf(this.#file(path))),
+      readDenyList: (path) => oneLine(() => wholeText(this.#file(path), MAX_DENY_LIST_BYTES)),
+      readApiTokens: (path) => oneLine(() => this.#apiTokens(path)),
     });
+  }
+
+  /** Undefined if there was no file when the settings were read first. */
+  #apiTokens(path: string): string | undefined {
+    if (!this.#missing.has(path)) {
+      try {
+        const file = this.#file(path);
+        file.refuseOtherWriters();
+        return wholeText(file, MAX_API_TOKENS_BYTES);
+      } catch (error) {
+        if (!isMissing(error instanceof Error ? error.cause : error)) throw error;
+      }
+    }
+    this.#missing.add(path);
+    return undefined;
   }
 
   #file(path: string): OpenFile {
@@ -79,6 +98,11 @@ class OpenFile {
     this.mode = this.#file.statSync().mode;
   }
 
+  /** @throws if other users can change the file, and so give themselves tokens */
+  refuseOtherWriters(): void {
+    if (((this.mode ?? 0) & 0o022) !== 0) throw new Error("other users can change it: chmod 600");
+  }
+
   /** Reads the first `maxBytes` of the file, or all of it. If another file has replaced it, reads the former one. */
   read(maxBytes: number): Uint8Array {
     if (this.#wasRead) this.#file.seekSync(0, Deno.SeekMode.Start);
@@ -89,6 +113,10 @@ class OpenFile {
   [Symbol.dispose](): void {
     this.#file.close();
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
 
 /** Throws an error with a one-line message if there is no regular file. Opening a pipe would wait for a writer. */
@@ -148,10 +176,10 @@ function readStart(file: Deno.FsFile, maxBytes: number): Uint8Array {
   return bytes.subarray(0, length);
 }
 
-function denyListOf(file: OpenFile): string {
-  const bytes = file.read(MAX_DENY_LIST_BYTES + 1);
-  if (bytes.length <= MAX_DENY_LIST_BYTES) return new TextDecoder().decode(bytes);
-  throw new Error(`it has more than ${MAX_DENY_LIST_BYTES} bytes`);
+function wholeText(file: OpenFile, maxBytes: number): string {
+  const bytes = file.read(maxBytes + 1);
+  if (bytes.length <= maxBytes) return new TextDecoder().decode(bytes);
+  throw new Error(`it has more than ${maxBytes} bytes`);
 }
 
 /** Reads the start of a small file, and its mode. If that fails, throws an error with a one-line message. */

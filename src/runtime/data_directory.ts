@@ -15,7 +15,8 @@ const STICKY = 0o1000;
 const ROOT = 0;
 
 /** The files of a node, with those that SQLite puts beside its databases, and unfinished copies. */
-const OWN_FILE = /^(identity\.pem|(dmnode|large)\.sqlite(-wal|-shm|-journal)?)(\.new)?$/;
+const OWN_FILE =
+  /^(identity\.pem|api_tokens|settings\.env|(dmnode|large)\.sqlite(-wal|-shm|-journal)?)(\.new)?$/;
 
 /** A directory that file systems create at their root. */
 const LOST_AND_FOUND = "lost+found";

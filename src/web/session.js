@@ -85,7 +85,8 @@ export class Session {
       const isOtherRun = state.stats !== null && state.stats.started_at !== stats.started_at;
       if (isOtherRun) state.forgetRun();
       state.takeStats(stats, Date.now());
-      if (stats.config?.api_token !== true) state.access = "open";
+      const { api_token, api_tokens } = stats.config ?? {};
+      if (api_token !== true && (api_tokens ?? null) === null) state.access = "open";
       else {state.access = token() === null
           ? "needed"
           : await this.#isTokenGood()

@@ -5,7 +5,10 @@ import fc from "fast-check";
 import { Buffer } from "node:buffer";
 import { Access, type TokenState } from "../../src/api/access.ts";
 import { createApi } from "../../src/api/app.ts";
-import { noRefusals, type Refusals } from "../../src/api/limits.ts";
+import { apiDocument, operationsOf } from "../../src/api/docs/document.ts";
+import { BURST_S, noRefusals, type Refusals } from "../../src/api/limits.ts";
+import { SCOPES } from "../../src/config/api_tokens.ts";
+import { digestHex } from "../../src/digest.ts";
 import { loadConfig } from "../../src/config.ts";
 import { PAGE_FILES } from "../../src/web/page.ts";
 import { FakeService, PEER_A } from "./fake_service.ts";
@@ -62,10 +65,11 @@ interface From {
   readonly host?: string;
 }
 
-function setup(env: Record<string, string> = {}) {
+function setup(env: Record<string, string> = {}, apiTokens?: string) {
   const service = new FakeService();
   const refusals = noRefusals();
-  const app = createApi({ service, config: loadConfig({ env }), refusals });
+  const config = loadConfig({ env, readApiTokens: () => apiTokens });
+  const app = createApi({ service, config, refusals });
   const ask = async (
     [method, path]: Route,
     headers: Record<string, string> = {},
@@ -82,7 +86,7 @@ function setup(env: Record<string, string> = {}) {
     return response;
   };
   const status = async (...args: Parameters<typeof ask>) => (await ask(...args)).status;
-  return { service, ask, status, refusals };
+  return { service, ask, status, refusals, app };
 }
 
 const isRefusal = (status: number) => [401, 403, 429].includes(status);
@@ -160,10 +164,10 @@ Deno.test("a request without the token is refused before its body is read", asyn
   assert.equal((await app.request("/network/store", { method: "POST", body })).status, 401);
 });
 
-Deno.test("the token may be in Authorization or in a WebSocket's subprotocol, and only one token per request counts", () => {
+Deno.test("the token may be in Authorization or in a WebSocket's subprotocol, and only one token per request counts", async () => {
   const access = new Access(loadConfig({ env: { API_TOKEN: TOKEN } }), []);
-  const stateOf = (headers: Record<string, string>) =>
-    access.tokenOf(new Request("http://127.0.0.1/ws", { headers }));
+  const stateOf = async (headers: Record<string, string>) =>
+    (await access.askerOf(new Request("http://127.0.0.1/ws", { headers }))).state;
   const protocol = (text: string) => ({ "sec-websocket-protocol": text });
   const encoded = Buffer.from(TOKEN).toString("base64url");
   const expected: [Record<string, string>, TokenState][] = [
@@ -182,21 +186,113 @@ Deno.test("the token may be in Authorization or in a WebSocket's subprotocol, an
     [{ ...protocol(`bearer.${encoded}`), authorization: "Bearer x" }, "wrong"],
   ];
   for (const [headers, state] of expected) {
-    assert.equal(stateOf(headers), state, JSON.stringify(headers));
+    assert.equal(await stateOf(headers), state, JSON.stringify(headers));
   }
   const open = new Access(loadConfig(), []);
   assert.equal(
-    open.tokenOf(new Request("http://127.0.0.1/")),
+    (await open.askerOf(new Request("http://127.0.0.1/"))).state,
     "right",
     "if no token is configured",
   );
-  fc.assert(fc.property(fc.string({ minLength: 1, maxLength: 40 }), (text) => {
+  await fc.assert(fc.asyncProperty(fc.string({ minLength: 1, maxLength: 40 }), async (text) => {
     fc.pre(/^[!-~]+$/.test(text));
     const access = new Access(loadConfig({ env: { API_TOKEN: `t${text}` } }), []);
     const encoded = Buffer.from(`t${text}`).toString("base64url");
     const request = new Request("http://a/", { headers: protocol(`dmnode, bearer.${encoded}`) });
-    assert.equal(access.tokenOf(request), "right");
+    assert.equal((await access.askerOf(request)).state, "right");
   }));
+});
+
+/** A file of tokens, each named after its scopes. The name is also the secret. */
+async function tokensOf(...scopes: readonly string[]): Promise<string> {
+  const lines = scopes.map(async (scope) =>
+    `${scope.replaceAll(",", "-")} ${scope} 0 never sha256:${await digestHex("SHA-256", scope)}`
+  );
+  return (await Promise.all(lines)).join("\n");
+}
+
+const bearing = (token: string) => ({ authorization: `Bearer ${token}` });
+
+Deno.test("each operation permits the tokens with the scope that the OpenAPI document names", async () => {
+  const { status, app, service } = setup({ API_HOST: "0.0.0.0" }, await tokensOf(...SCOPES));
+  const document = apiDocument(app);
+  let needing = 0;
+  for (const { name, method, path, operation } of operationsOf(document)) {
+    const scope = operation.security?.[0].bearer[0];
+    if (scope === undefined) continue;
+    needing++;
+    const route = [method.toUpperCase(), path.replace(/\{\w+\}/, PEER_A)] as const;
+    assert.equal(await status(route), 401, name);
+    for (const given of SCOPES) {
+      service.calls.length = 0;
+      const answer = await status(route, bearing(given));
+      if (given === scope || given === "admin") assert.ok(!isRefusal(answer), `${name} ${given}`);
+      else {
+        assert.equal(answer, 403, `${name} with ${given}`);
+        assert.deepEqual(service.calls, []);
+      }
+    }
+  }
+  assert.ok(needing > 20);
+  const watch = ["GET", `/ws?watch=${PEER_A}`] as const;
+  assert.equal(await status(watch, bearing("read")), 403);
+});
+
+Deno.test("a refusal names the token and the scope that it lacks", async () => {
+  const { app, refusals } = setup({}, await tokensOf("read,store"));
+  const response = await app.request("http://127.0.0.1/data/" + PEER_A, {
+    headers: bearing("read,store"),
+  });
+  assert.equal(response.status, 403);
+  assert.equal((await response.json()).detail, "The token read-store lacks the scope fetch.");
+  assert.equal(
+    response.headers.get("www-authenticate"),
+    'Bearer realm="dmnode", error="insufficient_scope", scope="fetch"',
+  );
+  assert.equal(refusals.missing_scope, 1);
+});
+
+Deno.test("API_TOKEN may do everything beside other tokens, and an empty file opens nothing", async () => {
+  const both = setup({ API_TOKEN: TOKEN }, await tokensOf("read"));
+  const none = setup({}, "# no tokens\n");
+  for (const route of [...SENDS, ...PRIVATE]) {
+    assert.ok(!isRefusal(await both.status(route, AUTHORIZED)), route.join(" "));
+    assert.equal(await none.status(route), 401, route.join(" "));
+    assert.equal(await none.status(route, AUTHORIZED), 401, route.join(" "));
+  }
+  for (const route of READS) assert.equal(await none.status(route), 200, "reads on loopback");
+});
+
+Deno.test("an expired token is refused, and so are the requests beyond a token's rate", async () => {
+  const hash = await digestHex("SHA-256", "secret");
+  const expired = setup({}, `old read 0 2001-01-01T00:00:00.000Z sha256:${hash}`);
+  const route = PRIVATE[1];
+  const refused = await expired.app.request(`http://127.0.0.1${route[1]}`, {
+    headers: bearing("secret"),
+  });
+  assert.equal(refused.status, 401);
+  assert.equal((await refused.json()).detail, "The token old has expired.");
+
+  const limited = setup({}, `slow read 1 never sha256:${hash}`);
+  const statuses: number[] = [];
+  for (let i = 0; i <= BURST_S; i++) statuses.push(await limited.status(route, bearing("secret")));
+  assert.deepEqual(statuses, [...Array(BURST_S).fill(200), 429]);
+  assert.equal(limited.refusals.scoped_rate, 1);
+});
+
+Deno.test("the log names the token of each request", async () => {
+  const lines: Record<string, unknown>[] = [];
+  const log = {
+    error: () => {},
+    debug: (_: string, line: Record<string, unknown>) => void lines.push(line),
+  };
+  const text = await tokensOf("read");
+  const env = { LOG_LEVEL: "debug" };
+  const config = loadConfig({ env, readApiTokens: () => text });
+  const app = createApi({ service: new FakeService(), config, log });
+  await app.request("http://127.0.0.1/network/published", { headers: bearing("read") });
+  await app.request("http://127.0.0.1/network/published");
+  assert.deepEqual(lines.map(({ status, token }) => [status, token]), [[200, "read"], [401, null]]);
 });
 
 const OWN_HOSTS = [

@@ -255,6 +255,7 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     api_host: "127.0.0.1",
     api_port: 8080,
     api_token: true,
+    api_tokens: null,
     api_open_reads: false,
     api_allowed_hosts: [],
     api_trusted_proxies: [],

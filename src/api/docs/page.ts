@@ -155,7 +155,7 @@ ${name === "Events" ? this.#events() : ""}
         <p class="endpoint">${badge(method)} <code>${breakable(path)}</code>${security === undefined
           ? ""
           : html`
-            <span class="token">token, if the node has one</span>
+            <span class="token">${`token with ${security[0].bearer[0]}, if the node has one`}</span>
           `}</p>
         <div class="sides">
           <div class="said">

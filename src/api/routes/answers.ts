@@ -200,7 +200,9 @@ export function registerAnswers({ openAPIRegistry: registry }: OpenAPIHono): voi
   registry.registerComponent("securitySchemes", "bearer", {
     type: "http",
     scheme: "bearer",
-    description: "API_TOKEN, if the node has one.",
+    description:
+      "If the node has tokens: API_TOKEN, or a token with the scope that the operation names. The scope admin includes " +
+      "all others.",
   });
   registry.register("Problem", ProblemDocument);
   for (const [name, header] of Object.entries(HEADERS)) {

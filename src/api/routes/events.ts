@@ -16,9 +16,9 @@ import { type EventFeed, typesOf } from "../events/feed.ts";
 import { checkKey, queryOf, validate } from "../requests.ts";
 import { EventsHeaders, EventsQuery, FetchQuery, SocketHeaders, SocketQuery } from "../schemas.ts";
 import { headers, problem } from "./answers.ts";
-import { describe, get, type RouteDeps, SECURITY, serve } from "./route.ts";
+import { describeGuarded, get, type RouteDeps, serve } from "./route.ts";
 
-const EVENTS = { tags: ["Events"], security: SECURITY };
+const TAGS = ["Events"];
 
 const TOO_MANY = problem(503, "Too many clients listen to events; try again.", {}, {
   sent: ["Retry-After"],
@@ -31,9 +31,9 @@ export function eventRoutes(
 ): void {
   const value = `id: 1795355891258\ndata: ${JSON.stringify(eventExample("peer.join"))}\n\n`;
   serve(app, {
-    ...EVENTS,
+    tags: TAGS,
+    ...access.private("read"),
     ...get("/events", "streamEvents", "Stream the node's events as server-sent events"),
-    middleware: access.guard,
     description:
       `Each server-sent event has an Event as its \`data\`, and the id of that as its \`id\`. The stream ends when the
 client leaves or the node stops. A client that returns with \`Last-Event-ID\` first gets the events that it missed, if they
@@ -54,12 +54,14 @@ are still kept. A comment is sent after 15 s of silence. A client that reads too
     },
   }, (c) => eventStream(feed, clientOf(c, wishOf(c.req.valid("query")))));
 
-  describe(app, {
-    ...EVENTS,
+  const guard = describeGuarded(app, {
+    tags: TAGS,
+    ...access.sending("read"),
     ...get("/ws", "openSocket", "Stream the node's events over a WebSocket"),
     description:
       `The same events over a WebSocket (RFC 6455). Each message is one Event; the first is \`hello\`. With \`?watch=\`
-the versions of a value are sent as events of the type \`watch\`, and other events only if \`types\` names them.
+the versions of a value are sent as events of the type \`watch\`, and other events only if \`types\` names them. That
+needs the scope \`fetch\` too.
 
 Pages can't set \`Authorization\` on a WebSocket. They offer the subprotocols \`dmnode\` and \`bearer.\` followed by the
 token in base64url. The node closes with 1001 when it stops, with 1002, 1003 or 1009 if the client sends something, and
@@ -79,8 +81,9 @@ with 1013 if the client reads too slowly.`,
       ...TOO_MANY,
     },
   });
-  app.get("/ws", access.guardSending, (c) => {
+  app.get("/ws", guard, (c) => {
     const wish = socketWishOf(queryOf(c.req.url, [...Object.keys(SocketQuery.shape), "key"]));
+    if (wish.watched !== null) access.checkScope(c, "fetch");
     return eventSocket(feed, service, clientOf(c, wish));
   });
 }

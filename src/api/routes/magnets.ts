@@ -9,7 +9,7 @@ import { Problem } from "../problems.ts";
 import { checkTerms, decodeMagnet, jsonBodies } from "../requests.ts";
 import { MagnetQuery, MagnetRequest } from "../schemas.ts";
 import { example, json, problem } from "./answers.ts";
-import { describe, exactJson, get, post, SECURITY, serve } from "./route.ts";
+import { describeGuarded, exactJson, get, post, serve } from "./route.ts";
 import {
   CAS_MISMATCH,
   NO_ROOM,
@@ -22,15 +22,15 @@ import {
 /** Maximum bytes of the JSON of a link to publish. */
 const BODY_LIMIT = 4_096;
 
-const MAGNETS = { tags: ["Swarms"], security: SECURITY };
+const TAGS = ["Swarms"];
 
 export function magnetRoutes(app: OpenAPIHono, options: ValueRouteOptions): void {
   publishRoute(app, options);
   const { service, access, metrics } = options;
 
   serve(app, {
-    ...MAGNETS,
-    middleware: access.guardSending,
+    tags: TAGS,
+    ...access.sending("fetch"),
     ...get("/network/magnets", "resolveMagnet", "Find the torrent for which a magnet link stands"),
     description:
       "The link names an Ed25519 key, and may have a salt (BEP 46). It stands for the torrent whose info-hash " +
@@ -64,8 +64,9 @@ function publishRoute(
   const body = { name: "A magnet link", limit: BODY_LIMIT, decode: decodeMagnet };
   const linkOf = jsonBodies({ stallMs, stopping }, body);
 
-  describe(app, {
-    ...MAGNETS,
+  const guard = describeGuarded(app, {
+    tags: TAGS,
+    ...access.sending("store"),
     ...post(
       "/network/magnets",
       "publishMagnet",
@@ -101,7 +102,7 @@ stands.`,
     },
   });
 
-  app.post("/network/magnets", access.guardSending, async (c) => {
+  app.post("/network/magnets", guard, async (c) => {
     const { infoHash, key, terms } = await linkOf(c.req.raw);
     const { options } = checkTerms({ ...terms, key }, config.minReplicas, config.bucketSize);
     const publish = () => service.publishMagnet({ ...options, infoHash, key });

@@ -8,15 +8,14 @@ import { Lookup, PeerDetail, Peers, Ping, TRACED_LOOKUP } from "../../reports/pe
 import { Problem } from "../problems.ts";
 import { FindQuery, NodeIdParams, PeersQuery, PingQuery } from "../schemas.ts";
 import { BAD_ID, json, problem } from "./answers.ts";
-import { get, type RouteDeps, SECURITY, serve } from "./route.ts";
-
-const NETWORK = { tags: ["Network"], security: SECURITY };
+import { get, type RouteDeps, serve } from "./route.ts";
 
 export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: RouteDeps): void {
-  const sending = { ...NETWORK, middleware: access.guardSending };
+  const reading = { tags: ["Network"], ...access.open("read") };
+  const sending = { tags: ["Network"], ...access.sending("fetch") };
 
   serve(app, {
-    ...NETWORK,
+    ...reading,
     ...get("/network/peers", "listPeers", "List the peers of the routing table"),
     description:
       "`bucket_distribution` counts the contacts of the whole table by the bit length of the XOR of the two ids. " +
@@ -29,7 +28,7 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
   }, async (c) => c.json(await service.peers(c.req.valid("query")), 200));
 
   serve(app, {
-    ...NETWORK,
+    ...reading,
     ...get("/network/peers/{node_id}", "explainPeer", "Explain a peer's score and latest changes"),
     description:
       "Adds to an entry of the list the parts of the score and the latest changes with their reasons. A peer that " +

@@ -9,7 +9,7 @@ import { ConfigReport, History, Readiness, Stats } from "../../reports/stats.ts"
 import { Problem } from "../problems.ts";
 import { HistoryQuery } from "../schemas.ts";
 import { headers, json, problem, text } from "./answers.ts";
-import { describe, get, type RouteDeps, SECURITY, serve } from "./route.ts";
+import { describeGuarded, get, type RouteDeps, serve } from "./route.ts";
 
 const Health = z.object({ status: field(z.literal("ok"), "ok") }).meta({ id: "Health" });
 const Ready = Readiness.extend({ ready: field(z.literal(true), true) }).meta({ id: "Ready" });
@@ -21,11 +21,10 @@ dmnode_ready 1
 `;
 
 export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: RouteDeps): void {
-  const tags = ["Node"];
+  const tags = ["Node"], reading = { tags, ...access.open("read") };
 
   serve(app, {
-    tags,
-    security: SECURITY,
+    ...reading,
     ...get("/network/stats", "readStatistics", "Read the node's statistics"),
     description:
       "The node's identity, activity, storage and NAT, and the configuration in force without the token.",
@@ -33,8 +32,7 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
   }, async (c) => c.json({ ...await service.stats(), config: configReport(access.config) }, 200));
 
   serve(app, {
-    tags,
-    security: SECURITY,
+    ...reading,
     ...get("/network/history", "readHistory", "Read the node's figures over the last hour"),
     description:
       "The samples that the dashboard draws, of the last hour or since the node was started. For longer times, " +
@@ -73,9 +71,8 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
     return c.json({ ready, reason }, 200);
   });
 
-  describe(app, {
-    tags,
-    security: SECURITY,
+  const guard = describeGuarded(app, {
+    ...reading,
     ...get("/metrics", "readMetrics", "Read the metrics"),
     description:
       "Everything that the node counts and measures, in Prometheus' text format, or in OpenMetrics if `Accept` names " +
@@ -95,13 +92,13 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
       },
     },
   });
-  app.get("/metrics", (c) => metrics.response(c.req.header("accept")));
+  app.get("/metrics", guard, (c) => metrics.response(c.req.header("accept")));
 }
 
 /** The node's configuration. Reports whether a token is set, but not the token itself. */
 function configReport(config: Config): z.output<typeof ConfigReport> {
   const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
-  const { bootstrapNodes, apiTrustedProxies, denied } = config;
+  const { bootstrapNodes, apiTokens, apiTrustedProxies, denied } = config;
   const values = Object.entries(config).map(([member, value]) => [
     member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
     value,
@@ -113,6 +110,7 @@ function configReport(config: Config): z.output<typeof ConfigReport> {
     health_check_interval: healthCheckIntervalMs / 1000,
     denied: denied.length,
     api_token: apiToken !== null,
+    api_tokens: apiTokens?.length ?? null,
     api_trusted_proxies: apiTrustedProxies.map(describeEntry),
     allow_net: allowNet.mode === "list"
       ? allowNet.entries.map(describeEntry)

@@ -8,20 +8,19 @@ import { Problem } from "../problems.ts";
 import { checkKey, decodePin, jsonBodies, RETRY } from "../requests.ts";
 import { HashParams, PinRequest as PinBody, PublishedQuery } from "../schemas.ts";
 import { BAD_HASH, example, headers, json, problem } from "./answers.ts";
-import { del, describe, exactJson, get, post, SECURITY, serve } from "./route.ts";
+import { del, describeGuarded, exactJson, get, post, serve } from "./route.ts";
 import type { ValueRouteOptions } from "./values.ts";
 
 /** Maximum bytes of the JSON of a pin. */
 const PIN_BODY_LIMIT = 4_096;
 
-const PINS = { tags: ["Values"], security: SECURITY };
-
 export function pinRoutes(app: OpenAPIHono, options: ValueRouteOptions): void {
   pinRoute(app, options);
-  const { service, access } = options, guarded = { ...PINS, middleware: access.guard };
+  const { service, access } = options, tags = ["Values"];
 
   serve(app, {
-    ...guarded,
+    tags,
+    ...access.private("admin"),
     ...del("/network/pin/{hash}", "unpinValue", "Unpin a value"),
     description:
       `This node stops keeping the value alive, unless it was also stored through this node. Existing copies on
@@ -39,7 +38,8 @@ other nodes are not deleted: they expire \`ttl\` seconds after the last publicat
   });
 
   serve(app, {
-    ...guarded,
+    tags,
+    ...access.private("read"),
     ...get("/network/pins", "listPins", "List the pinned values"),
     description: "The value that is published next comes first. A chunked value is one entry.",
     request: { query: PublishedQuery },
@@ -60,8 +60,9 @@ function pinRoute(
   const body = { name: "A pin", limit: PIN_BODY_LIMIT, decode: decodePin };
   const pinOf = jsonBodies({ stallMs, stopping }, body);
 
-  describe(app, {
-    ...PINS,
+  const guard = describeGuarded(app, {
+    tags: ["Values"],
+    ...access.sending("admin"),
     ...post("/network/pin", "pinValue", "Pin a value"),
     description:
       `This node fetches the value, keeps it on its own disk and publishes it every hour, whoever owns it. The value
@@ -103,7 +104,7 @@ Pinning a value again changes only its \`ttl\`.`,
     },
   });
 
-  app.post("/network/pin", access.guardSending, async (c) => {
+  app.post("/network/pin", guard, async (c) => {
     const request = await pinOf(c.req.raw);
     checkPin(request);
     const pin = () => service.pin(request);

@@ -6,12 +6,12 @@ import {
   type RouteConfig,
   type RouteHandler,
 } from "@hono/zod-openapi";
-import type { Handler, TypedResponse } from "hono";
+import type { Handler, MiddlewareHandler, TypedResponse } from "hono";
 import type { z } from "zod";
 import type { JSONParsed } from "hono/utils/types";
 import type { Config } from "../../config.ts";
 import type { NodeService } from "../../node_service.ts";
-import type { Access } from "../access.ts";
+import type { Access, Requirement } from "../access.ts";
 import type { ApiMetrics } from "../metrics.ts";
 import { jsonText } from "../../web/json.js";
 import { queryOf } from "../requests.ts";
@@ -24,9 +24,6 @@ export interface RouteDeps {
   readonly access: Access;
   readonly metrics: ApiMetrics;
 }
-
-/** OpenAPI `security` of operations that need a token if the node has one. */
-export const SECURITY: Record<string, string[]>[] = [{ bearer: [] }, {}];
 
 /** Returns a function that creates the basic fields of an operation with this method. */
 const operation =
@@ -58,6 +55,15 @@ export function exactJson<T, S extends 200 | 201>(
 export function describe({ openAPIRegistry }: OpenAPIHono, route: RouteConfig): void {
   const responses = withCommon(route.responses, route.security !== undefined);
   openAPIRegistry.registerPath({ ...route, responses });
+}
+
+/** Like `describe`, for an operation that needs a token. Returns the middleware that its route needs. */
+export function describeGuarded(
+  app: OpenAPIHono,
+  { middleware, ...route }: RouteConfig & Requirement,
+): MiddlewareHandler {
+  describe(app, route);
+  return middleware;
 }
 
 /**

@@ -7,12 +7,10 @@ import { Problem } from "../problems.ts";
 import { RETRY } from "../requests.ts";
 import { NodeIdParams, SamplesQuery } from "../schemas.ts";
 import { BAD_ID, json, problem } from "./answers.ts";
-import { get, type RouteDeps, SECURITY, serve } from "./route.ts";
-
-const SAMPLES = { tags: ["Swarms"], security: SECURITY };
+import { get, type RouteDeps, serve } from "./route.ts";
 
 export function sampleRoutes(app: OpenAPIHono, { service, access, metrics }: RouteDeps): void {
-  const sending = { ...SAMPLES, middleware: access.guardSending };
+  const sending = { tags: ["Swarms"], ...access.sending("fetch") };
 
   serve(app, {
     ...sending,

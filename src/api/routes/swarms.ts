@@ -18,13 +18,13 @@ import { Problem } from "../problems.ts";
 import { decodeAnnounce, jsonBodies, queryOf, validate } from "../requests.ts";
 import { AnnounceRequest, PeersOfSwarmQuery, SwarmParams } from "../schemas.ts";
 import { example, headers, json, problem } from "./answers.ts";
-import { del, describe, get, post, SECURITY, serve } from "./route.ts";
+import { del, describeGuarded, get, post, serve } from "./route.ts";
 import type { ValueRouteOptions } from "./values.ts";
 
 /** Maximum bytes of the JSON of an announcement. */
 const BODY_LIMIT = 1_024;
 
-const SWARMS = { tags: ["Swarms"], security: SECURITY };
+const TAGS = ["Swarms"];
 
 const BAD_SWARM = problem(
   400,
@@ -34,10 +34,11 @@ const BAD_SWARM = problem(
 export function swarmRoutes(app: OpenAPIHono, options: ValueRouteOptions): void {
   findRoute(app, options);
   announceRoute(app, options);
-  const { service, access } = options, guarded = { ...SWARMS, middleware: access.guard };
+  const { service, access } = options;
 
   serve(app, {
-    ...guarded,
+    tags: TAGS,
+    ...access.private("store"),
     ...del("/network/swarms/{info_hash}", "withdrawSwarm", "End an announcement"),
     description:
       "This node no longer renews the announcement. Other nodes forget it within 45 minutes.",
@@ -54,7 +55,8 @@ export function swarmRoutes(app: OpenAPIHono, options: ValueRouteOptions): void 
   });
 
   serve(app, {
-    ...guarded,
+    tags: TAGS,
+    ...access.private("read"),
     ...get("/network/swarms", "listSwarms", "List the announcements of this node"),
     description: "The announcement that is renewed next comes first.",
     responses: { 200: json("The announcements", AnnouncedSwarms, "One announcement") },
@@ -68,8 +70,9 @@ function findRoute(
   { service, access, metrics, stopping }: ValueRouteOptions,
 ): void {
   const found = `event: peers\ndata: ${JSON.stringify(exampleOf(FoundPeers))}\n\n`;
-  describe(app, {
-    ...SWARMS,
+  const guard = describeGuarded(app, {
+    tags: TAGS,
+    ...access.sending("fetch"),
     ...get("/network/swarms/{info_hash}", "findPeers", "Find the peers of a swarm"),
     description:
       `Looks up the peers that were announced under an info-hash, over IPv4 and IPv6 (BEP 5). The name of a
@@ -102,7 +105,7 @@ The search finds up to 1,000 peers. It includes this host if this node announces
     },
   });
 
-  app.get("/network/swarms/:info_hash", access.guardSending, async (c) => {
+  app.get("/network/swarms/:info_hash", guard, async (c) => {
     const { info_hash: swarm } = validate("path", SwarmParams, c.req.param());
     const query = queryOf(c.req.url, ["noseed", "scrape"]);
     const { noseed: noSeeds, scrape: scrapes } = validate("query", PeersOfSwarmQuery, query);
@@ -128,8 +131,9 @@ function announceRoute(
     mayBeEmpty: true,
   });
 
-  describe(app, {
-    ...SWARMS,
+  const guard = describeGuarded(app, {
+    tags: TAGS,
+    ...access.sending("store"),
     ...post("/network/swarms/{info_hash}", "announceSwarm", "Announce this host in a swarm"),
     description:
       `Announces a port of this host on the nodes closest to the info-hash, and keeps it announced until \`DELETE\`:
@@ -163,7 +167,7 @@ when it meets another node.`,
     },
   });
 
-  app.post("/network/swarms/:info_hash", access.guardSending, async (c) => {
+  app.post("/network/swarms/:info_hash", guard, async (c) => {
     const { info_hash: swarm } = validate("path", SwarmParams, c.req.param());
     const options = await optionsOf(c.req.raw);
     const announce = () => service.announce(swarm, options);

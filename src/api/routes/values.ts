@@ -1,7 +1,7 @@
 // Routes that store, fetch, watch, count and publish values.
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { Context } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import type { NodeService, StoreOptions, StoreOutcome } from "../../node_service.ts";
 import { exampleOf, HELLO, SIGNED_HASH } from "../../reports/fields.ts";
@@ -17,6 +17,7 @@ import {
 } from "../../reports/values.ts";
 import { isEventStream, watchResponse } from "../events/stream.ts";
 import { Problem } from "../problems.ts";
+import type { Requirement } from "../access.ts";
 import { jsonBodyLimit } from "../limits.ts";
 import {
   announcedLength,
@@ -51,22 +52,12 @@ import {
 } from "../schemas.ts";
 import { largeValueResponse, valueResponse } from "../value_response.ts";
 import { BAD_HASH, example, headers, json, problem, text } from "./answers.ts";
-import {
-  del,
-  describe,
-  exactJson,
-  get,
-  post,
-  put,
-  type RouteDeps,
-  SECURITY,
-  serve,
-} from "./route.ts";
+import { del, describeGuarded, exactJson, get, post, put, type RouteDeps, serve } from "./route.ts";
 
 /** The memory budget holds this many bodies of the maximum size, so that one upload does not block all others. */
 const LARGEST_BODIES = 4;
 
-const VALUES = { tags: ["Values"], security: SECURITY };
+const TAGS = ["Values"];
 
 /** Example of a signed item: BEP 44's first test vector for mutable items. */
 const SIGNED_ITEM = {
@@ -119,8 +110,8 @@ function storeRoutes(
   stopping.addEventListener("abort", () => bodies.stop());
   const checked = (terms: StoreTerms) => checkTerms(terms, config.minReplicas, config.bucketSize);
 
-  describeStores(app);
-  app.post("/network/store", access.guardSending, async (c) => {
+  const storing = { tags: TAGS, ...access.sending("store") };
+  app.post("/network/store", describeStore(app, storing), async (c) => {
     const query = termsOfQuery(c.req.url, StoreQuery);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
@@ -146,7 +137,7 @@ function storeRoutes(
     return stored(await metrics.measure("store", store, outcomeOf));
   }
 
-  app.put("/data/:hash", access.guardSending, async (c) => {
+  app.put("/data/:hash", describeSigned(app, storing), async (c) => {
     const hash = hashOf(c);
     if (!isJson(c.req.header("content-type"))) {
       throw new Problem(415, "A signed item must be sent as application/json.");
@@ -162,9 +153,12 @@ function storeRoutes(
   });
 }
 
-function describeStores(app: OpenAPIHono): void {
-  describe(app, {
-    ...VALUES,
+/** What the description of an operation starts with. */
+type Start = Requirement & { readonly tags: string[] };
+
+function describeStore(app: OpenAPIHono, storing: Start): MiddlewareHandler {
+  return describeGuarded(app, {
+    ...storing,
     ...post("/network/store", "storeValue", "Store a value"),
     description:
       `Stores a value on the nodes closest to its hash, and keeps it published from then on.
@@ -220,9 +214,11 @@ that does not fit into one item of the network (996 bytes) is chunked.`,
       ...NO_ROOM,
     },
   });
+}
 
-  describe(app, {
-    ...VALUES,
+function describeSigned(app: OpenAPIHono, storing: Start): MiddlewareHandler {
+  return describeGuarded(app, {
+    ...storing,
     ...put("/data/{hash}", "storeSignedItem", "Store an item that its owner signed (BEP 44)"),
     description:
       `For clients that keep their private key to themselves. The item is signed as in BEP 44, and this node stores
@@ -262,8 +258,8 @@ function fetchRoute(
   app: OpenAPIHono,
   { service, access, metrics, stopping }: ValueRouteOptions,
 ): void {
-  describeFetch(app);
-  app.get("/data/:hash", access.guardSending, async (c) => {
+  const guard = describeFetch(app, { tags: TAGS, ...access.sending("fetch") });
+  app.get("/data/:hash", guard, async (c) => {
     const hash = hashOf(c);
     const query = queryOf(c.req.url, Object.keys(FetchQuery.shape));
     const { replicas } = validate("query", FetchQuery, query);
@@ -303,7 +299,7 @@ function fetchRoute(
   }
 }
 
-function describeFetch(app: OpenAPIHono): void {
+function describeFetch(app: OpenAPIHono, fetching: Start): MiddlewareHandler {
   const stream = `event: value\nid: 7\ndata: ${JSON.stringify(exampleOf(ValueEvent))}\n\n`;
   const bytes = (summary: string, value: string) => ({
     schema: { type: "string", format: "binary" } as const,
@@ -316,8 +312,8 @@ function describeFetch(app: OpenAPIHono): void {
     "X-Seq",
     "X-Public-Key",
   ] as const;
-  describe(app, {
-    ...VALUES,
+  return describeGuarded(app, {
+    ...fetching,
     ...get("/data/{hash}", "fetchValue", "Fetch a value, count its copies, or watch it"),
     description:
       `Answers with the value's bytes as they were stored. The bytes determine their type: \`application/json\` if all
@@ -378,10 +374,11 @@ of silence.`,
 }
 
 function publishedRoutes(app: OpenAPIHono, { service, access }: RouteDeps): void {
-  const guarded = { ...VALUES, middleware: access.guard };
+  const reading = { tags: TAGS, ...access.private("read") };
 
   serve(app, {
-    ...guarded,
+    tags: TAGS,
+    ...access.private("admin"),
     ...del("/data/{hash}", "letGo", "Stop publishing a value"),
     description:
       `This node stops publishing the value, and its items that no other published value needs. Existing copies are
@@ -399,7 +396,7 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
   });
 
   serve(app, {
-    ...guarded,
+    ...reading,
     ...get("/network/published", "listPublished", "List the values that this node keeps published"),
     description:
       "Values that were stored through this node. It publishes them again every hour, so that they outlive their " +
@@ -415,7 +412,7 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
   });
 
   serve(app, {
-    ...guarded,
+    ...reading,
     ...get("/network/transfers", "listTransfers", "List the transfers of chunked values"),
     description: "The transfers of chunked values through this node, and their progress.",
     responses: { 200: json("The transfers", Transfers, "A store in progress") },

@@ -5,6 +5,7 @@ import type { Config } from "../../config.ts";
 import type { AddressRange } from "../../krpc/address_range.ts";
 import type { DownloadPiece, NodeService } from "../../node_service.ts";
 import type { ServiceEvent } from "../../reports/events.ts";
+import type { ApiLog } from "../errors.ts";
 import type { ApiServer } from "../server.ts";
 
 /** The methods of the node's service that return a promise. */
@@ -32,8 +33,8 @@ export type FromApi =
   | Message<"listening", ApiAddress>
   | Message<"not listening", { reason: string }>
   | Message<"call", { call: number; method: Method; args: readonly unknown[] }>
-  /** An error to be logged by the node's thread. */
-  | Message<"log", { message: string; properties: Record<string, unknown> }>
+  /** A record to be logged by the node's thread. */
+  | Message<"log", { level: keyof ApiLog; message: string; properties: Record<string, unknown> }>
   | Message<"closed">;
 
 /** One end of the message channel between the threads. */

@@ -105,7 +105,7 @@ export class ApiThread {
       case "call":
         return void this.#answer(message);
       case "log":
-        return this.#options?.log?.error(message.message, message.properties);
+        return this.#options?.log?.[message.level]?.(message.message, message.properties);
       case "closed":
         return this.#closed.resolve();
     }

@@ -78,7 +78,8 @@ const app: ServedApp = {
 
 function load(): Promise<Api> {
   return loading ??= import("../app.ts").then(({ createApi }) => {
-    api = createApi({ service, config: configOf(settings), log: { error: logError }, refusals });
+    const log = { error: logError, debug: logDebug };
+    api = createApi({ service, config: configOf(settings), log, refusals });
     for (const [event, at] of early) noteEvent(event, at);
     early = [];
     setTimeout(compactHeap, COMPACT_AFTER_MS);
@@ -135,5 +136,9 @@ function logError(message: string, properties: Readonly<Record<string, unknown>>
     name,
     value instanceof Error ? value.stack ?? value.message : String(value),
   ]);
-  post({ type: "log", message, properties: Object.fromEntries(texts) });
+  post({ type: "log", level: "error", message, properties: Object.fromEntries(texts) });
+}
+
+function logDebug(message: string, properties: Record<string, unknown>): void {
+  post({ type: "log", level: "debug", message, properties });
 }

@@ -2,7 +2,18 @@
 
 import type { Command } from "commander";
 import { DOCTOR_TIMEOUT_S } from "../client/api_client.ts";
-import { addSettings, allowNetOption, clientCommand, explain } from "./options.ts";
+import {
+  addSettings,
+  allowNetOption,
+  clientCommand,
+  expiry,
+  explain,
+  integer,
+  scopes,
+} from "./options.ts";
+import { MAX_TOKEN_RATE } from "../../config/api_tokens.ts";
+
+const tokenRate = integer(0, MAX_TOKEN_RATE);
 
 /** Adds these commands to the program. `allowNet` is the value of --allow-net, which has already been parsed. */
 export function addNodeCommands(dmnode: Command, allowNet: true | string | undefined): void {
@@ -37,6 +48,7 @@ Each option with a name in capitals can also be set by that variable, in the env
   addIdentityCommand(dmnode);
   addBackupCommands(dmnode);
   addNetworkKeyCommand(dmnode);
+  addTokenCommand(dmnode);
   explain(dmnode.command("deny"), {
     description: "show or change the addresses and nodes that a node has nothing to do with",
     examples: `
@@ -113,6 +125,45 @@ function addBackupCommands(dmnode: Command): void {
   })
     .argument("<file>", "the backup, or - for standard input")
     .action(async (file, flags) => (await import("../backup.ts")).restore(file, flags));
+}
+
+function addTokenCommand(dmnode: Command): void {
+  const token = explain(dmnode.command("token"), {
+    description: "add, list or revoke tokens of the API, each with scopes, a rate and an expiry",
+    examples: `
+      dmnode token add grafana                           a token that only reads
+      dmnode token add ci --scope store,fetch --rate 20 --expires 90d
+      dmnode token list
+      dmnode token revoke ci`,
+    notes: `
+Scopes: read (reports and events), store (store values, announce), fetch (fetch values, find, ping),
+admin (all of these, and pin, unpin and stop publishing). API_TOKEN has the scope admin.`,
+  });
+  explain(withDirectory(token.command("add")), {
+    description: "add a token, and print it; it can't be shown again",
+    examples: `
+      dmnode token add grafana
+      dmnode token add ci --scope store,fetch --rate 20 --expires 90d
+      dmnode token add guest --expires 2030-01-31`,
+  })
+    .argument("<name>", "its name, which the log shows")
+    .option("--scope <scopes>", "read, store, fetch or admin, separated by commas", scopes, [
+      "read",
+    ])
+    .option("--rate <n>", "requests per second, from all clients; 0: no limit", tokenRate, 0)
+    .option("--expires <when>", "a date, or a time from now such as 12h or 90d", expiry)
+    .action(async (name, flags) => (await import("../token.ts")).addToken(name, flags));
+  explain(withDirectory(token.command("list")), {
+    description: "list the tokens, without their secrets",
+    examples: "dmnode token list --data-dir data",
+  })
+    .action(async (flags) => (await import("../token.ts")).listTokens(flags));
+  explain(withDirectory(token.command("revoke")), {
+    description: "remove tokens",
+    examples: "dmnode token revoke ci --data-dir data",
+  })
+    .argument("<name...>", "the tokens")
+    .action(async (names, flags) => (await import("../token.ts")).revokeTokens(names, flags));
 }
 
 function addIdentityCommand(dmnode: Command): void {

@@ -1,6 +1,7 @@
 // The options that several commands share, and parsers for option values.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseScopes, parseTime, type Scope, SCOPES } from "../../config/api_tokens.ts";
 import { SETTINGS } from "../../config.ts";
 import { MAX_TTL_S, MIN_TTL_S } from "../../reports/time.ts";
 import { MAX_SEQ, parseSeq, type Seq } from "../../krpc/seq.ts";
@@ -46,6 +47,23 @@ export function lifetime(text: string): number {
   const seconds = Number(number) * SECONDS[unit];
   if (seconds >= MIN_TTL_S && seconds <= MAX_TTL_S) return seconds;
   throw new InvalidArgumentError("Expected a time from 1h to 7d, such as 90m, 36h or 2d.");
+}
+
+/** Parses scopes such as read,store. */
+export function scopes(text: string): readonly Scope[] {
+  const parsed = parseScopes(text);
+  if (parsed !== undefined) return parsed;
+  throw new InvalidArgumentError(`Expected ${SCOPES.join(", ")}, separated by commas.`);
+}
+
+/** Parses a date, or a time from now such as 12h or 90d, and returns it in ms since 1970. */
+export function expiry(text: string): number {
+  const [, number, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  const time = number === undefined
+    ? parseTime(text)
+    : Date.now() + Number(number) * SECONDS[unit] * 1000;
+  if (time !== undefined && time > Date.now()) return time;
+  throw new InvalidArgumentError("Expected a date to come such as 2030-01-31, or 12h or 90d.");
 }
 
 function apiUrl(text: string): string {

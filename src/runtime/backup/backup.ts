@@ -1,6 +1,7 @@
 // Writes a node's identity, values and settings to one file, also while the node runs, and restores them.
 
 import { join } from "node:path";
+import { API_TOKENS_NAME } from "../../config/api_tokens.ts";
 import { firstLine } from "../../krpc/error_text.ts";
 import { BlobDatabase } from "../../storage/blob_database.ts";
 import { Database } from "../../storage/database.ts";
@@ -18,8 +19,17 @@ export const SETTINGS_FILE = "settings.env", DENY_LIST_FILE = "denied.txt";
 
 const IDENTITY_FILE = "identity.pem", DATABASE_FILE = "dmnode.sqlite", BLOBS_FILE = "large.sqlite";
 
+const TOKENS_FILE = API_TOKENS_NAME;
+
 /** All files of a backup, in the order of the archive. */
-const NAMES = [IDENTITY_FILE, SETTINGS_FILE, DENY_LIST_FILE, DATABASE_FILE, BLOBS_FILE];
+const NAMES = [
+  IDENTITY_FILE,
+  SETTINGS_FILE,
+  DENY_LIST_FILE,
+  TOKENS_FILE,
+  DATABASE_FILE,
+  BLOBS_FILE,
+];
 
 /** Tries to copy the databases. A large value that is removed between the two copies needs another one. */
 const MAX_TRIES = 5;
@@ -30,6 +40,8 @@ export interface BackupSource {
   /** The settings, as the text of a .env file. */
   readonly settings: string;
   readonly denyList: string | undefined;
+  /** The tokens with scopes. */
+  readonly apiTokens: string | undefined;
   /** Whether to include other nodes' values. */
   readonly withItems: boolean;
 }
@@ -37,7 +49,7 @@ export interface BackupSource {
 /** Writes a backup to `to`. Uses the directory `scratch`, which is empty. @throws {StorageError} */
 export function writeBackup(
   to: { writeSync(bytes: Uint8Array): number },
-  { dataDir, settings, denyList, withItems }: BackupSource,
+  { dataDir, settings, denyList, apiTokens, withItems }: BackupSource,
   scratch: string,
 ): { readonly published: number } {
   const identity = readIdentity(dataDir);
@@ -52,6 +64,7 @@ export function writeBackup(
       [IDENTITY_FILE, identity.toPem()],
       [SETTINGS_FILE, settings],
       ...(denyList === undefined ? [] : [[DENY_LIST_FILE, denyList]]),
+      ...(apiTokens === undefined ? [] : [[TOKENS_FILE, apiTokens]]),
     ]
   ) {
     writeEntry(to, textEntry(name, text), mtimeS);

@@ -1,0 +1,96 @@
+// The tokens of the API with their scopes: a file with one token a line, of which only the hash is kept.
+
+import { quote } from "./text.ts";
+
+/** What a token permits. `admin` includes all others. */
+export const SCOPES = ["read", "store", "fetch", "admin"] as const;
+export type Scope = typeof SCOPES[number];
+
+/** The name of the file in DATA_DIR, unless API_TOKENS_FILE names another. */
+export const API_TOKENS_NAME = "api_tokens";
+
+/** Maximum number of tokens. More would hardly be managed by hand. */
+const MAX_TOKENS = 1_000;
+
+/** The maximum size of the file in bytes: 1,000 tokens with the longest names need about 200,000. */
+export const MAX_API_TOKENS_BYTES = 1 << 18;
+
+/** Maximum of a token's rate in requests per second, as of API_RATE_LIMIT. */
+export const MAX_TOKEN_RATE = 1_000_000;
+
+/** A token of the API. */
+export interface ApiToken {
+  readonly name: string;
+  readonly scopes: readonly Scope[];
+  /** Requests per second; 0 means no limit. */
+  readonly rate: number;
+  /** When the token expires, in ms since 1970; null means never. */
+  readonly expiresAt: number | null;
+  /** The SHA-256 of the token, in hex. A token has 256 random bits, so nobody can find it by trying. */
+  readonly hash: string;
+}
+
+/** The first lines of a new file. */
+export const API_TOKENS_HEAD =
+  "# Tokens of the API: name, scopes, requests per second, expiry, and SHA-256 of the token.\n" +
+  "# dmnode token changes this file. A running node reads it again at SIGHUP.\n";
+
+/** Whether text can name a token: visible in a log, and one word in the file. */
+export function isTokenName(text: string): boolean {
+  return /^[A-Za-z0-9][\w.@-]{0,63}$/.test(text);
+}
+
+/** Parses scopes such as read,store. Undefined if one of them does not exist, or there are none. */
+export function parseScopes(text: string): readonly Scope[] | undefined {
+  const words = text.split(",").map((word) => word.trim());
+  const scopes = SCOPES.filter((scope) => words.includes(scope));
+  return words.every((word) => (SCOPES as readonly string[]).includes(word)) ? scopes : undefined;
+}
+
+/** Whether a token permits what needs `scope`. */
+export function permits({ scopes }: Pick<ApiToken, "scopes">, scope: Scope): boolean {
+  return scopes.includes(scope) || scopes.includes("admin");
+}
+
+/** The line of a token in the file. */
+export function lineOf({ name, scopes, rate, expiresAt, hash }: ApiToken): string {
+  const expiry = expiresAt === null ? "never" : new Date(expiresAt).toISOString();
+  return `${name} ${scopes.join()} ${rate} ${expiry} sha256:${hash}\n`;
+}
+
+/** Returns the tokens in the file's text, or a sentence about the first bad line. */
+export function parseApiTokens(text: string): readonly ApiToken[] | string {
+  const tokens = new Map<string, ApiToken>();
+  for (const [i, line] of text.split("\n").entries()) {
+    const content = line.split("#")[0].trim();
+    if (content === "") continue;
+    const token = parseLine(content);
+    if (typeof token === "string") return `line ${i + 1}: ${token}`;
+    if (tokens.has(token.name)) return `line ${i + 1}: the name ${token.name} is used twice`;
+    tokens.set(token.name, token);
+    if (tokens.size > MAX_TOKENS) return `it has more than ${MAX_TOKENS} tokens`;
+  }
+  return [...tokens.values()];
+}
+
+function parseLine(line: string): ApiToken | string {
+  const [name, scopeText = "", rateText = "", expiry = "", hashText = "", ...rest] = line.split(
+    /\s+/,
+  );
+  const scopes = parseScopes(scopeText), rate = /^\d{1,7}$/.test(rateText) ? Number(rateText) : NaN;
+  const expiresAt = expiry === "never" ? null : parseTime(expiry);
+  const hash = /^sha256:([0-9a-f]{64})$/.exec(hashText)?.[1];
+  if (!isTokenName(name)) return `${quote(name)} is no name of a token`;
+  if (scopes === undefined) return `${quote(scopeText)}: expected ${SCOPES.join(", ")}`;
+  if (!(rate <= MAX_TOKEN_RATE)) return `${quote(rateText)} is no number of requests per second`;
+  if (expiresAt === undefined) return `${quote(expiry)} is neither never nor a time`;
+  if (hash === undefined || rest.length > 0) return "expected sha256: and 64 hex digits at its end";
+  return { name, scopes, rate, expiresAt, hash };
+}
+
+/** Parses a date or time of ISO 8601, in UTC unless it says otherwise. Undefined if it is none. */
+export function parseTime(text: string): number | undefined {
+  if (!/^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(text)) return undefined;
+  const time = Date.parse(text);
+  return Number.isNaN(time) ? undefined : time;
+}
