@@ -4,6 +4,7 @@ import { h } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { choose, useTheme } from "./appearance.js";
 import { messageOf } from "./api.js";
+import { conditionOf } from "./findings.js";
 import { clock, count, shortId } from "./format.js";
 import { useAction } from "./hooks.js";
 import { Icon } from "./icons.js";
@@ -35,11 +36,14 @@ export function App({ state, session, stores }) {
     return () => removeEventListener("hashchange", changed);
   }, []);
   const title = titleOf(route);
+  const { stats } = state;
+  const concerns = stats === null ? 0 : conditionOf(stats, state.medianRtt).findings.length;
   useLayoutEffect(() => {
-    document.title = `${title} · ${
-      state.stats === null ? "" : `${shortId(state.stats.node_id)} · `
-    }DataMgmt Node`;
-  }, [title, state.stats?.node_id]);
+    const node = stats === null ? "" : `${shortId(stats.node_id)} · `;
+    document.title = `${concerns > 0 ? `(${concerns}) ` : ""}${title} · ${node}DataMgmt Node`;
+    const icon = document.querySelector("link[rel=icon]");
+    icon?.setAttribute("href", `/assets/icon${concerns > 0 ? "_attention" : ""}.svg`);
+  }, [title, concerns, stats?.node_id]);
   useEffect(() => {
     // Move the focus to the heading of the new view, for users of a keyboard or screen reader. A form that the user
     // submitted keeps it.

@@ -1,5 +1,7 @@
 // The state of the page. The session writes answers and events into it, and the views read it. All lists are bounded.
 
+import { medianRttOf } from "./findings.js";
+
 /** @typedef {import("../reports/stats.ts").Stats} Stats */
 /** @typedef {import("../reports/peers.ts").Peer} Peer */
 /** @typedef {import("../reports/peers.ts").Peers} Peers */
@@ -80,6 +82,8 @@ export class NodeState {
     this.peers = new Map();
     /** Whether the list of peers has been loaded. */
     this.hasPeers = false;
+    /** The median round trip to peers in ms when the latest statistics arrived; null if unknown. @type {number | null} */
+    this.medianRtt = null;
     /** The events of the feed, oldest first. @type {(LiveEvent & { serial: number, time: number })[]} */
     this.feed = [];
     /** Number of events dropped from the feed to keep it short. */
@@ -134,6 +138,7 @@ export class NodeState {
   takeStats(stats, now) {
     // Statistics events omit the configuration, which never changes while the node runs.
     this.stats = { ...stats, config: stats.config ?? this.stats?.config };
+    this.medianRtt = medianRttOf([...this.peers.values()]);
     this.newsAt = now;
     this.changed();
   }

@@ -22,10 +22,10 @@ import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
 import buckets from "./buckets.js" with { type: "text" };
 import chart from "./chart.js" with { type: "text" };
-import condition from "./condition.js" with { type: "text" };
 import convergence from "./convergence.js" with { type: "text" };
 import eventList from "./event_list.js" with { type: "text" };
 import eventText from "./event_text.js" with { type: "text" };
+import findings from "./findings.js" with { type: "text" };
 import firstPaint from "./first_paint.js" with { type: "text" };
 import format from "./format.js" with { type: "text" };
 import hooks from "./hooks.js" with { type: "text" };
@@ -77,10 +77,10 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "appearance.js": appearance,
   "buckets.js": buckets,
   "chart.js": chart,
-  "condition.js": condition,
   "convergence.js": convergence,
   "event_list.js": eventList,
   "event_text.js": eventText,
+  "findings.js": findings,
   "first_paint.js": firstPaint,
   "format.js": format,
   "hooks.js": hooks,
@@ -147,6 +147,11 @@ async function etagOf(body: PageFile["body"]): Promise<string> {
   return `"${(await digestBase64("SHA-256", body)).slice(0, 22)}"`;
 }
 
+/** The icon with amber peers, for a tab whose node needs attention. */
+function attentionIcon(): string {
+  return icon.replace("#3ecf8e", "#f2b544");
+}
+
 function* files(): Generator<[path: string, file: PageFile]> {
   // Preload all modules. Otherwise, the browser would only learn of a module's imports after loading it, and need one
   // round trip after the other.
@@ -158,6 +163,7 @@ function* files(): Generator<[path: string, file: PageFile]> {
   );
   yield ["/", file("text/html; charset=utf-8", html)];
   yield ["/assets/icon.svg", file("image/svg+xml", icon)];
+  yield ["/assets/icon_attention.svg", file("image/svg+xml", attentionIcon())];
   yield ["/assets/ibm-plex-sans.woff2", file("font/woff2", sansFont)];
   yield ["/assets/ibm-plex-mono.woff2", file("font/woff2", monoFont)];
   for (const [name, body] of Object.entries(STYLES)) {

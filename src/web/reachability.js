@@ -1,24 +1,12 @@
 // The reachability of the node: its external address, its kind of NAT, and whether strangers reach it.
 
 import { h } from "preact";
-import { isLoopback } from "./condition.js";
+import { isLoopback, natTypeText } from "./findings.js";
 import { ago, duration, plural } from "./format.js";
 import { Badge, fact } from "./parts.js";
 
 /** @typedef {import("../reports/stats.ts").Stats["nat"]} Nat */
 /** @typedef {NonNullable<Nat["mapping"]>} Mapping */
-
-/** @type {Record<string, string>} */
-const TYPES = {
-  none: "no NAT",
-  endpoint_independent: "NAT, one port for all",
-  symmetric: "symmetric NAT",
-};
-
-/** @param {string} type */
-function typeText(type) {
-  return TYPES[type] ?? type.replaceAll("_", " ");
-}
 
 /**
  * Summarizes the node's reachability in one line. Probes on this machine say nothing about other machines.
@@ -29,7 +17,7 @@ export function Reachability({ nat: { type, reachable }, addresses }) {
   if (isLoopback(addresses)) {
     return h("span", null, h(Badge, { tone: "dim" }, "only from this machine"));
   }
-  const kind = type === "unknown" ? "" : ` ${typeText(type)}`;
+  const kind = type === "unknown" ? "" : ` ${natTypeText(type)}`;
   if (reachable === true) return h("span", null, h(Badge, { tone: "ok" }, "reachable"), kind);
   if (reachable === false) {
     return h("span", null, h(Badge, { tone: "warn" }, "not reachable"), kind);
@@ -57,7 +45,11 @@ export function reachabilityFacts({ nat, addresses }, now) {
     ),
     fact(
       "NAT",
-      type !== "unknown" ? typeText(type) : mode === "off" ? "not detected (NAT=off)" : "unknown",
+      type !== "unknown"
+        ? natTypeText(type)
+        : mode === "off"
+        ? "not detected (NAT=off)"
+        : "unknown",
     ),
     ...families.flatMap((family) => familyFacts(family, families.length > 1, now)),
     fact("Port mapping", mappingText(mapping)),

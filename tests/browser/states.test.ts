@@ -1,6 +1,7 @@
 // The dashboard in trouble: no peers, no node, no token, no WebSockets.
 
 import assert from "node:assert/strict";
+import type { Page } from "playwright-core";
 import { withNodes } from "../program/program.ts";
 import { browserTest, type TestBrowser, until } from "./browser.ts";
 
@@ -10,6 +11,10 @@ const AWAY =
 
 /** Whether the view is greyed out. */
 const VIEW_FILTER = `getComputedStyle(document.querySelector(".view")).filter`;
+
+function iconOf(page: Page): Promise<string | null> {
+  return page.locator("link[rel=icon]").getAttribute("href");
+}
 
 function stateTest(
   name: string,
@@ -30,8 +35,15 @@ stateTest(
     await page.getByText("No peers yet").waitFor();
     await page.getByText(`dmnode --bootstrap ${node.udp}`).waitFor();
     await page.getByText("This node talks only to this machine").waitFor();
+    const attention = page.getByRole("list", { name: "What needs attention" });
+    await attention.getByText(/No other node has joined through this one yet/).waitFor();
+    assert.match(await page.title(), /^\(1\) Overview/);
+    assert.equal(await iconOf(page), "/assets/icon_attention.svg");
     await start("other", ["--bootstrap", node.udp]);
     await page.getByText("No peers yet").waitFor({ state: "detached" });
+    await attention.waitFor({ state: "detached" });
+    assert.match(await page.title(), /^Overview/);
+    assert.equal(await iconOf(page), "/assets/icon.svg");
     await page.locator(".figure-more", { hasText: "1 healthy" }).waitFor();
     await page.locator(".event", { hasText: "peer.join" }).waitFor();
     await visit.end();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { Finding } from "../../src/cli/doctor/finding.ts";
+import type { Finding } from "../../src/web/findings.js";
 import { run, withNodes } from "./program.ts";
 
 /** An API at which no node answers. */

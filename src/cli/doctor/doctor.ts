@@ -10,16 +10,27 @@ import { type Config, loadConfig } from "../../config.ts";
 import { ConfigError } from "../../config/text.ts";
 import { Endpoint } from "../../krpc/endpoint.ts";
 import { NetFilter } from "../../runtime/net/net_scope.ts";
-import { plural } from "../../web/format.js";
+import {
+  fail,
+  type Finding,
+  judged,
+  judgeNode,
+  medianRttOf,
+  ok,
+  unknown,
+  type Verdict,
+  warn,
+} from "../../web/findings.js";
+import { duration, plural } from "../../web/format.js";
 import { Api, type ApiFlags, DOCTOR_TIMEOUT_S } from "../client/api_client.ts";
 import { isLoopbackUrl } from "../client/api_target.ts";
 import type { Peers } from "../../reports/peers.ts";
 import type { Stats } from "../../reports/stats.ts";
 import { type NodeFlags, readConfig } from "../settings.ts";
+import { VERSION } from "../../version.ts";
 import { UserError } from "../terminal/errors.ts";
 import { widthOf, wrapped } from "../terminal/table.ts";
 import { print, printable, printJson, stdout, type Style } from "../terminal/terminal.ts";
-import { fail, type Finding, judged, ok, unknown, type Verdict, warn } from "./finding.ts";
 import {
   addresses,
   clock,
@@ -29,7 +40,6 @@ import {
   ports,
   program,
 } from "./machine.ts";
-import { judgeNode } from "./running_node.ts";
 
 /** Runs all checks and prints the findings. Throws a UserError at the end if a check failed. */
 export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
@@ -62,7 +72,7 @@ export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
     clock(start, stats),
     ...typeof answer === "string"
       ? [unknown("running node", answer)]
-      : judgeNode(answer, await medianRtt(api)),
+      : [version(answer), ...judgeNode(answer, await medianRtt(api))],
   );
 
   const failed = findings.filter(({ verdict }) => verdict === "fail").length;
@@ -83,8 +93,14 @@ async function statsOf(api: Api): Promise<Stats | string> {
 
 async function medianRtt(api: Api): Promise<number | null> {
   const { peers } = await api.get<Peers>("/network/peers", "peers").catch(() => ({ peers: [] }));
-  const rtts = peers.flatMap(({ rtt_ms }) => rtt_ms ?? []).sort((x, y) => x - y);
-  return rtts[rtts.length >> 1] ?? null;
+  return medianRttOf(peers);
+}
+
+/** Judges whether the node runs the same version as this program. */
+export function version({ node_id, version, uptime_s }: Stats): Finding {
+  const found = `${node_id}, version ${version}, up for ${duration(uptime_s)}`;
+  const advice = `this program is ${VERSION}: restart the node with it`;
+  return judged("running node", found, version !== VERSION && advice);
 }
 
 /** Loads the configuration for a start. If it is invalid, that is a finding, and other checks use the defaults. */

@@ -10,10 +10,10 @@ import { MessageBatch } from "../../runtime/net/message_batch.ts";
 import { BindError, UdpSocket } from "../../runtime/net/udp.ts";
 import { peek } from "../../storage/peek.ts";
 import { VERSION } from "../../version.ts";
+import { fail, type Finding, judged, ok, unknown, warn } from "../../web/findings.js";
 import { bytes, ms } from "../../web/format.js";
 import type { Stats } from "../../reports/stats.ts";
 import { reason } from "../terminal/errors.ts";
-import { fail, type Finding, judged, ok, unknown, warn } from "./finding.ts";
 
 /** The statistics of a node that runs on this machine, and the URL of its API. */
 interface LocalNode {

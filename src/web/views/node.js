@@ -1,7 +1,7 @@
 // The node itself: identity, reachability, packets by type, dropped packets and configuration.
 
 import { h } from "preact";
-import { isLoopback } from "../condition.js";
+import { isLoopback } from "../findings.js";
 import { bytes, count, date, duration, percent, plural, rate } from "../format.js";
 import { useMedia } from "../hooks.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";

@@ -4,8 +4,8 @@ import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { Buckets } from "../buckets.js";
 import { Chart } from "../chart.js";
-import { conditionOf } from "../condition.js";
 import { EventList } from "../event_list.js";
+import { conditionOf } from "../findings.js";
 import {
   about,
   byteRate,
@@ -85,7 +85,7 @@ export function Overview({ state }) {
 
 /** The node's readiness and identity. @param {{ stats: Stats, state: NodeState }} props */
 function Status({ stats, state }) {
-  const { tone, title, problems } = conditionOf(stats);
+  const { tone, title, findings } = conditionOf(stats, state.medianRtt);
   const { nat } = stats;
   return h(
     "section",
@@ -98,7 +98,6 @@ function Status({ stats, state }) {
         "div",
         null,
         h("h2", { id: "status-title" }, title),
-        problems.map((problem) => h("p", { key: problem, class: "status-problem" }, problem)),
         h("p", { class: "status-reason" }, sentence(stats.readiness.reason)),
       ),
     ),
@@ -129,7 +128,30 @@ function Status({ stats, state }) {
         ],
       ],
     }),
+    h(Attention, { findings }),
     state.phase === "live" && h("span", { class: "visually-hidden" }, "Figures are live."),
+  );
+}
+
+/**
+ * What needs attention: what was found, and what to do about it. Empty if all is well.
+ *
+ * @param {{ findings: readonly import("../findings.js").Finding[] }} props
+ */
+function Attention({ findings }) {
+  if (findings.length === 0) return null;
+  return h(
+    "ul",
+    { class: "attention", "aria-label": "What needs attention" },
+    findings.map(({ check, verdict, found, advice }) =>
+      h(
+        "li",
+        { key: `${check} ${found}`, class: verdict === "fail" ? "tone-bad" : "tone-warn" },
+        h("strong", null, sentence(check).slice(0, -1)),
+        h("p", null, sentence(found)),
+        advice !== null && h("p", { class: "advice" }, sentence(advice)),
+      )
+    ),
   );
 }
 

@@ -3,11 +3,10 @@
 import assert from "node:assert/strict";
 import { exampleOf } from "../../../src/reports/fields.ts";
 import { Stats } from "../../../src/reports/stats.ts";
-import { judgeSettings } from "../../../src/cli/doctor/doctor.ts";
-import type { Finding } from "../../../src/cli/doctor/finding.ts";
-import { judgeNode } from "../../../src/cli/doctor/running_node.ts";
+import { judgeSettings, version } from "../../../src/cli/doctor/doctor.ts";
 import { parseAllowNet } from "../../../src/config/addresses.ts";
 import { VERSION } from "../../../src/version.ts";
+import { type Finding, judgeNode } from "../../../src/web/findings.js";
 
 const EXAMPLE = exampleOf(Stats);
 
@@ -68,14 +67,21 @@ Deno.test("a healthy node gets only the verdict ok", () => {
   for (const { check, verdict } of judgeNode(HEALTHY, NEAR_RTT)) assert.equal(verdict, "ok", check);
 });
 
+Deno.test("a node that has just started gets no advice", () => {
+  const stats = { ...HEALTHY, uptime_s: 9, peers: { healthy: 0, degraded: 0, unhealthy: 0 } };
+  assert.ok(
+    judgeNode(stats, null).every(({ verdict }) => verdict === "ok" || verdict === "unknown"),
+  );
+});
+
 Deno.test("too few, silent or no peers are reported", () => {
   const few = { healthy: 2, degraded: 0, unhealthy: 0 };
   const none = { ...few, healthy: 0 };
   const notReady = { ...HEALTHY.readiness, ready: false, reason: "no peer has answered for 34 s" };
   assert.match(judge("peers", { peers: few }), /^warn too few/);
   assert.equal(judge("peers", { peers: few, network_size_estimate: 3 }), "ok");
-  assert.match(judge("peers", { peers: { ...few, degraded: 5 } }), /^warn most don't answer/);
-  assert.match(judge("peers", { peers: none }), /^warn it is alone/);
+  assert.match(judge("peers", { peers: { ...few, degraded: 5 } }), /^warn many missed/);
+  assert.match(judge("peers", { peers: none }), /^warn no other node has joined/);
   assert.match(judge("peers", { peers: none, readiness: notReady }), /^fail/);
   assert.match(judge("ready", { readiness: notReady }), /^fail .*firewall/);
 });
@@ -131,7 +137,9 @@ Deno.test("dropped packets, full storage and another version are reported", () =
   assert.equal(dropped({ not_allowed: 3 }), "ok");
   const storage = { ...HEALTHY.storage, bytes: 990, limit_bytes: 1_000 };
   assert.match(judge("values", { storage }), /^warn/);
-  assert.match(judge("running", { version: "0.0.1" }), /^warn/);
+  assert.equal(dropped({ rate_limited: 900 }), "ok", "one busy neighbour");
+  assert.match(dropped({ rate_limited: 1e6 }), /^warn .*flooding/);
+  assert.equal(version({ ...HEALTHY, version: "0.0.1" }).verdict, "warn");
 });
 
 Deno.test("published values that are not safe are reported", () => {
@@ -166,7 +174,7 @@ Deno.test("a node that strangers can't reach is told how to change that", () => 
   };
   assert.match(
     seen(true),
-    /^ok 192\.0\.2\.1:8000, reported by 12 of 12 peers .*different port.*can reach it/,
+    /^ok 192\.0\.2\.1:8000, reported by 12 of 12 peers .*symmetric NAT.*can reach it/,
   );
   assert.match(seen(false, 6), /^warn .*can't reach it.*6 nodes introduce others/);
   assert.match(seen(false), /^warn .*no node introduces others/);
@@ -201,7 +209,8 @@ Deno.test("each state of the port mapping has a verdict", () => {
   assert.equal(judge({}), "ok 192.0.2.1:8000 by the router 192.168.1.1 (upnp)");
   assert.match(judge({}, true), /^ok /);
   assert.match(judge({}, false), /^warn .* strangers can't reach .* beyond the router/);
-  assert.match(judge(none), /^warn none: no router answers .* turn on UPnP/);
+  assert.match(judge(none), /^unknown none: no router answers .* turn on UPnP/);
+  assert.match(judge(none, false), /^warn none: no router answers .* turn on UPnP/);
   assert.match(judge(none, true), /^ok none/);
   assert.match(
     judge({ status: "behind_another_nat", problem: "100.64.0.2 is a private one" }),
