@@ -27,7 +27,8 @@ async function serve(mode: string): Promise<void> {
   const where = { hostname: "127.0.0.1", port: 0 };
   const port = mode === "front"
     ? (await serveApi({ fetch: answer }, {
-      ...where,
+      hostnames: [where.hostname],
+      port: where.port,
       limits: connectionLimits(Math.max(connections, 100)),
     })).port
     : Deno.serve({ ...where, onListen() {} }, answer).addr.port;

@@ -26,7 +26,8 @@ This page is the output of \`--help\` for every command, followed by the table o
 options and values.
 
 - **Choosing the node**: commands that talk to a running node read its API from \`--api\`, then
-  \`DMNODE_API\`, then \`API_HOST\` and \`API_PORT\`, in the environment or in \`.env\`. The default is
+  \`DMNODE_API\`, then \`API_SOCKET\`, then \`API_HOST\` and \`API_PORT\`, in the environment or in \`.env\`.
+  A URL may name a Unix socket: \`unix:/run/dmnode.sock\`. The default is
   \`http://127.0.0.1:8080\`. If the node requires a token, set \`API_TOKEN\` or \`API_TOKEN_FILE\` in the
   environment or in \`.env\`; there is no option for it, since other users can see command lines.
 - **Where the token goes**: to another machine only if the URL and the token have the same source:

@@ -146,6 +146,29 @@ function hostNames(): Format<readonly string[]> {
   return mapped(hosts, (list) => list.map(({ name }) => name));
 }
 
+/** The word that stands for no address of the API. */
+const NO_HOST = "none";
+
+/** The hosts to bind the API to: at least one, unless the word `none` stands alone. */
+function apiHosts(): Format<readonly string[]> {
+  const expected = "addresses or host names, separated by commas, or none";
+  return format(expected, (text, refuse) => {
+    if (text.toLowerCase() === NO_HOST) return [];
+    const hosts = new Set<string>();
+    for (const entry of splitList(text)) {
+      const host = parseAddress(entry) ?? parseName(entry);
+      if (host === undefined) return void refuse(`${quote(entry)} is none; expected ${expected}`);
+      hosts.add(host);
+    }
+    return hosts.size > 0 ? [...hosts] : undefined;
+  });
+}
+
+/** Whether other machines can reach an API at these hosts. */
+export function isExposed(hosts: readonly string[]): boolean {
+  return !hosts.every(isLoopbackHost);
+}
+
 function addressRanges(): Format<readonly AddressRange[]> {
   return listOf<AddressRange>("addresses or CIDRs, separated by commas", (entry) => {
     const range = parseRange(entry);
@@ -287,16 +310,37 @@ const TABLE = {
   },
   apiHost: {
     ...variable("API_HOST", "--api-host", "127.0.0.1"),
-    meaning: "address to bind the API to; anything but loopback requires API_TOKEN",
-    format: format(
-      "an IPv4 or IPv6 address or a host name",
-      (text) => parseAddress(text) ?? parseName(text),
-    ),
+    meaning: "addresses to bind the API to; anything but loopback requires API_TOKEN",
+    details:
+      "Separated by commas. localhost stands for both loopback addresses, and none for API_SOCKET only.",
+    format: apiHosts(),
   },
   apiPort: {
     ...variable("API_PORT", "--api-port", "8080"),
     meaning: "TCP port of the API; 0 picks a free port",
     format: wholeNumber(0, 65535),
+  },
+  apiSocket: {
+    ...variable("API_SOCKET", "--api-socket", ""),
+    meaning: "path of a Unix socket for the API, besides or instead of API_HOST",
+    details: "Not on Windows. Programs that reach it count as programs on this machine.",
+    format: orNone(FILE_PATH),
+  },
+  apiSocketMode: {
+    ...variable("API_SOCKET_MODE", null, "0600"),
+    meaning: "permissions of the Unix socket; who may write to it can use it",
+    format: format("an octal number from 0600 to 0777", (text) => {
+      const mode = /^0?[67][0-7]{2}$/.test(text) ? parseInt(text, 8) : undefined;
+      return mode;
+    }),
+  },
+  apiSocketGroup: {
+    ...variable("API_SOCKET_GROUP", null, ""),
+    meaning: "group of the Unix socket, by name or number",
+    format: orNone(format(
+      "the name or the number of a group",
+      (text) => /^[\w][\w.-]{0,31}\$?$/.test(text) ? text : undefined,
+    )),
   },
   apiToken: {
     ...variable("API_TOKEN", null, ""),
@@ -486,8 +530,11 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     const expected = `expected at most K_BUCKET_SIZE, which is ${bucketSize}`;
     throw refusal(TABLE.minReplicas, texts.get(TABLE.minReplicas)!, expected);
   }
+  if (apiHost.length === 0 && values.apiSocket === null) {
+    throw refusal(TABLE.apiHost, texts.get(TABLE.apiHost)!, "needs an API_SOCKET");
+  }
   const apiTokens = apiTokensIn(values, texts.get(TABLE.apiTokensFile)!, sources.readApiTokens);
-  const token = isLoopbackHost(apiHost) ? undefined : apiToken;
+  const token = isExposed(apiHost) ? apiToken : undefined;
   if (token === null && apiTokens === null) {
     const problem = "lets other machines reach the API, which requires an API_TOKEN; " +
       "set one or use 127.0.0.1";
@@ -653,7 +700,7 @@ export function reloaded(before: Config, read: Config): Reloaded {
     now.push("the tokens");
   }
   if (
-    config.apiToken === null && config.apiTokens === null && !isLoopbackHost(before.apiHost)
+    config.apiToken === null && config.apiTokens === null && isExposed(before.apiHost)
   ) {
     throw new ConfigError("API_TOKEN: expected a token until the API listens on loopback only");
   }

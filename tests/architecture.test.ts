@@ -94,6 +94,7 @@ const MAY_IMPORT_ROOMS: Record<string, readonly string[]> = {
 const EDGE_FILES: readonly string[] = [
   "main.ts",
   "api/server.ts",
+  "api/unix_socket.ts",
   "api/front/connection.ts",
   "api/front/front.ts",
 ];

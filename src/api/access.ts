@@ -1,7 +1,7 @@
 // Access control of the API: checks the bearer token, the Host header, the origin, and the request rate of each client.
 
 import type { Context, MiddlewareHandler } from "hono";
-import type { Config } from "../config.ts";
+import { type Config, isExposed } from "../config.ts";
 import { type ApiToken, permits, type Scope, SCOPES } from "../config/api_tokens.ts";
 import { digestHex } from "../digest.ts";
 import { isLoopbackHost } from "../krpc/address_range.ts";
@@ -74,7 +74,7 @@ function rulesOf(config: Config): Rules {
     token: config.apiToken,
     scoped: config.apiTokens && new Map(config.apiTokens.map((token) => [token.hash, token])),
     rates: new Map(config.apiTokens?.map(({ name, rate }) => [name, new RateLimiter(rate)])),
-    hosts: new Set([config.apiHost, ...config.apiAllowedHosts].map(canonical)),
+    hosts: new Set([...config.apiHost, ...config.apiAllowedHosts].map(canonical)),
     requests: new RateLimiter(config.apiRateLimit),
     sends: new RateLimiter(config.apiSendRateLimit),
   };
@@ -103,7 +103,7 @@ export class Access {
     this.#refusals = refusals;
     this.#now = now;
     this.#open = new Set(open);
-    this.#isExposed = !isLoopbackHost(config.apiHost);
+    this.#isExposed = isExposed(config.apiHost);
     this.#rules = rulesOf(config);
   }
 

@@ -1,8 +1,9 @@
-// Serves the API on a TCP socket: a front limits the connections, and Deno.serve behind it handles the requests.
+// Serves the API on TCP and Unix sockets: a front limits the connections, and Deno.serve behind it handles the requests.
 
 import type { Config } from "../config.ts";
 import { type AddressRange, isLoopbackHost } from "../krpc/address_range.ts";
 import { bindFailure } from "../runtime/net/bind_failure.ts";
+import { isAbsent, LOOPBACKS, presentLoopback } from "../runtime/net/loopback.ts";
 import type { Caller } from "./access.ts";
 import { ListenError } from "./errors.ts";
 import type { ConnectionLimits } from "./front/connection.ts";
@@ -10,10 +11,13 @@ import { type Clock, connectionLimits, Front } from "./front/front.ts";
 import { bodyLimit, isWithin, noRefusals, type Refusals } from "./limits.ts";
 import { Problem } from "./problems.ts";
 
-/** A server's address, limits, counters and clock. */
+/** A server's addresses, limits, counters and clock. */
 export interface ServeOptions {
-  readonly hostname: string;
+  /** The addresses and names to listen at. `localhost` stands for both loopback addresses. */
+  readonly hostnames: readonly string[];
   readonly port: number;
+  /** A Unix socket that is open already, and its path. */
+  readonly socket?: { readonly listener: Deno.UnixListener; readonly path: string };
   readonly limits?: ConnectionLimits;
   /** Addresses of trusted proxies, whose connections may carry the requests of many clients. */
   readonly trustedProxies?: readonly AddressRange[];
@@ -24,7 +28,7 @@ export interface ServeOptions {
 /** Derives the server's options from a node's configuration. */
 export function serveOptions(config: Config): ServeOptions {
   return {
-    hostname: config.apiHost,
+    hostnames: config.apiHost,
     port: config.apiPort,
     limits: connectionLimits(
       config.apiMaxConnections,
@@ -55,42 +59,96 @@ export function serveApi(app: ServedApp, options: ServeOptions): ApiServer {
   return new ApiServer(app, options);
 }
 
-function listen(hostname: string, port: number): Deno.TcpListener {
+/** An open socket, and its URL. */
+interface OpenSocket {
+  readonly listener: Deno.TcpListener | Deno.UnixListener;
+  readonly url: string;
+}
+
+/** Listens at all hosts, with one port. @throws {ListenError} */
+function listen(hosts: readonly string[], given: number): { sockets: OpenSocket[]; port: number } {
+  const sockets: OpenSocket[] = [];
+  let port = given;
   try {
-    return Deno.listen({ hostname, port });
+    for (const host of hosts) {
+      for (const { hostname, listener } of listenAt(host, port)) {
+        port = listener.addr.port;
+        const address = hostname.includes(":") ? `[${hostname}]` : hostname;
+        sockets.push({ listener, url: `http://${address}:${port}` });
+      }
+    }
+    return { sockets, port: sockets.length === 0 ? 0 : port };
   } catch (error) {
-    throw new ListenError(bindFailure(error, { prefix: "API", host: hostname, port }));
+    for (const { listener } of sockets) listener.close();
+    throw new ListenError(bindFailure(error, { prefix: "API", host: hosts.join(), port }));
   }
+}
+
+/** Checks whether a node could listen at all hosts. @throws {ListenError} */
+export function checkHosts(hosts: readonly string[], port: number): void {
+  for (const { listener } of listen(hosts, port).sockets) listener.close();
+}
+
+/** Listens at a host: `localhost` stands for both loopback addresses, and either one for the other if it is absent. */
+function listenAt(host: string, port: number) {
+  const isBoth = host === "localhost", isLoopback = LOOPBACKS.some((one) => one === host);
+  const others = isLoopback ? LOOPBACKS.filter((other) => other !== host) : [];
+  const opened: { readonly hostname: string; readonly listener: Deno.TcpListener }[] = [];
+  let absent: unknown;
+  for (const hostname of isBoth ? LOOPBACKS : [host, ...others]) {
+    try {
+      const listener = Deno.listen({ hostname, port: opened[0]?.listener.addr.port ?? port });
+      opened.push({ hostname, listener });
+      if (!isBoth) break;
+    } catch (error) {
+      absent ??= error;
+      if (isAbsent(error)) continue;
+      for (const { listener } of opened) listener.close();
+      throw error;
+    }
+  }
+  if (opened.length === 0) throw absent;
+  return opened;
 }
 
 /** A running server of the API. Runs Deno.serve on a local port, and answers only requests through the front. */
 export class ApiServer {
-  /** URL to show to users and to pass to `--api`. Contains the actual port, and brackets around an IPv6 address. */
-  readonly url: string;
+  /** URLs to show to users and to pass to `--api`. They have the actual port, and brackets around IPv6 addresses. */
+  readonly urls: readonly string[];
+  /** The TCP port; 0 if there is only a Unix socket. */
   readonly port: number;
   readonly #app: ServedApp;
   readonly #front: Front;
   /** For each request in progress, the function that answers it. */
   readonly #inHand = new Set<(answer: Response) => void>();
   #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #loopback = presentLoopback();
   #onDrained = () => {};
   #isClosing = false;
 
   constructor(app: ServedApp, options: ServeOptions) {
-    const { hostname, trustedProxies = [], refusals = noRefusals(), clock } = options;
-    const listener = listen(hostname, options.port);
-    this.port = listener.addr.port;
-    this.url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${this.port}`;
+    const { hostnames, socket, trustedProxies = [], refusals = noRefusals(), clock } = options;
+    const { sockets, port } = listen(hostnames, options.port);
+    if (socket !== undefined) {
+      sockets.push({ listener: socket.listener, url: `unix:${socket.path}` });
+    }
+    this.port = port;
+    this.urls = sockets.map(({ url }) => url);
     this.#app = app;
     this.#server = this.#serve();
     this.#front = new Front({
-      listener,
-      serverPort: () => this.#server.addr.port,
+      listeners: sockets.map(({ listener }) => listener),
+      server: () => this.#server.addr,
       limits: options.limits ?? connectionLimits(MAX_CONNECTIONS),
       refused: (reason) => refusals[reason]++,
       isShared: (address) => isLoopbackHost(address) || isWithin(trustedProxies, address),
       clock,
     });
+  }
+
+  /** The first of the URLs. */
+  get url(): string {
+    return this.urls[0];
   }
 
   /** Stops accepting connections, and gives requests `graceMs` to finish. Unfinished ones are answered with 503. */
@@ -114,7 +172,7 @@ export class ApiServer {
 
   #serve(): Deno.HttpServer<Deno.NetAddr> {
     const server = Deno.serve({
-      hostname: "127.0.0.1",
+      hostname: this.#loopback,
       port: 0,
       onListen: () => {},
       onError: () => new Problem(500, "The node failed to handle this request.").toResponse(),

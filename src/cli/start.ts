@@ -10,6 +10,7 @@ import { LocalNode } from "../runtime/local_node.ts";
 import { compactHeap } from "../runtime/process/memory.ts";
 import { dropPermissions } from "../runtime/process/permissions.ts";
 import { ServiceManager } from "../runtime/process/service_manager.ts";
+import { isSignalIgnored } from "../runtime/net/message_batch.ts";
 import { BindError } from "../runtime/net/udp.ts";
 import { StorageError } from "../storage/sqlite.ts";
 import { VERSION } from "../version.ts";
@@ -48,21 +49,23 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   const onOpened = async () => {
     // The API's thread must load its code before permissions are dropped.
     await api.ready;
+    await api.openSocket(config);
     manager = ServiceManager.connect(config.dataDir);
     dropPermissions({ isService: manager !== undefined });
   };
   const node = await LocalNode.start(config, { persistent: true, onOpened }).catch((error) => {
-    throw asUserError(error, BindError, StorageError, ApiThreadError);
+    throw asUserError(error, BindError, StorageError, ApiThreadError, ListenError);
   });
   reloading.node = node;
-  let url;
+  let url: string;
   try {
     // A SIGHUP during the start has changed these settings.
     const { config: inForce } = reloading;
     node.setNetworkKeys(inForce.networkKeys);
     node.deny(inForce.denied);
     const log = getLogger(["dmnode", "api"]);
-    ({ url } = await api.serve({ service: node, config: inForce, log }));
+    const { urls } = await api.serve({ service: node, config: inForce, log });
+    url = urls.join(", ");
   } catch (error) {
     await node.close();
     throw asUserError(error, ListenError, ApiThreadError);
@@ -109,6 +112,9 @@ async function isReady(node: LocalNode): Promise<void> {
   stop();
 }
 
+/** The number of the signal. */
+const SIGHUP = 1;
+
 interface Reloading {
   /** The settings in force. */
   config: Config;
@@ -120,11 +126,14 @@ interface Reloading {
 
 /**
  * Reads the settings again at each SIGHUP, and changes those that a running node can change. A node that was started
- * from a terminal, or with nohup, thus goes on when the terminal closes.
+ * from a terminal thus goes on when the terminal closes. Under nohup, SIGHUP stays ignored.
  */
 function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;
   const log = getLogger(["dmnode"]);
+  if (isSignalIgnored(SIGHUP)) {
+    return log.info("SIGHUP is ignored, as the program that started this one asks for (nohup)");
+  }
   const { settings, api } = reloading;
   Deno.addSignalListener("SIGHUP", async () => {
     let reload: Reloaded;

@@ -246,9 +246,11 @@ class ThreadedSwarm {
     this.#first = await LocalNode.start(config, { persistent: false });
     this.#api = new ApiThread();
     void this.#api.failed.then(({ message }) => log.error("{message}", { message }));
-    const { url } = await this.#api.serve({ service: this.#first, config, log }).catch((error) => {
-      throw asUserError(error, ListenError);
-    });
+    const { urls: [url] } = await this.#api.serve({ service: this.#first, config, log }).catch(
+      (error) => {
+        throw asUserError(error, ListenError);
+      },
+    );
     const { bucketSize, alpha, healthCheckIntervalMs } = config;
     const options = { bucketSize, alpha, healthCheckIntervalMs };
     await Promise.all(this.threads.map((thread) => thread.ask("open", options)));

@@ -54,9 +54,9 @@ class Contract {
     const contract: { it?: Contract } = {};
     const service = forcedService(node, () => contract.it?.forced ?? {});
     const api = createApi({ service, config, stallMs: 1_000 });
-    const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
     const guarded = await serveApi(createApi({ service: node, config: guardedConfig }), {
-      hostname: "127.0.0.1",
+      hostnames: ["127.0.0.1"],
       port: 0,
     });
     return contract.it = new Contract(await ServedDocument.of(server.url), api, server, guarded);

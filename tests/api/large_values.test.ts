@@ -38,7 +38,7 @@ async function withServer(
   use: (server: ApiServer, it: ReturnType<typeof setup>) => Promise<void>,
 ): Promise<void> {
   const it = setup();
-  const server = await serveApi(it.app, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(it.app, { hostnames: ["127.0.0.1"], port: 0 });
   try {
     await use(server, it);
   } finally {

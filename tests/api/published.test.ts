@@ -325,7 +325,7 @@ Deno.test("with Last-Event-ID only a newer version is sent, and the watch ends w
 Deno.test("over a connection, events arrive one by one, and the watch ends with the connection", async () => {
   const service = new FakeService();
   const api = createApi({ service, config: loadConfig() });
-  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
   const hash = "0d".repeat(20);
   service.versions.set(hash, version(1));
   const controller = new AbortController();

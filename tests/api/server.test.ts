@@ -7,7 +7,7 @@ import { type ApiServer, serveApi } from "../../src/api/server.ts";
 import { loadConfig } from "../../src/config.ts";
 import { FakeService } from "./fake_service.ts";
 
-const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+const LOOPBACK = { hostnames: ["127.0.0.1"], port: 0 };
 
 async function withServer(use: (server: ApiServer, service: FakeService) => Promise<void>) {
   const service = new FakeService();
@@ -231,7 +231,7 @@ Deno.test("a port in use, or an address of another machine, is reported in one l
   await withServer(({ port }) => {
     const app = { fetch: () => new Response() };
     assert.throws(
-      () => serveApi(app, { hostname: "127.0.0.1", port }),
+      () => serveApi(app, { hostnames: ["127.0.0.1"], port }),
       (error: Error) =>
         error instanceof ListenError &&
         new RegExp(`^API_HOST 127\\.0\\.0\\.1, API_PORT ${port}: the port is in use.*--api-port$`)
@@ -239,7 +239,7 @@ Deno.test("a port in use, or an address of another machine, is reported in one l
     );
     for (const hostname of ["192.0.2.1", "no.such.host.invalid"]) {
       assert.throws(
-        () => serveApi(app, { hostname, port: 0 }),
+        () => serveApi(app, { hostnames: [hostname], port: 0 }),
         (error: Error) => error instanceof ListenError && !error.message.includes("\n"),
       );
     }

@@ -16,7 +16,7 @@ browserTest(
   "the API's reference page is accessible at any width, without scripts and by keyboard",
   async (browser, test) => {
     const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
-    const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
     const step = (name: string, fn: () => Promise<void>) =>
       test.step({ ...NO_SANITIZERS, name, fn });
     try {

@@ -23,7 +23,7 @@ export function fakeNodeTest(name: string, steps: Readonly<Record<string, Step>>
       const fn = async () => {
         const service = new FakeService(), refusals = noRefusals();
         const app = createApi({ service, config: loadConfig(), refusals });
-        const server = await serveApi(app, { hostname: "127.0.0.1", port: 0, refusals });
+        const server = await serveApi(app, { hostnames: ["127.0.0.1"], port: 0, refusals });
         try {
           await run(browser, server.url, service);
         } finally {

@@ -55,7 +55,7 @@ Deno.test({
   fn: async () => {
     const service = new FakeService(), refusals = noRefusals();
     const app = createApi({ service, config: loadConfig(), refusals });
-    const server = await serveApi(app, { hostname: "127.0.0.1", port: 0, refusals });
+    const server = await serveApi(app, { hostnames: ["127.0.0.1"], port: 0, refusals });
     const html = { headers: { "content-type": "text/html" } };
     const others = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen() {} },

@@ -319,7 +319,7 @@ export class FuzzedApi {
       error: (message: string, properties: unknown) => void errors.push([message, properties]),
     };
     const api: Api = createApi({ service: node, config: CONFIG, log });
-    const server = serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    const server = serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
     const close = async () => {
       await server.close(0);
       await Promise.all(nodes.map((one) => one.close()));

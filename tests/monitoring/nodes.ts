@@ -28,7 +28,7 @@ export async function withServedNode(
     nodes.push(node);
     await until(async () => (await node.readiness()).ready, "the node is ready");
     const api = createApi({ service: node, config });
-    server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+    server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
     await body({ node, url: server.url });
   } finally {
     await server?.close();

@@ -185,6 +185,12 @@ export class NodeProcess {
     this.#child.kill(signal);
   }
 
+  /** Resolves when the program has ended by itself. */
+  async ended(): Promise<{ code: number; stderr: string }> {
+    const { code } = await this.#child.status;
+    return { code, stderr: await this.#stderr };
+  }
+
   /** Sends a signal and waits for the end. */
   async stop(signal: Deno.Signal = "SIGTERM"): Promise<Deno.CommandStatus & { stderr: string }> {
     try {

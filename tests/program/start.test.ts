@@ -475,3 +475,18 @@ Deno.test("a data directory that can't be created is reported in one sentence", 
     await Deno.remove(file);
   }
 });
+
+Deno.test({
+  name: "a node under nohup ignores SIGHUP",
+  // Batches need the C library too, in which the node looks for what it inherited.
+  ignore: Deno.build.os !== "linux",
+  fn: withNodes(async (start) => {
+    const node = await start("1", [], { before: ["nohup"] });
+    await node.line(({ message }) => message.startsWith("SIGHUP is ignored"));
+    node.signal("SIGHUP");
+    assert.equal((await fetch(`${node.api}/healthz`)).status, 200);
+    const { code } = await node.stop();
+    assert.equal(code, 0);
+    assert.deepEqual(node.lines.filter(({ message }) => message.startsWith("SIGHUP:")), []);
+  }),
+});

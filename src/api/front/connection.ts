@@ -65,6 +65,9 @@ const LINGER_MS = 2000;
 /** Initial and maximum buffer size in bytes. Most connections are idle and need little; buffers of busy ones grow. */
 const FIRST_BUFFER = 4096, LAST_BUFFER = 65_536;
 
+/** A client's socket. */
+export type ClientSocket = Deno.TcpConn | Deno.UnixConn;
+
 /** A client's connection. Once its first request head is complete, it is paired with a connection to Deno.serve. */
 export class Connection {
   readonly address: string;
@@ -72,7 +75,7 @@ export class Connection {
   serverPort = 0;
   /** A secret that is sent to Deno.serve with the first request, to prove that the front opened the connection. */
   readonly #proof = crypto.randomUUID();
-  readonly #client: Deno.TcpConn;
+  readonly #client: ClientSocket;
   readonly #host: ConnectionHost;
   readonly #head = new RequestHead();
   #phase: Phase = { kind: "head", held: new Uint8Array() };
@@ -90,8 +93,9 @@ export class Connection {
   /** When the client last stopped reading a response; null if it has read everything. */
   #unreadSince: number | null = null;
 
-  constructor(client: Deno.TcpConn, host: ConnectionHost) {
-    this.address = client.remoteAddr.hostname;
+  /** `address` is the client's; programs at a Unix socket have that of this machine. */
+  constructor(client: ClientSocket, address: string, host: ConnectionHost) {
+    this.address = address;
     this.#client = client;
     this.#host = host;
     this.#quietSince = host.now();
@@ -213,7 +217,7 @@ export class Connection {
 
   async #copyFromClient(): Promise<void> {
     // Disable Nagle's algorithm: a small response must not wait until the client acknowledges the previous one.
-    this.#client.setNoDelay();
+    if ("setNoDelay" in this.#client) this.#client.setNoDelay();
     let buffer = new Uint8Array(FIRST_BUFFER);
     for (let length; (length = await this.#client.read(buffer)) !== null;) {
       const bytes = buffer.subarray(0, length);
@@ -349,7 +353,7 @@ function roomFor(buffer: Uint8Array<ArrayBuffer>, length: number): Uint8Array<Ar
   return isFull ? new Uint8Array(2 * length) : buffer;
 }
 
-function closeQuietly(socket: Deno.TcpConn): void {
+function closeQuietly(socket: ClientSocket): void {
   try {
     socket.close();
   } catch {

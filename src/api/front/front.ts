@@ -3,7 +3,7 @@
 
 import { clientOf, type Refusals } from "../limits.ts";
 import type { ProblemStatus } from "../problems.ts";
-import { Connection, type ConnectionLimits } from "./connection.ts";
+import { type ClientSocket, Connection, type ConnectionLimits } from "./connection.ts";
 
 /** Returns the limits for at most `connections` open connections. One client may have a quarter of them. */
 export function connectionLimits(
@@ -57,10 +57,15 @@ const IMPOSTOR_MS = 60_000;
 
 const LOOPBACK = "127.0.0.1";
 
+/** The address of a client. A program at a Unix socket is on this machine. */
+function addressOf({ remoteAddr }: ClientSocket): string {
+  return remoteAddr.transport === "tcp" ? remoteAddr.hostname : LOOPBACK;
+}
+
 export interface FrontOptions {
-  readonly listener: Deno.TcpListener;
-  /** Returns the port of 127.0.0.1 on which Deno.serve currently listens. */
-  readonly serverPort: () => number;
+  readonly listeners: readonly (Deno.TcpListener | Deno.UnixListener)[];
+  /** Returns the loopback address and the port on which Deno.serve currently listens. */
+  readonly server: () => { readonly hostname: string; readonly port: number };
   readonly limits: ConnectionLimits;
   readonly refused: (reason: keyof Refusals) => void;
   /** Whether many clients may share the address, such as that of this machine or of a proxy. */
@@ -92,7 +97,7 @@ export class Front {
     this.#options = options;
     this.#clock = options.clock ?? REAL_CLOCK;
     this.#capacity = options.limits.connections;
-    void this.#accept();
+    for (const listener of options.listeners) void this.#accept(listener);
   }
 
   /** The number of open connections, not counting refused ones. */
@@ -102,7 +107,7 @@ export class Front {
 
   /** The connection of a request; undefined if another program on this machine sent the request to Deno.serve. */
   connectionOf(request: Request, { hostname, port }: Deno.NetAddr): Connection | undefined {
-    if (hostname !== LOOPBACK) return undefined;
+    if (hostname !== this.#options.server().hostname) return undefined;
     const connection = this.#byPort.get(port);
     if (connection?.owns(request)) return connection.isServed ? connection : undefined;
     this.#impostors.set(port, this.#clock.now());
@@ -113,7 +118,7 @@ export class Front {
   /** Stops accepting connections, and closes the idle ones. */
   stop(): void {
     this.#isStopped = true;
-    this.#options.listener.close();
+    for (const listener of this.#options.listeners) listener.close();
     for (const connection of [...this.#waiting]) if (connection.isIdle) connection.close();
   }
 
@@ -141,11 +146,11 @@ export class Front {
     while (this.#all.size > this.#capacity && this.#makeRoom());
   }
 
-  async #accept(): Promise<void> {
+  async #accept(listener: Deno.TcpListener | Deno.UnixListener): Promise<void> {
     for (;;) {
-      let socket: Deno.TcpConn;
+      let socket: ClientSocket;
       try {
-        socket = await this.#options.listener.accept();
+        socket = await listener.accept();
       } catch (error) {
         if (this.#isStopped) return;
         if (error instanceof Deno.errors.ConnectionAborted) continue;
@@ -157,9 +162,9 @@ export class Front {
     }
   }
 
-  #admit(socket: Deno.TcpConn): void {
+  #admit(socket: ClientSocket): void {
     const { limits, refused, isShared } = this.#options;
-    const { hostname } = socket.remoteAddr;
+    const hostname = addressOf(socket);
     const client = isShared(hostname) ? null : clientOf(hostname);
     const ofClient = client === null ? 0 : this.#byClient.get(client) ?? 0;
     if (ofClient >= limits.clientConnections) {
@@ -177,10 +182,10 @@ export class Front {
     connection.run();
   }
 
-  #connection(socket: Deno.TcpConn): Connection {
+  #connection(socket: ClientSocket): Connection {
     const { limits, refused } = this.#options;
     this.#stopSweeping ??= this.#clock.every(SWEEP_MS, () => this.#sweep());
-    return new Connection(socket, {
+    return new Connection(socket, addressOf(socket), {
       limits,
       refused,
       now: () => this.#clock.now(),
@@ -200,7 +205,7 @@ export class Front {
     return false;
   }
 
-  #refuse(socket: Deno.TcpConn, status: ProblemStatus, detail: string): void {
+  #refuse(socket: ClientSocket, status: ProblemStatus, detail: string): void {
     if (this.#refused.size >= MAX_REFUSED) return socket.close();
     const connection = this.#connection(socket);
     this.#refused.add(connection);
@@ -214,7 +219,7 @@ export class Front {
     const unusable: Deno.TcpConn[] = [];
     try {
       for (;;) {
-        const socket = await Deno.connect({ hostname: LOOPBACK, port: this.#options.serverPort() });
+        const socket = await Deno.connect(this.#options.server());
         const { port } = socket.localAddr;
         const impostorAt = this.#impostors.get(port) ?? -Infinity;
         const isUsable = this.#clock.now() - impostorAt >= IMPOSTOR_MS && !this.#byPort.has(port);

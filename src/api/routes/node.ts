@@ -98,13 +98,15 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
 /** The node's configuration. Reports whether a token is set, but not the token itself. */
 function configReport(config: Config): z.output<typeof ConfigReport> {
   const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
-  const { bootstrapNodes, apiTokens, apiTrustedProxies, denied } = config;
+  const { apiHost, apiSocketMode, bootstrapNodes, apiTokens, apiTrustedProxies, denied } = config;
   const values = Object.entries(config).map(([member, value]) => [
     member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
     value,
   ]);
   return ConfigReport.parse({
     ...Object.fromEntries(values),
+    api_host: apiHost.join() || "none",
+    api_socket_mode: `0${apiSocketMode.toString(8)}`,
     k_bucket_size: bucketSize,
     bootstrap_nodes: bootstrapNodes.map(hostPortText),
     health_check_interval: healthCheckIntervalMs / 1000,

@@ -5,6 +5,7 @@ import type { Config } from "../../config.ts";
 import type { AddressRange } from "../../krpc/address_range.ts";
 import type { DownloadPiece, NodeService } from "../../node_service.ts";
 import type { ServiceEvent } from "../../reports/events.ts";
+import type { SocketFile } from "../unix_socket.ts";
 import type { ApiLog } from "../errors.ts";
 import type { ApiServer } from "../server.ts";
 
@@ -12,12 +13,14 @@ import type { ApiServer } from "../server.ts";
 export type Method = Exclude<keyof NodeService, "onEvent">;
 
 /** Where a started API listens. */
-export type ApiAddress = Pick<ApiServer, "url" | "port">;
+export type ApiAddress = Pick<ApiServer, "urls" | "port">;
 
 type Message<T extends string, Data = unknown> = Readonly<{ type: T } & Data>;
 
 /** Messages to the API's thread. */
 export type ToApi =
+  /** Opens the Unix socket, for which the permission is needed that the process gives up later. */
+  | Message<"open socket", { file: SocketFile }>
   | Message<"serve", { settings: ApiSettings }>
   /** Replaces the settings by which requests are checked. */
   | Message<"settings", { settings: ApiSettings }>
@@ -30,6 +33,7 @@ export type ToApi =
 /** Messages from the API's thread. */
 export type FromApi =
   | Message<"ready">
+  | Message<"socket open">
   | Message<"listening", ApiAddress>
   | Message<"not listening", { reason: string }>
   | Message<"call", { call: number; method: Method; args: readonly unknown[] }>

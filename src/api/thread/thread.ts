@@ -36,6 +36,7 @@ export class ApiThread {
   readonly #worker: ApiWorker;
   readonly #post: (message: ToApi, moved?: Uint8Array) => void;
   readonly #ready = Promise.withResolvers<void>();
+  readonly #opened = Promise.withResolvers<void>();
   readonly #listening = Promise.withResolvers<ApiAddress>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #failed = Promise.withResolvers<ApiThreadError>();
@@ -54,15 +55,27 @@ export class ApiThread {
     this.#worker = worker;
     this.#post = batched(worker);
     // Avoid unhandled rejections if nobody awaits these promises.
-    for (const { promise } of [this.#ready, this.#listening]) promise.catch(() => {});
+    for (const { promise } of [this.#ready, this.#opened, this.#listening]) promise.catch(() => {});
     worker.onmessage = ({ data }) => data.forEach((message) => this.#receive(message));
     worker.onerror = (event) => {
       event.preventDefault();
       const error = new ApiThreadError(`the API's thread has failed: ${event.message}`);
-      for (const { reject } of [this.#ready, this.#listening]) reject(error);
+      for (const { reject } of [this.#ready, this.#opened, this.#listening]) reject(error);
       this.#closed.resolve();
       this.#failed.resolve(error);
     };
+  }
+
+  /**
+   * Opens the Unix socket of the settings, if they name one, while the process may still create it. `serve` answers
+   * the clients that connect until then. Rejects with a ListenError if it can't be opened.
+   */
+  async openSocket(
+    { apiSocket: path, apiSocketMode: mode, apiSocketGroup: group }: Config,
+  ): Promise<void> {
+    if (path === null) return;
+    this.#post({ type: "open socket", file: { path, mode, group } });
+    await this.#opened.promise;
   }
 
   /** Serves a node's API. Rejects with a ListenError if the API can't listen at its address. */
@@ -101,7 +114,12 @@ export class ApiThread {
         return this.#listening.resolve(message);
       case "not listening":
         this.terminate();
-        return this.#listening.reject(new ListenError(message.reason));
+        for (const { reject } of [this.#opened, this.#listening]) {
+          reject(new ListenError(message.reason));
+        }
+        return;
+      case "socket open":
+        return this.#opened.resolve();
       case "call":
         return void this.#answer(message);
       case "log":

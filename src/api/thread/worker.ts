@@ -7,7 +7,14 @@ import type { ServiceEvent } from "../../reports/events.ts";
 import type { Api } from "../app.ts";
 import { ListenError } from "../errors.ts";
 import { noRefusals } from "../limits.ts";
-import { type ApiServer, serveApi, type ServedApp, serveOptions } from "../server.ts";
+import { listenOnSocket, type SocketFile } from "../unix_socket.ts";
+import {
+  type ApiServer,
+  serveApi,
+  type ServedApp,
+  type ServeOptions,
+  serveOptions,
+} from "../server.ts";
 import {
   type ApiSettings,
   batched,
@@ -39,6 +46,7 @@ let early: [event: ServiceEvent, at: number][] = [];
 let loading: Promise<Api> | undefined;
 let api: Api | undefined;
 let server: ApiServer | undefined;
+let socket: ServeOptions["socket"];
 
 thread.onmessage = ({ data }) => data.forEach(receive);
 // Unhandled rejections are bugs. Log them, but don't let them end the API.
@@ -50,6 +58,8 @@ post({ type: "ready" });
 
 function receive(message: ToApi): void {
   switch (message.type) {
+    case "open socket":
+      return void openSocket(message.file);
     case "serve":
       settings = message.settings;
       return serve();
@@ -94,13 +104,26 @@ function noteEvent(event: ServiceEvent, at: number): void {
 
 function serve(): void {
   try {
-    server = serveApi(app, { ...serveOptions(configOf(settings)), refusals });
-    post({ type: "listening", url: server.url, port: server.port });
+    server = serveApi(app, { ...serveOptions(configOf(settings)), socket, refusals });
+    post({ type: "listening", urls: server.urls, port: server.port });
     setTimeout(compactHeap, 0); // once the message is sent
   } catch (error) {
-    if (!(error instanceof ListenError)) throw error;
-    post({ type: "not listening", reason: error.message });
+    noteNotListening(error);
   }
+}
+
+async function openSocket(file: SocketFile): Promise<void> {
+  try {
+    socket = { listener: await listenOnSocket(file), path: file.path };
+    post({ type: "socket open" });
+  } catch (error) {
+    noteNotListening(error);
+  }
+}
+
+function noteNotListening(error: unknown): void {
+  if (!(error instanceof ListenError)) throw error;
+  post({ type: "not listening", reason: error.message });
 }
 
 /** The node's service. Each call of a method becomes a message to the node's thread. */

@@ -4,7 +4,7 @@ import { reason, UserError } from "../terminal/errors.ts";
 import { printable } from "../terminal/terminal.ts";
 import { ms, plural } from "../../web/format.js";
 import { parseJson } from "../../web/json.js";
-import { type ApiTarget, apiTarget } from "./api_target.ts";
+import { type ApiTarget, apiTarget, socketOf } from "./api_target.ts";
 
 /** The options that all commands for a running node accept. */
 export interface ApiFlags {
@@ -40,8 +40,12 @@ export class Refused extends UserError {
 type Query = Readonly<Record<string, string | number | bigint | undefined>>;
 
 export class Api {
-  /** The API's URL, without a trailing slash. */
+  /** The API's URL, without a trailing slash, or unix: and the path of its socket. */
   readonly url: string;
+  /** The start of the URLs of requests. */
+  readonly #base: string;
+  /** Connects to the Unix socket, if there is one. */
+  readonly #client: Deno.HttpClient | undefined;
   readonly #token: ApiTarget["token"];
   readonly #silentMs: number;
 
@@ -49,13 +53,18 @@ export class Api {
   constructor({ api, envFile, timeout = DEFAULT_TIMEOUT_S }: ApiFlags) {
     ({ url: this.url, token: this.#token } = apiTarget(api, envFile));
     this.#silentMs = timeout * 1000;
+    const path = socketOf(this.url);
+    this.#base = path === undefined ? this.url : "http://localhost";
+    if (path !== undefined) {
+      this.#client = Deno.createHttpClient({ proxy: { transport: "unix", path } });
+    }
   }
 
   at(path: string, query: Query = {}): string {
     const given = Object.entries(query).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, String(value)]]
     );
-    return `${this.url}${path}${given.length === 0 ? "" : `?${new URLSearchParams(given)}`}`;
+    return `${this.#base}${path}${given.length === 0 ? "" : `?${new URLSearchParams(given)}`}`;
   }
 
   /** Fetches a JSON object. Throws a UserError if the field `member` is missing: then the answer is not from a node. */
@@ -89,7 +98,13 @@ export class Api {
     const signal = AbortSignal.any([watchdog.signal, ...(init.signal ? [init.signal] : [])]);
     try {
       // Never follow a redirect: the token and the values are only for the server that the user named.
-      const options: RequestInit = { ...init, headers, signal, redirect: "manual" };
+      const options: RequestInit & { client?: Deno.HttpClient } = {
+        ...init,
+        client: this.#client,
+        headers,
+        signal,
+        redirect: "manual",
+      };
       const response = await fetch(url, options).catch((error) => {
         signal.throwIfAborted();
         // Keep only the operating system's message, which is the last part of the message from Deno.
@@ -116,14 +131,16 @@ export class Api {
   async #checkHealth(watchdog: AbortController): Promise<void> {
     try {
       const signal = AbortSignal.timeout(this.#silentMs / 2);
-      const response = await fetch(`${this.url}/healthz`, { signal, redirect: "manual" });
+      const response = await fetch(this.at("/healthz"), {
+        signal,
+        redirect: "manual",
+        client: this.#client,
+      });
       await response.body?.cancel();
     } catch {
       watchdog.abort(
         new NodeGone(
-          `the node at ${new URL(this.url).origin} has sent nothing for ${
-            ms(this.#silentMs)
-          }: it ` +
+          `the node at ${this.url} has sent nothing for ${ms(this.#silentMs)}: it ` +
             "hangs, or the network is interrupted (use --timeout to wait longer)",
         ),
       );

@@ -3,6 +3,7 @@
 import { readToken } from "../../config.ts";
 import { isLoopbackHost } from "../../krpc/address_range.ts";
 import { type FoundSetting, type Origin, readSecretFile, variables } from "../settings.ts";
+import { presentLoopback } from "../../runtime/net/loopback.ts";
 import { NO_PROXY_VARIABLES } from "../../runtime/process/permissions.ts";
 import { UserError } from "../terminal/errors.ts";
 import { stderr } from "../terminal/terminal.ts";
@@ -40,7 +41,9 @@ export function apiTarget(api: string | undefined, envFile: string | undefined):
     url: api,
     chosenBy: [{ name: "--api", source: "on the command line", origin: "command line" }],
   };
-  if (isLoopbackUrl(chosen.url)) bypassProxy(new URL(chosen.url).hostname);
+  if (socketOf(chosen.url) === undefined && isLoopbackUrl(chosen.url)) {
+    bypassProxy(new URL(chosen.url).hostname);
+  }
   const token = tokenOf(find);
   if (token !== undefined) refuseIfForeign(token, chosen);
   return { url: chosen.url, token };
@@ -87,8 +90,12 @@ function urlOf(find: Find): ChosenUrl {
     const text = JSON.stringify(given.text), expected = `expected a URL such as ${DEFAULT_URL}`;
     throw new UserError(`DMNODE_API: ${text} ${given.source}: ${expected}`, true);
   }
+  const socket = find("API_SOCKET");
+  if (socket !== undefined) {
+    return { url: `${UNIX}${socket.text}`, chosenBy: [{ ...socket, name: "API_SOCKET" }] };
+  }
   const host = find("API_HOST"), port = find("API_PORT");
-  const url = urlAt(host?.text ?? "127.0.0.1", port?.text ?? "8080");
+  const url = urlAt(host?.text.split(",")[0].trim() ?? presentLoopback(), port?.text ?? "8080");
   const chosenBy = [
     ...(host === undefined ? [] : [{ ...host, name: "API_HOST" }]),
     ...(port === undefined ? [] : [{ ...port, name: "API_PORT" }]),
@@ -102,15 +109,17 @@ function urlOf(find: Find): ChosenUrl {
 
 function urlAt(host: string, port: string): string {
   if (port === "0") return DEFAULT_URL;
+  if (host === "localhost") return urlAt(presentLoopback(), port);
   const isAny = host === "0.0.0.0" || host === "::";
   return `http://${isAny ? "127.0.0.1" : host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /**
- * Checks an API's URL and removes trailing slashes. Undefined if it is not HTTP(S), or has a user name, a password, a
+ * Checks an API's URL, which may be unix: and the path of a socket, and removes trailing slashes. Undefined if it is not HTTP(S), or has a user name, a password, a
  * query or a fragment.
  */
 export function parseApiUrl(text: string): string | undefined {
+  if (socketOf(text) !== undefined) return text;
   if (!URL.canParse(text)) return undefined;
   const { protocol, username, password, search, hash } = new URL(text);
   const isHttp = protocol === "http:" || protocol === "https:";
@@ -128,7 +137,18 @@ function bypassProxy(host: string): void {
   Deno.env.set(NO_PROXY_VARIABLES[0], hosts ? `${hosts},${own}` : own);
 }
 
-/** Whether a URL names this machine by a loopback address or as localhost. */
+/** The start of a URL that names a Unix socket. */
+const UNIX = "unix:";
+
+/** The path of the Unix socket that a URL names, if it does: unix:/path, unix:///path or unix:path. */
+export function socketOf(url: string): string | undefined {
+  return url.startsWith(UNIX)
+    ? url.slice(UNIX.length).replace(/^\/\/(?=\/)/, "") || undefined
+    : undefined;
+}
+
+/** Whether a URL names this machine: by a loopback address, as localhost, or by a Unix socket. */
 export function isLoopbackUrl(url: string): boolean {
-  return isLoopbackHost(new URL(url).hostname.replace(/^\[|\]$/g, ""));
+  return socketOf(url) !== undefined ||
+    isLoopbackHost(new URL(url).hostname.replace(/^\[|\]$/g, ""));
 }

@@ -81,8 +81,8 @@ export function clientCommand(
   return explain(parent.command(name), about)
     .option(
       "--api <url>",
-      "URL of the node's API (default: DMNODE_API, else API_HOST and API_PORT, else " +
-        "http://127.0.0.1:8080)",
+      "URL of the node's API, or unix: and a path (default: DMNODE_API, else API_SOCKET, else " +
+        "API_HOST and API_PORT, else http://127.0.0.1:8080)",
       apiUrl,
     )
     .option(

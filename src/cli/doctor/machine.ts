@@ -1,5 +1,8 @@
 // Checks this machine: program, permissions, data directory, ports, network and clock. Sends packets only on loopback.
 
+import { ListenError } from "../../api/errors.ts";
+import { isAbsent } from "../../runtime/net/loopback.ts";
+import { checkHosts } from "../../api/server.ts";
 import { statfsSync } from "node:fs";
 import { COMMIT } from "../../commit.ts";
 import type { Config } from "../../config.ts";
@@ -203,13 +206,14 @@ function p2pPort({ allowNet, p2pHost, p2pPort: port }: Config): Finding {
   }
 }
 
-function apiPort({ apiHost: hostname, apiPort: port }: Config): Finding {
+function apiPort({ apiHost, apiPort: port }: Config): Finding {
   try {
-    Deno.listen({ hostname, port }).close();
-    return ok("API port", `TCP ${port} is free`);
+    checkHosts(apiHost, port);
+    return ok("API port", apiHost.length === 0 ? "none: only a socket" : `TCP ${port} is free`);
   } catch (error) {
-    const found = `TCP ${hostname} ${port}: ${reason(error)}`;
-    return fail("API port", found, "stop the program that uses it, or choose another --api-port");
+    if (!(error instanceof ListenError)) throw error;
+    const advice = "stop the program that uses it, or choose another --api-port";
+    return fail("API port", error.message, advice);
   }
 }
 
@@ -234,9 +238,14 @@ export async function loopback(): Promise<Finding[]> {
       socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
     } catch (error) {
       findings.push(
-        name === "IPv4"
+        name === "IPv4" && !isAbsent(error)
           ? fail(check, reason(error), "the system has no working UDP")
-          : ok(check, "this machine has no IPv6; a node works with IPv4 only"),
+          : ok(
+            check,
+            name === "IPv4"
+              ? "this machine has no IPv4 loopback; a node works with IPv6 only"
+              : "this machine has no IPv6; a node works with IPv4 only",
+          ),
       );
       continue;
     }

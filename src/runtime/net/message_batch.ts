@@ -43,6 +43,8 @@ const SYMBOLS = {
   sendmmsg: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+  // Used only to read what the program that started this one has set for a signal.
+  sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   // Used only to get the address of its first argument: Deno.UnsafePointer would need permission for all libraries.
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
 } as const;
@@ -59,6 +61,19 @@ let library: Library | undefined;
 export function openLibrary(): void {
   library ??= openLibc();
   Deno.permissions.revokeSync({ name: "ffi" });
+}
+
+/** The size of `struct sigaction` in bytes, or more. The handler comes first. */
+const SIGACTION_BYTES = 256;
+
+/** The handler that ignores a signal. */
+const SIG_IGN = 1n;
+
+/** Whether this process ignores a signal, as under nohup. False if the C library is not open. */
+export function isSignalIgnored(signal: number): boolean {
+  const action = new BigUint64Array(SIGACTION_BYTES / 8);
+  const result = library?.symbols.sigaction(signal, null, new Uint8Array(action.buffer));
+  return result === 0 && action[0] === SIG_IGN;
 }
 
 /** Called with each datagram that could not be sent in a batch. */

@@ -1,6 +1,7 @@
 // UDP sockets that deliver received datagrams and send through a bounded queue.
 
 import { hostPortText } from "../../config/addresses.ts";
+import { isAbsent, LOOPBACKS } from "./loopback.ts";
 import { bindFailure } from "./bind_failure.ts";
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
 import { BATCH, MessageBatch, SEND_BYTES } from "./message_batch.ts";
@@ -107,15 +108,22 @@ export class UdpSocket {
   static bind(options: UdpOptions): UdpSocket {
     const { host, port, reuseAddress, onlyFamily } = options;
     // A socket on :: receives IPv4 too. Without IPv6, binding to :: fails, so try 0.0.0.0 next.
-    const hosts = host === "0.0.0.0" && onlyFamily === undefined ? ["::", host] : [host];
+    const hosts: readonly string[] = host === "0.0.0.0" && onlyFamily === undefined
+      ? ["::", host]
+      : host === LOOPBACKS[0]
+      ? LOOPBACKS
+      : [host];
     let failure: unknown;
     for (const hostname of hosts) {
       try {
         const address = { transport: "udp", hostname, port, reuseAddress } as const;
         return new UdpSocket(Deno.listenDatagram(address), options);
       } catch (error) {
-        failure = error;
-        if (error instanceof Deno.errors.AddrInUse) break; // an IPv4 socket would fail too
+        failure ??= error;
+        // The next socket would fail too, or take the place of an address that this machine has.
+        if (host === LOOPBACKS[0] ? !isAbsent(error) : error instanceof Deno.errors.AddrInUse) {
+          break;
+        }
       }
     }
     throw new BindError(bindFailure(failure, { prefix: "P2P", host, port }), { cause: failure });

@@ -27,7 +27,7 @@ async function withApi(
 ): Promise<void> {
   const service = new FakeService(), clients: (Client | RawClient)[] = [];
   const api = createApi({ service, config: loadConfig({ env }) });
-  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
   const kept = <T extends Client | RawClient>(client: T): T => {
     clients.push(client);
     return client;
@@ -453,7 +453,7 @@ Deno.test("clients that send messages or violate the protocol are closed", async
 Deno.test("a stopping node closes sockets with 1001, ends streams, and accepts no more", async () => {
   const service = new FakeService();
   const api = createApi({ service, config: loadConfig({ env: {} }) });
-  const server = await serveApi(api, { hostname: "127.0.0.1", port: 0 });
+  const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
   const client = new Client(`${server.url}/ws`);
   const watching = new Client(`${server.url}/ws?watch=${PEER_A}`);
   await Promise.all([client.message(), watching.message()]);

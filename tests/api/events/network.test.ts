@@ -40,7 +40,7 @@ Deno.test("listeners of a small real network get every type of event in its docu
   });
   const node = await LocalNode.start(config, { persistent: false });
   const server = await serveApi(createApi({ service: node, config }), {
-    hostname: "127.0.0.1",
+    hostnames: ["127.0.0.1"],
     port: 0,
   });
   const kept = stored(await others[1].store(latin1("watched"), "watched"));

@@ -126,7 +126,7 @@ async function withFront(
     },
   };
   const server = serveApi(app, {
-    hostname: "127.0.0.1",
+    hostnames: ["127.0.0.1"],
     port: 0,
     limits: { ...connectionLimits(100), ...limits },
     refusals,
@@ -417,8 +417,8 @@ Deno.test("each client has a limited number of connections, but this machine has
   let shared = false;
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const front = new Front({
-    listener,
-    serverPort: () => inner.addr.port,
+    listeners: [listener],
+    server: () => inner.addr,
     limits: { ...connectionLimits(100), clientConnections: 2 },
     ...countedBy(refusals),
     isShared: () => shared,
@@ -453,10 +453,9 @@ Deno.test("a lack of file descriptors halves the connections, and the limit reco
   const clock = new TestClock(), refusals = noRefusals();
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const limits = connectionLimits(100);
-  const serverPort = () => inner.addr.port;
   const front = new Front({
-    listener,
-    serverPort,
+    listeners: [listener],
+    server: () => inner.addr,
     limits,
     ...countedBy(refusals),
     isShared: () => true,
@@ -663,8 +662,8 @@ Deno.test("Deno.serve accepts only requests that came through the front", async 
   const inner = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const front = new Front({
-    listener,
-    serverPort: () => inner.addr.port,
+    listeners: [listener],
+    server: () => inner.addr,
     limits: connectionLimits(100),
     ...countedBy(noRefusals()),
     isShared: () => true,
@@ -702,8 +701,8 @@ Deno.test("another program's request from a connection's port closes that connec
   });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const front = new Front({
-    listener,
-    serverPort: () => inner.addr.port,
+    listeners: [listener],
+    server: () => inner.addr,
     limits: connectionLimits(100),
     ...countedBy(noRefusals()),
     isShared: () => true,

@@ -25,7 +25,7 @@ async function withThread(use: (setup: Setup) => Promise<void>): Promise<void> {
   const service = new FakeService(), thread = new ApiThread(), logged: unknown[] = [];
   const config = loadConfig({ env: { API_PORT: "0" } });
   const log = { error: (...given: unknown[]) => logged.push(given) };
-  const { url } = await thread.serve({ service, config, log });
+  const { urls: [url] } = await thread.serve({ service, config, log });
   try {
     await use({ service, thread, url, logged });
   } finally {
