@@ -56,7 +56,8 @@ export class Hidden {
     const bursts = new Bursts({ outbox, deadlines, random, onDatagram });
     const relay = new Relay({ queries, deadlines, random });
     const meeting = new Meeting({ nats, searches, responder, bursts, deadlines, random });
-    const reaching = new Reaching({ nats, searches, relay, bursts, deadlines });
+    const { peers } = responder;
+    const reaching = new Reaching({ nats, searches, peers, relay, bursts, deadlines });
     return this.crossing = { relay, meeting, reaching };
   }
 

@@ -84,13 +84,18 @@ export class Meeting {
     for (const registration of Object.values(this.#registrations)) registration.restart(now);
   }
 
-  /** Whether to answer a query even if we are read-only: it was forwarded, or its sender was introduced to us. */
+  /**
+   * Whether to answer a query even if we are read-only: it was forwarded, or its sender is one of our introducers or was
+   * introduced to us.
+   */
   admits({ id, method, token, keeps }: Message, from: Endpoint, now: Millis): boolean {
     if (id !== undefined) this.#parts.bursts.meet(id, from, now);
     if (method === "dm_pass" && token === undefined) return true;
-    if (this.#introduced.size === 0) return false;
+    const isIntroducer = this.#registrations[from.family]?.at(from) !== undefined;
+    if (!isIntroducer && this.#introduced.size === 0) return false;
     // Nodes should not keep unreachable nodes like us in their tables. If we ignore their health checks, they drop us.
     if (method === "ping" && keeps === true) return false;
+    if (isIntroducer) return true;
     const until = this.#introduced.get(from.host);
     if (until === undefined || until < now) return false;
     this.#admit(from, now);

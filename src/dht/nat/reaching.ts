@@ -8,6 +8,7 @@ import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
 import { isSecureId } from "../routing/secure_id.ts";
 import { type Query, type QueryOutcome, whenDone } from "../search/query.ts";
 import type { Searches } from "../search/searches.ts";
+import type { PeerStore } from "../serving/peer_store.ts";
 import type { Bursts } from "./burst.ts";
 import type { Helper } from "./helpers.ts";
 import type { Nats } from "./nat.ts";
@@ -78,6 +79,8 @@ interface KnownWay {
 interface ReachingParts {
   readonly nats: Nats;
   readonly searches: Searches;
+  /** Nodes that strangers can't reach announce themselves here (BEP 5) under their ids. */
+  readonly peers: PeerStore;
   readonly relay: Relay;
   readonly bursts: Bursts;
   readonly deadlines: Deadlines;
@@ -203,7 +206,12 @@ class Attempt {
   }
 
   #search(now: Millis): void {
-    const { target, parts: { searches } } = this;
+    const { target, parts: { searches, peers } } = this;
+    // A node that has registered with us keeps its NAT open for us, and we may be its only introducer.
+    const registered = searches.tables.families.flatMap((family) =>
+      peers.peers(target, family, now)
+    );
+    this.#noteNamed(registered, undefined, now);
     const onResponse = (
       { id, token, values = [], client }: Message,
       { endpoint: to, rtt }: { endpoint: Endpoint; rtt: number },

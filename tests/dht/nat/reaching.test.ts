@@ -208,10 +208,28 @@ Deno.test("late timers don't keep a burst from trying all ports in time", () => 
 
 // ---- registration
 
+/** A node at which the hidden node is not registered. */
+function notIntroducing(network: VirtualNetwork, hidden: VirtualNode): VirtualNode {
+  return network.nodes.find((node) =>
+    node !== hidden &&
+    node.node.responder.peers.peers(hidden.node.id, 4, network.now).length === 0
+  )!;
+}
+
+Deno.test("an introducer reaches a hidden node without an introduction", () => {
+  const network = internet();
+  const hidden = behind(network, PORT_RESTRICTED);
+  const introducer = network.nodes.find(({ node }) =>
+    node.responder.peers.peers(hidden.node.id, 4, network.now).length > 0
+  )!;
+  assert.equal(way(reach(network, introducer, hidden)), "direct");
+  assert.equal(introducer.node.tables.find(hidden.node.id), undefined, "it is still in no table");
+});
+
 Deno.test("a hidden node is found by its id, and no longer when it is gone", () => {
   const network = internet();
   const hidden = behind(network, PORT_RESTRICTED);
-  const [, asker] = network.nodes;
+  const asker = notIntroducing(network, hidden);
   assert.equal(asker.node.tables.find(hidden.node.id), undefined);
   assert.equal(way(reach(network, asker, hidden)), "punched");
   assert.equal(asker.node.tables.find(hidden.node.id), undefined, "it is still in no table");
@@ -237,7 +255,7 @@ Deno.test("one introducer is enough", () => {
   );
   assert.equal(holders.length, hidden.node.introducers);
   for (const holder of holders.slice(1)) holder.isDown = true;
-  const asker = network.nodes.find((node) => !holders.includes(node) && node !== hidden)!;
+  const asker = notIntroducing(network, hidden);
   assert.equal(way(reach(network, asker, hidden)), "punched");
 });
 
@@ -386,7 +404,7 @@ Deno.test("a hidden node answers nodes it has met, names no other nodes, and say
   const network = internet();
   const hidden = behind(network, PORT_RESTRICTED);
   const stranger = new Stranger(network, "6.6.6.6:6000");
-  const [asker] = network.nodes.slice(1);
+  const asker = notIntroducing(network, hidden);
   const external = hidden.node.nats[4]!.state.external!;
   assert.equal(stranger.askRaw(query("ping", id("aa")), external), undefined);
   reach(network, asker, hidden);

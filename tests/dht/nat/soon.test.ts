@@ -29,6 +29,23 @@ function start(network: VirtualNetwork, behaviour: NatBehaviour): VirtualNode {
   return node;
 }
 
+/** Lets `asker` try again and again to reach the node, until it succeeds. Fails `WITHIN_MS` after `begun`. */
+function reachSoon(
+  network: VirtualNetwork,
+  asker: VirtualNode,
+  { target, begun }: { readonly target: VirtualNode; readonly begun: number },
+): void {
+  let reached: ReachResult | undefined;
+  while (reached?.kind !== "reached") {
+    assert.ok(network.now - begun < WITHIN_MS, JSON.stringify(reached?.kind));
+    network.run(250);
+    reached = undefined;
+    const { reaching } = asker.node.hidden.cross();
+    reaching.reach(target.node.id, network.now, (result) => reached = result);
+    network.run(500);
+  }
+}
+
 for (const [name, behaviour] of Object.entries(NATS)) {
   Deno.test(`a node behind a ${name} NAT can be reached within ${WITHIN_MS / 1000} s from its start`, () => {
     const network = new VirtualNetwork(20);
@@ -36,17 +53,22 @@ for (const [name, behaviour] of Object.entries(NATS)) {
     const asker = start(network, PORT_RESTRICTED);
     network.run(10 * 60_000);
     const target = start(network, behaviour), begun = network.now;
-    let reached: ReachResult | undefined;
-    while (reached?.kind !== "reached") {
-      assert.ok(network.now - begun < WITHIN_MS, JSON.stringify(reached?.kind));
-      network.run(250);
-      reached = undefined;
-      asker.node.hidden.cross().reaching.reach(
-        target.node.id,
-        network.now,
-        (result) => reached = result,
-      );
-      network.run(500);
-    }
+    reachSoon(network, asker, { target, begun });
+  });
+
+  Deno.test(`its only introducer reaches a node behind a ${name} NAT within ${WITHIN_MS / 1000} s from its start`, () => {
+    const network = new VirtualNetwork(20);
+    const introducer = network.add({ at: "5.5.5.1:6881" });
+    network.run(10 * 60_000);
+    const target = start(network, behaviour), begun = network.now;
+    reachSoon(network, introducer, { target, begun });
+  });
+
+  Deno.test(`its only introducer still reaches a node behind a ${name} NAT after an hour`, () => {
+    const network = new VirtualNetwork(20);
+    const introducer = network.add({ at: "5.5.5.1:6881" });
+    const target = start(network, behaviour);
+    network.run(60 * 60_000);
+    reachSoon(network, introducer, { target, begun: network.now });
   });
 }
