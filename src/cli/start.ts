@@ -71,10 +71,11 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
     throw asUserError(error, ListenError, ApiThreadError);
   }
   compactHeap();
-  const addresses = { node_id: node.nodeId, udp: node.address, api: url };
-  log.info("Listening: node {node_id}, UDP {udp}, API {api}", addresses);
+  // The id changes once the node knows its address (BEP 42).
+  const addresses = () => ({ node_id: node.nodeId, udp: node.address, api: url });
+  log.info("Listening: node {node_id}, UDP {udp}, API {api}", addresses());
   void isReady(node).then(() => {
-    log.info("Ready: node {node_id}, UDP {udp}, API {api}", addresses);
+    log.info("Ready: node {node_id}, UDP {udp}, API {api}", addresses());
   });
 
   await manager?.ready(`Node ${node.nodeId}, UDP ${node.address}, API ${url}`);
