@@ -187,6 +187,7 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   no_transaction: 0,
   unknown_type: 0,
   rate_limited: 0,
+  no_id: 0,
   unmatched: 0,
   read_only: 0,
   not_allowed: 0,

@@ -174,6 +174,7 @@ export class DhtNode {
     };
     queries.onAnswer = (query, answer, at) => contacts.noteAnswer(query, answer, at);
     queries.onMiss = (query, miss, at) => contacts.noteMiss(query, miss, at);
+    queries.onUnusable = (reply) => this.membership.noteUnusable(reply);
     searches.onHeard = (id, endpoint, expected) => contacts.hear(id, endpoint, expected);
     searches.onOwnId = (endpoint, at) => {
       const own = this.#own[endpoint.family]?.tally?.endpoint;
@@ -238,6 +239,7 @@ export class DhtNode {
     if (typeof message === "string") {
       this.traffic.drop(message);
       this.traffic.in.count("unknown", "error", datagram.length);
+      this.membership.noteUnusable({ from, kind: message });
     } else if (this.#deniedIds.size > 0 && this.#deniedIds.has(`${message.id}`)) {
       this.traffic.drop("denied");
     } else if (message.type === "q") {
@@ -278,6 +280,7 @@ export class DhtNode {
     if (this.#queries.receive(reply, from, now)) return;
     if (this.hidden.crossing?.reaching.noteReply(reply, from, now)) return;
     this.traffic.drop("unmatched");
+    this.membership.noteUnusable({ from, kind: "unmatched" });
     const kind = reply.type === "r" ? "response" : "error";
     this.traffic.in.count("unknown", kind, reply.packet.length);
   }

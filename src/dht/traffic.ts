@@ -9,6 +9,8 @@ export type Drop =
   | "rate_limited"
   /** The node could not keep up, and dropped the query of a stranger. */
   | "overloaded"
+  /** A response without a valid id of its sender: it does not count as an answer. */
+  | "no_id"
   /** A response or error that does not belong to any open query of ours to its sender. */
   | "unmatched"
   /** This node ignored the query because it was read-only (BEP 43). */

@@ -2,7 +2,7 @@
 
 import { getLogger } from "logtape";
 import { type HostPort, hostPortText } from "../config/addresses.ts";
-import type { Seed } from "../dht/membership/membership.ts";
+import type { BootstrapEvent, Seed } from "../dht/membership/membership.ts";
 import type { PingResult } from "../dht/node.ts";
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { clock, within } from "./clock.ts";
@@ -10,6 +10,7 @@ import type { CoreRunner } from "./core_runner.ts";
 import { LogThrottle } from "./journal.ts";
 import { type NetFilter, resolveAll, type ResolveName, type Unresolved } from "./net/net_scope.ts";
 import type { Standing } from "./reports/readiness.ts";
+import { problemOf } from "./reports/unusable_reply.ts";
 
 /** Timeout of the ping that tests whether a bootstrap address is our own. We answer our own ping fast. */
 const OWN_ANSWER_MS = 300;
@@ -38,6 +39,8 @@ export class Joining {
   /** Bootstrap addresses that turned out to be this node. */
   readonly #ownAddresses = new Set<string>();
   #state: "joining" | "joined" | "failed" = "joining";
+  /** What was wrong with the answers of the bootstrap nodes, if some came. */
+  #problem: string | undefined;
   /** Whether the settings name no bootstrap node, apart from this node. */
   #namesNobody: boolean;
   #isFirst = false;
@@ -84,8 +87,9 @@ export class Joining {
   }
 
   /** Records whether the core's latest attempt to join succeeded. */
-  note(state: "joined" | "failed"): void {
+  note({ state, unusable }: BootstrapEvent): void {
     this.#state = state;
+    this.#problem = unusable && problemOf(unusable);
   }
 
   /** Whether this is the address of a bootstrap node. */
@@ -122,6 +126,8 @@ export class Joining {
       ? `no peer answers; bootstrap nodes that can't be reached: ${this.#unresolved.join(", ")}`
       : this.#state === "joining"
       ? "still joining the network"
+      : this.#problem !== undefined
+      ? `no peer gives a usable answer: ${this.#problem}`
       : `no peer answers; bootstrap nodes: ${this.nodesText} (${
         this.options.isSealed
           ? "they must have the network key of this node"

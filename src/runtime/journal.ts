@@ -4,6 +4,7 @@ import { getLogger } from "logtape";
 import type { Clone } from "../dht/membership/clones.ts";
 import type { NodeEvent } from "../dht/host.ts";
 import type { Item } from "../dht/items/item.ts";
+import type { BootstrapEvent } from "../dht/membership/membership.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
 import type { Contact } from "../dht/routing/contact.ts";
 import type { EventListener } from "../node_service.ts";
@@ -15,6 +16,7 @@ import { clock } from "./clock.ts";
 import { EventListeners, isReported, serviceEvent } from "./reports/events.ts";
 import { natText } from "./reports/nat_report.ts";
 import type { ReadinessChange } from "./reports/readiness.ts";
+import { problemOf } from "./reports/unusable_reply.ts";
 
 export interface JournalOptions {
   readonly bootstrapNodes: string;
@@ -50,7 +52,7 @@ export class Journal {
     }
     switch (event.type) {
       case "bootstrap":
-        return this.#logBootstrap(event.state, event.contacts);
+        return this.#logBootstrap(event);
       case "id":
         return this.#log.info(
           "Peers see this node at {address}. Its id is now {id}, which is bound to that address (BEP 42). " +
@@ -181,7 +183,7 @@ export class Journal {
     );
   }
 
-  #logBootstrap(state: "joined" | "failed", contacts: number): void {
+  #logBootstrap({ state, contacts, unusable }: BootstrapEvent): void {
     if (state === "joined" && !this.#hasJoined) {
       this.#log.info("Joined the network: {peers}", {
         peers: contacts === 1 ? "1 contact" : `${contacts} contacts`,
@@ -189,7 +191,14 @@ export class Journal {
       });
     }
     this.#hasJoined = state === "joined";
-    if (!this.#throttle.isDue("joining", state, clock.now()) || state === "joined") return;
+    const key = `${state} ${unusable?.kind}`;
+    if (!this.#throttle.isDue("joining", key, clock.now()) || state === "joined") return;
+    if (unusable !== undefined) {
+      return this.#log.warning(
+        "No bootstrap node gave a usable answer: {problem}. Trying again, at growing intervals of up to 20 seconds",
+        { problem: problemOf(unusable), nodes: this.options.bootstrapNodes },
+      );
+    }
     this.#log.warning(
       "No bootstrap node answered ({nodes}): trying again, at growing intervals of up to 20 seconds",
       { nodes: this.options.bootstrapNodes },

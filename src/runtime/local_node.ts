@@ -450,7 +450,7 @@ export class LocalNode implements NodeService {
         if (!this.#hasSavedContacts) this.#saveContactsSoon();
         return;
       case "bootstrap":
-        this.#joining.note(event.state);
+        this.#joining.note(event);
         if (event.state === "joined") this.#saveContactsSoon();
         if (event.state === "joined" && !this.#closed) this.#checkState();
         return;

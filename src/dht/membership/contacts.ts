@@ -51,7 +51,11 @@ const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
 /** Limits on the pings that test whether a stranger that queried us can become a contact: a burst and a rate. */
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
-/** An address is pinged at most once within this time, so that it can't use up the pings for all other addresses. */
+/**
+ * An address is pinged at most once within this time, so that it can't use up the pings for all other addresses. In
+ * private networks, where many nodes may share an address, the limit applies to each endpoint: a node that answers each
+ * ping with a query would cause the next ping at once.
+ */
 const VERIFY_AGAIN_MS = 2_000;
 
 /** The mean time between queries to prospects, which are nodes that seem nearer than our contacts. */
@@ -137,8 +141,8 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #verifications = new Allowance(VERIFY_PER_SECOND, VERIFY_BURST);
   /**
-   * Owners of addresses from which an unknown node queried us, so that we pinged it. They are not pinged again too
-   * soon.
+   * Owners of addresses from which an unknown node queried us, so that we pinged it, and endpoints in private networks.
+   * They are not pinged again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   /** A sign of life does not replace a check if it came before this time. */
@@ -206,10 +210,10 @@ export class Contacts {
     }
     // The nodes of our own site are often in one /64 and start together.
     const isHome = this.tables.subnets.isHome(from);
-    const owner = !isCounted(from) ? undefined : isHome ? from.host : ownerOf(from);
-    if (owner !== undefined && this.#verified.has(owner, now)) return "none";
+    const owner = !isCounted(from) ? `${from}` : isHome ? from.host : ownerOf(from);
+    if (this.#verified.has(owner, now)) return "none";
     if (!this.#verifications.take(now)) return "none";
-    if (owner !== undefined) this.#verified.add(owner, now);
+    this.#verified.add(owner, now);
     return "wanted";
   }
 

@@ -7,7 +7,7 @@ import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
 import type { Random } from "../random.ts";
 import type { Contact, ContactRecord } from "../routing/contact.ts";
 import type { Tables } from "../routing/tables.ts";
-import { whenDone } from "../search/query.ts";
+import { type UnusableReply, whenDone } from "../search/query.ts";
 import type { FamilySearch, Searches } from "../search/searches.ts";
 import type { Self } from "../self.ts";
 import type { Contacts } from "./contacts.ts";
@@ -75,6 +75,8 @@ export interface BootstrapEvent {
   readonly type: "bootstrap";
   readonly state: "joined" | "failed";
   readonly contacts: number;
+  /** If it failed although something came from a bootstrap node: the latest such packet. */
+  readonly unusable?: UnusableReply;
 }
 
 interface MembershipOptions {
@@ -102,6 +104,8 @@ export class Membership {
   #isJoining = false;
   /** Whether the bootstrap nodes are being asked for our address. */
   #isAsking = false;
+  /** The latest packet of a bootstrap node that did not make it a contact, while we have no contacts. */
+  #unusable: UnusableReply | undefined;
   #round = 0;
 
   constructor(options: MembershipOptions, now: Millis) {
@@ -168,6 +172,14 @@ export class Membership {
       this.#rejoinAfter = REJOIN_MS;
       this.#rejoinLater(now);
     }
+  }
+
+  /** Records a reply that does not make its sender a contact. It may explain why we don't join. */
+  noteUnusable(reply: UnusableReply): void {
+    if (this.#tables.size > 0) return;
+    // A bootstrap node with several addresses or ports may answer from another port.
+    const isBootstrap = this.#bootstrap.some((endpoint) => endpoint.sameAddress(reply.from));
+    if (isBootstrap) this.#unusable = reply;
   }
 
   /** Joins at once if a node answered after our attempt to join had failed: our line is slow. */
@@ -245,7 +257,8 @@ export class Membership {
     }
     const { size, families } = this.#tables;
     const state = size > 0 ? "joined" : "failed";
-    this.#options.emit({ type: "bootstrap", state, contacts: size });
+    if (state === "joined") this.#unusable = undefined;
+    this.#options.emit({ type: "bootstrap", state, contacts: size, unusable: this.#unusable });
     if (size > 0) {
       this.#rejoinAfter = REJOIN_MS;
       for (const family of families) this.#fillAll(family, now);

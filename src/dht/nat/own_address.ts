@@ -68,6 +68,8 @@ export class OwnAddress {
   /** Records that the node to which we sent `query` sees us at `seen`. */
   noteVote({ to, expected, isVerification = false }: Query, seen: Endpoint, now: Millis): void {
     if (isVerification || seen.family !== this.family || seen.scope === "none") return;
+    // A node on our own machine sees us at an address of this machine.
+    if (to.scope === "loopback" && !this.#isOurs(seen)) return;
     const { queries: { tables }, deadlines, onChange } = this.#parts;
     const votes = this.#votes;
     const mayEnter = () =>

@@ -12,7 +12,7 @@ import { isContradicted, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
 import type { Contact } from "../routing/contact.ts";
 import type { Tables } from "../routing/tables.ts";
 import { Pace } from "./pace.ts";
-import type { Answer, Query, QueryOutcome, QueryWatcher } from "./query.ts";
+import type { Answer, Query, QueryOutcome, QueryWatcher, UnusableReply } from "./query.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
 /** The time after which an unknown node's answer is late, until such answers have been measured. */
@@ -66,6 +66,8 @@ const COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 /** What went wrong: no answer came, a ping got an answer other than a pong, or the node does not know the query. */
 export type Miss = "no_answer" | "bad_pong" | "unsupported";
 
+type Reply = Exclude<QueryOutcome, { kind: "timeout" }>;
+
 /** A query in flight. */
 interface Pending extends Transaction, OutgoingQuery {
   readonly query: Query;
@@ -112,6 +114,8 @@ export class Queries {
   onAnswer: ((query: Query, answer: Answer, now: Millis) => void) | undefined;
   /** Called when a node whose id we know did not answer, or answered that it can't. */
   onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
+  /** Called when a node's reply to a query can't make it a contact. */
+  onUnusable: ((reply: UnusableReply) => void) | undefined;
   /** The agenda of query timeouts. It is separate from that of deadlines: timeouts are few, and most get cancelled. */
   readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
@@ -313,7 +317,7 @@ export class Queries {
     if (query.method === "put" && !hasStalled) this.#puts.add(Math.min(rtt, LATE_MAX_MS));
     const isRttUnsure = hasStalled || query.method === "put";
     if (!isRttUnsure) traffic.roundTrips.add(rtt);
-    const outcome: QueryOutcome = reply.type === "e"
+    const outcome: Reply = reply.type === "e"
       ? { kind: "error", code: reply.errorCode, text: reply.errorText, rtt }
       : { kind: "response", message: reply, rtt, isRttUnsure, isSecondTry };
     this.#learn(query, reply, outcome, now);
@@ -348,7 +352,7 @@ export class Queries {
   }
 
   /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
-  #learn(query: Query, reply: Message, outcome: QueryOutcome, now: Millis): void {
+  #learn(query: Query, reply: Message, outcome: Reply, now: Millis): void {
     const { method, to, expected, rtt: guess = NaN } = query;
     this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client), now);
     if (reply.ip !== undefined) this.onVote?.(query, reply.ip, now);
@@ -359,6 +363,8 @@ export class Queries {
     }
     if (outcome.kind !== "response") {
       if (reply.errorCode === ErrorCode.unknownMethod) this.onMiss?.(query, "unsupported", now);
+      const { code, text } = outcome;
+      this.onUnusable?.({ from: to, kind: "error", code, text });
       return;
     }
     const { rtt } = outcome;
@@ -372,7 +378,9 @@ export class Queries {
       }
     }
     // A node that others can't reach does not belong in a routing table (BEP 43).
-    if (reply.id !== undefined && !reply.readOnly) this.onAnswer?.(query, outcome, now);
+    if (isAnswer && !reply.readOnly) return this.onAnswer?.(query, outcome, now);
+    if (!isAnswer) this.outbox.traffic.drop("no_id");
+    this.onUnusable?.({ from: to, kind: isAnswer ? "read_only" : "no_id" });
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
-import type { Message, Method, QueryArguments } from "../../krpc/message.ts";
+import type { DropReason, Message, Method, QueryArguments } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
 
 export interface Query {
@@ -38,6 +38,15 @@ export interface Answer {
   /** Whether the query had been sent twice, and the second packet was answered. */
   readonly isSecondTry: boolean;
 }
+
+/** A packet that does not make its sender a contact, although we may have asked for it. */
+export type UnusableReply =
+  & { readonly from: Endpoint }
+  & (
+    | { readonly kind: "error"; readonly code: number; readonly text: string }
+    /** no_id: a response without a valid id. read_only: its sender answers no queries (BEP 43). */
+    | { readonly kind: "no_id" | "read_only" | "unmatched" | DropReason }
+  );
 
 export interface QueryWatcher {
   /** Called if the query has to wait before it is sent, because its receiver bears no more packets for now. */

@@ -107,6 +107,7 @@ export function Node({ state, now }) {
 /** What happened to dropped packets, in words that tell the harmless from the harmful. @type {Record<string, string>} */
 const DROPS = {
   unmatched: "Late or repeated answers (harmless)",
+  no_id: "Answers without a valid node id",
   rate_limited: "Queries over the rate limit",
   overloaded: "Queries of strangers while the node was busy",
   read_only: "Queries while this node was read-only",

@@ -138,3 +138,16 @@ for (const honest of [1, 2, 12]) {
     assert.equal(victim.node.nats[4]!.state.external!.host, "8.8.8.8");
   });
 }
+
+Deno.test("a node on the same machine can't make us believe that we are behind a NAT", () => {
+  const network = new VirtualNetwork();
+  const victim = network.add({ at: "127.0.0.1:6881" });
+  const liar = new Answering(network, "127.0.0.1:7000");
+  let claims = 0;
+  liar.sees = () => endpoint(`8.8.8.${++claims % 256}:1000`);
+  victim.node.membership.join([liar.at], [], network.now);
+  network.run(10 * MINUTE);
+  assert.ok(claims > 2);
+  assert.equal(victim.node.nats[4]!.state.external, undefined);
+  assert.ok(!victim.node.nats[4]!.state.readOnly);
+});
