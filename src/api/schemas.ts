@@ -39,6 +39,9 @@ function idParameter(name: string, example: string) {
   });
 }
 
+/** Maximum characters of a text to search for, and maximum number of events in the answer to a search. */
+const MAX_SEARCH = 200, MAX_FOUND_EVENTS = 1_000;
+
 function wholeNumber(minimum: number, maximum: number) {
   const error = `expected a whole number from ${minimum} to ${maximum}`;
   return z.string().regex(/^\d{1,16}$/, error).transform(Number)
@@ -314,6 +317,15 @@ export const EventsQuery = z.object({
   since: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional().meta({
     description: "The id of the last event that the client has. Later events are sent first.",
   }),
+});
+
+/** Query of `GET /network/events`. */
+export const EventSearchQuery = EventsQuery.pick({ types: true }).extend({
+  q: z.string().max(MAX_SEARCH).optional().meta({
+    description: "Text that the JSON of an event contains, in upper or lower case.",
+    param: { example: "203.0.113.9" },
+  }),
+  limit: wholeNumber(1, MAX_FOUND_EVENTS).default(100).meta({ param: { example: 10 } }),
 });
 
 export const EventsHeaders = z.object({

@@ -221,3 +221,12 @@ export function eventExample(type: EventType) {
   const id = isNumbered ? 1_795_355_891_258 : null;
   return { id, type, at: "2026-04-14T10:29:55.323Z", data: exampleOf(data) };
 }
+
+/** The answer to a search for events. */
+export const FoundEvents = z.object({
+  events: field(
+    z.array(Event),
+    [eventExample("peer.leave") as z.output<typeof Event>],
+    "newest first",
+  ),
+}).meta({ id: "FoundEvents" });

@@ -19,6 +19,11 @@ export function kindOf(type) {
   return type.startsWith("lookup") ? "lookups" : "node";
 }
 
+/** The types of events of some kinds, as the API expects them. @param {ReadonlySet<Kind>} kinds */
+export function typesOfKinds(kinds) {
+  return Object.keys(SENTENCES).filter((type) => kinds.has(kindOf(type))).join();
+}
+
 /**
  * @typedef {object} EventText
  * @property {Tone} tone

@@ -21,7 +21,7 @@ const MAX_TRANSFERS = 50;
  * Events that the feed leaves out, because they are very frequent or only of momentary interest. Other parts of the
  * page show them.
  */
-const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "watch"]);
+export const NOT_IN_FEED = new Set(["hello", "stats", "data.progress", "lookup.step", "watch"]);
 
 /**
  * @typedef {object} Step a query of a lookup

@@ -53,6 +53,7 @@ const PRIVATE: Route[] = [
   ["DELETE", `/data/${PEER_A}`],
   ["GET", "/network/published"],
   ["GET", "/network/transfers"],
+  ["GET", "/network/events"],
   ["GET", "/ws"],
 ];
 

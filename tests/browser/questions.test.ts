@@ -45,6 +45,40 @@ fakeNodeTest("every view shows only answers to its own question", {
     await visit.end();
   },
 
+  "a filter of events also finds those from before the feed": async (browser, api, service) => {
+    const address = "192.0.2.7:8000";
+    service.events.tell({
+      type: "peer.leave",
+      data: { node_id: PEER_A, address, reason: "no answer" },
+    }, Date.now());
+    for (let lookup = 0; lookup < 300; lookup++) {
+      service.events.tell({
+        type: "lookup",
+        data: {
+          lookup,
+          target: QUICK,
+          method: "find_node",
+          hops: 1,
+          queries: 2,
+          elapsed_ms: 3,
+          success: true,
+        },
+      }, Date.now());
+    }
+    const visit = await browser.visit(api, "#/events");
+    const { page } = visit;
+    const feed = page.locator(".event-list > li");
+    await until(async () => await feed.count() > 100);
+    await page.getByLabel("Search events").fill(address);
+    await page.locator(".event", { hasText: "peer.leave" }).waitFor();
+    await until(async () => await feed.count() === 1);
+    await page.getByLabel("Search events").fill("");
+    await until(async () => await feed.count() > 100);
+    await page.getByRole("button", { name: "Lookups", exact: true }).click();
+    await page.locator(".event", { hasText: "peer.leave" }).waitFor();
+    await visit.end();
+  },
+
   "the next page of published values never shows the rows of the page before": async (
     browser,
     api,

@@ -5,7 +5,7 @@ import { EVENT_TYPES, EVENTS, type EventType } from "../../reports/events.ts";
 import { Problem } from "../problems.ts";
 import { RETRY } from "../requests.ts";
 import { Broadcast, type Greeting, type Listener, type ListenerOptions } from "./broadcast.ts";
-import { type EventFields, EventLog, eventText } from "./log.ts";
+import { type EventFields, EventLog, eventText, type LoggedEvent } from "./log.ts";
 
 /** Event types that are sent only to clients that name them, because they are frequent: each query causes several. */
 const ON_REQUEST: ReadonlySet<EventType> = new Set(["lookup.step"]);
@@ -61,6 +61,11 @@ export class EventFeed {
   open(options: ListenerOptions): Listener {
     this.#requireRoom();
     return this.#broadcast.open(options);
+  }
+
+  /** Searches the events that the node keeps. */
+  search(wish: Parameters<EventLog["search"]>[0]): LoggedEvent[] {
+    return this.#log.search(wish);
   }
 
   close(): void {

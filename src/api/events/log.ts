@@ -85,6 +85,24 @@ export class EventLog {
     return { cursor: { event, reading: this.#readings.next }, missed };
   }
 
+  /**
+   * Returns the latest events of these types whose JSON contains `text`, newest first. Upper and lower case are the same.
+   */
+  search(
+    { types, text, limit }: {
+      readonly types: ReadonlySet<EventType>;
+      readonly text: string;
+      readonly limit: number;
+    },
+  ): LoggedEvent[] {
+    const wanted = text.toLowerCase(), found: LoggedEvent[] = [];
+    for (let number = this.last; number >= this.#events.first && found.length < limit; number--) {
+      const event = this.#events.at(number)!;
+      if (types.has(event.type) && event.text.toLowerCase().includes(wanted)) found.push(event);
+    }
+    return found;
+  }
+
   /** Whether the reader's next event is no longer in the log. */
   isLost(cursor: Readonly<Cursor>): boolean {
     return cursor.event < this.#events.first;

@@ -3,7 +3,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { z } from "zod";
-import { Event, eventExample } from "../../reports/events.ts";
+import { Event, eventExample, FoundEvents } from "../../reports/events.ts";
 import type { Caller } from "../access.ts";
 import {
   type EventClient,
@@ -14,11 +14,24 @@ import {
 import type { Wish } from "../events/broadcast.ts";
 import { type EventFeed, typesOf } from "../events/feed.ts";
 import { checkKey, queryOf, validate } from "../requests.ts";
-import { EventsHeaders, EventsQuery, FetchQuery, SocketHeaders, SocketQuery } from "../schemas.ts";
-import { headers, problem } from "./answers.ts";
+import {
+  EventSearchQuery,
+  EventsHeaders,
+  EventsQuery,
+  FetchQuery,
+  SocketHeaders,
+  SocketQuery,
+} from "../schemas.ts";
+import { headers, json, problem } from "./answers.ts";
 import { describeGuarded, get, type RouteDeps, serve } from "./route.ts";
 
 const TAGS = ["Events"];
+
+const UNKNOWN_TYPE = problem(
+  400,
+  'query parameter types: there is no event "peer"; there are …',
+  { types: ["peer.join", "peer.leave"] },
+);
 
 const TOO_MANY = problem(503, "Too many clients listen to events; try again.", {}, {
   sent: ["Retry-After"],
@@ -47,12 +60,29 @@ are still kept. A comment is sent after 15 s of silence. A client that reads too
           "text/event-stream": { schema: Event, examples: { event: { summary: "A peer", value } } },
         },
       },
-      ...problem(400, 'query parameter types: there is no event "peer"; there are …', {
-        types: ["peer.join", "peer.leave"],
-      }),
+      ...UNKNOWN_TYPE,
       ...TOO_MANY,
     },
   }, (c) => eventStream(feed, clientOf(c, wishOf(c.req.valid("query")))));
+
+  const searchGuard = describeGuarded(app, {
+    tags: TAGS,
+    ...access.private("read"),
+    ...get("/network/events", "searchEvents", "Search the node's latest events"),
+    description: "The node keeps its latest 8,192 events, up to 4 MiB in total.",
+    request: { query: EventSearchQuery },
+    responses: {
+      200: json("The events that match, newest first", FoundEvents, "One event"),
+      ...UNKNOWN_TYPE,
+    },
+  });
+  app.get("/network/events", searchGuard, (c) => {
+    const given = queryOf(c.req.url, Object.keys(EventSearchQuery.shape));
+    const { types, q = "", limit } = validate("query", EventSearchQuery, given);
+    const found = feed.search({ types: typesOf(namesOf(types)), text: q, limit });
+    const events = found.map(({ text }) => text).join();
+    return c.body(`{"events":[${events}]}`, 200, { "content-type": "application/json" });
+  });
 
   const guard = describeGuarded(app, {
     tags: TAGS,
@@ -107,7 +137,11 @@ function socketWishOf(given: Record<string, string>): SocketWish {
 
 function wishOf({ types, since }: z.output<typeof EventsQuery>): Wish {
   return {
-    types: typesOf(types?.split(",").map((name) => name.trim()) ?? []),
+    types: typesOf(namesOf(types)),
     since: since ?? null,
   };
+}
+
+function namesOf(types: string | undefined): string[] {
+  return types?.split(",").map((name) => name.trim()) ?? [];
 }

@@ -3,11 +3,13 @@
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { EventList } from "../event_list.js";
-import { describeEvent, kindOf, KINDS } from "../event_text.js";
+import { json } from "../api.js";
+import { describeEvent, kindOf, KINDS, typesOfKinds } from "../event_text.js";
 import { count, plural } from "../format.js";
-import { useParameter } from "../hooks.js";
+import { useAnswer, usePaced, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { jsonText } from "../json.js";
+import { NOT_IN_FEED } from "../node_state.js";
 import { Card, Empty } from "../parts.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
@@ -16,6 +18,12 @@ import { Card, Empty } from "../parts.js";
 
 /** The number of rows drawn at first, and added each time the user presses the button. */
 const SHOWN = 120;
+
+/** The page asks the node for at most this many events that match a filter. */
+const MAX_FOUND = 500;
+
+/** While the user types, the page asks the node at most this often. */
+const SEARCH_INTERVAL_MS = 400;
 
 /** @param {{ state: NodeState }} props */
 export function Events({ state }) {
@@ -28,9 +36,10 @@ export function Events({ state }) {
   const [pausedFeed, setPausedFeed] = useState(/** @type {Feed | null} */ (null));
   const [limit, setLimit] = useState(SHOWN);
   const feed = pausedFeed ?? state.feed;
+  const older = useOlderEvents(state, kinds, text);
   const fitting = useMemo(
-    () => filterEvents(feed, kinds, text),
-    [pausedFeed ?? state.versions.feed, kinds, text],
+    () => withOlder(filterEvents(feed, kinds, text), older),
+    [pausedFeed ?? state.versions.feed, kinds, text, older],
   );
   const lastShown = pausedFeed?.at(-1)?.serial ?? -1;
   const waiting = pausedFeed === null
@@ -129,6 +138,40 @@ export function Events({ state }) {
       `Show ${plural(Math.min(SHOWN, fitting.length - limit), "older event")}`,
     ),
   );
+}
+
+/**
+ * Asks the node for all matching events that it keeps. The feed has only the latest ones of all kinds. Without a filter,
+ * nothing is asked.
+ *
+ * @param {NodeState} state @param {ReadonlySet<Kind>} kinds @param {string} text @returns {Feed}
+ */
+function useOlderEvents(state, kinds, text) {
+  const isFiltered = kinds.size < KINDS.length || text.trim() !== "";
+  const query = new URLSearchParams({
+    types: typesOfKinds(kinds),
+    q: text.trim(),
+    limit: `${MAX_FOUND}`,
+  });
+  const question = isFiltered && kinds.size > 0 ? `/network/events?${query}` : null;
+  const asked = usePaced(question, SEARCH_INTERVAL_MS);
+  const { result } = useAnswer(asked, (signal) => json(asked ?? "", { signal }), state.forgotten);
+  return useMemo(() => {
+    /** @type {import("../live.js").LiveEvent[]} */
+    const events = asked === question ? result?.events ?? [] : [];
+    return events.filter(({ type }) => !NOT_IN_FEED.has(type)).map((event) => ({
+      ...event,
+      serial: event.id ?? 0,
+      time: Date.parse(event.at),
+    }));
+  }, [result, asked === question]);
+}
+
+/** Adds the events that are older than those of the feed. Both are sorted newest first. @param {Feed} found @param {Feed} older */
+function withOlder(found, older) {
+  const ids = new Set(found.map(({ id }) => id));
+  return [...found, ...older.filter(({ id }) => !ids.has(id))]
+    .sort((x, y) => (y.id ?? Infinity) - (x.id ?? Infinity));
 }
 
 /** Returns the matching events, newest first. @param {Feed} feed @param {ReadonlySet<Kind>} kinds @param {string} text */

@@ -107,7 +107,7 @@ Deno.test("every curl line of the page works if it is pasted", async () => {
         .replaceAll(`btpk%3A${SIGNED_KEY}`, `btpk%3A${public_key}`)
         .replaceAll(/(?<=address=)[\d.]+%3A\d+/g, encodeURIComponent(address));
     const run = async (line: string): Promise<void> => {
-      if (line.includes("/events")) {
+      if (line.includes("localhost/events")) {
         assert.match(
           await begins(`curl -N ${real(line).slice(5)}`),
           /^data: \{"id":null,"type":"hello"/m,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createApi } from "../../../src/api/app.ts";
-import { Event, EVENT_TYPES, type ServiceEvent } from "../../../src/reports/events.ts";
+import { Event, EVENT_TYPES, FoundEvents, type ServiceEvent } from "../../../src/reports/events.ts";
 import { type ApiServer, serveApi } from "../../../src/api/server.ts";
 import { loadConfig } from "../../../src/config.ts";
 import { Client, clientFrame, type Message, RawClient, upgradeHead } from "./clients.ts";
@@ -483,3 +483,25 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
+
+Deno.test("a search finds the latest events of some types that contain a text", async () => {
+  await withApi(async ({ server, tell }) => {
+    const search = async (query: string) => {
+      const response = await fetch(`${server.url}/network/events${query}`);
+      assert.equal(response.status, 200);
+      const { events } = FoundEvents.parse(await response.json());
+      return events.map(({ type, data }) => "address" in data ? data.address : type);
+    };
+    tell(left(1), expired(), step, left(2), left(10));
+    assert.deepEqual(await search("?types=peer.*"), ["192.0.2.1:10", "192.0.2.1:2", "192.0.2.1:1"]);
+    assert.deepEqual(await search("?types=peer.*&limit=1"), ["192.0.2.1:10"]);
+    assert.deepEqual(await search("?q=192.0.2.1:1"), ["192.0.2.1:10", "192.0.2.1:1"]);
+    assert.deepEqual(await search(`?q=${PEER_B.toUpperCase()}`), ["data.expire"]);
+    assert.deepEqual(await search("?q=nothing"), []);
+    for (const query of ["?types=peer", "?limit=0", "?limit=1001", "?since=1"]) {
+      const response = await fetch(`${server.url}/network/events${query}`);
+      assert.equal(response.status, 400, query);
+      await response.body?.cancel();
+    }
+  });
+});
