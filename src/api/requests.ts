@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { parseSeq, type Seq } from "../krpc/seq.ts";
+import { isSealKey } from "../web/seal.js";
 import { Problem } from "./problems.ts";
 import {
   AnnounceRequest,
@@ -200,6 +201,7 @@ export interface StoreTerms {
   readonly min_replicas?: number;
   readonly cas?: Seq;
   readonly ttl?: number;
+  readonly seal?: boolean;
 }
 
 /** Reads the parameters of a store request from the query of its URL. */
@@ -255,6 +257,17 @@ export function checkKey(key: string | undefined): string | null {
 
 /** The request header in which a client gives a transfer a label. */
 export const LABEL_HEADER = "x-transfer-label";
+
+/** The request header with the key of a sealed value. A query would end up in logs and in a browser's history. */
+export const SEAL_KEY_HEADER = "x-seal-key";
+
+/** The key of a sealed value in a request; null if there is none. Throws a Problem if it is invalid. */
+export function sealKeyOf({ headers }: Request): string | null {
+  const key = headers.get(SEAL_KEY_HEADER);
+  if (key === null || isSealKey(key)) return key;
+  const expected = "expected the 22 characters after # in the value's link";
+  throw new Problem(400, `${SEAL_KEY_HEADER}: ${expected}.`);
+}
 
 /** Throws a Problem if the label of a transfer is invalid. */
 export function checkLabel(label: string | null): string | null {

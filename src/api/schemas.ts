@@ -182,10 +182,17 @@ export const SignedQuery = z.object({
 export const StoreQuery = SignedQuery.extend({
   key: text(`Makes the value mutable: 1 to ${MAX_KEY_BYTES} bytes of UTF-8.`),
   cas: querySeq.optional().meta({ description: CAS }),
+  seal: flag.meta({
+    description: "Encrypts the value before it is stored. The answer has a `link` with the key.",
+  }),
 });
 
-/** Headers of `POST /network/store` with a raw body. */
+/** Headers of `POST /network/store`. */
 export const StoreHeaders = z.object({
+  "x-seal-key": text(
+    "With `seal`: the key to use, from the link of an earlier version, so that this link stays valid. The default is " +
+      "a new key.",
+  ),
   "x-transfer-label": text(
     "Labels the transfer in /network/transfers: 1 to 64 visible ASCII characters.",
   ),
@@ -203,6 +210,9 @@ export const FetchQuery = z.object({
 
 /** Headers of `GET /data/{hash}`. */
 export const FetchHeaders = z.object({
+  "x-seal-key": text(
+    "The key of a sealed value: the part of its link after `#`. The node then opens the value.",
+  ),
   "range": text("One range of bytes of an immutable or chunked value (RFC 9110, section 14.2).", {
     examples: ["bytes=0-4"],
   }),

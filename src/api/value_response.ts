@@ -2,23 +2,21 @@
 
 import { hex } from "../krpc/hex.ts";
 import type { DownloadPiece, FetchedValue, LargeValue, NodeService } from "../node_service.ts";
+import { BINARY_TYPE, JSON_TYPE, mediaType, TEXT_TYPE } from "../web/media_type.js";
 import { Problem } from "./problems.ts";
 import { RETRY } from "./requests.ts";
 
 /** Headers that keep browsers from running a value, or loading anything that it refers to. Anyone can store values. */
-const SAFE_HEADERS = {
+export const SAFE_HEADERS = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
 };
 
 /** Bytes from `start` (inclusive) to `end` (exclusive). */
-interface ByteRange {
+export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
-const JSON_TYPE = "application/json";
-const TEXT_TYPE = "text/plain; charset=utf-8";
-const BINARY_TYPE = "application/octet-stream";
 /** The type of items whose value is not a byte string: a number, a list or a dictionary, in bencoded form. */
 const BENCODE_TYPE = "application/x-bencode";
 const TYPE_OF_HINT = { json: JSON_TYPE, text: TEXT_TYPE, binary: BINARY_TYPE } as const;
@@ -40,7 +38,7 @@ export function valueResponse(request: Request, value: FetchedValue): Response {
     if (selection instanceof Response) return selection;
   }
   const { status, range: { start, end } } = selection;
-  headers.set("content-type", value.isBencode ? BENCODE_TYPE : contentType(value.bytes));
+  headers.set("content-type", value.isBencode ? BENCODE_TYPE : mediaType(value.bytes));
   headers.set("content-length", String(end - start));
   const body = value.bytes.subarray(start, end) as Uint8Array<ArrayBuffer>;
   return new Response(body, { status, headers });
@@ -91,7 +89,10 @@ async function openStream(
   }, { highWaterMark: 0 });
 }
 
-function problemOf({ failure, detail }: Extract<DownloadPiece, { outcome: "failed" }>): Problem {
+/** The error for a download that failed before its first byte. */
+export function problemOf(
+  { failure, detail }: Extract<DownloadPiece, { outcome: "failed" }>,
+): Problem {
   switch (failure) {
     case "missing":
       return new Problem(404, detail);
@@ -103,7 +104,8 @@ function problemOf({ failure, detail }: Extract<DownloadPiece, { outcome: "faile
   }
 }
 
-function setOwner(
+/** Sets the headers for the version and the owner of a mutable value. */
+export function setOwner(
   headers: Headers,
   { seq, publicKey }: Pick<FetchedValue, "seq" | "publicKey">,
 ): void {
@@ -112,7 +114,7 @@ function setOwner(
 }
 
 /** Selects the requested range and sets headers, or returns a 304 response. Throws 416 if there is no such range. */
-function select(
+export function select(
   request: Request,
   headers: Headers,
   { etag, size }: { readonly etag: string; readonly size: number },
@@ -134,28 +136,6 @@ function select(
   if (range === undefined) return { status: 200, range: { start: 0, end: size } };
   headers.set("content-range", `bytes ${range.start}-${range.end - 1}/${size}`);
   return { status: 206, range };
-}
-
-/** The media type: application/json for JSON (RFC 8259), text/plain for other UTF-8, else application/octet-stream. */
-export function contentType(bytes: Uint8Array): string {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return BINARY_TYPE;
-  }
-  return isJsonText(text) ? JSON_TYPE : TEXT_TYPE;
-}
-
-function isJsonText(text: string): boolean {
-  // Rule out most other texts before calling the parser, because its exceptions are slow.
-  if (!/^[ \t\r\n]*[[{"\d\-tfn]/.test(text)) return false;
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function matchesEtag(header: string | null, etag: string): boolean {

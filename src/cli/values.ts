@@ -4,9 +4,22 @@ import { hex, unhex } from "../krpc/hex.ts";
 import { isSeq, nextSeq, parseSeq, type Seq } from "../krpc/seq.ts";
 import { ago, bytes, duration, ms, plural, until } from "../web/format.js";
 import { jsonText, parseJson } from "../web/json.js";
+import { mediaType } from "../web/media_type.js";
+import {
+  isSealed,
+  newSealKey,
+  open as openSealed,
+  openedSize,
+  seal,
+  sealedSize,
+  SealError,
+  sealLink,
+} from "../web/seal.js";
 import { Api, type ApiFlags, NodeGone, Refused } from "./client/api_client.ts";
 import { receiveEvents } from "./client/event_stream.ts";
 import { wholeId } from "./client/ids.ts";
+import { exists } from "./identity.ts";
+import { type Link, linkOf, readLink, writeLink } from "./links.ts";
 import type { Stats } from "../reports/stats.ts";
 import type {
   Published,
@@ -34,6 +47,8 @@ export interface ValueFlags extends ApiFlags {
   readonly key?: string;
   readonly publicKey?: string;
   readonly output?: string;
+  /** A file with the link of a sealed value. */
+  readonly linkFile?: string;
 }
 
 interface PutFlags extends ApiFlags {
@@ -41,6 +56,9 @@ interface PutFlags extends ApiFlags {
   readonly ifSeq?: Seq;
   readonly minReplicas?: number;
   readonly ttl?: number;
+  readonly seal?: boolean;
+  /** Implies `seal`. The file gets the link or, if it exists, has the link of the version before. */
+  readonly linkFile?: string;
 }
 
 /** The interval at which `put` asks the node how much of the value is stored. */
@@ -51,17 +69,23 @@ const PAGE_SIZE = 1_000;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Stores a file or standard input as a value, and prints its hash. */
+/** Stores a file or standard input as a value, and prints its hash or, if it is sealed, its link. */
 export async function put(file: string, flags: PutFlags): Promise<void> {
   if (flags.ifSeq !== undefined && flags.key === undefined) {
     throw new UserError("--if-seq requires --key: only values under a key have versions", true);
   }
   const api = new Api(flags);
   if (file === "") throw new UserError("the file's name is empty", true);
-  const input = await openInput(file);
+  const sealKey = await keyForPut(api, flags), { linkFile } = flags;
+  const given = await openInput(file),
+    input = sealKey === undefined ? given : sealed(given, sealKey);
   const stored = await interruptible((signal) => store(api, input, { ...flags, signal }));
-  if (flags.json) return printJson(stored);
-  print(stored.hash);
+  const link = sealKey === undefined ? undefined : sealLink(stored.hash, sealKey);
+  const isNewFile = link !== undefined && linkFile !== undefined && !exists(linkFile);
+  if (isNewFile) keepLink(linkFile, link);
+  if (flags.json) return printJson({ ...stored, link });
+  print(linkFile === undefined ? link ?? stored.hash : stored.hash);
+  if (isNewFile) stderr.write(`the link is in ${linkFile}\n`);
   if (stderr.isTerminal) {
     const version = stored.seq === null ? "" : `, version ${stored.seq}`;
     stderr.write(
@@ -70,6 +94,46 @@ export async function put(file: string, flags: PutFlags): Promise<void> {
     );
   }
   stderr.write(`${lifeText(stored)}\n`);
+  if (link === undefined || linkFile !== undefined || (stored.seq ?? 0) <= 1) return;
+  stderr.write(
+    "dmnode: links of earlier versions don't open this one: --link-file lets all versions have one link\n",
+  );
+}
+
+/** Writes the link of a stored value to a file. If that fails, prints it, because nothing else has the key. */
+function keepLink(file: string, link: string): void {
+  try {
+    writeLink(file, link);
+  } catch (error) {
+    print(link);
+    throw error;
+  }
+}
+
+/** The key with which to seal a new value; undefined to store it as it is. */
+async function keyForPut(
+  api: Api,
+  { key, seal, linkFile }: PutFlags,
+): Promise<string | undefined> {
+  if (linkFile === undefined) return seal ? newSealKey() : undefined;
+  if (!exists(linkFile)) return newSealKey();
+  const link = readLink(linkFile);
+  if (key === undefined) {
+    throw new UserError(`${linkFile} exists: give another name, or --key to store a new version`);
+  }
+  if (link.hash === await hashOf(api, undefined, { key })) return link.key;
+  throw new UserError(`${linkFile} has the link of another value: give another name`);
+}
+
+/** Encrypts the input, so that the node gets neither the content nor the key. */
+function sealed(
+  { stream, size }: Awaited<ReturnType<typeof openInput>>,
+  key: string,
+): Awaited<ReturnType<typeof openInput>> {
+  return {
+    stream: ReadableStream.from(seal(stream, key)),
+    size: size === null ? null : sealedSize(size),
+  };
 }
 
 /** Says in one line what happens to a value if the node leaves. */
@@ -81,7 +145,9 @@ export function lifeText(
     : `lives until ${lives_until} if this node leaves`;
 }
 
-async function openInput(path: string) {
+async function openInput(
+  path: string,
+): Promise<{ readonly stream: ReadableStream<Bytes>; readonly size: number | null }> {
   if (path === "-" || path === "/dev/stdin") {
     if (Deno.stdin.isTerminal() && stderr.isTerminal) {
       stderr.write("Type the value, then press Ctrl-D on a new line.\n");
@@ -196,7 +262,7 @@ const tooLong = (limit: unknown, cause: Error) =>
 /** Fetches a value, and writes it to standard output or a file. */
 export async function get(hash: string | undefined, flags: ValueFlags): Promise<void> {
   const api = new Api(flags), { output, json } = flags;
-  const target = await hashOf(api, hash, flags);
+  const { hash: target, sealKey } = await namedValue(api, hash, flags);
   const memory = memoryOutput();
   const open = () => {
     if (output !== undefined) return openOutput(output);
@@ -204,7 +270,7 @@ export async function get(hash: string | undefined, flags: ValueFlags): Promise<
   };
   const value = await namingTheKey(
     flags,
-    (signal) => fetchValue(api, target, { ...flags, signal, open }),
+    (signal) => fetchValue(api, target, { ...flags, sealKey, signal, open }),
   );
   if (!json) return;
   if (output === undefined) printJson({ hash: target, ...value, ...memory.text() });
@@ -231,22 +297,26 @@ export async function namingTheKey<T>(
 async function fetchValue(
   api: Api,
   hash: string,
-  { key, json, output, signal, open }: ValueFlags & {
+  { key, json, output, sealKey, signal, open }: ValueFlags & {
+    readonly sealKey: string | undefined;
     readonly signal: AbortSignal;
     open(): Output | Promise<Output>;
   },
 ) {
   return await api.request(api.at(`/data/${hash}`, { key }), { signal }, async (response) => {
     const { headers } = response;
-    const length = headers.get("content-length"), seq = headers.get("x-seq");
-    const contentType = headers.get("content-type") ?? "";
+    const seq = headers.get("x-seq"),
+      { pieces, total, typeOf } = contentOf(response, sealKey, signal);
     const bar = new ProgressBar("bytes", !json && (output !== undefined || !stdout.isTerminal));
-    bar.phase("Fetching", length === null ? null : Number(length));
+    bar.phase("Fetching", total);
     const target = await open();
-    let size = 0;
+    let size = 0, contentType = typeOf(new Uint8Array(0));
     try {
-      target.begin?.(contentType);
-      for await (const piece of bodyOf(response, signal)) {
+      for await (const piece of pieces) {
+        if (size === 0) {
+          contentType = typeOf(piece);
+          target.begin?.(contentType);
+        }
         await target.write(piece);
         size += piece.length;
         bar.set(size);
@@ -254,7 +324,7 @@ async function fetchValue(
       await target.finish();
     } catch (error) {
       await target.discard();
-      throw error;
+      throw error instanceof SealError ? unopened(error) : error;
     } finally {
       bar.clear();
     }
@@ -265,6 +335,58 @@ async function fetchValue(
       public_key: headers.get("x-public-key"),
     };
   });
+}
+
+/** The content of a fetched value. `typeOf` returns its media type from its first piece. */
+interface Content {
+  readonly pieces: AsyncIterable<Uint8Array>;
+  /** Null if the node does not say. */
+  readonly total: number | null;
+  typeOf(first: Uint8Array): string;
+}
+
+/** The content of a response, which is opened here if `sealKey` is given. */
+function contentOf(response: Response, sealKey: string | undefined, signal: AbortSignal): Content {
+  const length = response.headers.get("content-length");
+  const received = length === null ? null : Number(length), body = bodyOf(response, signal);
+  if (sealKey === undefined) {
+    const type = response.headers.get("content-type") ?? "";
+    return { pieces: unsealed(body), total: received, typeOf: () => type };
+  }
+  const total = received === null ? null : openedSize(received);
+  return {
+    pieces: openSealed(body, sealKey),
+    total,
+    typeOf: (first) => mediaType(first, first.length === total),
+  };
+}
+
+/** Yields the pieces of a value that is fetched without a link, and says so if it is sealed. */
+async function* unsealed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let isFirst = true;
+  for await (const piece of body) {
+    if (isFirst && isSealed(piece)) {
+      stderr.write(
+        "dmnode: this value is sealed: only dmnode get with its link shows the content\n",
+      );
+    }
+    isFirst = false;
+    yield piece;
+  }
+}
+
+/** Explains why a sealed value can't be opened, in terms of the command line. */
+function unopened({ code, message }: SealError): UserError {
+  switch (code) {
+    case "not_sealed":
+      return new UserError("the value is not sealed: fetch it by its hash");
+    case "wrong_key":
+      return new UserError(
+        "the link does not open the value: it is of another version, or the value was changed",
+      );
+    default:
+      return new UserError(`the value can't be opened: ${message}`);
+  }
 }
 
 /** Yields the pieces of a response's body. If reading fails, throws NodeGone. */
@@ -285,7 +407,7 @@ async function* bodyOf(response: Response, signal: AbortSignal): AsyncGenerator<
 /** Prints a line for each version of a value, until the user presses Ctrl-C. */
 export async function follow(hash: string | undefined, flags: ValueFlags): Promise<void> {
   const api = new Api(flags);
-  const target = await hashOf(api, hash, flags);
+  const { hash: target, sealKey } = await namedValue(api, hash, flags);
   const { key, json, output } = flags;
   let last: ValueEvent | undefined;
   const show = async (version: ValueEvent, signal: AbortSignal) => {
@@ -293,7 +415,8 @@ export async function follow(hash: string | undefined, flags: ValueFlags): Promi
     if (version.seq === null && last !== undefined) return;
     last = version;
     if (output !== undefined) {
-      await fetchValue(api, target, { key, json: true, signal, open: () => openOutput(output) });
+      const open = () => openOutput(output);
+      await fetchValue(api, target, { key, sealKey, json: true, signal, open });
     }
     print(
       json
@@ -392,6 +515,25 @@ export async function stat(hash: string | undefined, flags: ValueFlags): Promise
   printPairs([["its pieces", pieces]]);
 }
 
+/** Returns the hash of the value that the user named and, if the user gave a link, the key that opens it. */
+async function namedValue(
+  api: Api,
+  text: string | undefined,
+  flags: ValueFlags,
+): Promise<{ readonly hash: string; readonly sealKey: string | undefined }> {
+  const link = linkFrom(text, flags);
+  return link === undefined
+    ? { hash: await hashOf(api, text, flags), sealKey: undefined }
+    : { hash: link.hash, sealKey: link.key };
+}
+
+/** The link that the user gave, as an argument or in a file. */
+function linkFrom(text: string | undefined, { linkFile }: ValueFlags): Link | undefined {
+  if (linkFile === undefined) return text === undefined ? undefined : linkOf(text);
+  if (text === undefined) return readLink(linkFile);
+  throw new UserError("give either a hash or link, or --link-file", true);
+}
+
 /** Returns the hash of a value that the user named by its hash or key. `publicKey` is by default that of the node. */
 export async function hashOf(
   api: Api,
@@ -399,6 +541,8 @@ export async function hashOf(
   { key, publicKey }: ValueFlags,
 ): Promise<string> {
   if (hash !== undefined) {
+    const link = linkOf(hash);
+    if (link !== undefined) return link.hash;
     if (publicKey === undefined) return await publishedHash(api, hash);
     throw new UserError("--public-key requires --key: a hash identifies the owner too", true);
   }

@@ -50,6 +50,15 @@ export const Stored = z.object({
 }).meta({ id: "Stored" });
 export type Stored = z.output<typeof Stored>;
 
+/** The answer to a store. */
+export const StoredValue = Stored.extend({
+  link: z.string().optional().meta({
+    description:
+      "only with `seal`: whoever has this link can fetch and open the value. The node does not keep it",
+  }),
+}).meta({ id: "StoredValue" });
+export type StoredValue = z.output<typeof StoredValue>;
+
 export const STORED = exampleOf(Stored);
 
 export const STORED_UNDER_KEY: Stored = {
@@ -59,6 +68,12 @@ export const STORED_UNDER_KEY: Stored = {
   key: "sensor/1",
   seq: 7,
   size: 20,
+};
+
+export const STORED_SEALED: StoredValue = {
+  ...STORED,
+  size: 56,
+  link: `dm:${STORED.hash}#mCkqSyjXUhFcSUVzTClL1A`,
 };
 
 export const STORED_SIGNED: Stored = { ...STORED, hash: SIGNED_HASH, kind: "mutable", seq: 1 };

@@ -35,11 +35,13 @@ import json from "./json.js" with { type: "text" };
 import live from "./live.js" with { type: "text" };
 import main from "./main.js" with { type: "text" };
 import mapLayout from "./map_layout.js" with { type: "text" };
+import mediaType from "./media_type.js" with { type: "text" };
 import nodeState from "./node_state.js" with { type: "text" };
 import parts from "./parts.js" with { type: "text" };
 import peerMap from "./peer_map.js" with { type: "text" };
 import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
+import seal from "./seal.js" with { type: "text" };
 import session from "./session.js" with { type: "text" };
 import table from "./table.js" with { type: "text" };
 import transfer from "./transfer.js" with { type: "text" };
@@ -90,11 +92,13 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   "live.js": live,
   "main.js": main,
   "map_layout.js": mapLayout,
+  "media_type.js": mediaType,
   "node_state.js": nodeState,
   "parts.js": parts,
   "peer_map.js": peerMap,
   "reachability.js": reachability,
   "routes.js": routes,
+  "seal.js": seal,
   "session.js": session,
   "table.js": table,
   "transfer.js": transfer,

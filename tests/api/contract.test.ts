@@ -462,6 +462,19 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
         await contract.call(name, 404, { params: unknown });
       }
       const name = "get /data/{hash}";
+      const sealed = await contract.call("post /network/store", 201, {
+        query: "?seal=1",
+        body: "sealed",
+      });
+      const { hash, link } = JSON.parse(textOf(sealed)), key = link.split("#")[1];
+      const opened = await contract.call(name, 200, {
+        params: { hash },
+        headers: { "x-seal-key": key },
+      });
+      assert.equal(textOf(opened), "sealed");
+      const wrong = { "x-seal-key": "A".repeat(22) };
+      await contract.call(name, 403, { params: { hash }, headers: wrong });
+      await contract.call("head /data/{hash}", 403, { params: { hash }, headers: wrong });
       const part = await contract.call(name, 206, {
         params: hello,
         headers: { range: "bytes=0-4" },

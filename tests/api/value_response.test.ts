@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createApi } from "../../src/api/app.ts";
-import { contentType } from "../../src/api/value_response.ts";
 import { loadConfig } from "../../src/config.ts";
+import { mediaType } from "../../src/web/media_type.js";
 import { FakeService } from "./fake_service.ts";
 
 function setup() {
@@ -18,7 +18,7 @@ const TEN = "0123456789";
 
 Deno.test("the content type depends only on the bytes", () => {
   const type = (bytes: string | Uint8Array) =>
-    contentType(typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
+    mediaType(typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
   const json = [
     '{"a":1}',
     "[]",

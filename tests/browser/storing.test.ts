@@ -5,6 +5,7 @@ import type { Page } from "playwright-core";
 import { exampleOf } from "../../src/reports/fields.ts";
 import { PINNED, Transfer } from "../../src/reports/values.ts";
 import { until } from "./browser.ts";
+import { isSealed, parseSealLink } from "../../src/web/seal.js";
 import { fakeNodeTest, holdText } from "./fake_node.ts";
 
 /** Drops files on an element. */
@@ -111,6 +112,99 @@ fakeNodeTest("storing from the dashboard overwrites and loses nothing silently",
     await page.locator(".store .badge.tone-warn", { hasText: "on this node only" }).waitFor();
     await page.getByText(/^no other node has a copy; in/).waitFor();
     assert.equal(await page.locator(".store .tone-ok").count(), 0);
+    await visit.end();
+  },
+
+  "a dropped file is sealed in the page, and its link opens it again": async (
+    browser,
+    api,
+    service,
+  ) => {
+    const visit = await browser.visit(api, "#/values");
+    const { page } = visit;
+    const requests: string[] = [];
+    page.on("request", (request) => {
+      requests.push(request.url(), JSON.stringify(request.headers()));
+    });
+    await drop(page, ".drop", { "diary.txt": "my secret" });
+    const link = await page.locator(".seal-link").innerText();
+    const parsed = parseSealLink(link);
+    assert.ok(parsed !== null, link);
+    const { bytes } = service.values.get(parsed.hash) ?? {};
+    assert.ok(bytes !== undefined && isSealed(bytes), "the node got a sealed value");
+    await page.getByText("What is a link?").click();
+    await page.getByText("so the node never gets the key").waitFor();
+
+    await page.getByRole("textbox", { name: "Hash or link" }).fill(link.slice(0, -1));
+    await page.getByText("A link is dm:, 40 hex digits, # and 22 characters.").waitFor();
+    await page.getByRole("textbox", { name: "Hash or link" }).fill(link);
+    await page.getByRole("button", { name: "Fetch", exact: true }).click();
+    const preview = page.getByLabel("Preview of the value");
+    await preview.waitFor();
+    assert.equal(await preview.innerText(), "my secret");
+    await page.reload();
+    await preview.waitFor();
+    assert.equal(await preview.innerText(), "my secret", "the address names the link");
+    assert.ok(!requests.join().includes(parsed.key), "a request contained the key");
+
+    await page.getByRole("textbox", { name: "Hash or link" }).fill(parsed.hash);
+    await page.getByRole("button", { name: "Fetch", exact: true }).click();
+    await page.getByText("This value is sealed. Enter its link to see the content.").waitFor();
+    const wrong = `dm:${parsed.hash}#${"A".repeat(22)}`;
+    await page.getByRole("textbox", { name: "Hash or link" }).fill(wrong);
+    await page.getByRole("button", { name: "Fetch", exact: true }).click();
+    await page.getByText("The key does not open this value, or the value was changed.").waitFor();
+    await visit.end();
+  },
+
+  "a page without cryptography lets the node seal and open": async (browser, api, service) => {
+    const visit = await browser.visit(
+      api,
+      "#/values",
+      {},
+      async (page) => {
+        await page.addInitScript(
+          `Object.defineProperty(Crypto.prototype, "subtle", { value: undefined })`,
+        );
+      },
+    );
+    const { page } = visit;
+    await drop(page, ".drop", { "diary.txt": "my secret" });
+    const link = await page.locator(".seal-link").innerText();
+    const { bytes } = service.values.get(parseSealLink(link)!.hash) ?? {};
+    assert.ok(bytes !== undefined && isSealed(bytes), "the node sealed the value");
+    await page.locator(".store-result .id").click();
+    const preview = page.getByLabel("Preview of the value");
+    await preview.waitFor();
+    assert.equal(await preview.innerText(), "my secret");
+    await page.getByText("What is a link?").click();
+    await page.getByText("so the node encrypts the value and gets the key for a moment").waitFor();
+    await visit.end();
+  },
+
+  "a new version can keep its link, and a file can be stored as it is": async (
+    browser,
+    api,
+    service,
+  ) => {
+    const visit = await browser.visit(api, "#/values");
+    const { page } = visit;
+    const key = page.getByRole("textbox", { name: /^Key optional/ });
+    const linkField = page.getByRole("textbox", { name: /^Link optional/ });
+    await key.fill("notes");
+    await linkField.fill("dm:no");
+    await page.getByText("A link is dm:, 40 hex digits, # and 22 characters.").waitFor();
+    const earlier = "mCkqSyjXUhFcSUVzTClL1A";
+    await linkField.fill(`dm:${"00".repeat(20)}#${earlier}`);
+    await drop(page, ".drop", { "a.txt": "one" });
+    assert.equal(parseSealLink(await page.locator(".seal-link").innerText())?.key, earlier);
+
+    await page.getByRole("checkbox", { name: /^Seal/ }).uncheck();
+    await drop(page, ".drop", { "b.txt": "two" });
+    await until(async () => await page.locator(".store-result").count() === 2);
+    assert.equal(await page.locator(".seal-link").count(), 1);
+    const stored = [...service.values.values()].map(({ bytes }) => new TextDecoder().decode(bytes));
+    assert.ok(stored.includes("two"));
     await visit.end();
   },
 

@@ -126,7 +126,8 @@ export function text(name: string, summary: string, value: string) {
 const MEANINGS = {
   400: "Malformed: path, query, body or signature",
   401: "The token is missing or wrong",
-  403: "Sent by a web page of another origin, or for another host",
+  403:
+    "Sent by a web page of another origin, for another host, or with the wrong key of a sealed value",
   404: "Not found",
   408: "The body stalled",
   409: "The network has a newer seq",

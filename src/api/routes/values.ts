@@ -10,11 +10,14 @@ import {
   Replicas,
   STORED,
   Stored,
+  STORED_SEALED,
   STORED_SIGNED,
   STORED_UNDER_KEY,
+  StoredValue,
   Transfers,
   ValueEvent,
 } from "../../reports/values.ts";
+import { newSealKey, seal, sealedSize, sealLink } from "../../web/seal.js";
 import { isEventStream, watchResponse } from "../events/stream.ts";
 import { Problem } from "../problems.ts";
 import type { Requirement } from "../access.ts";
@@ -33,6 +36,8 @@ import {
   mergeTerms,
   queryOf,
   RETRY,
+  SEAL_KEY_HEADER,
+  sealKeyOf,
   SIGNED_BODY_LIMIT,
   type StoreTerms,
   termsOfQuery,
@@ -50,6 +55,7 @@ import {
   StoreQuery,
   StoreRequest,
 } from "../schemas.ts";
+import { openedResponse } from "../opened_response.ts";
 import { largeValueResponse, valueResponse } from "../value_response.ts";
 import { BAD_HASH, example, headers, json, problem, text } from "./answers.ts";
 import { del, describeGuarded, exactJson, get, post, put, type RouteDeps, serve } from "./route.ts";
@@ -113,26 +119,40 @@ function storeRoutes(
   const storing = { tags: TAGS, ...access.sending("store") };
   app.post("/network/store", describeStore(app, storing), async (c) => {
     const query = termsOfQuery(c.req.url, StoreQuery);
+    const sealKey = keyForStore(c.req.raw, query);
     const report = isJson(c.req.header("content-type"))
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
-        const { value, terms } = decodeStore(body);
+        const { value: given, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
+        const value = sealKey === null ? given : await sealed(given, sealKey);
         if (value.length > maxValueSize) {
           throw tooLarge({ size: value.length, limit: maxValueSize });
         }
         const store = () => service.store(value, key, options);
         return stored(await metrics.measure("store", store, outcomeOf));
       })
-      : await storeStream(c.req.raw, query);
-    return exactJson(report, 201, { location: `/data/${report.hash}` });
+      : await storeStream(c.req.raw, query, sealKey);
+    const answer: StoredValue = sealKey === null
+      ? report
+      : { ...report, link: sealLink(report.hash, sealKey) };
+    return exactJson(answer, 201, { location: `/data/${report.hash}` });
   });
 
   /** Stores a body as it arrives, without holding all of it in memory. */
-  async function storeStream(request: Request, terms: StoreTerms): Promise<Stored> {
+  async function storeStream(
+    request: Request,
+    terms: StoreTerms,
+    sealKey: string | null,
+  ): Promise<Stored> {
     const { key, options } = checked(terms);
-    const totalBytes = announcedLength(request, maxValueSize);
+    const length = announcedLength(request, maxValueSize);
+    const totalBytes = length === null || sealKey === null ? length : sealedSize(length);
+    if (totalBytes !== null && totalBytes > maxValueSize) {
+      throw tooLarge({ size: totalBytes, limit: maxValueSize });
+    }
     const label = checkLabel(request.headers.get(LABEL_HEADER));
-    const body = bodies.stream(request, maxValueSize);
+    const bytes = bodies.stream(request, maxValueSize);
+    const body = sealKey === null ? bytes : limited(seal(bytes, sealKey), maxValueSize);
     const store = () => storeBody(service, { body, key }, { ...options, totalBytes, label });
     return stored(await metrics.measure("store", store, outcomeOf));
   }
@@ -168,7 +188,12 @@ this node. Storing under the same key again replaces the value and raises \`seq\
 
 As \`application/json\`, the body is an object whose \`value\` is stored: a string as its bytes, any other value as its
 JSON text. A body of another type is stored as it is. It is streamed, and may have up to MAX_VALUE_SIZE bytes. A value
-that does not fit into one item of the network (996 bytes) is chunked.`,
+that does not fit into one item of the network (996 bytes) is chunked.
+
+With \`?seal=1\` this node encrypts the value before it stores anything. The answer then has a \`link\`,
+\`dm:HASH#KEY\`. Only those who have the link can read the value. The node does not keep the key: without the link, the
+value is lost. Clients can also seal values themselves, as the command line and the dashboard do, so that no node ever
+knows the key.`,
     request: {
       query: StoreQuery,
       headers: StoreHeaders,
@@ -197,9 +222,10 @@ that does not fit into one item of the network (996 bytes) is chunked.`,
       },
     },
     responses: {
-      201: json("Stored, and kept published from now on", Stored, {
+      201: json("Stored, and kept published from now on", StoredValue, {
         immutable: { summary: "Immutable", value: STORED },
         mutable: { summary: "Under a key", value: STORED_UNDER_KEY },
+        sealed: { summary: "Sealed, with ?seal=1", value: STORED_SEALED },
       }, { sent: ["Location"] }),
       ...problem(400, "The key has 65 bytes of UTF-8; at most 64 are allowed.", {
         size: 65,
@@ -263,12 +289,15 @@ function fetchRoute(
     const hash = hashOf(c);
     const query = queryOf(c.req.url, Object.keys(FetchQuery.shape));
     const { replicas } = validate("query", FetchQuery, query);
-    const key = checkKey(query.key);
+    const key = checkKey(query.key), sealKey = sealKeyOf(c.req.raw);
     if (replicas) return exactJson(await replicasOf(hash, key), 200);
     if (isEventStream(c.req.raw)) {
       return await watchResponse(service, c.req.raw, { hash, key, stopping });
     }
     const result = await metrics.measure("fetch", () => service.fetch(hash, key), outcomeOf);
+    if (sealKey !== null && (result.outcome === "found" || result.outcome === "large")) {
+      return await openedResponse({ service, request: c.req.raw, key: sealKey }, result);
+    }
     switch (result.outcome) {
       case "found":
         return valueResponse(c.req.raw, result.value);
@@ -325,6 +354,10 @@ Immutable and chunked values have an \`ETag\`, and support \`If-None-Match\` and
 value is fetched while the client reads. If that fails after the first bytes, the connection breaks before
 \`Content-Length\` is reached.
 
+With \`X-Seal-Key\` the node opens a sealed value, and answers with its content. A \`Range\` then applies to the content
+of all kinds of values. No byte of a record of 64 KiB that was changed is sent: if the first one does not fit the key,
+the status is 403, and later the connection breaks.
+
 With \`?replicas=1\` the answer lists the holders of the value instead. With \`Accept: text/event-stream\` it is a stream
 with an event for the current version and for each newer one, whose \`data\` is a ValueEvent. A comment is sent after 15 s
 of silence.`,
@@ -363,6 +396,7 @@ of silence.`,
       },
       304: { description: "Unchanged", headers: headers(...OF_VALUES) },
       ...BAD_HASH,
+      ...problem(403, "The key does not open this value, or the value was changed."),
       ...problem(404, `No value ${HELLO} was found on the network.`),
       ...problem(416, "The value has 12 bytes.", { size: 12 }, { sent: ["Content-Range"] }),
       ...problem(502, `Item ${HELLO} is not a valid root of a large value.`),
@@ -417,6 +451,32 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
     description: "The transfers of chunked values through this node, and their progress.",
     responses: { 200: json("The transfers", Transfers, "A store in progress") },
   }, async (c) => c.json({ transfers: await service.transfers() }, 200));
+}
+
+/** The key with which a store request wants its value sealed; null if it does not. */
+function keyForStore(request: Request, { seal }: StoreTerms): string | null {
+  const given = sealKeyOf(request);
+  if (seal) return given ?? newSealKey();
+  if (given === null) return null;
+  throw new Problem(400, `${SEAL_KEY_HEADER}: add ?seal=1, so that the value is sealed.`);
+}
+
+async function sealed(value: Uint8Array, key: string): Promise<Uint8Array> {
+  const pieces = await Array.fromAsync(seal(ReadableStream.from([value]), key));
+  return new Uint8Array(await new Blob(pieces).arrayBuffer());
+}
+
+/** Yields `pieces`. Throws a Problem if they have more bytes than the limit. */
+async function* limited(
+  pieces: AsyncIterable<Uint8Array>,
+  limit: number,
+): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  for await (const piece of pieces) {
+    size += piece.length;
+    if (size > limit) throw tooLarge({ size, limit });
+    yield piece;
+  }
 }
 
 /** Validates and returns the hash in the path. For routes whose parameters the router does not validate. */

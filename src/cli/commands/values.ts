@@ -9,6 +9,11 @@ const MAX_PUBLISHED = 1_000, MAX_REPLICAS = 128;
 
 const HASH = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
 
+const LINK_FILE =
+  "open the sealed value whose link is in this file; other users can't see it there";
+
+const LINK = `'dm:${HASH}#mCkqSyjXUhFcSUVzTClL1A'`;
+
 export function addValueCommands(dmnode: Command): void {
   dmnode.commandsGroup("Values, through a running node:");
   addPut(dmnode);
@@ -65,7 +70,7 @@ function valueCommand(dmnode: Command, name: string, about: About): Command {
   return clientCommand(dmnode, name, about)
     .argument(
       "[hash]",
-      `40 hex digits, or the first ${MIN_DIGITS} or more if this node publishes it; or use --key`,
+      `40 hex digits, or the first ${MIN_DIGITS} or more if this node publishes it; a link; or use --key`,
     )
     .option("--key <key>", "the value under this key of this node, or of --public-key")
     .option("--public-key <hex>", "the owner of the key");
@@ -73,13 +78,17 @@ function valueCommand(dmnode: Command, name: string, about: About): Command {
 
 function addPut(dmnode: Command): void {
   clientCommand(dmnode, "put", {
-    description: "store a value; prints its hash",
+    description: "store a value; prints its hash or, with --seal, its link",
+    notes: "With --seal, only those who have the link can read the value: it is encrypted before " +
+      "the node gets it. Without the link, nobody can.",
     examples: `
+      dmnode put --seal diary.txt
       echo hello | dmnode put
       dmnode put photo.jpg --min-replicas 5
       dmnode put photo.jpg --ttl 7d
       dmnode put --key config settings.json
-      dmnode put --key config settings.json --if-seq 3      only if version 3 is still the newest`,
+      dmnode put --key config settings.json --if-seq 3      only if version 3 is still the newest
+      dmnode put --key config settings.json --link-file config.link      all versions have one link`,
   })
     .argument("[file]", "the file, or - for standard input", "-")
     .option("--key <key>", "store the value under a key, so that you can change it later")
@@ -94,6 +103,11 @@ function addPut(dmnode: Command): void {
       integer(1, MAX_REPLICAS),
     )
     .option("--ttl <time>", TTL, lifetime)
+    .option("--seal", "encrypt the value with a new key, and print a link that contains the key")
+    .option(
+      "--link-file <file>",
+      "seal, and write the link to this file instead of printing it; if the file exists, use its key",
+    )
     .action(async (file, flags) => (await import("../values.ts")).put(file, flags));
 }
 
@@ -102,12 +116,15 @@ function addReaders(dmnode: Command): void {
     description: "fetch a value",
     examples: `
       dmnode get ${HASH} -o value.bin
+      dmnode get ${LINK}
+      dmnode get --link-file config.link
       dmnode get --key config | jq .
       dmnode get --key config --public-key "$(ssh other dmnode identity --json | jq -r .public_key)"`,
     notes: "With --json and without a file, the JSON object contains the value, as text or in " +
       "base64.",
   })
     .option("-o, --output <file>", "write it to this file instead of standard output")
+    .option("--link-file <file>", LINK_FILE)
     .action(async (hash, flags) => (await import("../values.ts")).get(hash, flags));
   valueCommand(dmnode, "follow", {
     description: "print a line for each new version of a value, until Ctrl-C",
@@ -118,6 +135,7 @@ function addReaders(dmnode: Command): void {
     notes: "It reconnects when the node restarts.",
   })
     .option("-o, --output <file>", "write each version to this file")
+    .option("--link-file <file>", LINK_FILE)
     .action(async (hash, flags) => (await import("../values.ts")).follow(hash, flags));
   valueCommand(dmnode, "stat", {
     description: "show which nodes hold a value",

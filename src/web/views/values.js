@@ -34,8 +34,9 @@ import {
   PeerLink,
 } from "../parts.js";
 import { open } from "../routes.js";
+import { isSealKey, newSealKey, parseSealLink, sealedSize, sealLink } from "../seal.js";
 import { table } from "../table.js";
-import { fetchValue, saveAs, storeValue } from "../transfer.js";
+import { canSeal, fetchValue, saveAs, storeValue } from "../transfer.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/values.ts").Stored} Stored */
@@ -59,6 +60,7 @@ const MAX_KEY_BYTES = 64;
  * @property {string} name
  * @property {Blob} body
  * @property {string} key
+ * @property {string | null} sealKey the key of the link; null to store the value as it is
  * @property {string} label
  * @property {number | bigint | null} cas with a key, the version to overwrite; 0: none may exist
  * @property {"waiting" | "sending" | "asking" | "stored" | "failed"} phase asking: the key has a value already
@@ -88,15 +90,17 @@ export class Stores {
   /**
    * Adds a store. A value under a key is overwritten only if the user confirms it.
    *
-   * @param {Blob} body @param {string} name @param {string} key @param {number} maxSize in bytes
+   * @param {Pick<Storing, "body" | "name" | "key" | "sealKey">} store @param {number} maxSize in bytes
    */
-  add(body, name, key, maxSize) {
-    const number = ++this.count, isTooLarge = body.size > maxSize;
+  add({ body, name, key, sealKey }, maxSize) {
+    const number = ++this.count;
+    const isTooLarge = (sealKey === null ? body.size : sealedSize(body.size)) > maxSize;
     this.list.unshift({
       number,
       name,
       body,
       key,
+      sealKey,
       label: `page-${this.mark}-${number}`,
       cas: key === "" ? null : 0,
       phase: isTooLarge ? "failed" : "waiting",
@@ -146,6 +150,7 @@ export class Stores {
       store.result = await storeValue({
         body: store.body,
         key: store.key,
+        sealKey: store.sealKey,
         label: store.label,
         cas: store.cas,
         signal: store.abort.signal,
@@ -195,6 +200,8 @@ function StoreCard({ state, stores }) {
   const [kind, setKind] = useState(/** @type {"file" | "text"} */ ("file"));
   const [key, setKey] = useState("");
   const [text, setText] = useState("");
+  const [isSealing, setSealing] = useState(true);
+  const [link, setLink] = useState("");
   const [over, setOver] = useState(false);
   const [refusal, setRefusal] = useState("");
   const [, redraw] = useState(0);
@@ -202,6 +209,9 @@ function StoreCard({ state, stores }) {
   const maxSize = state.stats?.config?.max_value_size ?? Infinity;
   const keyBytes = new TextEncoder().encode(key).length;
   const isKeyLong = keyBytes > MAX_KEY_BYTES;
+  const earlier = parseSealLink(link), takesLink = isSealing && key !== "";
+  const isLinkWrong = takesLink && link.trim() !== "" && earlier === null;
+  const isWrong = isKeyLong || isLinkWrong;
   const own = new Set(stores.list.map(({ label }) => label));
   // A store that another client or an earlier load of this page started. Those of this page stay when they have ended.
   const others = [...state.transfers.values()].filter(({ direction, label, state }) =>
@@ -215,10 +225,12 @@ function StoreCard({ state, stores }) {
   const add = (/** @type {Blob} */ body, /** @type {string} */ name) => {
     setRefusal("");
     setKey("");
-    stores.add(body, name, key, maxSize);
+    setLink("");
+    const sealKey = isSealing ? (takesLink ? earlier?.key : undefined) ?? newSealKey() : null;
+    stores.add({ body, name, key, sealKey }, maxSize);
   };
   const take = (/** @type {FileList | null | undefined} */ files) => {
-    if (isKeyLong || !files) return;
+    if (isWrong || !files) return;
     if (key !== "" && files.length > 1) {
       return setRefusal("One key has one value. Choose one file, or clear the key.");
     }
@@ -284,7 +296,7 @@ function StoreCard({ state, stores }) {
           class: "text-form",
           onSubmit: (/** @type {Event} */ event) => {
             event.preventDefault();
-            if (text === "" || isKeyLong) return;
+            if (text === "" || isWrong) return;
             add(new Blob([text]), `“${text.slice(0, 24)}${text.length > 24 ? "…" : ""}”`);
             setText("");
           },
@@ -302,7 +314,7 @@ function StoreCard({ state, stores }) {
         ),
         h(
           "button",
-          { type: "submit", class: "primary", disabled: text === "" || isKeyLong },
+          { type: "submit", class: "primary", disabled: text === "" || isWrong },
           h(Icon, { name: "upload" }),
           "Store",
         ),
@@ -332,6 +344,38 @@ function StoreCard({ state, stores }) {
         { class: "field-error", id: "key-wrong" },
         `A key has at most ${MAX_KEY_BYTES} bytes. This one has ${keyBytes}.`,
       ),
+    takesLink && h(
+      "label",
+      { class: "field" },
+      h(
+        "span",
+        null,
+        "Link ",
+        h("small", null, "optional: that of the earlier version stays valid"),
+      ),
+      h("input", {
+        class: "mono",
+        value: link,
+        placeholder: "dm:…#…",
+        spellcheck: false,
+        autocomplete: "off",
+        "aria-invalid": isLinkWrong ? "true" : undefined,
+        "aria-describedby": isLinkWrong ? "link-wrong" : undefined,
+        onInput: (event) => setLink(event.currentTarget.value),
+      }),
+    ),
+    isLinkWrong && h("p", { class: "field-error", id: "link-wrong" }, INCOMPLETE_LINK),
+    h(
+      "label",
+      { class: "check" },
+      h("input", {
+        type: "checkbox",
+        checked: isSealing,
+        onChange: (event) => setSealing(event.currentTarget.checked),
+      }),
+      "Seal: only those with the link can read it",
+    ),
+    h(AboutLinks, null),
     h("p", { class: "field-error", role: "status" }, refusal),
     stores.list.length > 0 && h(
       "ol",
@@ -379,17 +423,49 @@ function TransferRow({ transfer: { transfer, label, state, hash, done_bytes, tot
   );
 }
 
-/** @param {{ hash: string }} props */
-function ValueLink({ hash }) {
+/** Explains what sealing does. */
+function AboutLinks() {
+  return h(
+    "details",
+    { class: "about-links" },
+    h("summary", null, "What is a link?"),
+    h(
+      "p",
+      null,
+      "A sealed value is encrypted with a new key. Its link, dm:HASH#KEY, contains that key: whoever has the link can " +
+        "read the value, and nobody else can. Other nodes only see the value's hash and size.",
+    ),
+    h(
+      "p",
+      null,
+      canSeal()
+        ? "This page encrypts the value, so the node never gets the key. Keep the link: without it, the value is lost."
+        : "This page was loaded over plain HTTP, so the node encrypts the value and gets the key for a moment. It does " +
+          "not keep the key. Keep the link: without it, the value is lost.",
+    ),
+  );
+}
+
+const INCOMPLETE_LINK = "A link is dm:, 40 hex digits, # and 22 characters.";
+
+/** The address of a value in the page. @param {string} hash @param {string | null} sealKey */
+function valueAddress(hash, sealKey) {
+  return `#/values/${hash}${sealKey === null ? "" : `?seal=${sealKey}`}`;
+}
+
+/** @param {{ hash: string, sealKey?: string | null }} props */
+function ValueLink({ hash, sealKey = null }) {
   return [
-    h("a", { class: "id", href: `#/values/${hash}`, title: hash }, hash),
-    h(Copy, { text: hash, what: "hash" }),
+    h("a", { class: "id", href: valueAddress(hash, sealKey), title: hash }, hash),
+    sealKey === null
+      ? h(Copy, { text: hash, what: "hash" })
+      : h(Copy, { text: sealLink(hash, sealKey), what: "link" }),
   ];
 }
 
 /** @param {{ store: Storing, stores: Stores, state: NodeState }} props */
 function StoreRow({ store, stores, state }) {
-  const { name, phase, sent, body, result, error, key } = store;
+  const { name, phase, sent, body, result, error, key, sealKey } = store;
   const size = isOver(phase) ? sent : body.size;
   const transfer = [...state.transfers.values()].find(({ label }) => label === store.label);
   const acknowledged = transfer?.state === "moving" ? transfer.done_bytes : null;
@@ -402,6 +478,7 @@ function StoreRow({ store, stores, state }) {
       h("b", { class: "store-name", title: name }, h("bdi", null, name)),
       h("span", { class: "muted" }, bytes(size)),
       key !== "" && h(Badge, { tone: "dim" }, "key ", h("bdi", null, key)),
+      sealKey !== null && h(Badge, { tone: "dim" }, "sealed"),
       phase === "stored" &&
         (result?.this_node_only
           ? h(Badge, { tone: "warn" }, "on this node only")
@@ -440,7 +517,8 @@ function StoreRow({ store, stores, state }) {
       "div",
       { class: "store-progress" },
       h(Meter, {
-        share: size === 0 ? 1 : (acknowledged ?? 0) / size,
+        // A sealed value is a little larger than its file.
+        share: size === 0 ? 1 : Math.min(1, (acknowledged ?? 0) / size),
         tone: "accent",
         label: `Acknowledged of ${name}`,
       }),
@@ -451,13 +529,20 @@ function StoreRow({ store, stores, state }) {
           ? sent < size
             ? `${percent(size === 0 ? 1 : sent / size)} sent to the node`
             : "finding the closest nodes…"
-          : `${bytes(acknowledged)} of ${bytes(size)} acknowledged`,
+          : `${bytes(Math.min(size, acknowledged))} of ${bytes(size)} acknowledged`,
       ),
     ),
     result !== null && h(
       "div",
       { class: "store-result", role: "status" },
-      h(ValueLink, { hash: result.hash }),
+      h(ValueLink, { hash: result.hash, sealKey }),
+      sealKey !== null && h("code", { class: "seal-link" }, sealLink(result.hash, sealKey)),
+      sealKey !== null &&
+        h(
+          "span",
+          null,
+          "Keep this link: the value can't be read without it. The node doesn't know it.",
+        ),
       h(
         "span",
         null,
@@ -486,7 +571,9 @@ function StoreRow({ store, stores, state }) {
  */
 function FetchCard({ state, hash: given }) {
   const [givenKey] = useParameter("key");
-  const [hash, setHash] = useState(given ?? "");
+  const [givenSeal] = useParameter("seal");
+  const shown = given === null || givenSeal === "" ? given : sealLink(given, givenSeal);
+  const [hash, setHash] = useState(shown ?? "");
   const [key, setKey] = useState(givenKey);
   const [attempt, setAttempt] = useState(0);
   const [progress, setProgress] = useState(
@@ -495,19 +582,22 @@ function FetchCard({ state, hash: given }) {
   /** The question about holders that the user asked. */
   const [holdersOf, setHoldersOf] = useState(/** @type {string | null} */ (null));
   useEffect(() => {
-    if (given !== null) setHash(given);
+    if (shown !== null) setHash(shown);
     setKey(givenKey);
-  }, [given, givenKey]);
-  const wanted = hash.trim().toLowerCase();
+  }, [shown, givenKey]);
+  const link = parseSealLink(hash), wanted = link?.hash ?? hash.trim().toLowerCase();
+  const seal = link?.key ?? "";
   const isWrong = wanted !== "" && !isId(wanted);
   const question = given === null || !isId(given) || state.isBarred
     ? null
-    : JSON.stringify([given, givenKey, attempt]);
+    : JSON.stringify([given, givenKey, givenSeal, attempt]);
   const fetching = useAnswer(question, async (signal) => {
     setProgress(null);
+    if (givenSeal !== "" && !isSealKey(givenSeal)) throw new ApiError(INCOMPLETE_LINK, 0, null);
     const value = await fetchValue({
       hash: given ?? "",
       key: givenKey,
+      sealKey: givenSeal === "" ? null : givenSeal,
       signal,
       onReceived: (received, total) => {
         if (!signal.aborted) setProgress({ received, total });
@@ -535,18 +625,18 @@ function FetchCard({ state, hash: given }) {
         onSubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
           if (!isId(wanted)) return;
-          if (wanted === given && key === givenKey) setAttempt(attempt + 1);
-          else open(`#/values/${wanted}`, { key });
+          if (wanted === given && key === givenKey && seal === givenSeal) setAttempt(attempt + 1);
+          else open(`#/values/${wanted}`, { key, seal });
         },
       },
       h(
         "label",
         { class: "field" },
-        h("span", null, "Hash"),
+        h("span", null, "Hash or link"),
         h("input", {
           class: "mono",
           value: hash,
-          placeholder: "40 hex digits",
+          placeholder: "40 hex digits, or dm:…#…",
           spellcheck: false,
           autocomplete: "off",
           autocapitalize: "off",
@@ -559,7 +649,9 @@ function FetchCard({ state, hash: given }) {
         h(
           "p",
           { class: "field-error", id: "hash-wrong" },
-          `A hash has 40 hex digits. This one has ${wanted.length} characters.`,
+          wanted.startsWith("dm:")
+            ? INCOMPLETE_LINK
+            : `A hash has 40 hex digits. This one has ${wanted.length} characters.`,
         ),
       h(
         "label",
@@ -623,6 +715,8 @@ function FetchCard({ state, hash: given }) {
             : ["Signed by", h(FullId, { id: result.value.publicKey, what: "public key" })],
         ],
       }),
+      result.value.isSealed &&
+        h(Note, { tone: "warn" }, "This value is sealed. Enter its link to see the content."),
       h(
         "button",
         {
