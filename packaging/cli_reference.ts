@@ -27,9 +27,9 @@ options and values.
 
 - **Choosing the node**: commands that talk to a running node read its API from \`--api\`, then
   \`DMNODE_API\`, then \`API_SOCKET\`, then \`API_HOST\` and \`API_PORT\`, in the environment or in \`.env\`.
-  A URL may name a Unix socket: \`unix:/run/dmnode.sock\`. The default is
-  \`http://127.0.0.1:8080\`. If the node requires a token, set \`API_TOKEN\` or \`API_TOKEN_FILE\` in the
-  environment or in \`.env\`; there is no option for it, since other users can see command lines.
+  A URL may name a Unix socket: \`unix:/run/dmnode.sock\`. The default is \`http://127.0.0.1:8080\`. If
+  the node requires a token, set \`API_TOKEN\` or \`API_TOKEN_FILE\` in the environment or in \`.env\`;
+  there is no option for it, since other users can see command lines.
 - **Where the token goes**: to another machine only if the URL and the token have the same source:
   both the environment, or both one file. \`--api\` goes with a token in the environment, or in a file
   that \`--env-file\` names. A \`.env\` in the working directory can't send the content of

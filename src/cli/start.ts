@@ -10,7 +10,7 @@ import { LocalNode } from "../runtime/local_node.ts";
 import { compactHeap } from "../runtime/process/memory.ts";
 import { dropPermissions } from "../runtime/process/permissions.ts";
 import { ServiceManager } from "../runtime/process/service_manager.ts";
-import { isSignalIgnored } from "../runtime/net/message_batch.ts";
+import { wasHangupIgnored } from "../runtime/net/message_batch.ts";
 import { BindError } from "../runtime/net/udp.ts";
 import { StorageError } from "../storage/sqlite.ts";
 import { VERSION } from "../version.ts";
@@ -113,9 +113,6 @@ async function isReady(node: LocalNode): Promise<void> {
   stop();
 }
 
-/** The number of the signal. */
-const SIGHUP = 1;
-
 interface Reloading {
   /** The settings in force. */
   config: Config;
@@ -132,7 +129,9 @@ interface Reloading {
 function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;
   const log = getLogger(["dmnode"]);
-  if (isSignalIgnored(SIGHUP)) {
+  if (wasHangupIgnored()) {
+    // Without a listener, Deno would end the program.
+    Deno.addSignalListener("SIGHUP", () => {});
     return log.info("SIGHUP is ignored, as the program that started this one asks for (nohup)");
   }
   const { settings, api } = reloading;

@@ -53,6 +53,7 @@ type Library = Deno.DynamicLibrary<typeof SYMBOLS>;
 type Libc = Library["symbols"];
 
 let library: Library | undefined;
+let isHangupIgnored = false;
 
 /**
  * Opens the C library, if that is permitted, and gives up the permission to open any library for good. Batches are
@@ -60,6 +61,8 @@ let library: Library | undefined;
  */
 export function openLibrary(): void {
   library ??= openLibc();
+  // Now, because Deno replaces what was inherited as soon as the program listens for any signal.
+  if (library !== undefined) isHangupIgnored = isIgnored(library.symbols, SIGHUP);
   Deno.permissions.revokeSync({ name: "ffi" });
 }
 
@@ -69,10 +72,16 @@ const SIGACTION_BYTES = 256;
 /** The handler that ignores a signal. */
 const SIG_IGN = 1n;
 
-/** Whether this process ignores a signal, as under nohup. False if the C library is not open. */
-export function isSignalIgnored(signal: number): boolean {
+const SIGHUP = 1;
+
+/** Whether this process was started with SIGHUP ignored, as by nohup. False if the C library could not be opened. */
+export function wasHangupIgnored(): boolean {
+  return isHangupIgnored;
+}
+
+function isIgnored(libc: Libc, signal: number): boolean {
   const action = new BigUint64Array(SIGACTION_BYTES / 8);
-  const result = library?.symbols.sigaction(signal, null, new Uint8Array(action.buffer));
+  const result = libc.sigaction(signal, null, new Uint8Array(action.buffer));
   return result === 0 && action[0] === SIG_IGN;
 }
 
