@@ -26,7 +26,9 @@ export class Allowance {
     return true;
   }
 
-  /** Spends `amount` even if less is available: for costs that are known only afterwards. */
+  /**
+   * Spends `amount` even if less is available. Use this for costs that are known only afterwards.
+   */
   spend(now: Millis, amount: number): void {
     this.#amount = this.available(now) - amount;
   }

@@ -10,7 +10,8 @@ export type Slot = number;
 export const NO_SLOT: Slot = -1;
 
 /**
- * A priority queue: the earliest item comes first and, among equal times, the one added first.
+ * A priority queue. The earliest item comes first. Of items due at the same time, the one that was
+ * added first comes first.
  *
  * It is a heap with four children per node. Postponing an item is cheap, because only its entry in `#due` changes. The
  * item moves when its old time reaches the top. Timers are postponed far more often than they fire.
@@ -53,7 +54,10 @@ export class Agenda<T> {
     return slot >= 0 && this.#items[slot] === item;
   }
 
-  /** Sets the time at which an item is due. Adds the item if it is not in the agenda. Returns its slot. */
+  /**
+   * Sets the time at which an item is due, and returns the item's slot. Adds the item if it is not
+   * in the agenda.
+   */
   set(item: T, slot: Slot, at: Millis): Slot {
     if (!this.has(item, slot)) return this.#add(item, at);
     this.#due[slot] = at;
@@ -190,7 +194,10 @@ export class Deadlines {
     deadline.state = "done";
   }
 
-  /** Runs at most `limit` due deadlines. Those that they schedule wait for the next call, so this call always ends. */
+  /**
+   * Runs at most `limit` due deadlines. Deadlines that they schedule wait for the next call, so
+   * this call always ends.
+   */
   run(now: Millis, limit = Infinity): void {
     let first = this.#agenda.take(now);
     if (first === undefined) return;

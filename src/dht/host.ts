@@ -28,5 +28,8 @@ export type NodeEvent =
   | AnnounceEvent
   /** The node has changed its id to one that is bound to its address (BEP 42). */
   | { readonly type: "id"; readonly id: Id; readonly former: Id; readonly address: Endpoint }
-  /** One address family's external address, kind of NAT, reachability or read-only state has changed. */
+  /**
+   * In one address family, the external address, the kind of NAT, the reachability or the read-only
+   * state has changed.
+   */
   | { readonly type: "nat"; readonly state: NatState };

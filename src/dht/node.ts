@@ -52,7 +52,7 @@ export interface NodeOptions {
   readonly relayRate?: number;
   /** Our client and version, sent as `v`: four bytes as a word. */
   readonly client: number;
-  /** Whether all nodes belong to one private network, so that none is limited to a share of the store. */
+  /** Whether all nodes belong to one private network. Then each of them may use the whole store. */
   readonly isPrivate?: boolean;
   /** Whether the id was just created, so that it isn't bound to our address yet (BEP 42). False by default. */
   readonly isNewId?: boolean;
@@ -89,7 +89,7 @@ export class DhtNode {
   readonly #outbox: Outbox;
   readonly #queries: Queries;
   readonly #contacts: Contacts;
-  /** Contacts don't share the limits of strangers, so no stranger can use them up. */
+  /** Contacts have limits of their own, so that strangers can't use them up. */
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
   readonly #boundId: BoundId;
@@ -167,7 +167,8 @@ export class DhtNode {
     queries.onSent = (to) => this.nats[to.family]?.noteSent(to);
     queries.onVote = (query, seen, at) => {
       this.#own[query.to.family]?.noteVote(query, seen, at);
-      // Even a stranger can show us which of this machine's addresses is public.
+      // The vote of a stranger is enough here, because the address must be one of this machine's
+      // own.
       if (seen.scope === "global" && !this.tables.subnets.isHome(seen) && this.host.isLocal(seen)) {
         this.tables.subnets.setOwn(seen);
       }
@@ -306,7 +307,7 @@ export class DhtNode {
     this.self.isUnbound = false;
   }
 
-  /** Binds a new id to the address that the bootstrap nodes have reported, if they have. */
+  /** Binds a new id to the address that the bootstrap nodes have reported, if any. */
   #bindNewId(now: Millis): void {
     for (const own of Object.values(this.#own)) own.settle(now);
     this.self.isUnbound = false;
@@ -342,8 +343,9 @@ export class DhtNode {
   }
 
   /**
-   * Catches up with the network after a pause that `now` does not include, in which the node may not have run. Makes
-   * earlier write tokens invalid, checks the contacts, looks for our neighbours, and publishes our values.
+   * Catches up with the network after the machine may have slept. `now` does not include the time
+   * asleep. Makes earlier write tokens invalid, checks the contacts, looks for our neighbours, and
+   * publishes our values.
    */
   catchUp(now: Millis): void {
     this.responder.tokens.renew(now);
@@ -360,7 +362,10 @@ export class DhtNode {
     return new Batch(this.#random.word());
   }
 
-  /** The numbers of successful publications, of replica repairs, of copies made by repairs, and of pending jobs. */
+  /**
+   * The numbers of successful publications, replica repairs, copies made by repairs, and pending
+   * jobs.
+   */
   get replication(): { published: number; completed: number; copies: number; pending: number } {
     const { counts, pending } = this.replicator;
     return { ...counts, pending };

@@ -30,7 +30,10 @@ export interface OutgoingQuery {
   readonly isReadOnly?: boolean;
   /** The minimum size of the query; a shorter one is padded with zeros. */
   readonly minBytes?: number;
-  /** The maximum size of the query; a longer one is dropped. A message must not make us send more bytes than it has. */
+  /**
+   * The maximum size of the query; a longer one is dropped. If another node's message causes the
+   * query, the query must not be longer than that message.
+   */
   readonly maxBytes?: number;
   /** The spare socket to send from, instead of the node's own socket. */
   readonly socket?: { readonly sockets: SpareSockets; readonly index: number };

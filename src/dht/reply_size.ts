@@ -1,4 +1,5 @@
-// Limits the length of replies: nobody should be able to use a node to send many bytes to a forged sender address.
+// Limits the length of replies, so that nobody can make a node send many bytes to a forged sender
+// address.
 
 import type { Endpoint } from "../krpc/endpoint.ts";
 import {
@@ -23,7 +24,10 @@ const FIXED_BYTES = 150;
 /** Bytes that a signature and a proof that we hold an item add to a reply, with their field names. */
 export const PROVEN_BYTES = 72 + 14;
 
-/** A query of this length entitles us to the longest reply that we can use, without a proof of our address. */
+/**
+ * The length of a query that entitles us to the longest reply that we can use, without a proof of
+ * our address.
+ */
 export function entitledBytes(
   { method, args, to }: { method: Method; args: QueryArguments; to: Endpoint },
 ): number {

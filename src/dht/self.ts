@@ -4,9 +4,9 @@ import type { Family } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 
 /**
- * One object that all parts of a node share, because its id and its read-only flags change. Giving each part a copy
- * with getters would be slower. Such a copy would also be half a kilobyte larger, because V8 would turn it into a
- * dictionary.
+ * All parts of a node share one such object, because its id and its read-only flags change. Objects
+ * with getters would be slower and take half a kilobyte more each, because V8 would store them as
+ * dictionaries.
  */
 export class Self {
   /**
@@ -15,7 +15,10 @@ export class Self {
    */
   isReadOnly4 = false;
   isReadOnly6 = false;
-  /** Whether our id is new, and changes once we know our address. Until then, no public node should keep us (BEP 43). */
+  /**
+   * Whether our id is new and will change once we know our address. Until then, no public node
+   * should keep us (BEP 43).
+   */
   isUnbound = false;
 
   /** `id` may change (BEP 42). `client` is our client and version (`v`) as a word. */

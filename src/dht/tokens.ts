@@ -13,7 +13,7 @@ export const TOKEN_ROTATION_MS = 5 * 60_000;
 
 const ACCEPTED_SECRETS = 3;
 
-// Scratch arrays that all nodes of a process share. No call needs their content after it has returned.
+// Scratch arrays that all nodes of a process share. They are only used within a call.
 const TOKEN = new Uint8Array(TOKEN_BYTES), IPV4 = [0], IPV6 = [0, 0, 0, 0];
 
 /**

@@ -26,11 +26,14 @@ export type Drop =
   | "send_queue_full"
   /** The message was forwarded by a node that is not one of our introducers. */
   | "not_introduced"
-  /** The packet exceeded our budget for helping nodes behind NATs, or for packets that other nodes can make us send. */
+  /**
+   * The packet exceeded our budget for helping nodes behind NATs, or for sending packets at the
+   * request of other nodes.
+   */
   | "over_budget"
   /**
-   * The packet would have made us send more bytes to a third party than we received, or a reply of more than three times
-   * its length to an address that may be forged.
+   * We would have sent a third party more bytes than we received. Or our reply to an address that
+   * may be forged would have been more than three times as long as the packet.
    */
   | "would_amplify";
 
@@ -83,8 +86,8 @@ export class Traffic {
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
   /**
-   * Round-trip times of all queries but puts, which are answered after a write to disk. If our own process stalled, the
-   * query does not count.
+   * Round-trip times of all queries, except puts, which are answered after a write to disk, and
+   * queries during which our own process stalled.
    */
   readonly roundTrips = new DurationHistogram();
 
@@ -93,7 +96,10 @@ export class Traffic {
   }
 }
 
-/** Returns the index of a message counter. Compares pointers instead of hashing a name, as it runs twice per packet. */
+/**
+ * Returns the index of a message counter. Runs twice per packet, so it compares pointers instead of
+ * hashing a name.
+ */
 function place(method: Method | "unknown", kind: MessageKind): number {
   let index = 0;
   while (NAMES[index] !== method) index++;

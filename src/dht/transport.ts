@@ -20,7 +20,7 @@ export interface SpareSockets {
   readonly count: number;
   /** Sends a datagram from socket `index`. It may get lost, as with UDP. */
   send(index: number, datagram: Uint8Array, to: Endpoint): void;
-  /** Keeps one socket for the packets to and from `to` until `close`, and closes the others. */
+  /** Closes all sockets except one, which stays open for packets to and from `to` until `close`. */
   keep(index: number, to: Endpoint): void;
   /** Closes all open sockets once their packets have left. */
   close(): void;

@@ -1,5 +1,5 @@
-// Finds the versions of an item that a node has: a copy that it holds for the network, and a version that it publishes
-// itself.
+// Finds the versions of an item that a node has: the copy that it holds for the network, and the
+// version that it publishes itself.
 
 import type { Id } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";

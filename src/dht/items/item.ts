@@ -1,4 +1,5 @@
-// Stored values (BEP 44). The target is the hash of an immutable value, or of the public key and salt of a mutable one.
+// Stored values (BEP 44). The target of an immutable item is the hash of its value. The target of a
+// mutable item is the hash of its public key and salt.
 
 import { compareBytes, isCanonical, literal, Writer } from "../../krpc/bencode.ts";
 import { Id } from "../../krpc/id.ts";
@@ -47,9 +48,9 @@ export interface Item {
 /** Our next repair of an item's replicas; see `replicator.ts`. */
 export interface Turn {
   at: Millis;
-  /** The number of changes among our neighbours up to the time when the repair was planned. */
+  /** How many changes among our neighbours had been counted when the repair was planned. */
   changes: number;
-  /** The number of repairs in a row that other nodes did before ours was due. */
+  /** How many times in a row another node did the repair before ours was due. */
   readonly deferrals: number;
   /** The node that did the latest of the repairs counted in `deferrals`. */
   readonly by: Id | undefined;
@@ -66,7 +67,9 @@ export interface Held {
 export interface StoredItem extends Item {
   /** The time of the owner's last put, as far as we know. */
   readonly storedAt: Millis;
-  /** The item lives from `storedAt` to this time. Its holders pass both times on with a copy. */
+  /**
+   * The item lives from `storedAt` to this time. A holder that sends a copy includes both times.
+   */
   readonly expiresAt: Millis;
   /** The source that put the item here first; see {@link GivenItem.by}. */
   readonly by?: string | undefined;
@@ -109,19 +112,25 @@ export function storedItem(
     storedAt: isSame ? Math.max(putAt, held.storedAt) : putAt,
     // Anyone can put an item again, so a put must not shorten its life.
     expiresAt: isSame ? Math.max(endsAt, held.expiresAt) : endsAt,
-    // Credit the item to whoever put it first. Otherwise, strangers could make an item count against another source, or
-    // take over its place, by putting it again. A life of more than a day is charged to whoever asks for it.
+    // Credit the item to the source that put it first. Otherwise, strangers could take over an
+    // item's place by putting it again. A life of more than a day is charged to the source that
+    // asks for it.
     by: held === undefined || isLonger ? by : held.by,
     copies: isSame ? moreCopies(copies, held.copies) : copies,
   };
 }
 
-/** How long an item lives after its owner's last put, to the second: the times of an item are not exact. */
+/**
+ * How long an item lives after its owner's last put, rounded to seconds because the times of an
+ * item are not exact.
+ */
 export function lifeTimeOf({ storedAt, expiresAt }: StoredItem): Millis {
   return Math.round((expiresAt - storedAt) / 1000) * 1000;
 }
 
-/** How long to keep an item whose put asks for `ttl` seconds. NaN means that the put does not say. */
+/**
+ * How long to keep an item whose put asks for `ttl` seconds. NaN means that the put has no `ttl`.
+ */
 export function lifeOf(ttl: number): Millis {
   if (Number.isNaN(ttl)) return ITEM_LIFE_MS;
   return Math.min(MAX_ITEM_LIFE_MS, Math.max(MIN_ITEM_LIFE_MS, ttl * 1000));
@@ -226,9 +235,9 @@ export function isItemError(result: Item | ItemError): result is ItemError {
 }
 
 /**
- * Compares two versions of an item; positive if `x` is the newer one. The higher seq is newer. An owner that was cut in
- * two, or has two nodes with one key, may sign two values with the same seq. Then the value whose bencoded bytes are
- * greater counts as the newer one, so that all nodes settle on the same value.
+ * Compares two versions of an item; positive if `x` is the newer one. The higher seq is newer. An
+ * owner that uses one key on two nodes may sign two values with the same seq. Then the value with
+ * the greater bencoded bytes counts as newer, so that all nodes end up with the same value.
  */
 export function compareVersions(x: Item, y: Item): number {
   const xSeq = x.signed?.seq ?? 0, ySeq = y.signed?.seq ?? 0;
@@ -237,8 +246,8 @@ export function compareVersions(x: Item, y: Item): number {
 }
 
 /**
- * Why `next` may not replace `held` (BEP 44); undefined if it may. `next` must be a newer version, or the same one. A
- * `cas`, if given, must equal the seq of `held`.
+ * The reason why `next` may not replace `held` (BEP 44); undefined if it may. `next` must be a
+ * newer version, or the same one. A `cas`, if given, must equal the seq of `held`.
  */
 export function refusal(
   held: Item | undefined,
@@ -248,7 +257,7 @@ export function refusal(
   if (held?.signed === undefined || next.signed === undefined) return undefined;
   const { seq } = held.signed;
   const order = compareVersions(next, held);
-  // A repeated query or a refresh. Accept it, whatever its cas is, because it does not change the item.
+  // A repeated query or a refresh. Accept it with any cas, because it does not change the item.
   if (order === 0) return undefined;
   if (cas !== undefined && cas !== seq) {
     return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${seq}` };

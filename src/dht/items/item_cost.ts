@@ -1,5 +1,5 @@
-// The room that an item needs on disk. The database packs its rows accordingly (src/storage/packed_table.ts), and the
-// limit for items counts it.
+// The space that an item needs on disk. It counts against the limit for items. The database packs
+// its rows in the same way (src/storage/packed_table.ts).
 
 import type { Signed } from "./item.ts";
 
@@ -12,7 +12,10 @@ const PAGE_HEADER_BYTES = 8;
 /** The most bytes that SQLite adds to a row: its position in the page, its length and its id. */
 const CELL_BYTES = 10;
 
-/** The most bytes that a row needs beside its value, key, signature and salt: target, times, numbers and their types. */
+/**
+ * The most bytes that a row needs besides its value, key, signature and salt: target, times,
+ * numbers and their types.
+ */
 const ROW_BYTES = 112;
 
 /** Bytes that an item needs in the index, and in the inner pages of table and index: 33 to 41, measured. */
@@ -42,8 +45,9 @@ export interface ItemSize {
 const MIN_COST = 1_024;
 
 /**
- * The cost of an item in bytes, which counts against the limit for items. It is at least the room that the item needs on
- * disk. A value of 996 bytes costs 1,215 bytes if it is immutable, and 1,410 bytes if it is mutable.
+ * The cost of an item in bytes, which counts against the limit for items. It is at least the space
+ * that the item needs on disk. A value of 996 bytes costs 1,215 bytes if it is immutable, and 1,410
+ * bytes if it is mutable.
  */
 export function itemCost({ value, signed }: ItemSize): number {
   const keyed = signed === undefined
@@ -51,6 +55,6 @@ export function itemCost({ value, signed }: ItemSize): number {
     : signed.publicKey.length + signed.signature.length + signed.salt.length;
   const contentBytes = value.length + keyed;
   const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
-  // A value that is longer than a page is not an item, but must not count for less.
+  // A value that is longer than a page can't be an item, but must not cost less than its size.
   return Math.max(Math.max(rowBytes, contentBytes + ROW_BYTES) + INDEX_BYTES, MIN_COST);
 }

@@ -37,12 +37,17 @@ export type ItemEvent =
   | { readonly type: "data.replicate"; readonly item: Item; readonly to: readonly Id[] }
   /** We publish another node's newer version of a value from now on, instead of the version `former`. */
   | { readonly type: "data.adopt"; readonly item: Item; readonly former: Item }
-  /** An item that we held is gone: its time was over, or its space was needed and enough closer nodes have it. */
+  /**
+   * We no longer hold an item: it expired, or we needed its space and enough closer nodes have it.
+   */
   | { readonly type: "data.expire"; readonly target: Id; readonly reason: "expired" | "evicted" };
 
 export interface Get {
   readonly target: Id;
-  /** The salt of a mutable item. If it is not given, nodes that run this project's software are asked for it. */
+  /**
+   * The salt of a mutable item. If it is missing, nodes that run this project's software can report
+   * it.
+   */
   readonly salt?: Uint8Array;
   /** Gets and puts of the same batch share what they learn about the network. */
   readonly batch?: Batch;
@@ -52,17 +57,22 @@ export interface Put extends Get {
   /** If given, the put only replaces a version with this seq (BEP 44). */
   readonly cas?: Seq;
   /**
-   * Whether each node may only replace the version that it returned before the put. A rival's put in the meantime is
-   * then noticed, even if its value has the same seq and gives way to ours ({@link compareVersions}).
+   * Whether each node may replace only the version that it returned before the put. We then notice
+   * a rival's put in the meantime, even if its value has the same seq and loses against ours
+   * ({@link compareVersions}).
    */
   readonly isGuarded?: boolean;
-  /** How many nodes should hold the item; k by default. If it is less than k, our own node does not count. */
+  /**
+   * How many nodes should hold the item; k by default. If the number is less than k, our own node
+   * does not count.
+   */
   readonly copies?: number;
   /** How long the nodes should keep the item; `ITEM_LIFE_MS` by default. */
   readonly lifeMs?: Millis;
   /**
-   * Whether the caller keeps the item in `published`. Our item store then needs no copy of an immutable item. If our
-   * own node is one of the k closest, it still counts as a node that acknowledged the item.
+   * Whether the caller keeps the item in `published`. Our item store then needs no copy of an
+   * immutable item. Our own node still counts as one that acknowledged the item if it is one of the
+   * k closest.
    */
   readonly isOwn?: boolean;
   /** Called with the newest version on the network. Returns the item to store, or the reason not to store one. */
@@ -97,15 +107,18 @@ export interface RoomRequest {
   readonly targets: readonly Id[];
 }
 
-/** The answers to a question for room. */
+/** How much room nodes have for a value. */
 export interface Room {
-  /** The space that the value needs on each node, or on an average one in a large network. */
+  /**
+   * The space that the value needs on each node. In a large network, this is an average with a
+   * margin.
+   */
   readonly neededBytes: number;
   /** The number of nodes that answered. */
   readonly asked: number;
   /** How many of the nodes that answered have the needed space for us, or don't say how much space they have. */
   readonly withRoom: number;
-  /** Whether these are all nodes of the network. */
+  /** Whether all nodes of the network were asked. */
   readonly isAll: boolean;
 }
 
@@ -152,7 +165,10 @@ const HELD_MS = 60 * 60_000;
 /** Cap on the remembered acknowledgements. Beyond it, the oldest one is forgotten. */
 const MAX_ACKNOWLEDGEMENTS = 2_048;
 
-/** In a network with more nodes than copies, some nodes should hold this many times as much as an average one. */
+/**
+ * In a network with more nodes than copies, items are spread unevenly: a node may have to hold this
+ * many times the average.
+ */
 const UNEVEN_FACTOR = 1.5;
 
 /** If a smaller share of the holders known to a batch acknowledges a put, the holders are looked up again. */
@@ -161,7 +177,10 @@ const MIN_BATCH_STORED_SHARE = 0.8;
 export class ItemOperations {
   readonly host: ItemHost;
   readonly searches: Searches;
-  /** Called when nodes have stored one of our own items of which each of the k closest should have a copy. */
+  /**
+   * Called when nodes have stored one of our own items that each of the k closest nodes should
+   * hold.
+   */
   onOwnStored: ((target: Id, holders: readonly Id[]) => void) | undefined;
   readonly #contacts: Contacts;
   /** When a node last acknowledged an item, by the {@link pairKey} of the item's target and the node. */
@@ -212,9 +231,10 @@ export class ItemOperations {
   }
 
   /**
-   * Fetches an immutable item as part of a batch. If the batch knows the nodes closest to the target, first asks only
-   * those few that usually hold a part. If they don't have it, a search asks more nodes. The search goes on after the
-   * item is found, so that the batch then knows the nodes near the target.
+   * Fetches an immutable item as part of a batch. If the batch knows the nodes closest to the
+   * target, first asks only the few of them that usually hold a part. If they don't have it, a
+   * search asks more nodes. The search continues after the item is found, so that the batch learns
+   * the nodes near the target.
    */
   getPart(
     { target, batch }: { target: Id; batch: Batch },
@@ -306,8 +326,8 @@ export class ItemOperations {
   }
 
   /**
-   * Finds out which of the k closest nodes hold an item, in which version, and how old each copy is. A copy counts if the
-   * node returned its value, and that value is the item's.
+   * Finds out which of the k closest nodes hold an item, in which version, and how old each copy
+   * is. A copy counts only if the node returned the correct value.
    */
   replicas(
     { target, salt }: Pick<Get, "target" | "salt">,
@@ -350,7 +370,8 @@ export class ItemOperations {
     const held = newestHeld(this.host, target, now);
     const reader = new ItemReader(this.host, { target, salt, held: held?.item });
     const versions = new Map<string, Pick<HolderVersion, "seq" | "value">>();
-    // Unlike a get, a put needs the tokens of all the closest nodes, so it never ends early.
+    // Unlike a get, a put needs the tokens of all the closest nodes, so its search never ends
+    // early.
     const onResponse = (message: Message, { endpoint }: Candidate, at: Millis) => {
       reader.read(message);
       const { id, seq, value } = message;
@@ -435,8 +456,8 @@ export class ItemOperations {
   }
 
   /**
-   * The nodes that stored an own item. Our own node does not count if the network has no room for the item: if no other
-   * node stored it, and some refused it for want of space.
+   * The nodes that stored one of our own items. If no other node stored it and some refused it for
+   * lack of space, our own node does not count either.
    */
   #unlessFull({ stored, refusals }: WriteResult): readonly Id[] {
     const { id } = this.searches.self;
@@ -444,7 +465,7 @@ export class ItemOperations {
     return isOnlyHere && refusals.some(({ code }) => code === ErrorCode.server) ? [] : stored;
   }
 
-  /** Asks nodes how much we may still store there, before a large value costs the network anything. */
+  /** Asks nodes how much we may still store there. Called before a large value is sent. */
   room(request: RoomRequest, now: Millis, done: (room: Room, now: Millis) => void): void {
     const rooms = new Map<string, number>();
     const { tables: { k } } = this.searches;
@@ -540,12 +561,15 @@ export class ItemOperations {
     this.searches.find({ ...search, method: "get", onResponse }, now, done);
   }
 
-  /** Counts a fault against a node that claims to hold an item, and can't show it. */
+  /** Counts a fault against a node that claims to hold an item, but can't prove it. */
   noteUnproven(id: Id, endpoint: Endpoint): void {
     this.#contacts.noteLoss(id, endpoint);
   }
 
-  /** Counts a fault against a node that recently acknowledged an item, or says how old it is, but does not return it. */
+  /**
+   * Counts a fault against a node that does not return an item although it recently acknowledged
+   * it, or reports its age.
+   */
   #noteLoss(
     { id, value, age, seq }: Message,
     { target, endpoint }: { target: Id; endpoint: Endpoint },
@@ -583,7 +607,7 @@ export class ItemOperations {
   }
 }
 
-/** A lifetime in seconds as a put names it; undefined for the usual one. */
+/** A lifetime in seconds, as put messages contain it; undefined for the default. */
 function ttlOf(lifeMs: Millis = ITEM_LIFE_MS): number | undefined {
   return lifeMs === ITEM_LIFE_MS ? undefined : Math.round(lifeMs / 1000);
 }

@@ -11,7 +11,10 @@ import {
   mutableTarget,
 } from "./item.ts";
 
-/** Cap on the answers that are kept until they can be verified: more than the nodes that usually hold an item. */
+/**
+ * Cap on the answers that are kept until they can be verified. Fewer nodes than this usually hold
+ * an item.
+ */
 const MAX_UNVERIFIED = 32;
 
 const EMPTY = new Uint8Array(0);
@@ -79,8 +82,8 @@ export class ItemReader {
   }
 
   /**
-   * Whether a wrong value is the fault of the node that sent it. If our user gave a wrong salt, it is not: every
-   * mutable item then fails verification.
+   * Whether a wrong value is the fault of the node that sent it. It is not if our user gave a wrong
+   * salt, because every mutable item then fails verification.
    */
   #isFault({ publicKey }: Message, salt: Uint8Array): boolean {
     if (publicKey === undefined) return true;

@@ -20,7 +20,7 @@ import { itemCost } from "./item_cost.ts";
  */
 const SOURCE_SHARE = 1 / 4;
 
-/** The same for the wider network of a source: one wider network can fill half of the store. */
+/** The same share for the wider network of a source, which can thus fill half of the store. */
 const WIDE_SHARE = 1;
 
 /** Evictions of spare items free this share of the limit: enough to make them rare, because each one sorts the items. */
@@ -83,7 +83,10 @@ export class ItemStore {
   #usedBytes = 0;
   /** The bytes charged to each source, and to each wider network. */
   readonly #usedBy = new Map<string, number>();
-  /** Items that may be evicted, because enough closer nodes held them when we last looked, and when that was. */
+  /**
+   * Items that may be evicted because enough closer nodes held them at our last check, with the
+   * time of that check.
+   */
   readonly #spare: IdMap<Millis>;
   /** Called with each item that expired or was evicted. */
   onDrop: ((item: StoredItem) => void) | undefined;
@@ -107,7 +110,10 @@ export class ItemStore {
     return this.#bytes;
   }
 
-  /** The bytes that count against the limit ({@link itemCost}): all items, and those that are being written to disk. */
+  /**
+   * The bytes that count against the limit ({@link itemCost}), including items that are still being
+   * written to disk.
+   */
   get usedBytes(): number {
     return this.#usedBytes;
   }
@@ -183,7 +189,10 @@ export class ItemStore {
     }
   }
 
-  /** Adds an item with the times that it already has, for example one saved by an earlier run, even without room. */
+  /**
+   * Adds an item with its original times, for example one that an earlier run saved, even if the
+   * store is full.
+   */
   restore(item: StoredItem): void {
     const held = this.#items.get(item.target);
     if (held !== undefined) this.#remove(held);
@@ -198,13 +207,16 @@ export class ItemStore {
     return expired;
   }
 
-  /** Drops an item at once, if it is here. */
+  /** Drops an item immediately, if it is here. */
   remove(target: Id): void {
     const item = this.#items.get(target);
     if (item !== undefined) this.#drop(item);
   }
 
-  /** Notes whether enough closer nodes hold an item, so that it may be evicted if space is needed. */
+  /**
+   * Records whether enough closer nodes hold an item. If so, it may be evicted when space is
+   * needed.
+   */
   noteSpare({ target }: Item, isSpare: boolean, now: Millis): void {
     if (!isSpare) this.#spare.delete(target);
     else if (this.#items.get(target) !== undefined) this.#spare.set(target, now);

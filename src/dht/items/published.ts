@@ -4,7 +4,7 @@ import { type Id, IdMap } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import { compareVersions, type Held, type Item } from "./item.ts";
 
-/** Where the bytes of a large value are, and how far it has been published again. */
+/** Where the bytes of a large value are, and how much of it has been republished in this round. */
 export interface LargeContent {
   /** The blob with the value's bytes. */
   readonly value: number;
@@ -15,8 +15,9 @@ export interface LargeContent {
 }
 
 /**
- * The role of an item that is published because a user pinned a value. "only": the value is published just because of
- * the pin. "too": the value was also stored through this node. "part": the item is a part of a pinned value.
+ * Why an item is published after a user pinned a value. "only": the value is published only because
+ * of the pin. "too": the value was also stored through this node. "part": the item is a part of a
+ * pinned value.
  */
 export type Pin = "only" | "too" | "part";
 
@@ -50,7 +51,9 @@ export interface PieceSource {
 export class PublishedStore {
   pieces: PieceSource | undefined;
   readonly #published: IdMap<Published>;
-  /** Called when we publish another node's newer version from now on, instead of the version `former`. */
+  /**
+   * Called when we begin to publish another node's newer version instead of the version `former`.
+   */
   onAdopt: ((item: Item, former: Item) => void) | undefined;
 
   /** `seed`: a 32-bit integer that strangers can't know. */
@@ -111,7 +114,7 @@ export class PublishedStore {
   }
 }
 
-/** When a node last acknowledged the value, or when we began to publish it if none has yet. */
+/** When a node last acknowledged the value. If none has yet, when we began to publish it. */
 export function putAtOf({ firstAt, lastAt }: Published): Millis {
   return Math.max(firstAt, lastAt);
 }

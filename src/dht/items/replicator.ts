@@ -14,7 +14,10 @@ import type { ItemStore } from "./item_store.ts";
 import type { Published, PublishedStore } from "./published.ts";
 import type { Cost, PublishResult, Upkeep } from "./upkeep.ts";
 
-/** How often each of our own values is republished, give or take a tenth (Kademlia, section 2.5). */
+/**
+ * The interval between republications of each of our own values, varied at random by up to a tenth
+ * (Kademlia, section 2.5).
+ */
 const PUBLISH_INTERVAL_MS = 3_600_000;
 
 /** If holders keep a value only for a short time, it is republished after this share of that time. */
@@ -27,8 +30,9 @@ const MIN_ACKNOWLEDGED_SHARE = 0.25;
 const PUBLISH_RETRY_MS = 60_000;
 
 /**
- * How often a holder repairs the replicas of an item. The holder whose repair is due first does it. The other holders
- * notice this, and postpone their repairs to the next interval (Kademlia, section 2.5).
+ * The interval between a holder's repairs of an item's replicas. The holder whose repair is due
+ * first does it. The other holders notice this, and postpone their repairs to the next interval
+ * (Kademlia, section 2.5).
  */
 const COMPLETE_INTERVAL_MS = 3_600_000;
 
@@ -38,31 +42,38 @@ const TURN_SPREAD = 0.5;
 /** The number of repairs in a row that we may leave to others. Some nodes may only claim to repair the item. */
 const MAX_DEFERRALS = 16;
 
-/** Own mutable values are published soon once the changes amount to this share of k, or of all contacts. */
+/** If this share of k, or of all contacts, has changed, own mutable values are published soon. */
 const CHANGED_SHARE = 0.25;
 
 /**
- * After a change among an item's holders, its repair first waits for this share of a health check interval, but at most
- * for this time. Meanwhile, most of the other holders notice the change too. They then leave the repair to the first.
+ * After a change among an item's holders, its repair waits for this share of a health check
+ * interval, but not longer than the maximum. Meanwhile, most of the other holders notice the change
+ * too, and leave the repair to the first holder.
  */
 const NOTICE_SHARE = 0.75, MAX_NOTICE_MS = 45_000;
 
 /** The repair then starts within this time, so that one holder is clearly the first. */
 const CHANGED_WITHIN_MS = 45_000;
 
-/** How often we look for work after a change. A small delay lets us handle changes that belong together at once. */
+/**
+ * How often we look for work after a change. Because of the small delay, we handle changes that
+ * belong together in one go.
+ */
 const HURRIED_INTERVAL_MS = 5_000;
 
 /**
- * How often one address (IPv6: /64) is counted as an arrival, and how often as a departure. Anyone can invent ids, and
- * each change may trigger repairs. Departures are more urgent.
+ * The minimum time between two counted arrivals, or departures, of one address (IPv6: /64). Anyone
+ * can invent ids, and each change may trigger repairs. Departures are more urgent.
  */
 const ARRIVAL_AGAIN_MS = 3_600_000, DEPARTURE_AGAIN_MS = 600_000;
 
 /** A contact that arrives gets items once it has stayed for this time. */
 const STAY_MS = 60_000;
 
-/** Own values are published within this time after their holders have left, or after we were alone. */
+/**
+ * Own values are published within this time after their holders have left, or when we have found
+ * other nodes after being alone.
+ */
 const PUBLISH_SOON_MS = 20_000;
 
 /** Cap on the own items whose holders we remember. */
@@ -96,7 +107,10 @@ export const PACKETS_PER_SECOND = 150, BYTES_PER_SECOND = 128 << 10;
 /** The unused budget of this many seconds can be saved up. */
 const SAVED_SECONDS = 2;
 
-/** Cap on the remembered changes, and on the addresses of nodes that arrived, and of nodes that left. */
+/**
+ * Cap on the remembered changes, on the addresses of arrived nodes, and on the addresses of
+ * departed nodes.
+ */
 const MAX_CHANGED = 128;
 
 /** A contact that arrived or left. */
@@ -130,9 +144,12 @@ export class Replicator {
   #cursor: Iterator<StoredItem> | undefined;
   /** The number of arrivals and departures of contacts since the start. */
   #changes = 0;
-  /** How many of them had been counted when we last planned to publish our own mutable values. */
+  /** The value of `#changes` when we last planned to publish our own mutable values. */
   #changesAtPlan = 0;
-  /** When to publish our own mutable values in response to changes: neighbours that came may hold other versions. */
+  /**
+   * When to publish our own mutable values after many changes, because new neighbours may hold
+   * other versions.
+   */
   #publishMutableAt: Millis = Infinity;
   /** The latest arrivals and departures, oldest first. */
   #changed: Change[] = [];
@@ -189,7 +206,10 @@ export class Replicator {
     }, saved);
   }
 
-  /** Publishes all our values soon, and repairs all items: copies may have been lost while the node did not run. */
+  /**
+   * Publishes all our values soon, and repairs all items, because copies may have been lost while
+   * the node did not run.
+   */
   catchUp(now: Millis): void {
     this.#changes++;
     this.#changed = [];
@@ -199,22 +219,27 @@ export class Replicator {
     const at = now + CATCH_UP_FROM_MS + spread;
     for (const own of this.#published.entries()) own.nextAt = Math.min(own.nextAt, at);
     deadlines.schedule(at, (due) => {
-      // Our own values come first. The waiting jobs are still due, so they are collected again.
+      // Clear the queue, so that our own values come first. The dropped jobs are still due, so they
+      // are collected again.
       this.#waiting = [];
       this.#collectAndStart(due);
     });
   }
 
-  /** Notes that a contact arrived or left. The items that it should hold, or held, are repaired soon. */
+  /**
+   * Records that a contact arrived or left. The items that it should hold, or held, are repaired
+   * soon.
+   */
   noteContact({ id, endpoint }: Contact, isThere: boolean, now: Millis): void {
     if (!isThere) this.#noteHolderLeft(id, now);
-    // Without items, there is nothing to repair. For an item that is stored later, only later changes matter.
+    // Without items, there is nothing to repair, and an item that is stored later is only affected
+    // by later changes.
     if (this.#items.count === 0 && this.#published.count === 0) return;
     const recent = isThere ? this.#came : this.#gone, owner = ownerOf(endpoint);
     if (recent.has(owner, now)) return;
     recent.add(owner, now);
     if (!isThere) {
-      // If the node comes back, that is another arrival.
+      // If the node comes back, that counts as another arrival.
       this.#came.forget(owner);
       return this.#addChange({ id, endpoint, isThere, at: now }, now);
     }
@@ -237,7 +262,7 @@ export class Replicator {
     this.#holders.set(target, holders.map(({ a }) => a));
   }
 
-  /** Publishes the values soon that a node had acknowledged before it left. */
+  /** A node has left: soon publishes the values that it had acknowledged. */
   #noteHolderLeft({ a }: Id, now: Millis): void {
     for (const [target, holders] of [...this.#holders.entries()]) {
       if (!holders.includes(a)) continue;
@@ -252,7 +277,10 @@ export class Replicator {
     }
   }
 
-  /** Publishes the values soon of which a new contact should have a copy, because too few nodes have one. */
+  /**
+   * A contact has arrived: soon publishes the values of which too few nodes have a copy, as the
+   * contact should hold them.
+   */
   #publishShortSoon(now: Millis): void {
     const { k, size } = this.#tables;
     for (const own of this.#published.entries()) {
@@ -265,14 +293,17 @@ export class Replicator {
     this.#hurry(now);
   }
 
-  /** Looks for work often for a while. */
+  /** For a while, looks for work more often. */
   #hurry(now: Millis): void {
     const isHurried = now < this.#hurriedUntil;
     this.#hurriedUntil = now + MAX_NOTICE_MS + CHANGED_WITHIN_MS + 2 * HURRIED_INTERVAL_MS;
     if (!isHurried) this.#scheduleCollection(now);
   }
 
-  /** Notes that a contact repairs an item. Postpones our own repair, unless the same contact did the previous one. */
+  /**
+   * Records that a contact repairs an item. Postpones our own repair, unless the same contact did
+   * the previous one.
+   */
   noteSeenTo(item: StoredItem, by: Id, now: Millis): void {
     const deferrals = (item.turn?.deferrals ?? 0) + 1;
     if (deferrals > MAX_DEFERRALS || item.turn?.by?.equals(by)) return;
@@ -286,7 +317,7 @@ export class Replicator {
     return isFew || replicas === 0 ? PUBLISH_RETRY_MS : usualWait(lifeMs);
   }
 
-  /** The time after this wait, give or take a tenth. */
+  /** The time after this wait, varied at random by up to a tenth. */
   #nextPublication(now: Millis, waitMs: Millis): Millis {
     return now + waitMs * (0.9 + 0.2 * this.#options.random.fraction());
   }
@@ -367,18 +398,18 @@ export class Replicator {
     return turn.at <= now;
   }
 
-  /** How many of the latest changes happened at this time or later. */
+  /** How many of the remembered changes happened at this time or later. */
   #changedSince(at: Millis): number {
     return this.#changed.length - 1 - this.#changed.findLastIndex((change) => change.at < at);
   }
 
-  /** Whether many of our neighbours have arrived or left since the number of changes was `since`. */
+  /** Whether many contacts have arrived or left since `#changes` had the value `since`. */
   #haveChanged(since: number): boolean {
     const { k, size } = this.#tables;
     return this.#changes - since >= Math.max(1, CHANGED_SHARE * Math.min(k, size));
   }
 
-  /** Whether any of the latest `count` changes was among the nodes that should hold an item. */
+  /** Whether any of the latest `count` changes affects a node that should hold the item. */
   #isAffected({ target, copies }: StoredItem, count: number): boolean {
     if (count > this.#changed.length) return true;
     const limit = copies ?? this.#tables.k;

@@ -24,7 +24,7 @@ export interface Cost {
 export interface PublishResult {
   /** How many nodes acknowledged the value, including our own node. */
   readonly replicas: number;
-  /** How many of them are other nodes. */
+  /** How many of these nodes are not our own. */
   readonly others: number;
   /** The version that was put. */
   readonly newest: Item;
@@ -91,7 +91,8 @@ export class Upkeep {
       if (!reports.some((report) => isOther(report, item))) {
         return this.#fill(item, { result, reports, challenge }, at, done);
       }
-      // A node claims to have a newer version, or another one with the same seq. So compare what the nodes have.
+      // A node claims to have a newer version, or another one with the same seq, so fetch and
+      // compare the versions.
       this.#takeNewest(item, at, (newest, cost, end) => {
         this.#fill(
           newest,
@@ -126,7 +127,7 @@ export class Upkeep {
     const { k } = operations.searches.tables, { holders: wanted } = result;
     const copies = operations.copiesAmong(wanted, item.copies);
     const isFar = !operations.isAmongClosest(item.target, result);
-    // Our own node is one of the wanted holders, unless as many other nodes are closer.
+    // Our own node is one of the wanted holders, unless enough other nodes are closer.
     const limit = item.copies === undefined ? (isFar ? wanted : wanted - 1) : Math.max(k, copies);
     const closest = result.closest.slice(0, limit);
     const lacking = closest.filter(({ id }) => !holders.has(`${id}`));
@@ -143,8 +144,8 @@ export class Upkeep {
       ...stale,
       ...farther.filter(({ id }) => !outdated.has(`${id}`)),
     ];
-    // An item of which each of the k closest nodes should have a copy is sent to all that lack it. Of other items,
-    // any copies on those nodes count, and our own does too.
+    // If each of the k closest nodes should have a copy, the item is sent to all that lack it. If
+    // fewer copies are wanted, only the missing number is sent, and our own copy counts too.
     const held = closest.length - lacking.length + (isFar ? 0 : 1);
     const missing = copies < k ? Math.max(0, copies - held) : lacking.length + stale.length;
     const age = Math.round((now - item.storedAt) / 1000), lifeMs = lifeTimeOf(item);
@@ -195,7 +196,7 @@ interface Report {
   readonly signature: Uint8Array | undefined;
   /** The proof that the node has the value; undefined if it runs other software. */
   readonly proof: Uint8Array | undefined;
-  /** Whether the node says how old its copy is, as this project's software does. */
+  /** Whether the node reports the age of its copy, as this project's software does. */
   readonly hasAge: boolean;
 }
 

@@ -1,4 +1,5 @@
-// Finds nodes that share one id, as after a copy of a DATA_DIR. Both answer, and each looks like the other one moved.
+// Finds nodes that share one id, for example because a DATA_DIR was copied. To others, they look
+// like one node that keeps moving.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
@@ -10,22 +11,25 @@ import type { Contact } from "../routing/contact.ts";
 import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 
-/** An endpoint is tested again after this time. A clone that goes on is reported again then. */
+/** An endpoint is tested again after this time. A clone that still runs is then reported again. */
 const TEST_INTERVAL_MS = 15 * 60_000;
 
-/** Cap on the endpoints that were tested lately. */
+/** Cap on the remembered endpoints that were tested recently. */
 const MAX_TESTED = 256;
 
-/** Limits on the tests, because strangers can cause them: a burst and a rate. */
+/** Limits on the tests, because strangers can cause them. */
 const TEST_BURST = 8, TESTS_PER_SECOND = 0.1;
 
-/** Cap on the clones that are kept for reports, and the time for which each is kept. */
+/** Cap on the clones in reports, and how long each of them is reported. */
 const MAX_CLONES = 16, REPORTED_MS = 60 * 60_000;
 
 /** Two nodes with one id. */
 export interface Clone {
   readonly id: Id;
-  /** The endpoints of the two nodes or, if one of them is this node, that of the other one. */
+  /**
+   * The endpoints of the two nodes. If one of them is this node, only the endpoint of the other
+   * one.
+   */
   readonly endpoints: readonly Endpoint[];
   readonly isOwn: boolean;
   readonly at: Millis;
@@ -41,7 +45,7 @@ interface ClonesOptions {
   readonly emit: (event: CloneEvent) => void;
 }
 
-/** What an endpoint answers to `get_peers`. */
+/** An endpoint's answer to `get_peers`. */
 interface Testimony {
   readonly token: Uint8Array;
   /** The address at which the endpoint sees us. */
@@ -65,14 +69,20 @@ export class Clones {
     return [...this.#found.values()].filter(({ at }) => now - at < REPORTED_MS);
   }
 
-  /** Notes a query with our own id. It is one of ours that came back, or another node has our id. */
+  /**
+   * Records a query with our own id: it is our own query that came back, or another node has our
+   * id.
+   */
   noteOwnQuery(query: Message, from: Endpoint, now: Millis): void {
     const to = this.#options.queries.receiverOf(query);
     if (to !== undefined) this.#ourselves.add(`${to}`, now);
     else this.suspectOwn(from, now);
   }
 
-  /** Tests an endpoint that other nodes know under our id: it may be our own former one, or that of a clone. */
+  /**
+   * Tests an endpoint that other nodes know under our id. It may be our own former endpoint, or
+   * that of a clone.
+   */
   suspectOwn(endpoint: Endpoint, now: Millis): void {
     const { queries } = this.#options;
     if (!this.#mayTest(endpoint, now)) return;
@@ -87,8 +97,9 @@ export class Clones {
   }
 
   /**
-   * Tests whether a contact and a node elsewhere that uses its id are two nodes. One node with two addresses gives us
-   * the same token at both. A second round rules out that the node has changed its secret between the answers.
+   * Tests whether a contact and a second endpoint with the same id are two nodes. A single node
+   * with two addresses gives us the same token at both. A second round is needed because a node may
+   * change its secret between the two answers.
    */
   suspect({ id, endpoint }: Contact, other: Endpoint, now: Millis): void {
     if (!this.#mayTest(other, now)) return;
@@ -108,7 +119,10 @@ export class Clones {
     return true;
   }
 
-  /** Asks both endpoints for a token. Calls `done` only if both answer under the id, and see us at one address. */
+  /**
+   * Asks both endpoints for a token. Calls `done` only if both answer with this id and see us at
+   * the same address.
+   */
   #compare(
     id: Id,
     endpoints: readonly Endpoint[],

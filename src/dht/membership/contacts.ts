@@ -21,7 +21,7 @@ import { type Answer, type Query, whenDone } from "../search/query.ts";
 import type { Self } from "../self.ts";
 import { Remembered } from "./remembered.ts";
 
-/** A contact under the same id and address for this time may hold items. */
+/** A contact that has kept its id and address for this long may hold items. */
 const SETTLED_MS = 60_000;
 
 /** An unanswered check is repeated after this time, then after twice as long. */
@@ -34,17 +34,22 @@ const CHECK_ALL_WITHIN_MS = 15_000;
 const MISS_SPACING_MS = 1_000;
 
 /**
- * When a check is due, as shares of the interval. If two nodes have each other in their tables, one ping checks both.
- * The node with the smaller id sends it, early enough to arrive before the other node's check is due.
+ * When a check is due, as shares of the interval. If two nodes have each other in their tables, one
+ * ping checks both. The node with the smaller id sends this ping, so early that it arrives before
+ * the other node's check is due.
  */
 const EARLIEST_CHECK = 0.985, FIRST_CHECKS_UNTIL = 0.988, SECOND_CHECKS_FROM = 0.998;
 
-/** A read-only node checks its contacts less often by this factor, because it does not pass them on to other nodes. */
+/**
+ * A read-only node checks its contacts less often by this factor, because it does not name them to
+ * other nodes.
+ */
 const CLIENT_FACTOR = 5;
 
 /**
- * Nodes of other implementations don't hold our items reliably, so we check them only often enough that they stay good
- * (BEP 5: an answer within 15 minutes): after 14 times the usual interval, but at least every 14 minutes.
+ * Nodes of other implementations don't hold our items reliably. We check them only as often as they
+ * need to stay good (BEP 5: an answer within 15 minutes): after 14 times the usual interval, but at
+ * least every 14 minutes.
  */
 const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
 
@@ -67,12 +72,12 @@ const MAX_PROBE_DOUBLINGS = 6;
 /** A contact with this many faults is dropped. Good answers reduce the count. */
 const FAULTS_TO_DROP = 5;
 
-/** Lost items raise the faults of a contact to this number at most. */
+/** Lost items can't raise the faults of a contact above this number. */
 const MAX_LOSS_FAULTS = 2;
 
 /**
- * A ping to a node that is in our table, or will be after its answer. The ping tells the node about this: if two nodes
- * have each other in their tables, one ping checks both.
+ * The ping for a node that is in our table, or will be once it answers. The argument `keeps` says
+ * so, because one ping can check two nodes that have each other in their tables.
  */
 const PING = { args: { keeps: true }, sendsCoordinate: true } as const;
 
@@ -130,9 +135,9 @@ export class Contacts {
   readonly checks = new Agenda<Contact>();
   /** The records of former contacts, including those from an earlier run. */
   readonly remembered = new Remembered();
-  /** Called when a contact is added, or is removed because it seems to be gone. */
+  /** Called when a contact is added, or when one is removed because it seems to be gone. */
   onChange: ((contact: Contact, isThere: boolean, now: Millis) => void) | undefined;
-  /** Called when the id of a contact that answers is used at another endpoint too. */
+  /** Called when a second endpoint uses the id of a contact that still answers. */
   onSecondEndpoint: ((contact: Contact, other: Endpoint, now: Millis) => void) | undefined;
   /** Called when a contact is removed because it did not answer. */
   onLost: ((contact: Contact, now: Millis) => void) | undefined;
@@ -145,12 +150,17 @@ export class Contacts {
    * They are not pinged again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
-  /** A sign of life does not replace a check if it came before this time. */
+  /** A sign of life before this time does not replace a check. */
   #suspectUntil: Millis = -Infinity;
-  /** Contacts that left a query unanswered, while a ping finds out whether they are alive. */
+  /**
+   * Contacts that left a query unanswered and are being pinged to find out whether they are alive.
+   */
   readonly #doubted = new Set<Contact>();
   #hasProspects = false;
-  /** Prospects that answered later than promised, minus those in time; from 0 to `MAX_PROBE_DOUBLINGS`. */
+  /**
+   * The number of prospects that answered later than predicted, minus those that answered in time;
+   * from 0 to `MAX_PROBE_DOUBLINGS`.
+   */
   #falseProspects = 0;
   #probe: Deadline | undefined;
 
@@ -202,7 +212,8 @@ export class Contacts {
     if (contact !== undefined) return isThere ? "kept" : "none";
     if (id.equals(this.#self.id)) return "none";
     if (!table.hasRoom(id)) {
-      // Without a coordinate, we would have to ping the node after each of its queries to learn how near it is.
+      // Ignore nodes without a coordinate. To learn how near such a node is, we would have to ping
+      // it after each of its queries.
       if (coordinate?.length !== OWN_COORDINATE_BYTES) return "none";
       const rtt = known?.rtt ?? expectedRttAt(this.tables.coordinate, coordinate, 0);
       const node = { id, endpoint: from };
@@ -395,9 +406,10 @@ export class Contacts {
   }
 
   /**
-   * Pings a contact that left another query unanswered: only an unanswered ping counts as a miss. Many clients never
-   * answer `get`. If the contact is alive, has never answered this optional query, and leaves it unanswered a second
-   * time, it does not support it. Nodes of this project do, so they were only busy.
+   * Pings a contact that left another query unanswered. Only an unanswered ping counts as a miss,
+   * because many clients never answer `get`. If a contact is alive, but leaves an optional query
+   * unanswered a second time and has never answered it, the contact does not support it. This does
+   * not apply to nodes of this project, which support all queries and were only busy.
    */
   #doubt(contact: Contact, method: Method, now: Millis): void {
     if (this.#doubted.has(contact)) return;
@@ -443,7 +455,8 @@ export class Contacts {
     this.#left(contact, reason, now);
     if (replacement === undefined) return;
     this.#enter(replacement, now);
-    // The replacement may have been waiting for a long time, so check at once whether it is still alive.
+    // The replacement may have been waiting for a long time, so check immediately whether it is
+    // still alive.
     this.#scheduleCheck(replacement, now);
   }
 
@@ -495,9 +508,10 @@ export class Contacts {
 
 /** Whether a contact that left the table is gone with its items, if it had any. */
 function isGone({ firstSeen }: Contact, { kind }: ContactReason, now: Millis): boolean {
-  // It only lost its place in our table.
+  // The node itself is still there: it only lost its place in our table.
   if (kind === "replaced" || kind === "no_place") return false;
-  // A node that often changes its id gets no items under any of them. It must not make us repair items each time.
+  // A node that often changes its id holds no items under its short-lived ids, so no repair is
+  // needed.
   return kind === "silent" || now - firstSeen >= SETTLED_MS;
 }
 

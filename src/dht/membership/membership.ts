@@ -49,8 +49,9 @@ const FILL_ANSWERS = 3;
 const MAX_FILLED = 32;
 
 /**
- * The share of a bucket that is filled at first, if the bucket covers many more nodes than it has places, and most of
- * these nodes send coordinates. The other places are left for nearer nodes, which are found later.
+ * The share of a bucket that is filled at first. The other places are left for nearer nodes, which
+ * are found later. This applies if the bucket covers many more nodes than it has places, and most
+ * of these nodes send coordinates.
  */
 const FILLED_SHARE = 1 / 4;
 
@@ -67,10 +68,10 @@ interface Lost extends Seed {
   dueAt: Millis;
 }
 
-/** When a node that knows nobody but the bootstrap nodes looks for its neighbours again, each time after the one before. */
+/** The waits between searches for neighbours of a node that knows only bootstrap nodes. */
 const LOOK_AGAIN_MS: readonly Millis[] = [1_000, 3_000, 10_000, 30_000];
 
-/** The event that an attempt to join the network has ended. */
+/** An attempt to join the network has ended. */
 export interface BootstrapEvent {
   readonly type: "bootstrap";
   readonly state: "joined" | "failed";
@@ -133,8 +134,9 @@ export class Membership {
   }
 
   /**
-   * Pings the public bootstrap nodes, whose answers say at which address they see us, and then joins. Otherwise we would
-   * join under an id that changes soon, and other nodes would keep us under the former one.
+   * Pings the public bootstrap nodes, which report our address, and then joins. If we joined before
+   * we know our address, our id would soon change, and other nodes would keep us under the former
+   * id.
    */
   #askForAddress(now: Millis): void {
     const asked = this.#bootstrap.filter(({ family, scope }) =>
@@ -250,7 +252,7 @@ export class Membership {
 
   #endBootstrap(others: readonly Seed[], now: Millis): void {
     this.#isJoining = false;
-    // These nodes can name further nodes of their address family, in which we may have no contact yet.
+    // Ask these nodes, because we may have no other contact in their address family.
     const args = { target: this.#self.id };
     for (const { id: expected, endpoint: to } of others) {
       this.#searches.queries.send({ method: "find_node", to, args, expected }, now, NO_WATCHER);
@@ -267,8 +269,9 @@ export class Membership {
   }
 
   /**
-   * Finds our neighbours again while we know nobody but the bootstrap nodes. The nodes of a small network often start at
-   * the same time, and their bootstrap node names none of them before it has tested them.
+   * While we know only bootstrap nodes, looks for our neighbours again. The nodes of a small
+   * network often start at the same time, and their bootstrap node does not name a node before
+   * testing it.
    */
   #lookAgain(now: Millis, looks: number): void {
     const { deadlines } = this.#options;
@@ -292,8 +295,8 @@ export class Membership {
   }
 
   /**
-   * Finds our neighbours again, because the node may have been away for a long time. If there are no contacts, joins
-   * again at once.
+   * Finds our neighbours again, because the node may have been away for a long time. If there are
+   * no contacts, joins again immediately.
    */
   catchUp(now: Millis): void {
     if (this.#tables.size > 0) return this.settle(now);
@@ -419,7 +422,7 @@ export class Membership {
     return isForeign;
   }
 
-  /** A random bootstrap endpoint that is not a contact. */
+  /** The endpoint of a random bootstrap node that is not a contact. */
   #unknownBootstrap(): Endpoint | undefined {
     const known = [...this.#tables.contacts()];
     const isUnknown = (to: Endpoint) => !known.some(({ endpoint }) => endpoint.equals(to));

@@ -1,4 +1,5 @@
-// Records of nodes that are no longer contacts. If such a node becomes a contact again, its record is used again.
+// Keeps the records of nodes that are no longer contacts, and restores the record of a node that
+// becomes a contact again.
 
 import type { Id } from "../../krpc/id.ts";
 import type { ContactRecord } from "../routing/contact.ts";
@@ -12,7 +13,7 @@ const FIGURES = 6;
 /** A ring buffer of records, stored in arrays. Objects in a map would need five times the memory. */
 export class Remembered {
   readonly #ids: Id[] = [];
-  /** The first word of each id. A search through them touches no objects. */
+  /** The first word of each id. A search through this array reads no objects. */
   readonly #words: number[] = [];
   readonly #figures: number[] = [];
   #next = 0;

@@ -1,4 +1,5 @@
-// Votes on our address in one family: the responses of other nodes say at which endpoint they see us, as `ip` (BEP 42).
+// Votes on our address in one family. The field `ip` of a response is a vote: the endpoint at which
+// its sender sees us (BEP 42).
 
 import { type Endpoint, isWider } from "../../krpc/endpoint.ts";
 import type { Millis } from "../deadlines.ts";
@@ -7,19 +8,27 @@ import { isSameNetwork, networkMark } from "../routing/diversity.ts";
 /** Cap on the networks that vote. The first ones keep their seats, so that newcomers can't displace them. */
 const MAX_VOTERS = 32;
 
-/** A voter that has not voted for this time may lose its seat to another. Contacts vote at each health check. */
+/**
+ * A voter that has not voted for this long may lose its seat to another. Contacts vote at each
+ * health check.
+ */
 const SEAT_MS = 15 * 60_000;
 
-/** While the accepted result rests on fewer voters than this, the votes of new voters count too. */
+/**
+ * While fewer voters than this agree with the accepted result, the votes of new voters count too.
+ */
 const ENOUGH_VOTERS = 8;
 
 /** Our address stays if more than this share of the voters still sees it. */
 const STAYING_SHARE = 0.2;
 
-/** The same limit if our machine or router has the new address. Older connections may still use the former address. */
+/**
+ * The same limit if our machine or router has the new address. It is higher, because older
+ * connections may still use the former address.
+ */
 const STAYING_SHARE_IF_OURS = 0.5;
 
-/** What the votes of one address family agree on. */
+/** The result of the votes of one address family. */
 export interface Tally {
   /** The address that most voters see, with the port that most of these voters see. */
   readonly endpoint: Endpoint;
@@ -49,7 +58,7 @@ export class AddressVotes {
   readonly #hasStanding: boolean[] = [];
   #accepted: Tally | undefined;
 
-  /** The result that counts at present. It changes only by `accept`. */
+  /** The current result. Only `accept` changes it. */
   get accepted(): Tally | undefined {
     return this.#accepted;
   }
@@ -61,9 +70,9 @@ export class AddressVotes {
   }
 
   /**
-   * Records the vote of `voter`. `mayEnter` is called if the voter needs a seat, and returns whether it may take a free
-   * one. Returns whether the vote gives reason to count again: a voter with standing has changed its mind, or one of the
-   * first voters or most of all voters disagree.
+   * Records the vote of `voter`. If the voter has no seat, `mayEnter` decides whether it may take a
+   * free one. Returns whether the votes should be counted again. That is so if a voter with
+   * standing changes its vote, if one of the first voters disagrees, or if most voters disagree.
    */
   add(
     voter: Endpoint,
@@ -95,7 +104,7 @@ export class AddressVotes {
     return false;
   }
 
-  /** The row of the voter's network, or -1. */
+  /** The row of the voter's network; -1 if it has none. */
   #find(voter: Endpoint, mark: number): number {
     const marks = this.#marks;
     for (let row = 0; row < marks.length; row++) {
@@ -104,13 +113,19 @@ export class AddressVotes {
     return -1;
   }
 
-  /** A new row, else the row of a voter that has fallen silent, else -1. */
+  /**
+   * A new row or, if there is none left, the row of a silent voter. -1 if there is no such row
+   * either.
+   */
   #freeSeat(now: Millis): number {
     const times = this.#times;
     return times.length < MAX_VOTERS ? times.length : times.findIndex((at) => now - at >= SEAT_MS);
   }
 
-  /** Whether a vote agrees with the accepted result. If peers see different ports of ours, any port agrees. */
+  /**
+   * Whether a vote agrees with the accepted result. If peers see us at different ports, the port
+   * does not matter.
+   */
   #agrees(seen: Endpoint): boolean {
     const { endpoint, samePort, votes } = this.#accepted!;
     return samePort > votes / 2 ? endpoint.equals(seen) : endpoint.sameAddress(seen);
@@ -150,9 +165,9 @@ export class AddressVotes {
   }
 
   /**
-   * The result that follows from the votes since `since`; undefined if the accepted one stays. If two or more voters
-   * with standing have voted, the others don't count: strangers can't move us then, however many they are. `isOurs`
-   * returns whether our machine or router has an address.
+   * The new result that follows from the votes since `since`; undefined if the accepted one stays.
+   * If two or more voters with standing have voted, the others don't count, so even many strangers
+   * can't change our address. `isOurs` returns whether our machine or router has an address.
    */
   recount(since: Millis, isOurs: (address: Endpoint) => boolean): Tally | undefined {
     const fresh = this.#rows(since);
@@ -167,7 +182,7 @@ export class AddressVotes {
     return isStaying || 2 * tally.votes < rows.length ? undefined : tally;
   }
 
-  /** The result of these rows if the address is `host`, which at least one of them sees. */
+  /** Counts the votes for the address `host` in these rows. At least one of them must see it. */
   #tally(rows: readonly number[], host: string): Tally {
     const agreeing = rows.filter((row) => this.#seen[row].host === host);
     const ports = agreeing.map((row) => this.#seen[row].port);
@@ -183,7 +198,7 @@ export class AddressVotes {
   }
 }
 
-/** The result with one more vote, which agrees with it. */
+/** Returns the result with one more vote that agrees with it. */
 function withVote(tally: Tally, voter: Endpoint, seen: Endpoint): Tally {
   const { endpoint, votes, voters, samePort, by } = tally;
   return {

@@ -10,8 +10,8 @@ import type { Transport } from "../transport.ts";
 import type { OwnAddresses } from "./own_address.ts";
 
 /**
- * We change our id only if at least this many networks report our address. One is enough if this machine has the
- * address, or if no node keeps us under our id yet.
+ * We change our id only if voters in at least this many networks report the same address. One is
+ * enough if this machine has the address, or if no node keeps us under our present id yet.
  */
 const VOTES_TO_BIND = 3;
 

@@ -1,5 +1,6 @@
-// Connects two nodes of which one is behind a symmetric NAT. The other node can't know to which port it should send. So
-// the symmetric side opens hundreds of ports, and the other side tries many, until one matches (the birthday paradox).
+// Connects two nodes if one of them is behind a symmetric NAT. The other node can't know to which
+// port it should send. So the symmetric side opens hundreds of ports, and the other side tries many
+// ports until one of them is open (the birthday paradox).
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
@@ -9,7 +10,10 @@ import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
 import type { Outbox } from "../outbox.ts";
 import type { Random } from "../random.ts";
 
-/** How many ports the symmetric side opens: few enough for a router's NAT table and for the limit on open files. */
+/**
+ * How many ports the symmetric side opens. The number must not exceed a router's NAT table or the
+ * limit on open files.
+ */
 const OPENED_PORTS = 384;
 
 /** The ports that NATs assign: from 1024 up. */
@@ -21,10 +25,16 @@ const STRIDE = 40_507;
 /** How many ports the other side tries. With probability 1 - (1 - 384 / 64512)^1400 = 99.98 %, one of them is open. */
 export const TRIED_PORTS = 1_400;
 
-/** The number of ports tried in one step, and the time between steps: 1,000 ports and about a megabit per second. */
+/**
+ * The number of ports tried in one step, and the time between steps. The result is 1,000 ports and
+ * about a megabit per second.
+ */
 const PORTS_PER_STEP = 10, STEP_MS = 10;
 
-/** Cap on the steps that a late timer runs at once. They catch up before the other side closes its ports. */
+/**
+ * Cap on the steps to run at once if the timer fires late. This is enough to try all ports before
+ * the other side closes its own.
+ */
 const MAX_STEPS = 4;
 
 /** When to repeat our ping to an endpoint from which the other node has reached us, in ms after its packet. */
@@ -33,7 +43,10 @@ const MET_AGAIN_MS = [150, 400];
 /** The maximum number of bursts per minute, including those that other nodes request. Only one runs at a time. */
 const BURSTS_A_MINUTE = 3;
 
-/** How long opened ports wait for the other side: longer than trying all ports and a round trip take together. */
+/**
+ * How long opened ports wait for the other side. Trying all ports and a round trip together take
+ * less time.
+ */
 const OPEN_MS = 5_000;
 
 /** Opened ports are closed after this time, including the port at which the other side got through. */
@@ -63,7 +76,10 @@ export class Bursts {
   readonly #options: BurstsOptions;
   readonly #allowance = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
   #burst: Burst | undefined;
-  /** The latest burst that tried ports, even if it has ended: several ports may match, so more replies may arrive. */
+  /**
+   * The latest burst that tried ports. It is kept after its end, because several ports may be open
+   * and more replies may arrive.
+   */
   #latestTrying: Burst | undefined;
 
   constructor(options: BurstsOptions) {

@@ -13,7 +13,10 @@ export interface Helper {
   readonly token: Uint8Array;
 }
 
-/** Finds helpers among the nodes closest to our id. Reports how many of these answered, whatever they run. */
+/**
+ * Finds helpers among the nodes closest to our id. Also reports how many of these nodes answered,
+ * with any software.
+ */
 export function findHelpers(
   { searches, family }: { searches: Searches; family: Family },
   now: Millis,

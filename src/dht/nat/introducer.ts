@@ -1,5 +1,5 @@
-// Serves nodes that strangers can't reach: introduces strangers to them, forwards single messages, and has them probed.
-// Stores nothing about these nodes except their announcements (BEP 5).
+// Serves nodes that strangers can't reach: introduces strangers to them, forwards single messages,
+// and arranges probes. Stores nothing about these nodes except their announcements (BEP 5).
 
 import { byteStringContent } from "../../krpc/bencode.ts";
 import { type Endpoint, mayRefer } from "../../krpc/endpoint.ts";
@@ -21,7 +21,10 @@ export const MAX_FORWARDED_BYTES = 1_250;
 /** The maximum size of an introduction, and of the answer to one. */
 const MAX_INTRODUCTION_BYTES = 160;
 
-/** Limits on the introductions that we forward, of some 300 bytes each. In a large network, few are requested. */
+/**
+ * Limits on the introductions that we forward, of about 300 bytes each. In a large network, each
+ * node gets few requests.
+ */
 const INTRODUCTIONS_PER_SECOND = 8, INTRODUCTION_BURST = 40;
 
 /** The largest burst of forwarded bytes, in seconds at the relay rate: by default 16 kB, enough for several items. */
@@ -101,7 +104,10 @@ export class Introducer {
     if (isQuery) this.#reply(query, from);
   }
 
-  /** Handles a `dm_probe` with a token: has another node probe the asker, and probes the asker from an extra port. */
+  /**
+   * Handles a `dm_probe` with a token: asks another node to probe the asker, and probes the asker
+   * from an extra port.
+   */
   askProbe(query: Message, from: Endpoint, now: Millis): void {
     if (!this.#tokens.verify(query.token!, from, now)) {
       return this.#refuse(query, from, "bad token");
@@ -156,7 +162,10 @@ export class Introducer {
     return chosen;
   }
 
-  /** Sends a query that `cause` asked for, without waiting for a reply. Drops it if it is longer than `cause`. */
+  /**
+   * Sends a query that the query `cause` asked for, and doesn't wait for a reply. Drops it if it is
+   * longer than `cause`, so that nobody can use us to amplify traffic.
+   */
   #send(query: Omit<OutgoingQuery, "tid" | "maxBytes">, cause: Message): boolean {
     const tid = this.#random.word();
     return this.#outbox.send({ ...query, tid, maxBytes: cause.packet.length });
@@ -167,7 +176,7 @@ export class Introducer {
   }
 
   #refuse(query: Message, from: Endpoint, text: string): void {
-    // Nobody waits for a reply to a forwarded answer.
+    // A forwarded answer gets no reply.
     if (query.method === "dm_pass" && query.target === undefined) {
       this.#outbox.traffic.drop("not_introduced");
     } else this.#error(query, from, { code: ErrorCode.protocol, text });

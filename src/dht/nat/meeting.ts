@@ -16,7 +16,10 @@ import type { Nats } from "./nat.ts";
 import { NAT_CODE, type NatState } from "./nat_state.ts";
 import { Registration } from "./registration.ts";
 
-/** Limits on the introductions that we act on. Each makes us send a packet to a stranger, and one to the introducer. */
+/**
+ * Limits on the introductions that we act on. For each, we send one packet to a stranger and one to
+ * the introducer.
+ */
 const INTRODUCED_PER_SECOND = 4, INTRODUCED_BURST = 16;
 
 /** How long we keep answering an introduced node after its latest query. */

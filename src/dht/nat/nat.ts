@@ -33,7 +33,10 @@ const OTHER_PORT_SHARE = 0.5;
  */
 const FILTER_MS = 5 * 60_000;
 
-/** The wait before the first check. The node joins first, and the nodes of a new network don't all check at once. */
+/**
+ * The wait before the first check. It gives the node time to join, and the nodes of a new network
+ * don't all check at once.
+ */
 const CHECK_AFTER_MS = 3_000;
 
 /** The wait before checking a public address. By then, queries from strangers have usually proved it reachable. */
@@ -60,7 +63,10 @@ const RETRY_MS = 30_000;
 /** The interval between checks, to which up to half is added at random. The user may change NAT settings. */
 const RECHECK_MS = 40 * 60_000;
 
-/** The duration of a trial: if no node can probe us, we take part in the network to see if strangers query us. */
+/**
+ * The duration of a trial. If no node can probe us, we take part in the network for this long to
+ * see if strangers query us.
+ */
 const TRIAL_MS = 10 * 60_000;
 
 /** Cap on the remembered senders of unrequested packets. */
@@ -85,7 +91,10 @@ interface Check {
   awaited: Endpoint[];
   /** Closes the extra port of this round. */
   close: (() => void) | undefined;
-  /** The number of rounds in which the asked node announced a probe to the extra port from another node. */
+  /**
+   * The number of rounds in which the asked node promised that another node would probe the extra
+   * port.
+   */
   extraProbes: number;
   /** Whether a probe from a node that we had not asked has reached the extra port. If so, the NAT filters nothing. */
   hasStranger: boolean;
@@ -108,7 +117,10 @@ export class Nat {
   #reachable: boolean | undefined;
   #reason = UNCHECKED;
   #checkedAt: Millis | undefined;
-  /** If no node can probe us, we behave like a reachable node during a trial, which fails if no stranger queries us. */
+  /**
+   * The state of the trial. If no node can probe us, we behave like a reachable node for a while.
+   * The trial fails if no stranger queries us.
+   */
   #trial: "none" | "running" | "failed" = "none";
   #asked = 0;
   #missed = 0;
@@ -116,15 +128,21 @@ export class Nat {
   #missedStrangers = 0;
   /** Addresses from which unrequested packets came. */
   #strangers: Endpoint[] = [];
-  /** Endpoints that sent us probes. We had sent packets to their addresses, but not to their ports. */
+  /**
+   * Endpoints that sent us probes from another port: we had sent packets to the address, but not to
+   * this port.
+   */
   #otherPorts: Endpoint[] = [];
   /** Whether a router has mapped a port for us. */
   #isMapped = false;
-  /** The nodes that we have queried since `#contactedSince`; undefined while no check needs them. */
+  /**
+   * The endpoints that we have queried since `#contactedSince`; undefined while no check needs
+   * them.
+   */
   #contacted: Contacted | undefined;
   #contactedSince: Millis;
   #check: Check | undefined;
-  /** The next step of a check, or the next check. */
+  /** The deadline of the next step of a check, or of the next check. */
   #next: Deadline | undefined;
   #retryMs = RETRY_MS;
   #reported = "";
@@ -154,7 +172,7 @@ export class Nat {
     return this.#reachable === false || (this.#isBehindNat && isUndecided);
   }
 
-  /** The time after which no filter is still open because of packets that we sent before `#contactedSince`. */
+  /** When filters that our packets before `#contactedSince` opened are certainly closed again. */
   get #filtersClosedAt(): Millis {
     return this.#contactedSince + FILTER_MS;
   }
@@ -217,12 +235,13 @@ export class Nat {
     this.#contacted?.add(to);
   }
 
-  /** Records an incoming query. `isProbe`: it was sent from an extra port of its sender. */
+  /** Records an incoming query. `isProbe`: whether its sender used an extra port. */
   noteArrived(from: Endpoint, isProbe: boolean, now: Millis): void {
     const contacted = this.#contacted, check = this.#check, external = this.#external;
     if (contacted === undefined) return;
     if (this.#reachable && this.#trial !== "running" && check === undefined) return;
-    // Packets prove nothing if they come from neighbours behind the same router, or from our own external address.
+    // Packets from neighbours behind the same router, or from our own external address, prove
+    // nothing.
     if (external !== undefined && (isWider(external, from) || external.sameAddress(from))) return;
     if (!this.#isContacted(from)) remember(this.#strangers, from);
     else if (isProbe && !contacted.hasEndpoint(from)) remember(this.#otherPorts, from);
@@ -349,7 +368,9 @@ export class Nat {
     });
   }
 
-  /** Asks some nodes to have us probed. Each round asks different nodes if there are enough. */
+  /**
+   * Asks some nodes to arrange probes of us. Each round asks different nodes if there are enough.
+   */
   #runRound(check: Check, now: Millis): void {
     const { probers } = check;
     const first = check.round++ * PROBERS;
@@ -363,11 +384,11 @@ export class Nat {
   }
 
   #askForProbe(check: Check, { endpoint: to, id: expected, token }: Helper, now: Millis): void {
-    // The query includes our address, so that the node that acts on it need not send more bytes than it received.
+    // The query includes our address. So the prober never sends more bytes than it received.
     const args = { token, values: [this.#external!] };
     const watcher = whenDone((outcome) => {
       if (this.#check !== check || outcome.kind !== "response") return;
-      // A node that names no other sender has sent the probe itself.
+      // A node that names no other prober has sent the probe itself.
       const prober = outcome.message.values?.[0] ?? to;
       if (prober.family !== this.family) return;
       this.#asked++;
@@ -379,8 +400,9 @@ export class Nat {
   }
 
   /**
-   * Requests a probe to an extra port from which we have sent packets to one node only. If a packet from another node
-   * arrives there, the NAT filters nothing. This works even if our main port has already sent packets to all nodes.
+   * Opens an extra port, sends packets from it to a single node, and asks that node for a probe by
+   * another node. If the probe arrives, the NAT filters nothing. This works even if our main port
+   * has already sent packets to all nodes.
    */
   #askAtExtraPort(check: Check, { endpoint: to, token }: Helper): void {
     const external = this.#external!;
@@ -418,7 +440,9 @@ export class Nat {
     else this.#runRound(check, now);
   }
 
-  /** Draws a conclusion from a check, or from strangers' queries. */
+  /**
+   * Decides whether strangers can reach us, from the results of a check or from strangers' queries.
+   */
   #judge(now: Millis): void {
     const conclusion = this.#conclusion(now);
     if (conclusion === undefined) this.#tryWithoutProbes(now);
@@ -471,7 +495,8 @@ export class Nat {
     else {
       this.#contacted = undefined;
       if (!this.#isTrivial) {
-        // Begin to record our queries early enough before the check: a NAT may let in their answers for FILTER_MS.
+        // Begin to record our queries FILTER_MS before the check: for that long, a NAT may let in
+        // packets from the nodes that we queried.
         const at = now + RECHECK_MS * (1 + random.fraction() / 2);
         this.#schedule(at - FILTER_MS, (due) => {
           this.#watch(due);
@@ -508,7 +533,7 @@ export class Nat {
   }
 }
 
-/** The type of mapping that the votes on our port suggest; `former` if they are not clear. */
+/** The type of mapping that the votes on our port suggest; `former` if the votes are not clear. */
 function mappingOf({ votes, samePort }: Tally, former: NatType): NatType {
   if (votes < 2) return former;
   if (samePort >= SAME_PORT_SHARE * votes) return "endpoint_independent";
@@ -518,7 +543,7 @@ function mappingOf({ votes, samePort }: Tally, former: NatType): NatType {
 /** The type of filtering that the packets at the extra ports suggest. */
 function filteringOf({ extraProbes, hasStranger, hasOtherPort }: Check): NatFiltering {
   if (hasStranger) return "none";
-  // A single missing probe may have got lost by chance.
+  // A single missing probe may have been lost by chance.
   if (extraProbes < ENOUGH_MISSED) return "unknown";
   return hasOtherPort ? "address" : "address_and_port";
 }

@@ -11,9 +11,9 @@ import type { Tally } from "./address_votes.ts";
 export type NatType = "none" | "endpoint_independent" | "symmetric" | "unknown";
 
 /**
- * Which packets a NAT or firewall lets in at a port from which we have sent packets (RFC 4787, section 5). none: all
- * packets. address: only packets from addresses to which we sent packets. address_and_port: only packets from endpoints
- * to which we sent packets.
+ * Which packets a NAT or firewall lets in at a port that we have used to send packets (RFC 4787,
+ * section 5). none: all packets. address: only packets from addresses to which we sent packets.
+ * address_and_port: only packets from endpoints to which we sent packets.
  */
 export type NatFiltering = "none" | "address" | "address_and_port" | "unknown";
 

@@ -1,4 +1,5 @@
-// Finds out our address in one family. Once it is settled, it changes only after a probe of the nodes that confirmed it.
+// Finds out our address in one family. Once the address is settled, it changes only after we have
+// asked the nodes that confirmed it again.
 
 import { type Endpoint, type Family, isWider } from "../../krpc/endpoint.ts";
 import type { Deadlines, Millis } from "../deadlines.ts";
@@ -26,8 +27,8 @@ export class OwnAddress {
   readonly #parts: OwnAddressParts;
   readonly #votes = new AddressVotes();
   /**
-   * settling: most votes decide. settled: a vote can only cause a probe. waiting: a probe is scheduled. probing: the
-   * voters have been asked again.
+   * settling: the majority decides. settled: a deviating vote only makes us ask all voters again.
+   * waiting: asking them is scheduled. probing: the voters have been asked.
    */
   #phase: "unknown" | "settling" | "settled" | "waiting" | "probing" = "unknown";
   #probedAt: Millis = -Infinity;
@@ -60,7 +61,7 @@ export class OwnAddress {
     this.#mapped = mapped;
   }
 
-  /** Whether our machine has an address, or our router, which maps a port of the address to us. */
+  /** Whether an address belongs to our machine or to the router that maps a port to us. */
   readonly #isOurs = (address: Endpoint): boolean =>
     this.#mapped?.sameAddress(address) === true ||
     this.#parts.queries.outbox.transport.isLocal(address);

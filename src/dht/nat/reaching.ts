@@ -16,8 +16,8 @@ import { NAT_CODE } from "./nat_state.ts";
 import type { Relay, Via } from "./relay.ts";
 
 /**
- * How a node was reached. direct: at its endpoint. punched: at its endpoint, after it opened its NAT for us. relayed:
- * through another node.
+ * How we reached a node. direct: at its endpoint. punched: at its endpoint, after it opened its NAT
+ * for us. relayed: through another node.
  */
 export type Way = "direct" | "punched" | "relayed";
 
@@ -52,10 +52,15 @@ const SYMMETRIC_PUNCH_MS = 400;
 /** The time allowed for a burst. Trying all ports takes 1.4 seconds, or twice that if one of the machines is busy. */
 const BURST_MS = 3_200;
 
-/** The time allowed for an introduction through a witness. It is as long as the relay waits for an answer. */
+/**
+ * The time allowed for an introduction through a witness: as long as `Relay` waits for an answer.
+ */
 const WITNESS_MS = 2_000;
 
-/** Caps on the endpoints pinged in one attempt: in total, and for each node that names them. Strangers may lie. */
+/**
+ * Caps on the endpoints that one attempt pings: in total, and per node that names them. Strangers
+ * may name false ones.
+ */
 const MAX_ENDPOINTS = 4, ENDPOINTS_EACH = 2;
 
 /** Cap on the further endpoints that we ping because the target sent packets from them. */
@@ -151,7 +156,10 @@ export class Reaching {
 /** An attempt to find a way to one node. */
 class Attempt {
   readonly listeners: ReachListener[] = [];
-  /** searching: looks for nodes that know the target. waiting: open queries or timers may still lead to success. */
+  /**
+   * searching: looking for nodes that know the target. waiting: open queries or timers may still
+   * lead to success.
+   */
   #state: "searching" | "waiting" | "over" = "searching";
   /** Endpoints of the target that we knew before, or that other nodes named. */
   readonly #endpoints: Endpoint[] = [];
@@ -175,7 +183,10 @@ class Attempt {
     readonly onEnd: (result: ReachResult, via: Via | undefined, now: Millis) => void,
   ) {}
 
-  /** Starts with the last way that worked, else with the target's endpoint in our tables, else with a search. */
+  /**
+   * Tries the last way that worked first, then the target's endpoint in our tables, and otherwise
+   * searches.
+   */
   start(known: KnownWay | undefined, now: Millis): void {
     const { target } = this;
     if (known?.via !== undefined) {
@@ -301,7 +312,10 @@ class Attempt {
     });
   }
 
-  /** Prepares a burst if the target names a witness. A query through the witness proves our address to the target. */
+  /**
+   * Prepares a burst if the target names a witness, a node through which our query proves our
+   * address to the target.
+   */
   #askWitness(
     { via, answer, natType }: { via: Via; answer: Message; natType: number },
     now: Millis,
@@ -314,7 +328,7 @@ class Attempt {
     const proof = answer.token.slice();
     const args = { infoHash: this.target };
     this.#query({ method: "get_peers", to, args, expected: undefined }, now, (outcome, at) => {
-      // If packets of the target have already reached us, no burst is needed.
+      // If packets from the target have already reached us, no burst is needed.
       if (this.#sources.length > 0 || outcome.kind !== "response") return;
       const { id, token, values } = outcome.message;
       const seen = values?.find((endpoint) => endpoint.sameAddress(sees));

@@ -10,16 +10,23 @@ import { type Query, type QueryOutcome, whenDone } from "../search/query.ts";
 import type { Searches } from "../search/searches.ts";
 import { findHelpers, type Helper } from "./helpers.ts";
 
-/** The number of nodes closest to our id at which we register. Lookups for us query them. One may leave or lie. */
+/**
+ * The number of nodes closest to our id at which we register. Lookups for our id query them. There
+ * are several, because one may leave or lie.
+ */
 const INTRODUCERS = 4;
 
-/** The number of random contacts in other subnets at which we also register. An attacker can't predict which ones. */
+/**
+ * The number of witnesses: random contacts in other subnets at which we also register. An attacker
+ * can't predict which ones.
+ */
 const WITNESSES = 2;
 
 /**
- * The interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes (RFC 4787, REQ-5),
- * but many don't: Linux keeps a mapping with little traffic for 30 seconds. Measuring how long our NAT keeps a mapping
- * would save a few bytes per second, but lose introductions during the measurement.
+ * The interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes
+ * (RFC 4787, REQ-5), but Linux keeps one with little traffic for only 30 seconds. We don't measure
+ * how long our NAT keeps mappings. That would save a few bytes per second, but introductions would
+ * get lost during the measurement.
  */
 const KEEP_ALIVE_MS = 25_000;
 
@@ -32,10 +39,13 @@ const START_MS = 1_000;
 /** The wait after a search that found no introducer. It doubles each time, up to the interval between searches. */
 const FIRST_RETRY_MS = 2_000;
 
-/** The maximum wait after a search that nobody answered: after an outage, nobody can reach us until the next search. */
+/**
+ * The maximum wait after a search that nobody answered. It is short, because after an outage nobody
+ * can reach us until the next search.
+ */
 const SILENT_RETRY_MS = 2 * 60_000;
 
-/** The time within which a registrar that does not answer is replaced. */
+/** How soon a registrar that does not answer is replaced. */
 const REPLACE_MS = 60_000;
 
 /** A node at which we are registered or want to be. */
@@ -203,7 +213,8 @@ export class Registration {
   #keepAliveLater(registrar: Registrar, now: Millis): void {
     const { deadlines, random } = this.#options;
     deadlines.cancel(registrar.next);
-    // Ping up to an eighth of the interval early, at random, so that the pings to all registrars are not sent at once.
+    // Send the ping early by up to an eighth of the interval, at random. Otherwise, the pings to
+    // all registrars would be sent at once.
     const at = now + KEEP_ALIVE_MS * (1 - random.fraction() / 8);
     registrar.next = deadlines.schedule(at, (due) => this.#keepAlive(registrar, due));
   }

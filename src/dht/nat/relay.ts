@@ -1,4 +1,5 @@
-// Sends queries through a node that both sides talk to, and matches the answers that come back through that node.
+// Sends queries to a target through a relay, a node that exchanges packets with both sides, and
+// matches the answers that return through the relay.
 
 import { bencodeBytes } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
@@ -13,7 +14,7 @@ import type { Helper } from "./helpers.ts";
 /** A query that has no answer after this time is sent again. */
 const RESEND_MS = 500;
 
-/** A query is given up if it has no answer this long after it was first sent. */
+/** A query fails if it has no answer this long after it was first sent. */
 const GIVE_UP_MS = 2_000;
 
 /** A node that can forward messages to the target. */

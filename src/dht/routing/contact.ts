@@ -1,11 +1,15 @@
-// Our knowledge of one remote node: its id and endpoint, and when, how fast and how reliably it answers.
+// What we know about one remote node: its id and endpoint, and when, how fast and how reliably it
+// answers.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
 import { type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
 import { isSecureId } from "./secure_id.ts";
 
-/** healthy: no recent ping is unanswered. degraded: one is. unhealthy: several are, and we soon remove the contact. */
+/**
+ * healthy: the latest ping was answered. degraded: one ping was not. unhealthy: several pings in a
+ * row were not, and we will soon remove the contact.
+ */
 export type Health = "healthy" | "degraded" | "unhealthy";
 
 /** A node is good for 15 minutes after it answers us or, if it has ever answered, after it queries us (BEP 5). */
@@ -48,7 +52,10 @@ const FORGIVEN_SHARE = 0.02;
 
 /** The parts of a contact's score, each from 0 to 1. The score is their product. */
 export interface ScoreParts {
-  /** The share of our recent queries that the node answered. An answer to the second packet of a query counts half. */
+  /**
+   * The share of our recent queries that the node answered. If a query was sent twice, an answer to
+   * the second packet counts half.
+   */
   readonly answers: number;
   /** Lower if round-trip times are long or vary. */
   readonly speed: number;
@@ -67,12 +74,15 @@ export type ContactRecord = Readonly<
 const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 
 /**
- * The value of a time that has not come yet: earlier than all real times. V8 stores such small integers without an
- * allocation.
+ * The value of a time at which nothing has happened yet: earlier than all real times. V8 stores
+ * such small integers without an allocation.
  */
 const NEVER = -(2 ** 30);
 
-/** Times are stored in units of 1/256 ms, and shares in units of 2^-20: V8 would allocate memory for fractions. */
+/**
+ * Times are stored as multiples of 1/256 ms, and shares as multiples of 2^-20, because V8 would
+ * allocate memory for fractions.
+ */
 const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
 
 /** The value of `#rtt` before the first measurement. */
@@ -82,8 +92,9 @@ const UNMEASURED = -1;
 export type OptionalMethod = "get" | "put";
 
 /**
- * The bits of `#support` for a method that the node answers; shifted by two, for one that it does not support; shifted by
- * four, for one that it has left unanswered.
+ * The bits of `#support` for the methods that the node answers. The same bits shifted by two stand
+ * for methods that it does not support, and shifted by four for methods that it has left
+ * unanswered.
  */
 const SUPPORT_BITS = { get: 1, put: 2 } as const;
 
@@ -239,8 +250,9 @@ export class Contact {
 
   /**
    * Records an answer after `rtt` ms.
-   * @param isRttUnsure `rtt` may be too long, so it is used only if nothing better is known
-   * @param isSecondTry the query had been sent twice, and the second packet was answered
+   * @param isRttUnsure whether `rtt` may be too long; it is then used only if no better one is
+   * known
+   * @param isSecondTry whether the query had been sent twice and the second packet was answered
    */
   answered(now: Millis, rtt: number, isRttUnsure = false, isSecondTry = false): void {
     this.lastResponse = Math.floor(now);

@@ -47,8 +47,9 @@ export function expectedRtt(p: Coordinate, q: Coordinate): number {
 }
 
 /**
- * Whether a measured round trip shows that a prediction was false. A false coordinate can make a node seem nearer than
- * it is, but can't make its answers arrive earlier. False if the prediction is NaN.
+ * Whether a measured round trip shows that the predicted one was false. A false coordinate can make
+ * a node seem nearer than it is, but can't make its answers arrive earlier. Returns false if the
+ * prediction is NaN.
  */
 export function isContradicted(expected: number, rtt: number): boolean {
   return rtt > CONTRADICTION_FACTOR * expected + CONTRADICTION_MS;
@@ -108,11 +109,14 @@ export class OwnCoordinate implements Coordinate {
   y = 0;
   z = 0;
   height = MIN_HEIGHT_MS;
-  /** The relative error of predictions: near 0 if they are accurate, 1 as long as nothing is known. */
+  /**
+   * The relative error of predictions: near 0 if they are accurate, 1 before the first measurement.
+   */
   error = 1;
   /**
-   * The shortest of the latest round trips. It includes our height, which therefore can't exceed it. Without this bound,
-   * nodes that falsely claim to be near would raise the height up to their round trips.
+   * The shortest of the latest round trips. Each round trip includes our height, so the height
+   * can't exceed this. Without this bound, nodes that falsely claim to be near would raise the
+   * height up to their round trips.
    */
   #shortest = MAX_RTT_MS;
 

@@ -9,14 +9,18 @@ export const PER_SUBNET = 2;
 export const SIMILAR_BITS = 4;
 
 /**
- * Cap on similar ids in a bucket, and in a lookup's shortlist: so that Sybils around one key can't fill them. Of 20
- * random neighbours, 1.25 are similar to a given id, and more than 6 are with a probability of 0.03 %.
+ * Cap on similar ids in a bucket, and in a lookup's shortlist, so that Sybils around one key can't
+ * fill them. Of 20 random neighbours, 1.25 on average are similar to a given id. The probability
+ * that more than 6 are similar is 0.03 %.
  */
 export function maxSimilar(k: number): number {
   return 4 + (k >> 3);
 }
 
-/** A lookup's shortlist accepts this many times more nodes per subnet than a bucket: a lookup meets more nodes. */
+/**
+ * A lookup's shortlist accepts this many times as many nodes per subnet as a bucket, because a
+ * lookup finds more nodes.
+ */
 export const SHORTLIST_FACTOR = 2;
 
 /** Whether two addresses are in the same IPv4 /24 or IPv6 /64, and so usually have the same owner. */

@@ -7,7 +7,10 @@ import { isSameSubnet, maxSimilar, SIMILAR_BITS } from "./diversity.ts";
 import { SubnetLimit } from "./subnet_limit.ts";
 import type { Millis } from "../deadlines.ts";
 
-/** A node that another node told us about and that we have not asked. It seems faster than some of our contacts. */
+/**
+ * A node that another node named and that we have not queried. It seems faster than some of our
+ * contacts.
+ */
 export interface Prospect {
   readonly id: Id;
   readonly endpoint: Endpoint;
@@ -54,7 +57,10 @@ class Bucket {
   readonly replacements: Contact[] = [];
   /** The first 32-bit words of the replacements' ids. */
   readonly replacementWords: number[] = [];
-  /** The fastest node, as far as we can expect, of those that others told us about and that are in neither list. */
+  /**
+   * The node with the shortest expected round trip among those that others named and that are in
+   * neither list.
+   */
   prospect: Prospect | undefined = undefined;
   /** The limit for a newcomer's price. Cached until `limitUntil`, because every query from a stranger needs it. */
   limit = 0;
@@ -137,7 +143,9 @@ function countInSubnet({ addresses, contacts }: Bucket, endpoint: Endpoint): num
 /** The sign bit. Distances are unsigned words: with this bit inverted, signed comparisons order them correctly. */
 const SIGN = 0x80000000 | 0;
 
-/** The outcome for a contact that answered: it is in the table, waits for a place, or was refused. */
+/**
+ * What happened to a contact that answered: it is in the table, waits for a place, or was refused.
+ */
 interface Admission {
   readonly admission: "added" | "waiting" | "refused";
   readonly replaced?: Contact;
@@ -312,14 +320,17 @@ export class RoutingTable {
     return false;
   }
 
-  /** Whether a node at this address would have a place only because its subnet is home. */
+  /** Whether a node at this address would get a place only because its subnet is a home subnet. */
   #isSurplus(endpoint: Endpoint, bucket: Bucket): boolean {
     const subnets = this.#subnets;
     return subnets.appliesTo(endpoint) && subnets.isHome(endpoint) &&
       countInSubnet(bucket, endpoint) >= subnets.perSubnet;
   }
 
-  /** The index of the latest contact that is in the bucket only because its subnet is home; -1 if there is none. */
+  /**
+   * The index of the latest contact that is in the bucket only because its subnet is a home subnet;
+   * -1 if there is none.
+   */
   #surplus(bucket: Bucket): number {
     const { perSubnet } = this.#subnets;
     return bucket.contacts.findLastIndex(({ endpoint }) =>
@@ -328,9 +339,10 @@ export class RoutingTable {
   }
 
   /**
-   * The index of the contact that a newcomer replaces in a full bucket: an unhealthy one, a surplus one of a home
-   * subnet, or else the one with the highest price if the newcomer's price is clearly lower; otherwise -1. In the last
-   * bucket, prices are ignored, because we need all of our closest neighbours.
+   * The index of the contact that a newcomer replaces in a full bucket; -1 if there is none.
+   * Unhealthy contacts are replaced first, then surplus ones of a home subnet, then the one with
+   * the highest price if the newcomer's price is clearly lower. In the last bucket, prices are
+   * ignored, because we need all of our closest neighbours.
    */
   #replaceable(index: number, newcomer: Contact, now: Millis): number {
     const bucket = this.#buckets[index], { contacts } = bucket;
@@ -356,7 +368,9 @@ export class RoutingTable {
     return REPLACING_SHARE * highest;
   }
 
-  /** Notes a node that another node told us about. Returns whether it has become its bucket's prospect. */
+  /**
+   * Considers a node that another node named. Returns whether it has become its bucket's prospect.
+   */
   consider(id: Id, endpoint: Endpoint, rtt: number): boolean {
     const index = this.#index(id);
     const bucket = this.#buckets[index];
@@ -419,7 +433,9 @@ export class RoutingTable {
     return found;
   }
 
-  /** Notes that a lookup ran in the bucket of `id`, so that the bucket is not refreshed for a while. */
+  /**
+   * Records that a lookup ran in the bucket of `id`. The bucket then needs no refresh for a while.
+   */
   touch(id: Id, now: Millis): void {
     this.#bucket(id).changed = now;
   }

@@ -1,17 +1,18 @@
-// The limit on nodes from one subnet: the addresses to which it applies, and the nodes that it leaves out.
+// The limit on nodes from one subnet: to which addresses it applies, and which nodes found no place
+// because of it.
 
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
 import { BoundedMap } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 import { isCounted, isSameSubnet, PER_SUBNET } from "./diversity.ts";
 
-/** Cap on the remembered nodes that the limit left out. */
+/** Cap on the remembered nodes that found no place. */
 const MAX_LEFT_OUT = 256;
 
-/** A node that was left out is reported for this time. */
+/** How long a node that found no place is reported. */
 const REPORTED_MS = 60 * 60_000;
 
-/** The nodes of one subnet that the limit left out. */
+/** The nodes of one subnet that found no place because of the limit. */
 export interface LeftOut {
   /** An IPv4 /24 or IPv6 /64 in CIDR notation. */
   readonly subnet: string;
@@ -19,13 +20,13 @@ export interface LeftOut {
 }
 
 /**
- * Strangers may have only a few nodes in each /24 or /64. Our own subnet and those of the bootstrap nodes are `home`:
- * their nodes may take all places that no other node needs.
+ * A bucket accepts only a few nodes of each /24 or /64. Our own subnet and those of the bootstrap
+ * nodes are home subnets: their nodes may take all places that no other node needs.
  */
 export class SubnetLimit {
   #bootstrap: readonly Endpoint[] = [];
   readonly #own: { [F in Family]?: Endpoint } = {};
-  /** The nodes that were left out, and when, by their endpoints as text. */
+  /** The nodes that found no place, and when, by their endpoints as text. */
   #leftOut: BoundedMap<string, { readonly endpoint: Endpoint; readonly at: Millis }> | undefined;
 
   /** `perSubnet`: the maximum number of contacts from one /24 or /64 in a bucket; 0: no limit. */
@@ -49,7 +50,7 @@ export class SubnetLimit {
   isHome(endpoint: Endpoint): boolean {
     const own = this.#own[endpoint.family];
     if (own !== undefined && isSameSubnet(own, endpoint)) return true;
-    // Called for each packet: a loop needs no closure.
+    // Use a loop, which needs no closure, because this runs for each packet.
     for (const known of this.#bootstrap) if (isSameSubnet(known, endpoint)) return true;
     return false;
   }
@@ -60,7 +61,7 @@ export class SubnetLimit {
     this.#leftOut.set(`${endpoint}`, { endpoint, at: now });
   }
 
-  /** The nodes left out within the last hour, by subnet, most nodes first. */
+  /** The nodes that found no place within the last hour, by subnet, most nodes first. */
   leftOut(now: Millis): LeftOut[] {
     const recent = [...this.#leftOut?.values() ?? []]
       .filter(({ endpoint, at }) => now - at < REPORTED_MS && !this.isHome(endpoint));

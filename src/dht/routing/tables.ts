@@ -1,4 +1,5 @@
-// Our knowledge of the network: a routing table for each address family, and our own network coordinate.
+// What we know about the network: a routing table for each address family, and our own network
+// coordinate.
 
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";

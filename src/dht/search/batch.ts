@@ -1,4 +1,5 @@
-// Knowledge that the lookups of a batch share: which nodes answered, how fast they were, and their write tokens.
+// What the lookups of a batch share: which nodes answered, how fast they were, and their write
+// tokens.
 
 import { compareDistance, distanceShare, type Id, IdMap, sharedPrefix } from "../../krpc/id.ts";
 import type { Message } from "../../krpc/message.ts";
@@ -11,7 +12,10 @@ import { Region } from "./region.ts";
 /** Cap on the remembered nodes. Storing 16 MiB discovers ten times as many, but lookups don't need them all. */
 const MAX_NODES = 4_096;
 
-/** We assume that we know all nodes near a target if those we know reach this share of the network's density. */
+/**
+ * If the nodes that we know near a target reach this share of the network's density, we assume that
+ * we know them all.
+ */
 const MIN_DENSITY = 0.85;
 
 /** A node that answered a query of the batch. */
@@ -23,13 +27,16 @@ export interface BatchNode extends KnownNode {
   readonly answeredAt: Millis;
 }
 
-/** Lookups note only where they found all nodes whose ids share up to this many bits with the target. */
+/** Cap on the length of the prefixes that count as explored. */
 const MAX_EXPLORED_BITS = 32;
 
-/** Nodes are filed in buckets by this many of the first bits of their ids. */
+/** The index files nodes in buckets by this many of the first bits of their ids. */
 const BUCKET_BITS = 8;
 
-/** At most MAX_NODES nodes, filed by their ids. A search for those near a target looks at a few buckets only. */
+/**
+ * At most MAX_NODES nodes, filed by their ids. A search for the nodes near a target reads only a
+ * few buckets.
+ */
 class NodeIndex<T extends { readonly id: Id }> {
   readonly #buckets: T[][] = Array.from({ length: 2 ** BUCKET_BITS }, () => []);
   #size = 0;
@@ -68,11 +75,14 @@ class NodeIndex<T extends { readonly id: Id }> {
 
 export class Batch {
   readonly #nodes = new NodeIndex<BatchNode>();
-  /** For each number of bits, the prefixes of that length for which lookups have found all nodes. */
+  /**
+   * The explored prefixes by their length in bits. A prefix is explored if lookups have found all
+   * nodes whose ids begin with it.
+   */
   readonly #explored: Set<number>[] = [];
   /** Nodes that a lookup has asked. */
   readonly #asked: IdMap<true>;
-  /** Nodes that lookups have heard of, but not asked. */
+  /** Nodes that answers named, but that no lookup has asked. */
   readonly #unasked = new NodeIndex<{ readonly id: Id }>();
 
   /** `seed`: a 32-bit integer that strangers can't know. */
@@ -105,7 +115,10 @@ export class Batch {
     });
   }
 
-  /** Notes which nodes a lookup of the batch asked, which it only heard of, and where it found all nodes. */
+  /**
+   * Records which nodes a lookup of the batch asked, which nodes it knows only from answers, and
+   * the prefix for which it found all nodes.
+   */
   noteLookup(
     { target, closest, isWhole, asked, heard }: Pick<
       LookupResult,
@@ -146,11 +159,13 @@ export class Batch {
   }
 
   /**
-   * Those of the k closest nodes to `target` that store items. Undefined if they crowd the target. Also undefined if
-   * one of the `count` closest nodes of the network may be unknown to us, or was not asked.
+   * The nodes that store items among the k closest to `target`. Undefined if the target is crowded,
+   * if one of the `count` closest nodes of the network may be unknown to us, or if we did not ask
+   * one of them.
    *
-   * Nodes of other projects give tokens for one target only, bear few packets, and forget items after two hours. They
-   * are left out if enough others are among the k closest; otherwise, the result is undefined.
+   * Nodes of other projects give tokens for one target only, block senders of many packets, and
+   * forget items after two hours. They are left out if there are enough other nodes among the k
+   * closest. Otherwise, the result is undefined.
    */
   holders(
     target: Id,

@@ -1,4 +1,5 @@
-// One iterative lookup (Kademlia, section 2.3): asks nodes ever closer to the target until the k closest have answered.
+// One iterative lookup (Kademlia, section 2.3). It queries closer and closer nodes until the k
+// closest to the target have answered.
 
 import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";
 import { compareDistance, distanceShare, type Id, sharedPrefix } from "../../krpc/id.ts";
@@ -21,9 +22,10 @@ import type { Region } from "./region.ts";
 export type LookupMethod = "find_node" | "get_peers" | "get";
 
 /**
- * heard: not asked yet. waiting: asked. held: the query waits until its receiver bears it; the lookup may end without the
- * answer. late: the lookup asks others without waiting for the answer. overdue: the
- * lookup may end without the answer. Late and overdue answers are still used if they arrive before the end.
+ * heard: not asked yet. waiting: asked. held: the query waits so that its receiver does not block
+ * us, and the lookup may end without the answer. late: the lookup asks others without waiting for
+ * the answer. overdue: the lookup may end without the answer. Late and overdue answers are still
+ * used if they arrive before the end.
  */
 export type CandidateState =
   | "heard"
@@ -98,12 +100,15 @@ export interface LookupOptions {
   /** Sends the lookup's query to a candidate. */
   readonly ask: (candidate: Candidate, now: Millis, watcher: QueryWatcher) => void;
   /**
-   * If set, the lookup prefers speed: it looks for any node that shares this many bits with the target. It then asks
-   * the candidate that probably leads there soonest, of those that may be among the k closest. It ends like any other
-   * lookup.
+   * If set, the lookup prefers speed: it wants to reach any node that shares this many bits with
+   * the target. Among the candidates that may be among the k closest, it asks the one that probably
+   * leads to such a node soonest. It ends like any other lookup.
    */
   readonly hurryToBits?: number;
-  /** Called for each node that an answer names with its coordinate, which predicts the round trip `expected`. */
+  /**
+   * Called for each node that an answer names with a coordinate. The coordinate predicts a round
+   * trip of `expected` ms.
+   */
   readonly onHeard?: (id: Id, endpoint: Endpoint, expected: number) => void;
   /** Called if an answer names our own id, with the endpoint that it names. */
   readonly onOwnId?: (endpoint: Endpoint, now: Millis) => void;
@@ -121,7 +126,7 @@ export interface LookupResult {
   readonly family: Family;
   /** The nodes that answered, nearest first: at least the k closest live ones, unless the lookup was ended early. */
   readonly closest: readonly Placed[];
-  /** The closest nodes that the lookup heard of but did not ask, nearest first. */
+  /** The closest nodes that the lookup knew but did not ask, nearest first. */
   readonly heard: readonly Placed[];
   /** The number of nodes found in the core of the region, including those that a limit kept out of the shortlist. */
   readonly nodesInCore: number;
@@ -129,11 +134,17 @@ export interface LookupResult {
   readonly isCrowded: boolean;
   /** Whether the lookup found all of the closest nodes. False if an answer ended it early. */
   readonly isWhole: boolean;
-  /** Whether there should be far more nodes as close to the target as the k closest that answered. */
+  /**
+   * Whether the k closest nodes that answered are much farther from the target than the network's
+   * size suggests.
+   */
   readonly isSparse: boolean;
   /** All candidates that were asked, in the order in which they were asked. */
   readonly asked: readonly Candidate[];
-  /** The `hop` of the closest node that answered, or of the node whose answer ended the lookup. */
+  /**
+   * The `hop` of the closest node that answered or, if an answer ended the lookup early, of its
+   * sender.
+   */
   readonly hops: number;
   readonly startedAt: Millis;
   readonly elapsed: number;
@@ -143,8 +154,9 @@ export interface LookupResult {
 const SPARE_CANDIDATES = 60;
 
 /**
- * Cap on a lookup's queries beyond k: several times what a lookup needs in the largest network if half of its nodes are
- * dead. Without the cap, a lookup might never end: one host can invent ever closer nodes at its 65,535 ports.
+ * Cap on a lookup's queries beyond k. It is several times what a lookup needs in the largest
+ * network if half of the nodes are dead. Without the cap, a lookup might never end, because one
+ * host can invent ever closer nodes at its 65,535 ports.
  */
 const SPARE_QUERIES = 500;
 
@@ -158,25 +170,34 @@ const SLOW_MS = 1_000;
 const RETRY_CLOSEST_SHARE = 0.1;
 
 /**
- * The k closest nodes that answered are sparse if the network's size suggests that this many times k nodes are as close.
- * Random ids rarely leave such a gap. Colluders that name only each other leave one, unless they are more than half of
- * the network.
+ * The k closest nodes that answered are sparse if the network's size suggests that this many times
+ * k nodes should be as close. Random ids rarely leave such a gap. Colluders that name only each
+ * other leave one, unless they are more than half of the network.
  */
 const SPARSE_FACTOR = 2;
 
-/** Each n-th query of a hurried lookup goes to the closest candidate, whatever the coordinates promise. */
+/**
+ * One in this many queries of a hurried lookup goes to the closest candidate and ignores the
+ * coordinates.
+ */
 const BY_ID_INTERVAL = 3;
 
 /** The round-trip time assumed for a node that we know nothing about: the mean between two places on Earth. */
 const UNKNOWN_RTT_MS = 150;
 
-/** The number of bits of the target that each hop gains: log2(k), as it goes to the best of k random contacts. */
+/**
+ * How many more bits of the target each hop matches: log2(k), because it leads to the best of k
+ * random contacts.
+ */
 const BITS_PER_HOP = 4.3;
 
 /** Bounds of the estimated time per hop, the mean round trip to known nodes. The maximum allows for slow links. */
 const HOP_MIN_MS = 5, HOP_MAX_MS = 600;
 
-/** Cap on the share of late queries in the formula for extra queries. With a share of 1, it would yield infinity. */
+/**
+ * Cap on the share of late queries in the formula for extra queries. A share of 1 would result in
+ * infinitely many.
+ */
 const MAX_LATE_SHARE = 0.5;
 
 const SIGN = 0x80000000 | 0;
@@ -185,12 +206,13 @@ export class Lookup {
   readonly #options: LookupOptions;
   /** The candidates with known ids, sorted by their distance from the target. */
   readonly #shortlist: Placed[] = [];
-  /** For each candidate on the shortlist, the first word of its distance and, below, that of its address. */
+  /** The first word of the distance of each candidate on the shortlist. */
   readonly #firsts: number[] = [];
+  /** The first word of the address of each candidate on the shortlist. */
   readonly #addresses: number[] = [];
   /**
-   * The ids of nodes in the core of the region that got no place in the shortlist, because it has the maximum number of
-   * such nodes. At most k, which is enough to know that the target is crowded.
+   * The ids of nodes in the core of the region that found no place in the shortlist because of its
+   * limits. At most k are kept, which is enough to know that the target is crowded.
    */
   readonly #refused = new Set<string>();
   /** Bootstrap nodes: asked first, and moved to the shortlist once their ids are known. */
@@ -203,7 +225,10 @@ export class Lookup {
   #inFlight = 0;
   /** The closest candidate, once it has been asked a second time. */
   #again: Candidate | undefined;
-  /** Whether a round trip contradicted a coordinate. The lookup then ignores coordinates of nodes not known before. */
+  /**
+   * Whether a round trip contradicted a coordinate. The lookup then ignores the coordinates of
+   * nodes that were unknown at its start.
+   */
   #isMisled = false;
   #ended = false;
 
@@ -236,9 +261,9 @@ export class Lookup {
   }
 
   /**
-   * The index at which to insert a node in the shortlist; negative if it gets no place. If the shortlist already has
-   * the maximum number of nodes from its subnet or with similar ids, the node replaces one that is farther from the
-   * target.
+   * The index at which to insert a node in the shortlist; negative if the node gets no place. If
+   * the shortlist already has the maximum number of nodes from the same subnet or with similar ids,
+   * the node replaces one that is farther from the target.
    */
   #roomFor(id: Id, endpoint: Endpoint): number {
     const list = this.#shortlist, firsts = this.#firsts;
@@ -281,8 +306,8 @@ export class Lookup {
   }
 
   /**
-   * Whether a node fits into the shortlist at this index without exceeding the maximum number of similar ids. If needed,
-   * drops a farther one.
+   * Whether a node with these first bits may enter the shortlist at this index: the number of
+   * similar ids is limited. If needed, drops a farther node with a similar id.
    */
   #hasRoomForSimilar(at: number, first: number): boolean {
     const { k, region: { similarBits } } = this.#options;
@@ -300,7 +325,7 @@ export class Lookup {
     return farthest >= 0;
   }
 
-  /** Notes a node that gets no place because of a limit. Returns -1, the index of such nodes. */
+  /** Records a node that gets no place because of a limit. Returns -1, the index for such nodes. */
   #refuse(id: Id): -1 {
     const { k, target } = this.#options;
     if (this.#refused.size < k && firstWord(id, target) < this.#core) this.#refused.add(`${id}`);
@@ -368,7 +393,10 @@ export class Lookup {
     return count + Math.round(count * share / (1 - share));
   }
 
-  /** The estimated time in ms to reach the target through a candidate: its round trip, plus the hops that remain. */
+  /**
+   * The estimated time in ms to reach the target through a candidate: its round trip plus the time
+   * for the remaining hops.
+   */
   #cost({ id, expected, hop }: Placed, bits: number): number {
     const missing = Math.max(0, bits - sharedPrefix(id, this.#options.target));
     const isUnknown = Number.isNaN(expected) || (this.#isMisled && hop > 1);
@@ -410,7 +438,10 @@ export class Lookup {
     return best ?? (this.#isSparse ? this.#shortlist.find(isUnaskedContact) : undefined);
   }
 
-  /** Whether the k closest of the nodes that may be alive have answered, but more should be as close as they are. */
+  /**
+   * Whether the k closest of the nodes that may be alive have answered, although more nodes should
+   * be as close as these.
+   */
   get #isSparse(): boolean {
     const { k, networkSize, target } = this.#options;
     if (networkSize === null) return false;
@@ -439,7 +470,7 @@ export class Lookup {
         fastest = Math.min(fastest, rtt);
       } else if (state === "overdue") overdue++;
       else if (state === "held") {
-        // What a hurried lookup looks for may be on this node only.
+        // This node may be the only one that has what a hurried lookup needs.
         if (hurryToBits !== undefined) return false;
         overdue++;
         held++;
@@ -448,7 +479,7 @@ export class Lookup {
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
     if (overdue > 0 && fastest > SLOW_MS) return false;
-    // In a small network each node counts.
+    // In a small network, every node matters.
     if (held > 0 && responded < k / 2) return false;
     // If nearly all queries are overdue, our connection or machine is probably slow: the nodes can't all be dead.
     return overdue <= MAX_OVERDUE_PER_ANSWER * responded;
@@ -479,7 +510,7 @@ export class Lookup {
     });
   }
 
-  /** Goes on without waiting for a candidate. */
+  /** Continues without waiting for a candidate. */
   #overtake(candidate: Candidate, state: "held" | "late" | "overdue", now: Millis): void {
     const former = candidate.state;
     if (this.#ended || (former !== "waiting" && former !== "late")) return;
@@ -594,7 +625,10 @@ function hopCost(known: readonly Placed[]): number {
   return count === 0 ? HOP_MAX_MS : Math.min(HOP_MAX_MS, Math.max(HOP_MIN_MS, sum / count));
 }
 
-/** Whether an id is bound to its node's address (BEP 42), so that the node can't have chosen it. */
+/**
+ * Whether an id is bound to its node's address (BEP 42). The node can't have chosen such an id
+ * freely.
+ */
 function isBound(id: Id, endpoint: Endpoint): boolean {
   return isCounted(endpoint) && isSecureId(id, endpoint);
 }

@@ -1,26 +1,31 @@
-// How many packets a node of another project bears. Many clients block an address that sends them more.
+// Limits how many packets we send to each node of another project. Many clients block an address
+// that sends them more.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { BoundedMap } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 
 /**
- * The mean time between packets to one node: at first, and the bounds of what the node's answers and its silence make of
- * it. libtorrent blocks an address for five minutes after 50 packets within 10 s. With the burst, we send up to 33. The
- * others are for pings and for our answers, which are counted, but never wait.
+ * The mean time between packets to one node: the initial value, the minimum and the maximum.
+ * libtorrent blocks an address for five minutes after 50 packets within 10 s. With the burst, we
+ * send up to 33. The rest is for pings and our answers, which are counted but never wait.
  */
 const START_INTERVAL_MS = 500, MIN_INTERVAL_MS = 400, MAX_INTERVAL_MS = 10_000;
 
-/** The number of packets that one node may get at once. */
+/** The number of packets that we may send to one node at once. */
 const BURST = 8;
 
 /**
- * A query that stays unanswered doubles the interval. An answer halves it, down to the one at first: a node that answers
- * was not gone, or is back, and has not blocked us. Below that, an answer shortens it by this share.
+ * An unanswered query doubles the interval. An answer halves it down to its initial value, because
+ * a node that answers is online and has not blocked us. From there, each answer shortens the
+ * interval by this share.
  */
 const ANSWER_GAIN = 0.02;
 
-/** Cap on the nodes that are remembered. Beyond it, the one that has gone without a packet the longest is forgotten. */
+/**
+ * Cap on the remembered nodes. Beyond it, we forget the node to which we have sent nothing for the
+ * longest time.
+ */
 const MAX_NODES = 512;
 
 interface Entry {
@@ -29,7 +34,10 @@ interface Entry {
   dueAt: Millis;
 }
 
-/** The paces of nodes that have not shown that they run this project's software, which bears far more. */
+/**
+ * Limits the packets to nodes of other projects, and to nodes whose software we don't know. Nodes
+ * of this project accept far more.
+ */
 export class Pace {
   readonly #entries = new BoundedMap<number | string, Entry>(MAX_NODES);
 
@@ -37,7 +45,7 @@ export class Pace {
     return this.#entries.size;
   }
 
-  /** Milliseconds until a node bears another packet; 0 if it does now. */
+  /** Milliseconds until we may send a node another packet; 0 if we may now. */
   waitFor(to: Endpoint, now: Millis): Millis {
     const entry = this.#entries.get(keyOf(to));
     return entry === undefined
@@ -53,7 +61,7 @@ export class Pace {
     this.#entries.set(key, entry);
   }
 
-  /** Counts an answer that we send, if the node is one that we have asked lately. */
+  /** Counts an answer that we send to a node, if we have queried that node recently. */
   spendReply(to: Endpoint, now: Millis): void {
     if (this.#entries.size > 0 && this.#entries.has(keyOf(to))) this.spend(to, now);
   }
@@ -61,7 +69,8 @@ export class Pace {
   noteAnswer(from: Endpoint, isOurSoftware: boolean, now: Millis): void {
     if (this.#entries.size === 0) return;
     const key = keyOf(from);
-    // The answer came from this endpoint, so a false `v` only makes us send its owner more packets.
+    // The answer came from this endpoint, so a false `v` only makes us send more packets to the
+    // liar itself.
     if (isOurSoftware) return void this.#entries.delete(key);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
@@ -79,7 +88,7 @@ export class Pace {
   }
 }
 
-/** Changes the interval. The same number of packets as before can be sent at once. */
+/** Changes the interval, but not the number of packets that can be sent at once. */
 function changeInterval(entry: Entry, intervalMs: number, now: Millis): void {
   entry.dueAt = now + Math.max(0, entry.dueAt - now) * intervalMs / entry.intervalMs;
   entry.intervalMs = intervalMs;

@@ -1,5 +1,5 @@
-// Our own queries: sends them at the pace that their receivers bear, repeats late ones, matches replies and gives up on
-// the rest.
+// Sends our own queries, limits their rate per receiver, repeats late ones, matches replies, and
+// detects timeouts.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { word } from "../../krpc/id.ts";
@@ -15,12 +15,13 @@ import { Pace } from "./pace.ts";
 import type { Answer, Query, QueryOutcome, QueryWatcher, UnusableReply } from "./query.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
-/** The time after which an unknown node's answer is late, until such answers have been measured. */
+/** After this time, the answer of an unknown node is late. Measurements replace this value. */
 const LATE_UNKNOWN_MS = 500;
 
 /**
- * A query is repeated after the mean round trip plus this many times its variation. TCP uses four (RFC 6298), because
- * an unnecessary retransmission slows a connection down. Here, it only costs a packet.
+ * A query is repeated after the mean round trip plus this many times its variation. TCP uses four
+ * (RFC 6298), because an unnecessary retransmission slows its connection down. An unnecessary query
+ * only costs a packet.
  */
 const LATE_VARIATIONS = 2.5;
 
@@ -30,10 +31,13 @@ const LATE_MIN_MS = 10;
 /** The maximum time until a query is late: a slow node must not hold up a lookup. */
 const LATE_MAX_MS = 1_000;
 
-/** An answer counts for this time, even if its query was late long before: satellites and full lines need up to 8 s. */
+/**
+ * An answer counts if it arrives within this time, even if its query is long overdue. Satellites
+ * and congested lines need up to 8 s.
+ */
 const ANSWER_MAX_MS = 10_000;
 
-/** A put is answered once it is on disk. Disks are busy now and then, so puts get more variations, and at least this. */
+/** Extra time for puts: a put is answered once it is on disk, and disks are sometimes busy. */
 const PUT_VARIATIONS = 4, PUT_MIN_MS = 250;
 
 /** The time between late and overdue, as a multiple of the time until late: the repeated query gets one round trip. */
@@ -45,13 +49,21 @@ const LATE_GAIN = 1 / 64;
 /** Bounds of the time between late and missed: long enough that few answers arrive after their query was missed. */
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 
-/** The minimum margin between the mean round trip and a late one, as a share of the mean. Even steady paths change. */
+/**
+ * The minimum margin between the mean round trip and a late one, as a share of the mean. The delay
+ * of even a steady path changes.
+ */
 const JITTER_SHARE = 0.25;
 
-/** The maximum time for which a query waits until its receiver bears it. With a longer wait, it is not sent. */
+/**
+ * The maximum time for which a query waits because of its receiver's rate limit. With a longer
+ * wait, it is not sent.
+ */
 const MAX_HELD_MS = 2_000;
 
-/** If a timer fires this late, our own process or machine has stalled. The query then gets more time. */
+/**
+ * If a timer fires this late, our own process or machine has stalled, and the query gets more time.
+ */
 const STALL_MS = 20;
 
 /** How many times a query may get more time because of stalls. Without a cap, it might never end on a slow machine. */
@@ -63,7 +75,10 @@ const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
 /** Scratch buffer for our coordinate. All nodes of a process share it: each query is written and sent in one call. */
 const COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** What went wrong: no answer came, a ping got an answer other than a pong, or the node does not know the query. */
+/**
+ * Why a query failed: no answer came, a ping got an answer other than a pong, or the node does not
+ * know the query's method.
+ */
 export type Miss = "no_answer" | "bad_pong" | "unsupported";
 
 type Reply = Exclude<QueryOutcome, { kind: "timeout" }>;
@@ -74,7 +89,9 @@ interface Pending extends Transaction, OutgoingQuery {
   readonly watcher: QueryWatcher;
   /** Only a second packet has a first one. */
   readonly first: undefined;
-  /** Whether the receiver is a contact that runs this project's software, which bears any pace. */
+  /**
+   * Whether the receiver is a contact that runs this project's software. Its rate needs no limit.
+   */
   readonly isOurs: boolean;
   startedAt: Millis;
   readonly lateAfter: number;
@@ -112,7 +129,10 @@ export class Queries {
   onVote: ((query: Query, seen: Endpoint, now: Millis) => void) | undefined;
   /** Called with each answer from a node that is not read-only (BEP 43). */
   onAnswer: ((query: Query, answer: Answer, now: Millis) => void) | undefined;
-  /** Called when a node whose id we know did not answer, or answered that it can't. */
+  /**
+   * Called when a node whose id we know did not answer, or answered that it does not know the
+   * method.
+   */
   onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
   /** Called when a node's reply to a query can't make it a contact. */
   onUnusable: ((reply: UnusableReply) => void) | undefined;
@@ -165,14 +185,15 @@ export class Queries {
   }
 
   /**
-   * Sends a query, and repeats it once if no answer comes in time. If its receiver runs other software and bears no more
-   * packets for now, the query waits, or ends without being sent.
+   * Sends a query, and repeats it once if no answer comes in time. If the receiver runs other
+   * software and has reached its rate limit, the query waits. If it would wait too long, it ends
+   * without being sent.
    */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
     const tid = this.#newTid();
     const { method, to, args, sendsCoordinate, expected } = query;
     const contact = expected && this.tables.at(to, expected);
-    // What others claim to run is only worth more packets for them.
+    // A node that lies about its software only makes us send more packets to that node.
     const isOurs = contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
     const wait = isOurs ? 0 : this.#holdFor(query, now);
     // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
@@ -204,7 +225,7 @@ export class Queries {
     this.#transactions.add(pending);
     this.#open++;
     if (wait === 0) return this.#write(pending, now);
-    // Not within this call, because the sender may be in the middle of a search.
+    // End the query later, not within this call: the sender may be in the middle of a search.
     const isRefused = wait > MAX_HELD_MS;
     this.#schedule(
       pending,
@@ -213,11 +234,14 @@ export class Queries {
     );
   }
 
-  /** How long a query must wait until its receiver bears it. Pings, which are few, never wait. */
+  /**
+   * How long a query must wait because of its receiver's rate limit. Pings never wait, because they
+   * are few.
+   */
   #holdFor({ method, to }: Query, now: Millis): Millis {
     if (method === "ping" || method.startsWith("dm_")) return 0;
     const wait = this.pace.waitFor(to, now);
-    // If it waits, count it now, so that the next one waits longer.
+    // Count a waiting query now, so that the next one waits longer.
     if (wait > 0 && wait <= MAX_HELD_MS) this.pace.spend(to, now);
     return wait;
   }
@@ -263,7 +287,7 @@ export class Queries {
     pending.watcher.onOverdue(now);
   };
 
-  /** Sends a query to a slow node once more. Its answer gets as much time again. */
+  /** Sends a query to a slow node once more, and waits for as long again. */
   readonly #repeatSlow = (pending: Pending, now: Millis): void => {
     this.#schedule(pending, now + pending.repeatAfter, this.#missed);
     this.#repeat(pending, now);
@@ -332,11 +356,11 @@ export class Queries {
     this.#transmit(pending, tid);
   }
 
-  /** Sends a query once more, unless its receiver bears no more packets. */
+  /** Sends a query once more, unless its receiver has reached its rate limit. */
   #repeat(pending: Pending, now: Millis): void {
     const { method, to, query: { args, isOnce }, stalls } = pending;
-    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. And don't repeat queries
-    // while our process can't keep up with the answers.
+    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. Don't
+    // repeat queries while our process can't keep up with the answers either.
     if (args.cas !== undefined || isOnce || stalls >= MAX_STALLS) return;
     if (!pending.isOurs && this.pace.waitFor(to, now) > 0) return;
     const tid = this.#newTid();

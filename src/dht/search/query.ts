@@ -9,7 +9,7 @@ export interface Query {
   readonly method: Method;
   readonly to: Endpoint;
   readonly args: QueryArguments;
-  /** Whether to include our network coordinate, as it is when the query is sent. */
+  /** Whether to include our network coordinate. It is filled in when the query is sent. */
   readonly sendsCoordinate?: boolean;
   /** The id that the node at `to` should have; undefined if it is not known. */
   readonly expected: Id | undefined;
@@ -17,7 +17,10 @@ export interface Query {
   readonly rtt?: number;
   /** Whether to send the query only once, as an answer is unlikely. The query then never counts as late. */
   readonly isOnce?: boolean;
-  /** Whether we send it only because the receiver has queried us. Its answer does not count as a vote on our address. */
+  /**
+   * Whether we send the query only because the receiver has queried us. Its answer does not count
+   * as a vote on our address.
+   */
   readonly isVerification?: boolean;
 }
 
@@ -25,15 +28,18 @@ export interface Query {
 export type QueryOutcome =
   | Answer
   | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
-  /** No answer came, or the query was not sent, because its receiver bears no more packets for a longer time. */
+  /** No answer came, or the query was not sent because of its receiver's rate limit. */
   | { readonly kind: "timeout" };
 
 export interface Answer {
   readonly kind: "response";
   readonly message: Message;
-  /** Milliseconds since the packet was sent that was answered. */
+  /** Milliseconds from sending the packet to its answer. */
   readonly rtt: number;
-  /** Whether `rtt` may be too long: our own process stalled in the meantime, or the node had to write to its disk. */
+  /**
+   * Whether `rtt` may be longer than the path's round trip: our own process stalled, or the node
+   * had to write to its disk.
+   */
   readonly isRttUnsure: boolean;
   /** Whether the query had been sent twice, and the second packet was answered. */
   readonly isSecondTry: boolean;
@@ -49,11 +55,11 @@ export type UnusableReply =
   );
 
 export interface QueryWatcher {
-  /** Called if the query has to wait before it is sent, because its receiver bears no more packets for now. */
+  /** Called if the query has to wait because of its receiver's rate limit. */
   onHeld?(now: Millis): void;
   /** Called when the answer is late. By then, the query has been sent again if it may be repeated. */
   onLate(now: Millis): void;
-  /** Called when the answer has taken so long that it will probably never come. */
+  /** Called when the answer is so late that it will probably never come. */
   onOverdue(now: Millis): void;
   /** Called exactly once, when the query has ended. */
   done(outcome: QueryOutcome, now: Millis): void;

@@ -1,4 +1,5 @@
-// The surroundings of a target in the id space: where the closest nodes should be, and how many may be in one place.
+// The surroundings of a target in the id space: how far away the closest nodes should be, and how
+// many ids may be similar.
 
 import { distanceShare, type Id } from "../../krpc/id.ts";
 import { SIMILAR_BITS } from "../routing/diversity.ts";
@@ -11,7 +12,7 @@ import { SIMILAR_BITS } from "../routing/diversity.ts";
 const CROWDED_MARGIN = 2;
 
 export class Region {
-  /** The share of the id space, around the target, in which k nodes are expected. */
+  /** The share of the id space around the target in which k nodes are expected. */
   readonly edge: number;
   /** A smaller share. If k nodes are in it, the target is crowded: most of them are probably Sybils. */
   readonly core: number;

@@ -11,12 +11,14 @@ import { isCounted, ownerOf } from "../routing/diversity.ts";
 import type { Queries } from "./queries.ts";
 import { whenDone } from "./query.ts";
 
-/** The pace of a walk. It limits how many nodes a walk asks, not the load of a node, as each gets only one query. */
+/**
+ * The rate of a walk's queries. It limits our own traffic. Each node gets only one query anyway.
+ */
 const QUERIES_PER_SECOND = 20, QUERY_BURST = 8;
 
 const MAX_IN_FLIGHT = 8;
 
-/** Cap on the nodes that a walk has heard of but not asked. */
+/** Cap on the nodes that a walk knows but has not asked. */
 const MAX_HEARD = 5_000;
 
 /** Cap on the nodes of one address (IPv6: /64) that a walk asks. Its owner could invent any number of them. */
@@ -36,7 +38,7 @@ export interface Sample {
   readonly id: Id;
   readonly endpoint: Endpoint;
   readonly infoHashes: readonly Id[];
-  /** How many info-hashes the node stores, as it says. */
+  /** How many info-hashes the node says that it stores. */
   readonly count: number;
   /** For how long the node returns the same sample, in seconds. */
   readonly intervalS: number;
@@ -120,7 +122,7 @@ class Walk {
   readonly #startedAt: Millis;
   readonly #allowance = new Allowance(QUERIES_PER_SECOND, QUERY_BURST);
   readonly #heard: Endpoint[] = [];
-  /** The endpoints that the walk has heard of, and how many of each owner. */
+  /** The endpoints that the walk knows, and how many of them belong to each owner. */
   readonly #endpoints = new Set<string>();
   readonly #perOwner = new Map<string, number>();
   readonly #found = new Map<string, Id>();
@@ -185,7 +187,7 @@ class Walk {
 
   #note({ infoHashes, count }: Sample): void {
     this.#sampled++;
-    // Nodes may say any number.
+    // A node may report any number, so limit the sum.
     this.#stored = Math.min(Number.MAX_SAFE_INTEGER, this.#stored + count);
     for (const infoHash of infoHashes) {
       if (this.#found.size < MAX_INFO_HASHES) this.#found.set(`${infoHash}`, infoHash);

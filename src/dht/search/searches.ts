@@ -50,8 +50,8 @@ export interface LookupStep {
 export type LookupEvent =
   | { readonly type: "lookup"; readonly lookup: LookupReport }
   /**
-   * `nodes` nodes were found in a part of the id space around a target in which `expected` nodes are expected. Reported
-   * once an hour for the surroundings of a target.
+   * A crowded target: `nodes` nodes were found in a part of the id space around it in which
+   * `expected` nodes are expected. Reported at most once an hour for the same part of the id space.
    */
   | {
     readonly type: "lookup.crowded";
@@ -68,9 +68,15 @@ export interface Search {
   readonly method: LookupMethod;
   /** Called with each response. If it returns true, the search ends. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
-  /** Whether to ask the nodes first that probably lead to an answer soonest, instead of the closest nodes. */
+  /**
+   * Whether to prefer speed: to query the nodes that probably lead to an answer soonest before the
+   * closest nodes.
+   */
   readonly isHurried?: boolean;
-  /** If given, asks only for proofs that nodes hold the item, in order to repair its replicas. Values are not sent. */
+  /**
+   * If given, asks nodes only to prove that they hold the item, without sending its value. Used to
+   * repair replicas.
+   */
   readonly challenge?: Uint8Array;
   /** Whether to ask each node how many bytes of items we may still put there. */
   readonly wantsRoom?: boolean;
@@ -78,7 +84,10 @@ export interface Search {
   readonly swarm?: number;
   /** With `wantsRoom`: how many seconds the items should live; undefined means a day. */
   readonly ttl?: number;
-  /** A batch from whose knowledge the search starts, and to which it adds what it learns. */
+  /**
+   * The batch that the search belongs to. The search starts with the nodes that the batch knows,
+   * and adds those that it finds.
+   */
   readonly batch?: Batch;
 }
 
@@ -115,12 +124,18 @@ interface SearchesOptions {
 /** An estimate of the network's size is used for this time. */
 const ESTIMATE_MS = 1_000;
 
-/** How often a crowded target is reported again, and the cap on the targets that are remembered for that. */
+/**
+ * The minimum time between two reports of a crowded target, and the cap on the targets remembered
+ * for this purpose.
+ */
 const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
 
 const NO_BITS = new Id(0, 0, 0, 0, 0);
 
-/** A network has at most so many times the nodes that the lookups of the last hour suggest. */
+/**
+ * We assume that a network has at most this many times the nodes that the lookups of the last hour
+ * suggest.
+ */
 const MAX_GROWTH = 16;
 
 export class Searches {
@@ -132,7 +147,10 @@ export class Searches {
   reportsSteps = false;
   /** Bootstrap endpoints to start from while there are no contacts. */
   bootstrap: readonly Endpoint[] = [];
-  /** Called for each node that an answer names with its coordinate, which predicts the round trip `expected`. */
+  /**
+   * Called for each node that an answer names with a coordinate. The coordinate predicts a round
+   * trip of `expected` ms.
+   */
   onHeard: ((id: Id, endpoint: Endpoint, expected: number) => void) | undefined;
   /** Called if an answer names our own id, with the endpoint that it names. */
   onOwnId: ((endpoint: Endpoint, now: Millis) => void) | undefined;
@@ -142,7 +160,10 @@ export class Searches {
   readonly #estimates: { [F in Family]?: { readonly size: number | null; readonly at: Millis } } =
     {};
   #lastLookup = 0;
-  /** Where targets were crowded: the bits that all ids in the surroundings of a target share. */
+  /**
+   * The crowded targets reported in the last hour, as the first bits that all ids around a target
+   * share.
+   */
   readonly #crowded = new Recent(CROWDED_AGAIN_MS, MAX_CROWDED);
 
   constructor(options: SearchesOptions) {
@@ -226,9 +247,10 @@ export class Searches {
   }
 
   /**
-   * The size of the network by which targets are judged. While a network grows, the latest lookups still suggest its
-   * former size. Nodes that join contact their neighbours, so the neighbours show the growth. But Sybils around our id
-   * could make the network seem endless.
+   * The size of the network that decides whether a target is crowded. While a network grows, the
+   * latest lookups still suggest its former size. Joining nodes contact their neighbours, so the
+   * density of our neighbours shows the growth sooner. That estimate is limited, because Sybils
+   * around our id could make the network seem endless.
    */
   #regionSize(family: Family, around: number | null, now: Millis): number | null {
     const known = this.networkSize(now, family);

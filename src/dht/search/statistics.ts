@@ -9,7 +9,10 @@ import type { LookupResult } from "./lookup.ts";
 /** How many of the latest lookups the percentiles cover. */
 const RECENT = 512;
 
-/** The network size is estimated from this many lookups. The error shrinks with the square root of their number. */
+/**
+ * The number of lookups from which the network's size is estimated. The error shrinks with the
+ * square root of this number.
+ */
 const ESTIMATED_OVER = 64;
 
 /** After this time, a lookup no longer counts in the estimate, because the network's size may change. */
@@ -57,7 +60,7 @@ export class LookupStatistics {
     this.latestCrowded = { target, at: now };
   }
 
-  /** The mean number of hops of the lookups that succeeded; null before the first one. */
+  /** The mean number of hops of successful lookups; null before the first one. */
   get hopsMean(): number | null {
     return this.success === 0 ? null : this.#hops / this.success;
   }
@@ -112,8 +115,9 @@ class Sizes {
 }
 
 /**
- * The network's size that the distances of our neighbours suggest; null if there are too few. Unlike other contacts, all
- * nodes near our id have a place in our table, so colluders can't crowd them out.
+ * The network's size that the distances of our neighbours suggest; null if there are too few. Our
+ * table has a place for every node near our id, so colluders can't crowd these nodes out as they
+ * could other contacts.
  */
 export function sizeAround(own: Id, neighbours: readonly { readonly id: Id }[]): number | null {
   return neighbours.length < ESTIMATE_FROM ? null : sizeFrom(own, neighbours);

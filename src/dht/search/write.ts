@@ -26,12 +26,13 @@ export interface WriteResult {
 }
 
 /**
- * A write goes on without this share of its nodes if their answers are overdue. If more are, our own line is slow, and
- * the write waits for the answers instead of sending the value to ever more nodes.
+ * A write replaces at most this share of its nodes because of overdue answers. If more answers are
+ * overdue, our own line is probably slow. The write then waits for the answers instead of sending
+ * the value to more and more nodes.
  */
 const OVERDUE_SHARE = 1 / 4;
 
-/** Writes to the closest nodes. If one of them fails, the next farther node gets the write instead. */
+/** Writes to the closest nodes. If one of them fails, writes to the next farther node instead. */
 export function write(
   { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored }: Write,
   now: Millis,
@@ -46,11 +47,15 @@ export function write(
   const most = wanted + unreliable.length;
   const stored = [...already];
   const refusals: { code: number; text: string }[] = [];
-  /** `aside` counts the open queries to nodes that are not counted on. */
+  /**
+   * `aside` counts the open queries to unreliable or slow nodes, which don't count towards the
+   * wanted number.
+   */
   let open = 0, aside = 0, overdue = 0, isDone = false;
   const step = (at: Millis) => {
     if (isDone) return;
-    // A node that has to wait for its query, or is overdue, is not counted on, but gets the value too.
+    // A node gets the value even if its query must wait or its answer is overdue, but it does not
+    // count towards the wanted number.
     while (stored.length + open - aside < most && waiting.length > 0) {
       const { id, endpoint, token } = waiting.shift()!;
       open++;
@@ -62,7 +67,7 @@ export function write(
       };
       const query = { method, to: endpoint, args: args(token!, id), expected: id };
       queries.send(query, at, {
-        // In a small network each copy counts, so the write waits.
+        // In a small network, every copy matters, so the write waits.
         onHeld: (later) => nodes.length > wanted / 2 && setAside(later),
         onLate: () => {},
         onOverdue: (later) => {

@@ -16,10 +16,16 @@ const RENEW_INTERVAL_MS = 20 * 60_000, RENEW_JITTER_SHARE = 0.25;
 /** The wait before the next attempt if no node accepted the announcement. It doubles with each failure. */
 const RETRY_MS = 15_000, MAX_RETRY_MS = 10 * 60_000;
 
-/** After a start or a change of our address, n announcements are renewed within n times the first of these times. */
+/**
+ * After a start or a change of our address, renewals are spread over this time per announcement,
+ * but at least over the minimum.
+ */
 const SPREAD_MS_EACH = 1_000, MIN_SPREAD_MS = 10_000;
 
-/** A new contact renews an announcement that fewer than k nodes have after this time, as contacts arrive in groups. */
+/**
+ * The wait from a new contact to the renewal of announcements that fewer than k nodes have.
+ * Contacts often arrive in groups.
+ */
 const NEW_CONTACT_MS = 2_000;
 
 /** The minimum time between a success and a renewal because of a new contact. */
@@ -104,7 +110,10 @@ export class Announcements {
     this.#announce(own, now, done);
   }
 
-  /** Ends an announcement. Other nodes forget it within their lifetimes. False if there is none. */
+  /**
+   * Ends an announcement, and returns false if there is none. Other nodes forget the announcement
+   * when it expires.
+   */
   stop(infoHash: Id, now: Millis): boolean {
     const isKnown = this.#own.delete(`${infoHash}`);
     this.#schedule(now);
@@ -120,7 +129,7 @@ export class Announcements {
     this.#schedule(now);
   }
 
-  /** Notes the address at which other nodes see us. */
+  /** Records the address at which other nodes see us. */
   noteAddress(address: Endpoint, now: Millis): void {
     const before = this.#addresses.get(address.family);
     this.#addresses.set(address.family, address);

@@ -1,4 +1,5 @@
-// Drops queries of strangers unread while the node can't keep up, so that contacts and modest strangers are served.
+// While the node can't keep up, drops queries of strangers before parsing them, so that contacts
+// and strangers with few queries are served.
 
 import { literal } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
@@ -6,19 +7,28 @@ import type { Millis } from "../deadlines.ts";
 import type { Random } from "../random.ts";
 import { hashAddress } from "./rate_limit.ts";
 
-/** How often the gate checks whether the node keeps up: often, because the system's buffer fills in milliseconds. */
+/**
+ * How often the gate checks whether the node keeps up. The interval is short, because the system's
+ * buffer fills in milliseconds.
+ */
 const JUDGE_INTERVAL_MS = 50;
 
-/** With fewer receives in an interval, the node counts as not busy. */
+/**
+ * If the node receives from the socket fewer times than this in an interval, it counts as not busy.
+ */
 const MIN_RECEIVES = 8;
 
 /**
- * Shares of the time in which the host waits for packets. Below the first share, the node can't keep up, and halves the
- * rate of each stranger. Above the second one, it raises the rate by a tenth. A faster rise makes the load swing.
+ * Shares of the time in which the host waits for packets. Below the first share, the node can't
+ * keep up, and halves the rate of each stranger. Above the second one, it raises the rate by a
+ * tenth. With a faster rise, the load would oscillate.
  */
 const BUSY_SHARE = 0.15, RELAXED_SHARE = 0.25;
 
-/** Queries per second of a stranger: the rate when the gate closes, the lowest, and the rate at which it opens. */
+/**
+ * Queries per second of each stranger: the rate when the gate closes, the minimum, and the rate at
+ * which the gate opens again.
+ */
 const FIRST_RATE = 16, MIN_RATE = 0.1, LAST_RATE = 100;
 
 /** If the gate admitted at most this share of the packets, a lower rate would save nothing, so the rate stays. */
@@ -30,10 +40,13 @@ const PROVEN_FACTOR = 4;
 /** How long two addresses share a slot. */
 const RESEED_INTERVAL_MS = 60_000;
 
-/** The number of slots, as an exponent of two. If 10,000 addresses flood, one in seven others shares a slot. */
+/**
+ * The number of slots, as an exponent of two. In a flood from 10,000 addresses, one in seven other
+ * addresses shares a slot with a flooder.
+ */
 const SLOT_BITS = 16;
 
-/** Tells contacts and proven addresses from strangers. */
+/** Distinguishes contacts and proven addresses from strangers. */
 export interface Standings {
   isContact(from: Endpoint): boolean;
   isProven(from: Endpoint, now: Millis): boolean;
@@ -49,7 +62,7 @@ interface Pressure {
   readonly admittedAt: Float64Array;
   seed: number;
   seededAt: Millis;
-  /** The packets since the rate was judged, and those of strangers that were admitted. */
+  /** The packets since the rate was last adjusted, and the admitted ones of strangers. */
   packets: number;
   admitted: number;
 }
@@ -135,7 +148,10 @@ export class Gate {
   }
 }
 
-/** The last bytes of a response. Those of an error differ only in the byte at `LETTER`, which is E instead of R. */
+/**
+ * The last bytes of a response. In an error, only the byte at `LETTER` differs: it is E instead of
+ * R.
+ */
 const REPLY_END = literal("1:y1:re"), LETTER = 5, R = 0x72, E = 0x65;
 
 /** Whether a datagram looks like an answer to a query of ours. Matching it with our queries is cheap. */

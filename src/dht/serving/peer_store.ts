@@ -18,7 +18,10 @@ export const MAX_ANNOUNCEMENTS = 25_000;
 /** Cap on the announcements of one source: an IPv4 /24 or an IPv6 /48. */
 export const MAX_ANNOUNCEMENTS_PER_SOURCE = 200;
 
-/** The same cap for an address in a private network. Few nodes share the announcements of a host with many torrents. */
+/**
+ * The same cap for an address in a private network. It is higher: in a small network, few nodes
+ * must store all announcements of a host with many torrents.
+ */
 export const MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS = 2_000;
 
 /** Cap on the peers of one swarm, in each address family: as many IPv4 peers as fit into a reply. */
@@ -94,7 +97,7 @@ export class PeerStore {
     return this.#shares[4].size + this.#shares[6].size;
   }
 
-  /** Stores an announcement. If there is no place left, it replaces another one. */
+  /** Stores an announcement, which replaces another one if there is no place left. */
   announce(infoHash: Id, endpoint: Endpoint, now: Millis, { isSeed = false }: PeerKind = {}): void {
     const { family } = endpoint;
     const network = sourceOf(endpoint), source = network ?? ownerOf(endpoint);
@@ -105,7 +108,7 @@ export class PeerStore {
     const peers = this.#hashes.get(infoHash)?.[family] ?? [];
     const replaced = replacedIn(peers, endpoint);
     if (replaced !== undefined) this.#remove(replaced);
-    // A peer that is replaced in a full swarm may be of another source.
+    // A peer that is replaced in a full swarm may come from another source.
     const surplus = shares.countOf(source) >= max
       ? shares.oldestOf(source)
       : shares.size >= MAX_ANNOUNCEMENTS
@@ -146,8 +149,8 @@ export class PeerStore {
   }
 
   /**
-   * Recent peers of the asker's family, without peers in private networks that the asker can't reach: all, or as many
-   * random ones as requested. Undefined if there are none.
+   * Recent peers of the asker's family: all of them, or as many random ones as requested. Leaves
+   * out peers in private networks that the asker can't reach. Undefined if there are none.
    */
   peersFor(
     infoHash: Id,
@@ -181,7 +184,7 @@ export class PeerStore {
     return peers.filter(({ at }) => now - at < PEER_LIFE_MS);
   }
 
-  /** Whether this endpoint was announced lately. */
+  /** Whether this endpoint was announced recently. */
   has(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
     const peers = this.#hashes.get(infoHash)?.[endpoint.family] ?? [];
     return peers.some((peer) => peer.endpoint.equals(endpoint) && now - peer.at < PEER_LIFE_MS);
@@ -210,8 +213,9 @@ export class PeerStore {
 }
 
 /**
- * The announcement in a swarm that one of `endpoint` replaces: that of the same endpoint, or else the oldest one of its
- * address or, in a full swarm, of the network with the most peers. Undefined if the swarm has a place for it.
+ * The announcement that a new one of `endpoint` replaces in a swarm; undefined if the swarm has a
+ * free place. An announcement of the same endpoint comes first, then the oldest one of its address.
+ * In a full swarm, it is the oldest one of the network with the most peers.
  */
 function replacedIn(peers: readonly Announced[], endpoint: Endpoint): Announced | undefined {
   const same = peers.find((peer) => peer.endpoint.equals(endpoint));

@@ -18,7 +18,10 @@ const PROOF_LIFE_MS = 15 * 60_000;
 /** Cap on the addresses that we remember. A forgotten one has to answer another ping. */
 const MAX_PROVEN = 1_000;
 
-/** Limits on the pings that ask for a proof, a rate and a burst. Each keeps a copy of one query for 2 s at most. */
+/**
+ * Limits on the pings that ask for a proof. For each ping, a copy of one query is kept for at most
+ * 2 s.
+ */
 const PINGS_PER_SECOND = 100, PING_BURST = 200;
 
 /** Cap on the bytes of such a ping. */
@@ -43,14 +46,17 @@ export class Proofs {
     this.#tokens = tokens;
   }
 
-  /** Whether the sender of this query is a contact, or has lately answered a ping or presented a token. */
+  /**
+   * Whether the sender of this query is a contact, or has recently answered a ping or presented a
+   * token.
+   */
   has({ id, token }: Message, from: Endpoint, now: Millis): boolean {
     return (id !== undefined && this.#tables.at(from, id) !== undefined) ||
       this.hasAddress(from, now) ||
       (token !== undefined && this.#tokens.verify(token, from, now));
   }
 
-  /** Whether a stranger at this address has lately answered a ping or presented a token. */
+  /** Whether a stranger at this address has recently answered a ping or presented a token. */
   hasAddress({ host }: Endpoint, now: Millis): boolean {
     return this.#proven.has(host, now);
   }
@@ -60,7 +66,10 @@ export class Proofs {
     this.#proven.add(from.host, now);
   }
 
-  /** Pings an asker, and calls `done` with whether it answered. If the budget is used up, only returns false. */
+  /**
+   * Pings an asker, and calls `done` with whether it answered. If the budget is used up, returns
+   * false and does nothing else.
+   */
   demand(
     { id, from }: { id: Id | undefined; from: Endpoint },
     now: Millis,

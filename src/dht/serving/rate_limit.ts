@@ -9,7 +9,10 @@ export const QUERIES_PER_SECOND = 100;
 /** The largest burst of queries that is answered. A joining node sends many, and many nodes may share one NAT. */
 export const QUERY_BURST = 500;
 
-/** How long two addresses that share a slot share it. Then, all addresses are distributed over the slots anew. */
+/**
+ * How long two addresses may share a slot. After that time, all addresses are redistributed over
+ * the slots.
+ */
 export const RESEED_INTERVAL_MS = 60_000;
 
 /** The number of slots during a flood, as an exponent of two. One address in 4,096 shares the slot of a given flooder. */
@@ -19,8 +22,9 @@ const MAX_SLOT_BITS = 12;
 const MIN_SLOT_BITS = 4;
 
 /**
- * The rate and the burst of an address in a private network are larger by this factor. In a small network, each node
- * gets the queries of all torrents of a host: 600 at once for 300 of them.
+ * The rate and the burst of an address in a private network are larger by this factor. In a small
+ * network, each node gets the queries for all torrents of a host, which may be 600 at once for 300
+ * torrents.
  */
 export const PRIVATE_FACTOR = 8;
 
@@ -60,7 +64,10 @@ export class RateLimiter {
     return true;
   }
 
-  /** Distributes the addresses anew. Each gets a new burst, which adds 8 queries a second to a flooder's rate. */
+  /**
+   * Redistributes the addresses. Each gets a new burst, which adds 8 queries a second to a
+   * flooder's rate.
+   */
   #reseed(now: Millis): void {
     this.#seed = this.#randomWord();
     this.#seededAt = now;

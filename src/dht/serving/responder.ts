@@ -115,7 +115,10 @@ class Reply implements ResponseValues {
 interface ResponderOptions {
   readonly queries: Queries;
   readonly host: ItemHost;
-  /** Whether all nodes belong to one private network. Then no source is limited to a share of the store. */
+  /**
+   * Whether all nodes belong to one private network. In such a network, each source may use the
+   * whole store.
+   */
   readonly isPrivate: boolean;
   readonly random: Random;
   readonly emit: (event: ItemEvent) => void;
@@ -126,7 +129,7 @@ export class Responder {
   readonly tokens: Tokens;
   readonly proofs: Proofs;
   readonly peers: PeerStore;
-  /** Called when another node restores the missing copies of an item that we hold. */
+  /** Called when another node has restored the missing copies of an item that we hold. */
   onSeenTo: ((item: StoredItem, by: Id, now: Millis) => void) | undefined;
   readonly #tables: Tables;
   readonly #host: ItemHost;
@@ -313,7 +316,8 @@ export class Responder {
         holder: this.outbox.self.id,
         value: item.value,
       });
-      // The signature tells a node that repairs replicas whether our value is the one that it has under this seq.
+      // The signature shows a node that repairs replicas whether our value equals its own with the
+      // same seq.
       reply.signature = signed?.signature;
       if (this.#named[from.family]?.find(query.id!)?.endpoint.equals(from)) {
         const stored = this.#host.items.get(target, this.#now);
@@ -429,7 +433,8 @@ export class Responder {
     if (this.outbox.writtenBytes <= maxBytes) return "response";
     if (this.#maxBytes === undefined) {
       if (this.proofs.has(query, this.#from, this.#now)) return "response";
-      // Only a longer reply is worth a round trip. A read-only asker does not answer pings (BEP 43).
+      // Ask for a proof only if it allows a longer reply. A read-only asker does not answer pings
+      // (BEP 43).
       if (isSubstantial(reply) && !query.readOnly && this.#demandProof(query)) return undefined;
     }
     return this.#shorten(query, reply, maxBytes);
@@ -465,7 +470,7 @@ export class Responder {
         reply.signature =
         reply.salt =
           undefined;
-      // Without the item, its age would be a claim that we don't prove.
+      // Leave out the age as well: without the item, we don't prove that we hold it.
       reply.age = undefined;
       reply.values = reply.filters = undefined;
       if (reply.samples !== undefined) reply.samples = NO_BYTES;
@@ -518,7 +523,7 @@ function nodeBytes(family: Family, hasCoordinate: boolean): number {
   return COMPACT_NODE_BYTES[family] + (hasCoordinate ? COORDINATE_BYTES : 0);
 }
 
-/** The number of entries of `size` bytes that fit in `room` bytes, but at most `wished`. */
+/** The number of entries of `size` bytes that fit into `room` bytes, at most `wished`. */
 function fit(wished: number, room: number, size: number): number {
   return Math.min(wished, Math.floor(room / size));
 }

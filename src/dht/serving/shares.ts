@@ -1,8 +1,8 @@
-// A table that strangers fill, in which no source can crowd out the others.
+// A table filled by strangers. No source can crowd out the others.
 
 /**
- * The entries of many sources, oldest first. The table tells which entry to evict when it is full: the oldest one of
- * the source with the most entries. A source that has fewer entries than another one never loses any.
+ * The entries of many sources, oldest first. A full table evicts the oldest entry of the source
+ * with the most entries. A source that has fewer entries than another one never loses any.
  */
 export class Shares<T> {
   readonly #bySource = new Map<string, Set<T>>();
@@ -24,7 +24,10 @@ export class Shares<T> {
     return this.#bySource.get(source)?.values().next().value;
   }
 
-  /** The oldest entry of the source with the most entries. Among equal sources, the first one that had that number. */
+  /**
+   * The oldest entry of the source with the most entries. If several sources have the same number,
+   * the first that reached it.
+   */
   oldestOfLargest(): T | undefined {
     const largest = this.#byCount[this.#byCount.length - 1].values().next().value;
     return largest === undefined ? undefined : this.oldestOf(largest);

@@ -168,7 +168,8 @@ class SwarmCount {
 
   result(): Scrape {
     const peers = this.#peers.slice();
-    // A node without BEP 33 does not say who seeds, so leave out the addresses that other nodes know as seeds.
+    // A node without BEP 33 does not say which peers seed, so leave out the addresses that other
+    // nodes know as seeds.
     for (const bits of this.#uncounted) {
       if (!mayContain(this.#seeds, bits)) insert(peers, bits);
     }
