@@ -1,5 +1,5 @@
-// The two times of a node: node time, on which the node bases everything that it does, and wall time, which is only for
-// people.
+// The two times of a node: node time, which the node uses for everything it does, and wall time,
+// which it only shows to people.
 
 import type { Millis } from "../dht/deadlines.ts";
 import type { Clock } from "../large_values/item_network.ts";
@@ -20,10 +20,16 @@ const SYSTEM_CLOCKS: SystemClocks = { monotonic: () => performance.now(), wall: 
 /** If the system's clock moves by more than this against node time, that is a jump. Adjustments by NTP are smaller. */
 const MIN_JUMP_MS = 10_000;
 
-/** Smaller moves are only applied once they add up to this. Otherwise, reported times would change all the time. */
+/**
+ * Smaller differences are applied only once they add up to this. Otherwise, reported times would
+ * change constantly.
+ */
 const MIN_CORRECTION_MS = 1_000;
 
-/** The clocks are read one after another. If this takes longer, the process was interrupted, and they are read again. */
+/**
+ * The clocks are read one after another. If this takes longer than the limit, the process was
+ * interrupted, and they are read again.
+ */
 const MAX_READING_MS = 1_000;
 
 /**
@@ -77,7 +83,10 @@ export interface ClockStart {
  * backwards. Neither a wrong clock nor a sleep of the machine changes it. Its zero point has no meaning.
  */
 export class NodeClock implements Clock {
-  /** Whether the previous run ended only moments ago, according to the system's clock, and had finished catching up. */
+  /**
+   * Whether the previous run had finished catching up and ended only moments ago, according to the
+   * system's clock.
+   */
   readonly isShortStop: boolean;
   readonly sleep = sleep;
   readonly #system: SystemClocks;
@@ -172,8 +181,8 @@ export class NodeClock implements Clock {
 }
 
 /**
- * The clock of a node that has not saved one yet. Times up to `latest`, from a version without node time, are wall
- * times.
+ * The clock of a node that has not saved one yet. Data from a version without node time has wall
+ * times, the latest of which is `latest`.
  */
 function firstClock(latest: number, wall: number): SavedClock {
   if (latest === -Infinity) return { node: wall, wall, stretches: [] };

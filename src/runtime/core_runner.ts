@@ -15,7 +15,10 @@ export interface CoreRunnerOptions {
   readonly host: Omit<Host, "emit">;
   readonly node: NodeOptions;
   readonly clock: NodeClock;
-  /** Called with each event after the core call that caused it has returned, so this function may call the core. */
+  /**
+   * Called with each event once the core call that caused it has returned. The function may
+   * therefore call the core.
+   */
   readonly onEvent: (event: NodeEvent) => void;
 }
 
@@ -41,7 +44,7 @@ export class CoreRunner {
     try {
       this.node.receive(datagram, from, this.clock.now());
     } catch (error) {
-      // A packet that causes an error is a bug, but the node keeps serving other peers.
+      // An error while handling a packet is a bug, but the node keeps serving other peers.
       this.#log.error("Failed on a packet from {from}: {error}", { from: `${from}`, error });
     }
     this.#settle();

@@ -1,4 +1,5 @@
-// Makes DATA_DIR and the files in it accessible to the node's user only, and refuses links that others could have made.
+// Makes DATA_DIR and its files accessible only to the node's user, and refuses links that others
+// could have made.
 
 import { dirname, join } from "node:path";
 import { firstLine } from "../krpc/error_text.ts";
@@ -18,11 +19,11 @@ const ROOT = 0;
 const OWN_FILE =
   /^(identity\.pem|api_tokens|settings\.env|(dmnode|large)\.sqlite(-wal|-shm|-journal)?)(\.new)?$/;
 
-/** A directory that file systems create at their root. */
+/** A directory that some file systems create at their root. */
 const LOST_AND_FOUND = "lost+found";
 
 /**
- * Creates DATA_DIR if necessary. Takes away other users' access to it and to its files, and reports that to `warn`.
+ * Creates DATA_DIR if necessary. Removes other users' access to it and to its files, and reports this to `warn`.
  * @throws {StorageError} if it can't be created, or another user could read or replace the files
  */
 export function prepareDataDir(dataDir: string, warn: (warning: string) => void): void {

@@ -1,5 +1,5 @@
-// File access for the database through Deno's own functions, as modules of Node would take the storage thread 20 ms and
-// 3 MB.
+// File access for the database through Deno's own functions. Node's modules would cost the storage
+// thread 20 ms and 3 MB.
 
 import type { Files } from "../storage/database.ts";
 

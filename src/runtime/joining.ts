@@ -12,7 +12,10 @@ import { type NetFilter, resolveAll, type ResolveName, type Unresolved } from ".
 import type { Standing } from "./reports/readiness.ts";
 import { problemOf } from "./reports/unusable_reply.ts";
 
-/** Timeout of the ping that tests whether a bootstrap address is our own. We answer our own ping fast. */
+/**
+ * Timeout of the ping that tests whether a bootstrap address is our own. It is short, because we
+ * answer our own ping fast.
+ */
 const OWN_ANSWER_MS = 300;
 
 export interface JoiningOptions {
@@ -26,7 +29,7 @@ export interface JoiningOptions {
   readonly isSealed: boolean;
 }
 
-/** Why the address of a bootstrap node is of no use. */
+/** Why the address of a bootstrap node can't be used. */
 const CAUSES = {
   dns: "DNS gives no address for its name",
   family: "this node has no socket for its addresses (IPv4 or IPv6)",
@@ -98,15 +101,15 @@ export class Joining {
   }
 
   /**
-   * Pings a node that was found on the local network. If it answers and is the only contact, the node joins through it.
-   * A beacon may be replayed, so the join waits for the answer.
+   * Pings a node that was found on the local network. If it answers and there is no other contact,
+   * joins through it. A beacon may be replayed, so the join waits for the answer.
    */
   meet(endpoint: Endpoint): void {
     const { core } = this.options, { node } = core;
     if (node.tables.byFamily[endpoint.family]?.at(endpoint) !== undefined) return;
     core.do((at) =>
       node.ping(endpoint, at, ({ kind }, now) => {
-        // Once the core has this endpoint, it tries it again by itself.
+        // The core retries an endpoint that it was given once.
         if (kind !== "pong" || node.tables.size > 1 || this.#met?.equals(endpoint)) return;
         this.#met = endpoint;
         node.membership.join([...this.#endpoints, endpoint], [], now);
@@ -144,7 +147,7 @@ export class Joining {
     if (this.#closed) return;
     const { core } = this.options;
     if (this.#namesNobody && seeds.length === 0 && this.#state === "joining") this.#isFirst = true;
-    // The core has these endpoints already, and tries them again by itself.
+    // The core already has these endpoints, and retries them by itself.
     if (seeds.length === 0 && endpoints.join() === this.#endpoints.join()) return;
     this.#endpoints = endpoints;
     core.do((at) => core.node.membership.join(endpoints, seeds, at));

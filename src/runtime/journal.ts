@@ -116,7 +116,10 @@ export class Journal {
     this.#reportedNat = key;
   }
 
-  /** Logs once an hour if a limit leaves out as many nodes as there are contacts: most of a small network. */
+  /**
+   * If at least as many nodes find no place because of a limit as there are contacts, logs this
+   * once an hour. It probably affects most nodes of a small network.
+   */
   noteLeftOut({ nodes, subnets, largest }: NodeStats["left_out"], contacts: number): void {
     if (largest === null || nodes < contacts) return;
     if (!this.#throttle.isDue("left out", "", clock.now(), LEFT_OUT_REPEAT_MS)) return;
@@ -127,7 +130,7 @@ export class Journal {
     );
   }
 
-  /** Records that the system's clock has jumped ahead by this much, or back if it is negative. */
+  /** Records that the system's clock has jumped ahead by `ms`, or back if that is negative. */
   noteJump(ms: number): void {
     const jump_s = Math.round(ms / 1000);
     this.tell({ type: "clock", data: { jump_s } });
@@ -235,7 +238,7 @@ function natKey({ families, mapping, pinhole }: Nat): string {
 /** How often a state that does not change is logged again. */
 const REPEAT_MS = 60_000;
 
-/** How often left-out nodes are logged. */
+/** How often nodes that found no place are logged. */
 const LEFT_OUT_REPEAT_MS = 60 * 60_000;
 
 /** Allows one log line whenever a topic's state changes, and one per `repeatMs` while the state stays the same. */
@@ -243,8 +246,8 @@ export class LogThrottle {
   readonly #logged = new Map<string, { state: string; at: number }>();
 
   /**
-   * Whether a line about `topic` is due. If so, records it as logged. There must be few topics, as each is kept
-   * forever.
+   * Whether a line about `topic` is due. If so, records it as logged. There must be few topics,
+   * because each one is kept forever.
    */
   isDue(topic: string, state: string, now: number, repeatMs = REPEAT_MS): boolean {
     const last = this.#logged.get(topic);

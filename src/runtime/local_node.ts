@@ -57,7 +57,10 @@ const RESOLVE_ALONE_INTERVAL_MS = 20_000;
 /** How often the contacts are saved, so that a crash loses few of them. */
 const SAVE_INTERVAL_MS = 5 * 60_000;
 
-/** How often the state of the clock is saved. After a crash, node time runs again from there. */
+/**
+ * How often the state of the clock is saved. After a crash, node time continues from the saved
+ * state.
+ */
 const SAVE_CLOCK_INTERVAL_MS = 60_000;
 
 /**
@@ -111,14 +114,14 @@ export class LocalNode implements NodeService {
     const storage = options.persistent ? await openStorage(config) : memoryStorage(config);
     let node: LocalNode | undefined;
     try {
-      // The socket that this callback belongs to is opened by the node.
+      // The node does not exist yet. It will open the socket that calls this function.
       const drop = (...given: Parameters<LocalNode["noteSealDrop"]>) =>
         node?.noteSealDrop(...given);
       const seal = config.networkKeys.length === 0
         ? undefined
         : await PacketSeal.create(config.networkKeys, { now: () => storage.clock.now(), drop });
       node = new LocalNode(config, storage, { seal, resolve: options.resolve ?? systemNames });
-      // The callback may give up permissions that the node needed only until now.
+      // Call this last: the callback may give up permissions that the node needed only until now.
       await options.onOpened?.();
       await node.#start(options);
       return node;
@@ -137,7 +140,8 @@ export class LocalNode implements NodeService {
     this.#config = config;
     this.#seal = seal;
     this.#storage = storage;
-    // Nodes of one process share the setting, so a node without test networks leaves it alone.
+    // All nodes of a process share this setting, so a node without test networks does not change
+    // it.
     if (config.testNetworks.length > 0) {
       countAsGlobal((address) => testNetworks.some((range) => cidrIncludes(range, address)));
     }
@@ -241,7 +245,7 @@ export class LocalNode implements NodeService {
           this.#core.do((at) => receive(index, datagram, from, at));
         }),
     };
-    // Without strangers, no one needs to be kept from filling the store.
+    // A network without strangers needs no limits that keep one source from filling the store.
     const isPrivate = allowNet.mode === "list" || this.#seal !== undefined;
     const settings = {
       k,
@@ -352,7 +356,10 @@ export class LocalNode implements NodeService {
     joining.start(seedsOf(disk?.contacts ?? []));
   }
 
-  /** Undefined without a network key, or if the node keeps to this machine or to IPv6. */
+  /**
+   * Undefined without a network key, or if the node communicates only within this machine or only
+   * over IPv6.
+   */
   #startBeacons(): Promise<Beacons | undefined> {
     const { networkKeys: keys, beacons, allowNet, readOnly: isSilent } = this.#config,
       { hostname, port } = this.#socket;
@@ -435,7 +442,7 @@ export class LocalNode implements NodeService {
     this.#beacons?.setKeys(keys);
   }
 
-  /** Has nothing to do with these addresses and ids from now on, instead of the former ones. */
+  /** Replaces the deny list: drops the packets of these addresses and ids from now on. */
   deny(entries: readonly string[]): void {
     const denied = this.#filter.denied = new DenyList(entries);
     this.#core.do((at) => this.#core.node.deny(denied.ids, (address) => denied.has(address), at));
@@ -495,7 +502,9 @@ export class LocalNode implements NodeService {
     this.#saveClock();
   }
 
-  /** Reports changes in how safe the published values are, and fetches new versions of pinned ones. */
+  /**
+   * Reports published values whose safety has changed, and fetches new versions of pinned values.
+   */
   #checkValues(): void {
     this.#journal.noteValues(this.#values.publications.changes());
     void this.#values.pins.follow();

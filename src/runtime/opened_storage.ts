@@ -48,7 +48,8 @@ export async function openStorage(
     worker: new Worker(new URL("./storage_worker.ts", import.meta.url), { type: "module" }),
     path: databasePath(dataDir),
     blobsPath: blobsPath(dataDir),
-    // The database is created before the identity. If there is an identity but an empty database, data has been lost.
+    // The database is created before the identity. So an identity with an empty database means that
+    // data has been lost.
     mayBeEmpty: identity === undefined,
     limitBytes: storageLimit,
     startClock: (saved, latest) => {
@@ -87,8 +88,9 @@ export async function openStorage(
 }
 
 /**
- * Refuses to create a new identity if the node publishes values that it signed with another one: it could not change
- * them any more, and readers would look for the new ones elsewhere.
+ * Refuses to create a new identity if the node publishes values that it signed with another one.
+ * With a new identity, it could no longer change them, and readers would look for new versions
+ * under the old key.
  */
 function refuseIfSigned({ published }: DiskStorage, dataDir: string): void {
   const signed = [...published.entries()].flatMap(({ item }) => item.signed ?? []);

@@ -7,7 +7,10 @@ import type { SavedContact } from "../storage/rows.ts";
 /** Upper bounds for numbers from the database. Higher values would not change a contact's score. */
 const MAX_FAULTS = 100, MAX_RTT_MS = 60_000;
 
-/** Converts a contact for saving. `hasLeft` marks a former contact. If it returns, it gets its track record back. */
+/**
+ * Converts a contact for saving. `hasLeft` marks a former contact, which gets its track record back
+ * if it returns.
+ */
 export function savedOf(contact: Contact, hasLeft: boolean): SavedContact {
   const { id, endpoint } = contact;
   const { faults, ...record } = contact.record;

@@ -1,4 +1,5 @@
-// Info-hashes of services: a name stands for a swarm, so that any program can find its peers through the DHT.
+// Computes the info-hash of a service's name, so that any program can find the service's peers
+// through the DHT.
 
 import { Id } from "../krpc/id.ts";
 import { sha1 } from "./identity/sha1.ts";

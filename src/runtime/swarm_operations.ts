@@ -130,8 +130,9 @@ export class SwarmOperations implements Pick<NodeService, Methods> {
   }
 
   /**
-   * The endpoints at which this node announces this host. If no other node has said how it sees us, that is the bound
-   * address or, if the node listens at all addresses, loopback: programs on this machine can use it.
+   * The endpoints at which this node announces this host. If no other node has reported our address
+   * yet, this is the bound address. If the node listens at all addresses, it is loopback, which
+   * programs on this machine can use.
    */
   #ownPeers(infoHash: Id, noSeeds: boolean): Endpoint[] {
     const own = this.#announcements.get(infoHash);
@@ -206,7 +207,7 @@ function serviceOf(swarm: SwarmName): string | undefined {
   return "service" in swarm ? swarm.service : undefined;
 }
 
-/** An endpoint at which programs on this machine reach the socket. */
+/** The endpoints at which programs on this machine reach the socket. */
 function reachableHere({ host, port }: HostPort): Endpoint[] {
   const bound = Endpoint.parse(host, port);
   if (bound !== undefined && bound.scope !== "none") return [bound];

@@ -31,7 +31,10 @@ const NAMES = [
   BLOBS_FILE,
 ];
 
-/** Tries to copy the databases. A large value that is removed between the two copies needs another one. */
+/**
+ * How many times we try to copy the databases. If a large value is removed between the two copies,
+ * another try is needed.
+ */
 const MAX_TRIES = 5;
 
 /** What to put into a backup. */
@@ -46,7 +49,10 @@ export interface BackupSource {
   readonly withItems: boolean;
 }
 
-/** Writes a backup to `to`. Uses the directory `scratch`, which is empty. @throws {StorageError} */
+/**
+ * Writes a backup to `to`. Uses `scratch`, an empty directory, for temporary files. @throws
+ * {StorageError}
+ */
 export function writeBackup(
   to: { writeSync(bytes: Uint8Array): number },
   { dataDir, settings, denyList, apiTokens, withItems }: BackupSource,
@@ -78,7 +84,7 @@ export function writeBackup(
   return { published };
 }
 
-/** Copies both databases until the blobs of all published values are there. */
+/** Copies both databases, and repeats this until the copy has the blobs of all published values. */
 function extract(
   dataDir: string,
   { extracted, blobs, scratch, withItems }: {
@@ -91,7 +97,8 @@ function extract(
   const copy = join(scratch, DATABASE_FILE),
     hasBlobs = files.size(blobsPath(dataDir)) !== undefined;
   for (let tries = 0; tries < MAX_TRIES; tries++) {
-    // In this order, no blob can be newer than the database. A node writes a blob before it publishes the value.
+    // Copy the database first. A node writes a blob before it publishes the value, so each
+    // published value in this copy has its blob already.
     copyDatabase(databasePath(dataDir), copy);
     if (hasBlobs) copyDatabase(blobsPath(dataDir), blobs);
     const result = extractDatabase(copy, extracted, { files, withItems });
@@ -118,8 +125,8 @@ function textEntry(name: string, text: string): TarEntry {
 }
 
 /**
- * Restores a backup into a DATA_DIR without a node. Reports corrected permissions to `warn`. If it fails, no file
- * remains. @throws {StorageError}
+ * Restores a backup into a DATA_DIR that contains no node. Reports corrected permissions to `warn`.
+ * If the restore fails, no file remains. @throws {StorageError}
  */
 export function restoreBackup(
   from: { readSync(bytes: Uint8Array): number | null },
@@ -147,7 +154,8 @@ export function restoreBackup(
     }
     check(restored, unfinished);
     addPaths(dataDir, restored, unfinished(SETTINGS_FILE));
-    // The identity comes last: without it, a node would not start with a part of the files.
+    // Restore the identity last: a node does not start without it, so it can't start from
+    // incomplete files.
     const inOrder = NAMES.filter((name) => restored.has(name)).toReversed();
     for (const name of inOrder) Deno.renameSync(unfinished(name), join(dataDir, name));
     syncDirectory(dataDir);
@@ -169,7 +177,7 @@ function check(restored: ReadonlySet<string>, pathOf: (name: string) => string):
   if (restored.has(BLOBS_FILE)) new BlobDatabase(pathOf(BLOBS_FILE)).close();
 }
 
-/** Adds the settings that depend on the place of DATA_DIR. */
+/** Adds the settings that depend on the path of DATA_DIR. */
 function addPaths(dataDir: string, restored: ReadonlySet<string>, settings: string): void {
   const absolute = Deno.realPathSync(dataDir);
   const paths = new Map([["DATA_DIR", absolute]]);

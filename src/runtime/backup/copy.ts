@@ -1,16 +1,20 @@
 // Copies an SQLite database in WAL mode while another process writes to it, without its locks.
 //
-// A node locks its databases for its whole life, so no other process can read them through SQLite. A copy of the
-// database and of its log (WAL) is consistent all the same, if the log was not begun anew in the meantime. The database
-// itself changes only when pages are merged into it from the log, and these pages are also in the log. SQLite replays
-// the log over the copy, up to the last commit that is complete. The log's header has a new salt each time it begins.
+// A node locks its databases for its whole life, so no other process can read them through SQLite.
+// But a copy of the database and of its log (WAL) is consistent if the log was not restarted in the
+// meantime. The database itself changes only when pages are merged into it from the log, and these
+// pages are also in the log. SQLite replays the log over the copy, up to the last commit that is
+// complete. Each time the log restarts, its header gets a new salt.
 
 import { StorageError } from "../../storage/sqlite.ts";
 
 /** The size of the header of a log, with its salts, in bytes. */
 const LOG_HEADER_BYTES = 32;
 
-/** Maximum tries. A log begins anew when it exceeds 4 MiB, so only a node that is very busy needs a second one. */
+/**
+ * Maximum number of tries. The log restarts when it exceeds 4 MiB, so a second try is needed only
+ * while the node is very busy.
+ */
 const MAX_TRIES = 20;
 
 /** Bytes that are compared at a time. */
@@ -26,7 +30,7 @@ export function copyDatabase(path: string, to: string): void {
     const after = logHeader(path);
     const isSameLog = before.length === after.length &&
       before.every((byte, at) => byte === after[at]);
-    // Without a log, nothing tells whether pages were merged during the copy.
+    // Without a log, only comparing the files shows whether they changed during the copy.
     if (isSameLog && (hasLog || hasSameContent(path, to))) return;
     if (hasLog) removeIfPresent(`${to}-wal`);
   }
@@ -35,7 +39,7 @@ export function copyDatabase(path: string, to: string): void {
   );
 }
 
-/** The header of a database's log; empty if there is no log, or it is empty. */
+/** The header of a database's log; empty if there is no log or the log is empty. */
 function logHeader(path: string): Uint8Array {
   try {
     using file = Deno.openSync(`${path}-wal`);

@@ -6,7 +6,10 @@ const BLOCK_BYTES = 512;
 /** Bytes that are copied at a time. */
 const CHUNK_BYTES = 1 << 18;
 
-/** A size in octal digits must be below this: 8 GiB. A larger one is written in binary, as GNU tar does. */
+/**
+ * Sizes below this, 8 GiB, are written in octal digits. Larger ones are written in binary, as GNU
+ * tar does.
+ */
 const MAX_OCTAL_SIZE = 8 ** 11;
 
 /** The bit that marks a size in binary. */
@@ -19,7 +22,7 @@ const MTIME = [136, 12], CHECKSUM = [148, 8], TYPE = 156, MAGIC = 257;
 type Writer = { writeSync(bytes: Uint8Array): number };
 type Reader = { readSync(bytes: Uint8Array): number | null };
 
-/** Thrown for bytes that are no archive. */
+/** Thrown for bytes that are not an archive. */
 export class TarError extends Error {
   override readonly name = "TarError";
 }
@@ -27,7 +30,7 @@ export class TarError extends Error {
 /** A file to put into an archive. */
 export interface TarEntry {
   readonly name: string;
-  /** The size in bytes. `content` must have as many. */
+  /** The size of `content` in bytes. */
   readonly size: number;
   readonly content: Reader;
 }
@@ -123,7 +126,7 @@ function parseHeader(header: Uint8Array): { name: string; size: number } {
   return { name: field(NAME), size };
 }
 
-/** The sum of all bytes of a header, with its checksum taken as spaces. */
+/** The sum of all bytes of a header, in which the checksum's own bytes count as spaces. */
 function checksumOf(header: Uint8Array): number {
   const [start, length] = CHECKSUM;
   return header.reduce(

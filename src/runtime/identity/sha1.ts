@@ -1,5 +1,6 @@
-// SHA-1 (RFC 3174), the hash of item targets. The runtime's own leaves an object behind for each call, which only a full
-// garbage collection frees: 80 MB while a large value is cut into pieces.
+// SHA-1 (RFC 3174), the hash of item targets. The runtime's own function leaves an object behind at
+// each call, which only a full garbage collection frees. While a large value is cut into pieces,
+// these objects add up to 80 MB.
 
 const BLOCK_BYTES = 64;
 
@@ -41,7 +42,7 @@ function compress(state: number[], bytes: Uint8Array, at: number): void {
     w[i] = x << 1 | x >>> 31;
   }
   let a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], i = 0;
-  // Four loops are a third faster than one that chooses the function of each round.
+  // Four loops are a third faster than a single loop that chooses the function of each round.
   for (; i < 20; i++) {
     const t = ((a << 5 | a >>> 27) + (d ^ (b & (c ^ d))) + e + 0x5a827999 + w[i]) | 0;
     e = d, d = c, c = b << 30 | b >>> 2, b = a, a = t;

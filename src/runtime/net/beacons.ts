@@ -2,8 +2,9 @@
 //
 //   beacon = nonce (16) | XChaCha20-Poly1305 of the P2P port (2), with its tag (16)
 //
-// They are sent by IPv4 multicast, from each address of this machine. The sender's address and the port in the beacon
-// are a node to join. A replayed beacon makes a node send one sealed ping to its sender, and no more.
+// They are sent by IPv4 multicast, from each address of this machine. The sender's address and the
+// port in the beacon are the endpoint of a node to join through. A replayed beacon only makes a
+// node send one sealed ping to the beacon's sender.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
@@ -22,10 +23,13 @@ const GROUP_PORT = 8_787;
 const NONCE_BYTES = 16, PORT_BYTES = 2;
 const BEACON_BYTES = NONCE_BYTES + PORT_BYTES + TAG_BYTES;
 
-/** The first beacons follow each other quickly, as packets get lost. Later ones reach machines that were asleep. */
+/**
+ * The first beacons follow each other quickly, because packets get lost. Later ones reach machines
+ * that were asleep.
+ */
 const FIRST_MS = [100, 1_000, 2_000], INTERVAL_MS = 30_000;
 
-/** Beacons that are opened per second, and at once. Anyone on the network can send some. */
+/** Limits on the beacons that we decrypt, because anyone on the network can send some. */
 const OPENED_PER_SECOND = 20, OPENED_AT_ONCE = 50;
 
 /** Pause after a failed receive, so that a socket that keeps failing does not use up the CPU. */
@@ -42,7 +46,7 @@ export interface BeaconOptions {
   readonly groupPort?: number;
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly now: () => Millis;
-  /** Called with each node whose beacon arrives, again for each beacon. */
+  /** Called with the sender of each beacon that arrives, even if it is already known. */
   readonly onNode: (endpoint: Endpoint) => void;
 }
 
@@ -102,7 +106,7 @@ export class Beacons {
     }, delay);
   }
 
-  /** Joins the group at one address, and sends a beacon from it: through the interface with this address. */
+  /** Joins the group at one address, and sends a beacon through the interface with this address. */
   async #send(address: string): Promise<void> {
     const { port, isSilent, groupPort = GROUP_PORT } = this.#options;
     const from = Endpoint.parse(address, port);
@@ -118,7 +122,8 @@ export class Beacons {
       conn = Deno.listenDatagram(bound);
       await conn.send(this.#beacon(), { transport: "udp", hostname: GROUP, port: groupPort });
     } catch {
-      // The address has just gone, or its network has no multicast. The next beacon tries again.
+      // The machine has just lost the address, or its network has no multicast. The next beacon
+      // tries again.
     } finally {
       conn?.close();
     }

@@ -33,8 +33,8 @@ const PACKET_BYTES = 2_304;
 let loading: Promise<Sodium> | undefined;
 
 /**
- * Encrypts and decrypts in memory of its own, which has separate places for both: a decrypted message stays valid while
- * others are encrypted.
+ * Encrypts and decrypts in WebAssembly memory, with separate buffers for both: a decrypted message
+ * stays valid while others are encrypted.
  */
 export class Cipher {
   readonly #sodium: Sodium;
@@ -43,13 +43,13 @@ export class Cipher {
   readonly #outgoingAt: number;
   readonly #incomingAt: number;
   readonly #decryptedAt: number;
-  /** The nonce of the next call, at first zero. */
+  /** The nonce of the next call, initially zero. */
   readonly nonce: Uint8Array;
-  /** A message, which `encrypt` replaces by its ciphertext. */
+  /** The message for `encrypt`, which replaces it by the ciphertext. */
   readonly outgoing: Uint8Array;
   /** The ciphertext for `decrypt`. */
   readonly incoming: Uint8Array;
-  /** The message that `decrypt` found. */
+  /** The message that `decrypt` has written. */
   readonly decrypted: Uint8Array;
 
   /** Loads the module, and reserves memory for `keys` keys. */

@@ -1,4 +1,4 @@
-// The addresses and node ids that the node has nothing to do with. Looked up for every packet.
+// The addresses and node ids whose packets the node drops. The list is checked for every packet.
 
 import { parseDenied } from "../../config/deny_list.ts";
 import { network } from "../../krpc/address_range.ts";
@@ -11,7 +11,7 @@ export class DenyList {
   readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
   readonly ids: ReadonlySet<string>;
 
-  /** `entries` are those of `parseDenyList`. */
+  /** `entries` has the form that `parseDenyList` returns. */
   constructor(entries: readonly string[] = []) {
     const ids = new Set<string>();
     for (const entry of entries) {

@@ -56,8 +56,8 @@ let library: Library | undefined;
 let isHangupIgnored = false;
 
 /**
- * Opens the C library, if that is permitted, and gives up the permission to open any library for good. Batches are
- * possible only after this call.
+ * Opens the C library, if this is permitted, and then permanently gives up the permission to open
+ * libraries. Batches are possible only after this call.
  */
 export function openLibrary(): void {
   library ??= openLibc();
@@ -132,7 +132,8 @@ export class MessageBatch {
       halves[HEADER_HALVES * i + ADDRESS_LENGTH] = ADDRESS_BYTES;
       vectorHalves[VECTOR_HALVES * i + BUFFER_LENGTH] = RECEIVE_BYTES;
     }
-    // recvmmsg returns a negative number if no datagram has arrived. Deno's own receive reports other errors.
+    // recvmmsg returns a negative number if no datagram has arrived. Other errors are reported by
+    // Deno's own receive.
     return Math.max(
       0,
       this.#libc.recvmmsg(this.descriptor, headers, BATCH, MSG_DONTWAIT, null),
@@ -260,11 +261,11 @@ function openLibc(): Library | undefined {
   if (Deno.build.os !== "linux") return undefined;
   for (const path of LIBC_PATHS) {
     try {
-      // Without this question, Deno would ask the user for the permission on a terminal.
+      // Check the permission first. Otherwise, Deno would ask the user for it on a terminal.
       if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") continue;
       return Deno.dlopen(path, SYMBOLS);
     } catch {
-      // Try the next path: this system has the C library at another one.
+      // Try the next path, because this system has the C library elsewhere.
     }
   }
 }

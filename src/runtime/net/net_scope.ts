@@ -15,7 +15,7 @@ export const systemNames: ResolveName = async (name) =>
 
 /** Allows or refuses addresses. A host name in the list stands for the addresses that its latest lookup found. */
 export class NetFilter {
-  /** Takes precedence over the allowed addresses. */
+  /** The deny list, which takes precedence over the allowed addresses. */
   denied = new DenyList();
   #resolved: ReadonlySet<string> = new Set();
 
@@ -48,7 +48,10 @@ export class NetFilter {
   }
 }
 
-/** A node in a list that can't be reached: DNS knows no address of it, or only addresses of a family without a socket. */
+/**
+ * A node in a list that has no usable address: DNS has none for its name, or only addresses of a
+ * family without a socket.
+ */
 export interface Unresolved {
   readonly node: HostPort;
   readonly cause: "dns" | "family";

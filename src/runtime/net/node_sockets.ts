@@ -1,4 +1,5 @@
-// The UDP sockets of a node. One socket serves all addresses; on Linux, a host with several has one more for each of them.
+// The UDP sockets of a node. One socket serves all addresses. On Linux, a host with several
+// addresses has an additional socket for each of them.
 
 import { hostPortText } from "../../config/addresses.ts";
 import { BoundedMap } from "../../dht/bounded_map.ts";
@@ -11,13 +12,16 @@ const MAX_OWN = 32;
 /** Cap on the remembered routes: the nodes that reach us at a certain address. */
 const MAX_ROUTES = 4_096;
 
-/** How often the machine's addresses are read again. New ones work before, through the socket of all addresses. */
+/**
+ * How often the machine's addresses are read again. Until then, new ones work through the socket of
+ * all addresses.
+ */
 const SCAN_INTERVAL_MS = 10_000;
 
 /** An address of this machine. */
 export interface OwnAddress {
   readonly family: Family;
-  /** The address, for a link-local one with `%` and the name of the interface. */
+  /** The address. A link-local one ends with `%` and the name of the interface. */
   readonly host: string;
 }
 
@@ -27,9 +31,10 @@ export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "o
 }
 
 /**
- * If the node listens at all addresses, the system chooses the source of each packet, whatever address the packet
- * answers. A node that was asked at another address would then seem silent. So each address has a socket of its own as
- * soon as there are several, and a reply leaves through the socket at which the query arrived.
+ * If a node listens at all addresses, the system chooses the source address of each packet, even of
+ * replies. A reply from another address than the one that was queried would be ignored. So each
+ * address gets a socket of its own if there are several addresses, and a reply leaves through the
+ * socket at which the query arrived.
  */
 export class NodeSockets {
   readonly families: readonly Family[];
@@ -39,7 +44,7 @@ export class NodeSockets {
   readonly #sharedOf: { readonly [F in Family]?: UdpSocket };
   /** The sockets of single addresses. */
   readonly #own = new Map<string, UdpSocket>();
-  /** The own sockets at which nodes have reached us, by the endpoints of these nodes. */
+  /** The socket at which each node last reached us, by the node's endpoint. */
   readonly #routes = new BoundedMap<string, UdpSocket>(MAX_ROUTES);
   /** The interfaces of link-local nodes, by the hosts of these nodes. */
   readonly #zones = new Map<string, string>();
@@ -62,10 +67,14 @@ export class NodeSockets {
     this.families = ([4, 6] as const).filter((family) => this.#sharedOf[family] !== undefined);
   }
 
-  /** Binds the sockets. Throws a BindError if the port is in use, or if this machine lacks the address. */
+  /**
+   * Binds the sockets. Throws a BindError if the port is in use, or if this machine does not have
+   * the address.
+   */
   static bind(options: NodeSocketsOptions): NodeSockets {
     const { host } = options;
-    // Elsewhere, the sockets of single addresses would not receive the packets for these addresses.
+    // On other systems than Linux, the sockets of single addresses would not receive the packets
+    // for these addresses.
     const isForAll = host === "0.0.0.0" || host === "::";
     if (!isForAll || Deno.build.os !== "linux") {
       return new NodeSockets(options, [UdpSocket.bind(options)]);
@@ -115,7 +124,10 @@ export class NodeSockets {
     return this.#own.keys().some((own) => own === host || own.startsWith(`${host}%`));
   }
 
-  /** Whether the node listens at all addresses, but may not find out which ones this machine has. */
+  /**
+   * Whether the node listens at all addresses, but has no permission to read which ones this
+   * machine has.
+   */
   get isUninformed(): boolean {
     return this.sharesPort && !mayReadAddresses();
   }
@@ -124,7 +136,7 @@ export class NodeSockets {
     return this.#shared[0].isInBatches;
   }
 
-  /** Sends to a link-local host through the interface with this name. */
+  /** Makes `send` use the interface with this name for a link-local host. */
   setZone(host: string, zone: string): void {
     this.#zones.set(host, zone);
   }
@@ -150,7 +162,10 @@ export class NodeSockets {
     return this.#sharedOf[to.family];
   }
 
-  /** The socket of the interface through which a link-local node is reached: its zone or, if unknown, the only one. */
+  /**
+   * The socket of the interface through which to reach a link-local node: the interface that is
+   * known for it or, if there is none, the only link-local one.
+   */
   #linkLocalSocket({ host }: Endpoint): UdpSocket | undefined {
     const zone = this.#zones.get(host);
     const candidates = [...this.#own].filter(([own]) =>
@@ -171,7 +186,10 @@ export class NodeSockets {
     for (const host of wanted) if (!this.#own.has(host)) this.#openOwn(host);
   }
 
-  /** The addresses that need a socket: all of a family that has several, and all link-local ones. */
+  /**
+   * The addresses that need a socket: all addresses of a family that has several, and all
+   * link-local ones.
+   */
   #wanted(): string[] {
     const addresses = this.#ownAddresses().filter(({ family }) => this.families.includes(family));
     const isLocal = ({ host }: OwnAddress) => isLinkLocal(host);
@@ -195,7 +213,8 @@ export class NodeSockets {
         host,
         port: this.port,
         reuseAddress: true,
-        // Two links may have the same address. A batch finds its socket by the address.
+        // A batch finds its socket by the address, but two links may have the same link-local
+        // address.
         inBatches: this.#options.inBatches && !isLinkLocal(host),
         receive: (datagram, from) => {
           const route = `${from}`;
@@ -209,7 +228,7 @@ export class NodeSockets {
       this.#own.set(host, socket);
       socket.start();
     } catch {
-      // The address has just gone, or can't be used yet. The next scan tries again.
+      // The machine has just lost the address, or can't use it yet. The next scan tries again.
     }
   }
 
@@ -220,7 +239,7 @@ export class NodeSockets {
   }
 }
 
-/** Whether the socket on `::` with this port receives IPv4 too: then, `0.0.0.0` is in use. */
+/** Whether the socket on `::` with this port also receives IPv4. If so, `0.0.0.0` is in use. */
 function isDualStack(port: number): boolean {
   try {
     Deno.listenDatagram({ transport: "udp", hostname: "0.0.0.0", port }).close();
@@ -240,7 +259,7 @@ function mayReadAddresses(): boolean {
   return Deno.permissions.querySync(permission).state === "granted";
 }
 
-/** The addresses of this machine, without those on loopback; none if the program may not read them. */
+/** The addresses of this machine except loopback; none if the program may not read them. */
 export function systemAddresses(): OwnAddress[] {
   if (!mayReadAddresses()) return [];
   try {

@@ -2,10 +2,11 @@
 //
 //   packet = nonce (16) | XChaCha20-Poly1305 of: proof (4) | offer (4) | message, with its tag (16)
 //
-// The nonce is random. A proof shows that the packet was made for us and for the address that it came from: it is the
-// number that we last offered to this address. Whoever replays a packet from another address, to another node or later
-// has no valid proof. A message without a valid proof is not delivered. Its sender gets an empty packet with an offer,
-// and sends its query again. Clocks play no role. docs/decisions/0087-network-key.md gives the reasons.
+// The nonce is random. A proof is the number that we last offered to the sender's address. It shows
+// that the packet was made for us, recently, and at this address. A packet that is replayed from
+// another address, to another node or later has no valid proof. A message without a valid proof is
+// not delivered. Its sender gets an empty packet with an offer, and sends its query again. Clocks
+// play no role. docs/decisions/0087-network-key.md gives the reasons.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
@@ -17,42 +18,61 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 import { putWord, word } from "../../krpc/id.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
 
-/** The random part of the nonce. The rest is zero. Two of 2^48 packets have the same one with a probability of 2^-33. */
+/**
+ * The random part of the nonce. The rest is zero. Among 2^48 packets, the probability that two have
+ * the same one is 2^-33.
+ */
 const SENT_NONCE_BYTES = 16;
 
 const HEADER_BYTES = 8;
 
-/** What sealing adds to a message. */
+/** The bytes that sealing adds to a message. */
 export const SEAL_BYTES = SENT_NONCE_BYTES + HEADER_BYTES + TAG_BYTES;
 
 /** A longer packet is dropped unread: the socket truncates it. */
 const MAX_PACKET_BYTES = 2_047;
 
-/** How many keys are valid at a time: the one in use, and one that comes or goes. */
+/**
+ * How many keys are valid at a time: the one in use, and one that is being introduced or retired.
+ */
 export const MAX_KEYS = 2;
 
 /** How often the secret of the proofs should change. Two are valid at a time, so a proof is valid for 5 to 10 minutes. */
 export const PROOF_ROTATION_MS = 5 * 60_000;
 
-/** The number of peers whose offers are remembered, as an exponent of two. A forgotten one costs one round trip. */
+/**
+ * The number of peers whose offers are remembered, as an exponent of two. A forgotten offer costs
+ * one round trip.
+ */
 const PEER_BITS = 12;
 
 /** Words for each remembered peer: its address, port and offer. */
 const PEER_WORDS = 6;
 
-/** The last byte but one of a response, which ends with `1:y1:re`, and of an error. Padded queries end otherwise. */
+/**
+ * The last byte but one of a response, which ends with `1:y1:re`, and of an error. Padded queries
+ * have another byte there.
+ */
 const RESPONSE = 0x72, ERROR = 0x65;
 
-/** Sent messages that are kept in case the receiver asks for a proof: more than are usually sent in one round trip. */
+/**
+ * How many sent messages are kept in case the receiver asks for a proof. Fewer are usually sent in
+ * one round trip.
+ */
 const KEPT_MESSAGES = 128;
 
-/** A kept message is not sent again after this time: nobody waits for the answer any more. */
+/**
+ * A kept message is not sent again after this time, because nobody waits for the answer any more.
+ */
 const KEPT_MS = 2_000;
 
-/** Offers to senders without a proof, per second. Packets replayed from one address take up a quarter at most. */
+/**
+ * How many offers per second are sent to senders without a proof. Packets replayed from one address
+ * can use up at most a quarter of them.
+ */
 const OFFERS_PER_SECOND = 1_000;
 
-/** Random bytes are taken from the system in pieces of this size. */
+/** Random bytes are requested from the system in chunks of this size. */
 const POOL_BYTES = 4_096;
 
 /** Why a packet was not delivered. */
@@ -69,7 +89,7 @@ export interface PacketSealOptions {
   readonly drop: (reason: SealDrop, packet: Uint8Array, from: Endpoint) => void;
 }
 
-/** Sends a sealed packet to the node from which the packet came that is being opened. */
+/** Sends a sealed packet back to the sender of the packet that is being opened. */
 export type Answer = (packet: Uint8Array) => void;
 
 export class PacketSeal {
@@ -80,7 +100,10 @@ export class PacketSeal {
   #keys = 0;
   #secret: SipKey = randomSecret();
   #formerSecret: SipKey = randomSecret();
-  /** The offers of other nodes, in a table of fixed size. Each address has one place, which others may take over. */
+  /**
+   * The offers of other nodes, in a table of fixed size. Each address has one place, which another
+   * address may take over.
+   */
   readonly #peers = new Int32Array(PEER_WORDS << PEER_BITS);
   readonly #kept: (KeptMessage | undefined)[] = [];
   #nextKept = 0;
@@ -118,8 +141,8 @@ export class PacketSeal {
 
   /** Seals a message. The packet is valid until the next one is sealed. */
   seal(message: Uint8Array, to: Endpoint): Uint8Array {
-    // An answer goes to a node that has just proved its address, so it needs no second try, unless another node has
-    // taken the place of its offer meanwhile.
+    // Replies need not be kept: their receiver has just proved its address, so we have its offer.
+    // Keep a reply only if another node has taken over the place of that offer meanwhile.
     const kind = message[message.length - 2], proof = this.#offerOf(to);
     if (proof === 0 || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
     return this.#seal(message, to, proof);
@@ -135,7 +158,8 @@ export class PacketSeal {
     const proof = word(opened, 0), offer = word(opened, 4);
     const isProven = this.#isOurOffer(proof, from);
     if (length === HEADER_BYTES + TAG_BYTES) {
-      // It answers a message that had no proof. Without a proof of its own, it is a replay.
+      // An empty packet answers a message that had no proof. If it has no valid proof itself, it is
+      // a replay.
       if (!isProven) return void this.#options.drop("unproven", packet, from);
       this.#remember(from, offer);
       return void this.#sendAgain(from, answer);
@@ -195,7 +219,7 @@ export class PacketSeal {
     peers[at + 5] = offer;
   }
 
-  /** What `to` has last offered to us; 0 if that is not known. */
+  /** The number that `to` last offered to us; 0 if unknown. */
   #offerOf(to: Endpoint): number {
     const peers = this.#peers, at = placeOf(to);
     const isKnown = peers[at] === to.a && peers[at + 4] === to.port && peers[at + 1] === to.b &&

@@ -18,7 +18,10 @@ const RECEIVE_BYTES = 2048;
 /** Maximum number of datagrams that wait to be sent through one socket. Further ones are dropped, as on a busy link. */
 const MAX_SENDING = 1024;
 
-/** Maximum number of free send buffers that all sockets keep for reuse: as many as one busy socket needs, 1.5 MB. */
+/**
+ * Maximum number of free send buffers that all sockets keep for reuse. One busy socket needs this
+ * many, which are 1.5 MB.
+ */
 const MAX_FREE_SLOTS = MAX_SENDING;
 
 /** Maximum number of batches received in one iteration of the event loop: a few milliseconds of work. */
@@ -27,7 +30,10 @@ const MAX_BATCHES = 16;
 /** One receive in this many is reported to `onReceive`: enough for a decision within milliseconds under load. */
 const SAMPLED_RECEIVES = 16;
 
-/** Deno 2.4 and 2.9 deliver a datagram that has already arrived after two microtasks. */
+/**
+ * The number of microtasks after which a receive counts as waiting. Deno 2.4 and 2.9 deliver a
+ * datagram that has already arrived after two.
+ */
 const MAX_HOPS = 5;
 
 /** Pause after a failed receive, so that a socket that keeps failing does not use up the CPU. */
@@ -42,17 +48,17 @@ export interface UdpOptions {
   readonly reuseAddress?: boolean;
   /** Whether the socket serves only this family, although its address stands for all addresses. */
   readonly onlyFamily?: Family;
-  /** Whether to handle datagrams of this sender. By default, those of all. */
+  /** Whether to handle the datagrams of a sender. By default, all are handled. */
   readonly allows?: (from: Endpoint) => boolean;
-  /** Seals what is sent, and opens what arrives. Without it, datagrams are sent as they are. */
+  /** Seals sent datagrams, and opens received ones. Without it, datagrams are sent as they are. */
   readonly seal?: PacketSeal;
   /** Called with each datagram. The bytes are overwritten after the call. Must not throw. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   /** Whether to receive and send many datagrams at once, if possible (`MessageBatch`). This uses 115 kB of memory. */
   readonly inBatches?: boolean;
   /**
-   * Called for a part of all receives, with the milliseconds for which the socket waited for a datagram. The sum of these
-   * calls is an estimate of the whole time for which it waited.
+   * Called for some of the receives, with the estimated milliseconds for which the socket waited
+   * for datagrams since the last call. The sum estimates the total time.
    */
   readonly onReceive?: (waitedMs: number) => void;
   /** Called when a datagram is dropped because too many wait to be sent. */
@@ -88,7 +94,10 @@ export class UdpSocket {
   #onEnd: (() => void) | undefined;
   /** The number of receives so far. */
   #receives = 0;
-  /** Since when the socket waits for a datagram; undefined if it does not wait, or without `onReceive`. */
+  /**
+   * Since when the socket has been waiting for a datagram; undefined if it is not waiting, or
+   * without `onReceive`.
+   */
   #waitsSince: number | undefined;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   readonly #onReceived = (received: [Uint8Array, Deno.Addr]) => this.#deliver(received);
@@ -104,7 +113,10 @@ export class UdpSocket {
     this.#batch = options.inBatches ? MessageBatch.of(conn.addr as Deno.NetAddr) : undefined;
   }
 
-  /** Opens a socket and binds it. Throws a BindError if the port is in use, or if this machine lacks the address. */
+  /**
+   * Opens a socket and binds it. Throws a BindError if the port is in use, or if this machine does
+   * not have the address.
+   */
   static bind(options: UdpOptions): UdpSocket {
     const { host, port, reuseAddress, onlyFamily } = options;
     // A socket on :: receives IPv4 too. Without IPv6, binding to :: fails, so try 0.0.0.0 next.
@@ -220,8 +232,8 @@ export class UdpSocket {
   }
 
   /**
-   * Starts a receive. Two at a time would be slower, and an `await` loop would keep a datagram's objects until the next
-   * one.
+   * Starts a receive. Two receives at a time would be slower, and an `await` loop would keep a
+   * datagram's objects in memory until the next datagram.
    */
   #receive(): void {
     if (this.#closed) return this.#onEnd!();

@@ -1,5 +1,5 @@
-// The common parts of PCP and NAT-PMP: requests that are resent until answered, and the epoch time, which shows router
-// restarts.
+// The common parts of PCP and NAT-PMP: requests that are resent until answered, and the epoch time,
+// which reveals router restarts.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Clock } from "../../large_values/item_network.ts";
@@ -21,7 +21,10 @@ const FIRST_REPEAT_MS = 250;
 /** How many times a request is sent, within 3.75 s. This is enough for a router that is only one hop away. */
 const TRIES = 4;
 
-/** How many times a release is sent: fewer than other requests, because the node waits for it before it stops. */
+/**
+ * How many times the release of a mapping is sent: fewer times than other requests, because the
+ * node waits for it before it stops.
+ */
 export const RELEASE_TRIES = 2;
 
 /** A router's answer to a request for a mapping. */

@@ -29,7 +29,10 @@ const SEARCH_INTERVAL_MS = 60_000;
 /** The longest delay between searches. Searching never stops, as the user may change the router's settings. */
 const MAX_SEARCH_INTERVAL_MS = 16 * 60_000;
 
-/** How often our own address is checked while there is no mapping. If it has changed, a search starts at once. */
+/**
+ * How often our own address is checked while there is no mapping. If it has changed, a search
+ * starts immediately.
+ */
 const ADDRESS_INTERVAL_MS = 30_000;
 
 /**
@@ -187,7 +190,8 @@ export class Keeper {
 
   async #run(): Promise<void> {
     while (!this.#closing.signal.aborted) {
-      // Create the signal before the step: if it is aborted during the step, the next step follows at once.
+      // Create the signal before the step: if it is aborted during the step, the next step follows
+      // immediately.
       this.#waking = new AbortController();
       const phase = this.#phase;
       const waitMs = phase.kind === "held" ? await this.#keep(phase) : await this.#find(phase);
@@ -221,8 +225,8 @@ export class Keeper {
   }
 
   /**
-   * Whether we need a mapping. We don't if our IPv4 address is public, not even for IPv6: there is no home router then,
-   * and data centres dislike searches.
+   * Whether we need a mapping. If our IPv4 address is public, we need none, not even for IPv6:
+   * there is no home router then, and data centres dislike searches for routers.
    */
   async #needsMapping(own: Endpoint): Promise<boolean> {
     const v4 = this.family === 4 ? own : await this.options.network.ownAddress(4);

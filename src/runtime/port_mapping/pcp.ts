@@ -95,7 +95,9 @@ export class PcpRouter extends ControlRouter {
     "excessive remote peers",
   ];
 
-  /** Checks the mapping through the epoch time. Every answer contains that, so any request is suitable. */
+  /**
+   * Checks the mapping through the epoch time. Every answer contains it, so any request will do.
+   */
   async check(): Promise<CheckOutcome> {
     const response = await this.ask(announceRequest(this.wanted), readResponse);
     if (response === undefined) return "silent";

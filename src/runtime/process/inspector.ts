@@ -3,7 +3,10 @@
 /** The port at which Deno opens its inspector on SIGUSR1, from version 2.9.2 on. The executables have no inspector. */
 const INSPECTOR = { hostname: "127.0.0.1", port: 9229 };
 
-/** Deno tries to open the inspector right after it has called the listener, or right before. */
+/**
+ * How long this function occupies the port. Deno tries to open the inspector right after or right
+ * before it calls the listener.
+ */
 const HOLD_MS = 5_000;
 
 /** How long an inspector may take to answer. A process that only holds the port never does. */

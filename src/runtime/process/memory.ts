@@ -1,4 +1,4 @@
-// Gives memory back that only the start of the program needed.
+// Returns memory to the system that only the start of the program needed.
 
 /** The largest heap to compact, in bytes. Compacting takes about 13 ms per MB, so a heap with many items is left alone. */
 const MAX_COMPACTED_BYTES = 32 << 20;

@@ -10,7 +10,9 @@ export const PASSPHRASE_VARIABLE = "DMNODE_PASSPHRASE";
 /** Variables that show whether the terminal supports colors, and whether the user wants them. */
 const COLOR_VARIABLES = ["NO_COLOR", "FORCE_COLOR", "TERM"];
 
-/** The hosts that clients reach without a proxy. Deno uses the first one that is set. */
+/**
+ * The variables that list the hosts to reach without a proxy. Deno uses the first one that is set.
+ */
 export const NO_PROXY_VARIABLES = ["NO_PROXY", "no_proxy"] as const;
 
 /** Every environment variable that the program may read and set. */
@@ -43,8 +45,11 @@ export function permissionFlags(
   ];
 }
 
-/** Gives up unneeded permissions for good. Open files stay usable. A service may still write to systemd's socket. The
- * node goes on reading the addresses of this machine, as these change. */
+/**
+ * Permanently gives up permissions that are no longer needed. Open files stay usable. A service may
+ * still write to systemd's socket. The node may still read the addresses of this machine, because
+ * these change.
+ */
 export function dropPermissions({ isService }: { isService: boolean }): void {
   if (isService) Deno.permissions.revokeSync({ name: "write", path: "/" });
   // If write permission was granted for all paths at once, the permission for one path can't be kept.

@@ -37,7 +37,8 @@ export class ServiceManager {
   static connect(directory: string): ServiceManager | undefined {
     const path = Deno.env.get("NOTIFY_SOCKET");
     if (path === undefined || path === "") return undefined;
-    // Deno requires a path for every Unix socket. Nobody sends to this socket, so its path can be removed at once.
+    // Deno requires a path for every Unix socket. Nobody sends to this socket, so its path can be
+    // removed immediately.
     const own = join(directory, `notify-${Deno.pid}.sock`);
     try {
       const conn = Deno.listenDatagram({ transport: "unixpacket", path: own });

@@ -1,12 +1,15 @@
-// Notices nodes that lack this node's network key, or have another one: a mistake in the settings of one of the two.
+// Detects nodes that lack this node's network key or have another one, which is a mistake in their
+// settings or in ours.
 
 import type { Millis } from "../../dht/deadlines.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
-/** A node of which no such packet has arrived for this long has been corrected, or is gone. */
+/**
+ * If no such packet has arrived from a node for this long, the node has been corrected or is gone.
+ */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
 
-/** Packets are looked at only this often, because anyone can send many of them. */
+/** Only one packet is examined in this time, because anyone can send many. */
 const INTERVAL_MS = 1_000;
 
 /** The first and the last byte of every KRPC message: `d` and `e`. */

@@ -4,7 +4,7 @@ import type { NatState } from "../../dht/nat/nat_state.ts";
 import type { NatFamily } from "../../reports/stats.ts";
 import { optionalTime } from "../../reports/time.ts";
 
-/** The names of the types of NAT, for the log. */
+/** The names of the NAT types for the log. */
 export const NAT_WORDS: Record<NatState["type"], string> = {
   none: "no NAT",
   endpoint_independent: "behind a NAT with one port for all peers",

@@ -1,4 +1,4 @@
-// The latest changes of each peer: when it joined, missed checks and left, and why.
+// The latest changes of each peer: when it joined, when it missed checks, and when and why it left.
 
 import { BoundedMap } from "../../dht/bounded_map.ts";
 import type { Contact } from "../../dht/routing/contact.ts";

@@ -41,7 +41,7 @@ const COUNTS = 30;
 /** How often the log repeats that the node is not ready. */
 const REPEAT_INTERVAL_MS = 60_000;
 
-/** Whether the node is the first of its network, and why no peer has answered yet. */
+/** Whether the node is the first of its network and, if no peer has answered yet, the reason. */
 export interface Standing {
   /** Whether this node is the first of its network. If so, it is ready without answers, and stores values by itself. */
   readonly isFirst: boolean;
@@ -55,7 +55,7 @@ export type ReadinessChange = "gained" | "lost" | "regained" | "missing";
 export interface ProbedNode {
   readonly traffic: { readonly in: Flow; readonly out: Flow };
   contacts(): Iterable<Contact>;
-  /** Whether a contact has checks so often that probes make little difference. */
+  /** Whether a contact is checked so often that probes make little difference. */
   isCheckedOften(contact: Contact): boolean;
   ping(endpoint: Endpoint): void;
   /** Looks up a value. Reports how many peers answered, and how many of them offered to store a value. */
@@ -114,7 +114,8 @@ export class ReadinessProbe {
   }
 
   #countTraffic(now: Millis): void {
-    // Start from zero. Otherwise, answers would be counted whose queries were sent before counting began.
+    // Start from zero. Otherwise, there would be answers to queries that were sent before counting
+    // began.
     if (this.#counts.length === 0) this.#counts.push({ at: now, queries: 0, answers: 0 });
     else if (now - this.#counts.at(-1)!.at < COUNT_INTERVAL_MS) return;
     const queries = sumOf(this.node.traffic.out.byType(), ".query");
@@ -162,9 +163,9 @@ export class ReadinessProbe {
   }
 
   /**
-   * Probes peers that have not been probed yet. Once all of them have been, starts over. Nodes of other implementations
-   * are left alone, unless they seem to be gone, or nobody has answered the first probes: these may have been sent to the
-   * only peer that is gone.
+   * Probes peers that have not been probed yet. Once all of them have been, starts over. Nodes of
+   * other implementations are probed only if they seem to be gone or if the first probes got no
+   * answer: these may have gone to the only peer that is gone.
    */
   #askPeers(now: Millis): void {
     const contacts = [...this.node.contacts()];
@@ -200,7 +201,7 @@ export class ReadinessProbe {
       return { ready: standing.isFirst, reason: standing.reason };
     }
     const silence = now - this.#answeredAt;
-    // The answers to the latest round may still come.
+    // The answers to the latest round may still arrive.
     const failedRounds = now < this.#nextRoundAt ? this.#rounds - 1 : this.#rounds;
     const notReady = known === 0 || (silence >= SILENT_AFTER_MS && failedRounds >= SILENT_ROUNDS)
       ? this.#silenceText(silence, known)

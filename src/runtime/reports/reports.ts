@@ -28,7 +28,10 @@ import type { Publications } from "../values/publications.ts";
 /** Rates are averages over this many seconds: long enough to be readable, short enough to show changes. */
 const RATE_SECONDS = 5;
 
-/** Up to this many items are counted anew for each report. Counting 100,000 items delays packets by 5 ms. */
+/**
+ * Up to this many items are counted again for each report. Counting 100,000 items would delay
+ * packets by 5 ms.
+ */
 const FEW_ITEMS = 10_000;
 
 /** How often larger numbers of items are counted. */
@@ -159,7 +162,10 @@ export class Reports {
     };
   }
 
-  /** The nodes that MAX_PER_SUBNET has kept out of the tables and lookups within the last hour. */
+  /**
+   * The nodes that found no place in tables or lookups within the last hour because of
+   * MAX_PER_SUBNET.
+   */
   leftOut(at: Millis): NodeStats["left_out"] {
     const subnets = this.#core.tables.subnets.leftOut(at);
     return {

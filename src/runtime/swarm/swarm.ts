@@ -3,7 +3,10 @@
 import { Endpoint } from "../../krpc/endpoint.ts";
 import { pause, SharedTimer, SwarmNode, type SwarmOptions } from "./node.ts";
 
-/** Maximum number of nodes per thread that join at a time. More would overflow the bootstrap nodes' receive buffers. */
+/**
+ * Maximum number of nodes per thread that join at the same time. More would overflow the bootstrap
+ * nodes' receive buffers.
+ */
 const MAX_JOINING = 4;
 
 /**

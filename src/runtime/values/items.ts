@@ -17,8 +17,9 @@ import type { StoredPart } from "./publications.ts";
 import { putRepeatedly } from "./puts.ts";
 
 /**
- * How many times k nodes get the root of a large value. Unlike its pieces, a root can't be restored from others. With k
- * of 20, all of 40 nodes are among 60 % that vanish with a probability of 10^-9. A lookup still finds the others.
+ * The root of a large value goes to this many times k nodes. Unlike a lost piece, a lost root can't
+ * be computed from the others. If 60 % of the network vanishes, the probability that all 40 nodes
+ * (with k = 20) are among them is 10^-9. A lookup still finds the remaining ones.
  */
 const ROOT_COPIES = 2;
 
@@ -38,7 +39,10 @@ export interface PutRequest {
 /** Receives the newest version on the network. Returns the item to put, or an error. */
 export type MakeItem = (newest: Item | undefined) => Item | ItemError;
 
-/** Before storing at least this much, more nodes are asked for room: a lookup costs about 20 kB. */
+/**
+ * For a value of at least this size, more nodes are asked for room. For smaller ones, this would
+ * cost too much: a lookup sends about 20 kB.
+ */
 const MUCH_BYTES = 1 << 20;
 
 /** The number of places in the network where nodes are asked for room, for small and for large values. */
@@ -101,8 +105,9 @@ export class NetworkItems implements ItemNetwork {
    * Asks nodes whether a value fits. `bytes` is the space that one copy of all its items takes (`itemCost`), and each
    * item should be on `copies` nodes for `lifeMs`. `wanted` nodes, this one included, must acknowledge the value.
    *
-   * In a small network, as many nodes must have room for the whole value. In a larger one, half of the nodes asked must
-   * have room for their part. A node that is alone always has room, for its own values.
+   * In a small network, `wanted` nodes must have room for the whole value. In a larger one, half of
+   * the nodes asked must have room for their part. A node that is alone always has room for its own
+   * values.
    */
   async roomFor(
     { bytes, copies, lifeMs, wanted }: {
@@ -132,7 +137,7 @@ export class NetworkItems implements ItemNetwork {
     this.core.node.host.items.remove(target);
   }
 
-  /** Below the bucket size, exactly the number of contacts. */
+  /** The estimated number of nodes. In a small network, it is the exact number of contacts. */
   size(): number {
     const { node, clock } = this.core, { size, k } = node.tables;
     const estimate = node.searches.networkSize(clock.now());

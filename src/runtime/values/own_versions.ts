@@ -87,7 +87,7 @@ export class OwnVersions {
     };
     return turns.take(hash, async () => {
       for (let round = 1;; round++) {
-        // Don't send `cas` itself, as nodes that missed a version would refuse the put.
+        // Don't send `cas` itself, because nodes that missed a version would refuse the put.
         const put = { target, salt, isGuarded: true, minReplicas, lifeMs };
         const result = await items.put(put, make);
         if (result.refusals.includes(EXHAUSTED)) {

@@ -16,14 +16,14 @@ import { findRoot, saltOf } from "./reader.ts";
 type Failed = Exclude<PinOutcome, { outcome: "pinned" }>;
 
 /**
- * The pause after a new version was fetched, so that an owner can't keep us busy with ever new versions. After failures,
- * it doubles each time, up to an hour.
+ * The pause after fetching a new version, so that an owner can't keep us busy by publishing new
+ * versions all the time. After each failure, it doubles, up to an hour.
  */
 const PAUSE_MS = 60_000, MAX_PAUSE_MS = 3_600_000;
 
 /** An attempt to fetch a new version. */
 interface Attempt {
-  /** When the next one may begin. */
+  /** When the next attempt may begin. */
   readonly nextAt: number;
   readonly pauseMs: number;
   readonly hasFailed: boolean;
@@ -38,7 +38,7 @@ export interface PinsOptions {
   /** Maximum size of a value in bytes. */
   readonly maxValueSize: number;
   readonly now: () => number;
-  /** Resolves once all changes so far are on disk, or with false if they can't be. */
+  /** Resolves with true once all changes so far are on disk, or with false if that fails. */
   readonly sync: () => Promise<boolean>;
 }
 
@@ -150,7 +150,7 @@ export class Pins {
     try {
       return { ...await largeValues.copy(target, root), next: 0 };
     } catch (error) {
-      // All other errors are the disk's.
+      // All other errors come from the disk.
       if (!(error instanceof TransferError)) return { outcome: "no_disk" };
       const { failure, message: detail } = error;
       switch (failure) {
@@ -167,7 +167,10 @@ export class Pins {
     }
   }
 
-  /** Puts an item on the closest nodes, which may have a newer version. It is pinned even if no node takes it. */
+  /**
+   * Puts an item on the closest nodes, which may have a newer version. The item is pinned even if
+   * no node accepts it.
+   */
   async #put(item: Item, lifeMs: number | undefined): Promise<StoredPart> {
     const { items } = this.#options, { target, signed } = item;
     const put = { target, salt: signed?.salt, minReplicas: 0, lifeMs };

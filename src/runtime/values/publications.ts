@@ -17,7 +17,7 @@ import type { PublishedValue, ValueState } from "../../reports/values.ts";
 export interface StoredPart {
   readonly item: Item;
   readonly replicas: number;
-  /** How many of these are other nodes; by default, all. */
+  /** How many of these nodes are not our own; by default, all. */
   readonly others?: number;
   /** How long nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
@@ -37,7 +37,7 @@ export interface PublicationsOptions {
   /** A 32-bit integer that strangers can't know. */
   readonly seed: number;
   readonly clock: PublicationClock;
-  /** The number of copies below which a value is short of them. */
+  /** The number of copies below which a value counts as having too few. */
   readonly enough: () => number;
 }
 
@@ -49,7 +49,7 @@ export interface PublicationClock {
   wall(at: Millis): number;
 }
 
-/** The number of published values in each state, and of pinned ones. */
+/** The number of published values in each state, and the number of pinned ones. */
 export type ValueCounts = Readonly<Record<ValueState | "pinned", number>>;
 
 type Risk = Exclude<ValueState, "safe">;
@@ -70,7 +70,10 @@ export class Publications {
   readonly #reported: IdMap<ValueState>;
   #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
 
-  /** Treats an item in the store as a value if no other item refers to it, unless it is a part of a pinned one. */
+  /**
+   * Treats an item in the store as a value if no other item refers to it and it is not a part of a
+   * pinned value.
+   */
   constructor(private readonly options: PublicationsOptions) {
     const { store, pieces, seed } = options;
     this.#values = new IdMap(seed);
@@ -102,8 +105,8 @@ export class Publications {
   }
 
   /**
-   * Keeps a value published, with the `parts` that its top item refers to. If it is pinned, it stays so. Resolves with
-   * true if all of it is on disk. Otherwise, saving is repeated later.
+   * Keeps a value published, with the `parts` that its top item refers to. A pinned value stays
+   * pinned. Resolves with true if all items are on disk. Otherwise, saving is repeated later.
    */
   async keep(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
     const pin = this.isPinned(value.item.target) ? "too" : undefined;
@@ -111,7 +114,10 @@ export class Publications {
     return await this.#keep({ ...value, pin }, own);
   }
 
-  /** Like `keep`, for a value that the user pins. If it was also stored through this node, it stays so. */
+  /**
+   * Like `keep`, for a value that the user pins. A value that was also stored through this node
+   * keeps that role.
+   */
   async pin(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
     const { target } = value.item;
     const isOwn = this.#values.has(target) && this.#store.get(target)?.pin !== "only";
@@ -164,8 +170,9 @@ export class Publications {
   }
 
   /**
-   * Stops publishing a value that was stored through this node, and the items that no other value needs. If the value is
-   * pinned too, it stays so. False if it was not stored through this node.
+   * Stops publishing a value that was stored through this node, and its items that no other value
+   * needs. A pinned value stays published because of the pin. Returns false if the value was not
+   * stored through this node.
    */
   forget(target: Id): boolean {
     const pin = this.#store.get(target)?.pin;
@@ -202,7 +209,7 @@ export class Publications {
     if (parts.length > 0) this.#sweep();
   }
 
-  /** The pinned values that refer to large values whose bytes are not here. */
+  /** The pinned values that refer to large values whose bytes this node does not have. */
   incompletePins(): Id[] {
     return Array.from(this.#values.entries(), ([target]) => target).filter((target) => {
       const root = this.isPinned(target) ? linkOf(this.#store.get(target)!.item) : undefined;
@@ -305,7 +312,7 @@ export class Publications {
     ];
   }
 
-  /** The health of a value: that of the item which is worst off. */
+  /** The health of a value, which is that of its least healthy item. */
   #healthOf(target: Id): Health {
     const parts = this.#itemsOf(target).map((published) => {
       const health = healthOf(published), own = this.options.pieces.get(published.item.target);
@@ -362,7 +369,10 @@ export class Publications {
     };
   }
 
-  /** The items of a published value: its own, and the root of the large value that it refers to, if any. */
+  /**
+   * The items of a published value: its top item and, if that refers to a large value, the large
+   * value's root.
+   */
   #itemsOf(target: Id): Published[] {
     const own = this.#store.get(target);
     if (own === undefined) return [];
@@ -387,13 +397,13 @@ export class Publications {
     }
     const isWaiting = this.incompletePins().length > 0;
     for (const { item: { target }, pin } of [...this.#store.entries()]) {
-      // The parts of a pinned value's old version are kept until its new version is here.
+      // The parts of a pinned value's old version are kept until its new version has been fetched.
       if (!needed.has(target) && !(isWaiting && pin === "part")) this.#remove(target);
     }
   }
 }
 
-/** What is known about the copies of an item on other nodes. */
+/** What we know about the copies of an item on other nodes. */
 interface Health extends Pick<Published, "replicas" | "failures" | "lastAt"> {
   /** Until when other nodes keep the item. */
   readonly endsAt: Millis;

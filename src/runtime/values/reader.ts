@@ -1,4 +1,4 @@
-// Fetches values from the network, whatever their size and kind.
+// Fetches values of any size and kind from the network.
 
 import { getLogger } from "logtape";
 import type { Item } from "../../dht/items/item.ts";

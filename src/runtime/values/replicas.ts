@@ -84,8 +84,8 @@ const MAX_PIECES = 40;
 const USUAL_SHARE = 3 / 4;
 
 /**
- * Counts the copies of some pieces. `copies` counts the nodes that hold a piece, and measures the time that its queries
- * take, in milliseconds.
+ * Counts the copies of some pieces. `copies` returns the number of nodes that hold a piece, and the
+ * time that its queries took in milliseconds.
  */
 export async function survey(
   targets: readonly Id[],

@@ -30,7 +30,10 @@ import { ReplicaCounter } from "./replicas.ts";
 import { Watches } from "./watch.ts";
 import { ValueWriter } from "./writer.ts";
 
-/** A published value is short of copies if fewer than this share of the nodes that should hold it acknowledged it. */
+/**
+ * A published value has too few copies if less than this share of the nodes that should hold it
+ * have acknowledged it.
+ */
 const ENOUGH_SHARE = 0.8;
 
 export interface ValuesOptions {

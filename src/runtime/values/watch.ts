@@ -6,7 +6,9 @@ import type { Clock } from "../../large_values/item_network.ts";
 import type { SeenVersion } from "../../node_service.ts";
 import { clock, type NodeClock, within } from "../clock.ts";
 
-/** A version of a value, and the bytes of its item, which tell two values with the same seq apart. */
+/**
+ * A version of a value, and the bytes of its item, which distinguish two values with the same seq.
+ */
 export interface Version extends Omit<SeenVersion, "at"> {
   readonly value: Uint8Array;
 }
@@ -21,7 +23,10 @@ export function isNewer(version: Version, known: Version | undefined): boolean {
 
 /** One client's watch of a value. */
 export interface Watch {
-  /** Resolves with the latest unseen version, "quiet" if none comes within `withinMs`, or undefined once closed. */
+  /**
+   * Resolves with the latest unseen version, with "quiet" if there is none within `withinMs`, or
+   * with undefined once closed.
+   */
   next(withinMs: number): Promise<SeenVersion | "quiet" | undefined>;
   close(): void;
 }
@@ -202,7 +207,10 @@ class Target {
 
 class Watcher implements Watch {
   #after: Seq;
-  /** Whether the client has, or was offered, a version with the seq `#after`. Another one has won over it. */
+  /**
+   * Whether the client has, or was offered, a version with the seq `#after`. Another one with this
+   * seq then counts as newer.
+   */
   #hasMet = false;
   #onClose: (() => void) | undefined;
   #pending: SeenVersion | undefined;
@@ -214,8 +222,8 @@ class Watcher implements Watch {
   }
 
   /**
-   * Offers a version to the client, unless the client has it. Versions are offered from old to new. The first one with
-   * the seq that the client named counts as the one that it has.
+   * Offers a version to the client, unless the client has it. Versions are offered from old to new.
+   * The first one with the seq that the client named counts as the version that the client has.
    */
   offer(version: SeenVersion): void {
     const seq = version.seq ?? Infinity;

@@ -1,4 +1,4 @@
-// Stores values on the network, whatever their size and kind, and keeps them published.
+// Stores values of any size and kind on the network, and keeps them published.
 
 import {
   immutableItem,
@@ -82,7 +82,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     return this.#tooFew(target, result, minReplicas) ?? await this.#keep(result, kept);
   }
 
-  /** Stores a value under a key that is bencoded already, instead of a byte string. */
+  /** Like `store` with a key, but the value is already bencoded, instead of a byte string. */
   async storeBencoded(
     bencoded: Uint8Array,
     key: string,
@@ -229,7 +229,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
       readonly key: string | null;
       readonly size: number;
       readonly parts?: readonly StoredPart[];
-      /** When the store began, in the time of the monotonic clock. */
+      /** When the store operation began, on the monotonic clock. */
       readonly startedAt: number;
       readonly lifeMs: number | undefined;
     },
@@ -239,7 +239,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     const isSaved = await this.options.publications.keep(top, parts);
     const failed = this.#unsaved(target, acknowledged, isSaved);
     if (failed !== undefined) return failed;
-    // Only a copy on disk counts.
+    // Our own copy counts only if it is on disk.
     const stored = isSaved ? acknowledged : this.options.items.others(acknowledged);
     const replicas = stored.length;
     this.options.onStored(item!);
