@@ -178,7 +178,8 @@ function addressRanges(): Format<readonly AddressRange[]> {
 
 const FILE_PATH = format("a path without control characters", (text, refuse) => {
   if (text === "" || /\p{Cc}/u.test(text)) return undefined;
-  // Only a shell replaces these, and not everywhere. The node would create a directory of that name.
+  // Only a shell expands these, and not in all places. The node would create a directory with such
+  // a name.
   if (!/^(~($|[/\\])|\$)/.test(text)) return text;
   refuse("expected a path without ~ or a variable at its start, which only shells replace");
 });
@@ -192,7 +193,10 @@ function orNone<T>({ schema, ...texts }: Format<T>): Format<T | null> {
   };
 }
 
-/** The addresses to talk to. Empty text stands for this machine only, as if `--allow-net` was not given. */
+/**
+ * The addresses that the node may exchange packets with. Empty text stands for this machine only,
+ * like a missing `--allow-net`.
+ */
 function netScope(): Format<NetScope> {
   const allowed = "any, loopback, or addresses, CIDRs and host names separated by commas";
   return format(allowed, (text, refuse) => {
@@ -205,7 +209,10 @@ function netScope(): Format<NetScope> {
   });
 }
 
-/** The most network keys that a node uses at a time: the current one, and one that comes or goes. */
+/**
+ * The most network keys that a node uses at a time: the current one, and one that is being
+ * introduced or retired.
+ */
 const MAX_NETWORK_KEYS = 2;
 
 function networkKeys(): Format<readonly NetworkKey[]> {
@@ -647,8 +654,8 @@ function deniedIn(
 }
 
 /**
- * Whether a variable is one that Kubernetes sets in each container for a Service named `api` or `p2p`, such as
- * API_PORT=tcp://10.0.0.1:80. It is no setting of this node.
+ * Whether a variable is one that Kubernetes sets in each container for a Service named `api` or
+ * `p2p`, such as API_PORT=tcp://10.0.0.1:80. Such a variable is not a setting of this node.
  */
 export function isServiceLink(name: string, text: string | undefined): boolean {
   return name.endsWith("_PORT") && /^(tcp|udp|sctp):\/\//.test(text?.trim() ?? "");
@@ -665,7 +672,7 @@ const RELOADABLE: readonly (keyof Config)[] = [
   "logLevel",
 ];
 
-/** Settings that were read again, and the names of those that differ. */
+/** The result of reading the settings again, and the names of those that differ. */
 export interface Reloaded {
   /** The former settings, with the new values of those that a running node can change. */
   readonly config: Config;
@@ -712,7 +719,10 @@ export function reloaded(before: Config, read: Config): Reloaded {
   return { config: config as unknown as Config, now, later };
 }
 
-/** Makes JSON differ for different endpoints and keys, whose fields are private. */
+/**
+ * Makes JSON differ for different endpoints and keys: their fields are private, so JSON would omit
+ * them.
+ */
 function spelled(_: string, value: unknown): unknown {
   if (value instanceof NetworkKey) return value.secretText();
   return value instanceof Endpoint ? `${value}` : value;
@@ -731,7 +741,8 @@ function flagText({ flag }: Setting, flags: Readonly<Record<string, unknown>>) {
   const name = flag.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
   const value = flags[name], source = "on the command line";
   if (value === undefined) return undefined;
-  // An empty list must not mean that the flag was not given: a shell variable in it may be unset.
+  // An empty list must not count as a missing flag, because it may come from an unset shell
+  // variable.
   if (name === "allowNet") {
     return { text: value === true ? "any" : `${value}`.trim() || ",", source };
   }
@@ -755,7 +766,7 @@ const OTHERS_WRITE = 0o002, GROUP_WRITES_OR_OTHERS_READ = 0o024;
 interface SecretSetting {
   readonly setting: Setting;
   readonly file: Setting;
-  /** What the file holds, for messages. */
+  /** The name of the file's content, for messages. */
   readonly noun: string;
   /** The secret in the file's lines; empty if there is none. */
   readonly read: (lines: readonly string[]) => string;
@@ -788,9 +799,9 @@ export function readToken(
 }
 
 /**
- * Reads a secret from a file. Throws a ConfigError if the file has none, as the node would then be open to anyone, or
- * if every user of the machine may change the file. Only warns if they may read it: containers mount secrets with mode
- * 0444.
+ * Reads a secret from a file. Throws a ConfigError if the file has none, because the node would
+ * then be open to anyone, or if every user of the machine may change the file. If they may only
+ * read it, only warns, because containers mount secrets with mode 0444.
  */
 function readSecretSetting(
   secret: SecretSetting,
@@ -814,7 +825,7 @@ function readSecretSetting(
   const value = secret.read(text.split(/\r?\n/));
   if (value === "") throw refusal(secret.file, file, `expected ${secret.noun}`);
   const found = { text: value, source: `in ${path}` };
-  // A file that holds another kind of secret, such as a key, often fails here.
+  // A file that contains another kind of secret, such as a key, often fails here.
   const parsed = secret.setting.format.schema.safeParse(value);
   if (!parsed.success) throw refusal(secret.setting, found, parsed.error.issues[0].message);
   if (!(permissions & GROUP_WRITES_OR_OTHERS_READ)) return found;

@@ -4,8 +4,8 @@ import { openLibrary } from "./runtime/net/message_batch.ts";
 import process from "node:process";
 import { keepInspectorClosed } from "./runtime/process/inspector.ts";
 
-// The program's own code opens the C library before any other code runs. After that, no code can open a library. The
-// rest of the program, with its npm packages, is imported below.
+// Open the C library before any code of npm packages runs. After that, no code can open a library.
+// The rest of the program, with its packages, is imported below.
 openLibrary();
 
 // Hide deprecation warnings: users can't fix libraries that use deprecated Node APIs.

@@ -28,7 +28,7 @@ import type {
 export interface SeenVersion {
   /** Null if the value is immutable and therefore has no other version. */
   readonly seq: Seq | null;
-  /** In bytes. */
+  /** The size in bytes. */
   readonly size: number;
   /** In hex. */
   readonly public_key: string | null;
@@ -50,9 +50,9 @@ export interface StoreOptions extends TransferOptions {
 export interface PinRequest {
   readonly hash?: string;
   readonly key: string | null;
-  /** In hex. The default is this node's. */
+  /** The owner's key in hex; by default, this node's. */
   readonly publicKey?: string;
-  /** As for a store. */
+  /** For how many seconds other nodes should keep the value; see `StoreOptions.ttl`. */
   readonly ttl?: number;
 }
 
@@ -80,7 +80,7 @@ export interface PeerSearchOptions {
   readonly scrapes?: boolean;
 }
 
-/** The next part of a search for peers. "quiet": nothing new came in time. */
+/** The next part of a search for peers. "quiet": no peer was found in time. */
 export type FoundPart =
   | { readonly kind: "peers"; readonly peers: string[] }
   | { readonly kind: "result"; readonly report: SwarmPeers }
@@ -150,12 +150,15 @@ export type StoreOutcome =
     /** The number of nodes that this node knows, itself included, if they are fewer than `wanted`. */
     known?: number;
     refusals: Refusal[];
-    /** Whether all refusals are for want of space. */
+    /** Whether all refusals are due to a lack of space. */
     isFull: boolean;
     /** Whether an earlier version or copy of this value is still being published. Undefined if unknown. */
     isPublished: boolean | undefined;
   }
-  /** Too few nodes have room for the value. Nothing of it is kept. The figures are null if a node refused an item. */
+  /**
+   * Too few nodes have room for the value, so nothing of it was stored. `room` is null if a node
+   * refused an item.
+   */
   | {
     outcome: "no_room";
     /** How much space the value needs on each node, and how many of the nodes that were asked have it. */
@@ -180,7 +183,7 @@ export type MagnetOutcome =
 export type ResolveOutcome =
   | { outcome: "found"; report: ResolvedMagnet }
   | { outcome: "not_found" }
-  /** The value under the key is no dictionary with an info-hash. */
+  /** The value under the key is not a dictionary with an info-hash. */
   | { outcome: "invalid"; hash: string };
 
 export type ReplicasOutcome =
@@ -279,7 +282,10 @@ export interface Measurements {
     readonly failing: number;
     /** Items on fewer than four fifths of K_BUCKET_SIZE nodes, or of all nodes if there are fewer. */
     readonly short: number;
-    /** Items whose copies on other nodes will soon expire, because publishing them has failed for long. */
+    /**
+     * Items whose copies on other nodes will soon expire, because publishing them has failed for a
+     * long time.
+     */
     readonly ending: number;
   };
   readonly replication: {
@@ -288,7 +294,7 @@ export interface Measurements {
     /** Items that wait to be published again, or to have their copies counted. */
     readonly waiting: number;
   };
-  /** What the core waits for. If these numbers keep growing, something leaks. */
+  /** Operations that the core waits for. If these numbers keep growing, something leaks. */
   readonly pending: {
     /** Queries in flight. */
     readonly queries: number;
@@ -298,7 +304,10 @@ export interface Measurements {
   readonly process: ProcessReport;
 }
 
-/** A running node. Data is plain, as callers may be in other threads. Failures are outcomes; rejections mean bugs. */
+/**
+ * A running node. Arguments and results are plain data, because callers may be in other threads.
+ * Expected failures are outcomes. A rejected promise means a bug.
+ */
 export interface NodeService {
   readonly nodeId: string;
   peers(selection?: PeerSelection): Promise<Peers>;
@@ -338,8 +347,8 @@ export interface NodeService {
   /** Stops publishing a value. False if this node did not publish it. */
   forget(hash: string): Promise<boolean>;
   /**
-   * Fetches a value, keeps it on this node's disk and keeps it published, like a value that was stored through this node.
-   * Of a value with a key, the newest version is kept.
+   * Fetches a value, keeps it on this node's disk and keeps it published, like a value that was
+   * stored through this node. For a value with a key, this is always the newest version.
    */
   pin(request: PinRequest): Promise<PinOutcome>;
   /** Ends a pin. False if the value was not pinned. */
@@ -360,14 +369,20 @@ export interface NodeService {
   replicas(hash: string, key: string | null): Promise<ReplicasOutcome>;
   /** Starts watching a value for versions newer than `after`. Undefined if there are too many watches. */
   openWatch(hash: string, key: string | null, after: Seq | null): Promise<number | undefined>;
-  /** Resolves with the latest unseen version, "quiet" if none comes within `withinMs`, or undefined once closed. */
+  /**
+   * Resolves with the latest unseen version, with "quiet" if there is none within `withinMs`, or
+   * with undefined once closed.
+   */
   nextVersion(watch: number, withinMs: number): Promise<SeenVersion | "quiet" | undefined>;
   closeWatch(watch: number): Promise<void>;
   /** Finds the peers of a swarm. */
   findPeers(swarm: SwarmName, options?: PeerSearchOptions): Promise<SwarmPeers>;
   /** Starts a search for peers, and returns its number. */
   openPeerSearch(swarm: SwarmName, options?: PeerSearchOptions): Promise<number>;
-  /** Resolves with the next part of a search, "quiet" if none comes within `withinMs`, or undefined after the result. */
+  /**
+   * Resolves with the next part of a search, with "quiet" if there is none within `withinMs`, or
+   * with undefined after the result.
+   */
   nextPeers(search: number, withinMs: number): Promise<FoundPart | undefined>;
   closePeerSearch(search: number): Promise<void>;
   /** Announces this host as a peer of a swarm, and keeps it announced. Resolves after the first attempt. */

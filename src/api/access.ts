@@ -36,8 +36,8 @@ export interface Requirement {
 }
 
 /**
- * Maximum wrong tokens that a client may send at once. It is high, so that an old browser tab doesn't lock out its
- * user.
+ * Maximum number of wrong tokens that a client may send in a burst. It is high, so that an old
+ * browser tab doesn't lock out its user.
  */
 const WRONG_TOKENS = 60;
 const WRONG_TOKENS_PER_SECOND = 1;
@@ -50,12 +50,15 @@ const LIMITED = {
   scoped_rate: "requests",
 };
 
-/** Maximum length of a request's URL: more than any request to this API needs, and a common limit of web servers. */
+/**
+ * Maximum length of a request's URL. It is a common limit of web servers, and no request to this
+ * API needs more.
+ */
 const MAX_TARGET = 8192;
 
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 
-/** What the checks derive from the settings. */
+/** The rules that follow from the settings. */
 interface Rules {
   readonly config: Config;
   /** API_TOKEN. */
@@ -107,7 +110,7 @@ export class Access {
     this.#rules = rulesOf(config);
   }
 
-  /** Checks later requests by other settings. All clients start with full bursts again. */
+  /** Uses other settings for all later requests. All clients start with full bursts again. */
   reconfigure(config: Config): void {
     this.#rules = rulesOf(config);
   }

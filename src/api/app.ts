@@ -37,12 +37,15 @@ export interface ApiOptions {
 
 /** Default for `stallMs`: longer than any pause of a working upload, but short enough to end idle uploads. */
 const STALL_MS = 30_000;
-/** The share of the connections that may listen to events. The rest are reserved for other requests. */
+/**
+ * The share of the connections that event listeners may use. The rest is reserved for other
+ * requests.
+ */
 const LISTENERS_SHARE = 0.75;
 
 /** A Hono app whose open streams can be ended, and whose access checks can be changed. */
 export interface Api extends OpenAPIHono {
-  /** Checks later requests by these settings. */
+  /** Uses these settings for all later requests. */
   reconfigure(config: Config): void;
   endStreams(): void;
 }

@@ -19,7 +19,10 @@ import type { AnnounceOptions, PinRequest, SignedItem } from "../node_service.ts
 /** Maximum bytes of a signed item's JSON. Its key, signature, salt and value need less than 2 kB of base64. */
 export const SIGNED_BODY_LIMIT = 8192;
 
-/** The header that asks a client to retry after a second. There may be room for its request by then. */
+/**
+ * The header that asks a client to retry after a second. The memory budget may have room for its
+ * request by then.
+ */
 export const RETRY = { headers: { "retry-after": "1" } };
 
 /**
@@ -41,8 +44,8 @@ export class BodyReader {
   ) {}
 
   /**
-   * Notes that the node is stopping. From now on, the client is not blamed for a body that ends early (503 instead of
-   * 400).
+   * Records that the node is stopping. From now on, a body that ends early causes the status 503
+   * instead of 400, which would blame the client.
    */
   stop(): void {
     this.#isStopping = true;
@@ -121,7 +124,7 @@ export class BodyReader {
 }
 
 interface JsonBodies<T> {
-  /** The beginning of the error about another content type, for example "A pin". */
+  /** The subject of the error about a wrong content type, for example "A pin". */
   readonly name: string;
   /** Maximum bytes of a body. */
   readonly limit: number;

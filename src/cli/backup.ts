@@ -1,4 +1,4 @@
-// `dmnode backup` and `dmnode restore`: save a node in one file, and make a node of it again.
+// `dmnode backup` and `dmnode restore`: save a node in one file, and restore it from the file.
 
 import { dirname, resolve } from "node:path";
 import { apiTokensPath, ENV_NAMES, givenSettings } from "../config.ts";

@@ -20,7 +20,10 @@ interface DenyFlags {
   readonly json?: boolean;
 }
 
-/** Without entries, prints the list. Otherwise adds those that are not in it, or removes those with the same meaning. */
+/**
+ * Without entries, prints the list. Otherwise, adds the given entries if they are missing, or
+ * removes all entries with the same meaning.
+ */
 export function deny(entries: readonly string[], flags: DenyFlags): void {
   const { remove = false, json = false } = flags;
   const path = flags.denyList ?? variables(flags.envFile)("DENY_LIST")?.text;
@@ -54,7 +57,7 @@ export function deny(entries: readonly string[], flags: DenyFlags): void {
     });
     const after = remove ? kept.join("\n") : `${withNewline(text)}${changed.join("\n")}\n`;
     if (after.length > MAX_DENY_LIST_BYTES) throw new UserError(`${path} would be too long`);
-    // In place, because a running node keeps the file open.
+    // Overwrite the file instead of replacing it, because a running node keeps it open.
     explaining(`${path} can't be written`, () => Deno.writeTextFileSync(path, after));
   }
   if (json) return printJson({ file: path, changed });

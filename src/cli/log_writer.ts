@@ -1,4 +1,4 @@
-// Writes the lines of the log without ever making the program wait for their reader.
+// Writes the lines of the log. The program never waits for the reader of the log.
 
 /** Cap on the text that waits for the reader, in UTF-16 code units. A pipe of Linux holds 64 kB more. */
 const MAX_WAITING = 256 * 1024;
@@ -11,8 +11,8 @@ export interface LogWriterOptions {
 }
 
 /**
- * Writes lines in order, in the background. If the reader of a pipe stops reading, or the disk is full, lines are
- * dropped. The next line that can be written again is followed by their number.
+ * Writes lines in order, in the background. If the reader of a pipe stops reading, or the disk is
+ * full, lines are dropped. Once writing works again, a line reports their number.
  */
 export class LogWriter {
   readonly #options: LogWriterOptions;
@@ -58,7 +58,8 @@ export class LogWriter {
         this.#dropped += dropped + lines.length - (dropped > 0 ? 1 : 0);
       }
     }
-    // No `await` may stand between the last check of the queue and this: a later line then starts a new write.
+    // Don't add an `await` between the last check of the queue and this. Otherwise, a line that is
+    // added in between would not start a new write.
     this.#writing = undefined;
   }
 

@@ -52,7 +52,7 @@ function printTrace(steps: NonNullable<Lookup["trace"]>): void {
   print();
 }
 
-/** Pings a node, which is given by its id or its address, and prints the round-trip time. */
+/** Pings a node by its id or its address, and prints the round-trip time. */
 export async function ping(node: string, flags: ApiFlags): Promise<void> {
   const api = new Api(flags);
   if (/^[\w-]+(\.[\w-]+)+$/.test(node)) {

@@ -1,4 +1,5 @@
-// `dmnode network`: creates network keys, and replaces the key in a file without a gap.
+// `dmnode network`: creates network keys, and replaces the key in a file step by step, so that the
+// nodes stay connected.
 
 import { NetworkKey } from "../config/network_key.ts";
 import { writeSecret } from "../runtime/identity/identity.ts";
@@ -18,7 +19,10 @@ export function newKey(file: string | undefined): void {
   print(`Wrote a new network key to ${file}. Copy the file to every node of the network`);
 }
 
-/** The steps of replacing a key, in order. All nodes must have done one before any begins the next. */
+/**
+ * The steps of replacing a key, in order. All nodes must have done one step before any node does
+ * the next.
+ */
 export type RotateStep = "add" | "use" | "finish";
 
 /** Does one step of replacing the key in a file, and prints what to do next. */
@@ -73,8 +77,8 @@ function readKeys(file: string): NetworkKey[] {
 }
 
 /**
- * Writes the keys after the comments of the file. Writes in place: a running node has the file open, and reads it again
- * at SIGHUP.
+ * Writes the keys after the comments of the file. Overwrites the file instead of replacing it,
+ * because a running node has it open and reads it again at SIGHUP.
  */
 function writeKeys(file: string, keys: readonly NetworkKey[]): void {
   const comments = readLines(file).filter((line) => line.startsWith("#"));

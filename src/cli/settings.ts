@@ -26,7 +26,10 @@ export function readConfig(flags: NodeFlags): Config {
   return settings.read();
 }
 
-/** The sources of a node's settings. They can be read again, even once the node may open no files any more. */
+/**
+ * The sources of a node's settings. They can be read again even after the node has given up the
+ * permission to open files.
+ */
 export class NodeSettings {
   readonly #flags: NodeFlags;
   readonly #env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
@@ -89,7 +92,10 @@ export class NodeSettings {
 /** A file that stays open, to be read several times. */
 class OpenFile {
   readonly #file: Deno.FsFile;
-  /** The mode when the file was opened. Without the permission to read files, Deno does not tell the present one. */
+  /**
+   * The mode when the file was opened. Without the permission to read files, Deno does not report
+   * the present mode.
+   */
   readonly mode: number | null;
   #wasRead = false;
 

@@ -39,7 +39,8 @@ interface SimFlags
 
 export async function simulate(flags: SimFlags): Promise<void> {
   const latency = latencyOf(flags.latency);
-  // Open the report file now, so that a bad path fails at once, not after a run that may take an hour.
+  // Open the report file now, so that a bad path fails immediately, not after a run that may take
+  // an hour.
   const file = flags.report === undefined
     ? undefined
     : await openOutput(flags.report).catch((error) => {
@@ -179,7 +180,10 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
   );
 }
 
-/** How often nodes reported that too many nodes are around a target, and how many of the attacks they noticed. */
+/**
+ * Describes how often nodes reported that too many nodes are around a target, and how many attacks
+ * they detected.
+ */
 function alarmText({ alarms, eclipse }: ScenarioResult): string {
   if (eclipse === undefined) return `${plural(alarms, "false alarm")}`;
   return `${count(eclipse.noticed)} of ${plural(eclipse.values, "attack")} noticed`;

@@ -59,7 +59,7 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
   reloading.node = node;
   let url: string;
   try {
-    // A SIGHUP during the start has changed these settings.
+    // A SIGHUP during the start may have changed the settings.
     const { config: inForce } = reloading;
     node.setNetworkKeys(inForce.networkKeys);
     node.deny(inForce.denied);
@@ -159,7 +159,10 @@ function reloadOnHangup(reloading: Reloading): void {
   });
 }
 
-/** Resolves to the first signal that asks the process to end. A second signal ends the process at once. */
+/**
+ * Resolves to the first signal that asks the process to end. A second signal ends the process
+ * immediately.
+ */
 export function stopSignal(): Promise<Deno.Signal> {
   const signals: Deno.Signal[] = Deno.build.os === "windows"
     ? ["SIGINT", "SIGBREAK"]

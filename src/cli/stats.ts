@@ -9,7 +9,10 @@ import { print, printable, printJson, stdout } from "./terminal/terminal.ts";
 
 type Pair = readonly [name: string, value: Cell];
 
-/** The maximum number of message types in the traffic table. Strangers can send messages of any number of types. */
+/**
+ * The maximum number of message types in the traffic table. Strangers can send any number of
+ * message types.
+ */
 const MAX_TYPES = 12;
 
 export async function stats(flags: ApiFlags): Promise<void> {

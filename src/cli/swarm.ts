@@ -79,7 +79,7 @@ interface Run {
   print(line: string): void;
 }
 
-/** Lets the nodes join, and runs all measurements. Returns the report that `--json` prints. */
+/** Makes the nodes join, and runs all measurements. Returns the report that `--json` prints. */
 async function measure(run: Run, stores: number, restSeconds: number) {
   const { swarm, print } = run;
   const api = await swarm.open();
@@ -257,7 +257,7 @@ class ThreadedSwarm {
     return url;
   }
 
-  /** Lets a few nodes join through the first node, and then all others through those few. */
+  /** Makes a few nodes join through the first node, and then all others join through these few. */
   async join(onProgress: (joined: number) => void): Promise<void> {
     let joined = 1;
     for (const thread of this.threads) thread.onJoined = () => onProgress(++joined);

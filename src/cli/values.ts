@@ -247,7 +247,10 @@ async function whyBrokenOff(api: Api, sent: number, cause: NodeGone): Promise<Us
   return new UserError(message, false, { cause });
 }
 
-/** Whether the node refused the body for its length. A refusal that counts the value's size has its own explanation. */
+/**
+ * Whether the node refused the body because of its length. A refusal that states the value's size
+ * has an explanation already.
+ */
 const isTooLong = ({ status, members }: Refused) =>
   status === 413 && members.limit !== undefined && members.size === undefined;
 

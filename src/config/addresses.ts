@@ -24,7 +24,9 @@ export type NetScope =
   | { readonly mode: "any" }
   | { readonly mode: "list"; readonly entries: readonly NetEntry[] };
 
-/** Words for any address, and for this machine only. Like other settings, these accept what people write. */
+/**
+ * Words for any address, and for this machine only. They include the usual words for on and off.
+ */
 const ANY = ["any", "true", "yes", "on", "1"], LOOPBACK = ["loopback", "false", "no", "off", "0"];
 
 /** Parses `--allow-net`: no flag means loopback, no list means any address. Throws a ConfigError for a bad entry. */
@@ -52,7 +54,7 @@ export function describeScope(scope: NetScope): string {
   return scope.entries.map(describeEntry).join(", ") + " (--allow-net)";
 }
 
-/** Formats an entry as written after `--allow-net=`. */
+/** Formats an entry as a user writes it after `--allow-net=`. */
 export function describeEntry(entry: NetEntry): string {
   return entry.kind === "host" ? entry.name : `${entry.address.host}/${entry.prefix}`;
 }

@@ -1,4 +1,4 @@
-// The deny list: a file of addresses, CIDRs and node ids, one a line, with comments after #.
+// The deny list: a file with one address, CIDR or node id per line, and comments after #.
 
 import { type AddressRange, network } from "../krpc/address_range.ts";
 import { Id } from "../krpc/id.ts";
@@ -8,7 +8,10 @@ import { quote } from "./text.ts";
 /** The maximum size of the file in bytes: about 200,000 entries. */
 export const MAX_DENY_LIST_BYTES = 4 * 1024 * 1024;
 
-/** Parses an entry: an address range, or the lower-case hex digits of an id. Returns the problem of a bad entry. */
+/**
+ * Parses an entry, which is an address range or a node id. For a bad entry, returns a text that
+ * describes the problem.
+ */
 export function parseDenied(entry: string): AddressRange | { kind: "id"; id: string } | string {
   const id = Id.parse(entry.toLowerCase());
   if (id !== undefined) return { kind: "id", id: `${id}` };
@@ -16,7 +19,10 @@ export function parseDenied(entry: string): AddressRange | { kind: "id"; id: str
   return typeof range === "string" ? `${quote(entry)} ${range}, nor a node id` : range;
 }
 
-/** A text that is the same for entries with one meaning, such as an address and its /32. The entry must be valid. */
+/**
+ * Returns a text that is the same for all entries with the same meaning, such as an address and its
+ * /32. The entry must be valid.
+ */
 export function meaningOf(entry: string): string {
   const parsed = parseDenied(entry);
   if (typeof parsed === "string") throw new RangeError(parsed);
@@ -38,7 +44,7 @@ export function parseDenyList(text: string): readonly string[] | string {
   return [...entries];
 }
 
-/** The entry in a line of the file; empty if there is none. */
+/** Returns the entry in a line of the file; empty if there is none. */
 export function entryOf(line: string): string {
   return line.split("#")[0].trim();
 }

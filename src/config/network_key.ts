@@ -4,7 +4,7 @@ import { crc32c } from "../krpc/crc.ts";
 
 const KEY_BYTES = 32, CHECKSUM_BYTES = 3;
 
-/** Every key starts with this, so that people and programs recognize one. */
+/** Every key starts with this, so that people and programs recognize keys. */
 const PREFIX = "dmkey";
 
 /** The digits of base32 (RFC 4648) in lower case. A word without punctuation is selected by a double click. */
@@ -25,7 +25,10 @@ export class NetworkKey {
     return new NetworkKey(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
   }
 
-  /** Parses a key. For other text, returns what is wrong, without quoting the text. */
+  /**
+   * Parses a key. For other text, returns a text that describes the problem, without quoting the
+   * given one.
+   */
   static parse(text: string): NetworkKey | string {
     const word = text.toLowerCase();
     if (!word.startsWith(PREFIX)) return `expected a network key, which starts with ${PREFIX}`;
@@ -43,7 +46,7 @@ export class NetworkKey {
       : "expected a network key without a typo: the checksum is wrong";
   }
 
-  /** The secret bytes, in an array of their own. */
+  /** Returns a copy of the secret bytes. */
   secret(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice();
   }

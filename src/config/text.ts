@@ -17,14 +17,17 @@ export function splitList(text: string): string[] {
 /** Characters that JSON leaves as they are, but that end a line, hide text or reverse it, or control a terminal. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** Replaces network keys, also mistyped ones: someone who gives a key for a file name must not find it in a log. */
+/**
+ * Replaces network keys, even mistyped ones. A user may pass a key instead of a file name, and it
+ * must not appear in a log.
+ */
 function withoutKeys(text: string): string {
   return text.replace(/dmkey[a-z0-9]{8,}/gi, "dmkey…");
 }
 
 /** Formats text as one printable line of limited length, without network keys. */
 export function quote(given: string): string {
-  // Before the text is cut, as the start of a key is secret too.
+  // Replace keys before the text is cut, because the start of a key is secret too.
   const text = withoutKeys(given);
   return JSON.stringify(text.length > 80 ? text.slice(0, 79) + "…" : text)
     .replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);

@@ -28,7 +28,7 @@ function sameBits(x: number, y: number, bits: number): boolean {
   return bits <= 0 || ((x ^ y) >>> Math.max(0, 32 - bits)) === 0;
 }
 
-/** The first `prefix` bits of an address: a number for IPv4. */
+/** The first `prefix` bits of an address, as a number for IPv4 and as text for IPv6. */
 export function network({ family, a, b, c, d }: Endpoint, prefix: number): number | string {
   const first = mask(a, prefix);
   if (family === 4) return first;

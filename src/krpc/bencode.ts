@@ -9,9 +9,9 @@ export const MAX_DEPTH = 32;
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, COLON = 0x3a, ZERO = 0x30, NINE = 0x39, MINUS = 0x2d;
 
 /**
- * Reads one datagram from front to back. It never throws: if the next value is not of the requested kind, the read
- * method says so in its result or sets `failed`. It accepts unsorted keys, because other implementations send them;
- * {@link isCanonical} does not.
+ * Reads one datagram from front to back. It never throws: if the next value is not of the requested
+ * kind, the read method reports this in its result or sets `failed`. It accepts unsorted keys,
+ * because other implementations send them. Use {@link isCanonical} to reject these.
  */
 export class Scanner {
   pos = 0;

@@ -1,11 +1,12 @@
-// Bloom filters of IP addresses (BEP 33). Several nodes' filters, united, give the number of members of a swarm.
+// Bloom filters of IP addresses (BEP 33). The union of several nodes' filters shows how many
+// members a swarm has.
 
 import { Endpoint } from "./endpoint.ts";
 
 /** BEP 33 fixes the size of a filter. */
 export const FILTER_BYTES = 256;
 
-/** `m` in BEP 33. Each address sets `k` = 2 of these bits. */
+/** The number of bits of a filter (`m` in BEP 33), and how many of them each address sets (`k`). */
 const BITS = 8 * FILTER_BYTES, BITS_PER_ADDRESS = 2;
 
 /**

@@ -74,7 +74,7 @@ export class Endpoint {
     return this.#rest === undefined ? 4 : 6;
   }
 
-  // The second word of an IPv6 address, and below the third and fourth; 0 for IPv4.
+  // The second, third and fourth word of an IPv6 address; 0 for IPv4.
   get b(): number {
     return this.#rest === undefined ? 0 : this.#rest[0];
   }
@@ -127,9 +127,10 @@ export class Endpoint {
   }
 
   /**
-   * The address's scope according to the IANA registries of special addresses (RFC 6890). Port 0, multicast and
-   * unspecified addresses have the scope `none`. Addresses for documentation and benchmarks, and IPv6 addresses that
-   * stand for an IPv4 address, are private: nobody on the Internet may make us send packets to them.
+   * The address's scope according to the IANA registries of special addresses (RFC 6890). Port 0,
+   * multicast and unspecified addresses have the scope `none`. Addresses for documentation and
+   * benchmarks, and IPv6 addresses that stand for an IPv4 address, count as private, so that nobody
+   * on the Internet can make us send packets to them.
    */
   get scope(): Scope {
     if (this.port === 0) return "none";

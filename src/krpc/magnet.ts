@@ -4,7 +4,7 @@ import { bencodeBytes, literal, Scanner } from "./bencode.ts";
 import { hex, unhex } from "./hex.ts";
 import { Id, ID_BYTES } from "./id.ts";
 
-/** The owner of a magnet link, and the salt that tells the owner's links apart. */
+/** The owner of a magnet link, and the salt that distinguishes the owner's links. */
 export interface Magnet {
   /** An Ed25519 key. */
   readonly publicKey: Uint8Array;

@@ -109,11 +109,17 @@ export class Message {
   nodes6: Uint8Array | undefined = undefined;
   values: Endpoint[] | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
-  /** What the sender says or asks about seeds (BEP 33): flags {@link SEED}, {@link NO_SEED} and {@link SCRAPE}. */
+  /**
+   * Statements and requests of the sender about seeds (BEP 33): flags {@link SEED}, {@link NO_SEED}
+   * and {@link SCRAPE}.
+   */
   swarm = 0;
   /** The seeds of a swarm, and its other peers, as Bloom filters (BEP 33). */
   filters: { seeds?: Uint8Array; peers?: Uint8Array } | undefined = undefined;
-  /** The network coordinate of the sender and, below, those of the nodes that it names, in the same order (dm). */
+  /**
+   * The network coordinate of the sender (dm). The next fields contain the coordinates of the nodes
+   * that it names, in the same order.
+   */
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
   /** Whether the sender has us in its routing table (dm); undefined if the message doesn't say. */
@@ -130,7 +136,10 @@ export class Message {
   wantRoom = false;
   /** In a response, how many bytes of items the asker may still put (dm); NaN if not given. */
   room = NaN;
-  /** For how many seconds after that put holders should keep the item (dm); NaN if not given. */
+  /**
+   * For how many seconds after its owner's last put holders should keep the item (dm); NaN if not
+   * given.
+   */
   ttl = NaN;
   /** The token with which an answer can be sent back through the same introducer (dm). */
   returnToken: Uint8Array | undefined = undefined;
@@ -562,8 +571,8 @@ export function writeQuery(
 }
 
 /**
- * Lengthens the query that was written last to at least `length` bytes, with a string of zeros under the key `z`, which
- * comes after all other keys. Nodes may limit the length of a reply by that of the query.
+ * Lengthens the query that was written last to at least `length` bytes, with a string of zeros
+ * under the key `z`, which comes after all other keys. A longer query may get a longer reply.
  */
 export function padQuery(w: Writer, length: number): void {
   const missing = length - w.pos;

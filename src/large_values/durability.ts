@@ -1,4 +1,4 @@
-// Tells how many nodes must vanish before a stripe is lost.
+// Computes how many nodes must vanish before a stripe is lost.
 
 import type { Id } from "../krpc/id.ts";
 
@@ -21,10 +21,13 @@ export class StripeCopies {
     }
   }
 
-  /** A lower bound of the number of nodes that must vanish, the worst ones first, before the stripe is lost. */
+  /**
+   * A lower bound of the number of nodes that must vanish before the stripe is lost, if those that
+   * hold the most vanish first.
+   */
   get tolerance(): number {
     const copies = this.#copies.toSorted((x, y) => x - y);
-    // The number of lost pieces that makes the stripe unreadable.
+    // The stripe becomes unreadable if this many pieces are lost.
     const fatal = copies.length - this.columns + 1;
     if (fatal <= 0) return 0;
     let remaining = copies.slice(0, fatal).reduce((sum, count) => sum + count, 0), nodes = 0;

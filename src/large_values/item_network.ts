@@ -18,9 +18,9 @@ export interface ItemNetwork {
 export interface ItemPut {
   /** The nodes that acknowledged the item. */
   readonly stored: readonly Id[];
-  /** Why other nodes refused it. */
+  /** The reasons of the nodes that refused the item. */
   readonly refusals: readonly ItemError[];
-  /** In milliseconds. */
+  /** The duration of the put in milliseconds. */
   readonly elapsed: number;
 }
 
@@ -45,7 +45,7 @@ export interface BlobWriter {
   append(bytes: Uint8Array): Promise<void>;
   /** Resolves once the whole blob is on disk. Rejects if it can't be written. */
   finish(): Promise<unknown>;
-  /** Removes the blob, finished or not. No published value may refer to it yet. */
+  /** Removes the blob, whether it is finished or not. No published value may refer to it yet. */
   abandon(): void;
 }
 

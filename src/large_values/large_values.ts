@@ -31,8 +31,8 @@ const PROGRESS_BYTES = 64 * 1024, PROGRESS_MS = 250;
 const READ_BYTES = 64 * 1024;
 
 /**
- * With up to this many other nodes, each of them gets all data pieces. That needs no more room than parity pieces would,
- * and then any one node has the whole value.
+ * With up to this many other nodes, each of them gets all data pieces. This needs no more room than
+ * parity pieces would, and each node alone then has the whole value.
  */
 export const MAX_WHOLE_COPIES = 6;
 
@@ -40,7 +40,7 @@ export const MAX_WHOLE_COPIES = 6;
 export interface StoreOptions {
   /** The transfer's name in progress reports. */
   readonly label?: string | null;
-  /** The value's size, if it is known. */
+  /** The value's size in bytes, if it is known. */
   readonly totalBytes?: number | null;
   /** How many nodes must hold the value; 1 by default. */
   readonly minReplicas?: number;
@@ -61,7 +61,10 @@ export interface StoredTree {
   readonly root: Item;
   /** The value's size in bytes. */
   readonly size: number;
-  /** How many nodes must vanish, the worst ones first, before the value is lost. A lower bound. */
+  /**
+   * A lower bound of the number of nodes that must vanish before the value is lost, if those that
+   * hold the most vanish first.
+   */
   readonly replicas: number;
   /** The nodes that acknowledged the root. */
   readonly nodes: readonly Id[];
@@ -126,12 +129,13 @@ export class LargeValues {
   }
 
   /**
-   * Stores a value that needs more than one item. First writes all of it to disk, so that a value that can't be stored
-   * costs the network nothing. Then stores all pieces, and finally the root. Errors of `source` are rethrown. After an
-   * error, nothing of the value is left on disk. Otherwise, the caller must keep or `discard` the blobs.
+   * Stores a value that needs more than one item. First writes the whole value to disk, so that a
+   * value that can't be stored costs the network nothing. Then stores all pieces, and finally the
+   * root. Errors of `source` are rethrown. If it fails, nothing of the value is left on disk. If it
+   * succeeds, the caller must keep or `discard` the blobs.
    *
-   * `hasRoom` asks the network whether each of `copies` nodes has room for all pieces, which take `bytes`; or, in a
-   * larger network, whether nodes have room for their share.
+   * `hasRoom` asks the network for room. In a small network, each of `copies` nodes needs room for
+   * all pieces, which take `bytes`. In a larger one, nodes need room for their share.
    *
    * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted`
    * @throws {RangeError} if the value is larger than {@link MAX_SIZE}
@@ -184,8 +188,8 @@ export class LargeValues {
   }
 
   /**
-   * Copies a value from the network to this node's disk. After an error, nothing of it is left on disk. Otherwise, the
-   * caller must keep or `discard` the blobs.
+   * Copies a value from the network to this node's disk. If it fails, nothing of the value is left
+   * on disk. If it succeeds, the caller must keep or `discard` the blobs.
    *
    * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -201,7 +205,7 @@ export class LargeValues {
       const { transfer, meter } = writing;
       const pieces = new PieceReader(root, this.#options.crypto, transfer).read(0, size);
       const { id } = await this.#spool(pieces, writing);
-      // No piece is put anywhere, but their ids are needed.
+      // The pieces are not sent to any node, but their ids are needed.
       const { ids } = await this.#storePieces({
         id,
         size,
@@ -282,7 +286,7 @@ export class LargeValues {
     const { crypto, blobs } = this.#options;
     const layout = new Layout(size), ids = new Uint8Array(layout.pieces * ID_BYTES);
     const upload = new Upload(transfer, copies);
-    // Buffers of stripes all of whose pieces have been acknowledged.
+    // Free buffers: all pieces of their stripes have been acknowledged.
     const buffers: StripeBuffer[] = [];
     let tolerance = Infinity;
     for (const level of layout.levels) {
@@ -333,9 +337,9 @@ export class LargeValues {
   }
 
   /**
-   * Reads the bytes from `start` to `end`, exclusive: from this node's own disk if it published the value. Fetching
-   * starts with the first `next()` and stays only a little ahead of the reader. It stops when the iteration ends early,
-   * or when `signal` is aborted.
+   * Reads the bytes from `start` to `end` (exclusive). Reads from this node's own disk if it
+   * publishes the value. Fetching starts with the first `next()` and stays only a little ahead of
+   * the reader. It stops when the iteration ends early, or when `signal` is aborted.
    *
    * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -431,7 +435,8 @@ export class LargeValues {
 }
 
 /**
- * How long nodes should keep the pieces of a value: at least a day, because it takes hours to publish all of them again.
+ * How long nodes should keep the pieces of a value: at least a day, because it takes hours to
+ * republish all of them.
  */
 export function pieceLifeOf(lifeMs: number | undefined): number | undefined {
   return lifeMs === undefined ? undefined : Math.max(lifeMs, ITEM_LIFE_MS);
@@ -489,7 +494,7 @@ class Meter {
     this.#options.onProgress(this.progress);
   }
 
-  /** Adds bytes that are placed on nodes. A value that is fetched is not placed anywhere. */
+  /** Counts bytes that were placed on nodes. Only stores place bytes, not fetches. */
   addPlaced(bytes: number): void {
     if (this.#fixed.direction === "store") this.add(bytes);
   }

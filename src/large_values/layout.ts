@@ -1,4 +1,4 @@
-// How a large value is laid out in pieces and stripes. Everything follows from the value's size.
+// How a large value is divided into pieces and stripes. Everything follows from the value's size.
 
 import { ID_BYTES } from "../krpc/id.ts";
 import { MAX_DATA } from "./reed_solomon.ts";
@@ -25,8 +25,9 @@ export const MAX_SIZE = 2 ** 32;
 export const PIECE_COPIES = 2;
 
 /**
- * The number of parity pieces for a stripe. If 60 % of all nodes vanish, each piece with its two copies is lost with
- * probability 0.36. A stripe is then lost with a probability of about 10^-9, whatever its size.
+ * The number of parity pieces for a stripe. If 60 % of all nodes vanish, each piece with its two
+ * copies is lost with probability 0.36. The probability that a stripe is lost is then about 10^-9
+ * for any size of stripe.
  */
 export function parityOf(columns: number): number {
   return 24 + Math.ceil(6 * columns / 5);
@@ -40,7 +41,7 @@ export interface Stripe {
   readonly columns: number;
   /** The number of parity pieces. */
   readonly parity: number;
-  /** The number of the first data piece, and that of the first parity piece. */
+  /** The numbers of the first data piece and of the first parity piece. */
   readonly firstData: number;
   readonly firstParity: number;
 }

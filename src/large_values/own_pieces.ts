@@ -8,7 +8,7 @@ import { decodeRoot } from "./manifest.ts";
 import { extentOf, pieceItem, StripeBuffer } from "./pieces.ts";
 import { PieceIndex } from "./piece_index.ts";
 
-/** Bytes of ids that are read at a time. */
+/** The number of bytes of ids that are read at a time. */
 const READ_BYTES = 3_000 * ID_BYTES;
 
 /** Cap on the pieces that are being read. A parity piece needs its whole stripe: 32 kB, and 1 ms of computing. */
@@ -29,7 +29,7 @@ export class OwnPieces {
   readonly #values = new Map<string, OwnValue>();
   readonly #index = new PieceIndex<OwnValue>();
   readonly #buffer = new StripeBuffer();
-  /** Ends when the ids of all values so far have been read. */
+  /** Resolves when the ids of all values so far have been read. */
   #loading: Promise<void> = Promise.resolve();
   #reads = 0;
 
@@ -89,7 +89,7 @@ export class OwnPieces {
     return this.get(own.root) === own;
   }
 
-  /** Whether one of the values may have this piece. In rare cases, it has not. */
+  /** Whether one of the values probably has this piece. In rare cases, none has it. */
   mayHave(target: Id): boolean {
     return this.#index.mayHave(target);
   }
@@ -104,7 +104,7 @@ export class OwnPieces {
         if (item !== undefined) return item;
       }
     } catch {
-      // The disk can't be read. Other nodes have the piece too.
+      // Ignore a disk error, because other nodes have the piece too.
     } finally {
       this.#reads--;
     }
@@ -140,14 +140,15 @@ export class OwnPieces {
     return this.#read(own, level, extentOf(level, stripe));
   }
 
-  /** Reads a part, given by offset and length, of the byte string of a level. */
+  /** Reads a part of a level's byte string, given by offset and length. */
   #read(
     own: OwnValue,
     level: Level,
     [offset, length]: readonly [offset: number, length: number],
   ): Promise<Uint8Array> {
     if (level.first === 0) return this.#blobs.read(own.value, offset, length);
-    // The ids of the level below follow each other from that of its first piece.
+    // The byte string of this level consists of the ids of the level below, which are stored one
+    // after the other.
     return this.#blobs.read(own.ids, level.first * ID_BYTES - level.size + offset, length);
   }
 }

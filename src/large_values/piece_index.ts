@@ -31,7 +31,10 @@ export class PieceIndex<T> {
     return this.#count;
   }
 
-  /** Adds pieces of an owner, after those that were added last if they are the same owner's. `ids`: 20 bytes each. */
+  /**
+   * Adds pieces of an owner. They follow the pieces that were added last if these have the same
+   * owner. `ids`: 20 bytes per piece.
+   */
   add(owner: T, ids: Uint8Array): void {
     const count = ids.length / ID_BYTES;
     if (this.#ranges.at(-1)?.owner !== owner) {

@@ -28,12 +28,12 @@ export function contentOf(
 /** The longest prefix that bencode puts before a piece. */
 const PREFIX_BYTES = 4;
 
-/** Bytes per piece in a buffer: the bencoded piece, of which a short one starts later. */
+/** Bytes per piece in a buffer, which contain the bencoded piece. A shorter piece starts later. */
 const SLOT_BYTES = PREFIX_BYTES + NUMBER_BYTES + PIECE_BYTES;
 
 /**
- * A buffer for the items of one stripe. Stripes are large, so a buffer should be used again once its items are not needed
- * any more: the garbage collector would let hundreds of megabytes pile up.
+ * A buffer for the items of one stripe. Stripes are large, so reuse a buffer once its items are no
+ * longer needed. Otherwise, hundreds of megabytes would wait for the garbage collector.
  */
 export class StripeBuffer {
   readonly #items = new Uint8Array((MAX_DATA + MAX_PARITY) * SLOT_BYTES);

@@ -45,8 +45,9 @@ export class PieceReader {
   }
 
   /**
-   * The bytes from `start` to `end`, exclusive, in pieces of at most {@link PIECE_BYTES}. Up to {@link WINDOW} pieces
-   * are fetched ahead. If the whole value is read, the last piece is yielded only if the SHA-256 is right.
+   * Yields the bytes from `start` to `end` (exclusive), in pieces of at most {@link PIECE_BYTES}.
+   * Up to {@link WINDOW} pieces are fetched ahead. If the whole value is read, the last piece is
+   * yielded only if the SHA-256 is right.
    *
    * @throws {TransferError} `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -190,7 +191,10 @@ function padded(content: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** The entry of a map. Starts it with `start` if there is none, and removes the entry that was unused for longest. */
+/**
+ * Returns the entry of a map. If there is none, creates it with `start` and evicts the entry that
+ * was unused for longest.
+ */
 function kept<T>(
   entries: Map<number, Promise<T>>,
   key: number,

@@ -23,8 +23,9 @@ const INVERSES = new Uint8Array(256);
 }
 
 /**
- * The coefficient of data piece `column` in parity piece `row`. The coefficients form a Cauchy matrix, whose square
- * submatrices can all be inverted. So any pieces restore a stripe if there are as many as the stripe has data pieces.
+ * The coefficient of data piece `column` in parity piece `row`. The coefficients form a Cauchy
+ * matrix, whose square submatrices can all be inverted. So any set of pieces restores a stripe if
+ * it has as many pieces as the stripe has data pieces.
  */
 function coefficient(row: number, column: number): number {
   return INVERSES[(255 - row) ^ column];
@@ -126,7 +127,8 @@ export function restore(
   const missing = Array.from({ length: columns }, (_, i) => i).filter((i) => !numbers.has(i));
   const rows = pieces.filter(({ number }) => number >= columns).slice(0, missing.length);
   if (rows.length < missing.length) throw new RangeError("too few pieces to restore a stripe");
-  // Subtract the data pieces that are present. What remains are sums of products of the missing pieces alone.
+  // Subtract the data pieces that are present. This leaves sums of products of only the missing
+  // pieces.
   const sums = rows.map(({ number, bytes }) => {
     const sum = bytes.slice();
     for (const data of present) {

@@ -1,4 +1,4 @@
-// Publishes the pieces of this node's large values again, one stripe after the other, within a budget.
+// Republishes the pieces of this node's large values, one stripe after the other, within a budget.
 
 import { Allowance } from "../dht/allowance.ts";
 import type { ItemCrypto } from "../dht/items/item.ts";
@@ -13,7 +13,7 @@ import type { OwnPieces, OwnValue } from "./own_pieces.ts";
 /** The pause between two rounds through the pieces of a value. Other nodes keep items for a day. */
 export const ROUND_INTERVAL_MS = 4 * 3_600_000;
 
-/** The pause if some pieces were acknowledged by no node. */
+/** The pause if no node acknowledged some of the pieces. */
 const RETRY_INTERVAL_MS = 10 * 60_000;
 
 /** How often the values are examined. */
@@ -31,7 +31,7 @@ const PUT_BYTES = 1_120;
 /** How many pieces are put at once. */
 const PUTS = 4;
 
-/** A batch's knowledge of the network is used for this time. */
+/** A batch is used for this time, because the network may change. */
 const BATCH_MS = 5 * 60_000;
 
 export interface RepublisherOptions {
@@ -118,7 +118,7 @@ export class Republisher {
         try {
           missing += await this.#publishStripe(value, level, level.stripe(i));
         } catch {
-          // These bytes can't be read. The others are worth publishing.
+          // Continue if these bytes can't be read, because the others are still worth publishing.
           missing++;
         }
         if (isGone()) return;

@@ -5,7 +5,10 @@ import type { Id } from "../krpc/id.ts";
 import { ErrorCode } from "../krpc/message.ts";
 import type { Clock, ItemBatch, ItemNetwork } from "./item_network.ts";
 
-/** How many items one transfer moves at once: enough for long round trips, but only 64 kB ahead if the reader stops. */
+/**
+ * How many items one transfer moves at once. This is enough for long round trips. If the reader
+ * stops, only 64 kB have been fetched in advance.
+ */
 export const WINDOW = 64;
 
 /**
@@ -206,7 +209,7 @@ export class Transfer {
     this.movedAt = options.clock.now();
   }
 
-  /** Notes that the client has received or sent something. */
+  /** Records that the client has received or sent something. */
   move(): void {
     this.movedAt = this.#options.clock.now();
   }
@@ -236,8 +239,9 @@ export class Transfer {
   }
 
   /**
-   * Stores a piece on `copies` nodes. Retries a few times until about as many nodes have it as have the other pieces of
-   * the value. Returns all nodes that acknowledged it. @throws {TransferError} `aborted` or `no_room`
+   * Stores a piece on `copies` nodes. Retries a few times if fewer nodes acknowledge it than the
+   * other pieces of the value. Returns all nodes that acknowledged it. @throws {TransferError}
+   * `aborted` or `no_room`
    */
   async putPiece(item: Item, copies: number): Promise<readonly Id[]> {
     const { batch, puts } = this.#options;

@@ -4,7 +4,7 @@ import type { Item } from "../dht/items/item.ts";
 import type { Id } from "../krpc/id.ts";
 import { FIRST_PUTS, Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
 
-/** The pieces of one value on their way to the network. */
+/** Stores pieces in parallel, and limits how many are in progress. */
 export class Upload {
   readonly #transfer: Transfer;
   readonly #copies: number;

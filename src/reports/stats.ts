@@ -26,7 +26,10 @@ export const Readiness = z.object({
 });
 export type Readiness = z.output<typeof Readiness>;
 
-/** Queries sent and answers received in the last five minutes at most. A query that was sent twice counts as two. */
+/**
+ * Queries sent and answers received in the last five minutes, or since the start if that is less. A
+ * query that was sent twice counts as two.
+ */
 const AnswerCounts = z.object({
   queries: field(count, 410, "queries sent in the last minutes"),
   answers: field(count, 402, "answers received in the same time"),

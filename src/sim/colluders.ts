@@ -1,4 +1,5 @@
-// Malicious nodes that work together: they name only each other, seem to be near whoever asks, and keep no values.
+// Malicious nodes that work together: they name only each other, seem to be near any node that
+// asks, and keep no values.
 
 import { OWN_COORDINATE_BYTES, writeCoordinate } from "../dht/routing/coordinate.ts";
 import { Writer } from "../krpc/bencode.ts";
@@ -48,7 +49,8 @@ export class Colluders {
     if (method === "put" || method === "announce_peer") return {};
     const wantsNearby = query.wantCount >= 1;
     const near = this.#beside(from);
-    // A false coordinate of its own would expose a colluder. So half of them lie about the others only.
+    // A false own coordinate exposes a colluder. So half of the colluders lie only about the
+    // others.
     const coordinate = sim.serial % 2 === 0 ? near : coordinateOf(sim);
     const own = wantsNearby || query.coordinate !== undefined ? { keeps: true, coordinate } : {};
     if (target === undefined) return own;
@@ -69,7 +71,10 @@ export class Colluders {
     };
   }
 
-  /** A coordinate beside the node at an endpoint, with an error of 0. A ping tells where that node is. */
+  /**
+   * A coordinate close to that of the node at an endpoint, with an error of 0. A real attacker
+   * would learn the node's coordinate by a ping.
+   */
   #beside(endpoint: Endpoint): Uint8Array {
     const bytes = new Uint8Array(OWN_COORDINATE_BYTES);
     const { x = 0, y = 0, z = 0 } = this.#world.nodeAt(endpoint)?.node.tables.coordinate ?? {};

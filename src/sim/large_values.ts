@@ -22,7 +22,10 @@ export interface LargeScenario extends LinkOptions {
   readonly bytes: number;
   /** Share of nodes that vanish at the same moment, after all values are stored. */
   readonly kill: number;
-  /** The number of further random sets of nodes, of the same size. Each value is judged for the loss of each set. */
+  /**
+   * The number of further random sets of nodes of the same size. For each set and each value, the
+   * simulation computes whether the value would survive the loss of the set.
+   */
   readonly sets: number;
   readonly seed: number;
   readonly k: number;
@@ -32,8 +35,9 @@ export interface LargeScenario extends LinkOptions {
 
 export interface LargeResult {
   /**
-   * In how many of `sets` times `values` cases the value would survive the loss of the set. The other nodes must hold the
-   * root of the value and, of each stripe, as many different correct pieces as it has data pieces.
+   * In how many of `sets` times `values` cases the value would survive the loss of the set. A value
+   * survives if the other nodes hold its root and, for each stripe, as many different correct
+   * pieces as the stripe has data pieces.
    */
   readonly judgedIntact: number;
   /** How many values could be read, byte for byte, after nodes had vanished. */
@@ -61,10 +65,12 @@ const CALM_MS = 120_000;
 /** The number of bootstrap nodes, which never vanish. */
 const BOOTSTRAP_NODES = 3;
 
-/** Bytes of a value that are made at a time. */
+/** The number of bytes of a value that are generated at a time. */
 const PART_BYTES = 64 * 1024;
 
-/** Virtual time advances by at most this much before promises are looked at. */
+/**
+ * Cap on the virtual time that passes before the simulation checks whether promises have settled.
+ */
 const STEP_MS = 1_000;
 
 /** The number of rounds in which promises may wait for each other before virtual time advances. */
@@ -132,11 +138,11 @@ export async function runLargeScenario(
 interface HeldValue {
   readonly layout: Layout;
   readonly root: readonly SimNode[];
-  /** For each piece by number. */
+  /** The holders of each piece, by the number of the piece. */
   readonly pieces: readonly (readonly SimNode[])[];
 }
 
-/** Whether a value can be restored from what the other nodes hold after some have vanished. */
+/** Whether the remaining nodes hold enough to restore a value after some nodes have vanished. */
 function isIntact({ layout, root, pieces }: HeldValue, vanished: ReadonlySet<SimNode>): boolean {
   const isLeft = (holders: readonly SimNode[]) => holders.some((node) => !vanished.has(node));
   const countLeft = (first: number, count: number) =>
@@ -237,7 +243,7 @@ class Network {
     return holders;
   }
 
-  /** Stores a value. Returns the ids of its pieces too. */
+  /** Stores a value, and also returns the ids of its pieces. */
   async store(sim: SimNode, bytes: AsyncIterable<Uint8Array>) {
     const blobs = new OneBlob();
     const tree = await this.#end(this.#valuesOf(sim, blobs).store(bytes));

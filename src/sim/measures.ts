@@ -51,7 +51,7 @@ export function distribution(values: readonly number[]) {
   };
 }
 
-/** The traffic that a node sends on average. */
+/** The average traffic that a node sends. */
 export interface Load {
   readonly packetsPerSecond: number;
   readonly bytesPerSecond: number;

@@ -53,7 +53,7 @@ export function drawNat(random: SeededRandom): NatTraits {
 interface Mapping {
   readonly inner: number;
   readonly outer: Endpoint;
-  /** The remote endpoint that this mapping is for, encoded as a number. */
+  /** The remote endpoint of this mapping, encoded as a number. */
   readonly key: number;
   until: Millis;
 }

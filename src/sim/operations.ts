@@ -100,7 +100,9 @@ export class Operations {
     return true;
   }
 
-  /** Lets a random node fetch a value: one that neither holds the value nor has fetched it before. */
+  /**
+   * Makes a random node fetch a value. The node neither holds the value nor has fetched it before.
+   */
   fetch(value: SimValue, done: (outcome: Outcome) => void, onNoAsker: () => void): void {
     const { target } = value;
     const draw = () => {
@@ -127,7 +129,7 @@ export class Operations {
     this.#run(draw, start, done, onNoAsker);
   }
 
-  /** Lets a random node ping `target`, which is behind a NAT. */
+  /** Makes a random node ping `target`, which is behind a NAT. */
   reach(target: SimNode, done: (reached: Reached) => void): void {
     const world = this.world, startedAt = world.now;
     const draw = () => {

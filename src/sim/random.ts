@@ -1,4 +1,4 @@
-// The only source of random numbers in a simulation, so that the seed determines the whole run.
+// The only source of random numbers in a simulation. The seed thus determines the whole run.
 
 /** sfc32 (Doty-Humphrey, PractRand): fast, with 128 bits of state, and passes BigCrush. */
 export class SeededRandom {

@@ -32,7 +32,10 @@ export interface Scenario extends LinkOptions {
   readonly sybils: number;
   /** Share of malicious nodes that work together: see `colluders.ts`. */
   readonly colluders: number;
-  /** Number of Sybils that surround each value; 0 means none. The values are then attacked a few at a time. */
+  /**
+   * Number of Sybils that surround each value; 0 means none. The Sybils attack only a few values at
+   * a time.
+   */
   readonly eclipse: number;
   /** Number of /24 networks in which the Sybils around one value have their addresses. */
   readonly eclipseNetworks: number;
@@ -57,7 +60,7 @@ export type ScenarioResult = ReturnType<typeof runScenario>;
 
 export type ProgressListener = (progress: Progress) => void;
 
-/** How far a phase of a scenario has come. */
+/** The progress of one phase of a scenario. */
 export interface Progress {
   readonly phase: string;
   readonly done: number;
@@ -230,7 +233,7 @@ class Run {
       },
     );
     if (isColluder) this.#colluders.add(sim);
-    // The first node has no other node to join through, so it counts as joined at once.
+    // The first node has no other node to join through, so it counts as joined immediately.
     if (through.length === 0) sim.joinedAt = world.now;
     world.act(sim, (node, now) => node.membership.join(through, [], now));
     return sim;
@@ -322,7 +325,7 @@ class Run {
     return values;
   }
 
-  /** Creates the value number `i`, without storing it. */
+  /** Creates value number `i`, without storing it. */
   #draw(i: number): SimValue {
     const { mutable } = this.scenario;
     const content = this.#content();

@@ -44,7 +44,10 @@ export interface LinkOptions {
 
 export interface Traits {
   readonly nat?: NatTraits;
-  /** The id and the address of a node that has chosen them. By default, both are random, and the id fits the address. */
+  /**
+   * The id and the address, if the node should have certain ones. By default, both are random, and
+   * the id fits the address.
+   */
   readonly place?: { readonly id: Id; readonly endpoint: Endpoint };
   /** Additional delay of each packet that the node sends or receives. */
   readonly extraDelayMs?: number;

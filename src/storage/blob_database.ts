@@ -1,5 +1,5 @@
-// The file with this node's own large values. It is separate from the node's database, so that the node need not read
-// it at the start, and so that it can shrink.
+// The file with this node's own large values. It is separate from the node's database so that it
+// can shrink, and so that the node need not read it at the start.
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "../krpc/crc.ts";
@@ -130,7 +130,10 @@ export class BlobDatabase {
     });
   }
 
-  /** Frees up to 1 MiB of the space of removed blobs. Returns whether there may be more. @throws {StorageError} */
+  /**
+   * Frees up to 1 MiB of the space of removed blobs. Returns whether there may be more to free.
+   * @throws {StorageError}
+   */
   tidy(): boolean {
     this.#latest = undefined;
     return this.#do(() => {

@@ -6,26 +6,33 @@ import { StorageError } from "./sqlite.ts";
 /** The bytes in each row. The last row of a blob may have fewer. */
 export const SEGMENT_BYTES = 65_536;
 
-/** Cap on the segments of one writer that are not written yet: 1 MiB with the one that is being filled. */
+/**
+ * Cap on the segments of one writer that are not written yet. Together with the segment that is
+ * being filled, they use 1 MiB.
+ */
 const MAX_IN_FLIGHT = 15;
 
 /** A blob that is being written. Call its methods one after the other. */
 export interface BlobWriter {
   readonly id: number;
   /**
-   * Adds a copy of `bytes` at the end. Resolves when the queue has room: a caller that waits for this needs at most 1
-   * MiB of memory. @throws {StorageError} if the blob can't be written; the blob is then removed
+   * Adds a copy of `bytes` at the end. Resolves when the queue has room. If the caller waits for
+   * this, the queue uses at most 1 MiB of memory. @throws {StorageError} if the blob can't be
+   * written; the blob is then removed
    */
   append(bytes: Uint8Array): Promise<void>;
   /** Resolves to the size in bytes once the whole blob is on disk. @throws {StorageError} like `append` */
   finish(): Promise<number>;
-  /** Removes the blob, finished or not, and frees its space. No published value may refer to it yet. */
+  /**
+   * Removes the blob, whether it is finished or not, and frees its space. No published value may
+   * refer to it yet.
+   */
   abandon(): void;
 }
 
 /**
- * Stores blobs. After a restart, only blobs exist to which a published value refers (`Published.large`). A finished
- * blob therefore becomes permanent in the transaction that saves its published value.
+ * Stores blobs. A restart removes all blobs to which no published value refers (`Published.large`).
+ * So a finished blob becomes permanent with the transaction that saves its published value.
  */
 export interface BlobStore {
   create(): BlobWriter;
@@ -55,7 +62,8 @@ export interface Segment {
 /** The file that contains the blobs, accessed in another thread. All calls are executed in order. */
 export interface BlobFile {
   /**
-   * Resolves when the segment is written, maybe not synced. The bytes move to the other thread. @throws {StorageError}
+   * Resolves when the segment is written, but perhaps not yet synced. The bytes move to the other
+   * thread. @throws {StorageError}
    */
   writeSegment(segment: Segment): Promise<void>;
   /** Resolves when all segments are on disk. @throws {StorageError} */
@@ -88,8 +96,8 @@ export class DiskBlobs implements BlobStore {
   }
 
   remove(id: number): void {
-    // First, the published value that refers to the blob must be deleted from disk. Until that succeeds, it is tried
-    // again.
+    // The published value that refers to the blob must be deleted from disk first. The queue
+    // retries this until it succeeds.
     this.queue.addUntilCommitted((changes) => changes.removedBlobs.push(id), () => true);
   }
 }

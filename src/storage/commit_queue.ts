@@ -27,7 +27,9 @@ export interface Changes extends RowChanges {
   readonly removedBlobs: number[];
 }
 
-/** Called on the first failed commit, occasionally on further failures, and on the next success. */
+/**
+ * Called when a commit fails, occasionally while commits keep failing, and when one succeeds again.
+ */
 export interface CommitObserver {
   failed(error: unknown): void;
   recovered(): void;
@@ -121,7 +123,8 @@ export class CommitQueue {
   /** Commits all changes added so far. Resolves when that has succeeded or failed, and never rejects. */
   async flush(): Promise<void> {
     if (this.#running !== undefined) await this.#running;
-    // A failed change may be added again. So count the commits instead of waiting for the last one.
+    // Count the commits instead of waiting for the last one, because a failed change may be added
+    // again and again.
     for (let count = this.#groups.length; count > 0; count--) await this.#run();
   }
 

@@ -50,8 +50,8 @@ export interface Files {
 export interface DatabaseOptions {
   readonly files: Files;
   /**
-   * Whether to accept an empty file. A file is empty only until it has been created completely. Later, it means that
-   * content was lost.
+   * Whether to accept an empty file. A file is empty only while it is being created. An empty file
+   * later means that content was lost.
    */
   readonly mayBeEmpty: boolean;
 }
@@ -67,9 +67,9 @@ export class Database {
 
   /**
    * Opens the file, or creates it.
-   * @throws {StorageError} if the file can't be read or written, is not a database of ours, is damaged, is from a newer
-   * version, or is in use by another process. The content then stays unchanged. In a damaged file, not a single byte
-   * changes.
+   * @throws {StorageError} if the file can't be read or written, is not a database of ours, is
+   * damaged, is from a newer version, or is in use by another process. The file's content is then
+   * unchanged. A damaged file keeps every byte.
    */
   constructor(readonly path: string, { files, mayBeEmpty }: DatabaseOptions) {
     this.#files = files;
@@ -116,7 +116,7 @@ export class Database {
   #rewrite(old: DatabaseSync): void {
     const { path } = this, copyPath = `${path}.new`;
     try {
-      // A crash may have left a part of a copy.
+      // A crash may have left an incomplete copy.
       if (this.#sizeOf(".new") !== undefined) this.#files.remove(copyPath);
       createFile(this.#files, copyPath);
       openFile(copyPath, {}, (copy) => void (this.damagedRows = rewrite(old, copy))).close();
@@ -126,7 +126,7 @@ export class Database {
       throw explained(path, error);
     }
     old.close();
-    // SQLite would apply the log of the old file to the new one.
+    // A log that remains would be applied to the new file.
     if (this.#sizeOf("-wal")) throw new StorageError(`${path}-wal can't be merged: free some room`);
     try {
       this.#files.rename(copyPath, path);
@@ -226,8 +226,8 @@ export class Database {
   }
 
   /**
-   * Writes changes, and returns when they are on disk. @throws {StorageError} if they can't be written; none of them is
-   * in that case
+   * Writes changes, and returns when they are on disk. @throws {StorageError} if they can't be
+   * written; then none of them is written
    */
   commit(changes: RowChanges): void {
     try {

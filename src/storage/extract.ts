@@ -1,4 +1,4 @@
-// Turns a copy of a node's files, with their logs, into files for a backup.
+// Creates the files of a backup from a copy of a node's files and their logs.
 
 import { BlobDatabase } from "./blob_database.ts";
 import { createFile, Database, type Files } from "./database.ts";
@@ -14,15 +14,16 @@ export interface Extracted {
 }
 
 /**
- * Writes a database without a log and with the present schema to the new file `to`. `from` is a copy of any version,
- * which may be changed. `withItems` decides about other nodes' values. @throws {StorageError}
+ * Writes a database with the present schema and without a log to the new file `to`. `from` is a
+ * copy of a database of any version; it may be changed. `withItems`: whether to include other
+ * nodes' values. @throws {StorageError}
  */
 export function extractDatabase(
   from: string,
   to: string,
   { files, withItems }: { readonly files: Files; readonly withItems: boolean },
 ): Extracted {
-  // Checks the whole file, and merges its log into it.
+  // Opening and closing the file checks all of it, and merges its log into it.
   new Database(from, { files, mayBeEmpty: false }).close();
   const copy = openFile(from, {}, (db) => db.exec("PRAGMA locking_mode = EXCLUSIVE"));
   try {

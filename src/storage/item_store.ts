@@ -53,7 +53,8 @@ export class DurableItemStore extends ItemStore {
       if (isOlder && item.expiresAt <= now) this.#renew(item, now);
       else if (item.expiresAt <= now) this.#delete(item.target);
       else if (item.storedAt <= now) this.restore(item);
-      // The item was stored after the node's time was last saved, because that is done only once a minute.
+      // The item was stored after the clock was last saved, which happens only once a minute. So
+      // restart its life now.
       else this.restore({ ...item, storedAt: now, expiresAt: now + lifeTimeOf(item) });
     }
   }

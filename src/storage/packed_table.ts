@@ -1,4 +1,5 @@
-// A table of values by target, packed so that its size follows from its rows, whatever was stored and deleted before.
+// A table of values by target, packed so that its size depends only on its present rows, not on
+// earlier ones.
 //
 // SQLite fills a page with rows of neighbouring ids, and reuses room in a page only for such ids. So rows of similar size
 // share a class, and have the ids 0, 1, 2, ... within it. When a row is deleted, the last row of its class moves into its
@@ -10,10 +11,13 @@ import { rowClass } from "../dht/items/item_cost.ts";
 /** The number of ids in a class. */
 const CLASS_IDS = 2 ** 32;
 
-/** The part of a target that is in the index of a table: enough to tell targets apart, and 12 bytes less in each entry. */
+/**
+ * The part of a target that the index of a table contains. It is enough to distinguish targets, and
+ * each entry is 12 bytes shorter.
+ */
 export const TARGET_PREFIX = "substr(target, 1, 8)";
 
-/** What a row of any such table contains. The other columns are numbers and short texts. */
+/** The columns that all such tables have. The other columns are numbers and short texts. */
 export interface PackedRow {
   readonly target: Uint8Array;
   readonly value: Uint8Array;

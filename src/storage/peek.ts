@@ -12,7 +12,10 @@ export interface Peek {
   readonly problem?: { readonly kind: SqliteProblem; readonly text: string };
 }
 
-/** Reads the database file at `path`, which may be absent. Never throws, whatever the file contains. */
+/**
+ * Reads the database file at `path`, which may be absent. Never throws, even if the file is
+ * damaged.
+ */
 export function peek(path: string, files: Files): Peek {
   try {
     if (!files.size(path)) return {};

@@ -60,7 +60,7 @@ const PINS = ["only", "too", "part"] as const;
 /** A row of `announcements`. */
 export interface AnnouncementRow {
   readonly info_hash: Bytes;
-  /** Null: the port of the node itself. */
+  /** Null means the port of the node itself. */
   readonly port: number | null;
   /** 1 or 0. */
   readonly seed: number;
@@ -124,8 +124,9 @@ export function storedItem(row: ItemRow): StoredItem {
 }
 
 /**
- * Many rows of `items` in two buffers, which can be transferred to another thread without a copy. Copying the rows one
- * by one would take longer than reading them from disk: a node can have 100,000 of them when it starts.
+ * Many rows of `items` in two buffers, which can be transferred to another thread without a copy. A
+ * node can have 100,000 rows at its start, and copying them one by one would take longer than
+ * reading them from disk.
  */
 export interface PackedItems {
   /** For each row: target, value, and for a mutable value public key, signature and salt. */

@@ -1,4 +1,4 @@
-// The tables of the node's database, and the way from each earlier schema to the present one.
+// The tables of the node's database, and the steps from each earlier schema to the present one.
 
 import type { DatabaseSync } from "node:sqlite";
 import { PAGE_BYTES } from "../dht/items/item_cost.ts";
@@ -83,7 +83,7 @@ export function applySteps(db: DatabaseSync, version: number): void {
   if (done < STEPS.length) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
 }
 
-/** Words by which a column could compute something. */
+/** Keywords with which a column could compute something. */
 const COMPUTING = /\b(AS|CHECK|DEFAULT|GENERATED|REFERENCES|VIRTUAL)\b/i;
 
 /** Refuses a file of this version with other tables than ours. @throws {StorageError} */
@@ -92,7 +92,8 @@ export function refuseForeign(db: DatabaseSync, path: string, version: number): 
     const steps = version === 0 ? [] : STEPS.slice(0, version - FIRST_VERSION + 1);
     return refuseOtherSchema(db, path, steps.join(";"));
   }
-  // The statements of earlier versions no longer exist. Their tables had plain columns.
+  // We no longer have the statements of earlier versions, so only check that the tables have plain
+  // columns.
   refuseForeignSchema(
     db,
     path,
@@ -105,14 +106,18 @@ export function prepareEmptyFile(db: DatabaseSync): void {
   db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
 }
 
-/** Whether a file of this version must be rewritten: its tables are not packed, or their indexes have whole targets. */
+/**
+ * Whether a file of this version must be rewritten, because its tables are not packed or their
+ * indexes contain whole targets.
+ */
 export function mustBeRewritten(version: number): boolean {
   return version > 0 && version < FIRST_VERSION;
 }
 
 /**
- * Copies the content of a file of any version into an empty file with the present schema, and syncs that file. Leaves
- * out rows whose checksum is wrong, and returns how many there were. `withItems` decides about other nodes' values.
+ * Copies the content of a file of any version into an empty file with the present schema, and syncs
+ * that file. Leaves out rows whose checksum is wrong, and returns their number. `withItems`:
+ * whether to copy other nodes' values.
  */
 export function rewrite(from: DatabaseSync, to: DatabaseSync, withItems = true): number {
   prepareEmptyFile(to);
@@ -141,7 +146,10 @@ export function rewrite(from: DatabaseSync, to: DatabaseSync, withItems = true):
   return damagedRows;
 }
 
-/** The rows of a table that may be missing, or may lack columns. They are null then. */
+/**
+ * The rows of a table. If the table does not exist, there are none. Columns that do not exist are
+ * null.
+ */
 function existingRows(db: DatabaseSync, table: Table): Iterable<unknown> {
   const existing = db.prepare("SELECT name FROM pragma_table_info(?)").all(table);
   if (existing.length === 0) return [];
@@ -178,13 +186,16 @@ export function checksumOf(row: ItemRow | PublishedRow): number {
     sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
   }
   NUMBERS[0] = Number(row.seq ?? -1);
-  // A double does not hold all digits of a large seq.
+  // Add the digits of a large seq as text, because a double can't hold all of them.
   if (typeof row.seq === "bigint") sum = crc32(literal(`${row.seq}`), sum);
   NUMBERS.set(numbers, 1);
   return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
 }
 
-/** The numbers that few values have: those of the roots of large values, and then those that schema 5 added. */
+/**
+ * The numbers that few values have: first those of the roots of large values, then those that
+ * schema 5 added.
+ */
 function furtherOf(row: PublishedRow): number[] {
   const { value_blob, ids_blob, next_piece, life, pinned } = row;
   const large = value_blob === null ? [] : [value_blob, ids_blob ?? -1, next_piece ?? -1];

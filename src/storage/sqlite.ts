@@ -47,8 +47,9 @@ export function damaged(path: string, how: string, cause?: unknown): StorageErro
 }
 
 /**
- * Refuses a file whose schema is not exactly what `statements` create. Triggers and views of others would run with our
- * statements, and without one of our tables, a statement would fail. @throws {StorageError}
+ * Refuses a file whose schema is not exactly the one that `statements` create. Our statements would
+ * trigger foreign triggers and views, and would fail without one of our tables. @throws
+ * {StorageError}
  */
 export function refuseOtherSchema(db: DatabaseSync, path: string, statements: string): void {
   const made = new DatabaseSync(":memory:");

@@ -96,8 +96,8 @@ export class DatabaseThread implements BlobFile {
   }
 
   /**
-   * Resolves when the changes are on disk. @throws {StorageError} if they can't be written; none of them is in that
-   * case
+   * Resolves when the changes are on disk. @throws {StorageError} if they can't be written; then
+   * none of them is written
    */
   async commit(changes: Changes): Promise<void> {
     await this.#ask({ do: "commit", changes });

@@ -10,8 +10,9 @@ const MAGIC = 0x377f0682;
 /**
  * The number of good bytes before the damage; undefined if the log is intact, or ends in a commit that was cut short.
  *
- * Every commit is synced before the next one is written, so a crash can only cut the last one short. If a commit and
- * further frames of the same log follow a wrong frame, the frame must have been changed after it was written.
+ * Every commit is synced before the next one is written, so a crash can only cut the last one
+ * short. If a commit and further frames of the same log follow a wrong frame, that frame was
+ * damaged after it had been written.
  */
 export function damageInLog(log: Uint8Array): number | undefined {
   if (log.length < HEADER_BYTES) return undefined;

@@ -336,7 +336,7 @@ function reachability({ nat: { families, introducers }, addresses }) {
 function portMapping({ nat: { mapping, pinhole, reachable } }) {
   return [
     ...mapping === null ? [] : [judgeMapping(mapping, reachable)],
-    // In all other states, there is no IPv6, or no firewall that the node could open.
+    // Other states need no mention: there is no IPv6, or no firewall that the node could open.
     ...pinhole?.status === "mapped"
       ? [ok("IPv6 firewall", `${pinhole.gateway} lets UDP in (${pinhole.protocol})`)]
       : [],

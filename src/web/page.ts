@@ -157,8 +157,8 @@ function attentionIcon(): string {
 }
 
 function* files(): Generator<[path: string, file: PageFile]> {
-  // Preload all modules. Otherwise, the browser would only learn of a module's imports after loading it, and need one
-  // round trip after the other.
+  // Preload all modules. Otherwise, the browser would learn of a module's imports only after
+  // loading it, and would need several round trips in sequence.
   const modules = Object.keys(SCRIPTS).filter((name) => name !== "first_paint.js")
     .map((name) => `<link rel="modulepreload" href="/assets/${name}">`);
   const html = index.replace(

@@ -38,7 +38,10 @@ export interface Sink {
   end(reason: "stopping" | "slow"): void;
 }
 
-/** Maximum backlog in bytes. A connection with a larger one is full: it gets no events until its backlog has shrunk. */
+/**
+ * Maximum backlog in bytes. A connection with a larger backlog counts as full, and gets no events
+ * until the backlog has shrunk.
+ */
 export const MAX_BACKLOG = 32 * 1024;
 
 /** A connection that is full for this long without any progress is ended. */
@@ -68,7 +71,9 @@ const SENDS_AT_ONCE = 64;
 /** Cost of checking whether there is anything to send to a listener, as a fraction of the cost of a write. */
 const LOOK_COST = 0.02;
 
-/** Maximum delay of a timer that is made up for by a shorter pause after it. Under load, timers fire late. */
+/**
+ * Cap on the delay of a timer for which the next pause is shortened. Under load, timers fire late.
+ */
 const MADE_UP_MS = 20;
 
 /** How often to check whether a client is still alive. */

@@ -4,12 +4,12 @@ import type { FoundPart, NodeService } from "../../node_service.ts";
 import { HEARTBEAT_MS, streamResponse } from "./stream.ts";
 
 interface PeerStreamOptions {
-  /** Ends the stream. */
+  /** Aborted to end the stream. */
   readonly stopping: AbortSignal;
   readonly heartbeatMs?: number;
 }
 
-/** Streams the parts of a search until its result, or until the client leaves or the node stops. */
+/** Streams the parts of a search until it has a result, the client leaves or the node stops. */
 export function peersResponse(
   service: Pick<NodeService, "nextPeers" | "closePeerSearch">,
   search: number,

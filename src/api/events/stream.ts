@@ -33,7 +33,7 @@ export async function openWatch(
 interface WatchOptions {
   readonly hash: string;
   readonly key: string | null;
-  /** Ends the stream. */
+  /** Aborted to end the stream. */
   readonly stopping: AbortSignal;
   readonly heartbeatMs?: number;
 }
@@ -57,9 +57,9 @@ export async function watchResponse(
 }
 
 interface StreamOptions {
-  /** Ends the stream. */
+  /** Aborted to end the stream. */
   readonly stopping: AbortSignal;
-  /** The text that the client receives at once. */
+  /** The text that the client receives immediately. */
   readonly first?: string;
   /** Waits for the next text; undefined at the end of the stream. */
   readonly next: () => Promise<string | undefined>;

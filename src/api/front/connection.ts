@@ -56,7 +56,10 @@ type Phase =
   | { readonly kind: "served"; readonly server: Deno.TcpConn; hasClientEnded: boolean }
   /** A successor handles the connection. `received` is the number of bytes from the client since the time `since`. */
   | { readonly kind: "taken"; readonly successor: Successor; since: number; received: number }
-  /** The last bytes are on their way. The client has a moment to read them and to close the connection. */
+  /**
+   * The last bytes have been written. The client has a moment to read them and to close the
+   * connection.
+   */
   | { readonly kind: "lingering"; readonly since: number; readonly successor?: Successor }
   | { readonly kind: "closed" };
 
@@ -133,7 +136,10 @@ export class Connection {
     return this.#isProven ||= headers.get(PROOF_HEADER)?.split(",", 1)[0] === this.#proof;
   }
 
-  /** Notes that Deno.serve has begun to handle a request. Returns the function to call when it has finished. */
+  /**
+   * Records that Deno.serve has begun to handle a request. Returns the function to call when it has
+   * finished.
+   */
   begin({ headers }: Request): () => void {
     this.#bodyLength = headers.has("transfer-encoding")
       ? Infinity
@@ -244,8 +250,9 @@ export class Connection {
   }
 
   /**
-   * Closes our side towards Deno.serve if the client has closed its own. Deno.serve then drops the request in progress,
-   * so this waits for the response of a request that has arrived in full.
+   * Closes our side towards Deno.serve if the client has closed its own. Deno.serve then drops the
+   * request in progress. If that request has arrived in full, this therefore waits for the response
+   * first.
    */
   #forwardEnd(): void {
     const phase = this.#phase;
@@ -362,8 +369,9 @@ function closeQuietly(socket: ClientSocket): void {
 }
 
 /**
- * What is wrong with the first request of a connection, if Deno.serve would not notice: it accepts HTTP/1.1 without Host
- * (RFC 9112, section 3.2), and asks a client that sends `Expect: 100-continue` to send even a body that is too large.
+ * Returns a problem of a connection's first request that Deno.serve would not notice. Deno.serve
+ * accepts HTTP/1.1 without Host (RFC 9112, section 3.2). If a client sends `Expect: 100-continue`,
+ * Deno.serve requests its body even if that is too large.
  */
 function problemOf(held: Uint8Array, { bodyBytes }: ConnectionLimits): Problem | undefined {
   const [head] = new TextDecoder("latin1").decode(held).trimStart().split(/\r?\n\r?\n/, 1);

@@ -84,7 +84,10 @@ export class Front {
   readonly #refused = new Set<Connection>();
   /** Connections by their local port towards Deno.serve. A connection stays here until its requests end. */
   readonly #byPort = new Map<number, Connection>();
-  /** The local ports from which other programs sent requests to Deno.serve, with the time. More may still arrive. */
+  /**
+   * The local ports from which other programs sent requests to Deno.serve, with the times. More
+   * such requests may still arrive.
+   */
   readonly #impostors = new Map<number, number>();
   readonly #byClient = new Map<string, number>();
   #stopSweeping: (() => void) | undefined;

@@ -48,7 +48,7 @@ export class RequestHead {
     return this.bytes;
   }
 
-  /** Notes that the next bytes begin a new head. */
+  /** Records that the next bytes begin a new head. */
   expect(): void {
     this.#position = "before";
     this.bytes = 0;
@@ -56,7 +56,7 @@ export class RequestHead {
     this.since = null;
   }
 
-  /** Notes that we don't know where the next head starts. */
+  /** Records that we don't know where the next head starts. */
   lose(): void {
     this.#position = "lost";
   }

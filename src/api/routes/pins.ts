@@ -1,4 +1,4 @@
-// Routes that pin values: this node keeps them alive, whoever owns them.
+// Routes that pin values. This node keeps a pinned value alive, even if it does not own the value.
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { PinOutcome, PinRequest } from "../../node_service.ts";

@@ -31,7 +31,10 @@ interface ServeOptions {
 /** Maximum time to close the API. The node must stop within 5 s, and also needs some of that time to save its state. */
 const CLOSE_WITHIN_MS = 3_500;
 
-/** Controls the API's thread. The thread loads its code at once, but listens only after `serve` is called. */
+/**
+ * Controls the API's thread. The thread loads its code immediately, but listens only after `serve`
+ * is called.
+ */
 export class ApiThread {
   readonly #worker: ApiWorker;
   readonly #post: (message: ToApi, moved?: Uint8Array) => void;
@@ -87,7 +90,7 @@ export class ApiThread {
     return this.#listening.promise;
   }
 
-  /** Checks later requests with these settings. Those for the sockets stay as they are. */
+  /** Uses these settings for all later requests. Settings of the sockets don't change. */
   reconfigure(config: Config): void {
     this.#post({ type: "settings", settings: settingsOf(config) });
   }
@@ -129,7 +132,10 @@ export class ApiThread {
     }
   }
 
-  /** Frees the bytes of an upload once the node has taken the next ones: by then, it does not need them any more. */
+  /**
+   * Frees the bytes of an upload once the node has received the next ones. By then, the node no
+   * longer needs them.
+   */
   #noteCall(method: Method, [upload, bytes]: readonly unknown[]): void {
     if (method === "finishUpload" || method === "closeUpload") this.#written.delete(upload);
     if (method !== "write") return;

@@ -28,9 +28,15 @@ import {
 
 const thread = globalThis as unknown as Port<FromApi, ToApi> & typeof globalThis;
 const post = batched<FromApi>(thread);
-/** Events that may wait for the app. After more of them, it is loaded without a request. */
+/**
+ * Maximum number of events that wait for the app. After more, the app is loaded even without a
+ * request.
+ */
 const MAX_EARLY_EVENTS = 500;
-/** When the garbage of loading the app is collected: after the requests that a client sends at once. */
+/**
+ * How long after loading the app its garbage is collected. By then, the requests that a client
+ * sends together have been answered.
+ */
 const COMPACT_AFTER_MS = 2_000;
 
 const listeners = new Set<EventListener>();
@@ -41,7 +47,7 @@ const read = new Map<unknown, Uint8Array>();
 const refusals = noRefusals();
 let callCount = 0;
 let settings: ApiSettings;
-/** The events before the app is loaded. */
+/** The events that arrived before the app was loaded. */
 let early: [event: ServiceEvent, at: number][] = [];
 let loading: Promise<Api> | undefined;
 let api: Api | undefined;
@@ -133,7 +139,7 @@ const service = new Proxy({} as NodeService, {
       const call = ++callCount, result = Promise.withResolvers<unknown>();
       calls.set(call, result);
       const sent = args.map(withOwnBuffers);
-      // The API does not need the bytes of an upload again.
+      // Transfer the bytes of an upload, because the API does not need them again.
       const moved = name === "write" ? sent[1] as Uint8Array : undefined;
       post({ type: "call", call, method: name as Method, args: sent }, moved);
       if (name === "readDownload") noteRead(args[0], result.promise as Promise<DownloadPiece>);
@@ -141,7 +147,10 @@ const service = new Proxy({} as NodeService, {
     },
 });
 
-/** Frees the bytes of a download when the next ones are requested: by then, Deno.serve has taken them. */
+/**
+ * Frees the bytes of a download when the next ones are requested. By then, Deno.serve has sent or
+ * copied them.
+ */
 function noteRead(download: unknown, result: Promise<DownloadPiece>): void {
   release(read.get(download));
   read.delete(download);

@@ -119,7 +119,8 @@ export class Api {
       if (!response.ok) throw await this.#refusal(response);
       return await read(response);
     } catch (error) {
-      // If the watchdog has aborted the request, the caught error only results from that.
+      // If the watchdog has aborted the request, throw its error, which is the cause of the caught
+      // one.
       watchdog.signal.throwIfAborted();
       throw error;
     } finally {

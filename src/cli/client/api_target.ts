@@ -74,7 +74,8 @@ function refuseIfForeign(token: FoundToken, { url, chosenBy }: ChosenUrl): void 
 }
 
 function isOfSameSource({ origin, isInFile }: FoundToken, urlOrigin: Origin): boolean {
-  // The user typed --api for this command. So only a .env that happens to be in the directory is foreign.
+  // The user typed --api for this command. So only a token from a .env that happens to be in the
+  // directory is foreign.
   if (urlOrigin === "command line") return origin !== "directory";
   // The author of a .env knows the token in it, but not the content of a file that the .env names.
   if (origin === "directory" && isInFile) return false;
@@ -128,8 +129,9 @@ export function parseApiUrl(text: string): string | undefined {
 }
 
 /**
- * Makes requests to this machine ignore HTTP_PROXY and ALL_PROXY: a proxy elsewhere would look for the node on its own
- * machine. Deno reads NO_PROXY at the first request, or else no_proxy.
+ * Makes requests to this machine ignore HTTP_PROXY and ALL_PROXY: a proxy elsewhere would look for
+ * the node on its own machine. At the first request, Deno reads NO_PROXY or, if that is not set,
+ * no_proxy.
  */
 function bypassProxy(host: string): void {
   const hosts = Deno.env.get(NO_PROXY_VARIABLES[0]) ?? Deno.env.get(NO_PROXY_VARIABLES[1]);

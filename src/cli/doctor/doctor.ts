@@ -45,7 +45,8 @@ import {
 export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
   const { api: apiUrl, json, timeout, ...settings } = flags;
   const { envFile: _, color: __, ...startOptions } = settings;
-  // The options of `dmnode start` describe a node that is not running yet. If any are given, ask no running node.
+  // The options of `dmnode start` describe a node that is not running yet. If any are given, don't
+  // query a running node.
   const isStart = apiUrl === undefined &&
     Object.values(startOptions).some((value) => value !== undefined);
   const start = { wall: Date.now(), monotonic: performance.now() };
@@ -103,7 +104,10 @@ export function version({ node_id, version, uptime_s }: Stats): Finding {
   return judged("running node", found, version !== VERSION && advice);
 }
 
-/** Loads the configuration for a start. If it is invalid, that is a finding, and other checks use the defaults. */
+/**
+ * Loads the configuration for a start. If it is invalid, returns this as a finding, and the
+ * defaults for the other checks.
+ */
 function checkSettings(flags: NodeFlags): { config: Config; findings: Finding[] } {
   const check = "settings";
   try {

@@ -24,7 +24,10 @@ interface LocalNode {
   readonly api: string;
 }
 
-/** How long to wait for the first datagram, which normally needs microseconds, and then for each further one. */
+/**
+ * How long to wait for the first datagram, which normally takes microseconds, and then for each
+ * further one.
+ */
 const FIRST_DATAGRAM_MS = 1_000, NEXT_DATAGRAM_MS = 100;
 
 /** The number and size of the datagrams that measure the receive buffer. Typical answers have about this size. */
@@ -148,7 +151,10 @@ function identity(dataDir: string): Finding {
   );
 }
 
-/** Whether the file exists. A file that can't be looked at is left to the check of the database. */
+/**
+ * Whether the file exists. If that can't be found out, returns false, and the check of the database
+ * reports the reason.
+ */
 function exists(path: string): boolean {
   try {
     return files.size(path) !== undefined;
@@ -272,7 +278,10 @@ async function receiveBuffer(socket: Deno.DatagramConn): Promise<Finding> {
   return judged("receive buffer", found, held < MIN_BURST && advice);
 }
 
-/** Describes Linux's settings for receive buffers. Empty if the program can't read them. */
+/**
+ * Describes Linux's settings for receive buffers. Returns an empty text if the program can't read
+ * them.
+ */
 function bufferBytes(): string {
   try {
     const read = (name: string) => Deno.readTextFileSync(`/proc/sys/net/core/${name}`).trim();

@@ -30,7 +30,7 @@ export async function interruptible<T>(task: (signal: AbortSignal) => Promise<T>
     controller.signal.throwIfAborted();
     return result;
   } catch (error) {
-    // If a signal aborted the task, the caught error only results from that.
+    // If a signal aborted the task, throw its reason, which is the cause of the caught error.
     controller.signal.throwIfAborted();
     throw error;
   } finally {

@@ -12,7 +12,10 @@ export type Style = Parameters<typeof styleText>[0];
 /** The assumed size of a terminal that does not report its size. */
 const DEFAULT_COLUMNS = 80, DEFAULT_ROWS = 24;
 
-/** The number of digits in a shortened id. Their 48 bits tell apart all nodes of any realistic network. */
+/**
+ * The number of digits in a shortened id. Their 48 bits distinguish all nodes of any realistic
+ * network.
+ */
 export const SHORT_ID_DIGITS = 12;
 
 let choice: ColorChoice = "auto";
