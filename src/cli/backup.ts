@@ -22,7 +22,7 @@ interface BackupFlags {
   readonly json?: boolean;
 }
 
-/** The settings that a backup leaves out: `restore` writes those of the new place. */
+/** The settings that a backup leaves out, because `restore` writes those of the new place. */
 const PATHS = ["DATA_DIR", "DENY_LIST", "API_TOKENS_FILE"];
 
 /** Writes a backup to a new file that only its owner can read, or to standard output if `file` is -. */
@@ -41,7 +41,8 @@ export function backup(
     throw new UserError("a backup is binary: give a file, or redirect standard output", true);
   }
   const files = settingsOf(flags, dataDir);
-  // Beside the file there must be room for it anyway; /tmp may be small.
+  // Use the directory of the backup for temporary files: it needs space for the backup anyway, and
+  // /tmp may be small.
   const beside = isPiped ? undefined : dirname(resolve(file));
   const scratch = explaining(
     `${beside ?? "a directory for temporary files"} can't be written`,

@@ -109,7 +109,10 @@ class OpenFile {
     if (((this.mode ?? 0) & 0o022) !== 0) throw new Error("other users can change it: chmod 600");
   }
 
-  /** Reads the first `maxBytes` of the file, or all of it. If another file has replaced it, reads the former one. */
+  /**
+   * Reads the first `maxBytes` of the file, or all of it. If another file has taken its place,
+   * still reads the former one.
+   */
   read(maxBytes: number): Uint8Array {
     if (this.#wasRead) this.#file.seekSync(0, Deno.SeekMode.Start);
     this.#wasRead = true;

@@ -221,7 +221,7 @@ function crowding({ lookups: { crowded, latest_crowded } }) {
 }
 
 /**
- * Reports nodes that MAX_PER_SUBNET leaves out. In a large network, a few of them are normal. Statistics in events have
+ * Reports nodes that find no place because of MAX_PER_SUBNET. In a large network, a few of them are normal. Statistics in events have
  * no configuration.
  *
  * @param {Omit<Stats, "config"> & { config?: Stats["config"] }} stats
