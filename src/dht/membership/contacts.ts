@@ -57,9 +57,10 @@ const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
 /**
- * An address is pinged at most once within this time, so that it can't use up the pings for all other addresses. In
- * private networks, where many nodes may share an address, the limit applies to each endpoint: a node that answers each
- * ping with a query would cause the next ping at once.
+ * One address gets at most one such ping within this time, so that it can't use up the pings for
+ * all other addresses. In private networks, where many nodes may share an address, the limit
+ * applies to each endpoint: a node that answers each ping with a query would cause the next ping at
+ * once.
  */
 const VERIFY_AGAIN_MS = 2_000;
 

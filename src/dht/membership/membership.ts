@@ -184,7 +184,10 @@ export class Membership {
     if (isBootstrap) this.#unusable = reply;
   }
 
-  /** Joins at once if a node answered after our attempt to join had failed: our line is slow. */
+  /**
+   * Joins immediately if a node answered after our attempt to join had failed, because our line is
+   * slow.
+   */
   noteFound(now: Millis): void {
     if (this.#rejoin === undefined) return;
     this.#rejoinAfter = 0;
