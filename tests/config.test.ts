@@ -400,7 +400,7 @@ Deno.test("API_TOKEN_FILE provides the token", () => {
   assert.match(odd, /^API_TOKEN: the value of 15 characters in \/run\/odd: expected at most/);
 });
 
-Deno.test("a token file that every user may change is refused; one that others may read draws a warning", () => {
+Deno.test("a token file that every user may change is refused, and one that others may read causes a warning", () => {
   const load = (mode: number | null) =>
     loadConfig({
       env: { API_TOKEN_FILE: "/run/token" },
@@ -509,7 +509,7 @@ Deno.test("ALLOW_NET is a setting like others, and the flag takes precedence", (
   assert.equal(both.allowNet.mode, "list");
 });
 
-Deno.test("NETWORK_KEY is a whole key, of which a typo is noticed and nothing is shown", () => {
+Deno.test("NETWORK_KEY is a whole key, a typo in it is detected, and no message shows it", () => {
   const key = NetworkKey.random(), text = key.secretText();
   assert.match(text, /^dmkey[a-z2-7]{56}$/);
   const read = loadConfig({ env: { NETWORK_KEY: ` ${text.toUpperCase()} ` } });
@@ -538,7 +538,7 @@ Deno.test("NETWORK_KEY_FILE provides one or two keys, and ignores comments", () 
   assert.match(refusal(() => load(first, { NETWORK_KEY: second })), /set only one/);
 });
 
-Deno.test("a running node changes its network keys, but does not begin or cease to use one", () => {
+Deno.test("a running node changes its network keys, but can't begin or stop using a key", () => {
   const load = (...keys: NetworkKey[]) =>
     loadConfig({ env: { NETWORK_KEY: keys.map((key) => key.secretText()).join() } });
   const [old, fresh] = [NetworkKey.random(), NetworkKey.random()];
@@ -596,7 +596,7 @@ Deno.test("quotes in .env keep spaces, # and line breaks, and double quotes have
   });
 });
 
-Deno.test("a .env of 50,000 lines is read, whatever its quotes", () => {
+Deno.test("a .env of 50,000 lines is read, with any quotes", () => {
   const lines = 50_000;
   // With a parser that looks at the rest of the file in every line, this takes hours.
   for (const [line, value] of [["A=b", "b"], ['A="b', '"b'], ['A="\\"', "\\"]]) {

@@ -47,7 +47,7 @@ Deno.test("lines are written in order, also in small parts", async () => {
   }
 });
 
-Deno.test("a line that comes just as the one before is written does not wait for another", async () => {
+Deno.test("a line that arrives while the previous one is being written does not wait for another", async () => {
   for (let turns = 0; turns < 20; turns++) {
     const output = new Output();
     output.writer.write("a\n");
@@ -91,7 +91,7 @@ Deno.test("a line that was cut off by a full disk does not run into the next one
   assert.equal(await output.settled(), "abc\nghi\n1 dropped\n");
 });
 
-Deno.test("a flush ends although nobody reads", async () => {
+Deno.test("a flush ends even if nobody reads", async () => {
   const output = new Output();
   output.block();
   output.writer.write("a\n");

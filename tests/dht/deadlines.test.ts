@@ -23,7 +23,7 @@ function named(name: number): Named {
   return { name, slot: NO_SLOT, at: NaN, order: NaN };
 }
 
-Deno.test("an agenda yields the earliest entry, however often entries are postponed, hurried or removed", () => {
+Deno.test("an agenda yields the earliest entry after any postponements, advances and removals", () => {
   const step = fc.record({
     kind: fc.constantFrom("set", "set", "set", "remove", "take"),
     name: fc.nat(11),

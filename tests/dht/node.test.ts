@@ -93,7 +93,7 @@ Deno.test("a node joins through contacts of an earlier run, without a bootstrap 
   );
 });
 
-Deno.test("a failed join is repeated ever more slowly, at most every 20 s, and never twice at the same time", () => {
+Deno.test("a failed join is repeated after growing waits of up to 20 s, and never twice at the same time", () => {
   const network = new VirtualNetwork();
   const { node, events } = network.add();
   const bootstrap = new Stranger(network, "10.5.5.5:1");
@@ -302,7 +302,7 @@ Deno.test("a degraded contact that answers again is healthy", () => {
   ]);
 });
 
-Deno.test("a replacement takes a removed contact's place, and is checked too", () => {
+Deno.test("a replacement takes the place of a removed contact, and is checked", () => {
   const network = new VirtualNetwork();
   const server = network.add({ id: id("00"), k: 1 });
   const first = peer(network, id("80"), "10.9.9.1:1");

@@ -21,7 +21,7 @@ Deno.test("fuzz: the API answers every request as its document says, and the nod
   }
 });
 
-Deno.test("fuzz: WebSocket frames are read alike wherever their bytes are cut, and never pile up", () =>
+Deno.test("fuzz: WebSocket frames are read in the same way wherever their bytes are cut, and never pile up", () =>
   slice(FRAMES, FUZZ_PACKETS / 20));
 
 Deno.test("fuzz: a start with changed files succeeds or fails with one line, and values are never wrong", () =>

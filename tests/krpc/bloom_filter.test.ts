@@ -59,7 +59,7 @@ Deno.test("a filter contains the addresses that were inserted, and few others", 
   assert.ok(wrong < 0.03 * V6.length, `${wrong} false positives`);
 });
 
-Deno.test("an empty filter counts nobody", () => {
+Deno.test("an empty filter counts no peers", () => {
   assert.equal(estimate(filterOf()), 0);
 });
 

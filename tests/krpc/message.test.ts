@@ -336,7 +336,7 @@ function peersPacket(values: Value): Uint8Array {
   return encode({ t: "aa", y: "r", r: { id: ABC.toBytes(), values } });
 }
 
-Deno.test("BEP 32: of values, the entries of 6 and 18 bytes are read", () => {
+Deno.test("BEP 32: the entries of 6 and 18 bytes in values are read", () => {
   const v6 = endpoint("[2001:db8::1]:2");
   const mixed = peersPacket([
     compact(FROM),
@@ -350,7 +350,7 @@ Deno.test("BEP 32: of values, the entries of 6 and 18 bytes are read", () => {
   assert.deepEqual(read(mixed).values!.map(String), [`${FROM}`, `${v6}`, `${FROM}`]);
 });
 
-Deno.test("values that are no list count as missing, and an empty list does not", () => {
+Deno.test("values that are not a list count as missing, and an empty list does not", () => {
   assert.deepEqual(read(peersPacket([])).values, []);
   assert.equal(read(peersPacket("no list")).values, undefined);
   assert.equal(read(peersPacket(5)).values, undefined);
@@ -512,7 +512,7 @@ Deno.test("methods that we do not have are unknown", () => {
   assert.equal(read(query("x".repeat(300), ABC)).method, "unknown");
 });
 
-Deno.test("a message that is no query with q, response with r or error has an unknown type", () => {
+Deno.test("a message that is not a query with q, a response with r or an error has an unknown type", () => {
   const bare = (more: { [key: string]: Value }) => decode(encode({ t: "aa", ...more }));
   assert.equal(bare({ y: "q" }), "unknown_type");
   assert.equal(bare({ y: "q", q: 5 }), "unknown_type");

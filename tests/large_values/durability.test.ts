@@ -17,7 +17,7 @@ Deno.test("if each of three nodes has all pieces, all three must vanish", () => 
   assert.equal(toleranceOf(20, Array(20).fill([1, 2, 3])), 3);
 });
 
-Deno.test("if each piece is on a node of its own, more nodes must vanish than there is parity", () => {
+Deno.test("if each piece is on a different node, more nodes must vanish than there are parity pieces", () => {
   assert.equal(toleranceOf(4, [1, 2, 3, 4, 5, 6, 7].map((n) => [n])), 4);
 });
 

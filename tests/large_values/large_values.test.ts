@@ -416,7 +416,7 @@ Deno.test("in a small network, each node gets all data pieces and no parity", as
   assert.deepEqual(spreadOver(MAX_WHOLE_COPIES + 1), { copies: PIECE_COPIES, hasParity: true });
 });
 
-Deno.test("a node without company keeps a value for itself", async () => {
+Deno.test("a node that is alone stores a value only on itself", async () => {
   const { network, blobs, values } = setup(0);
   const { isPlaced, replicas, blobs: { value, ids } } = await values.store(
     inPieces(sampleBytes(50_000)),

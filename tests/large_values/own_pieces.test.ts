@@ -148,7 +148,7 @@ Deno.test("publishing stays within 128 KiB per second", async () => {
   republisher.close();
 });
 
-Deno.test("a round that was interrupted goes on where it was, after a restart", async () => {
+Deno.test("after a restart, an interrupted round continues where it stopped", async () => {
   const { network, clock, start } = await republish(100, 1 + 2);
   const republisher = start();
   await clock.pass(60_000);
@@ -159,7 +159,7 @@ Deno.test("a round that was interrupted goes on where it was, after a restart", 
   republisher.close();
 });
 
-Deno.test("a node without company publishes as soon as it has some, and in its first round to all", async () => {
+Deno.test("a node that was alone publishes all pieces as soon as it finds other nodes", async () => {
   const { network, clock, start, position } = await republish(0, 1);
   const republisher = start();
   await clock.pass(3_600_000);

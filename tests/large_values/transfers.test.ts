@@ -61,13 +61,13 @@ async function runPuts(
   return seen;
 }
 
-Deno.test("the pace of puts grows if more at a time take no longer", async () => {
+Deno.test("the pace of puts rises if more puts at a time are not slower", async () => {
   const seen = await runPuts(3_000, { elapsed: () => 100 });
   assert.equal(seen[0], 1);
   assert.equal(Math.max(...seen), PUTS);
 });
 
-Deno.test("the pace of puts stays low if more at a time take longer", async () => {
+Deno.test("the pace of puts stays low if more puts at a time are slower", async () => {
   const seen = (await runPuts(600, { elapsed: (active) => 10 * active })).slice(100);
   assert.ok(Math.max(...seen) <= 5, `${Math.max(...seen)} at a time`);
 });

@@ -41,7 +41,7 @@ Deno.test("in a full network of three nodes, all that was stored can be read, an
   }
 });
 
-Deno.test("a node that is alone stores its own value, whatever its limit for those of others", async () => {
+Deno.test("a node that is alone stores its own value, even beyond its limit for values of others", async () => {
   const [node] = await startNetwork(1, {}, { STORAGE_LIMIT: "600000" });
   try {
     const bytes = value(300_000, 0);
@@ -54,7 +54,7 @@ Deno.test("a node that is alone stores its own value, whatever its limit for tho
   }
 });
 
-Deno.test("a small value that all other nodes refuse for want of space is not stored", async () => {
+Deno.test("a small value that all other nodes refuse for lack of space is not stored", async () => {
   const nodes = await startNetwork(2, {}, { STORAGE_LIMIT: "0" });
   try {
     const outcome = await nodes[0].store(new TextEncoder().encode("small"), null);

@@ -34,7 +34,7 @@ class Machine {
   }
 }
 
-Deno.test("node time and the system's clock go on together, and nothing is noticed", () => {
+Deno.test("while node time and the system's clock advance together, no jump is reported", () => {
   const machine = new Machine(), clock = machine.start(), start = clock.now();
   assert.deepEqual(machine.run(clock, HOUR), []);
   assert.equal(clock.now() - start, HOUR);
@@ -42,7 +42,7 @@ Deno.test("node time and the system's clock go on together, and nothing is notic
   assert.equal(clock.wall(clock.now()), machine.time);
 });
 
-Deno.test("a clock that was years behind is set: node time goes on, and times of this run are shown right", () => {
+Deno.test("if a clock that was years behind is set, node time continues, and times of this run are shown correctly", () => {
   const machine = new Machine();
   machine.time -= 2 * YEAR;
   const clock = machine.start(), start = clock.now();
@@ -54,7 +54,7 @@ Deno.test("a clock that was years behind is set: node time goes on, and times of
   assert.equal(clock.wall(clock.now()), machine.time);
 });
 
-Deno.test("the clock is set back: node time goes on, and times of this run are shown right", () => {
+Deno.test("if the clock is set back, node time continues, and times of this run are shown correctly", () => {
   const machine = new Machine();
   machine.time += YEAR;
   const clock = machine.start(), start = clock.now();
@@ -75,7 +75,7 @@ Deno.test("a sleep of 8 hours is noticed once, does not count, and earlier times
   assert.equal(clock.wall(start + 2 * MINUTE), machine.time);
 });
 
-Deno.test("a pause in which the monotonic clock went on is noticed, and does not count", () => {
+Deno.test("a pause during which the monotonic clock advanced is detected, and does not count", () => {
   const machine = new Machine(), clock = machine.start(), start = clock.now();
   machine.uptime += 30 * HOUR;
   machine.time += 30 * HOUR;
@@ -94,7 +94,7 @@ Deno.test("node time never runs backwards", () => {
   assert.equal(clock.now(), start + SECOND);
 });
 
-Deno.test("small moves of the system's clock are followed, and are no jumps", () => {
+Deno.test("small changes of the system's clock are applied, and are not jumps", () => {
   const machine = new Machine(), clock = machine.start();
   for (let i = 0; i < 100; i++) {
     machine.time += 300;
@@ -103,7 +103,7 @@ Deno.test("small moves of the system's clock are followed, and are no jumps", ()
   assert.ok(Math.abs(clock.wall(clock.now()) - machine.time) <= SECOND);
 });
 
-Deno.test("a restart goes on from the saved time, whatever the clock shows meanwhile", () => {
+Deno.test("after a restart, node time continues from the saved time, whatever the system's clock shows", () => {
   const machine = new Machine();
   let clock = machine.start();
   for (const change of [-2 * YEAR, 3 * YEAR, -YEAR, HOUR, 0]) {
@@ -166,7 +166,7 @@ Deno.test("a damaged state counts as none", () => {
   }
 });
 
-Deno.test("the state stays small, however often the machine sleeps", () => {
+Deno.test("the saved state stays small even if the machine sleeps often", () => {
   const machine = new Machine();
   let clock = machine.start();
   const start = clock.now();

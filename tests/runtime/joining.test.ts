@@ -23,7 +23,7 @@ function joiningOf({ node }: VirtualNode, network: VirtualNetwork): Joining {
   });
 }
 
-Deno.test("a node without contacts joins through a node that it hears", () => {
+Deno.test("a node without contacts joins through a node whose beacon it receives", () => {
   const network = new VirtualNetwork(), [first, second, late] = [1, 2, 3].map(() => network.add());
   second.node.membership.join([first.endpoint], [], network.now);
   late.node.membership.join([], [], network.now);

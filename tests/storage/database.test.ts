@@ -280,7 +280,7 @@ Deno.test("committed changes survive the end of the process without a close", as
   });
 });
 
-Deno.test("a file in use can't be opened a second time, and the refusal is immediate", () => {
+Deno.test("a file in use can't be opened again, and the refusal is immediate", () => {
   inTemporaryDirectory((path) => {
     const first = open(path("node.sqlite"));
     commit(first, { items: [itemRow(MUTABLE)] });

@@ -215,7 +215,7 @@ Deno.test("the ids of each class stay without gaps, also after a commit that fai
     assert.ok(next.size >= 4, `${next.size} classes`);
   }));
 
-Deno.test("items whose targets begin alike are told apart", () => {
+Deno.test("items whose targets have the same beginning are distinguished", () => {
   withDatabase(({ database, change }) => {
     const random = new Random(), first = item(random, 10), target = first.target.toBytes();
     target[target.length - 1] ^= 1;

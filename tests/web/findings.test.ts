@@ -53,7 +53,7 @@ Deno.test("failures come before warnings", () => {
   assert.deepEqual(findings.map(({ verdict }) => verdict), ["fail", "warn"]);
 });
 
-Deno.test("a node without peers is told that its values have no other copy", () => {
+Deno.test("for a node without peers, the page says that its values have no other copy", () => {
   const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
   const { tone, findings } = conditionOf({ ...WELL, peers }, NEAR_RTT);
   assert.equal(tone, "warn");

@@ -81,7 +81,7 @@ Deno.test("the decoder of these tests reads the examples of RFC 8188", () => {
   assert.equal(decode(several, "BO3ZVPxUlnLORbVGMpbT1Q"), "I am the walrus");
 });
 
-Deno.test("a sealed value is a message of RFC 8188, whatever its size", async () => {
+Deno.test("a sealed value of any size is a message of RFC 8188", async () => {
   for (const size of SIZES) {
     const content = sample(size), value = await sealed(content);
     assert.equal(value.length, sealedSize(size));
@@ -114,7 +114,7 @@ Deno.test("each version under a key has a new salt, so its bytes tell nothing ab
   assert.ok(equal < 30, `${equal} of ${one.length} bytes are equal`);
 });
 
-Deno.test("a change is noticed in its record, and nothing from there on is yielded", async () => {
+Deno.test("a changed record is detected, and nothing from there on is yielded", async () => {
   const content = sample(3 * CONTENT_BYTES + 5), value = await sealed(content);
   for (let record = 0; record < 4; record++) {
     const start = HEADER_BYTES + record * RECORD_BYTES;
@@ -129,7 +129,7 @@ Deno.test("a change is noticed in its record, and nothing from there on is yield
   }
 });
 
-Deno.test("records that are swapped, repeated, removed or appended are noticed", async () => {
+Deno.test("records that are swapped, repeated, removed or appended are detected", async () => {
   const value = await sealed(sample(3 * CONTENT_BYTES + 5)), other = await sealed(sample(70_000));
   const head = value.subarray(0, HEADER_BYTES);
   const record = (number: number, of = value) =>
@@ -147,7 +147,7 @@ Deno.test("records that are swapped, repeated, removed or appended are noticed",
   }
 });
 
-Deno.test("a value without its end is noticed, wherever it ends", async () => {
+Deno.test("a truncated value is detected, wherever it ends", async () => {
   const value = await sealed(sample(CONTENT_BYTES + 100));
   const first = HEADER_BYTES + RECORD_BYTES;
   for (const length of [first, first + 1, first + 16]) {
@@ -209,7 +209,7 @@ Deno.test("a reader that stops early stops the source", async () => {
   assert.ok(isClosed);
 });
 
-Deno.test("a link consists of the hash and the key, and nothing else is taken for one", () => {
+Deno.test("a link consists of the hash and the key, and other texts are not links", () => {
   const hash = "e5f96f6f38320f0f33959cb4d3d656452117aadb", key = newSealKey();
   assert.ok(isSealKey(key));
   assert.equal(sealLink(hash, key), `dm:${hash}#${key}`);

@@ -248,7 +248,7 @@ Deno.test("a head of over 32 kB gets 431", async () => {
   });
 });
 
-Deno.test("bodies do not count as heads, whatever their size and encoding", async () => {
+Deno.test("bodies of any size and encoding do not count as heads", async () => {
   await withFront(async ({ connect, refusals }) => {
     const client = await connect();
     const body = "b\n\n".repeat(1_000_000);
@@ -411,7 +411,7 @@ function countedBy(refusals: Refusals) {
   return { refused: (reason: keyof Refusals) => refusals[reason]++ };
 }
 
-Deno.test("each client has a limited number of connections, but this machine has not", async () => {
+Deno.test("each client has a limited number of connections, except this machine", async () => {
   const inner = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response());
   const clock = new TestClock(), refusals = noRefusals();
   let shared = false;

@@ -106,7 +106,7 @@ Deno.test("slow or failing lookups are explained", () => {
   assert.match(lookups(1_500, 4_000, { rtt: 250 }), /^warn slow: 3\.0 hops/);
 });
 
-Deno.test("nodes that MAX_PER_SUBNET leaves out are a warning if they are as many as the peers", () => {
+Deno.test("nodes without a place because of MAX_PER_SUBNET are a warning if there are as many of them as peers", () => {
   const left_out = { nodes: 9, subnets: 1, largest: "198.51.100.0/24" };
   assert.match(judge("left out", { left_out, routing_table_size: 2 }), /^warn .*BOOTSTRAP_NODES/);
   assert.equal(judge("left out", { left_out, routing_table_size: 150 }), "ok");
@@ -164,7 +164,7 @@ Deno.test("published values that are not safe are reported", () => {
   );
 });
 
-Deno.test("a node that strangers can't reach is told how to change that", () => {
+Deno.test("for a node that strangers can't reach, the report says how to change that", () => {
   const [family] = HEALTHY.nat.families;
   const seen = (reachable: boolean | null, introducers = 0) => {
     const families = [{ ...family, type: "symmetric" as const, reachable }];

@@ -104,7 +104,7 @@ Deno.test("putting the items of others again neither evicts them nor counts agai
   for (const { target } of held) assert.equal(victim.items.get(target, network.now)?.by, source);
 });
 
-Deno.test("a node asks for room: in a small network for the whole value, in a large one for its part", () => {
+Deno.test("a node asks others for room for the whole value in a small network, and for a part of it in a large one", () => {
   const ask = (network: VirtualNetwork, bytes: number, copies: number) =>
     network.complete<Room>((now, done) =>
       network.nodes[0].node.items.room({ bytes, copies, targets: [ASKER] }, now, done)

@@ -88,7 +88,7 @@ Deno.test("versions have one order: by seq, then by the bytes of the bencoded va
   }
 });
 
-Deno.test("whatever the order in which versions arrive, every node ends with the same one", () => {
+Deno.test("every node ends with the same version, in whatever order the versions arrive", () => {
   const versions = ["a", "b", "ab", "b"].flatMap((
     v,
   ) => [signed(v, 1), signed(v, 2), signed(v, 2n ** 53n)]);

@@ -120,7 +120,7 @@ Deno.test("64 sources in as many wider networks leave room for the 65th", () => 
   assert.ok(free > 2 * SMALLEST, `${free} bytes are free`);
 });
 
-Deno.test("an item counts for the source that put it first, whoever puts it again", () => {
+Deno.test("an item counts for the source that put it first, even if another source puts it again", () => {
   const store = new ItemStore(OWN, 100 * ITEM_BYTES, 1);
   const items = Array.from({ length: 20 }, (_, n) => item(n));
   for (const one of items) assert.equal(put(store, { item: one, by: "1.1/1" }), "kept");
@@ -154,7 +154,7 @@ Deno.test("the room that is announced for a week can be used to the end", () => 
   assert.equal(put(store, { item: item(count), by: "1.1/1", lifeMs }), "source_full");
 });
 
-Deno.test("whoever lets an item live for more than a day is charged for it", () => {
+Deno.test("an item that lives for more than a day counts for the source that asked for this life", () => {
   const store = new ItemStore(OWN, 1_000 * ITEM_BYTES, 1), one = item(1);
   const [before, untouched] = [store.room("2.2/2"), store.room("1.1/1")];
   put(store, { item: one, by: "1.1/1" });
@@ -194,7 +194,7 @@ Deno.test("only spare items are evicted, the farthest first, and reported", () =
   for (const one of all.filter((_, n) => n % 2 === 1)) assert.ok(store.get(one.target, 0));
 });
 
-Deno.test("what was known of other holders two hours ago is no reason to evict an item", () => {
+Deno.test("a report about other holders from two hours ago is no reason to evict an item", () => {
   const store = new ItemStore(OWN, 2 * ITEM_BYTES, 1);
   for (const n of [1, 2]) put(store, { item: item(n) });
   store.noteSpare(item(1), true, 0);

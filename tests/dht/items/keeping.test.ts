@@ -301,7 +301,7 @@ Deno.test("nodes that join closer to a value get a copy with its age", () => {
   }
 });
 
-Deno.test("a node that only claims to complete an item can't keep its holders from it for ever", () => {
+Deno.test("a node that only claims to repair an item can't keep its holders from repairing it forever", () => {
   const network = new VirtualNetwork();
   const [holder, ...others] = network.addJoined(4, { k: 2 });
   const item = immutable("watched over");

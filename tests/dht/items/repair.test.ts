@@ -113,7 +113,7 @@ Deno.test("an owner whose holders have all left puts its value again at once", (
   assert.equal(short(network, [one], 2), 0);
 });
 
-Deno.test("a node that was alone for days publishes its values as soon as it has company", () => {
+Deno.test("a node that was alone for days publishes its values as soon as it finds other nodes", () => {
   const network = new VirtualNetwork();
   const [owner] = network.addJoined(1, { k: 4 });
   const items = Array.from({ length: 50 }, (_, n) => item(`${n}`));

@@ -34,7 +34,7 @@ Deno.test("a node that knows two nodes with one id reports them, once", () => {
   assert.deepEqual(others, []);
 });
 
-Deno.test("two nodes with one id find out about each other", () => {
+Deno.test("two nodes with one id detect each other", () => {
   const { network, pair } = twins();
   pair.forEach((one, i) => {
     const [clone] = clonesFoundBy(one);
@@ -45,7 +45,7 @@ Deno.test("two nodes with one id find out about each other", () => {
   });
 });
 
-Deno.test("a node with two addresses is no clone, for others or for itself", () => {
+Deno.test("a node with two addresses is not a clone, for others or for itself", () => {
   const network = new VirtualNetwork();
   const [first, second] = network.addJoined(2, { nat: false });
   const other = Endpoint.parse("10.9.9.9", second.endpoint.port)!;

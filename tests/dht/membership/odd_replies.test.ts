@@ -176,7 +176,7 @@ Deno.test("a bootstrap node that answers from another port is named with that po
   assert.match(problemOf(unusable!), /^10\.9\.9\.1:7001 answers from another port/);
 });
 
-Deno.test("a usable answer ends what was said about the earlier ones", () => {
+Deno.test("a usable answer removes the report about earlier unusable ones", () => {
   let isOdd = true;
   const { server, network } = scene((reply) => isOdd ? body({ id: 7 })(reply) : encode(reply));
   isOdd = false;

@@ -140,7 +140,7 @@ Deno.test("a contact that runs our software is asked again after it left a get u
   assert.ok(client.count("get") > gets);
 });
 
-Deno.test("a contact that answers nothing any more is removed, although only pings count", () => {
+Deno.test("a contact that has stopped answering is removed, although only pings count", () => {
   const { network, server, client, isKept } = scene("ignores");
   client.reacts = () => "ignores";
   get(network, server);

@@ -91,7 +91,7 @@ Deno.test("BEP 42: neighbours in a private network, which see another address, d
   assert.ok(isSecureId(server.node.id, outside));
 });
 
-Deno.test("contacts that find no place beside a new id are no longer checked", () => {
+Deno.test("contacts that find no place in the table of a new id are no longer checked", () => {
   const network = new VirtualNetwork(10, 3);
   const server = network.add({ at: "45.1.2.3:6881", k: 8 });
   const peers = series(120, (i) => `${50 + i}.7.8.9:1`).map((at, i) => {

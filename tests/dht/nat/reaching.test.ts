@@ -152,7 +152,7 @@ Deno.test("holes of earlier attempts don't keep a node behind a symmetric NAT fr
   }
 });
 
-Deno.test("once a node got through to one behind a symmetric NAT, the next one can use a burst", () => {
+Deno.test("after a burst to one node behind a symmetric NAT has succeeded, the next node can use a burst", () => {
   const cases: readonly [what: string, isLate: (packet: Decoded) => boolean, ms: number][] = [
     ["no burst", ({ y }) => text(y) === "r", 50],
     ["an ended burst", ({ q }) => q !== undefined && text(q) === "dm_punch", 120],
@@ -226,7 +226,7 @@ Deno.test("an introducer reaches a hidden node without an introduction", () => {
   assert.equal(introducer.node.tables.find(hidden.node.id), undefined, "it is still in no table");
 });
 
-Deno.test("a hidden node is found by its id, and no longer when it is gone", () => {
+Deno.test("a hidden node is found by its id until it is gone", () => {
   const network = internet();
   const hidden = behind(network, PORT_RESTRICTED);
   const asker = notIntroducing(network, hidden);
@@ -518,7 +518,7 @@ Deno.test("no introduction leads a node to its own network, its own machine, or 
   assert.ok(network.now > 0);
 });
 
-Deno.test("a single introducer can't make a node send many packets, whatever it claims", () => {
+Deno.test("a lying introducer can't make a node send many packets", () => {
   for (const [behaviour, claimed] of [[PORT_RESTRICTED, 3], [SYMMETRIC, 2]] as const) {
     const scene = new Played(behaviour);
     const tokens = [

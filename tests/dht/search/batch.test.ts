@@ -83,7 +83,7 @@ Deno.test("a named node that answers later is one of the holders", () => {
   assert.deepEqual(holders?.map((node) => `${node.id}`.slice(0, 2)), ["10", "18"]);
 });
 
-Deno.test("a batch knows the holders where a lookup has found all nodes, however few there are", () => {
+Deno.test("a batch knows the holders if a lookup has found all nodes near the target, even if there are few", () => {
   const batch = new Batch(1);
   // A network of 1000 nodes has about 60 in this sixteenth, but by chance it has only three.
   const nodes = ["11", "12", "14"].map((hex) => id(hex));

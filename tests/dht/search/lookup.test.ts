@@ -116,7 +116,7 @@ Deno.test("a lookup returns the k closest nodes that answered, without dead ones
   }
 });
 
-Deno.test("a lookup goes on until the k closest have answered, not only the nearest", () => {
+Deno.test("a lookup continues until the k closest have answered, not only the nearest", () => {
   const { network, searcher, first, peer } = scene();
   const near = ["01", "02", "03", "04", "05", "06"].map((prefix) => peer(prefix));
   first.known.push(...near.slice(0, 1));
@@ -297,7 +297,7 @@ Deno.test("if many queries are late, a lookup asks more than the k closest at on
   assert.equal(result()!.elapsed, 20);
 });
 
-Deno.test("a late candidate does not delay the lookup, but counts when it answers", () => {
+Deno.test("a late candidate does not delay the lookup, but its answer is used", () => {
   const { asked, watchers, answer, result } = byHand({ k: 2, alpha: 1, seeds: ["01", "02", "03"] });
   watchers.get("01")!.onLate(60);
   assert.deepEqual(asked, ["01", "02"]);
@@ -413,7 +413,7 @@ function hurried() {
   return lookup;
 }
 
-Deno.test("each third query of a hurried lookup goes to the closest node, whatever the coordinates promise", () => {
+Deno.test("every third query of a hurried lookup goes to the closest node and ignores the coordinates", () => {
   const { asked, answer } = hurried();
   answer("20", 5);
   assert.deepEqual(asked.slice(2), ["02"]);
@@ -530,7 +530,7 @@ Deno.test("referrals to a narrower scope than the sender's are not followed", ()
   assert.deepEqual(sent.filter((to) => narrow.includes(to)), []);
 });
 
-Deno.test("an IPv4-mapped address in nodes6 is no way around the scopes", () => {
+Deno.test("an IPv4-mapped address in nodes6 does not bypass the scopes", () => {
   const network = new VirtualNetwork();
   const searcher = network.add({ id: id("ff"), at: ["1.0.0.1:1", "[2a01:db8::1]:1"] });
   const teller = new Peer(network, id("f0"), "[2a01:db8::2]:1");
@@ -580,7 +580,7 @@ Deno.test("errors count as failures", () => {
   assert.ok(failed.rtt > 0, "one that answered in time, though");
 });
 
-Deno.test("a lookup is bounded, however many nodes a liar invents", () => {
+Deno.test("a lookup is bounded even if a liar invents any number of nodes", () => {
   const { network, searcher, first } = scene({ k: 4 });
   let invented = 0;
   // Every address answers, under the id that was announced for it, and names ever closer nodes.

@@ -70,7 +70,7 @@ function store({ network, writer }: ReturnType<typeof mixed>, count: number) {
   return { elapsed: network.now - startedAt, fewest };
 }
 
-Deno.test("a large value beside foreign clients takes no longer, and floods none of them", () => {
+Deno.test("foreign clients neither delay a large value nor get too many packets", () => {
   const without = store(mixed({ dmnodes: 21, clients: 0 }), 1_000);
   const scene = mixed({ dmnodes: 21, clients: 5 });
   const beside = store(scene, 1_000);
@@ -79,7 +79,7 @@ Deno.test("a large value beside foreign clients takes no longer, and floods none
   assert.ok(beside.elapsed <= 1.1 * without.elapsed, `${beside.elapsed} ${without.elapsed}`);
 });
 
-Deno.test("a foreign client that is the only other node gets every item, at its pace", () => {
+Deno.test("a foreign client that is the only other node gets every item, within its rate limit", () => {
   const scene = mixed({ dmnodes: 1, clients: 1 }), { network, writer, arrivals } = scene;
   for (let n = 0; n < 40; n++) {
     const { target } = item(n), put = { target, make: () => item(n) };
@@ -89,7 +89,7 @@ Deno.test("a foreign client that is the only other node gets every item, at its 
   assert.ok(densest(arrivals[0]) < GUARD_PACKETS, `${densest(arrivals[0])}`);
 });
 
-Deno.test("lookups ask others while a foreign client bears no more", () => {
+Deno.test("a lookup queries other nodes while a foreign client has reached its rate limit", () => {
   const { network, nodes, writer, arrivals } = mixed({ dmnodes: 8, clients: 1 });
   for (let n = 0; n < 200; n++) {
     const target = network.randomId();
@@ -102,7 +102,7 @@ Deno.test("lookups ask others while a foreign client bears no more", () => {
   assert.ok(densest(arrivals[0]) < GUARD_PACKETS);
 });
 
-Deno.test("a get waits for a foreign client that bears no more, because only this client may have the value", () => {
+Deno.test("a get waits for a foreign client that has reached its rate limit, because only this client may have the value", () => {
   const { network, foreign: [client], writer } = mixed({ dmnodes: 8, clients: 1 });
   client.value = "piece 1";
   for (let n = 0; n < 12; n++) writer.find(network.randomId(), network.now, () => {});
@@ -127,7 +127,7 @@ Deno.test("the answers that a foreign client gets count too", () => {
   assert.ok(densest(arrivals[0]) < GUARD_PACKETS, `${densest(arrivals[0])}`);
 });
 
-Deno.test("silence halves the pace of a node, and answers raise it again", () => {
+Deno.test("an unanswered query halves the rate of packets to a node, and answers raise it again", () => {
   const at = endpoint("1.2.3.4:5");
   /** How many packets fit into 100 s. */
   const packets = (pace: Pace, from: number) => {
@@ -148,7 +148,7 @@ Deno.test("silence halves the pace of a node, and answers raise it again", () =>
   assert.ok(packets(pace, 400_000) > usual);
 });
 
-Deno.test("silence allows no further burst", () => {
+Deno.test("an unanswered query allows no further burst", () => {
   const pace = new Pace(), at = endpoint("1.2.3.4:5");
   while (pace.waitFor(at, 0) === 0) pace.spend(at, 0);
   const before = pace.waitFor(at, 0);
@@ -156,7 +156,7 @@ Deno.test("silence allows no further burst", () => {
   assert.equal(pace.waitFor(at, 0), 2 * before);
 });
 
-Deno.test("after an outage of our own, a node gets its usual pace back within a few answers", () => {
+Deno.test("after an outage of our own, a few answers restore the usual rate of packets to a node", () => {
   const pace = new Pace(), at = endpoint("1.2.3.4:5");
   /** How long a node must be left alone after a burst. */
   const waitAfterBurst = (now: number) => {
@@ -170,7 +170,7 @@ Deno.test("after an outage of our own, a node gets its usual pace back within a 
   assert.equal(waitAfterBurst(400_000), usual);
 });
 
-Deno.test("a node that shows our software is not held back", () => {
+Deno.test("packets to a node of this project have no rate limit", () => {
   const pace = new Pace(), at = endpoint("1.2.3.4:5");
   for (let i = 0; i < 100; i++) pace.spend(at, 0);
   assert.ok(pace.waitFor(at, 0) > 0);
@@ -179,14 +179,14 @@ Deno.test("a node that shows our software is not held back", () => {
   assert.equal(pace.size, 0);
 });
 
-Deno.test("one endpoint can't free another one of the same address by what it claims to run", () => {
+Deno.test("a claim about its software by one endpoint does not lift the limit of another endpoint of the same address", () => {
   const pace = new Pace();
   for (let i = 0; i < 100; i++) pace.spend(endpoint("1.2.3.4:5"), 0);
   pace.noteAnswer(endpoint("1.2.3.4:6"), true, 0);
   assert.ok(pace.waitFor(endpoint("1.2.3.4:5"), 0) > 0);
 });
 
-Deno.test("the paces of only so many nodes are remembered", () => {
+Deno.test("the number of remembered rates is limited", () => {
   const pace = new Pace();
   for (let port = 1; port < 5_000; port++) pace.spend(endpoint(`1.2.3.4:${port}`), port);
   assert.equal(pace.size, 512);

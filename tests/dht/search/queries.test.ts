@@ -107,7 +107,7 @@ Deno.test("in a process that never catches up, queries end without more packets 
   assert.deepEqual([queries.open, sent.length, misses], [0, 1, []]);
 });
 
-Deno.test("an answer that comes eight seconds later still counts and is measured, but ends no query twice", () => {
+Deno.test("an answer after eight seconds is used and measured, but does not end its query twice", () => {
   const { misses, measured, heard, send, runUntil, answer, queries } = scene();
   send();
   runUntil(8_000);
@@ -119,7 +119,7 @@ Deno.test("an answer that comes eight seconds later still counts and is measured
   assert.equal(queries.nextDeadline, Infinity);
 });
 
-Deno.test("an answer that comes after ten seconds is that of no query", () => {
+Deno.test("an answer that arrives after ten seconds is ignored", () => {
   const { send, runUntil, answer } = scene();
   send();
   runUntil(10_000);

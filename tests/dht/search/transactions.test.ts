@@ -55,7 +55,7 @@ Deno.test("transaction ids use all 32 bits", () => {
   assert.equal(open.settle(reply("\xff\x80\x00\x01"), PEER), asked);
 });
 
-Deno.test("exactly the open transactions are found, however ids collide", () => {
+Deno.test("exactly the open transactions are found, even if their ids collide", () => {
   // Few ids, alike in their low bits: most collide.
   const tid = fc.nat({ max: 31 }).map((n) => ((n & 3) | ((n >> 2) << 28)) | 0);
   const step = fc.tuple(fc.constantFrom("add", "settle", "remove"), tid);

@@ -55,7 +55,7 @@ Deno.test("a write waits for an overdue node if there is no other", () => {
   assert.equal(stored(), 4);
 });
 
-Deno.test("a write does not go to ever more nodes if all are overdue", () => {
+Deno.test("a write does not go to more and more nodes if all are overdue", () => {
   const { sent, answer, stored } = scene(20);
   for (let i = 0; i < sent.length; i++) sent[i].onOverdue(1_000);
   assert.equal(sent.length, 5);

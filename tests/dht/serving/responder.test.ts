@@ -675,7 +675,7 @@ Deno.test("a full peer store still accepts an announcement", () => {
   assert.ok(peers.has(id("ff"), scene.stranger.at.withPort(1), scene.network.now));
 });
 
-Deno.test("no reply is over 1400 bytes, whatever a full node is asked for", () => {
+Deno.test("no reply of a full node is over 1400 bytes, for any query", () => {
   const scene = new Scene({ at: ["10.0.0.1:1", "[fd00:1::1]:1"] });
   scene.populate(60, 4);
   scene.populate(60, 6);

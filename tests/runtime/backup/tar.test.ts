@@ -50,7 +50,7 @@ Deno.test("an archive contains what was written to it, and entries can be skippe
   }
 });
 
-Deno.test("an archive that was cut off, or is none, is refused", () => {
+Deno.test("a file that is cut off, or not an archive, is refused", () => {
   const whole = archive();
   const changed = whole.with(3, 1);
   for (const bytes of [changed, whole.slice(0, 1_100), whole.slice(0, whole.length - 1_024)]) {

@@ -56,7 +56,7 @@ Deno.test("peers are filtered by health, and limited", () => {
   assert.deepEqual(idsOf({ health: "healthy", limit: 50 }), [FAR]);
 });
 
-Deno.test("the whole table is counted by distance, whatever the selection", () => {
+Deno.test("the whole table is counted by distance, for any selection", () => {
   const { node_id, routing_table_size, bucket_distribution } = reports.list({ limit: 1 });
   assert.deepEqual([node_id, routing_table_size], [OWN, 3]);
   assert.deepEqual([bucket_distribution["0-20"], bucket_distribution["141-160"]], [1, 2]);

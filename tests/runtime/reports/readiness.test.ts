@@ -240,7 +240,7 @@ Deno.test("a node with many contacts of other implementations stays ready when o
   assert.deepEqual(fake.told.map((line) => line.split(":")[0]), ["gained"]);
 });
 
-Deno.test("a search for offers is repeated ever more rarely while nobody offers to store values", () => {
+Deno.test("a search for offers is repeated less and less often while nobody offers to store values", () => {
   const fake = joined(3);
   fake.offers = 0;
   const before = fake.searches;

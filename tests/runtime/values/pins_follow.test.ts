@@ -57,7 +57,7 @@ async function discardedBlobs(kept: LargeContent | undefined): Promise<StoredBlo
   return discarded;
 }
 
-Deno.test("a copy for a version that is outdated meanwhile is removed", async () => {
+Deno.test("the copy of a version that has become outdated meanwhile is removed", async () => {
   assert.deepEqual(await discardedBlobs(undefined), [{ value: 8, ids: 9 }]);
 });
 

@@ -198,7 +198,7 @@ Deno.test("after a restart, a key that another key refers to is still a value", 
   assert.ok(again.has(referred.target), "keeping another value removes nothing");
 });
 
-Deno.test("a value whose copies are few, refused or near their end has a state, and changes are told once", () => {
+Deno.test("a value with few, refused or expiring copies has a state, and each change is reported once", () => {
   const { publications, store, advance } = setup();
   const HOUR = 3_600_000, DAY = 24 * HOUR, item = small("watched"), hash = `${item.target}`;
   const told = () => publications.changes().map(({ hash, from, to }) => `${hash}: ${from} ${to}`);

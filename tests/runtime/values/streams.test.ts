@@ -6,7 +6,7 @@ import { TransferError } from "../../../src/large_values/transfers.ts";
 import type { DownloadPiece } from "../../../src/node_service.ts";
 import { Streams } from "../../../src/runtime/values/streams.ts";
 
-Deno.test("an upload whose outcome is known early takes no more bytes, and does not wait for ever", async () => {
+Deno.test("an upload whose outcome is known early accepts no more bytes, and does not wait forever", async () => {
   for (const delayMs of [0, 1, 5]) {
     const streams = new Streams();
     const upload = streams.openUpload(async (bytes) => {
