@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { useMedia } from "./hooks.js";
 
-/** The key in the browser's storage. first_paint.js has the same one. */
+/** The key in the browser's storage. first_paint.js uses the same key. */
 const THEME_KEY = "dmnode.theme";
 
 /** @typedef {"system" | "light" | "dark"} ThemeChoice */

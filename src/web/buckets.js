@@ -7,7 +7,10 @@ import { sharedBits } from "./ids.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
-/** Maximum number of buckets to show. Deeper ones hold only the few nearest peers, and are merged into the last one. */
+/**
+ * Maximum number of buckets to show. Deeper buckets contain only the few nearest peers, and are
+ * merged into the last one.
+ */
 const MAX_BUCKETS = 20;
 const STATES = /** @type {const} */ (["healthy", "degraded", "unhealthy"]);
 

@@ -10,7 +10,7 @@ import { distanceLog, ID_BITS } from "./ids.js";
 
 /** Duration of a replay. Lookups that were too fast to see are replayed slowly. */
 const REPLAY_MS = 2_600;
-/** Lookups that took longer than this need no replay. */
+/** Lookups that took longer than this are slow enough to watch, so they need no replay. */
 const VISIBLE_MS = 1_200;
 
 const HEIGHT = 320;

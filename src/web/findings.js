@@ -33,7 +33,10 @@ export function judged(check, found, advice) {
   return advice === false ? ok(check, found) : warn(check, found, advice);
 }
 
-/** A node that has run for fewer seconds than this may not have joined yet, so its statistics allow no advice. */
+/**
+ * A node that has run for fewer seconds than this may not have joined yet, so no advice can be
+ * given.
+ */
 const EARLY_S = 10;
 
 /** With this many healthy peers, a node works well in a network of any size. */
@@ -42,7 +45,7 @@ const ENOUGH_PEERS = 8;
 /** If more than this share of the peers missed the latest check, the network or this node has a problem. */
 const MAX_SILENT_SHARE = 0.25;
 
-/** With fewer peers, a single silent one would be a large share. */
+/** With fewer peers than this, a single silent peer would be a large share. */
 const FEW_PEERS = 4;
 
 /** With fewer queries or lookups than these, the shares of successful ones mean nothing. */
@@ -57,10 +60,13 @@ const SLOW_LOOKUP_MS = 2_000, FAR_RTT_MS = 300;
 /** If more than this share of STORAGE_LIMIT is in use, the node is full or will be soon: a full node refuses items. */
 const MAX_STORAGE_SHARE = 0.9;
 
-/** If the rate limit refuses more than this share of all packets, it is not just a single busy neighbour. */
+/**
+ * If the rate limit refuses more than this share of all packets, the cause is not just a single
+ * busy neighbour.
+ */
 const MAX_REFUSED_SHARE = 0.1;
 
-/** Fewer refusals than this are not reported, whatever their share. */
+/** Fewer refusals than this are not reported, even if they are a large share. */
 const FEW_REFUSALS = 1_000;
 
 /** The types of NAT. @type {Record<string, string>} */

@@ -9,11 +9,11 @@
 {
   const SLOW_MS = 20_000;
   const say = (/** @type {string} */ text) => {
-    // The element is gone as soon as the page has started.
+    // The page removes the element when it starts.
     const line = document.querySelector("main.waiting > p");
     if (line !== null) line.textContent = text;
   };
-  // A module that fails to load is reported at the script element, from where the event does not bubble.
+  // A module that fails to load causes an event at the script element. This event does not bubble.
   addEventListener(
     "error",
     () => say("A part of this page failed to load. Reload the page."),

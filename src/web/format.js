@@ -4,7 +4,8 @@
 export const NONE = "–";
 
 /**
- * Returns a formatter that is created on first use. Creating one takes milliseconds, and most commands need none.
+ * Returns a function that creates its formatter on first use. Creating a formatter takes
+ * milliseconds, and most commands need none.
  *
  * @template T
  * @param {() => { format(value: T): string }} create
@@ -123,7 +124,7 @@ export function until(at, now) {
   return at < now + 1000 ? "now" : `in ${shortDuration((at - now) / 1000)}`;
 }
 
-/** The first digits of an id: enough to tell ids apart by eye. @param {string} id */
+/** The first digits of an id: enough to distinguish ids by eye. @param {string} id */
 export function shortId(id) {
   return id.slice(0, 8);
 }
@@ -134,8 +135,9 @@ const BIDIRECTIONAL =
 const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /**
- * A text that others chose, for use inside a sentence: its direction does not affect the words around it. Characters that
- * change the direction become visible. Other texts stay as they are.
+ * Prepares a text that others chose for use inside a sentence, so that its direction does not
+ * affect the words around it. Characters that change the direction become visible. Other texts
+ * don't change.
  *
  * @param {string} text
  */

@@ -112,9 +112,10 @@ export function useAction(action) {
 }
 
 /**
- * Asks a question, and asks it again if the question or `version` changes. The result is always the answer to the
- * current question: the request for an earlier one is aborted, and its late answer is ignored. While a question is
- * repeated for another `version`, its former result stays.
+ * Sends the request for a question, and repeats it if the question or `version` changes. The result
+ * is always the answer to the current question: requests for earlier questions are aborted, and
+ * their late answers are ignored. If only `version` changes, the former result stays until the new
+ * one arrives.
  *
  * @template T
  * @param {string | null} question null asks nothing

@@ -68,7 +68,10 @@ export class Live {
     this.end();
   }
 
-  /** Gives up opening the connection. Browsers open sockets one after the other, so this one must not delay others. */
+  /**
+   * Stops opening the connection. Browsers open sockets one after the other, so a pending one would
+   * delay others.
+   */
   abandon() {
     this.socket.close();
     this.end();
@@ -118,7 +121,7 @@ export function openStream(url) {
         }
       }
     } catch {
-      // The end of the stream is all that matters.
+      // Ignore errors: only the end of the stream matters.
     } finally {
       connection.onclose?.call(
         /** @type {WebSocket} */ (connection),

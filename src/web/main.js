@@ -26,7 +26,8 @@ function drawSoon() {
   if (isWaiting) return;
   isWaiting = true;
   const wait = Math.max(0, drawnAt + DRAW_EVERY_MS - performance.now());
-  // The browser asks a hidden page for no frames. The page draws its current state when it becomes visible again.
+  // The browser requests no frames from a hidden page. The page draws its current state when it
+  // becomes visible again.
   setTimeout(() => requestAnimationFrame(draw), wait);
 }
 
@@ -35,7 +36,7 @@ draw();
 state.onChange(drawSoon);
 session.start();
 
-// A file that is dropped beside a zone for files must not replace the page.
+// Prevent the browser from replacing the page by a file that is dropped outside a drop zone.
 for (const type of /** @type {const} */ (["dragover", "drop"])) {
   addEventListener(type, (event) => {
     if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;

@@ -6,8 +6,8 @@ import { placeInBucket, sharedBits } from "./ids.js";
 /** @typedef {import("../reports/peers.ts").Peer} Peer */
 
 /**
- * The minimum number of rings makes a small network look small. Beyond the maximum, nearer buckets share the innermost
- * ring.
+ * Because of the minimum number of rings, a small network looks small. Beyond the maximum, nearer
+ * buckets share the innermost ring.
  */
 const LEAST_RINGS = 5, MOST_RINGS = 20;
 /** Radius of the innermost ring, as a fraction of the outermost. */

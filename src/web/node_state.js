@@ -8,7 +8,10 @@ import { medianRttOf } from "./findings.js";
 /** @typedef {import("../reports/stats.ts").History["samples"][number]} Sample */
 /** @typedef {import("./live.js").LiveEvent} LiveEvent */
 
-/** Maximum number of events in the feed: as many as a person can look through. A busy node has far more in an hour. */
+/**
+ * Maximum number of events in the feed: as many as a person can look through. A busy node has far
+ * more events in an hour.
+ */
 export const MAX_FEED_EVENTS = 500;
 /** Maximum number of samples: one hour, with a sample every ten seconds. */
 export const MAX_HOUR_SAMPLES = 360;
@@ -74,7 +77,10 @@ export class NodeState {
     this.failure = null;
     /** Time of the last answer or event. @type {number | null} */
     this.newsAt = null;
-    /** Whether the node needs a token, and whether it accepts ours. @type {"open" | "needed" | "wrong" | "given"} */
+    /**
+     * Whether the node needs a token, and whether it accepts the user's. @type {"open" | "needed" |
+     * "wrong" | "given"}
+     */
     this.access = "open";
     /** @type {Stats | null} */
     this.stats = null;
@@ -216,7 +222,8 @@ export class NodeState {
         }
         break;
       case "clock":
-        // The times of earlier samples may have changed. The next reading brings them all.
+        // Drop the samples, because their times may have changed. The next request loads all of
+        // them again.
         this.hour = [];
         break;
       case "nat":

@@ -223,7 +223,8 @@ export function Facts({ rows, class: name = "" }) {
  */
 
 /**
- * A row of buttons to choose one option. It is a function because `h` cannot infer the type of the options.
+ * A row of buttons to choose one option. This is a plain function, not a component, because `h`
+ * cannot infer the type of the options.
  *
  * @template {string} V
  * @param {ChoiceProps<V>} props

@@ -23,7 +23,7 @@ export const VIEWS = /** @type {const} */ ([
 export function routeOf(hash) {
   const [name = "", id = ""] = splitHash(hash).path.split("/");
   const decoded = decode(id);
-  // Ids are shown in lower case. The name of a service stays as it is.
+  // Ids are shown in lower case. The name of a service keeps its case.
   const lower = decoded.toLowerCase();
   const given = decoded === "" ? null : name === "swarms" && !isId(lower) ? decoded : lower;
   switch (name) {
@@ -64,7 +64,7 @@ export function setParameter(name, value) {
   if (value === null) parameters.delete(name);
   else parameters.set(name, value);
   history.replaceState(null, "", withParameters(`#/${path}`, parameters));
-  // The browser reports no change of the address that a script replaced.
+  // Dispatch the event here, because the browser sends none if a script replaces the address.
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 

@@ -1,7 +1,10 @@
 // Sealed values: encrypts and decrypts with a key that is only in the value's link. Used by the page, the command line
 // and the API. The format is the content coding aes128gcm (RFC 8188), without padding.
 
-/** Each sealed value has this key id in its header, so that a program can say what is missing to open it. */
+/**
+ * Each sealed value has this key id in its header, so that other programs can tell the user what
+ * kind of key is missing.
+ */
 const KEY_ID = "dmseal";
 
 const SALT_BYTES = 16, KEY_BYTES = 16, TAG_BYTES = 16, NONCE_BYTES = 12;
@@ -12,7 +15,10 @@ export const HEADER_BYTES = SALT_BYTES + 4 + 1 + KEY_ID.length;
 /** Bytes that each record adds: a delimiter, which marks the last record, and a tag. */
 const RECORD_OVERHEAD = 1 + TAG_BYTES;
 
-/** Size of every record but the last. Changes are noticed after this many bytes, and ranges are opened in such units. */
+/**
+ * The size of every record except the last. A reader detects a change after at most this many
+ * bytes, and opens whole records.
+ */
 export const RECORD_BYTES = 65_536;
 
 /** The content of such a record. */
@@ -25,8 +31,8 @@ const MORE_FOLLOW = 1, LAST = 2;
 /** @typedef {AsyncIterable<Uint8Array>} Source */
 
 /**
- * A value can't be opened. `not_sealed`: it is not a sealed value; `wrong_key`: its first record does not fit the key;
- * `changed`: a later record is not the one that was sealed; `cut`: the end is missing.
+ * Why a value can't be opened. `not_sealed`: it is not a sealed value; `wrong_key`: its first
+ * record does not fit the key; `changed`: a later record was changed; `cut`: the end is missing.
  */
 export class SealError extends Error {
   /** @param {"not_sealed" | "wrong_key" | "changed" | "cut"} code @param {string} message */
@@ -48,7 +54,10 @@ export function isSealKey(text) {
   return /^[\w-]{21}[AQgw]$/.test(text);
 }
 
-/** The link of a sealed value: whoever has it can fetch and open the value. @param {string} hash @param {string} key */
+/**
+ * The link of a sealed value. Everybody with the link can fetch and open the value. @param {string}
+ * hash @param {string} key
+ */
 export function sealLink(hash, key) {
   return `dm:${hash}#${key}`;
 }
@@ -93,7 +102,8 @@ export async function* seal(
   let length = 0, number = 0;
   for await (const piece of source) {
     for (let at = 0; at < piece.length;) {
-      // A full record waits for the next byte, because the last record has another delimiter.
+      // Keep a full record until another byte arrives, because the last record has a different
+      // delimiter.
       if (length === CONTENT_BYTES) {
         record[length] = MORE_FOLLOW;
         yield await cipher.encrypt(number++, record);
@@ -131,7 +141,7 @@ export async function* open(source, key) {
 }
 
 /**
- * Returns what opens the records of a sealed value.
+ * Returns an opener for the records of a sealed value.
  *
  * @param {Uint8Array} header the beginning of the value @param {string} key
  * @throws {SealError}
@@ -142,7 +152,7 @@ export async function openerOf(header, key) {
 }
 
 /**
- * Yields a range of the content of a sealed value. Reads only the records that contain the range.
+ * Yields a range of a sealed value's content. Reads only the records that contain the range.
  *
  * @param {Opener} opener
  * @param {{ size: number, read(start: number, end: number): Source }} sealed the sealed value: its size and its bytes

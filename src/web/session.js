@@ -19,7 +19,9 @@ const REFRESH_MS = 10_000;
 const POLL_MS = 2_000;
 /** The number of past events that a new page requests, and the time limit for receiving them. */
 const PAST_EVENTS = 200, PAST_WITHIN_MS = 3_000;
-/** The list of peers is refreshed less often if it is long: for each further 500 peers, one more refresh is skipped. */
+/**
+ * A long list of peers is refreshed less often: for every 500 peers, one more refresh is skipped.
+ */
 const PEERS_PER_REFRESH = 500;
 
 export class Session {
@@ -44,7 +46,7 @@ export class Session {
   start() {
     void this.connect();
     setInterval(() => void this.refresh(), REFRESH_MS);
-    // Reconnect at once when the machine wakes up or the tab becomes visible.
+    // Reconnect immediately when the machine wakes up or the tab becomes visible.
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible" && this.state.phase === "lost") this.retryNow();
     });
@@ -150,7 +152,7 @@ export class Session {
         // A proxy may be blocking WebSockets.
         this.isStream = !this.isStream;
         if (this.isStream) this.#listen();
-        // Statistics arrived, but no events in either way.
+        // Statistics arrived, but neither a WebSocket nor a stream delivers events.
         else void this.#poll(true);
       },
     });

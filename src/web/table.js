@@ -38,7 +38,8 @@ const ALL = 150;
  */
 
 /**
- * A table. It is a function because `h` cannot infer the type of the rows.
+ * A table. This is a plain function, not a component, because `h` cannot infer the type of the
+ * rows.
  *
  * @template R
  * @param {TableProps<R>} props

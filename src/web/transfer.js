@@ -156,6 +156,6 @@ export function saveAs(body, name) {
   link.href = url;
   link.download = name;
   link.click();
-  // By then, the browser has started to read the blob.
+  // Release the URL later, when the browser has started to read the blob.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

@@ -58,7 +58,7 @@ export class MemoryNetwork implements ItemNetwork {
     this.open++;
     return {
       putPiece: (item, copies) => this.#put(item, copies),
-      // Even a node without company keeps the root.
+      // Even a node that is alone keeps the root.
       putRoot: (item) => this.#put(item, Math.max(1, Math.min(ROOT_COPIES, this.size() + 1))),
       get: (target) => {
         const hash = `${target}`;

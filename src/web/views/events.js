@@ -19,10 +19,10 @@ import { Card, Empty } from "../parts.js";
 /** The number of rows drawn at first, and added each time the user presses the button. */
 const SHOWN = 120;
 
-/** The page asks the node for at most this many events that match a filter. */
+/** The page requests at most this many events that match a filter. */
 const MAX_FOUND = 500;
 
-/** While the user types, the page asks the node at most this often. */
+/** While the user types, the page sends requests at most this often. */
 const SEARCH_INTERVAL_MS = 400;
 
 /** @param {{ state: NodeState }} props */
@@ -141,8 +141,8 @@ export function Events({ state }) {
 }
 
 /**
- * Asks the node for all matching events that it keeps. The feed has only the latest ones of all kinds. Without a filter,
- * nothing is asked.
+ * Requests all matching events from the node's log, because the feed contains only the latest
+ * events of all kinds. Without a filter, sends no request.
  *
  * @param {NodeState} state @param {ReadonlySet<Kind>} kinds @param {string} text @returns {Feed}
  */

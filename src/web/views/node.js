@@ -104,7 +104,10 @@ export function Node({ state, now }) {
   );
 }
 
-/** What happened to dropped packets, in words that tell the harmless from the harmful. @type {Record<string, string>} */
+/**
+ * Explains why packets were dropped, so that users can distinguish harmless reasons from harmful
+ * ones. @type {Record<string, string>}
+ */
 const DROPS = {
   unmatched: "Late or repeated answers (harmless)",
   no_id: "Answers without a valid node id",
@@ -126,7 +129,7 @@ function words(name) {
 
 /** @param {string} name @param {unknown} value @param {Stats} stats */
 function configText(name, value, { addresses, config }) {
-  // Without --allow-net, a node listens on loopback whatever its setting.
+  // Without --allow-net, a node listens only on loopback, with any P2P_HOST.
   if (name === "p2p_host" && config.allow_net === false && isLoopback(addresses)) {
     return `${value} (with --allow-net; now ${addresses.join(", ")})`;
   }

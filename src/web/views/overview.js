@@ -134,7 +134,7 @@ function Status({ stats, state }) {
 }
 
 /**
- * What needs attention: what was found, and what to do about it. Empty if all is well.
+ * Lists the problems of the node, and what to do about them. Empty if there are none.
  *
  * @param {{ findings: readonly import("../findings.js").Finding[] }} props
  */

@@ -41,7 +41,7 @@ export function Peers({ state, now }) {
     [filter, text],
   );
   const columns = useMemo(() => columnsFor(isNarrow, now), [isNarrow, Math.floor(now / 5000)]);
-  // Rebuild the list only when its content changes, not each second with the statistics.
+  // Rebuild the list only when its content changes, not every second with the statistics.
   const list = useMemo(
     () =>
       table({

@@ -113,7 +113,9 @@ export class Stores {
     this.#next();
   }
 
-  /** Stores the value after all, over the version that was found. @param {Storing} store */
+  /**
+   * Stores the value although a version exists, and overwrites that version. @param {Storing} store
+   */
   overwrite(store) {
     store.phase = "waiting";
     this.#next();
@@ -129,7 +131,7 @@ export class Stores {
   #fail(store, error) {
     store.error = error;
     store.phase = "failed";
-    // Release the bytes: there may be many.
+    // Release the bytes, because a value may be large.
     store.sent = store.body.size;
     store.body = new Blob();
     this.#next();
@@ -213,7 +215,8 @@ function StoreCard({ state, stores }) {
   const isLinkWrong = takesLink && link.trim() !== "" && earlier === null;
   const isWrong = isKeyLong || isLinkWrong;
   const own = new Set(stores.list.map(({ label }) => label));
-  // A store that another client or an earlier load of this page started. Those of this page stay when they have ended.
+  // Stores that another client or an earlier load of this page has started. Those of earlier loads
+  // stay in the list after they have ended.
   const others = [...state.transfers.values()].filter(({ direction, label, state }) =>
     direction === "store" && !own.has(label ?? "") &&
     (state === "receiving" || state === "moving" || label?.startsWith("page-"))
@@ -579,7 +582,7 @@ function FetchCard({ state, hash: given }) {
   const [progress, setProgress] = useState(
     /** @type {{ received: number, total: number | null } | null} */ (null),
   );
-  /** The question about holders that the user asked. */
+  /** The value whose holders the user wants to see. */
   const [holdersOf, setHoldersOf] = useState(/** @type {string | null} */ (null));
   useEffect(() => {
     if (shown !== null) setHash(shown);
@@ -978,7 +981,8 @@ function publishedText({ kind, key, seq, items, pinned }) {
 }
 
 /**
- * Returns the beginning of a value as plain text. A value is never shown as a page or a picture, whatever its type.
+ * Returns the beginning of a value as plain text. A value of any type is never shown as a page or a
+ * picture.
  *
  * @param {import("../transfer.js").Fetched} value
  */
