@@ -47,7 +47,7 @@ check: $(DENO_INSTALLED)
 	@$(DENO) task -q check
 
 check-model: $(DENO_INSTALLED)
-	@$(DENO) run --no-check --allow-read tests/model/check.ts
+	@$(DENO) run --no-check --allow-read --v8-flags=--single-threaded-gc tests/model/check.ts
 
 fuzz: $(DENO_INSTALLED)
 	@$(DENO) run --no-check --no-prompt --allow-all --v8-flags=--expose-gc tests/fuzz/run.ts $(ARGS)

@@ -28,7 +28,11 @@ export function randomSource(seed: number): (length: number) => Uint8Array {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return (t ^ (t >>> 14)) >>> 24;
   };
-  return (length) => Uint8Array.from({ length }, byte);
+  return (length) => {
+    const bytes = new Uint8Array(length);
+    for (let i = 0; i < length; i++) bytes[i] = byte();
+    return bytes;
+  };
 }
 
 export interface VirtualNode {

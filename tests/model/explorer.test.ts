@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type Chooser, Explorer, type ExplorerOptions, Replayer } from "./explorer.ts";
+import { Fingerprint, StateTable } from "./fingerprint.ts";
 
 /** A program with four choices. The second one offers more if the first one deviated. */
 function program(chooser: Chooser): string {
@@ -38,10 +39,43 @@ Deno.test("the explorer makes only series with as few deviations as it was told"
   }
 });
 
-Deno.test("two explorers share the series between them", () => {
-  const parts = [0, 1].flatMap((part) => all({ deviations: 4, part, parts: 2 }));
-  // Each of them makes the series without deviations.
-  assert.deepEqual(parts.sort(), [...EVERY, "0000"].sort());
+/** Three counters, each of which goes up by one in each of two steps. Only their sums matter. */
+function counters(chooser: Chooser): string | undefined {
+  const sums = [0, 0, 0];
+  for (let step = 0; step < 4; step++) {
+    const state = new Fingerprint();
+    for (const sum of sums) state.add(sum);
+    if (chooser.isCovered(state, step === 3)) return undefined;
+    if (step < 3) sums[chooser.choose(3)]++;
+  }
+  return sums.join("");
+}
+
+Deno.test("a run ends in a state that an earlier run has reached", () => {
+  const explorer = new Explorer({ deviations: 3 }), ends: string[] = [];
+  let runs = 0;
+  do {
+    const end = counters(explorer);
+    runs++;
+    if (end !== undefined) ends.push(end);
+  } while (explorer.advance());
+  const every = ["003", "012", "021", "030", "102", "111", "120", "201", "210", "300"];
+  assert.deepEqual(ends.sort(), every);
+  assert(runs < 3 ** 3);
+});
+
+Deno.test("a state counts as known only if as many deviations were allowed from it on", () => {
+  for (const deviations of [0, 1, 2]) {
+    const explorer = new Explorer({ deviations }), ends = new Set<string>();
+    do {
+      const end = counters(explorer);
+      if (end !== undefined) ends.add(end);
+    } while (explorer.advance());
+    // Each step that does not count up the first counter is a deviation.
+    for (const end of ["300", "210", "201", "120", "111", "102"]) {
+      assert.equal(ends.has(end), 3 - Number(end[0]) <= deviations, `${end}, ${deviations}`);
+    }
+  }
 });
 
 Deno.test("a schedule can be repeated", () => {
@@ -50,4 +84,13 @@ Deno.test("a schedule can be repeated", () => {
     const made = program(explorer);
     assert.equal(program(new Replayer(explorer.schedule)), made);
   } while (explorer.advance());
+});
+
+Deno.test("a table of states knows the number of each of 100,000 states", () => {
+  const table = new StateTable(), count = 100_000;
+  const state = (i: number) => new Fingerprint().add(i >> 8).add(i & 255);
+  for (let i = 0; i < count; i++) table.set(state(i), i % 5);
+  assert.equal(table.size, count);
+  for (let i = 0; i < count; i++) assert.equal(table.get(state(i)), i % 5);
+  assert.equal(table.get(state(count)), -1);
 });

@@ -7,14 +7,21 @@ import { PublishedStore } from "../../src/dht/items/published.ts";
 import { Upkeep } from "../../src/dht/items/upkeep.ts";
 import { DurableItemStore } from "../../src/storage/item_store.ts";
 import { DurablePublishedStore } from "../../src/storage/published.ts";
-import { Explorer } from "./explorer.ts";
+import { type Chooser, Explorer } from "./explorer.ts";
 import { type Scenario, SCENARIOS, violations } from "./scenarios.ts";
+import { World } from "./world.ts";
+
+function scenarioOf(name: string): Scenario {
+  const scenario = SCENARIOS.find((one) => one.name === name);
+  assert(scenario !== undefined, name);
+  return scenario;
+}
 
 /** The first violation of a scenario with at most one deviation, with its schedule; undefined if there is none. */
 async function firstViolation(scenario: Scenario): Promise<string | undefined> {
   const explorer = new Explorer({ deviations: 1 });
   do {
-    const [first] = await violations(scenario, explorer);
+    const [first] = await violations(scenario, explorer) ?? [];
     if (first !== undefined) return `${first}\n  schedule ${JSON.stringify(explorer.schedule)}`;
   } while (explorer.advance());
 }
@@ -22,6 +29,37 @@ async function firstViolation(scenario: Scenario): Promise<string | undefined> {
 for (const scenario of SCENARIOS) {
   Deno.test(`no schedule with few faults breaks a guarantee: ${scenario.name}`, async () => {
     assert.equal(await firstViolation(scenario), undefined);
+  });
+}
+
+/** The states in which the operations of a scenario end, with at most `deviations` deviations. */
+async function ends(scenario: Scenario, deviations: number, endsEarly: boolean) {
+  const explorer = new Explorer({ deviations }), ends = new Set<string>();
+  const chooser: Chooser = {
+    choose: (count) => explorer.choose(count),
+    isCovered(state, isEnd) {
+      if (isEnd) ends.add(`${state.low} ${state.high}`);
+      return endsEarly && explorer.isCovered(state, isEnd);
+    },
+  };
+  let runs = 0;
+  do {
+    runs++;
+    const world = new World(scenario, chooser);
+    await world.within(async () => {
+      await world.start();
+      await world.operate(scenario.operations);
+    });
+  } while (explorer.advance());
+  return { ends, runs };
+}
+
+for (const name of ["one value", "two writers"]) {
+  Deno.test(`runs cut short in known states miss no end of the operations: ${name}`, async () => {
+    const scenario = scenarioOf(name);
+    const some = await ends(scenario, 1, true), all = await ends(scenario, 1, false);
+    assert.deepEqual(some.ends, all.ends);
+    assert(all.ends.size < all.runs);
   });
 }
 
@@ -33,7 +71,7 @@ async function planted<T extends object, K extends keyof T>(
   const original = prototype[name];
   prototype[name] = bug(original);
   try {
-    return await firstViolation(SCENARIOS.find((one) => one.name === scenarioName)!);
+    return await firstViolation(scenarioOf(scenarioName));
   } finally {
     prototype[name] = original;
   }
@@ -110,4 +148,16 @@ Deno.test("found: a withdrawn value stays on disk", async () => {
       },
   });
   assert.match(`${found}`, /^withdrawn: node \d publishes/);
+});
+
+Deno.test("found: a pinned value is not published again", async () => {
+  const found = await planted("a pin outlives the owner", {
+    prototype: PublishedStore.prototype,
+    name: "entries",
+    bug: (entries) =>
+      function (this: PublishedStore) {
+        return [...entries.call(this)].filter(({ pin }) => pin === undefined);
+      },
+  });
+  assert.match(`${found}`, /^copies: node \d has no copy of/);
 });

@@ -9,14 +9,22 @@ import {
   ITEM_LIFE_MS,
   mutableTarget,
 } from "../../src/dht/items/item.ts";
+import type { Pin } from "../../src/dht/items/published.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { compareDistance } from "../../src/krpc/id.ts";
 import { sha1 } from "../../src/runtime/identity/sha1.ts";
 import { latin1 } from "../packets.ts";
 import type { Chooser } from "./explorer.ts";
-import { type Machine, nameOf, type Operation, World, type WorldOptions } from "./world.ts";
+import {
+  type Acknowledgement,
+  type Machine,
+  nameOf,
+  type Operation,
+  World,
+  type WorldOptions,
+} from "./world.ts";
 
-const MINUTE = 60_000;
+const MINUTE = 60_000, HOUR = 60 * MINUTE;
 
 /** Within this time, the holders have repaired all items, even those whose owners are gone. */
 const HEAL_MS = 110 * MINUTE;
@@ -30,6 +38,8 @@ export interface Scenario extends WorldOptions {
   readonly isExpired?: boolean;
   /** Whether the stores are too small for k copies of each item. */
   readonly isFull?: boolean;
+  /** Whether a copy ends before the final check unless its item is published again. */
+  readonly isShortLived?: boolean;
   /** The deviations of the full check. */
   readonly deviations: number;
 }
@@ -47,38 +57,71 @@ export function mutable(value: string, seq: number): Item {
   };
 }
 
+interface PutOptions {
+  readonly lifeMs?: number;
+}
+
 /** Stores an item from a node, and keeps it published. */
 export function publish(by: number, item: Item): Operation {
   return {
     by,
     run(world, owner, done) {
-      const { node } = owner;
-      put(world, owner, item, (stored) => {
+      put(world, owner, { item }, (stored) => {
         if (stored === 0) return done();
-        node.replicator.keepPublished({ item, replicas: stored }, world.now, (isSaved) => {
-          if (isSaved) world.acknowledge(owner, item, true);
-          done();
-        });
+        keep(world, owner, { item, replicas: stored }, done);
       });
     },
   };
 }
 
 /** Stores an item from a node that does not publish it again. */
-export function store(by: number, item: Item): Operation {
-  return { by, run: (world, owner, done) => put(world, owner, item, done) };
+export function store(by: number, item: Item, { lifeMs }: PutOptions = {}): Operation {
+  return { by, run: (world, owner, done) => put(world, owner, { item, lifeMs }, done) };
 }
 
-function put(world: World, owner: Machine, item: Item, done: (stored: number) => void): void {
+/** Fetches an item, and keeps it published from then on, even if no node takes it. */
+export function pin(by: number, { target, signed }: Item, { lifeMs }: PutOptions = {}): Operation {
+  return {
+    by,
+    isLast: true,
+    run(world, machine, done) {
+      machine.node.items.get({ target, salt: signed?.salt }, world.now, ({ item }) => {
+        if (item === undefined) return done();
+        put(world, machine, { item, lifeMs }, (replicas) => {
+          keep(world, machine, { item, replicas, lifeMs, pin: "only" }, done);
+        });
+      });
+    },
+  };
+}
+
+function put(
+  world: World,
+  owner: Machine,
+  { item, lifeMs }: PutOptions & { readonly item: Item },
+  done: (stored: number) => void,
+): void {
   const { target, signed } = item;
-  const put = { target, salt: signed?.salt, make: () => item, isOwn: true };
+  const put = { target, salt: signed?.salt, make: () => item, isOwn: true, lifeMs };
   owner.node.items.put(put, world.now, ({ stored }) => {
     for (const id of stored) world.confirm(owner, id, item);
     done(stored.length);
   });
 }
 
-/** Stops publishing an item. */
+function keep(
+  world: World,
+  owner: Machine,
+  value: PutOptions & { readonly item: Item; readonly replicas: number; readonly pin?: Pin },
+  done: () => void,
+): void {
+  owner.node.replicator.keepPublished(value, world.now, (isSaved) => {
+    if (isSaved) world.acknowledge(owner, value.item, true);
+    done();
+  });
+}
+
+/** Stops publishing an item, whether it was stored or pinned by this node. */
 export function withdraw(by: number, item: Item): Operation {
   return {
     by,
@@ -121,15 +164,31 @@ export function restart(by: number): Operation {
 /** What a scenario has unless it says otherwise. */
 const USUAL = { nodes: 3, k: 2, deviations: 2 };
 
+/** Those with the most schedules come first, so that two threads finish together. */
 const VARIANTS: readonly (Pick<Scenario, "name" | "operations"> & Partial<Scenario>)[] = [
   {
-    name: "one value",
-    operations: [publish(0, immutable("one"))],
+    name: "a pin outlives the owner",
+    isShortLived: true,
+    operations: [
+      store(0, immutable("one"), { lifeMs: HOUR }),
+      pin(1, immutable("one"), { lifeMs: HOUR }),
+      leave(0),
+    ],
     deviations: 3,
   },
   {
     name: "two versions",
     operations: [publish(0, mutable("old", 1)), publish(0, mutable("new", 2))],
+    deviations: 3,
+  },
+  {
+    name: "a value is withdrawn",
+    operations: [publish(0, immutable("one")), withdraw(0, immutable("one")), restart(0)],
+    deviations: 3,
+  },
+  {
+    name: "one value",
+    operations: [publish(0, immutable("one"))],
     deviations: 3,
   },
   {
@@ -175,8 +234,21 @@ const VARIANTS: readonly (Pick<Scenario, "name" | "operations"> & Partial<Scenar
     operations: [store(0, immutable("one"))],
   },
   {
-    name: "a value is withdrawn",
-    operations: [publish(0, immutable("one")), withdraw(0, immutable("one")), restart(0)],
+    name: "a pin follows versions",
+    operations: [
+      publish(0, mutable("old", 1)),
+      pin(1, mutable("old", 1)),
+      publish(0, mutable("new", 2)),
+    ],
+  },
+  {
+    name: "a pin ends",
+    operations: [
+      store(0, immutable("one")),
+      pin(1, immutable("one")),
+      withdraw(1, immutable("one")),
+      restart(1),
+    ],
   },
 ];
 
@@ -185,12 +257,18 @@ export const SCENARIOS: readonly Scenario[] = VARIANTS.map((variant) => ({
   ...variant,
 }));
 
-/** Runs a scenario. Returns a description of each invariant that does not hold. */
-export async function violations(scenario: Scenario, chooser: Chooser): Promise<string[]> {
+/**
+ * Runs a scenario. Returns a description of each invariant that does not hold; undefined if the chooser ended the run,
+ * because everything that may follow is covered.
+ */
+export async function violations(
+  scenario: Scenario,
+  chooser: Chooser,
+): Promise<string[] | undefined> {
   const world = new World(scenario, chooser);
   return await world.within(async () => {
     await world.start();
-    await world.operate(scenario.operations);
+    if (!await world.operate(scenario.operations)) return undefined;
     world.endFaults();
     const problems = [...world.problems, ...lost(world)];
     if (scenario.isExpired) {
@@ -198,15 +276,20 @@ export async function violations(scenario: Scenario, chooser: Chooser): Promise<
       problems.push(...unexpired(world));
     } else {
       await world.settle(HEAL_MS);
-      problems.push(...lost(world), ...await unhealed(world, scenario));
+      // Without a publisher, the others' copies may have ended.
+      const promises = world.acknowledged.filter(({ isOwn }) => isOwn || !scenario.isShortLived);
+      problems.push(...lost(world, promises), ...await unhealed(world, scenario, promises));
     }
     return problems.map((problem) => [problem, ...world.log].join("\n  "));
   });
 }
 
 /** Each acknowledged item is still held by the node that acknowledged it, in the same or a newer version. */
-function lost({ acknowledged, withdrawn, machines, now }: World): string[] {
-  const lost = acknowledged.flatMap(({ holder, item }) =>
+function lost(
+  { acknowledged, withdrawn, machines, now }: World,
+  promises: readonly Acknowledgement[] = acknowledged,
+): string[] {
+  const lost = promises.flatMap(({ holder, item }) =>
     !machines.includes(holder) || isCovered(heldBy(holder, item, now), item)
       ? []
       : `kept: node ${holder.number} has lost ${nameOf(item)}`
@@ -229,9 +312,13 @@ function unexpired({ acknowledged, now }: World): string[] {
 }
 
 /** After the faults, the k closest nodes hold the newest version of each item, and every node finds it. */
-async function unhealed(world: World, { k, isFull = false }: Scenario): Promise<string[]> {
+async function unhealed(
+  world: World,
+  { k, isFull = false }: Scenario,
+  promises: readonly Acknowledgement[],
+): Promise<string[]> {
   const problems: string[] = [];
-  for (const item of newest(world)) {
+  for (const item of newest(world, promises)) {
     const closest = [...world.machines].sort((x, y) => compareDistance(x.id, y.id, item.target))
       .slice(0, k);
     for (const holder of closest) {
@@ -273,9 +360,9 @@ function isCovered(held: Item | undefined, item: Item): boolean {
 }
 
 /** The newest version of each item that a node which is still there has acknowledged. */
-function newest({ acknowledged, machines }: World): Item[] {
+function newest({ machines }: World, promises: readonly Acknowledgement[]): Item[] {
   const newest = new Map<string, Item>();
-  for (const { holder, item } of acknowledged) {
+  for (const { holder, item } of promises) {
     if (!machines.includes(holder)) continue;
     const known = newest.get(`${item.target}`);
     if (known === undefined || !isCovered(known, item)) newest.set(`${item.target}`, item);

@@ -21,6 +21,7 @@ import { sha1 } from "../../src/runtime/identity/sha1.ts";
 import { randomSource } from "../dht/virtual_network.ts";
 import { endpoint } from "../packets.ts";
 import type { Chooser } from "./explorer.ts";
+import { Fingerprint } from "./fingerprint.ts";
 
 /** The time that a packet takes. */
 const DELAY_MS = 5;
@@ -30,6 +31,9 @@ const DOWN_MS = 5_000;
 
 /** How many of the oldest packets in flight the chooser may deliver or lose. */
 const REORDERED = 3;
+
+/** The bytes of many packets are in one buffer: a buffer for each packet took a tenth of the time. */
+const CHUNK_BYTES = 32_768;
 
 /** Caps on what may go wrong in one run. */
 const MAX_LOSSES = 2, MAX_CRASHES = 1, MAX_PARTITIONS = 1;
@@ -55,8 +59,10 @@ interface Packet {
   readonly from: Machine;
   readonly to: Machine;
   readonly datagram: Uint8Array;
+  readonly arrivesAt: Millis;
   /** Whether it belongs to a get or put. The chooser decides only about these packets. */
   readonly isChosen: boolean;
+  readonly fingerprint: Fingerprint;
 }
 
 interface Commit {
@@ -87,9 +93,35 @@ export interface Acknowledgement {
   readonly isOwn: boolean;
 }
 
+/** What happens to a machine. */
+type Input =
+  | "boot"
+  | "packet"
+  | "tick"
+  | "commit"
+  | "begin"
+  | "crash"
+  | "crash after commit"
+  | "off";
+
+const INPUTS: readonly Input[] = [
+  "boot",
+  "packet",
+  "tick",
+  "commit",
+  "begin",
+  "crash",
+  "crash after commit",
+  "off",
+];
+
 /** A computer with a disk, which runs a node while it is up. */
 export class Machine {
   readonly disk = new Disk();
+  /** A source of its own, so that a machine's state depends only on what has happened to this machine. */
+  readonly randomBytes: (length: number) => Uint8Array;
+  /** Everything that has happened to this machine. Machines with equal histories are in equal states. */
+  readonly history = new Fingerprint();
   readonly endpoint: Endpoint;
   node!: DhtNode;
   items!: DurableItemStore;
@@ -104,6 +136,11 @@ export class Machine {
 
   constructor(readonly world: World, readonly number: number, readonly id: Id) {
     this.endpoint = endpoint(`10.0.${number}.1:6881`);
+    this.randomBytes = randomSource(number);
+  }
+
+  note(input: Input, now: Millis): Fingerprint {
+    return this.history.add(INPUTS.indexOf(input)).addTime(now);
   }
 }
 
@@ -123,9 +160,12 @@ export class World {
   readonly #everyone: readonly Machine[];
   readonly #chooser: Chooser;
   readonly #options: WorldOptions;
-  readonly #randomBytes: (length: number) => Uint8Array;
   #flight: Packet[] = [];
+  /** Room for the packets of this world. */
+  #free = new Uint8Array(CHUNK_BYTES);
   #isChosen = false;
+  /** Whether the operations run. Only then there are choices, and states to tell apart. */
+  #isOperating = false;
   #isolated: Machine | undefined;
   /** The operations that have begun and not ended. */
   readonly #open = new Set<Operation>();
@@ -138,9 +178,9 @@ export class World {
   constructor(options: WorldOptions, chooser: Chooser) {
     this.#options = options;
     this.#chooser = chooser;
-    this.#randomBytes = randomSource(7);
+    const randomBytes = randomSource(7);
     this.#everyone = this.machines = Array.from({ length: options.nodes }, (_, i) => {
-      return new Machine(this, i, Id.read(this.#randomBytes(20)));
+      return new Machine(this, i, Id.read(randomBytes(20)));
     });
   }
 
@@ -167,20 +207,35 @@ export class World {
     await this.settle(3_000);
   }
 
-  /** Runs the operations. The chooser decides about packets, commits and faults until all have ended. */
-  async operate(operations: readonly Operation[]): Promise<void> {
+  /**
+   * Runs the operations. The chooser decides about packets, commits and faults until all have ended. Returns false if
+   * it ended the run, because everything that may follow is covered.
+   */
+  async operate(operations: readonly Operation[]): Promise<boolean> {
+    this.#isOperating = true;
+    try {
+      return await this.#operate(operations);
+    } finally {
+      this.#isOperating = false;
+    }
+  }
+
+  async #operate(operations: readonly Operation[]): Promise<boolean> {
     const waiting = [...operations];
     const begin = () => {
       const operation = waiting.shift()!;
       const machine = this.machines.find(({ number }) => number === operation.by);
       if (!machine?.isUp) return;
       this.#open.add(operation);
+      machine.note("begin", this.now).add(waiting.length);
       this.run(machine, () => operation.run(this, machine, () => this.#open.delete(operation)));
     };
     for (let step = 0; step < 2_000; step++) {
       const isBusy = this.#flight.some(({ isChosen }) => isChosen) ||
         this.machines.some(({ commit }) => commit !== undefined);
-      if (!isBusy && this.#open.size === 0 && waiting.length === 0) return;
+      const isEnd = !isBusy && this.#open.size === 0 && waiting.length === 0;
+      if (this.#chooser.isCovered(this.#fingerprint(waiting.length), isEnd)) return false;
+      if (isEnd) return true;
       const actions = this.#actions();
       if (waiting.length > 0) {
         if (!isBusy && this.#open.size === 0) actions.unshift(begin);
@@ -219,8 +274,11 @@ export class World {
       const busy = this.machines.find(({ commit }) => commit !== undefined);
       if (busy !== undefined) await this.#endCommit(busy);
       else if (this.#flight.length > 0) this.#deliver(this.#flight[0]);
-      else if (this.#nextDeadline > end) break;
-      else this.#advance();
+      else {
+        const next = this.#nextDeadline;
+        if (next > end) break;
+        this.#advance(next);
+      }
     }
     this.now = end;
   }
@@ -293,7 +351,7 @@ export class World {
       for (const machine of committing) {
         actions.push(() => {
           machine.disk.apply(machine.commit!.changes);
-          this.#crash(machine);
+          this.#crash(machine, "crash after commit");
         });
       }
     }
@@ -317,6 +375,7 @@ export class World {
     const { k, limitBytes = 1_000_000 } = this.#options, { disk, id } = machine;
     machine.isUp = true;
     machine.restartAt = Infinity;
+    machine.note("boot", this.now);
     const queue = new CommitQueue((changes) =>
       new Promise((end) => {
         machine.commit = { changes, end };
@@ -336,7 +395,7 @@ export class World {
         verify: () => true,
         items,
         published,
-        randomBytes: this.#randomBytes,
+        randomBytes: machine.randomBytes,
         emit: (event: NodeEvent) => {
           if (event.type === "data.store") this.acknowledge(machine, event.item);
         },
@@ -359,15 +418,17 @@ export class World {
     });
   }
 
-  #crash(machine: Machine): void {
+  #crash(machine: Machine, how: "crash" | "crash after commit" = "crash"): void {
     this.log.push(`node ${machine.number} crashes`);
     this.#spent.crashes++;
+    machine.note(how, this.now);
     this.#switchOff(machine);
     machine.restartAt = this.now + DOWN_MS;
   }
 
   #switchOff(machine: Machine): void {
     machine.isUp = false;
+    machine.note("off", this.now);
     machine.commit = undefined;
     machine.timers = [];
     this.#endOperations(machine);
@@ -382,16 +443,32 @@ export class World {
   #send(from: Machine, datagram: Uint8Array, address: Endpoint): void {
     const to = this.machines.find(({ endpoint }) => endpoint.equals(address));
     if (to === undefined) return;
-    const isChosen = this.#isChosen || isAboutItems(datagram);
-    this.#flight.push({ from, to, datagram: datagram.slice(), isChosen });
+    const isChosen = this.#isOperating && (this.#isChosen || isAboutItems(datagram));
+    const fingerprint = new Fingerprint();
+    if (this.#isOperating) {
+      fingerprint.add(from.number).add(to.number).add(isChosen ? 1 : 0).addBytes(datagram);
+    }
+    const arrivesAt = this.now + DELAY_MS, copy = this.#copy(datagram);
+    this.#flight.push({ from, to, datagram: copy, arrivesAt, isChosen, fingerprint });
+  }
+
+  /** Copies bytes to the free part of a chunk. */
+  #copy(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > this.#free.length) this.#free = new Uint8Array(CHUNK_BYTES);
+    const copy = this.#free.subarray(0, bytes.length);
+    this.#free = this.#free.subarray(bytes.length);
+    copy.set(bytes);
+    return copy;
   }
 
   #deliver(packet: Packet): void {
     const { from, to, datagram, isChosen } = packet;
-    this.#flight = this.#flight.filter((other) => other !== packet);
-    this.now += DELAY_MS;
+    this.#flight.splice(this.#flight.indexOf(packet), 1);
+    // Packets that were sent together arrive together, so that their order makes no difference to other machines.
+    this.now = Math.max(this.now, packet.arrivesAt);
     const isCut = this.#isolated === from || this.#isolated === to;
     if (isCut || !to.isUp) return;
+    to.note("packet", this.now).addFingerprint(packet.fingerprint);
     // The reply to a chosen packet is chosen too.
     this.#isChosen = isChosen;
     this.run(to, () => to.node.receive(datagram, from.endpoint, this.now));
@@ -402,12 +479,13 @@ export class World {
   #lose(packet: Packet): void {
     this.log.push(`a packet from ${packet.from.number} to ${packet.to.number} is lost`);
     this.#spent.losses++;
-    this.#flight = this.#flight.filter((other) => other !== packet);
+    this.#flight.splice(this.#flight.indexOf(packet), 1);
   }
 
   async #endCommit(machine: Machine): Promise<void> {
     const { changes, end } = machine.commit!;
     machine.commit = undefined;
+    machine.note("commit", this.now);
     machine.disk.apply(changes);
     this.#running = machine;
     this.#isChosen = true;
@@ -419,15 +497,29 @@ export class World {
     this.run(machine, () => {});
   }
 
+  /** The state of this world: two worlds with the same fingerprint go on in the same way. */
+  #fingerprint(waiting: number): Fingerprint {
+    const { losses, crashes, partitions } = this.#spent;
+    const state = new Fingerprint().addTime(this.now).add(waiting).add(losses).add(crashes)
+      .add(partitions).add(this.#isolated?.number ?? -1).add(this.problems.length);
+    for (const { history } of this.#everyone) state.addFingerprint(history);
+    for (const { fingerprint, arrivesAt } of this.#flight) {
+      state.addFingerprint(fingerprint).addTime(arrivesAt);
+    }
+    return state;
+  }
+
   get #nextDeadline(): Millis {
-    return Math.min(
-      ...this.machines.map(({ isUp, node, restartAt }) => isUp ? node.nextDeadline : restartAt),
-    );
+    let next = Infinity;
+    for (const { isUp, node, restartAt } of this.machines) {
+      next = Math.min(next, isUp ? node.nextDeadline : restartAt);
+    }
+    return next;
   }
 
   /** Lets time pass until the next deadline. */
-  #advance(): void {
-    this.now = Math.max(this.now, this.#nextDeadline);
+  #advance(next = this.#nextDeadline): void {
+    this.now = Math.max(this.now, next);
     this.#tick();
   }
 
@@ -436,6 +528,7 @@ export class World {
       if (!machine.isUp) {
         if (machine.restartAt <= this.now) this.#boot(machine);
       } else if (machine.node.nextDeadline <= this.now) {
+        machine.note("tick", this.now);
         this.run(machine, () => machine.node.tick(this.now));
       }
     }
