@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { immutableItem } from "../../../src/dht/items/item.ts";
-import type { PutResult } from "../../../src/dht/items/item_operations.ts";
+import type { GetResult, PutResult } from "../../../src/dht/items/item_operations.ts";
 import type { FindResult } from "../../../src/dht/search/searches.ts";
 import { itemCrypto } from "../../../src/runtime/identity/crypto.ts";
 import { encode } from "../../packets.ts";
 import { VirtualNetwork, type VirtualNode } from "../virtual_network.ts";
 
-const SITE = 12;
+const SITE = 12, LARGE_SITE = 60;
 
 /** Adds `count` nodes, which join through `first` or, without it, through the first of them. */
 function join(
@@ -52,6 +52,36 @@ for (
       nodes[2].node.items.put({ target: item.target, make: () => item }, now, done)
     );
     assert.equal(stored.length, SITE, "and store at all of them");
+  });
+}
+
+for (
+  const [subnet, at] of [
+    ["/24", (n: number) => `5.6.7.${n + 1}:8000`],
+    // All ids that fit a /64 (BEP 42) have one of eight prefixes.
+    ["/64", (n: number) => `[2a00:1:2:3::${n + 1}]:8000`],
+  ] as const
+) {
+  Deno.test(`${LARGE_SITE} nodes in one ${subnet} find each other, and each reads what another stores`, () => {
+    const network = new VirtualNetwork();
+    const nodes = join(network, at, { count: LARGE_SITE });
+    network.run(60_000);
+    const found = nodes.filter((one, n) => {
+      const { closest } = find(network, nodes[(n + 1) % LARGE_SITE], one);
+      return closest[0]?.id.equals(one.node.id);
+    });
+    assert.equal(found.length, LARGE_SITE);
+    const item = immutableItem(itemCrypto, encode("one value"));
+    network.complete<PutResult>((now, done) =>
+      nodes[2].node.items.put({ target: item.target, make: () => item }, now, done)
+    );
+    const readers = nodes.filter(({ node }) => {
+      const { item: read } = network.complete<GetResult>((now, done) =>
+        node.items.get({ target: item.target }, now, done)
+      );
+      return read !== undefined;
+    });
+    assert.equal(readers.length, LARGE_SITE);
   });
 }
 
