@@ -4,6 +4,7 @@
 import { firstLine } from "./krpc/error_text.ts";
 import { z } from "zod/v3";
 import {
+  type HostPort,
   type NetScope,
   parseAddress,
   parseAllowNet,
@@ -146,6 +147,33 @@ function hostNames(): Format<readonly string[]> {
   return mapped(hosts, (list) => list.map(({ name }) => name));
 }
 
+/** Endpoints of this node: at most one of each family, with one port. */
+function externalEndpoints(): Format<readonly HostPort[]> {
+  const allowed = "an address and a port for IPv4, IPv6 or both";
+  const list = listOf(allowed, (entry) => {
+    const parsed = parseHostPort(entry);
+    const isAddress = typeof parsed !== "string" && parseAddress(parsed.host) !== undefined;
+    return isAddress ? parsed : `is none; expected ${allowed}`;
+  });
+  return checked(list, (endpoints) => {
+    const families = new Set(endpoints.map(({ host }) => host.includes(":")));
+    const ports = new Set(endpoints.map(({ port }) => port));
+    const isGood = families.size === endpoints.length && ports.size <= 1;
+    return isGood ? undefined : "expected one address of each family, with the same port";
+  });
+}
+
+/** Creates a format that also refuses values for which `problemOf` returns a text. */
+function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => string | undefined) {
+  const refined = schema.transform((value, context): T => {
+    const message = problemOf(value);
+    if (message === undefined) return value;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+  return { ...texts, schema: refined };
+}
+
 /** The word that stands for no address of the API. */
 const NO_HOST = "none";
 
@@ -249,6 +277,23 @@ const TABLE = {
     meaning: "address to bind if --allow-net is given",
     details: "Without --allow-net the node binds 127.0.0.1.",
     format: format("an IPv4 or IPv6 address", parseAddress),
+  },
+  p2pInterface: {
+    ...variable("P2P_INTERFACE", "--p2p-interface", ""),
+    meaning: "name of the only network interface for P2P traffic, such as wg0; on Linux",
+    details: "The node then asks no router for a port, and sends no beacons.",
+    format: orNone(format(
+      "the name of an interface",
+      // Linux's limit is 15 bytes.
+      (text) => /^[^\s/\0]{1,15}$/.test(text) ? text : undefined,
+    )),
+  },
+  p2pExternal: {
+    ...variable("P2P_EXTERNAL", "--p2p-external", ""),
+    meaning: "external address and port, if you have forwarded a port by hand",
+    details:
+      "For example 203.0.113.5:8000,[2001:db8::1]:8000. The port must be the same in both. The node then asks no router for a port.",
+    format: externalEndpoints(),
   },
   bootstrapNodes: {
     ...variable("BOOTSTRAP_NODES", "--bootstrap", ""),
@@ -536,6 +581,9 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   if (minReplicas > bucketSize) {
     const expected = `expected at most K_BUCKET_SIZE, which is ${bucketSize}`;
     throw refusal(TABLE.minReplicas, texts.get(TABLE.minReplicas)!, expected);
+  }
+  if (values.p2pInterface !== null && values.allowNet.mode === "loopback") {
+    throw refusal(TABLE.p2pInterface, texts.get(TABLE.p2pInterface)!, "needs ALLOW_NET");
   }
   if (apiHost.length === 0 && values.apiSocket === null) {
     throw refusal(TABLE.apiHost, texts.get(TABLE.apiHost)!, "needs an API_SOCKET");

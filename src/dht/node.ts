@@ -50,6 +50,8 @@ export interface NodeOptions {
   readonly nat?: boolean;
   /** The maximum rate of forwarded messages in bytes per second, not counting introductions. 2048 by default. */
   readonly relayRate?: number;
+  /** The port at which other nodes reach this one, if its user has set it. By default, the one they see. */
+  readonly externalPort?: number;
   /** Our client and version, sent as `v`: four bytes as a word. */
   readonly client: number;
   /** Whether all nodes belong to one private network. Then each of them may use the whole store. */
@@ -134,7 +136,12 @@ export class DhtNode {
     this.replicator = new Replicator({ upkeep, deadlines, random, healthCheckIntervalMs }, now);
     this.membership = new Membership({ searches, contacts, deadlines, random, emit }, now);
     const { peers } = this.responder;
-    const swarms = this.swarms = new Swarms({ searches, peers, sha1: host.sha1 });
+    const swarms = this.swarms = new Swarms({
+      searches,
+      peers,
+      sha1: host.sha1,
+      externalPort: options.externalPort,
+    });
     this.announcements = new Announcements({ swarms, tables, deadlines, random, emit });
     this.sampler = new Sampler({ queries, deadlines, random });
     const mode = readOnly ? "read_only" : detectsNat ? "auto" : "off";

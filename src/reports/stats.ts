@@ -142,6 +142,8 @@ const Traffic = z.object({
 export const ConfigReport = z.object({
   p2p_port: field(count, 8000),
   p2p_host: field(z.string(), "0.0.0.0"),
+  p2p_interface: field(z.string().nullable(), null, "the only interface of P2P traffic"),
+  p2p_external: field(z.array(z.string()), [], "addresses and ports that its user has set"),
   bootstrap_nodes: field(z.array(z.string()), ["dht.example.org:8000"]),
   k_bucket_size: field(count, 20),
   min_replicas: field(count, 1),

@@ -149,10 +149,12 @@ export class LocalNode implements NodeService {
       { identity, published, blobs } = storage;
     const filter = this.#filter = new NetFilter(config.allowNet, resolve);
     const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
+    const interfaceName = config.p2pInterface ?? undefined;
     const receive = (datagram: Uint8Array, from: Endpoint) => this.#core.receive(datagram, from);
     const allows = (endpoint: Endpoint) => this.#allows(endpoint);
     const sockets = this.#socket = NodeSockets.bind({
       host,
+      interfaceName,
       port: config.p2pPort,
       inBatches: config.udpBatches === "auto",
       allows,
@@ -167,6 +169,7 @@ export class LocalNode implements NodeService {
     }
     this.#sparePorts = new SparePorts({
       host,
+      interfaceName,
       onlyFamily: sockets.isSeparate ? 4 : undefined,
       receive,
       allows,
@@ -226,7 +229,7 @@ export class LocalNode implements NodeService {
   #createCore(): CoreRunner {
     const { items, published, id, isNewId } = this.#storage;
     const { bucketSize: k, alpha, maxPerSubnet: perSubnet, relay: relayRate } = this.#config;
-    const { healthCheckIntervalMs, nat, allowNet, readOnly } = this.#config,
+    const { healthCheckIntervalMs, nat, allowNet, readOnly, p2pExternal } = this.#config,
       { families } = this.#socket;
     const host: Omit<Host, "emit"> = {
       ...itemCrypto,
@@ -254,6 +257,7 @@ export class LocalNode implements NodeService {
       perSubnet,
       healthCheckIntervalMs,
       relayRate,
+      externalPort: p2pExternal[0]?.port,
       nat: nat === "auto",
     };
     const node = { id, isNewId, families, readOnly, client: CLIENT, ...settings };
@@ -286,8 +290,10 @@ export class LocalNode implements NodeService {
 
   /** Returns undefined if port mapping is off, or if the node exchanges packets only with its own machine. */
   #createMapping(): PortMapping | undefined {
-    const { nat, allowNet, readOnly } = this.#config;
+    const { nat, allowNet, readOnly, p2pExternal, p2pInterface } = this.#config;
     if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;
+    // A router of another network would be asked, or one that has the port already.
+    if (p2pInterface !== null || p2pExternal.length > 0) return undefined;
     const allows = (endpoint: Endpoint) => this.#filter.allows(endpoint);
     const host = {
       allows,
@@ -351,6 +357,10 @@ export class LocalNode implements NodeService {
     this.#every(resolveAloneMs, () => void joining.resolveIfAlone());
     this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
+    for (const { host, port } of this.#config.p2pExternal) {
+      const external = Endpoint.parse(host, port)!;
+      this.#core.do((at) => this.#core.node.nats[external.family]?.noteMapping(external, at));
+    }
     this.#swarms.start();
     this.#beacons = await this.#startBeacons();
     joining.start(seedsOf(disk?.contacts ?? []));
@@ -361,9 +371,9 @@ export class LocalNode implements NodeService {
    * over IPv6.
    */
   #startBeacons(): Promise<Beacons | undefined> {
-    const { networkKeys: keys, beacons, allowNet, readOnly: isSilent } = this.#config,
+    const { networkKeys: keys, beacons, allowNet, p2pInterface, readOnly: isSilent } = this.#config,
       { hostname, port } = this.#socket;
-    const isOff = beacons === "off" || allowNet.mode === "loopback";
+    const isOff = beacons === "off" || allowNet.mode === "loopback" || p2pInterface !== null;
     if (keys.length === 0 || isOff || !this.#socket.families.includes(4)) {
       return Promise.resolve(undefined);
     }

@@ -254,6 +254,8 @@ Deno.test("GET /network/stats has every group of figures, and does not show the 
     health_check_interval: 60,
     api_host: "127.0.0.1",
     api_port: 8080,
+    p2p_interface: null,
+    p2p_external: [],
     api_socket: null,
     api_socket_mode: "0600",
     api_socket_group: null,

@@ -710,6 +710,22 @@ Deno.test("BEP 5: announced peers are found, with and without implied_port", () 
   );
 });
 
+Deno.test("an external port that the user has set is announced, unless the announcement has one", () => {
+  const network = new VirtualNetwork(), infoHash = id("77"), externalPort = 9_000;
+  const nodes = network.addJoined(10, { k: 8, externalPort });
+  for (const [node, port] of [[nodes[1], undefined], [nodes[2], 51413]] as const) {
+    network.complete((now, done) => node.node.swarms.announce({ infoHash, port }, now, done));
+  }
+  const { peers } = network.complete<PeersResult>((now, done) =>
+    nodes[9].node.swarms.getPeers({ infoHash }, now, done)
+  );
+  assert.deepEqual(
+    peers.map(String).sort(),
+    [nodes[1].endpoint.withPort(externalPort), nodes[2].endpoint.withPort(51413)].map(String)
+      .sort(),
+  );
+});
+
 Deno.test("the same network, seeds and operations lead to the same packets", () => {
   const digest = () => {
     const network = new VirtualNetwork(10, 42);

@@ -98,7 +98,15 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
 /** The node's configuration. Reports whether a token is set, but not the token itself. */
 function configReport(config: Config): z.output<typeof ConfigReport> {
   const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
-  const { apiHost, apiSocketMode, bootstrapNodes, apiTokens, apiTrustedProxies, denied } = config;
+  const {
+    apiHost,
+    apiSocketMode,
+    p2pExternal,
+    bootstrapNodes,
+    apiTokens,
+    apiTrustedProxies,
+    denied,
+  } = config;
   const values = Object.entries(config).map(([member, value]) => [
     member.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
     value,
@@ -107,6 +115,7 @@ function configReport(config: Config): z.output<typeof ConfigReport> {
     ...Object.fromEntries(values),
     api_host: apiHost.join() || "none",
     api_socket_mode: `0${apiSocketMode.toString(8)}`,
+    p2p_external: p2pExternal.map(hostPortText),
     k_bucket_size: bucketSize,
     bootstrap_nodes: bootstrapNodes.map(hostPortText),
     health_check_interval: healthCheckIntervalMs / 1000,

@@ -64,14 +64,18 @@ interface SwarmsOptions {
   readonly searches: Searches;
   readonly peers: PeerStore;
   readonly sha1: ItemCrypto["sha1"];
+  /** The port to announce as that of the node. By default, the one from which its packets come. */
+  readonly externalPort?: number;
 }
 
 export class Swarms {
   readonly #searches: Searches;
   readonly #peers: PeerStore;
   readonly #sha1: ItemCrypto["sha1"];
+  readonly #externalPort: number | undefined;
 
-  constructor({ searches, peers, sha1 }: SwarmsOptions) {
+  constructor({ searches, peers, sha1, externalPort }: SwarmsOptions) {
+    this.#externalPort = externalPort;
     this.#searches = searches;
     this.#peers = peers;
     this.#sha1 = sha1;
@@ -117,8 +121,8 @@ export class Swarms {
     const args = (token: Uint8Array): QueryArguments => ({
       infoHash,
       token,
-      port: port ?? 0,
-      impliedPort: port === undefined,
+      port: port ?? this.#externalPort ?? 0,
+      impliedPort: (port ?? this.#externalPort) === undefined,
       swarm: isSeed ? SEED : 0,
     });
     const { queries } = this.#searches;

@@ -45,6 +45,8 @@ const SYMBOLS = {
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   // Used only to read what the program that started this one has set for a signal.
   sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  // Used only to bind a socket to an interface.
+  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // Used only to get the address of its first argument: Deno.UnsafePointer would need permission for all libraries.
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
 } as const;
@@ -83,6 +85,18 @@ function isIgnored(libc: Libc, signal: number): boolean {
   const action = new BigUint64Array(SIGACTION_BYTES / 8);
   const result = libc.sigaction(signal, null, new Uint8Array(action.buffer));
   return result === 0 && action[0] === SIG_IGN;
+}
+
+/** The socket option that keeps a socket to one interface. Since Linux 5.7, it needs no privilege. */
+const SO_BINDTODEVICE = 25;
+
+/** Keeps the UDP socket at this address to one interface. Returns whether that worked. */
+export function bindToInterface(address: Deno.NetAddr, name: string): boolean {
+  const libc = library?.symbols;
+  const descriptor = libc && descriptorOf(libc, address);
+  if (descriptor === undefined) return false;
+  const bytes = new TextEncoder().encode(`${name}\0`);
+  return libc!.setsockopt(descriptor, SOL_SOCKET, SO_BINDTODEVICE, bytes, bytes.length) === 0;
 }
 
 /** Called with each datagram that could not be sent in a batch. */

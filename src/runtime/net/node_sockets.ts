@@ -202,7 +202,8 @@ export class NodeSockets {
   }
 
   #ownAddresses(): OwnAddress[] {
-    return (this.#options.ownAddresses ?? systemAddresses)();
+    const { ownAddresses, interfaceName } = this.#options;
+    return (ownAddresses ?? (() => systemAddresses(interfaceName)))();
   }
 
   #openOwn(host: string): void {
@@ -259,12 +260,13 @@ function mayReadAddresses(): boolean {
   return Deno.permissions.querySync(permission).state === "granted";
 }
 
-/** The addresses of this machine except loopback; none if the program may not read them. */
-export function systemAddresses(): OwnAddress[] {
+/** The addresses of this machine, or of one interface, except loopback; none if the program may not read them. */
+export function systemAddresses(interfaceName?: string): OwnAddress[] {
   if (!mayReadAddresses()) return [];
   try {
     return Deno.networkInterfaces()
       .filter(({ address }) => !address.startsWith("127.") && address !== "::1")
+      .filter(({ name }) => interfaceName === undefined || name === interfaceName)
       .map(({ name, family, address }) => ({
         family: family === "IPv4" ? 4 : 6,
         host: isLinkLocal(address) ? `${address}%${name}` : address,

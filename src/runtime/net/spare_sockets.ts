@@ -19,6 +19,8 @@ export interface SpareOptions {
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly seal?: PacketSeal;
+  /** The only interface of the sockets. */
+  readonly interfaceName?: string;
 }
 
 export class SparePorts {
@@ -43,7 +45,7 @@ export class SparePorts {
     count: number,
     receive: (index: number, datagram: Uint8Array, from: Endpoint) => void,
   ): SpareSockets | undefined {
-    const { allows, host, onlyFamily, seal } = this.options;
+    const { allows, host, interfaceName, onlyFamily, seal } = this.options;
     const sockets: (UdpSocket | undefined)[] = [];
     let keptIndex = -1;
     try {
@@ -51,6 +53,7 @@ export class SparePorts {
         const index = sockets.length;
         const socket = UdpSocket.bind({
           host,
+          interfaceName,
           onlyFamily,
           port: 0,
           allows,

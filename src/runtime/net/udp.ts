@@ -4,7 +4,7 @@ import { hostPortText } from "../../config/addresses.ts";
 import { isAbsent, LOOPBACKS } from "./loopback.ts";
 import { bindFailure } from "./bind_failure.ts";
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
-import { BATCH, MessageBatch, SEND_BYTES } from "./message_batch.ts";
+import { BATCH, bindToInterface, MessageBatch, SEND_BYTES } from "./message_batch.ts";
 import { type PacketSeal, SEAL_BYTES } from "./packet_seal.ts";
 
 /** Thrown if a UDP socket can't be bound. The message is one line for the user. */
@@ -44,6 +44,8 @@ export interface UdpOptions {
   readonly host: string;
   /** 0 means any free port. */
   readonly port: number;
+  /** The only interface through which datagrams leave and arrive. */
+  readonly interfaceName?: string;
   /** Whether other sockets of this program may use the port too, at other addresses (SO_REUSEADDR). */
   readonly reuseAddress?: boolean;
   /** Whether the socket serves only this family, although its address stands for all addresses. */
@@ -74,6 +76,16 @@ interface Slot {
 
 /** Free send buffers, shared by all sockets: a socket that rarely sends does not need to keep a buffer. */
 const FREE_SLOTS: Slot[] = [];
+
+/** Keeps a socket to an interface, or closes it and throws a BindError: it must not be used with all of them. */
+function keepToInterface(conn: Deno.DatagramConn, name: string | undefined): void {
+  if (name === undefined || bindToInterface(conn.addr as Deno.NetAddr, name)) return;
+  conn.close();
+  throw new BindError(
+    `P2P_INTERFACE ${name}: the node can't be kept to this interface: it must exist, and this needs Linux 5.7 ` +
+      "and the permission to call the C library",
+  );
+}
 
 /** One bound socket, which serves IPv4, IPv6 or both. */
 export class UdpSocket {
@@ -129,8 +141,11 @@ export class UdpSocket {
     for (const hostname of hosts) {
       try {
         const address = { transport: "udp", hostname, port, reuseAddress } as const;
-        return new UdpSocket(Deno.listenDatagram(address), options);
+        const conn = Deno.listenDatagram(address);
+        keepToInterface(conn, options.interfaceName);
+        return new UdpSocket(conn, options);
       } catch (error) {
+        if (error instanceof BindError) throw error;
         failure ??= error;
         // The next socket would fail too, or take the place of an address that this machine has.
         if (host === LOOPBACKS[0] ? !isAbsent(error) : error instanceof Deno.errors.AddrInUse) {

@@ -200,3 +200,29 @@ function testSockets(inBatches: boolean): void {
     assert.equal(one.overflows() + two.overflows(), 0);
   });
 }
+
+Deno.test({
+  name: "a socket that is kept to an interface works there, and only there",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const received = Promise.withResolvers<string>();
+    const options = { host: "0.0.0.0", port: 0, onOverflow: () => {} };
+    const bind = (interfaceName: string, receive: (datagram: Uint8Array) => void = () => {}) =>
+      UdpSocket.bind({ ...options, interfaceName, receive });
+    const kept = bind("lo", (datagram) => received.resolve(text(datagram)));
+    const sender = bind("lo");
+    try {
+      kept.start();
+      sender.start();
+      sender.send(latin1("through lo"), endpoint(`127.0.0.1:${kept.port}`));
+      assert.equal(await received.promise, "through lo");
+    } finally {
+      await Promise.all([kept.close(), sender.close()]);
+    }
+    assert.throws(() => bind("no-such-if"), (error) => {
+      assert.ok(error instanceof BindError);
+      assert.match(error.message, /^P2P_INTERFACE no-such-if: the node can't be kept to/);
+      return true;
+    });
+  },
+});
