@@ -148,7 +148,7 @@ async function sources(directory: URL): Promise<string> {
   const texts: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(directory)) {
     if (isDirectory) texts.push(await sources(new URL(`${name}/`, directory)));
-    else if (name.endsWith(".ts")) texts.push(await Deno.readTextFile(new URL(name, directory)));
+    else if (/\.[jt]s$/.test(name)) texts.push(await Deno.readTextFile(new URL(name, directory)));
   }
   return texts.join("\n").replace(/["`]\s*\+\s*["`]/g, "");
 }
