@@ -519,7 +519,10 @@ type Values = {
 export interface Config extends Omit<Values, "apiTokenFile" | "networkKeyFile"> {
   /** The entries of the file that `denyList` names. */
   readonly denied: readonly string[];
-  /** The tokens with scopes. Null if there is no file of them: then nothing needs a token if `apiToken` is null. */
+  /**
+   * The tokens with scopes. Null if there is no file of tokens. If `apiToken` is null too, no
+   * request needs a token.
+   */
   readonly apiTokens: readonly ApiToken[] | null;
   /** One line for each setting that looks wrong but does not prevent the start. */
   readonly warnings: readonly string[];

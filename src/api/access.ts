@@ -20,16 +20,21 @@ export interface Caller {
 /** The result of checking a request's token. */
 export type TokenState = "none" | "wrong" | "expired" | "right";
 
-/** Whoever sent a request. `token` is the token that was sent, right or expired. */
+/** The sender of a request. `token` is the token that was sent, valid or expired. */
 interface Asker {
   readonly state: TokenState;
   readonly token?: ApiToken;
 }
 
-/** The holder of API_TOKEN, and everybody while there are no tokens. */
+/**
+ * The sender with all rights: the owner of API_TOKEN or, if no tokens are configured, everybody.
+ */
 const ADMIN: ApiToken = { name: "API_TOKEN", scopes: SCOPES, rate: 0, expiresAt: null, hash: "" };
 
-/** What a route requires: its part of the OpenAPI document, and the middleware that checks it. */
+/**
+ * The requirements of a route: its part of the OpenAPI document, and the middleware that checks
+ * them.
+ */
 export interface Requirement {
   readonly security: Record<string, string[]>[];
   readonly middleware: MiddlewareHandler;
@@ -61,7 +66,7 @@ const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 /** The rules that follow from the settings. */
 interface Rules {
   readonly config: Config;
-  /** API_TOKEN. */
+  /** The value of API_TOKEN. */
   readonly token: string | null;
   /** Tokens with scopes, by their hashes. Null if there is no file of them. */
   readonly scoped: ReadonlyMap<string, ApiToken> | null;
@@ -93,7 +98,7 @@ export class Access {
   readonly #wrongTokens = new RateLimiter(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS);
   /** The results of `check`, for the routes. */
   readonly #askers = new WeakMap<Request, Asker>();
-  /** Requests that need no token for reading. */
+  /** The requests that need no token to read. */
   readonly #readers = new WeakSet<Request>();
 
   /** `open` lists the paths that never need a token. `now` returns the time of a monotonic clock in milliseconds. */
@@ -121,10 +126,10 @@ export class Access {
   }
 
   /**
-   * Middleware for all routes: checks the client's request rate, the Host header and the origin. If other machines can
-   * reach the API, or a proxy forwarded the request, the token is required too, except for the paths in `open` or if
-   * API_OPEN_READS is set. New routes are therefore protected by default. What a route needs in addition is in its
-   * `Requirement`.
+   * Middleware for all routes: checks the client's request rate, the Host header and the origin. If
+   * other machines can reach the API, or a proxy forwarded the request, the token is required too,
+   * except for the paths in `open` or if API_OPEN_READS is set. New routes are therefore protected
+   * by default. A `Requirement` adds further checks for a route.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
@@ -181,8 +186,9 @@ export class Access {
   }
 
   /**
-   * Checks the token in `Authorization`. Web pages can't set that header for a WebSocket, so they may send the token as
-   * a subprotocol instead: `bearer.` followed by the token in base64url. If no token is configured, everybody is right.
+   * Checks the token in `Authorization`. Web pages can't set that header for a WebSocket, so they
+   * may send the token as a subprotocol instead: `bearer.` followed by the token in base64url. If
+   * no token is configured, every sender has all rights.
    */
   async askerOf(request: Request): Promise<Asker> {
     const { token, scoped } = this.#rules;
@@ -239,7 +245,7 @@ export class Access {
     });
   }
 
-  /** Limits the requests with one token, whoever sends them. */
+  /** Limits the requests with one token, from all senders together. */
   #limitToken({ state, token }: Asker): void {
     const rate = state === "right" && token && this.#rules.rates.get(token.name);
     if (rate) this.#limit("scoped_rate", rate, token.name);

@@ -24,17 +24,18 @@ interface OpenRequest {
   readonly key: string;
 }
 
-/** The bytes of a sealed value, which may still have to be fetched. */
+/** The bytes of a sealed value, which may not have been fetched yet. */
 interface Sealed {
   readonly size: number;
   read(start: number, end: number): AsyncIterable<Uint8Array>;
-  /** Stops the reads that have not ended. */
+  /** Stops all reads that are still in progress. */
   close(): void;
 }
 
 /**
- * Answers a GET or HEAD request with the content of a sealed value. Fetches and opens its first record before that, so
- * that the status can report a wrong key. The salt becomes the ETag, because it is new for each sealed value.
+ * Answers a GET or HEAD request with the content of a sealed value. First fetches and opens the
+ * first record, so that the status can report a wrong key. The salt becomes the ETag, because it is
+ * new for each sealed value.
  *
  * @throws {Problem} if the value is not sealed, or the key does not open its first record
  */

@@ -261,7 +261,10 @@ export function checkKey(key: string | undefined): string | null {
 /** The request header in which a client gives a transfer a label. */
 export const LABEL_HEADER = "x-transfer-label";
 
-/** The request header with the key of a sealed value. A query would end up in logs and in a browser's history. */
+/**
+ * The request header with the key of a sealed value. It is not a query parameter, because URLs
+ * appear in logs and in the browser's history.
+ */
 export const SEAL_KEY_HEADER = "x-seal-key";
 
 /** The key of a sealed value in a request; null if there is none. Throws a Problem if it is invalid. */

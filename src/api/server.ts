@@ -89,7 +89,10 @@ export function checkHosts(hosts: readonly string[], port: number): void {
   for (const { listener } of listen(hosts, port).sockets) listener.close();
 }
 
-/** Listens at a host: `localhost` stands for both loopback addresses, and either one for the other if it is absent. */
+/**
+ * Listens at a host. `localhost` stands for both loopback addresses. If this machine lacks one of
+ * them, uses the other one.
+ */
 function listenAt(host: string, port: number) {
   const isBoth = host === "localhost", isLoopback = LOOPBACKS.some((one) => one === host);
   const others = isLoopback ? LOOPBACKS.filter((other) => other !== host) : [];
@@ -177,7 +180,7 @@ export class ApiServer {
       onListen: () => {},
       onError: () => new Problem(500, "The node failed to handle this request.").toResponse(),
     }, (request, info) => this.#answer(request, info));
-    // Deno.serve stops for good when file descriptors run out, so start it again.
+    // Deno.serve stops permanently when file descriptors run out, so start it again.
     server.finished.catch(() => this.#restart());
     return server;
   }

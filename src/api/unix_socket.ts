@@ -12,7 +12,7 @@ export interface SocketFile {
   readonly group: string | null;
 }
 
-/** The mode of the directory in which the socket is until it has its permissions. */
+/** The mode of the directory in which the socket is created. */
 const ONLY_OWNER = 0o700;
 
 /** Listens on a Unix socket. Replaces the file of a program that has ended. @throws {ListenError} */
@@ -29,7 +29,10 @@ export async function listenOnSocket(
   }
 }
 
-/** Creates the socket in a closed directory, so that nobody connects before it has its permissions, and moves it. */
+/**
+ * Creates the socket in a private directory, so that nobody can connect before it has its
+ * permissions, and then moves it to its path.
+ */
 function listenAs(path: string, mode: number, gid: number | null): Deno.UnixListener {
   const directory = `${path}.new`, unfinished = `${directory}/s`;
   Deno.mkdirSync(directory, { mode: ONLY_OWNER });
@@ -48,7 +51,10 @@ function listenAs(path: string, mode: number, gid: number | null): Deno.UnixList
   }
 }
 
-/** Removes the file of a socket on which nobody listens any more. A node can't remove it itself when it ends. */
+/**
+ * Removes the file of a socket on which no program listens any more. A node has no permission to
+ * remove its own file when it ends.
+ */
 async function removeStale(path: string): Promise<void> {
   let file: Deno.FileInfo;
   try {

@@ -36,7 +36,7 @@ export class NodeSettings {
   readonly #envFile: OpenFile | undefined;
   /** The files that settings name. */
   readonly #files = new Map<string, OpenFile>();
-  /** Files that did not exist when they were needed first. A running node can't open them later. */
+  /** Files that did not exist when they were first needed. A running node can't open them later. */
   readonly #missing = new Set<string>();
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */
@@ -59,7 +59,7 @@ export class NodeSettings {
     });
   }
 
-  /** Undefined if there was no file when the settings were read first. */
+  /** Undefined if the file did not exist when the settings were first read. */
   #apiTokens(path: string): string | undefined {
     if (!this.#missing.has(path)) {
       try {
@@ -104,7 +104,7 @@ class OpenFile {
     this.mode = this.#file.statSync().mode;
   }
 
-  /** @throws if other users can change the file, and so give themselves tokens */
+  /** @throws if other users can change the file, because they could add tokens for themselves */
   refuseOtherWriters(): void {
     if (((this.mode ?? 0) & 0o022) !== 0) throw new Error("other users can change it: chmod 600");
   }

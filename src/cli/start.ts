@@ -123,8 +123,9 @@ interface Reloading {
 }
 
 /**
- * Reads the settings again at each SIGHUP, and changes those that a running node can change. A node that was started
- * from a terminal thus goes on when the terminal closes. Under nohup, SIGHUP stays ignored.
+ * Reads the settings again at each SIGHUP, and changes those that a running node can change. A node
+ * that was started from a terminal thus keeps running when the terminal closes. Under nohup, SIGHUP
+ * stays ignored.
  */
 function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;

@@ -82,7 +82,8 @@ export function revokeTokens(names: readonly string[], { json, ...flags }: Token
   if (missing !== undefined) {
     throw new UserError(`${path} has no token ${quote(missing)}; nothing was changed`);
   }
-  // A file without tokens stays: without it, the API would be open to everybody on this machine.
+  // Keep a file without tokens. Without the file, the API would be open to everybody on this
+  // machine.
   write(
     path,
     text.split("\n").filter((line) => !names.includes(line.trim().split(/\s/)[0])).join("\n"),
@@ -126,7 +127,7 @@ function read(path: string): { text?: string; tokens: readonly ApiToken[] } {
 function write(path: string, text: string): void {
   if (text.length > MAX_API_TOKENS_BYTES) throw new UserError(`${path} would be too long`);
   explaining(`${path} can't be written`, () => {
-    // In place, because a running node keeps the file open.
+    // Overwrite the file instead of replacing it, because a running node keeps it open.
     Deno.writeTextFileSync(path, text, { mode: ONLY_OWNER });
   });
 }

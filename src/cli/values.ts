@@ -57,7 +57,10 @@ interface PutFlags extends ApiFlags {
   readonly minReplicas?: number;
   readonly ttl?: number;
   readonly seal?: boolean;
-  /** Implies `seal`. The file gets the link or, if it exists, has the link of the version before. */
+  /**
+   * A file for the link of the sealed value; implies `seal`. If the file exists, it contains the
+   * link of the previous version.
+   */
   readonly linkFile?: string;
 }
 
@@ -340,7 +343,7 @@ async function fetchValue(
   });
 }
 
-/** The content of a fetched value. `typeOf` returns its media type from its first piece. */
+/** The content of a fetched value. `typeOf` determines the media type from the first piece. */
 interface Content {
   readonly pieces: AsyncIterable<Uint8Array>;
   /** Null if the node does not say. */
@@ -348,7 +351,7 @@ interface Content {
   typeOf(first: Uint8Array): string;
 }
 
-/** The content of a response, which is opened here if `sealKey` is given. */
+/** The content of a response. If `sealKey` is given, opens the sealed value. */
 function contentOf(response: Response, sealKey: string | undefined, signal: AbortSignal): Content {
   const length = response.headers.get("content-length");
   const received = length === null ? null : Number(length), body = bodyOf(response, signal);
@@ -364,7 +367,10 @@ function contentOf(response: Response, sealKey: string | undefined, signal: Abor
   };
 }
 
-/** Yields the pieces of a value that is fetched without a link, and says so if it is sealed. */
+/**
+ * Yields the pieces of a value that is fetched without a link. If the value is sealed, tells the
+ * user.
+ */
 async function* unsealed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let isFirst = true;
   for await (const piece of body) {

@@ -1,4 +1,5 @@
-// The tokens of the API with their scopes: a file with one token a line, of which only the hash is kept.
+// The tokens of the API with their scopes: a file with one line per token. The file contains only
+// hashes of the tokens.
 
 import { quote } from "./text.ts";
 
@@ -9,13 +10,13 @@ export type Scope = typeof SCOPES[number];
 /** The name of the file in DATA_DIR, unless API_TOKENS_FILE names another. */
 export const API_TOKENS_NAME = "api_tokens";
 
-/** Maximum number of tokens. More would hardly be managed by hand. */
+/** Maximum number of tokens. Nobody manages more by hand. */
 const MAX_TOKENS = 1_000;
 
 /** The maximum size of the file in bytes: 1,000 tokens with the longest names need about 200,000. */
 export const MAX_API_TOKENS_BYTES = 1 << 18;
 
-/** Maximum of a token's rate in requests per second, as of API_RATE_LIMIT. */
+/** Maximum of a token's rate in requests per second, the same as that of API_RATE_LIMIT. */
 export const MAX_TOKEN_RATE = 1_000_000;
 
 /** A token of the API. */
@@ -35,7 +36,10 @@ export const API_TOKENS_HEAD =
   "# Tokens of the API: name, scopes, requests per second, expiry, and SHA-256 of the token.\n" +
   "# dmnode token changes this file. A running node reads it again at SIGHUP.\n";
 
-/** Whether text can name a token: visible in a log, and one word in the file. */
+/**
+ * Whether a text can be the name of a token. A name must be visible in a log, and be one word in
+ * the file.
+ */
 export function isTokenName(text: string): boolean {
   return /^[A-Za-z0-9][\w.@-]{0,63}$/.test(text);
 }
@@ -47,7 +51,7 @@ export function parseScopes(text: string): readonly Scope[] | undefined {
   return words.every((word) => (SCOPES as readonly string[]).includes(word)) ? scopes : undefined;
 }
 
-/** Whether a token permits what needs `scope`. */
+/** Whether a token permits requests that need `scope`. */
 export function permits({ scopes }: Pick<ApiToken, "scopes">, scope: Scope): boolean {
   return scopes.includes(scope) || scopes.includes("admin");
 }

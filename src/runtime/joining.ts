@@ -42,7 +42,7 @@ export class Joining {
   /** Bootstrap addresses that turned out to be this node. */
   readonly #ownAddresses = new Set<string>();
   #state: "joining" | "joined" | "failed" = "joining";
-  /** What was wrong with the answers of the bootstrap nodes, if some came. */
+  /** What was wrong with the answers of the bootstrap nodes, if there were any. */
   #problem: string | undefined;
   /** Whether the settings name no bootstrap node, apart from this node. */
   #namesNobody: boolean;

@@ -21,7 +21,7 @@ const RECORD_OVERHEAD = 1 + TAG_BYTES;
  */
 export const RECORD_BYTES = 65_536;
 
-/** The content of such a record. */
+/** The bytes of content in a full record. */
 export const CONTENT_BYTES = RECORD_BYTES - RECORD_OVERHEAD;
 
 /** The delimiters after the content of a record. */

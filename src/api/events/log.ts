@@ -50,7 +50,10 @@ export class EventLog {
   readonly #readings: Ring;
   #order = 0;
 
-  /** @param start number of the first event: higher than all numbers of earlier runs, so that runs can be told apart */
+  /**
+   * @param start number of the first event: higher than all numbers of earlier runs, so that runs
+   * can be distinguished
+   */
   constructor(start: number, events = EVENTS, readings = READINGS) {
     this.start = start;
     this.#events = new Ring(start, events);
@@ -86,7 +89,8 @@ export class EventLog {
   }
 
   /**
-   * Returns the latest events of these types whose JSON contains `text`, newest first. Upper and lower case are the same.
+   * Returns the latest events of these types whose JSON contains `text`, newest first. Ignores
+   * case.
    */
   search(
     { types, text, limit }: {

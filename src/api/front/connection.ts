@@ -96,7 +96,10 @@ export class Connection {
   /** When the client last stopped reading a response; null if it has read everything. */
   #unreadSince: number | null = null;
 
-  /** `address` is the client's; programs at a Unix socket have that of this machine. */
+  /**
+   * `address` is the client's address. Programs at a Unix socket count as having a loopback
+   * address.
+   */
   constructor(client: ClientSocket, address: string, host: ConnectionHost) {
     this.address = address;
     this.#client = client;

@@ -173,7 +173,7 @@ function storeRoutes(
   });
 }
 
-/** What the description of an operation starts with. */
+/** The beginning of the description of an operation. */
 type Start = Requirement & { readonly tags: string[] };
 
 function describeStore(app: OpenAPIHono, storing: Start): MiddlewareHandler {
@@ -453,7 +453,7 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
   }, async (c) => c.json({ transfers: await service.transfers() }, 200));
 }
 
-/** The key with which a store request wants its value sealed; null if it does not. */
+/** The key with which to seal the value of a store request; null if the value should not be sealed. */
 function keyForStore(request: Request, { seal }: StoreTerms): string | null {
   const given = sealKeyOf(request);
   if (seal) return given ?? newSealKey();

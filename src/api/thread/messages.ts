@@ -19,7 +19,7 @@ type Message<T extends string, Data = unknown> = Readonly<{ type: T } & Data>;
 
 /** Messages to the API's thread. */
 export type ToApi =
-  /** Opens the Unix socket, for which the permission is needed that the process gives up later. */
+  /** Opens the Unix socket. This must happen before the process gives up its permissions. */
   | Message<"open socket", { file: SocketFile }>
   | Message<"serve", { settings: ApiSettings }>
   /** Replaces the settings by which requests are checked. */

@@ -142,7 +142,10 @@ function bypassProxy(host: string): void {
 /** The start of a URL that names a Unix socket. */
 const UNIX = "unix:";
 
-/** The path of the Unix socket that a URL names, if it does: unix:/path, unix:///path or unix:path. */
+/**
+ * The path of the Unix socket in a URL of the form unix:/path, unix:///path or unix:path; undefined
+ * for other URLs.
+ */
 export function socketOf(url: string): string | undefined {
   return url.startsWith(UNIX)
     ? url.slice(UNIX.length).replace(/^\/\/(?=\/)/, "") || undefined

@@ -59,8 +59,8 @@ const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 /**
  * One address gets at most one such ping within this time, so that it can't use up the pings for
  * all other addresses. In private networks, where many nodes may share an address, the limit
- * applies to each endpoint: a node that answers each ping with a query would cause the next ping at
- * once.
+ * applies to each endpoint. Without a limit, a node that answers each ping with a query would cause
+ * the next ping immediately.
  */
 const VERIFY_AGAIN_MS = 2_000;
 
@@ -147,8 +147,8 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #verifications = new Allowance(VERIFY_PER_SECOND, VERIFY_BURST);
   /**
-   * Owners of addresses from which an unknown node queried us, so that we pinged it, and endpoints in private networks.
-   * They are not pinged again too soon.
+   * The owners of the addresses of unknown nodes that we pinged after a query; in private networks,
+   * their endpoints. They are not pinged again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   /** A sign of life before this time does not replace a check. */

@@ -76,7 +76,9 @@ export interface BootstrapEvent {
   readonly type: "bootstrap";
   readonly state: "joined" | "failed";
   readonly contacts: number;
-  /** If it failed although something came from a bootstrap node: the latest such packet. */
+  /**
+   * If joining failed although packets arrived from bootstrap nodes: the latest of these packets.
+   */
   readonly unusable?: UnusableReply;
 }
 
@@ -105,7 +107,10 @@ export class Membership {
   #isJoining = false;
   /** Whether the bootstrap nodes are being asked for our address. */
   #isAsking = false;
-  /** The latest packet of a bootstrap node that did not make it a contact, while we have no contacts. */
+  /**
+   * While we have no contacts: the latest packet from a bootstrap node that did not make this node
+   * a contact.
+   */
   #unusable: UnusableReply | undefined;
   #round = 0;
 

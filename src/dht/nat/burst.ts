@@ -94,7 +94,10 @@ export class Bursts {
     return this.#burst?.other.equals(other) ?? false;
   }
 
-  /** Starts our side of a burst towards `to`. False if another burst is running, or too many have run lately. */
+  /**
+   * Starts our side of a burst towards `to`. Returns false if another burst is running, or if too
+   * many have run recently.
+   */
   start(
     { other, to, isSymmetric }: { other: Id; to: Endpoint; isSymmetric: boolean },
     now: Millis,

@@ -88,8 +88,8 @@ export class Meeting {
   }
 
   /**
-   * Whether to answer a query even if we are read-only: it was forwarded, or its sender is one of our introducers or was
-   * introduced to us.
+   * Whether to answer a query even if we are read-only, because it was forwarded, or because its
+   * sender is one of our introducers or was introduced to us.
    */
   admits({ id, method, token, keeps }: Message, from: Endpoint, now: Millis): boolean {
     if (id !== undefined) this.#parts.bursts.meet(id, from, now);

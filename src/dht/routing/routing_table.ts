@@ -191,7 +191,7 @@ export class RoutingTable {
     return this.#index(id) >= this.#buckets.length - 2;
   }
 
-  /** The contact at this endpoint, whatever its id. */
+  /** The contact at this endpoint, with any id. */
   at(endpoint: Endpoint): Contact | undefined {
     for (const { addresses, contacts } of this.#buckets) {
       for (let i = 0; i < addresses.length; i++) {

@@ -45,7 +45,7 @@ export interface Answer {
   readonly isSecondTry: boolean;
 }
 
-/** A packet that does not make its sender a contact, although we may have asked for it. */
+/** A packet that does not make its sender a contact, although it may answer one of our queries. */
 export type UnusableReply =
   & { readonly from: Endpoint }
   & (

@@ -5,9 +5,10 @@ import { distanceShare, type Id } from "../../krpc/id.ts";
 import { SIMILAR_BITS } from "../routing/diversity.ts";
 
 /**
- * A part of the id space with n nodes, where m are expected, is crowded if √n - √m exceeds this. The square root of a
- * Poisson variable has a standard deviation of 1/2, whatever its mean. An estimate of the network's size from k nodes
- * doubles the variance. So this limit is 2.8 standard deviations.
+ * A part of the id space with n nodes, where m are expected, is crowded if √n - √m exceeds this.
+ * The square root of a Poisson variable has a standard deviation of 1/2 for any mean. An estimate
+ * of the network's size from k nodes doubles the variance. So this limit is 2.8 standard
+ * deviations.
  */
 const CROWDED_MARGIN = 2;
 

@@ -1,4 +1,4 @@
-// The loopback addresses: a container or a network namespace may lack the one of IPv4.
+// The loopback addresses. A container or a network namespace may lack the IPv4 one.
 
 /** The loopback addresses, in the order in which they are used. */
 export const LOOPBACKS = ["127.0.0.1", "::1"] as const;
@@ -16,7 +16,10 @@ export function presentLoopback(): string {
   return LOOPBACKS[0];
 }
 
-/** Whether an error of binding or connecting says that this machine lacks the address, or its whole family. */
+/**
+ * Whether an error from binding or connecting means that this machine lacks the address or the
+ * whole address family.
+ */
 export function isAbsent(error: unknown): boolean {
   const { code } = error as { code?: string };
   return error instanceof Deno.errors.AddrNotAvailable || code === "EAFNOSUPPORT";

@@ -43,7 +43,7 @@ const SYMBOLS = {
   sendmmsg: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  // Used only to read what the program that started this one has set for a signal.
+  // Used only to read the setting for a signal that this process has inherited.
   sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   // Used only to bind a socket to an interface.
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
@@ -63,7 +63,8 @@ let isHangupIgnored = false;
  */
 export function openLibrary(): void {
   library ??= openLibc();
-  // Now, because Deno replaces what was inherited as soon as the program listens for any signal.
+  // Read the inherited setting now, because Deno replaces it as soon as the program listens for any
+  // signal.
   if (library !== undefined) isHangupIgnored = isIgnored(library.symbols, SIGHUP);
   Deno.permissions.revokeSync({ name: "ffi" });
 }
@@ -71,7 +72,7 @@ export function openLibrary(): void {
 /** The size of `struct sigaction` in bytes, or more. The handler comes first. */
 const SIGACTION_BYTES = 256;
 
-/** The handler that ignores a signal. */
+/** The value of the handler that means "ignore this signal" (SIG_IGN). */
 const SIG_IGN = 1n;
 
 const SIGHUP = 1;

@@ -147,7 +147,8 @@ export class UdpSocket {
       } catch (error) {
         if (error instanceof BindError) throw error;
         failure ??= error;
-        // The next socket would fail too, or take the place of an address that this machine has.
+        // Don't try the next address: it would fail too, or listen at another address than the user
+        // wants.
         if (host === LOOPBACKS[0] ? !isAbsent(error) : error instanceof Deno.errors.AddrInUse) {
           break;
         }

@@ -1,4 +1,4 @@
-// Says in words why the replies of a node are of no use.
+// Explains in words why the replies of a node can't be used.
 
 import type { UnusableReply } from "../../dht/search/query.ts";
 
