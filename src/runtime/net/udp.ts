@@ -147,8 +147,8 @@ export class UdpSocket {
       } catch (error) {
         if (error instanceof BindError) throw error;
         failure ??= error;
-        // Don't try the next address: it would fail too, or listen at another address than the user
-        // wants.
+        // Don't try the next address if the port is in use, or if this machine has the requested
+        // loopback address.
         if (host === LOOPBACKS[0] ? !isAbsent(error) : error instanceof Deno.errors.AddrInUse) {
           break;
         }
