@@ -92,7 +92,10 @@ function parseLine(line: string): ApiToken | string {
   return { name, scopes, rate, expiresAt, hash };
 }
 
-/** Parses a date or time of ISO 8601, in UTC unless it says otherwise. Undefined if it is none. */
+/**
+ * Parses a date or time in the format of ISO 8601, which is in UTC unless it names a time zone.
+ * Returns undefined for other text.
+ */
 export function parseTime(text: string): number | undefined {
   if (!/^\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?$/.test(text)) return undefined;
   const time = Date.parse(text);

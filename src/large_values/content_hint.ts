@@ -35,7 +35,7 @@ export class ContentGuess {
 type Rule = Readonly<Record<string, string>>;
 
 const DIGITS = "0123456789", HEX_DIGITS = `${DIGITS}abcdefABCDEF`, SPACE = " \t\n\r";
-/** Bytes that stand for themselves within a JSON string. */
+/** Bytes that need no escape within a JSON string. */
 const PLAIN = String.fromCharCode(...Array(256).keys()).slice(0x20).replace(/["\\]/g, "");
 
 const VALUE: Rule = {

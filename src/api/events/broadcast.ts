@@ -200,7 +200,7 @@ export class Broadcast {
     else if (isFull) this.#sendIn(FULL_RETRY_MS);
   }
 
-  /** Whether the log has more for any listener that can receive it. */
+  /** Whether the log contains unsent events for any listener that can receive them now. */
   #isBehind(): boolean {
     const { event, reading } = this.#log.end;
     return this.#listeners.values().some(({ cursor, isFull }) =>

@@ -70,8 +70,9 @@ export class ApiThread {
   }
 
   /**
-   * Opens the Unix socket of the settings, if they name one, while the process may still create it. `serve` answers
-   * the clients that connect until then. Rejects with a ListenError if it can't be opened.
+   * Opens the Unix socket that the settings name, if any. Call this while the process still has the
+   * permission to create the socket. Clients that connect before `serve` is called wait until then.
+   * Rejects with a ListenError if the socket can't be opened.
    */
   async openSocket(
     { apiSocket: path, apiSocketMode: mode, apiSocketGroup: group }: Config,

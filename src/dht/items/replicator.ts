@@ -213,7 +213,8 @@ export class Replicator {
   catchUp(now: Millis): void {
     this.#changes++;
     this.#changed = [];
-    // Nodes that went to sleep together also wake up together. So each node waits for a different time.
+    // Each node waits for a different time, because nodes that went to sleep together also wake up
+    // together.
     const { deadlines, random } = this.#options;
     const spread = (CATCH_UP_WITHIN_MS - CATCH_UP_FROM_MS) * random.fraction();
     const at = now + CATCH_UP_FROM_MS + spread;

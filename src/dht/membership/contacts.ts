@@ -82,7 +82,10 @@ const MAX_LOSS_FAULTS = 2;
  */
 const PING = { args: { keeps: true }, sendsCoordinate: true } as const;
 
-/** kept: the node is in our tables. wanted: it gets a place if it answers a ping. none: we don't want it. */
+/**
+ * kept: the node is in our tables. wanted: it gets a place if it answers a ping. none: we have no
+ * place for it.
+ */
 export type Standing = "kept" | "wanted" | "none";
 
 /** Why a contact was removed, or why its health changed: a code for programs, and a text for people. */

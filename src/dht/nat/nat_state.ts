@@ -28,7 +28,10 @@ export interface NatState {
   readonly reachable: boolean | undefined;
   /** Whether this node ignores queries from strangers, and tells other nodes so (BEP 43). */
   readonly readOnly: boolean;
-  /** Whether other nodes should introduce strangers to this node: they can't reach it, or that is not known yet. */
+  /**
+   * Whether other nodes should introduce strangers to this node, because strangers can't reach it,
+   * or because we don't know yet whether they can.
+   */
   readonly wantsIntroducers: boolean;
   readonly evidence: NatEvidence;
 }

@@ -62,7 +62,10 @@ interface Pressure {
   readonly admittedAt: Float64Array;
   seed: number;
   seededAt: Millis;
-  /** The packets since the rate was last adjusted, and the admitted ones of strangers. */
+  /**
+   * The number of packets since the rate was last adjusted, and the number of strangers' packets
+   * that were admitted.
+   */
   packets: number;
   admitted: number;
 }

@@ -1,4 +1,4 @@
-// Returns memory to the system that only the start of the program needed.
+// After the start of the program, returns unused memory to the system.
 
 /** The largest heap to compact, in bytes. Compacting takes about 13 ms per MB, so a heap with many items is left alone. */
 const MAX_COMPACTED_BYTES = 32 << 20;
