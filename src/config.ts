@@ -263,7 +263,7 @@ function variable(name: string, flag: string | null, byDefault: string) {
 const TABLE = {
   allowNet: {
     ...variable("ALLOW_NET", "--allow-net", ""),
-    meaning: "addresses to talk to; without it, the node keeps to this machine",
+    meaning: "addresses to talk to; if unset, the node talks only to this machine",
     details: "any stands for all addresses. For example 10.0.0.0/8,boot.example.org.",
     format: netScope(),
   },
@@ -349,8 +349,8 @@ const TABLE = {
   },
   denyList: {
     ...variable("DENY_LIST", "--deny-list", ""),
-    meaning: "file of addresses, CIDRs and node ids that the node has nothing to do with",
-    details: "One entry a line, with comments after #. `dmnode deny` changes the file.",
+    meaning: "file of addresses, CIDRs and node ids that the node ignores",
+    details: "One entry per line, with comments after #. `dmnode deny` changes the file.",
     format: orNone(FILE_PATH),
   },
   healthCheckIntervalMs: {
@@ -380,7 +380,7 @@ const TABLE = {
   },
   apiSocketMode: {
     ...variable("API_SOCKET_MODE", null, "0600"),
-    meaning: "permissions of the Unix socket; who may write to it can use it",
+    meaning: "permissions of the Unix socket; users with write permission can use the API",
     format: format("an octal number from 0600 to 0777", (text) => {
       const mode = /^0?[67][0-7]{2}$/.test(text) ? parseInt(text, 8) : undefined;
       return mode;
@@ -456,7 +456,7 @@ const TABLE = {
   dataDir: {
     ...variable("DATA_DIR", "--data-dir", "./data"),
     meaning: "directory of the identity, the routing table and the values",
-    details: "The node creates it with mode 0700, and takes other users' access away.",
+    details: "The node creates it with mode 0700 and removes other users' access.",
     format: FILE_PATH,
   },
   logLevel: {

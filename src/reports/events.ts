@@ -96,7 +96,7 @@ export const EVENTS = {
     }),
   ),
   "data.expire": event(
-    "This node dropped an item that it held: its time was over (`expired`), or its space was needed and enough " +
+    "This node dropped an item that it held: it had expired (`expired`), or the node needed its space and enough " +
       "closer nodes held it (`evicted`).",
     z.object({ hash, reason: field(z.enum(["expired", "evicted"]), "expired") }),
   ),

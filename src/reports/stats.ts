@@ -74,7 +74,7 @@ const NatFamily = z.object({
   filtering: field(
     z.enum(["none", "address", "address_and_port", "unknown"]),
     "none",
-    "who can reach a port from which packets went out: anybody, only the addresses they went to, " +
+    "who can reach a port that sent packets: anybody, only the addresses it sent packets to, " +
       "or only those addresses and ports",
   ),
   reachable: field(z.boolean().nullable(), true),
@@ -148,7 +148,11 @@ export const ConfigReport = z.object({
   k_bucket_size: field(count, 20),
   min_replicas: field(count, 1),
   max_per_subnet: field(count, 2),
-  deny_list: field(z.string().nullable(), null, "file of what the node has nothing to do with"),
+  deny_list: field(
+    z.string().nullable(),
+    null,
+    "file of the addresses and nodes that this node ignores",
+  ),
   denied: field(count, 0, "entries in the deny list"),
   alpha: field(count, 3),
   health_check_interval: field(count, 60, "seconds"),
@@ -251,7 +255,11 @@ export const Stats = z.object({
     published: field(count, 2, "values that this node keeps published"),
     published_items: field(count, 103),
     published_short: field(count, 0, "published values that are short of copies"),
-    published_failing: field(count, 0, "published values that no other node acknowledged lately"),
+    published_failing: field(
+      count,
+      0,
+      "published values that no other node has acknowledged recently",
+    ),
     published_ending: field(count, 0, "published values whose copies will soon expire"),
     pins: field(count, 0, "published values that are pinned"),
     republications: field(count, 206, "items published again since the start"),

@@ -54,7 +54,7 @@ export type Stored = z.output<typeof Stored>;
 export const StoredValue = Stored.extend({
   link: z.string().optional().meta({
     description:
-      "only with `seal`: whoever has this link can fetch and open the value. The node does not keep it",
+      "only with `seal`: anyone who has this link can fetch and open the value. The node does not keep it",
   }),
 }).meta({ id: "StoredValue" });
 export type StoredValue = z.output<typeof StoredValue>;

@@ -336,7 +336,7 @@ export class LocalNode implements NodeService {
     if (this.#socket.isUninformed) {
       log.info(
         "Deno's permission --allow-sys=networkInterfaces is missing: if this machine has several addresses, the node " +
-          "may answer from another one than was asked",
+          "may answer from a different address than the one that was asked",
       );
     }
     if (this.#socket.isInBatches) {

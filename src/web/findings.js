@@ -116,7 +116,7 @@ export function judgeNode(stats, medianRttMs) {
         `${each.found}; too early to judge`,
         `the node has run for only ${
           duration(stats.uptime_s)
-        }: look again when it has run for ${EARLY_S} s`,
+        }: check again when it has run for ${EARLY_S} s`,
       )
       : each
   );
@@ -324,7 +324,7 @@ function reachability({ nat: { families, introducers }, addresses }) {
     const found = `${external_address}, reported by ${votes} of ${plural(voters, "peer")} ` +
       `(${natTypeText(type)})`;
     if (reachable === null) {
-      return unknown(check, `${found}; ${reason}`, "look again in some minutes");
+      return unknown(check, `${found}; ${reason}`, "check again in a few minutes");
     }
     if (reachable) return ok(check, `${found}; strangers can reach it: ${reason}`);
     const introduced = introducers === 0
@@ -373,7 +373,7 @@ function judgeMapping({ status, protocol, gateway, external_address, problem }, 
       if (reachable === true) return ok(check, `none, and none is needed: ${problem}`);
       return (reachable === false ? warn : unknown)(check, `none: ${problem}`, advice);
     default:
-      return unknown(check, "the router has not answered yet", "look again in a minute");
+      return unknown(check, "the router has not answered yet", "check again in a minute");
   }
 }
 

@@ -19,7 +19,7 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
     ...get("/network/peers", "listPeers", "List the peers of the routing table"),
     description:
       "`bucket_distribution` counts the contacts of the whole table by the bit length of the XOR of the two ids. " +
-      "It sums to `routing_table_size`, whatever the filter.",
+      "The counts add up to `routing_table_size`, even with a filter.",
     request: { query: PeersQuery },
     responses: {
       200: json("The peers", Peers, "One of 156 peers"),

@@ -65,9 +65,9 @@ function pinRoute(
     ...access.sending("admin"),
     ...post("/network/pin", "pinValue", "Pin a value"),
     description:
-      `This node fetches the value, keeps it on its own disk and publishes it every hour, whoever owns it. The value
-is named by its hash or, if it is mutable, by its key and the public key of its owner. Of a mutable value, the node
-keeps the newest version: it finds new ones within about an hour. Pinned values don't count against STORAGE_LIMIT.
+      `This node fetches the value, keeps it on its own disk and publishes it every hour, even if others own it. The value
+is named by its hash or, if it is mutable, by its key and the public key of its owner. The node keeps the newest
+version of a mutable value: it finds a new one within about an hour. Pinned values don't count against STORAGE_LIMIT.
 
 Pinning a value again changes only its \`ttl\`.`,
     request: {

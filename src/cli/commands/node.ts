@@ -50,7 +50,7 @@ Each option with a name in capitals can also be set by that variable, in the env
   addNetworkKeyCommand(dmnode);
   addTokenCommand(dmnode);
   explain(dmnode.command("deny"), {
-    description: "show or change the addresses and nodes that a node has nothing to do with",
+    description: "show or change the list of addresses and nodes that a node ignores",
     examples: `
       dmnode deny --deny-list denied.txt               show the list
       dmnode deny 203.0.113.7 2001:db8:5::/48          add to the file that DENY_LIST names
@@ -82,7 +82,7 @@ function addNetworkKeyCommand(dmnode: Command): void {
     .argument("[file]", "the file to create")
     .action(async (file) => (await import("../network_key.ts")).newKey(file));
   explain(network.command("rotate"), {
-    description: "replace the key in a file, in three steps without a gap",
+    description: "replace the key in a file in three steps, without an interruption",
     examples: `
       dmnode network rotate add k                   adds a key that nodes accept
       dmnode network rotate use k                   sends with the new key, accepts both
@@ -117,7 +117,7 @@ function addBackupCommands(dmnode: Command): void {
     .option("--force", "replace an existing file")
     .action(async (file, flags) => (await import("../backup.ts")).backup(file, flags));
   explain(withDirectory(dmnode.command("restore")), {
-    description: "make a node of a backup, in a directory without one",
+    description: "restore a node from a backup into a directory that holds no node",
     examples: `
       dmnode restore node.tar --data-dir data
       dmnode --env-file data/settings.env`,

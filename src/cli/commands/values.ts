@@ -39,7 +39,7 @@ export function addValueCommands(dmnode: Command): void {
 
 function addPins(dmnode: Command): void {
   valueCommand(dmnode, "pin", {
-    description: "keep any value alive on this node, whoever owns it; prints its hash",
+    description: "keep any value alive on this node, even if others own it; prints its hash",
     examples: `
       dmnode pin ${HASH}
       dmnode pin --key config --public-key "$(ssh other dmnode identity --json | jq -r .public_key)"`,

@@ -435,7 +435,7 @@ function AboutLinks() {
     h(
       "p",
       null,
-      "A sealed value is encrypted with a new key. Its link, dm:HASH#KEY, contains that key: whoever has the link can " +
+      "A sealed value is encrypted with a new key. Its link, dm:HASH#KEY, contains that key: anyone who has the link can " +
         "read the value, and nobody else can. Other nodes only see the value's hash and size.",
     ),
     h(
