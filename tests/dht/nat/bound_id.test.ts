@@ -104,7 +104,7 @@ Deno.test("contacts that find no place in the table of a new id are no longer ch
   for (const peer of peers) peer.sees = (from) => from;
   network.run(200_000);
   assert.ok(!server.node.id.equals(former));
-  // All but ten fall silent: whoever is left without an answer is given up.
+  // All but ten fall silent, so the node drops the peers that no longer answer.
   const silent = peers.filter((_, i) => i % 12 !== 0);
   for (const peer of silent) peer.answer = undefined;
   network.run(HOUR);
