@@ -1,5 +1,5 @@
 // Finds out our address in one family. Once the address is settled, it changes only after we have
-// asked the nodes that confirmed it again.
+// again asked the nodes that confirmed it.
 
 import { type Endpoint, type Family, isWider } from "../../krpc/endpoint.ts";
 import type { Deadlines, Millis } from "../deadlines.ts";

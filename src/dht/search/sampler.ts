@@ -87,7 +87,8 @@ export class Sampler {
     const target = random.id();
     const want = queries.tables.families.length > 1 ? WANT_N4 | WANT_N6 : undefined;
     const method = "sample_infohashes" as const;
-    // Without an expected id, silence does not count against a contact: some implementations ignore this query.
+    // No id is expected, so that silence does not count against a contact: some implementations
+    // ignore this query.
     const query = { method, to: endpoint, args: { target, want }, expected: undefined, isOnce };
     const watcher = whenDone((outcome, at) => {
       if (outcome.kind === "timeout") return done({ kind: "timeout" }, at);
