@@ -213,9 +213,8 @@ export class PeerStore {
 }
 
 /**
- * The announcement that a new one of `endpoint` replaces in a swarm; undefined if the swarm has a
- * free place. An announcement of the same endpoint comes first, then the oldest one of its address.
- * In a full swarm, it is the oldest one of the network with the most peers.
+ * The peer to remove from a swarm before `endpoint` is added; undefined if there is room. If the
+ * swarm is full, it is the oldest peer of the network with the most peers.
  */
 function replacedIn(peers: readonly Announced[], endpoint: Endpoint): Announced | undefined {
   const same = peers.find((peer) => peer.endpoint.equals(endpoint));
