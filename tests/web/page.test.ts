@@ -2,8 +2,10 @@
 // content security policy forbids everything else.
 
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
+import { gunzipSync } from "node:zlib";
 import { createApi } from "../../src/api/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { PAGE_FILES } from "../../src/web/page.ts";
@@ -21,22 +23,33 @@ const ownTexts = Object.entries(PAGE_FILES).flatMap(([path, { body }]) =>
   typeof body !== "string" || /vendor|uplot/.test(path) ? [] : [[path, body] as const]
 );
 
-Deno.test("each file is served with its type and a strict policy, and a cached copy gets 304", async () => {
+Deno.test("each file is served with its type, pages with a strict policy, and a cached copy gets 304", async () => {
   const types = new Set<string>();
-  for (const [path, { type, etag: etagOf }] of Object.entries(PAGE_FILES)) {
-    const etag = await etagOf();
+  for (const [path, { type, hash, gzip }] of Object.entries(PAGE_FILES)) {
+    const etag = `"${await hash()}"`;
     const response = await request(path);
     assert.equal(response.status, 200, path);
     assert.equal(response.headers.get("content-type"), type);
     assert.equal(response.headers.get("cache-control"), "no-cache");
     assert.equal(response.headers.get("x-content-type-options"), "nosniff");
-    const policy = response.headers.get("content-security-policy")!;
-    assert.match(policy, /^default-src 'none';/);
-    assert.doesNotMatch(policy, /unsafe|https?:|data:|blob:|\*/);
-    assert.ok((await response.arrayBuffer()).byteLength > 100, path);
+    const policy = response.headers.get("content-security-policy");
+    if (/html|svg/.test(type)) {
+      assert.match(policy ?? "", /^default-src 'none';/);
+      assert.doesNotMatch(policy ?? "", /unsafe|https?:|data:|blob:|\*/);
+    } else assert.equal(policy, null);
+    const plain = Buffer.from(await response.arrayBuffer());
+    assert.ok(plain.length > 100, path);
     const again = await request(path, { "if-none-match": `W/"other", ${etag}` });
     assert.equal(again.status, 304);
     assert.equal((await again.arrayBuffer()).byteLength, 0);
+    const packed = await request(path, { "accept-encoding": "br, gzip;q=0.9" });
+    assert.equal(packed.headers.get("content-encoding"), gzip === null ? null : "gzip", path);
+    assert.equal(packed.headers.get("etag") === etag, gzip === null, "each form has its own ETag");
+    const bytes = new Uint8Array(await packed.arrayBuffer());
+    assert.ok(plain.equals(gzip === null ? bytes : gunzipSync(bytes)), path);
+    const refused = await request(path, { "accept-encoding": "gzip;q=0" });
+    assert.equal(refused.headers.get("content-encoding"), null);
+    await refused.body?.cancel();
     types.add(type.split(";")[0]);
   }
   assert.deepEqual(
@@ -101,10 +114,13 @@ Deno.test("every module and style of src/web/ is served unchanged", async () => 
       else if (/\.(js|css)$/.test(name)) yield new URL(name, directory);
     }
   }
+  const styles = ["dashboard.css", "docs.css"].map((name) => PAGE_FILES[`/assets/${name}`].body)
+    .join();
   let count = 0;
   for await (const file of files(WEB)) {
     const path = `/assets/${file.href.slice(WEB.href.length)}`;
-    assert.equal(PAGE_FILES[path]?.body, await Deno.readTextFile(file), path);
+    const served = path.endsWith(".css") ? styles : String(PAGE_FILES[path]?.body);
+    assert.ok(served.includes(await Deno.readTextFile(file)), path);
     count++;
   }
   assert.ok(count > 30);

@@ -19,18 +19,23 @@ export const OPEN_PATHS: readonly string[] = [
 
 export function pageRoutes(app: OpenAPIHono): void {
   for (const [path, file] of Object.entries(PAGE_FILES)) {
-    const { type, body } = file;
     app.get(path, async (c) => {
-      const etag = await file.etag();
+      const gzip = acceptsGzip(c.req.header("accept-encoding")) ? file.gzip : null;
+      // The compressed file is another representation, so it has another ETag (RFC 9110, section 8.8.3.3).
+      const hash = await file.hash(), etag = gzip === null ? `"${hash}"` : `"${hash}-gzip"`;
       const headers = {
-        "content-type": type,
-        "content-security-policy": await pagePolicy(),
-        "referrer-policy": "no-referrer",
+        "content-type": file.type,
+        ...isDocument(file.type)
+          ? { "content-security-policy": await pagePolicy(), "referrer-policy": "no-referrer" }
+          : {},
         "cache-control": "no-cache",
+        ...gzip === null ? {} : { "content-encoding": "gzip" },
+        ...file.gzip === null ? {} : { vary: "accept-encoding" },
         etag,
       };
       const isKnown = c.req.header("if-none-match")?.includes(etag);
-      return isKnown ? c.body(null, 304, headers) : c.body(body, 200, headers);
+      if (isKnown) return c.body(null, 304, headers);
+      return c.body(gzip === null ? file.body : await gzip(), 200, headers);
     });
   }
 
@@ -49,6 +54,19 @@ export function pageRoutes(app: OpenAPIHono): void {
     });
   });
   describePages(app);
+}
+
+/** Whether a browser shows files of this type as pages. Policies have no effect on others. */
+function isDocument(type: string): boolean {
+  return /^(text\/html|image\/svg\+xml)\b/.test(type);
+}
+
+/** Whether `Accept-Encoding` names gzip, and not with q=0. */
+function acceptsGzip(header = ""): boolean {
+  return header.split(",").some((entry) => {
+    const [coding, quality = ""] = entry.split(";");
+    return coding.trim().toLowerCase() === "gzip" && !/^\s*q=0(\.0*)?\s*$/i.test(quality);
+  });
 }
 
 function describePages(app: OpenAPIHono): void {

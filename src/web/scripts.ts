@@ -1,0 +1,92 @@
+// The JavaScript of the dashboard, as readable modules. packaging/compile.ts replaces this file in an executable: there,
+// one bundle takes the place of all modules.
+
+import preact from "preact" with { type: "text" };
+import preactHooks from "preact/hooks" with { type: "text" };
+import uplot from "uplot/dist/uPlot.esm.js" with { type: "text" };
+import api from "./api.js" with { type: "text" };
+import app from "./app.js" with { type: "text" };
+import appearance from "./appearance.js" with { type: "text" };
+import buckets from "./buckets.js" with { type: "text" };
+import chart from "./chart.js" with { type: "text" };
+import convergence from "./convergence.js" with { type: "text" };
+import eventList from "./event_list.js" with { type: "text" };
+import eventText from "./event_text.js" with { type: "text" };
+import findings from "./findings.js" with { type: "text" };
+import firstPaint from "./first_paint.js" with { type: "text" };
+import format from "./format.js" with { type: "text" };
+import hooks from "./hooks.js" with { type: "text" };
+import icons from "./icons.js" with { type: "text" };
+import ids from "./ids.js" with { type: "text" };
+import json from "./json.js" with { type: "text" };
+import live from "./live.js" with { type: "text" };
+import main from "./main.js" with { type: "text" };
+import mapLayout from "./map_layout.js" with { type: "text" };
+import mediaType from "./media_type.js" with { type: "text" };
+import nodeState from "./node_state.js" with { type: "text" };
+import parts from "./parts.js" with { type: "text" };
+import peerMap from "./peer_map.js" with { type: "text" };
+import reachability from "./reachability.js" with { type: "text" };
+import routes from "./routes.js" with { type: "text" };
+import seal from "./seal.js" with { type: "text" };
+import session from "./session.js" with { type: "text" };
+import table from "./table.js" with { type: "text" };
+import transfer from "./transfer.js" with { type: "text" };
+import viewEvents from "./views/events.js" with { type: "text" };
+import viewLookups from "./views/lookups.js" with { type: "text" };
+import viewNode from "./views/node.js" with { type: "text" };
+import viewOverview from "./views/overview.js" with { type: "text" };
+import viewPeer from "./views/peer.js" with { type: "text" };
+import viewPeers from "./views/peers.js" with { type: "text" };
+import viewSwarms from "./views/swarms.js" with { type: "text" };
+import viewValues from "./views/values.js" with { type: "text" };
+
+/** The JavaScript modules that the browser runs. Their types are declared in JSDoc comments. */
+export const SCRIPTS: Readonly<Record<string, string>> = {
+  "api.js": api,
+  "app.js": app,
+  "appearance.js": appearance,
+  "buckets.js": buckets,
+  "chart.js": chart,
+  "convergence.js": convergence,
+  "event_list.js": eventList,
+  "event_text.js": eventText,
+  "findings.js": findings,
+  "first_paint.js": firstPaint,
+  "format.js": format,
+  "hooks.js": hooks,
+  "icons.js": icons,
+  "ids.js": ids,
+  "json.js": json,
+  "live.js": live,
+  "main.js": main,
+  "map_layout.js": mapLayout,
+  "media_type.js": mediaType,
+  "node_state.js": nodeState,
+  "parts.js": parts,
+  "peer_map.js": peerMap,
+  "reachability.js": reachability,
+  "routes.js": routes,
+  "seal.js": seal,
+  "session.js": session,
+  "table.js": table,
+  "transfer.js": transfer,
+  "views/events.js": viewEvents,
+  "views/lookups.js": viewLookups,
+  "views/node.js": viewNode,
+  "views/overview.js": viewOverview,
+  "views/peer.js": viewPeer,
+  "views/peers.js": viewPeers,
+  "views/swarms.js": viewSwarms,
+  "views/values.js": viewValues,
+  "vendor/preact.js": preact,
+  "vendor/preact_hooks.js": preactHooks,
+  "vendor/uplot.js": uplot,
+};
+
+/** The URLs of the packages that the modules import by name. The type checker uses the same names. */
+export const IMPORTS: Readonly<Record<string, string>> = {
+  "preact": "/assets/vendor/preact.js",
+  "preact/hooks": "/assets/vendor/preact_hooks.js",
+  "uplot": "/assets/vendor/uplot.js",
+};
