@@ -349,7 +349,7 @@ const TABLE = {
   },
   denyList: {
     ...variable("DENY_LIST", "--deny-list", ""),
-    meaning: "file of addresses, CIDRs and node ids that the node ignores",
+    meaning: "file of addresses, CIDRs, node ids and public keys that the node ignores",
     details: "One entry per line, with comments after #. `dmnode deny` changes the file.",
     format: orNone(FILE_PATH),
   },

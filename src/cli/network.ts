@@ -118,6 +118,7 @@ async function peer(id: string, flags: ApiFlags): Promise<void> {
     ["node", peer.node_id],
     ["address", peer.address],
     ["client", printable(peer.client ?? "unknown")],
+    ["public key", peer.public_key ?? "not proven"],
     ["health", [`${peer.health}${misses}`, HEALTH_STYLES[peer.health]]],
     ["score", `${peer.score.toFixed(2)} = ${parts.join(" × ")}`],
     ["round trip", peer.rtt_ms === null ? "not measured" : `${ms(peer.rtt_ms)}${variation}`],

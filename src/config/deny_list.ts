@@ -1,4 +1,4 @@
-// The deny list: a file with one address, CIDR or node id per line, and comments after #.
+// The deny list: a file with one address, CIDR, node id or public key per line, and comments after #.
 
 import { type AddressRange, network } from "../krpc/address_range.ts";
 import { Id } from "../krpc/id.ts";
@@ -8,15 +8,19 @@ import { quote } from "./text.ts";
 /** The maximum size of the file in bytes: about 200,000 entries. */
 export const MAX_DENY_LIST_BYTES = 4 * 1024 * 1024;
 
-/**
- * Parses an entry, which is an address range or a node id. For a bad entry, returns a text that
- * describes the problem.
- */
-export function parseDenied(entry: string): AddressRange | { kind: "id"; id: string } | string {
+/** An entry of the list: an address range, or the lower-case hex digits of a node id or public key. */
+export type Denied =
+  | AddressRange
+  | { readonly kind: "id"; readonly id: string }
+  | { readonly kind: "key"; readonly key: string };
+
+/** Parses an entry. For a bad entry, returns a text that describes the problem. */
+export function parseDenied(entry: string): Denied | string {
+  if (/^[0-9a-fA-F]{64}$/.test(entry)) return { kind: "key", key: entry.toLowerCase() };
   const id = Id.parse(entry.toLowerCase());
   if (id !== undefined) return { kind: "id", id: `${id}` };
   const range = parseRange(entry);
-  return typeof range === "string" ? `${quote(entry)} ${range}, nor a node id` : range;
+  return typeof range === "string" ? `${quote(entry)} ${range}, nor a node id or key` : range;
 }
 
 /**
@@ -27,6 +31,7 @@ export function meaningOf(entry: string): string {
   const parsed = parseDenied(entry);
   if (typeof parsed === "string") throw new RangeError(parsed);
   if (parsed.kind === "id") return parsed.id;
+  if (parsed.kind === "key") return parsed.key;
   const { address, prefix } = parsed;
   return `IPv${address.family} ${network(address, prefix)}/${prefix}`;
 }

@@ -9,10 +9,11 @@ import type { BootstrapEvent } from "./membership/membership.ts";
 import type { NatState } from "./nat/nat_state.ts";
 import type { LookupEvent } from "./search/searches.ts";
 import type { AnnounceEvent } from "./serving/announcements.ts";
+import type { Prover } from "./prover.ts";
 import type { Transport } from "./transport.ts";
 
 /** Every effect that a node has on the world, real or simulated. All calls return immediately. */
-export interface Host extends Transport, ItemHost {
+export interface Host extends Transport, ItemHost, Prover {
   emit(event: NodeEvent): void;
   /** Returns unpredictable bytes in a new array. */
   randomBytes(length: number): Uint8Array;

@@ -18,6 +18,7 @@ import { Nat, type Nats } from "./nat/nat.ts";
 import { OwnAddress, type OwnAddresses } from "./nat/own_address.ts";
 import { Outbox } from "./outbox.ts";
 import { Random } from "./random.ts";
+import type { Contact } from "./routing/contact.ts";
 import { Tables } from "./routing/tables.ts";
 import { Batch } from "./search/batch.ts";
 import { Queries } from "./search/queries.ts";
@@ -65,6 +66,14 @@ export interface NodeOptions {
 export type PingResult =
   | { readonly kind: "pong"; readonly id: Id; readonly rtt: number }
   | { readonly kind: "timeout" };
+
+/** A contact's answer to a challenge. The host checks the signature. */
+export interface IdentityAnswer {
+  readonly publicKey: Uint8Array;
+  readonly signature: Uint8Array;
+  /** Our endpoint, as the contact sees it. */
+  readonly seenAs: Endpoint;
+}
 
 /** How the responder answers a node that is one of our contacts, and one that is not. */
 const KEPT = { keepsAsker: true, isSmall: false }, NOT_KEPT = { keepsAsker: false, isSmall: false };
@@ -342,6 +351,30 @@ export class DhtNode {
       done({ kind: "pong", id: outcome.message.id, rtt: outcome.rtt }, at);
     });
     this.#queries.send(query, now, watcher);
+  }
+
+  /** Asks a contact which identity it has. `done` gets undefined if it does not say. */
+  askIdentity(
+    { id, endpoint, rtt }: Contact,
+    challenge: Uint8Array,
+    { now, done }: { readonly now: Millis; done(answer: IdentityAnswer | undefined): void },
+  ): void {
+    const args = { challenge };
+    const query = { method: "ping", to: endpoint, args, expected: id, rtt } as const;
+    const watcher = whenDone((outcome) => {
+      if (outcome.kind !== "response") return done(undefined);
+      const { publicKey, signature, ip } = outcome.message;
+      if (publicKey === undefined || signature === undefined || ip === undefined) {
+        return done(undefined);
+      }
+      done({ publicKey: publicKey.slice(), signature: signature.slice(), seenAs: ip });
+    });
+    this.#queries.send(query, now, watcher);
+  }
+
+  /** Our endpoint in a family, as most other nodes see it. */
+  ownEndpoint(family: Family): Endpoint | undefined {
+    return this.#own[family]?.tally?.endpoint;
   }
 
   /** Finds the k nodes closest to `target`. */

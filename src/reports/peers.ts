@@ -26,6 +26,11 @@ const peerFields = {
   score: field(share, 0.97),
   first_seen: field(time, "2026-04-14T09:00:00Z"),
   client: field(z.string().nullable(), "dmnode/0.1.0"),
+  public_key: field(
+    z.string().nullable(),
+    null,
+    "the identity's key that the peer has proven to hold, hex; null: not yet, or not in a network with a key",
+  ),
 };
 
 export const Peer = z.object(peerFields).meta({ id: "Peer" });

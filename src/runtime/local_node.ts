@@ -23,6 +23,7 @@ import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
 import { NodeSockets, systemAddresses } from "./net/node_sockets.ts";
 import { memoryStorage, type OpenedStorage, openStorage } from "./opened_storage.ts";
+import { PeerKeys } from "./peer_keys.ts";
 import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { PortMapping } from "./port_mapping/port_mapping.ts";
@@ -69,6 +70,9 @@ const SAVE_CLOCK_INTERVAL_MS = 60_000;
  */
 const CHECK_CLOCK_INTERVAL_MS = 1_000;
 
+/** How often a few contacts are asked for their public keys. */
+const ASK_KEYS_INTERVAL_MS = 2_000;
+
 /** How soon the contacts are saved when the node has found its first ones, or has joined, in ms. */
 const SAVE_SOON_MS = 3_000;
 
@@ -86,6 +90,8 @@ export class LocalNode implements NodeService {
   readonly #filter: NetFilter;
   readonly #seal: PacketSeal | undefined;
   readonly #keyMismatch: KeyMismatch | undefined;
+  /** Undefined without a network key: strangers need not know which identity a node has. */
+  readonly #peerKeys: PeerKeys | undefined;
   #beacons: Beacons | undefined;
   readonly #socket: NodeSockets;
   readonly #sparePorts: SparePorts;
@@ -179,6 +185,14 @@ export class LocalNode implements NodeService {
     this.#mapping = this.#createMapping();
     const core = this.#core = this.#createCore();
     const isSealed = seal !== undefined;
+    this.#peerKeys = isSealed
+      ? new PeerKeys({
+        core,
+        identity,
+        isOwn: (endpoint) => this.#isOwnEndpoint(endpoint),
+        onProven: () => this.#denyAgain(),
+      })
+      : undefined;
     this.#joining = new Joining({
       core,
       bootstrapNodes,
@@ -218,6 +232,7 @@ export class LocalNode implements NodeService {
       readiness: this.#readiness,
       mapping: this.#mapping,
       keyMismatch: this.#keyMismatch,
+      keyOf: (contact) => this.#peerKeys?.keyOf(contact) ?? null,
     });
     this.#journal = new Journal({
       bootstrapNodes: this.#joining.nodesText,
@@ -241,6 +256,7 @@ export class LocalNode implements NodeService {
           this.#socket.send(datagram, to);
         }
       },
+      ...(this.#seal === undefined ? {} : { prove: (...given) => this.#peerKeys?.prove(...given) }),
       isLocal: (endpoint) =>
         this.#socket.has(endpoint) || this.#localAddresses.has(endpoint, clock.now()),
       openSockets: (count, receive) =>
@@ -352,6 +368,10 @@ export class LocalNode implements NodeService {
     const seal = this.#seal;
     if (seal !== undefined) this.#every(PROOF_ROTATION_MS, () => seal.rotateSecret());
     this.#every(CHECK_CLOCK_INTERVAL_MS, () => this.#checkClock());
+    const peerKeys = this.#peerKeys;
+    if (peerKeys !== undefined) {
+      this.#every(ASK_KEYS_INTERVAL_MS, () => this.#core.do((at) => peerKeys.ask(at)));
+    }
     this.#every(CHECK_VALUES_INTERVAL_MS, () => this.#checkValues());
     if (!this.#storage.clock.isShortStop) this.#core.do((at) => this.#core.node.catchUp(at));
     this.#every(resolveAloneMs, () => void joining.resolveIfAlone());
@@ -452,10 +472,28 @@ export class LocalNode implements NodeService {
     this.#beacons?.setKeys(keys);
   }
 
-  /** Replaces the deny list: drops the packets of these addresses and ids from now on. */
+  /** Replaces the deny list: drops the packets of these addresses, ids and keys from now on. */
   deny(entries: readonly string[]): void {
-    const denied = this.#filter.denied = new DenyList(entries);
-    this.#core.do((at) => this.#core.node.deny(denied.ids, (address) => denied.has(address), at));
+    this.#filter.denied = new DenyList(entries);
+    this.#applyDenyList();
+  }
+
+  /** Drops a peer that has just proven a denied key. */
+  #denyAgain(): void {
+    // Not in the middle of a packet: the core is handling one.
+    if (this.#filter.denied.keys.size > 0) queueMicrotask(() => this.#applyDenyList());
+  }
+
+  #applyDenyList(): void {
+    const { denied } = this.#filter;
+    const ids = new Set([...denied.ids, ...this.#peerKeys?.idsOf(denied.keys) ?? []]);
+    this.#core.do((at) => this.#core.node.deny(ids, (address) => denied.has(address), at));
+  }
+
+  /** Whether other nodes may see packets of this node come from this endpoint. */
+  #isOwnEndpoint(endpoint: Endpoint): boolean {
+    if (this.#core.node.ownEndpoint(endpoint.family)?.equals(endpoint)) return true;
+    return endpoint.port === this.port && this.#localAddresses.has(endpoint, clock.now());
   }
 
   #onEvent(event: NodeEvent): void {

@@ -80,6 +80,7 @@ Deno.test("GET /network/peers lists peers, table size and distribution", async (
     score: 0.97,
     first_seen: "2026-04-14T09:00:00Z",
     client: "dmnode/0.1.0",
+    public_key: null,
   });
   assert.deepEqual(Object.entries(body.bucket_distribution), [
     ["0-20", 2],

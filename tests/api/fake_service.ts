@@ -72,6 +72,7 @@ const peer = (node_id: string, distance: number, rest: Partial<Peer> = {}): Peer
   score: 0.97,
   first_seen: "2026-04-14T09:00:00Z",
   client: "dmnode/0.1.0",
+  public_key: null,
   ...rest,
 });
 
@@ -95,6 +96,7 @@ export class FakeService implements NodeService {
       score: 0.5,
       rtt_ms: null,
       client: null,
+      public_key: null,
       health: "degraded",
       first_seen: "2026-04-13T00:00:00Z",
       last_seen: "2026-04-14T11:00:00Z",

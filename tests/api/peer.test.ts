@@ -26,6 +26,7 @@ Deno.test("GET /network/peers/{node_id} describes one peer, with the id in upper
     score: 0.97,
     first_seen: "2026-04-14T09:00:00Z",
     client: "dmnode/0.1.0",
+    public_key: null,
     score_parts: { answers: 1, speed: 0.98, honesty: 1, tenure: 0.99 },
     rtt_variation_ms: 2.5,
     misses: 1,

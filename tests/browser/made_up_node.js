@@ -14,6 +14,7 @@ globalThis.madeUpPeer = (n) => ({
   rtt_ms: n % 300,
   score: (n % 100) / 100,
   first_seen: "2026-04-14T09:00:00Z",
+  public_key: null,
   client: n % 3 === 0 ? null : "dmnode/0.1.0",
 });
 

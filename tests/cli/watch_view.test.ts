@@ -62,6 +62,7 @@ function watched(): WatchedNode {
     health: i === 7 ? "unhealthy" as const : "healthy" as const,
     rtt_ms: i === 3 ? null : i * 1.5,
     score: i / 20,
+    public_key: null,
     first_seen: "2026-04-14T10:00:00Z",
     client: i === 5 ? "\x1b[2Jevil" : "dmnode/0.1.0",
   }));

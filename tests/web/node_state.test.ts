@@ -23,6 +23,7 @@ const peer = (n: number, rest = {}) => ({
   rtt_ms: 5,
   score: 0.9,
   client: null,
+  public_key: null,
   ...rest,
 });
 

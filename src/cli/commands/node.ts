@@ -57,7 +57,7 @@ Each option with a name in capitals can also be set by that variable, in the env
       dmnode deny --remove 203.0.113.7`,
     notes: "A running node reads its list again at SIGHUP.",
   })
-    .argument("[entry...]", "addresses, CIDRs and node ids")
+    .argument("[entry...]", "addresses, CIDRs, node ids, and public keys of nodes")
     .option("--remove", "remove the entries from the list")
     .option("--deny-list <file>", "the file (DENY_LIST)")
     .option("--env-file <file>", "read variables from this file instead of ./.env")

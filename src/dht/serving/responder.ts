@@ -39,6 +39,7 @@ import { proofOf } from "../items/proof.ts";
 import type { Outbox, ReplyKind } from "../outbox.ts";
 import { MAX_REPLY_BYTES, MAX_REPLY_FACTOR, PROVEN_BYTES } from "../reply_size.ts";
 import type { Random } from "../random.ts";
+import type { Prover } from "../prover.ts";
 import type { Contact } from "../routing/contact.ts";
 import { COORDINATE_BYTES, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
 import { sourceOf } from "../routing/diversity.ts";
@@ -114,7 +115,7 @@ class Reply implements ResponseValues {
 
 interface ResponderOptions {
   readonly queries: Queries;
-  readonly host: ItemHost;
+  readonly host: ItemHost & Prover;
   /**
    * Whether all nodes belong to one private network. In such a network, each source may use the
    * whole store.
@@ -132,7 +133,7 @@ export class Responder {
   /** Called when another node has restored the missing copies of an item that we hold. */
   onSeenTo: ((item: StoredItem, by: Id, now: Millis) => void) | undefined;
   readonly #tables: Tables;
-  readonly #host: ItemHost;
+  readonly #host: ResponderOptions["host"];
   readonly #isPrivate: boolean;
   readonly #emit: (event: ItemEvent) => void;
   // Properties of the query being answered. They are fields, so that `#isGood` below is created only once.
@@ -202,6 +203,12 @@ export class Responder {
     if (query.coordinate !== undefined) {
       reply.keeps = this.#keeps;
       reply.coordinate = this.#ownCoordinate();
+    }
+    if (query.challenge !== undefined) {
+      const context = { seenAs: this.#from, now: this.#now };
+      const proof = this.#host.prove?.(query.challenge, query.id!, context);
+      reply.publicKey = proof?.publicKey;
+      reply.signature = proof?.signature;
     }
     return this.#reply(query, reply);
   }

@@ -1,4 +1,4 @@
-// The addresses and node ids whose packets the node drops. The list is checked for every packet.
+// The addresses, node ids and public keys whose packets the node drops. The list is checked for every packet.
 
 import { parseDenied } from "../../config/deny_list.ts";
 import { network } from "../../krpc/address_range.ts";
@@ -10,10 +10,12 @@ export class DenyList {
   /** The networks of each family, by their prefix length. Lists have thousands of networks, but few lengths. */
   readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
   readonly ids: ReadonlySet<string>;
+  /** Public keys of nodes in hex. Their ids are found out while the node runs. */
+  readonly keys: ReadonlySet<string>;
 
   /** `entries` has the form that `parseDenyList` returns. */
   constructor(entries: readonly string[] = []) {
-    const ids = new Set<string>();
+    const ids = new Set<string>(), keys = new Set<string>();
     for (const entry of entries) {
       const parsed = parseDenied(entry);
       if (typeof parsed === "string") continue;
@@ -21,11 +23,16 @@ export class DenyList {
         ids.add(parsed.id);
         continue;
       }
+      if (parsed.kind === "key") {
+        keys.add(parsed.key);
+        continue;
+      }
       const { address, prefix } = parsed, networks = this.#networks[address.family];
       if (!networks.has(prefix)) networks.set(prefix, new Set());
       networks.get(prefix)!.add(network(address, prefix));
     }
     this.ids = ids;
+    this.keys = keys;
   }
 
   /** Whether the list contains the address of `endpoint`. */

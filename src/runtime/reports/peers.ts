@@ -21,6 +21,7 @@ export class PeerReports {
     private readonly history: PeerHistory,
     /** Converts a node time to milliseconds since 1970. */
     private readonly wall: (at: Millis) => number,
+    private readonly keyOf: (contact: Contact) => string | null = () => null,
   ) {}
 
   /** Describes one contact, as lists and events show it. */
@@ -35,6 +36,7 @@ export class PeerReports {
       score: contact.score,
       first_seen: timeText(this.wall(contact.firstSeen)),
       client: clientName(contact.client),
+      public_key: this.keyOf(contact),
     };
   }
 

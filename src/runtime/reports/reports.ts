@@ -6,6 +6,7 @@ import type { Millis } from "../../dht/deadlines.ts";
 import { DurationHistogram } from "../../dht/histogram.ts";
 import { sameBytes } from "../../dht/items/item.ts";
 import type { ItemStore } from "../../dht/items/item_store.ts";
+import type { Contact } from "../../dht/routing/contact.ts";
 import type { DhtNode } from "../../dht/node.ts";
 import type { PublishedStore } from "../../dht/items/published.ts";
 import type { DiskStorage } from "../../storage/disk.ts";
@@ -57,6 +58,8 @@ export interface ReportedNode {
   readonly readiness: ReadinessProbe;
   readonly mapping: PortMapping | undefined;
   /** Undefined if the node has no network key. */
+  /** The key that a contact has proven to hold. */
+  readonly keyOf: (contact: Contact) => string | null;
   readonly keyMismatch: KeyMismatch | undefined;
   readonly clock: Pick<NodeClock, "now" | "wall">;
 }
@@ -75,7 +78,7 @@ export class Reports {
   constructor(private readonly node: ReportedNode) {
     this.#core = node.core;
     const wall = (at: Millis) => node.clock.wall(at);
-    this.peers = new PeerReports(node.core, node.history, wall);
+    this.peers = new PeerReports(node.core, node.history, wall, node.keyOf);
     this.pastHour = new PastHour(node.startedAt, wall);
   }
 

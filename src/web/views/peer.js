@@ -205,6 +205,9 @@ export function PeerPage({ state, id, now }) {
               peer.keeps_us === null ? "unknown" : peer.keeps_us ? "yes" : "no",
             ],
             ["First seen", when(peer.first_seen)],
+            peer.public_key === null
+              ? null
+              : ["Public key", h(FullId, { id: peer.public_key, what: "public key" })],
           ],
         }),
       ),
