@@ -572,6 +572,8 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call("get /network/history", 200);
       await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });
       await contract.call("get /network/history", 400, { query: "?after=yesterday" });
+      await contract.call("get /network/events", 200, { query: "?types=peer.*&q=192.0.2" });
+      await contract.call("get /network/events", 400, { query: "?types=peer" });
       await contract.call("get /healthz", 200);
       await contract.call("get /readyz", 200);
       await contract.call("get /metrics", 200);
