@@ -1,12 +1,13 @@
 // `dmnode watch`: shows a running node live on a terminal, or prints its events as lines of JSON.
 
 import { Api, type ApiFlags } from "./client/api_client.ts";
-import { parseEvent, receiveEvents } from "./client/event_stream.ts";
+import { type NodeEvent, parseEvent, receiveEvents } from "./client/event_stream.ts";
+import type { Stats } from "../reports/stats.ts";
 import type { Peer, Peers } from "../reports/peers.ts";
 import { UserError } from "./terminal/errors.ts";
 import { untilInterrupted } from "./terminal/interrupt.ts";
 import { print, stdout, terminalSize } from "./terminal/terminal.ts";
-import { renderWatch, WatchedNode } from "./watch_view.ts";
+import { eventLine, renderWatch, stateLine, WatchedNode } from "./watch_view.ts";
 
 interface WatchFlags extends ApiFlags {
   readonly types?: string;
@@ -16,23 +17,43 @@ interface WatchFlags extends ApiFlags {
 /** The delay between an event and the redraw that shows it. */
 const REDRAW_MS = 100;
 
+/** The interval at which a terminal that can't redraw gets a line about the node. */
+const STATE_INTERVAL_MS = 30_000;
+
 /** The interval at which to request the list of peers, and the delay of a request after an event about a peer. */
 const PEERS_INTERVAL_MS = 5_000, PEERS_DELAY_MS = 500;
 
 /** Watches a node until the user presses a key to quit, or a signal arrives. */
 export async function watch(flags: WatchFlags): Promise<void> {
   const api = new Api(flags);
+  const isForPeople = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal();
   // A terminal with TERM=dumb can't redraw its screen.
-  const isView = !flags.json && stdout.isTerminal && Deno.stdin.isTerminal() &&
-    Deno.env.get("TERM") !== "dumb";
-  if (isView) return await untilInterrupted((signal) => showNode(api, flags, signal));
+  const isDumb = isForPeople && Deno.env.get("TERM") === "dumb";
+  if (isForPeople && !isDumb) {
+    return await untilInterrupted((signal) => showNode(api, flags, signal));
+  }
   let { since } = flags;
   const request = () => ({ url: api.at("/events", { types: flags.types, since }) });
+  const show = isDumb ? linePrinter() : (_: NodeEvent, text: string) => print(text);
   const onData = (text: string) => {
-    since = parseEvent(text).id ?? since;
-    print(text);
+    const event = parseEvent(text);
+    since = event.id ?? since;
+    show(event, text);
   };
   await untilInterrupted((signal) => receiveEvents(api, { request, onData }, signal));
+}
+
+/** Prints a line for each event, and one about the node now and then. */
+function linePrinter(): (event: NodeEvent) => void {
+  let nextStateAt = -Infinity;
+  return (event) => {
+    const line = eventLine(event);
+    if (line !== undefined) print(line);
+    const now = performance.now();
+    if (event.type !== "stats" || now < nextStateAt) return;
+    nextStateAt = now + STATE_INTERVAL_MS;
+    print(stateLine(event.at, event.data as unknown as Stats));
+  };
 }
 
 async function showNode(api: Api, flags: WatchFlags, signal: AbortSignal): Promise<void> {

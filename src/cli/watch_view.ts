@@ -104,6 +104,28 @@ function describe({ id, type, at, data }: NodeEvent): Cell | undefined {
   return style === undefined ? line : [line, style];
 }
 
+/** An event as one line, for terminals that can't redraw; undefined if the view does not list it. */
+export function eventLine(event: NodeEvent): string | undefined {
+  const cell = describe(event);
+  if (cell === undefined) return undefined;
+  const text = typeof cell === "string" ? cell : cell[0];
+  return `${timeOf(event.at)} ${event.type.padEnd(EVENT_TYPE_CELLS)} ${text}`;
+}
+
+/** The state of a node as one line, for terminals that can't redraw. */
+export function stateLine(at: string, { readiness, peers, traffic }: Stats): string {
+  const rate = ({ bytes_per_second }: Stats["traffic"]["in"]) => `${bytes(bytes_per_second)}/s`;
+  const { healthy, degraded, unhealthy } = peers;
+  return `${timeOf(at)} ${"node".padEnd(EVENT_TYPE_CELLS)} ` +
+    `${readiness.ready ? "ready" : `not ready: ${printable(readiness.reason)}`}; ` +
+    `peers ${healthy} healthy, ${degraded} degraded, ${unhealthy} unhealthy; ` +
+    `in ${rate(traffic.in)}, out ${rate(traffic.out)}`;
+}
+
+function timeOf(at: string): string {
+  return new Date(at).toTimeString().slice(0, 8);
+}
+
 const BARS = "▁▂▃▄▅▆▇█";
 
 /** Draws one bar for each of the last `width` values. The largest value has a bar of full height. */
@@ -278,8 +300,7 @@ const EVENT_TYPE_CELLS = 14;
 /** Lists the latest events, newest first. */
 function eventLines({ events }: WatchedNode, canvas: Canvas, limit: number): string[] {
   const lines = events.slice(-limit).reverse().map(({ at, type, cell }) => {
-    const time = new Date(at).toTimeString().slice(0, 8);
-    return line([[time, "dim"], type.padEnd(EVENT_TYPE_CELLS), cell], canvas);
+    return line([[timeOf(at), "dim"], type.padEnd(EVENT_TYPE_CELLS), cell], canvas);
   });
   return [line([["Events", "bold"]], canvas), ...lines];
 }

@@ -27,7 +27,7 @@ Deno.test(
     const keyed = JSON.parse((await dmnode(["put", "--json", "--key", "k", "in.bin"])).stdout);
     assert.deepEqual([keyed.key, keyed.seq, keyed.kind], ["k", 1, "chunked"]);
 
-    await Deno.writeTextFile(path("out.bin"), "something else");
+    await Deno.writeTextFile(path("out.bin"), "something else", { mode: 0o640 });
     await Deno.symlink("out.bin", path("link.bin"));
     const got = await dmnode(["get", keyed.hash, "-o", "link.bin", "--json"]);
     assert.deepEqual([got.code, got.stderr], [0, ""]);
@@ -45,6 +45,13 @@ Deno.test(
     assert.deepEqual(Uint8Array.from(atob(inside.value), (c) => c.charCodeAt(0)), bytes);
     assert.deepEqual(await Deno.readFile(path("out.bin")), bytes);
     assert.ok((await Deno.lstat(path("link.bin"))).isSymlink);
+    if (Deno.build.os !== "windows") {
+      assert.equal(
+        (await Deno.stat(path("out.bin"))).mode! & 0o777,
+        0o640,
+        "the file's mode stays",
+      );
+    }
     const toDevice = await dmnode(["get", hash, "-o", "/dev/null"]);
     assert.equal(toDevice.code, 0, toDevice.stderr);
     assert.ok((await Deno.stat("/dev/null")).isCharDevice);

@@ -124,6 +124,25 @@ Deno.test(
 );
 
 Deno.test(
+  "a terminal that can't redraw gets a line for the node and for each event",
+  withNodes(async (start, directory) => {
+    const { api } = await start("1");
+    await using terminal = new TestTerminal(["watch", "--api", api], {
+      cwd: directory,
+      columns: 120,
+      env: { TERM: "dumb" },
+    });
+    await terminal.until(/^\d\d:\d\d:\d\d hello +Connected to /m);
+    await terminal.until(
+      /^\d\d:\d\d:\d\d node +ready; peers 0 healthy, 0 degraded, 0 unhealthy; in /m,
+    );
+    assert.doesNotMatch(terminal.raw, /\x1b/);
+    await terminal.type("\x03");
+    assert.equal(await terminal.ended(), 0);
+  }),
+);
+
+Deno.test(
   "the view reports that the node is gone, and continues when it is back",
   withNodes(async (start, directory) => {
     const node = await start("1");

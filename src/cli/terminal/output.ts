@@ -75,14 +75,17 @@ export async function openOutput(path: string): Promise<Output> {
   // Deno may open the file /dev/stdout only with all permissions, so use standard output instead.
   if (path === "-" || path === "/dev/stdout") return standardOutput();
   const target = await reporting(path, () => realPath(path));
-  const { isSpecial } = target;
+  const { isSpecial, mode } = target;
   const part = isSpecial ? target.path : `${target.path}.${crypto.randomUUID().slice(0, 8)}.part`;
   const file = await reporting(path, () => Deno.open(part, { write: true, createNew: !isSpecial }));
   return {
     write: (bytes) => reporting(path, () => writeAll(file, bytes)),
     async finish() {
       file.close();
-      if (!isSpecial) await reporting(path, () => Deno.rename(part, target.path));
+      if (isSpecial) return;
+      // The value replaces a file, whose permissions stay.
+      if (mode !== null) await reporting(path, () => Deno.chmod(part, mode));
+      await reporting(path, () => Deno.rename(part, target.path));
     },
     async discard() {
       try {
@@ -95,15 +98,23 @@ export async function openOutput(path: string): Promise<Output> {
   };
 }
 
+interface Target {
+  readonly path: string;
+  /** Whether it is a device or a pipe. */
+  readonly isSpecial: boolean;
+  /** The permissions of the file that is there; null if there is none, or on Windows. */
+  readonly mode: number | null;
+}
+
 /** Resolves symbolic links, so that the value replaces the target of a link, not the link itself. */
-async function realPath(path: string): Promise<{ path: string; isSpecial: boolean }> {
+async function realPath(path: string): Promise<Target> {
   try {
     const real = await Deno.realPath(path);
-    const { isFile, isDirectory } = await Deno.stat(real);
+    const { isFile, isDirectory, mode } = await Deno.stat(real);
     if (isDirectory) throw new Error("it is a directory");
-    return { path: real, isSpecial: !isFile };
+    return { path: real, isSpecial: !isFile, mode: mode === null ? null : mode & 0o777 };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { path, isSpecial: false };
+    if (error instanceof Deno.errors.NotFound) return { path, isSpecial: false, mode: null };
     throw error;
   }
 }
