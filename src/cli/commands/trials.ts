@@ -107,7 +107,7 @@ function addSwarm(dmnode: Command): void {
     )
     .option(
       "--stores <n>",
-      "values to store, and then to fetch from other nodes",
+      "values to store, and then to fetch through nodes without a copy",
       integer(0, 1_000_000),
       500,
     )

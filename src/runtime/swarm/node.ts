@@ -49,6 +49,7 @@ export class SwarmNode {
     this.timer.arm(this);
   };
   readonly #socket: UdpSocket;
+  readonly #items: ItemStore;
   #onJoined: (() => void) | undefined;
 
   constructor(
@@ -66,9 +67,10 @@ export class SwarmNode {
       onOverflow: () => this.core.traffic.drop("send_queue_full"),
     });
     const id = randomId();
+    this.#items = new ItemStore(id, STORAGE_BYTES, randomId().a);
     const host: Host = {
       ...itemCrypto,
-      items: new ItemStore(id, STORAGE_BYTES, randomId().a),
+      items: this.#items,
       published: new PublishedStore(randomId().a),
       randomBytes,
       send: (datagram, to) => {
@@ -119,6 +121,11 @@ export class SwarmNode {
       hash: `${item.target}`,
       replicas: stored.length,
     };
+  }
+
+  /** Whether the node holds a copy of a value. */
+  holds(hash: string): boolean {
+    return this.#items.get(Id.from(hash), performance.now()) !== undefined;
   }
 
   /** Fetches an immutable value from the network, and compares it with `expected`. */

@@ -8,6 +8,7 @@ export interface SwarmCalls {
   open(options: SwarmOptions): void;
   grow(count: number, bootstrap: readonly string[]): Promise<void>;
   store(node: number, value: Uint8Array): Promise<Operation & { hash: string; replicas: number }>;
+  holds(node: number, hash: string): boolean;
   fetch(node: number, hash: string, value: Uint8Array): Promise<Operation>;
   totals(): SwarmTotals;
   /** Returns the addresses of the first `count` nodes. */
@@ -39,6 +40,7 @@ export function serveSwarm(): void {
     grow: (count, bootstrap) =>
       swarm.grow(count, bootstrap, (nodes) => thread.postMessage({ type: "joined", nodes })),
     store: (node, value) => swarm.nodes[node].store(value),
+    holds: (node, hash) => swarm.nodes[node].holds(hash),
     fetch: (node, hash, value) => swarm.nodes[node].fetch(hash, value),
     totals: () => swarm.totals(),
     addresses: (count) => swarm.nodes.slice(0, count).map(({ address }) => address),
