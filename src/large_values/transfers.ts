@@ -31,8 +31,14 @@ export const PUTS = 64;
  */
 const QUEUED_FACTOR = 2;
 
-/** The weight of the newest put in the mean time of puts. */
-const MEAN_GAIN = 1 / 8;
+/**
+ * The weight of the newest put in the mean time of puts. Some nodes are nearer than others. With a larger weight, a few puts to
+ * near nodes in a row would make the lowest mean so low that the usual mean exceeds it by the factor above.
+ */
+const MEAN_GAIN = 1 / 64;
+
+/** The mean of this many puts is the first one that counts. Until then, few puts run at once. */
+const FIRST_MEAN_PUTS = 16;
 
 /** While the mean time of puts is too high, each put multiplies the limit on simultaneous puts by this. */
 const BACK_OFF = 0.9;
@@ -123,27 +129,29 @@ export class Slots {
  * Peterson, 1995.)
  */
 export class Pace extends Slots {
-  #mean = NaN;
+  /** The number of measured puts. */
+  #count = 0;
+  #mean = 0;
   #leastMean = Infinity;
 
   constructor() {
-    super(1);
+    super(FIRST_PUTS);
   }
 
   override async take(): Promise<void> {
     // Start a new measurement after a pause, because earlier results may be outdated.
-    if (this.isIdle) this.#mean = NaN, this.#leastMean = Infinity;
+    if (this.isIdle) this.#count = 0, this.#leastMean = Infinity;
     await super.take();
   }
 
   /** Records how long a put took, and whether as many nodes as usual acknowledged it. */
   learn(elapsedMs: number, isWhole: boolean): void {
-    const mean = this.#mean;
-    this.#mean = Number.isNaN(mean) ? elapsedMs : mean + MEAN_GAIN * (elapsedMs - mean);
-    this.#leastMean = Math.min(this.#leastMean, this.#mean);
+    const gain = Math.max(MEAN_GAIN, 1 / ++this.#count);
+    this.#mean += gain * (elapsedMs - this.#mean);
+    if (this.#count >= FIRST_MEAN_PUTS) this.#leastMean = Math.min(this.#leastMean, this.#mean);
     if (!isWhole) this.limit /= 2;
     else if (this.#mean > QUEUED_FACTOR * this.#leastMean) this.limit *= BACK_OFF;
-    else this.limit += 1 / this.limit;
+    else if (this.#count >= FIRST_MEAN_PUTS) this.limit += 1 / this.limit;
     this.limit = Math.min(PUTS, Math.max(1, this.limit));
   }
 }

@@ -1,6 +1,7 @@
 // Limits on transfers, and the pace of puts.
 
 import assert from "node:assert/strict";
+import { SeededRandom } from "../../src/sim/random.ts";
 import {
   IDLE_MS,
   Pace,
@@ -65,6 +66,13 @@ Deno.test("the pace of puts rises if more puts at a time are not slower", async 
   const seen = await runPuts(3_000, { elapsed: () => 100 });
   assert.equal(seen[0], 1);
   assert.equal(Math.max(...seen), PUTS);
+});
+
+Deno.test("the pace of puts rises although some nodes are nearer than others", async () => {
+  const random = new SeededRandom(1);
+  const seen = await runPuts(5_000, { elapsed: () => 200 * random.fraction() });
+  const last = seen.slice(-1_000).toSorted((x, y) => x - y);
+  assert.ok(last[500] > PUTS / 2, `${last[500]} at a time`);
 });
 
 Deno.test("the pace of puts stays low if more puts at a time are slower", async () => {
