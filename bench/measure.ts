@@ -1,4 +1,4 @@
-// Compares the times of small functions, and prints tables.
+// Compares the times of small functions, makes random values, and prints tables.
 
 /** The number of rounds of a comparison. The medians are reported. */
 const ROUNDS = 7;
@@ -50,4 +50,15 @@ export function printTable(
   console.log(line(header));
   console.log(widths.map((width) => "-".repeat(width)).join("  "));
   for (const row of rows) console.log(line(row));
+}
+
+/** `getRandomValues` fills at most this many bytes at a time. */
+const RANDOM_BYTES = 65_536;
+
+export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
+  const value = new Uint8Array(length);
+  for (let at = 0; at < length; at += RANDOM_BYTES) {
+    crypto.getRandomValues(value.subarray(at, at + RANDOM_BYTES));
+  }
+  return value;
 }

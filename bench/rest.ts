@@ -8,6 +8,7 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { compactHeap } from "../src/runtime/process/memory.ts";
+import { commandOf, isExecutable } from "./program.ts";
 
 const { values: { rounds, seconds, modules }, positionals } = parseArgs({
   options: {
@@ -128,17 +129,11 @@ async function measureEmpty(name: string, threads: number): Promise<void> {
   });
 }
 
-/** The command that starts a node from an executable or, as the task `start` does, from a checkout. */
-function commandOf(version: string): string[] {
-  if (Deno.statSync(version).isFile) return [Deno.realPathSync(version), "start"];
-  const { tasks } = JSON.parse(Deno.readTextFileSync(join(version, "deno.json")));
-  return [Deno.execPath(), ...tasks.start.split(" ").slice(1)];
-}
-
 async function measureNode(version: string): Promise<void> {
   const data = await Deno.makeTempDir({ dir: directory });
-  const command = [...commandOf(version), "--p2p-port=0", "--api-port=0", `--data-dir=${data}`];
-  const cwd = Deno.statSync(version).isFile ? directory : version;
+  const own = ["--p2p-port=0", "--api-port=0", `--data-dir=${data}`];
+  const command = [...commandOf(version), "start", ...own];
+  const cwd = isExecutable(version) ? directory : version;
   await measure(command, cwd, /"(?:Listening|Ready): .*API (http:[^"]+)"/, async (pid, [, api]) => {
     await rest();
     note(version, memoryOf(pid));

@@ -213,7 +213,7 @@ export class Running implements AsyncDisposable {
 
 /** The processor time of a process, or of its main thread. */
 export async function cpuSeconds(
-  { pid }: Deno.ChildProcess,
+  { pid }: { readonly pid: number },
   of: "process" | "main thread" = "process",
 ): Promise<number> {
   const stat = await Deno.readTextFile(

@@ -1,8 +1,10 @@
-// Simulates large values: nodes store some, most nodes vanish at the same moment, and other nodes read them. Before the
-// nodes vanish, the pieces that each node holds show whether the values would survive the loss of other sets of nodes.
+// Simulates large values: nodes store some, most nodes vanish at the same moment, and other nodes read some of them. The pieces
+// that each node holds show which values survive the loss of these nodes, and of other sets of nodes.
+//
+// 200 values of 16 MiB would need 30 GB on the simulated nodes. Each value is therefore judged as soon as it is stored. Then the
+// nodes drop the values that nobody will read.
 
 import type { Millis } from "../dht/deadlines.ts";
-import { immutableItem } from "../dht/items/item.ts";
 import { Id, ID_BYTES, IdMap } from "../krpc/id.ts";
 import type { Blobs, BlobWriter, Clock } from "../large_values/item_network.ts";
 import { LargeValues } from "../large_values/large_values.ts";
@@ -20,12 +22,11 @@ export interface LargeScenario extends LinkOptions {
   readonly values: number;
   /** The size of each value in bytes. */
   readonly bytes: number;
+  /** How many of the values are read in the end: those that are stored last. Each of 16 MiB needs 150 MB of memory. */
+  readonly reads: number;
   /** Share of nodes that vanish at the same moment, after all values are stored. */
   readonly kill: number;
-  /**
-   * The number of further random sets of nodes of the same size. For each set and each value, the
-   * simulation computes whether the value would survive the loss of the set.
-   */
+  /** The number of random sets of nodes of that size. The nodes of the first set vanish. */
   readonly sets: number;
   readonly seed: number;
   readonly k: number;
@@ -35,19 +36,20 @@ export interface LargeScenario extends LinkOptions {
 
 export interface LargeResult {
   /**
-   * In how many of `sets` times `values` cases the value would survive the loss of the set. A value
-   * survives if the other nodes hold its root and, for each stripe, as many different correct
-   * pieces as the stripe has data pieces.
+   * How many values survive the loss of each set. The other nodes must hold the root of the value and, of each stripe, as
+   * many different correct pieces as it has data pieces.
    */
-  readonly judgedIntact: number;
-  /** How many values could be read, byte for byte, after nodes had vanished. */
+  readonly intact: readonly number[];
+  /** How many of the values that were read had all their bytes. */
   readonly readIntact: number;
-  /** Why each of the other values could not be read. */
+  /** Why each of the others could not be read. */
   readonly failures: readonly string[];
-  /** The bytes of all items on all nodes before nodes vanished, as a multiple of the values' bytes. */
+  /** The bytes of all items on all nodes, as a multiple of the values' bytes. */
   readonly multiple: number;
   /** The number of items, including all copies. */
   readonly items: number;
+  /** The bytes of the items that the fullest node has received. */
+  readonly fullestBytes: number;
   /** The lowest `replicas` that a store reported. */
   readonly replicas: number;
   /** The mean time of a store and of a read, in virtual milliseconds. */
@@ -55,7 +57,10 @@ export interface LargeResult {
   readonly readMs: number;
 }
 
-export type LargeProgress = (phase: string, done: number, total: number) => void;
+/** `intact`: how many of the values that are stored so far survive the loss of the first set. */
+export type LargeProgress = (
+  progress: { phase: string; done: number; total: number; intact: number },
+) => void;
 
 const JOIN_MS = 60_000;
 
@@ -81,14 +86,18 @@ const LIMIT_MS = 3_600_000;
 
 export async function runLargeScenario(
   scenario: LargeScenario,
-  progress: LargeProgress = () => {},
+  onProgress: LargeProgress = () => {},
 ): Promise<LargeResult> {
-  const { nodes, values: count, bytes, kill, sets, seed } = scenario;
+  const { nodes, values: count, bytes, reads, kill, sets: setCount, seed } = scenario;
   const random = new SeededRandom(seed);
   const network = new Network(scenario, random);
+  const intact = Array.from({ length: setCount }, () => 0), layout = new Layout(bytes);
+  const progress = (phase: string, done: number, total: number) =>
+    onProgress({ phase, done, total, intact: intact[0] });
   progress("joining", 0, nodes);
   network.grow(nodes);
-  const stored: { root: Id; ids: Uint8Array; seed: number }[] = [];
+  const sets = intact.map(() => network.choose(kill));
+  const toRead: { readonly root: Id; readonly seed: number }[] = [];
   let replicas = Infinity, storeMs = 0, readMs = 0;
   for (let i = 0; i < count; i++) {
     progress("storing", i, count);
@@ -96,41 +105,31 @@ export async function runLargeScenario(
     const { ids, tree } = await network.store(network.pick(), valueOf(valueSeed, bytes));
     replicas = Math.min(replicas, tree.replicas);
     storeMs += network.now - startedAt;
-    stored.push({ root: tree.root.target, ids, seed: valueSeed });
+    const { target } = tree.root, value = network.holdersOf({ layout, root: target, ids });
+    for (const [set, vanished] of sets.entries()) if (isIntact(value, vanished)) intact[set]++;
+    if (i < count - reads) network.dropAll();
+    else toRead.push({ root: target, seed: valueSeed });
   }
-  const { itemBytes, items } = network, holders = network.holders();
-  const held = stored.map(({ root, ids }): HeldValue => ({
-    layout: new Layout(bytes),
-    root: holders.get(root) ?? [],
-    pieces: Array.from(
-      { length: ids.length / ID_BYTES },
-      (_, number) => holders.get(Id.read(ids, number * ID_BYTES)) ?? [],
-    ),
-  }));
-  let judgedIntact = 0;
-  for (let i = 0; i < sets; i++) {
-    progress("judging", i, sets);
-    const vanished = network.choose(kill);
-    judgedIntact += held.filter((value) => isIntact(value, vanished)).length;
-  }
-  network.vanish(kill);
+  const { itemBytes, items, fullestBytes } = network;
+  network.vanish(sets[0]);
   const failures: string[] = [];
-  for (const [i, { root, seed }] of stored.entries()) {
-    progress("reading", i, count);
+  for (const [i, { root, seed }] of toRead.entries()) {
+    progress("reading", i, reads);
     const startedAt = network.now;
     const failure = await network.read(network.pick(), root, valueOf(seed, bytes));
     if (failure !== undefined) failures.push(failure);
     readMs += network.now - startedAt;
   }
   return {
-    judgedIntact,
-    readIntact: count - failures.length,
+    intact,
+    readIntact: reads - failures.length,
     failures,
     multiple: itemBytes / (count * bytes),
     items,
+    fullestBytes,
     replicas,
     storeMs: storeMs / count,
-    readMs: readMs / count,
+    readMs: readMs / reads,
   };
 }
 
@@ -145,8 +144,11 @@ interface HeldValue {
 /** Whether the remaining nodes hold enough to restore a value after some nodes have vanished. */
 function isIntact({ layout, root, pieces }: HeldValue, vanished: ReadonlySet<SimNode>): boolean {
   const isLeft = (holders: readonly SimNode[]) => holders.some((node) => !vanished.has(node));
-  const countLeft = (first: number, count: number) =>
-    pieces.slice(first, first + count).filter(isLeft).length;
+  const countLeft = (first: number, count: number) => {
+    let left = 0;
+    for (let i = first; i < first + count; i++) if (isLeft(pieces[i])) left++;
+    return left;
+  };
   return isLeft(root) && layout.levels.every((level) => {
     for (let i = 0; i < level.stripes; i++) {
       const { columns, parity, firstData, firstParity } = level.stripe(i);
@@ -171,6 +173,8 @@ class Network {
   readonly #random: SeededRandom;
   /** Whether an operation has ended, so that other code should run before virtual time advances. */
   #hasNews = false;
+  readonly #droppedBytes = new Map<SimNode, number>();
+  #droppedItems = 0;
 
   constructor(scenario: LargeScenario, random: SeededRandom) {
     this.#scenario = scenario;
@@ -182,13 +186,35 @@ class Network {
     return this.#world.now;
   }
 
-  /** The bytes of the values of all items on all nodes. */
+  /** The bytes of all items on all nodes, including those that were dropped. */
   get itemBytes(): number {
-    return this.#world.nodes.reduce((sum, { items }) => sum + items.bytes, 0);
+    return this.#sum((node) => this.#bytesOf(node));
   }
 
+  /** The number of all items, including those that were dropped. */
   get items(): number {
-    return this.#world.nodes.reduce((sum, { items }) => sum + items.count, 0);
+    return this.#droppedItems + this.#sum(({ items }) => items.count);
+  }
+
+  get fullestBytes(): number {
+    return Math.max(...this.#world.nodes.map((node) => this.#bytesOf(node)));
+  }
+
+  #bytesOf(node: SimNode): number {
+    return node.items.bytes + (this.#droppedBytes.get(node) ?? 0);
+  }
+
+  #sum(of: (node: SimNode) => number): number {
+    return this.#world.nodes.reduce((sum, node) => sum + of(node), 0);
+  }
+
+  /** Makes all nodes drop the items that they hold. */
+  dropAll(): void {
+    this.#droppedItems = this.items;
+    for (const node of this.#world.nodes) {
+      this.#droppedBytes.set(node, this.#bytesOf(node));
+      for (const { target } of [...node.items.entries()]) node.items.remove(target);
+    }
   }
 
   grow(count: number): void {
@@ -224,23 +250,30 @@ class Network {
     return new Set(chosen);
   }
 
-  /** Removes a share of all nodes without notice. */
-  vanish(share: number): void {
-    for (const node of this.choose(share)) this.#world.depart(node);
+  /** Removes nodes without notice. */
+  vanish(nodes: Iterable<SimNode>): void {
+    for (const node of nodes) this.#world.depart(node);
   }
 
-  /** The nodes that hold each immutable item. Leaves out items whose bytes don't have the hash that they should. */
-  holders(): IdMap<SimNode[]> {
+  /** The nodes that hold a value's items. A node computes the target of an item from the bytes that it holds. */
+  holdersOf(
+    { layout, root, ids }: { readonly layout: Layout; readonly root: Id; readonly ids: Uint8Array },
+  ): HeldValue {
     const holders = new IdMap<SimNode[]>(this.#random.word());
+    const add = (target: Id): SimNode[] => {
+      const nodes: SimNode[] = [];
+      holders.set(target, nodes);
+      return nodes;
+    };
+    const pieces = Array.from(
+      { length: layout.pieces },
+      (_, number) => add(Id.read(ids, number * ID_BYTES)),
+    );
+    const value = { layout, root: add(root), pieces };
     for (const node of this.#world.nodes) {
-      for (const { target, value } of node.items.entries()) {
-        if (!immutableItem(dataCrypto, value).target.equals(target)) continue;
-        const known = holders.get(target);
-        if (known === undefined) holders.set(target, [node]);
-        else known.push(node);
-      }
+      for (const { target } of node.items.entries()) holders.get(target)?.push(node);
     }
-    return holders;
+    return value;
   }
 
   /** Stores a value, and also returns the ids of its pieces. */

@@ -8,6 +8,7 @@ import { type LargeScenario, runLargeScenario } from "../../src/sim/large_values
 const SMALL: LargeScenario = {
   nodes: 100,
   values: 2,
+  reads: 2,
   bytes: 200_000,
   kill: 0.6,
   sets: 5,
@@ -23,28 +24,44 @@ const SMALL: LargeScenario = {
 
 Deno.test("when 60 % of all nodes vanish at once, every value is intact", async () => {
   const { readIntact, failures, multiple, replicas } = await runLargeScenario(SMALL);
-  assert.deepEqual([readIntact, failures], [SMALL.values, []]);
+  assert.deepEqual([readIntact, failures], [SMALL.reads, []]);
   assert.ok(multiple > 6 && multiple < 7.5, `${multiple} times the bytes`);
   assert.ok(replicas >= 20, `${replicas}`);
 });
 
 Deno.test("when nearly all nodes vanish, the values are lost, and reading them says so", async () => {
-  const { readIntact, failures } = await runLargeScenario({ ...SMALL, values: 1, kill: 0.93 });
+  const { readIntact, failures } = await runLargeScenario({
+    ...SMALL,
+    values: 1,
+    reads: 1,
+    kill: 0.93,
+  });
   assert.equal(readIntact, 0);
   assert.match(failures[0], /was not found/);
 });
 
 Deno.test("sets of 60 % of the nodes are judged to leave every value intact", async () => {
-  const { judgedIntact } = await runLargeScenario(SMALL);
-  assert.equal(judgedIntact, SMALL.sets * SMALL.values);
+  const { intact } = await runLargeScenario(SMALL);
+  assert.deepEqual(intact, Array.from({ length: SMALL.sets }, () => SMALL.values));
 });
 
 Deno.test("sets of nearly all nodes are judged to destroy every value", async () => {
-  const { judgedIntact } = await runLargeScenario({ ...SMALL, kill: 0.93 });
-  assert.equal(judgedIntact, 0);
+  const { intact } = await runLargeScenario({ ...SMALL, kill: 0.93 });
+  assert.deepEqual(intact, Array.from({ length: SMALL.sets }, () => 0));
+});
+
+Deno.test("values that nobody reads are judged and counted like the others", async () => {
+  const { intact, multiple, readIntact } = await runLargeScenario({
+    ...SMALL,
+    values: 3,
+    reads: 1,
+  });
+  assert.deepEqual(intact, Array.from({ length: SMALL.sets }, () => 3));
+  assert.ok(multiple > 6 && multiple < 7.5, `${multiple} times the bytes`);
+  assert.equal(readIntact, 1);
 });
 
 Deno.test("the same seed gives the same result", async () => {
-  const run = () => runLargeScenario({ ...SMALL, nodes: 30, values: 1, bytes: 20_000 });
+  const run = () => runLargeScenario({ ...SMALL, nodes: 30, values: 1, reads: 1, bytes: 20_000 });
   assert.deepEqual(await run(), await run());
 });
