@@ -30,7 +30,7 @@ help: ## show the targets
 	@echo "make bench         compare this node with echo, stub and npm's bencode"
 	@echo "make bench-peers   compare this node, and networks of it, with bittorrent-dht, hyperdht and libtorrent"
 	@echo "make sim           simulate 100, 1,000 and 10,000 nodes; SIM_FULL=1: 100,000 too; ARGS=\"--latency FILE.csv\""
-	@echo "make sim-large     simulate 5 values of 16 MiB among 1,000 nodes, of which 60 % vanish at once, in 40 ways"
+	@echo "make sim-large     simulate 200 values of 16 MiB among 1,000 nodes, of which 60 % vanish at once"
 	@echo "make compile       build dist/dmnode, the executable for this machine"
 	@echo "make deb           build dist/dmnode.deb, a Debian package for this machine"
 	@echo "make compile-all   build an executable for each system, checksums and an SBOM"
@@ -77,7 +77,7 @@ sim: export DENO_V8_FLAGS := --max-old-space-size=$(SIM_HEAP_MB),$(SIM_FLAGS)
 sim: $(DENO_INSTALLED)
 	@$(DENO) task -q sim --nodes $(SIM_NODES) --lookups 2000 --values 1000 $(SIM_CHECKS) $(ARGS)
 
-sim-large: export DENO_V8_FLAGS := --max-old-space-size=4000
+sim-large: export DENO_V8_FLAGS := --max-old-space-size=4000,--min-semi-space-size=64,--max-semi-space-size=128
 sim-large: $(DENO_INSTALLED)
 	@$(DENO) run --allow-read --allow-env bench/sim_large.ts $(ARGS)
 
