@@ -45,8 +45,8 @@ export interface ServedApp {
   endStreams?(): void;
 }
 
-/** Default time for requests to finish when the API closes. The whole node must stop within 5 s. */
-const CLOSE_GRACE_MS = 2000;
+/** Default time for requests to finish when the API closes. The whole node should stop within a second. */
+const CLOSE_GRACE_MS = 700;
 /** Maximum time to send the last responses. Some Deno versions would wait forever for silent connections. */
 const FLUSH_MS = 500;
 /** Pause between attempts to start Deno.serve again. */
