@@ -338,9 +338,9 @@ export interface NodeService {
     item: SignedItem,
     options?: Pick<StoreOptions, "minReplicas" | "ttl">,
   ): Promise<StoreOutcome>;
-  /** Publishes for which torrent a magnet link under a key of this node stands (BEP 46), and keeps that published. */
+  /** Publishes the info-hash of a torrent under a key of this node (BEP 46), and keeps it published. */
   publishMagnet(request: MagnetRequest): Promise<MagnetOutcome>;
-  /** Finds the torrent for which a magnet link under a key stands. */
+  /** Finds the torrent that a magnet link under a key refers to. */
   resolveMagnet(magnet: Magnet): Promise<ResolveOutcome>;
   /** Returns a page of the values that this node keeps published, ordered by when they will next be published. */
   published(offset: number, limit: number): Promise<Published>;

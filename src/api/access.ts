@@ -63,12 +63,12 @@ const MAX_TARGET = 8192;
 
 const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 
-/** The rules that follow from the settings. */
+/** The access rules, derived from the settings. */
 interface Rules {
   readonly config: Config;
   /** The value of API_TOKEN. */
   readonly token: string | null;
-  /** Tokens with scopes, by their hashes. Null if there is no file of them. */
+  /** Tokens with scopes, by their hashes. Null if the node has no file of tokens. */
   readonly scoped: ReadonlyMap<string, ApiToken> | null;
   readonly rates: ReadonlyMap<string, RateLimiter>;
   readonly hosts: ReadonlySet<string>;
@@ -96,9 +96,9 @@ export class Access {
   readonly #open: ReadonlySet<string>;
   readonly #isExposed: boolean;
   readonly #wrongTokens = new RateLimiter(WRONG_TOKENS_PER_SECOND, WRONG_TOKENS);
-  /** The results of `check`, for the routes. */
+  /** The sender of each request, as determined by `check`. */
   readonly #askers = new WeakMap<Request, Asker>();
-  /** The requests that need no token to read. */
+  /** The requests that may read without a token. */
   readonly #readers = new WeakSet<Request>();
 
   /** `open` lists the paths that never need a token. `now` returns the time of a monotonic clock in milliseconds. */
@@ -120,7 +120,7 @@ export class Access {
     this.#rules = rulesOf(config);
   }
 
-  /** The settings in force. */
+  /** The configuration by which requests are checked now. */
   get config(): Config {
     return this.#rules.config;
   }
@@ -147,7 +147,7 @@ export class Access {
     await next();
   };
 
-  /** For routes that report what anyone may know: requires a token only if `check` does. */
+  /** For routes with public reports: they need a token only if `check` requires one. */
   open(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {
       if (!this.#readers.has(c.req.raw)) this.checkScope(c, scope);

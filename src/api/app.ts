@@ -28,7 +28,7 @@ export interface ApiOptions {
   readonly service: NodeService;
   readonly config: Config;
   readonly log?: ApiLog;
-  /** How long a client may pause while sending a request body. */
+  /** How many milliseconds a client may pause while it sends a request body. */
   readonly stallMs?: number;
   readonly refusals?: Refusals;
   /** Access checks to use instead of those from `config`. */

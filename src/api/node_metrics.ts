@@ -181,7 +181,10 @@ function readingsOf(
   };
 }
 
-/** All drop reasons, at 0. Each series must exist from the start: alerts miss the first increase of a new one. */
+/**
+ * All drop reasons, at 0. Each series must exist from the start, because an alert misses the first increase of a
+ * series that appears later.
+ */
 const DROPS: Readonly<Record<Drop, 0>> = {
   malformed: 0,
   no_transaction: 0,

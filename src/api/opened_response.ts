@@ -62,7 +62,7 @@ export async function openedResponse(
   return new Response(body, { status, headers });
 }
 
-/** Fetches the first record, and opens it. `head` are the first bytes of the value. */
+/** Fetches and opens the first record. `head` in the result are the fetched bytes: the header and the record. */
 async function openFirst({ size, read }: Sealed, key: string) {
   const end = Math.min(size, HEADER_BYTES + RECORD_BYTES);
   const pieces = await Array.fromAsync(read(0, end)) as Bytes[];
@@ -72,7 +72,10 @@ async function openFirst({ size, read }: Sealed, key: string) {
   return { opener, head, content };
 }
 
-/** Streams a range of the content as the client reads it. `content` is that of the first record. */
+/**
+ * Streams a range of the decrypted content as the client reads it. `content` is the opened content of the first
+ * record; the other records are opened one by one.
+ */
 function contentStream(
   { sealed, opener, content }: {
     readonly sealed: Sealed;

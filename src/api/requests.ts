@@ -129,7 +129,7 @@ interface JsonBodies<T> {
   /** Maximum bytes of a body. */
   readonly limit: number;
   readonly decode: (body: Uint8Array) => T;
-  /** Whether an empty body needs no content type. */
+  /** Whether an empty body may come without a content type. */
   readonly mayBeEmpty?: boolean;
 }
 
@@ -340,7 +340,9 @@ export function decodeMagnet(body: Uint8Array): {
   return { infoHash, key, terms };
 }
 
-/** Decodes the JSON body of `POST /network/swarms/{info_hash}`. An empty body stands for an empty object. */
+/**
+ * Decodes the JSON body of `POST /network/swarms/{info_hash}`. An empty body has the same meaning as an empty object.
+ */
 export function decodeAnnounce(body: Uint8Array): AnnounceOptions {
   const given = body.length === 0 ? {} : parseBody(body);
   const { port = null, seed: isSeed = false } = validate("body", AnnounceRequest, given);

@@ -15,7 +15,7 @@ import type { SwarmName } from "../node_service.ts";
 
 /** Maximum bytes of a key, which becomes the salt of a mutable item (BEP 44). */
 export const MAX_KEY_BYTES = 64;
-/** Maximum number of nodes that a walk asks: at 20 a second, it takes 50 s. */
+/** Maximum number of nodes that one walk through the network asks. At 20 a second, such a walk takes 50 s. */
 const MAX_WALK_QUERIES = 1_000;
 /** Maximum number of peers in one response: more than the largest routing table holds. */
 const MAX_PEERS_LIMIT = 10_000;

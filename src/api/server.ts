@@ -13,7 +13,7 @@ import { Problem } from "./problems.ts";
 
 /** A server's addresses, limits, counters and clock. */
 export interface ServeOptions {
-  /** The addresses and names to listen at. `localhost` stands for both loopback addresses. */
+  /** The addresses and names to listen at. `localhost` means both loopback addresses. */
   readonly hostnames: readonly string[];
   readonly port: number;
   /** A Unix socket that is open already, and its path. */
@@ -90,8 +90,8 @@ export function checkHosts(hosts: readonly string[], port: number): void {
 }
 
 /**
- * Listens at a host. `localhost` stands for both loopback addresses. If this machine lacks one of
- * them, uses the other one.
+ * Listens at a host. `localhost` means both loopback addresses, or only one of them if this machine lacks the other
+ * one.
  */
 function listenAt(host: string, port: number) {
   const isBoth = host === "localhost", isLoopback = LOOPBACKS.some((one) => one === host);

@@ -22,7 +22,9 @@ interface BackupFlags {
   readonly json?: boolean;
 }
 
-/** The settings that a backup leaves out, because `restore` writes those of the new place. */
+/**
+ * The settings that a backup leaves out. They are paths, and `restore` writes the paths of the new directory instead.
+ */
 const PATHS = ["DATA_DIR", "DENY_LIST", "API_TOKENS_FILE"];
 
 /** Writes a backup to a new file that only its owner can read, or to standard output if `file` is -. */

@@ -1,6 +1,6 @@
 // Writes the lines of the log. The program never waits for the reader of the log.
 
-/** Cap on the text that waits for the reader, in UTF-16 code units. A pipe of Linux holds 64 kB more. */
+/** Maximum length of the text that has not been written yet, in UTF-16 code units. A Linux pipe holds another 64 kB. */
 const MAX_WAITING = 256 * 1024;
 
 export interface LogWriterOptions {
@@ -19,7 +19,7 @@ export class LogWriter {
   #waiting: string[] = [];
   #waitingLength = 0;
   #dropped = 0;
-  /** Whether the last line was written only in part. */
+  /** Whether only a part of the previous line could be written. */
   #isTorn = false;
   #writing: Promise<void> | undefined;
 

@@ -14,7 +14,7 @@ import { envVariables } from "../config/env_file.ts";
 import { ConfigError } from "../config/text.ts";
 import { reason } from "./terminal/errors.ts";
 
-/** The size of the part of a secret file that is read, in bytes. A token has at most 1,024 characters. */
+/** Maximum number of bytes to read from a file with a secret. A token has at most 1,024 characters. */
 const MAX_SECRET_BYTES = 4_096;
 
 /** A node's options by name, as parsed by commander. */
@@ -36,7 +36,7 @@ export class NodeSettings {
   readonly #envFile: OpenFile | undefined;
   /** The files that settings name. */
   readonly #files = new Map<string, OpenFile>();
-  /** Files that did not exist when they were first needed. A running node can't open them later. */
+  /** Files that did not exist at the first read. A running node can't open them later. */
   readonly #missing = new Set<string>();
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */
@@ -110,8 +110,8 @@ class OpenFile {
   }
 
   /**
-   * Reads the first `maxBytes` of the file, or all of it. If another file has taken its place,
-   * still reads the former one.
+   * Reads the open file, but at most its first `maxBytes` bytes. If the file was replaced at its path, this still
+   * reads the old file.
    */
   read(maxBytes: number): Uint8Array {
     if (this.#wasRead) this.#file.seekSync(0, Deno.SeekMode.Start);
@@ -173,7 +173,7 @@ function envText(file: OpenFile, name = ".env"): string {
   throw new ConfigError(`${name} has more than ${MAX_ENV_BYTES} bytes: is it a file of settings?`);
 }
 
-/** Reads the first `maxBytes` of a file, or all of it. */
+/** Reads a file, but at most its first `maxBytes` bytes. */
 function readStart(file: Deno.FsFile, maxBytes: number): Uint8Array {
   const bytes = new Uint8Array(maxBytes);
   let length = 0;

@@ -181,8 +181,8 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
 }
 
 /**
- * Describes how often nodes reported that too many nodes are around a target, and how many attacks
- * they detected.
+ * Describes how often nodes reported too many nodes near a target, and how many of the simulated attacks they
+ * detected.
  */
 function alarmText({ alarms, eclipse }: ScenarioResult): string {
   if (eclipse === undefined) return `${plural(alarms, "false alarm")}`;

@@ -114,7 +114,7 @@ async function isReady(node: LocalNode): Promise<void> {
 }
 
 interface Reloading {
-  /** The settings in force. */
+  /** The settings that the node uses now. */
   config: Config;
   readonly settings: NodeSettings;
   readonly api: ApiThread;

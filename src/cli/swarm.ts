@@ -19,10 +19,16 @@ import { bytes, plural } from "../web/format.js";
 /** By default, each thread runs at least this many nodes: a thread for fewer nodes costs more than it gains. */
 const NODES_PER_THREAD = 100;
 
-/** If a thread runs more nodes than this, each checks its peers less often. This many nodes use half a core. */
+/**
+ * If a thread runs more nodes than this, each node checks its peers less often than usual. At the usual interval,
+ * this many nodes use half a core.
+ */
 const NODES_AT_USUAL_INTERVAL = 1_250;
 
-/** About this many nodes join first, and all others join through them. Fewer could not receive all the queries. */
+/**
+ * About this many nodes join first, and all others join through them. A smaller number could not receive all the
+ * queries.
+ */
 const BOOTSTRAP_NODES = 8;
 
 /** The options as parsed by commander. `apiPort`, `k`, `alpha` and `healthCheckInterval` become settings of nodes. */
@@ -162,7 +168,7 @@ async function measureValues({ swarm, bar, signal }: Run, count: number) {
     const { thread, index } = swarm.place(from);
     return thread.ask("store", index, bytes);
   });
-  // A node that stored the value, or holds a copy, would need no network.
+  // The reader must not be the node that stored the value, and must not hold a copy: it would not need the network.
   const readerOf = async (from: number, hash: string) => {
     const start = 1 + Math.floor(Math.random() * (light - 1));
     for (let i = 0; i < light - 1; i++) {

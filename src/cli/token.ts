@@ -23,10 +23,10 @@ interface TokenFlags {
   readonly json?: boolean;
 }
 
-/** The random bytes of a token. */
+/** The number of random bytes in a token. */
 const TOKEN_BYTES = 32;
 
-/** Marks a token, so that people and scanners of secrets recognize it. */
+/** The start of every token, by which people and scanners for secrets recognize it. */
 const PREFIX = "dmt_";
 
 const ONLY_OWNER = 0o600;

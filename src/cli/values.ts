@@ -167,8 +167,8 @@ async function openInput(
 }
 
 /**
- * The length of the chunks that are sent. Deno.serve needs ten times as long, and more memory, to read chunks of 64 KiB that
- * arrive faster than they are stored.
+ * The size of the sent chunks, in bytes. Chunks of 64 KiB that arrive faster than they are stored would cost
+ * Deno.serve ten times as much time, and more memory.
  */
 const CHUNK_BYTES = 60_000;
 
@@ -269,8 +269,8 @@ async function whyBrokenOff(api: Api, sent: number, cause: NodeGone): Promise<Us
 }
 
 /**
- * Whether the node refused the body because of its length. A refusal that states the value's size
- * has an explanation already.
+ * Whether the node refused the body because of its length. If the refusal states the value's size, its own message
+ * explains the problem.
  */
 const isTooLong = ({ status, members }: Refused) =>
   status === 413 && members.limit !== undefined && members.size === undefined;

@@ -43,7 +43,7 @@ export async function watch(flags: WatchFlags): Promise<void> {
   await untilInterrupted((signal) => receiveEvents(api, { request, onData }, signal));
 }
 
-/** Prints a line for each event, and one about the node now and then. */
+/** Returns a function that prints a line for each event and, at most every 30 s, a line about the node. */
 function linePrinter(): (event: NodeEvent) => void {
   let nextStateAt = -Infinity;
   return (event) => {

@@ -21,8 +21,8 @@ const SYSTEM_CLOCKS: SystemClocks = { monotonic: () => performance.now(), wall: 
 const MIN_JUMP_MS = 10_000;
 
 /**
- * Smaller differences are applied only once they add up to this. Otherwise, reported times would
- * change constantly.
+ * Wall times are corrected only if node time and the system's clock differ by more than this. Otherwise, reported
+ * times would change constantly.
  */
 const MIN_CORRECTION_MS = 1_000;
 
@@ -47,7 +47,10 @@ const CATCH_UP_MS = 120_000;
 /** If the node was stopped for up to this time, other nodes still have the values that it published. */
 const MAX_SHORT_STOP_MS = 10 * 60_000;
 
-/** Cap on the saved stretches. Times before the oldest stretch are converted as if there had been no jump before it. */
+/**
+ * Maximum number of saved stretches. Times before the oldest stretch are converted as if there had been no jump
+ * before it.
+ */
 const MAX_STRETCHES = 200;
 
 /** A stretch of node time without a jump. It lasts until the next one begins. */
@@ -61,7 +64,10 @@ interface Stretch {
 /** The saved form of a clock, as JSON. */
 interface SavedClock {
   readonly node: Millis;
-  /** Null if the node was still catching up after a jump of the clock. */
+  /**
+   * The wall time when the clock was saved; null if the node was still catching up after a jump of the system's
+   * clock.
+   */
   readonly wall: number | null;
   readonly stretches: readonly (readonly [node: Millis, wall: number])[];
 }

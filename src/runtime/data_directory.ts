@@ -68,7 +68,7 @@ function closeDirectory(dataDir: string, warn: (warning: string) => void): void 
   const { mode, uid } = Deno.statSync(dataDir);
   if (mode === null || (mode & OTHERS) === 0) return;
   const open = `DATA_DIR ${dataDir} is open to other users (mode ${octal(mode)})`;
-  // Changing a directory of other programs, such as /tmp or /var/lib, would break them.
+  // A change of mode would break other programs if they use the directory too, as they do with /tmp or /var/lib.
   const isShared = (mode & STICKY) !== 0 ||
     Deno.readDirSync(dataDir).some(({ isDirectory, name }) =>
       isDirectory && name !== LOST_AND_FOUND

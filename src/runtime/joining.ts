@@ -42,12 +42,12 @@ export class Joining {
   /** Bootstrap addresses that turned out to be this node. */
   readonly #ownAddresses = new Set<string>();
   #state: "joining" | "joined" | "failed" = "joining";
-  /** What was wrong with the answers of the bootstrap nodes, if there were any. */
+  /** The problem with the answers of the bootstrap nodes; undefined if there is none. */
   #problem: string | undefined;
   /** Whether the settings name no bootstrap node, apart from this node. */
   #namesNobody: boolean;
   #isFirst = false;
-  /** Bootstrap nodes for which the latest lookup found no address. */
+  /** The bootstrap nodes for which the latest name lookup found no address. */
   #unresolved: readonly string[] = [];
   #isResolving = false;
   /** The endpoints that were last passed to the core. */
@@ -109,7 +109,7 @@ export class Joining {
     if (node.tables.byFamily[endpoint.family]?.at(endpoint) !== undefined) return;
     core.do((at) =>
       node.ping(endpoint, at, ({ kind }, now) => {
-        // The core retries an endpoint that it was given once.
+        // Don't pass the same endpoint to the core again: the core retries it by itself.
         if (kind !== "pong" || node.tables.size > 1 || this.#met?.equals(endpoint)) return;
         this.#met = endpoint;
         node.membership.join([...this.#endpoints, endpoint], [], now);

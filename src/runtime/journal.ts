@@ -117,8 +117,8 @@ export class Journal {
   }
 
   /**
-   * If at least as many nodes find no place because of a limit as there are contacts, logs this
-   * once an hour. It probably affects most nodes of a small network.
+   * Logs once an hour that MAX_PER_SUBNET keeps nodes out, if these are at least as many as the contacts. In a small
+   * network, the limit then probably affects most nodes.
    */
   noteLeftOut({ nodes, subnets, largest }: NodeStats["left_out"], contacts: number): void {
     if (largest === null || nodes < contacts) return;
@@ -238,7 +238,7 @@ function natKey({ families, mapping, pinhole }: Nat): string {
 /** How often a state that does not change is logged again. */
 const REPEAT_MS = 60_000;
 
-/** How often nodes that found no place are logged. */
+/** The interval between log lines about nodes that MAX_PER_SUBNET keeps out. */
 const LEFT_OUT_REPEAT_MS = 60 * 60_000;
 
 /** Allows one log line whenever a topic's state changes, and one per `repeatMs` while the state stays the same. */

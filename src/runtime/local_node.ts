@@ -308,7 +308,8 @@ export class LocalNode implements NodeService {
   #createMapping(): PortMapping | undefined {
     const { nat, allowNet, readOnly, p2pExternal, p2pInterface } = this.#config;
     if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;
-    // A router of another network would be asked, or one that has the port already.
+    // With P2P_INTERFACE, the node might ask the router of another network. With P2P_EXTERNAL, the user has forwarded
+    // a port.
     if (p2pInterface !== null || p2pExternal.length > 0) return undefined;
     const allows = (endpoint: Endpoint) => this.#filter.allows(endpoint);
     const host = {
@@ -480,7 +481,7 @@ export class LocalNode implements NodeService {
 
   /** Drops a peer that has just proven a denied key. */
   #denyAgain(): void {
-    // Not in the middle of a packet: the core is handling one.
+    // Wait until the core has handled the current packet.
     if (this.#filter.denied.keys.size > 0) queueMicrotask(() => this.#applyDenyList());
   }
 

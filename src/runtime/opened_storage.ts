@@ -23,7 +23,7 @@ import {
 
 export interface OpenedStorage {
   readonly id: Id;
-  /** Whether the id was just created. */
+  /** Whether the node's id was created just now. */
   readonly isNewId: boolean;
   readonly identity: Identity;
   readonly items: ItemStore;

@@ -40,7 +40,7 @@ export interface PeerKeysOptions {
   readonly onProven: () => void;
 }
 
-/** A peer, as it proved its key. */
+/** A peer, as it was when it proved its key. */
 interface ProvenPeer {
   readonly id: string;
   readonly key: string;
@@ -49,7 +49,7 @@ interface ProvenPeer {
 export class PeerKeys {
   readonly #options: PeerKeysOptions;
   readonly #signatures = new SharedAllowance(SIGNATURES_PER_SECOND, SIGNATURES_PER_SECOND);
-  /** By id and endpoint. */
+  /** The peers that have proven a key, by id and endpoint. */
   readonly #proven = new BoundedMap<string, ProvenPeer>(MAX_PEERS);
   readonly #askedAt = new BoundedMap<string, Millis>(MAX_PEERS);
 
@@ -57,7 +57,7 @@ export class PeerKeys {
     this.#options = options;
   }
 
-  /** Signs a challenge; undefined if there were too many. */
+  /** Signs a challenge; undefined if too many challenges have arrived. */
   prove(
     challenge: Uint8Array,
     asker: Id,

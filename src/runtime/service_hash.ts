@@ -7,7 +7,7 @@ import { sha1 } from "./identity/sha1.ts";
 /** Text that precedes the name, so that no name has the info-hash of a torrent or the hash of a value. */
 const PREFIX = "dmnode service: ";
 
-/** The info-hash that a service's name stands for: the SHA-1 of a prefix and of the name in UTF-8. */
+/** Returns the info-hash for the name of a service: the SHA-1 of a prefix and of the name in UTF-8. */
 export function serviceHash(name: string): Id {
   return Id.read(sha1(new TextEncoder().encode(PREFIX + name)));
 }

@@ -30,7 +30,7 @@ export interface SwarmOperationsOptions {
   readonly core: CoreRunner;
   /** Undefined if announcements need not survive a restart. */
   readonly disk: DiskStorage | undefined;
-  /** The socket's address and port. `::` and `0.0.0.0` stand for all addresses. */
+  /** The socket's address and port. `::` and `0.0.0.0` mean all addresses. */
   readonly bound: HostPort;
   tell(event: ServiceEvent): void;
 }
@@ -130,9 +130,8 @@ export class SwarmOperations implements Pick<NodeService, Methods> {
   }
 
   /**
-   * The endpoints at which this node announces this host. If no other node has reported our address
-   * yet, this is the bound address. If the node listens at all addresses, it is loopback, which
-   * programs on this machine can use.
+   * The endpoints at which this node announces this host. If no other node has reported our address yet, the endpoint
+   * is the bound address or, if the socket is bound to all addresses, loopback. Programs on this machine can use it.
    */
   #ownPeers(infoHash: Id, noSeeds: boolean): Endpoint[] {
     const own = this.#announcements.get(infoHash);

@@ -147,7 +147,7 @@ function options({ width, height, series, format, scale, onPoint }) {
         gap: 6,
         space: 32,
         values: (self, splits) => {
-          // Without any figure above 0, the scale is arbitrary.
+          // If no figure is above 0, the scale is arbitrary, so label only its 0.
           const hasFigures = self.data.slice(1).some((column) => column.some((value) => value));
           return splits.map((value) => value === 0 ? "0" : hasFigures ? format(value) : "");
         },

@@ -227,8 +227,8 @@ function crowding({ lookups: { crowded, latest_crowded } }) {
 }
 
 /**
- * Reports nodes that find no place because of MAX_PER_SUBNET. In a large network, a few of them are normal. Statistics in
- * events have no configuration.
+ * Reports nodes that are not accepted because of MAX_PER_SUBNET. In a large network, a few such nodes are normal.
+ * `config` is missing in the statistics of events.
  *
  * @param {Omit<Stats, "config"> & { config?: Stats["config"] }} stats
  */

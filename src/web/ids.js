@@ -9,8 +9,8 @@ export function isId(text) {
 }
 
 /**
- * The number of leading bits that two ids share, 0 to 160. This is also the number of the bucket in which a node with
- * one id keeps the other. Bucket 0 holds the farther half of all ids.
+ * The number of leading bits that two ids share, 0 to 160. It is also the number of the bucket in which a node with
+ * one of the ids keeps a peer with the other. Bucket 0 holds the farther half of all ids.
  *
  * @param {string} a @param {string} b
  */

@@ -42,7 +42,7 @@ export class Live {
     this.watchdog = later(() => this.abandon(), OPEN_WITHIN_MS);
     this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = () => this.end();
-    // A close event follows every error.
+    // Ignore errors, because a close event follows every error.
     this.socket.onerror = () => {};
   }
 

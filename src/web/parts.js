@@ -140,13 +140,18 @@ export function Empty({ icon, title, children }) {
   );
 }
 
-/** A `ref` for an element that replaces the one with the focus. @param {HTMLElement | null} element */
+/**
+ * A `ref` that gives the focus to its element, because the element replaces the one with the focus.
+ *
+ * @param {HTMLElement | null} element
+ */
 function takeFocus(element) {
   element?.focus();
 }
 
 /**
- * A button that asks before it acts. The focus stays with it.
+ * A button that asks for confirmation before it acts. The focus moves to "Cancel", and back to the button if the user
+ * cancels.
  *
  * @param {{ action: string, name: string, onConfirm: () => void }} props `name` is what the action is about
  */

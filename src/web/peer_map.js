@@ -16,7 +16,7 @@ import { Health } from "./parts.js";
 const STIRRED_MS = 1_400;
 /** The pointer selects a dot if it is at most this far away, in CSS pixels. */
 const REACH_PX = 14;
-/** With up to this number of peers, dots have their full size. With more, they are smaller. */
+/** Up to this number of peers, dots have their full size. Above it, dots are smaller. */
 const FULL_SIZE = 150;
 
 const COLORS = /** @type {const} */ ([

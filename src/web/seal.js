@@ -254,7 +254,7 @@ async function cipherOf(key, salt) {
   /** @param {number} number */
   const parametersOf = (number) => {
     const iv = new Uint8Array(base.slice(0)), view = new DataView(iv.buffer);
-    // The number has 96 bits in RFC 8188. No value has 2^32 records.
+    // In RFC 8188, the number of a record has 96 bits. 32 are enough here, because no value has 2^32 records.
     view.setUint32(NONCE_BYTES - 4, view.getUint32(NONCE_BYTES - 4) ^ number);
     return { name: "AES-GCM", iv };
   };

@@ -149,7 +149,7 @@ export class Session {
           this.isStream = false;
           return this.#lost(0);
         }
-        // A proxy may be blocking WebSockets.
+        // A proxy may be blocking WebSockets, so try a stream next.
         this.isStream = !this.isStream;
         if (this.isStream) this.#listen();
         // Statistics arrived, but neither a WebSocket nor a stream delivers events.

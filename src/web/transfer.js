@@ -9,8 +9,9 @@ import { isSealed, open, openedSize, seal, SealError } from "./seal.js";
 /** @typedef {import("../reports/values.ts").Stored} Stored */
 
 /**
- * Whether the page itself can seal and open values. Browsers offer no cryptography to pages that are loaded over plain
- * HTTP from another machine. The node then seals and opens, with the key in a header.
+ * Whether the page itself can seal and open values. Browsers offer no cryptography to pages that are loaded over
+ * plain HTTP from another machine. For such a page, the node seals and opens the values, and gets the key in a
+ * header.
  */
 export function canSeal() {
   return crypto.subtle !== undefined;

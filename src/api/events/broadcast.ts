@@ -32,7 +32,10 @@ export interface Sink {
   /** Number of bytes queued here, which the operating system has not accepted yet. */
   readonly backlog: number;
   send(bytes: Uint8Array): void;
-  /** Called regularly to check whether the client is alive. `isSilent`: nothing was sent to it since the last call. */
+  /**
+   * Called regularly to check whether the client is alive. `isSilent` means that nothing was sent to the client since
+   * the previous call.
+   */
   beat(isSilent: boolean): void;
   /** Starts closing the connection. "slow" means that the client reads too slowly. */
   end(reason: "stopping" | "slow"): void;
@@ -71,9 +74,7 @@ const SENDS_AT_ONCE = 64;
 /** Cost of checking whether there is anything to send to a listener, as a fraction of the cost of a write. */
 const LOOK_COST = 0.02;
 
-/**
- * Cap on the delay of a timer for which the next pause is shortened. Under load, timers fire late.
- */
+/** If a timer fires late, as it does under load, the next pause is shortened by the delay, but by at most this time. */
 const MADE_UP_MS = 20;
 
 /** How often to check whether a client is still alive. */
@@ -166,7 +167,7 @@ export class Broadcast {
     clearTimeout(this.#timer);
   }
 
-  /** Called when there is something new to send: schedules the next write. */
+  /** Called when there may be something to send: schedules the next write. */
   #wake(): void {
     this.#batches.clear();
     if (this.#listeners.size > 0 && !this.#isClosed) this.#sendIn(0);

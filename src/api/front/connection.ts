@@ -11,9 +11,12 @@ export interface ConnectionLimits {
   readonly connections: number;
   /** Maximum open connections of one client. An IPv6 /64 counts as one client. */
   readonly clientConnections: number;
-  /** Maximum time between the first and the last byte of a request's head. */
+  /** Maximum time between the first and the last byte of a request head. */
   readonly headMs: number;
-  /** Maximum time from the end of a request to the next request, and from opening a connection to its first request. */
+  /**
+   * Maximum time from the end of a request to the start of the next one, and from opening a connection to the start
+   * of its first request.
+   */
   readonly idleMs: number;
   /** How long a client may leave a response unread. */
   readonly unreadMs: number;
@@ -357,7 +360,10 @@ async function writeAll(socket: Deno.TcpConn, bytes: Uint8Array): Promise<void> 
   for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
 }
 
-/** Returns the buffer for the next read. If the latest read of `length` bytes filled `buffer`, it is twice as large. */
+/**
+ * Returns the buffer for the next read. If the previous read filled `buffer` with its `length` bytes, the returned
+ * buffer is twice as large.
+ */
 function roomFor(buffer: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
   const isFull = length === buffer.length && length < LAST_BUFFER;
   return isFull ? new Uint8Array(2 * length) : buffer;

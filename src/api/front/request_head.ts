@@ -12,7 +12,10 @@ export function joined(x: Uint8Array, y: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** The request head that is arriving or expected next. */
 export class RequestHead {
-  /** "lost": the next bytes may still belong to the body of a request that was answered before its end. */
+  /**
+   * How far the head has arrived. "lost" means that we don't know where the head starts: the next bytes may still
+   * belong to the body of a request that was answered before its end.
+   */
   #position: "before" | "inside" | "line end" | "complete" | "lost" = "before";
   bytes = 0;
   /** The number of bytes that arrived after the end of this head. */

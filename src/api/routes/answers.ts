@@ -104,8 +104,8 @@ export function example(summary: string, value: unknown): Examples {
 }
 
 /**
- * Describes a JSON response. `given` contains examples, or only a summary of the schema's own example. `sent`: the
- * headers of the response, beside those that all have.
+ * Describes a JSON response. `given` contains examples, or only a summary of the schema's own example. `sent` names
+ * the headers that this response has in addition to those of all responses.
  */
 export function json<T extends z.ZodType>(
   description: string,
@@ -190,7 +190,7 @@ const REFERENCES = Object.fromEntries(
   }),
 );
 
-/** Adds to `responses` the errors that every operation can return. */
+/** Returns `responses` together with the errors that every operation can return. */
 export function withCommon(responses: RouteConfig["responses"], needsToken: boolean) {
   const { 401: unauthorized, ...open } = REFERENCES;
   return { ...open, ...(needsToken ? { 401: unauthorized } : {}), ...responses };

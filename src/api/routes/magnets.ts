@@ -1,4 +1,5 @@
-// Routes for magnet links under a key (BEP 46). Such a link stands for the torrent that the key's owner published last.
+// Routes for magnet links under a key (BEP 46). Such a link refers to the torrent that the key's owner published
+// last.
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { magnetText } from "../../krpc/magnet.ts";

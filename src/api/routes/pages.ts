@@ -56,7 +56,7 @@ export function pageRoutes(app: OpenAPIHono): void {
   describePages(app);
 }
 
-/** Whether a browser shows files of this type as pages. Policies have no effect on others. */
+/** Whether a browser shows files of this type as pages. Security policies have no effect on other files. */
 function isDocument(type: string): boolean {
   return /^(text\/html|image\/svg\+xml)\b/.test(type);
 }

@@ -81,7 +81,7 @@ export function withOwnBuffers(value: unknown): unknown {
   );
 }
 
-/** The bytes of a piece, if there are any. */
+/** The bytes in a piece of a download; undefined if the piece has none. */
 export function bytesOf(piece: DownloadPiece): Uint8Array | undefined {
   return piece.outcome === "bytes" ? piece.bytes : undefined;
 }

@@ -49,7 +49,7 @@ export class ApiThread {
   readonly failed: Promise<ApiThreadError> = this.#failed.promise;
   #options: ServeOptions | undefined;
   #stopEvents = () => {};
-  /** The latest bytes of each upload. */
+  /** For each upload, the bytes that were written last. */
   readonly #written = new Map<unknown, unknown>();
 
   constructor(

@@ -29,20 +29,20 @@ import {
 const thread = globalThis as unknown as Port<FromApi, ToApi> & typeof globalThis;
 const post = batched<FromApi>(thread);
 /**
- * Maximum number of events that wait for the app. After more, the app is loaded even without a
+ * Maximum number of events that are kept until the app is loaded. At this number, the app is loaded even without a
  * request.
  */
 const MAX_EARLY_EVENTS = 500;
 /**
- * How long after loading the app its garbage is collected. By then, the requests that a client
- * sends together have been answered.
+ * The time between loading the app and collecting its garbage. By then, the requests that a client sends together
+ * have been answered.
  */
 const COMPACT_AFTER_MS = 2_000;
 
 const listeners = new Set<EventListener>();
 /** Calls to the node's service that have not returned yet. */
 const calls = new Map<number, PromiseWithResolvers<unknown>>();
-/** The latest bytes of each download. */
+/** For each download, the bytes that were read last. */
 const read = new Map<unknown, Uint8Array>();
 const refusals = noRefusals();
 let callCount = 0;
@@ -85,7 +85,7 @@ function receive(message: ToApi): void {
   }
 }
 
-/** The app. It is loaded for the first request, since most of the thread's memory is for it. */
+/** The app. It is loaded only when the first request arrives, because it needs most of the thread's memory. */
 const app: ServedApp = {
   fetch: (request, caller) =>
     api?.fetch(request, caller) ?? load().then((loaded) => loaded.fetch(request, caller)),

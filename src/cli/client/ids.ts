@@ -18,7 +18,7 @@ export function checkId(text: string, alternative = ""): string {
   );
 }
 
-/** Returns the id that `text` stands for: `text` itself if complete, else the only candidate that begins with it. */
+/** Returns the id that `text` names: `text` itself if it is complete, else the only candidate that begins with it. */
 export async function wholeId(
   text: string,
   noun: string,

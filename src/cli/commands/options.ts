@@ -35,7 +35,7 @@ export function decimal(
   };
 }
 
-/** The help of options that `lifetime` parses. */
+/** The part of the help that all options have which `lifetime` parses. */
 export const TTL =
   "how long other nodes keep the value if this node leaves: 1h to 7d (default: 1d)";
 

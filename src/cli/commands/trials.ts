@@ -7,10 +7,13 @@ import { decimal, explain, integer } from "./options.ts";
 /** The maximum number of network sizes that one call of `dmnode sim` can simulate. */
 const MAX_SIZES = 10;
 
-/** The limits of `dmnode sim`: fewer nodes don't form a network, and more don't fit into memory. */
+/** The range of network sizes for `dmnode sim`: fewer nodes don't form a network, and more don't fit into memory. */
 const MIN_SIM_NODES = 4, MAX_SIM_NODES = 1_000_000;
 
-/** The limits of `dmnode swarm`: one node has the API, two exchange values, and Linux has some 28,000 free ports. */
+/**
+ * The range of `--nodes` for `dmnode swarm`. A swarm needs one node for the API and two that exchange values. Linux
+ * has some 28,000 free ports.
+ */
 const MIN_SWARM_NODES = 3, MAX_SWARM_NODES = 28_000;
 
 /** Returns the default of a node's setting. Simulated nodes have the same defaults as real nodes. */
@@ -18,7 +21,7 @@ function defaultOf(name: string): number {
   return Number(SETTINGS.find((setting) => setting.name === name)!.default);
 }
 
-/** Parsers of shares. `share` ends at 0.95, so that some packets and nodes remain to be measured. */
+/** Parsers of shares. `share` accepts at most 0.95, so that some packets and nodes are left to measure. */
 const share = decimal(0, 0.95, { noun: "share" }), anyShare = decimal(0, 1, { noun: "share" });
 
 /** Parses a duration. Each option has its own unit. */

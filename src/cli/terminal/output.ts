@@ -83,7 +83,7 @@ export async function openOutput(path: string): Promise<Output> {
     async finish() {
       file.close();
       if (isSpecial) return;
-      // The value replaces a file, whose permissions stay.
+      // The value replaces an existing file, so give the new file the old permissions.
       if (mode !== null) await reporting(path, () => Deno.chmod(part, mode));
       await reporting(path, () => Deno.rename(part, target.path));
     },
@@ -100,9 +100,9 @@ export async function openOutput(path: string): Promise<Output> {
 
 interface Target {
   readonly path: string;
-  /** Whether it is a device or a pipe. */
+  /** Whether the path names a device or a pipe. */
   readonly isSpecial: boolean;
-  /** The permissions of the file that is there; null if there is none, or on Windows. */
+  /** The permissions of the existing file; null if there is no file, or on Windows. */
   readonly mode: number | null;
 }
 

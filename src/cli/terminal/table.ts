@@ -9,7 +9,10 @@ export type Column = string | ColumnOptions;
 interface ColumnOptions {
   readonly head: string;
   readonly align?: "right";
-  /** Whether the column may shrink: ids to the digits that identify them, texts to about one word. */
+  /**
+   * How the column may shrink: ids to the digits that identify them, texts to about one word. Undefined if it may not
+   * shrink.
+   */
   readonly shrinks?: "id" | "text";
 }
 

@@ -17,7 +17,7 @@ const LOG_HEADER_BYTES = 32;
  */
 const MAX_TRIES = 20;
 
-/** Bytes that are compared at a time. */
+/** The number of bytes that are compared at a time. */
 const CHUNK_BYTES = 1 << 20;
 
 /** Copies a database file and its log. @throws {StorageError} if the file is written too often to be copied */

@@ -3,7 +3,7 @@
 /** Tar pads everything to a multiple of this size, in bytes. */
 const BLOCK_BYTES = 512;
 
-/** Bytes that are copied at a time. */
+/** The number of bytes that are copied at a time. */
 const CHUNK_BYTES = 1 << 18;
 
 /**

@@ -4,7 +4,7 @@
 
 const BLOCK_BYTES = 64;
 
-/** The number of bytes at the end of the last block that contain the length. */
+/** The size of the message length at the end of the last block, in bytes. */
 const LENGTH_BYTES = 8;
 
 const DIGEST_BYTES = 20;

@@ -65,7 +65,7 @@ export class Beacons {
   static async start(options: BeaconOptions): Promise<Beacons | undefined> {
     const cipher = await Cipher.load(MAX_KEYS), { groupPort: port = GROUP_PORT } = options;
     try {
-      // Several nodes of one machine share the port: each gets a copy.
+      // Several nodes of one machine share the port: each of them gets a copy of every beacon.
       const address = { transport: "udp", hostname: "0.0.0.0", port } as const;
       const receiver = Deno.listenDatagram({ ...address, reuseAddress: true });
       return new Beacons(options, cipher, receiver);

@@ -43,9 +43,9 @@ const SYMBOLS = {
   sendmmsg: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
-  // Used only to read the setting for a signal that this process has inherited.
+  // Used only to read the signal setting that this process has inherited.
   sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  // Used only to bind a socket to an interface.
+  // Used only to restrict a socket to an interface.
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
   // Used only to get the address of its first argument: Deno.UnsafePointer would need permission for all libraries.
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
@@ -88,10 +88,10 @@ function isIgnored(libc: Libc, signal: number): boolean {
   return result === 0 && action[0] === SIG_IGN;
 }
 
-/** The socket option that keeps a socket to one interface. Since Linux 5.7, it needs no privilege. */
+/** The socket option that restricts a socket to one interface. Since Linux 5.7, it needs no privilege. */
 const SO_BINDTODEVICE = 25;
 
-/** Keeps the UDP socket at this address to one interface. Returns whether that worked. */
+/** Restricts the UDP socket at this address to one interface. Returns whether that worked. */
 export function bindToInterface(address: Deno.NetAddr, name: string): boolean {
   const libc = library?.symbols;
   const descriptor = libc && descriptorOf(libc, address);
@@ -259,7 +259,7 @@ function writeIpv4(bytes: Uint8Array, at: number, { a, port }: Endpoint): void {
   putWord(bytes, at + 4, a);
 }
 
-/** Writes the address for an IPv6 socket, to which IPv4 addresses are mapped ones. */
+/** Writes the address for an IPv6 socket. An IPv4 address is written as an IPv4-mapped IPv6 address. */
 function writeIpv6(bytes: Uint8Array, at: number, to: Endpoint): void {
   putWord(bytes, at, AF_INET6 << 24 | to.port);
   const isMapped = to.family === 4;

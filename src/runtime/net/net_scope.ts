@@ -13,7 +13,7 @@ export type ResolveName = (name: string) => Promise<string[]>;
 export const systemNames: ResolveName = async (name) =>
   (await lookup(name, { all: true }).catch(() => [])).map(({ address }) => address);
 
-/** Allows or refuses addresses. A host name in the list stands for the addresses that its latest lookup found. */
+/** Allows or refuses addresses. A host name in the list allows the addresses that its latest lookup found. */
 export class NetFilter {
   /** The deny list, which takes precedence over the allowed addresses. */
   denied = new DenyList();

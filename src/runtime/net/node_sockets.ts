@@ -9,7 +9,7 @@ import { type UdpOptions, UdpSocket } from "./udp.ts";
 /** Cap on the sockets of single addresses. A host with many containers has an address for each of their networks. */
 const MAX_OWN = 32;
 
-/** Cap on the remembered routes: the nodes that reach us at a certain address. */
+/** Maximum number of nodes for which we remember the socket at which they reached us. */
 const MAX_ROUTES = 4_096;
 
 /**
@@ -39,10 +39,13 @@ export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "o
 export class NodeSockets {
   readonly families: readonly Family[];
   readonly #options: NodeSocketsOptions;
-  /** The sockets of all addresses: one for both families or, if the system separates these, one each. */
+  /**
+   * The sockets that are bound to all addresses: one for both families or, if the system separates the families, one
+   * for each.
+   */
   readonly #shared: readonly UdpSocket[];
   readonly #sharedOf: { readonly [F in Family]?: UdpSocket };
-  /** The sockets of single addresses. */
+  /** The sockets that are bound to a single address, by this address. */
   readonly #own = new Map<string, UdpSocket>();
   /** The socket at which each node last reached us, by the node's endpoint. */
   readonly #routes = new BoundedMap<string, UdpSocket>(MAX_ROUTES);
@@ -98,7 +101,7 @@ export class NodeSockets {
     return this.#shared[0].port;
   }
 
-  /** The address to which the first socket is bound. `::` and `0.0.0.0` stand for all addresses. */
+  /** The address to which the first socket is bound. `::` and `0.0.0.0` mean all addresses. */
   get hostname(): string {
     return this.#shared[0].hostname;
   }

@@ -50,14 +50,14 @@ const PEER_BITS = 12;
 const PEER_WORDS = 6;
 
 /**
- * The last byte but one of a response, which ends with `1:y1:re`, and of an error. Padded queries
- * have another byte there.
+ * The last byte but one of a response and of an error, which end with `1:y1:re` and `1:y1:ee`. A padded query has a
+ * different byte there.
  */
 const RESPONSE = 0x72, ERROR = 0x65;
 
 /**
- * How many sent messages are kept in case the receiver asks for a proof. Fewer are usually sent in
- * one round trip.
+ * The number of sent messages that are kept in case the receiver asks for a proof. In one round trip, a node usually
+ * sends fewer.
  */
 const KEPT_MESSAGES = 128;
 

@@ -27,7 +27,10 @@ const MAX_FREE_SLOTS = MAX_SENDING;
 /** Maximum number of batches received in one iteration of the event loop: a few milliseconds of work. */
 const MAX_BATCHES = 16;
 
-/** One receive in this many is reported to `onReceive`: enough for a decision within milliseconds under load. */
+/**
+ * One of this many receives is reported to `onReceive`. Under load, these are enough to notice within milliseconds
+ * that the node can't keep up.
+ */
 const SAMPLED_RECEIVES = 16;
 
 /**
@@ -48,7 +51,7 @@ export interface UdpOptions {
   readonly interfaceName?: string;
   /** Whether other sockets of this program may use the port too, at other addresses (SO_REUSEADDR). */
   readonly reuseAddress?: boolean;
-  /** Whether the socket serves only this family, although its address stands for all addresses. */
+  /** The only family that the socket serves, if it is bound to all addresses; undefined if it serves both. */
   readonly onlyFamily?: Family;
   /** Whether to handle the datagrams of a sender. By default, all are handled. */
   readonly allows?: (from: Endpoint) => boolean;
@@ -77,7 +80,10 @@ interface Slot {
 /** Free send buffers, shared by all sockets: a socket that rarely sends does not need to keep a buffer. */
 const FREE_SLOTS: Slot[] = [];
 
-/** Keeps a socket to an interface, or closes it and throws a BindError: it must not be used with all of them. */
+/**
+ * Restricts a socket to an interface. If that fails, closes the socket and throws a BindError, because the socket
+ * would use all interfaces.
+ */
 function keepToInterface(conn: Deno.DatagramConn, name: string | undefined): void {
   if (name === undefined || bindToInterface(conn.addr as Deno.NetAddr, name)) return;
   conn.close();
@@ -106,10 +112,7 @@ export class UdpSocket {
   #onEnd: (() => void) | undefined;
   /** The number of receives so far. */
   #receives = 0;
-  /**
-   * Since when the socket has been waiting for a datagram; undefined if it is not waiting, or
-   * without `onReceive`.
-   */
+  /** When the socket began to wait for a datagram; undefined if it is not waiting, or without `onReceive`. */
   #waitsSince: number | undefined;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   readonly #onReceived = (received: [Uint8Array, Deno.Addr]) => this.#deliver(received);
@@ -157,7 +160,7 @@ export class UdpSocket {
     throw new BindError(bindFailure(failure, { prefix: "P2P", host, port }), { cause: failure });
   }
 
-  /** The address to which the socket is bound. `::` and `0.0.0.0` stand for all addresses. */
+  /** The address to which the socket is bound. `::` and `0.0.0.0` mean all addresses. */
   get hostname(): string {
     return (this.#conn.addr as Deno.NetAddr).hostname;
   }

@@ -55,7 +55,7 @@ export class NatPmpRouter extends ControlRouter {
   readonly protocol = "nat-pmp";
   protected readonly epoch = new EpochTime("nat-pmp", this.host.clock);
 
-  /** See RFC 6886, section 3.5. */
+  /** The meaning of each result code (RFC 6886, section 3.5). */
   protected readonly results = [
     "success",
     "unsupported version",

@@ -77,7 +77,7 @@ export class PcpRouter extends ControlRouter {
   readonly protocol = "pcp";
   protected readonly epoch = new EpochTime("pcp", this.host.clock);
 
-  /** See RFC 6887, section 7.4. */
+  /** The meaning of each result code (RFC 6887, section 7.4). */
   protected readonly results = [
     "success",
     "unsupported version",

@@ -5,7 +5,8 @@ import type { Millis } from "../../dht/deadlines.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
 /**
- * If no such packet has arrived from a node for this long, the node has been corrected or is gone.
+ * A mismatch is reported for this long after the latest packet that was not sealed with the network key. After that,
+ * the other node has been corrected or is gone.
  */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
 

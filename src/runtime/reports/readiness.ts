@@ -21,7 +21,7 @@ const PROBE_INTERVAL_MS = 5_000;
 /** The node is no longer ready after this time without an answer. */
 const SILENT_AFTER_MS = 30_000;
 
-/** At least this many rounds of probes must fail before the node is no longer ready. */
+/** At least this many rounds of probes must fail before the node counts as not ready. */
 const SILENT_ROUNDS = 2;
 
 /** How long a peer's offer to store a value is taken as proof that the node can store values. */
@@ -114,8 +114,8 @@ export class ReadinessProbe {
   }
 
   #countTraffic(now: Millis): void {
-    // Start from zero. Otherwise, there would be answers to queries that were sent before counting
-    // began.
+    // Let the first sample be zero. If it were the present total, later samples would include answers to queries from
+    // before it.
     if (this.#counts.length === 0) this.#counts.push({ at: now, queries: 0, answers: 0 });
     else if (now - this.#counts.at(-1)!.at < COUNT_INTERVAL_MS) return;
     const queries = sumOf(this.node.traffic.out.byType(), ".query");
@@ -163,9 +163,9 @@ export class ReadinessProbe {
   }
 
   /**
-   * Probes peers that have not been probed yet. Once all of them have been, starts over. Nodes of
-   * other implementations are probed only if they seem to be gone or if the first probes got no
-   * answer: these may have gone to the only peer that is gone.
+   * Probes peers that have not been probed yet. Once all peers have been probed, starts over. The first round leaves
+   * out nodes of other implementations, unless they missed a check. Later rounds include them, because the peers of
+   * the first round may be the only ones that are gone.
    */
   #askPeers(now: Millis): void {
     const contacts = [...this.node.contacts()];

@@ -57,9 +57,9 @@ export interface ReportedNode {
   readonly history: PeerHistory;
   readonly readiness: ReadinessProbe;
   readonly mapping: PortMapping | undefined;
-  /** Undefined if the node has no network key. */
-  /** The key that a contact has proven to hold. */
+  /** Returns the key that a contact has proven to hold; null if it has proven none. */
   readonly keyOf: (contact: Contact) => string | null;
+  /** Undefined if the node has no network key. */
   readonly keyMismatch: KeyMismatch | undefined;
   readonly clock: Pick<NodeClock, "now" | "wall">;
 }

@@ -45,7 +45,7 @@ export type MakeItem = (newest: Item | undefined) => Item | ItemError;
  */
 const MUCH_BYTES = 1 << 20;
 
-/** The number of places in the network where nodes are asked for room, for small and for large values. */
+/** The number of random targets around which nodes are asked for room, for small and for large values. */
 const FEW_PLACES = 1, MORE_PLACES = 3;
 
 /** Whether the network has room for a value. */

@@ -17,7 +17,7 @@ import type { PublishedValue, ValueState } from "../../reports/values.ts";
 export interface StoredPart {
   readonly item: Item;
   readonly replicas: number;
-  /** How many of these nodes are not our own; by default, all. */
+  /** How many of these nodes are other nodes than this one; by default, all of them. */
   readonly others?: number;
   /** How long nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
@@ -66,7 +66,7 @@ const COUNTS_MS = 5_000;
 export class Publications {
   /** Targets of whole values. All other items are published only because a value refers to them. */
   readonly #values: IdMap<true>;
-  /** The states that were last reported, except for safe ones. */
+  /** For each value that is not safe, the state that `changes` has last returned. */
   readonly #reported: IdMap<ValueState>;
   #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
 
@@ -115,8 +115,8 @@ export class Publications {
   }
 
   /**
-   * Like `keep`, for a value that the user pins. A value that was also stored through this node
-   * keeps that role.
+   * Like `keep`, for a value that the user pins. If the value was also stored through this node, it stays published
+   * after the pin has ended.
    */
   async pin(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
     const { target } = value.item;
@@ -183,12 +183,15 @@ export class Publications {
   unpin(target: Id): boolean {
     if (!this.isPinned(target)) return false;
     const { pin, ...published } = this.#store.get(target)!;
-    // The item may also be a part of another value.
+    // Save the item without the pin, because it may also be a part of another value.
     this.#store.save(published);
     return pin === "too" || this.#end(target, undefined);
   }
 
-  /** Ends a role of a value, so that it is kept only for the other role, if there is one. */
+  /**
+   * If `pin` is given, the value is published only because of its pin from now on. Otherwise, it is no longer
+   * published as a value. Returns false if it was not published as a value.
+   */
   #end(target: Id, pin: Pin | undefined): boolean {
     const published = this.#store.get(target);
     if (published === undefined || !this.#values.has(target)) return false;
@@ -273,7 +276,7 @@ export class Publications {
     return counts;
   }
 
-  /** The values whose state has changed since the last call. */
+  /** Returns the values whose state has changed since the previous call, with their old and new states. */
   changes(): ValueChange[] {
     const { clock } = this.options, now = clock.now();
     return this.#all().flatMap(({ item: { target } }) => {
@@ -405,12 +408,12 @@ export class Publications {
 
 /** What we know about the copies of an item on other nodes. */
 interface Health extends Pick<Published, "replicas" | "failures" | "lastAt"> {
-  /** Until when other nodes keep the item. */
+  /** The time until which other nodes keep the item. */
   readonly endsAt: Millis;
   readonly lifeMs: Millis;
 }
 
-/** Until when other nodes keep the pieces of a large value, which are published less often than its root. */
+/** The time until which other nodes keep the pieces of a large value. Pieces are published less often than the root. */
 function piecesEndAt({ firstAt, lastAt, lifeMs }: Published, own: OwnValue): Millis {
   return Math.max(firstAt, lastAt - roundTimeMs(own)) + (pieceLifeOf(lifeMs) ?? ITEM_LIFE_MS);
 }

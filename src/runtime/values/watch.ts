@@ -125,7 +125,7 @@ class Target {
   /** The first key under which a version was found. */
   #rightKey: string | null | undefined;
   #version: Version | undefined;
-  /** The same version, with the node time at which it was first seen. */
+  /** `#version`, with the node time at which this node first saw it. */
   #seen: SeenVersion | undefined;
   #interval = MIN_POLL_MS;
   #polls = 0;
@@ -143,7 +143,7 @@ class Target {
     else this.hurry();
   }
 
-  /** Returns true if no client is left. */
+  /** Removes a client. Returns true if no client is left; polling then stops. */
   remove(watcher: Watcher): boolean {
     this.#watchers.delete(watcher);
     if (this.#watchers.size > 0) return false;

@@ -123,7 +123,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     }
     const { root, size, nodes, blobs, isPlaced } = tree;
     const { target } = root;
-    // Pieces that no other node has yet are published as soon as there are other nodes.
+    // If no other node has the pieces yet, the node publishes them as soon as there are other nodes.
     const large = { ...blobs, next: isPlaced ? 0 : 1 };
     const others = isPlaced ? this.#others(nodes) : 0;
     const part = { item: root, replicas: nodes.length, others, lifeMs, large };
