@@ -26,13 +26,13 @@ import type {
 
 /** A version of a watched value. */
 export interface SeenVersion {
-  /** Null if the value is immutable and therefore has no other version. */
+  /** The version number; null if the value is immutable and therefore has only one version. */
   readonly seq: Seq | null;
   /** The size in bytes. */
   readonly size: number;
-  /** In hex. */
+  /** The public key of the owner, in hex. */
   readonly public_key: string | null;
-  /** When this node first saw the version, in milliseconds since 1970. */
+  /** The time at which this node first saw the version, in milliseconds since 1970. */
   readonly at: number;
 }
 
@@ -42,7 +42,7 @@ export type EventListener = (event: ServiceEvent, at: number) => void;
 export interface StoreOptions extends TransferOptions {
   /** The `seq` that the newest version under the key must have. 0 means that no version may exist. */
   readonly cas?: Seq;
-  /** For how many seconds other nodes should keep the value after its last publication; a day by default. */
+  /** The number of seconds for which other nodes should keep the value after its last publication; a day by default. */
   readonly ttl?: number;
 }
 
@@ -52,7 +52,7 @@ export interface PinRequest {
   readonly key: string | null;
   /** The owner's key in hex; by default, this node's. */
   readonly publicKey?: string;
-  /** For how many seconds other nodes should keep the value; see `StoreOptions.ttl`. */
+  /** The number of seconds for which other nodes should keep the value; see `StoreOptions.ttl`. */
   readonly ttl?: number;
 }
 
@@ -161,7 +161,10 @@ export type StoreOutcome =
    */
   | {
     outcome: "no_room";
-    /** How much space the value needs on each node, and how many of the nodes that were asked have it. */
+    /**
+     * The space that the value needs on each node, the number of nodes that were asked, and how many of them have the
+     * space.
+     */
     room: { neededBytes: number; asked: number; withRoom: number } | null;
   }
   /** The node is stopping, or the transfer stalled while others were waiting. */
@@ -249,7 +252,7 @@ export type Durations = Readonly<Pick<DurationHistogram, "counts" | "sum">>;
 
 /** Figures of the process since its start. Sizes are in bytes, times in seconds. */
 export interface ProcessReport {
-  /** In seconds since 1970. */
+  /** The start of the process, in seconds since 1970. */
   readonly startedAtS: number;
   readonly cpuUserS: number;
   readonly cpuSystemS: number;
@@ -265,9 +268,9 @@ export interface Measurements {
   /** Round-trip times of queries that were answered on the first try. */
   readonly roundTrips: Durations;
   readonly lookups: Readonly<Partial<Record<LookupResult["method"], Durations>>>;
-  /** How late a timer that is due every second has run. */
+  /** The delays of a timer that is due every second. */
   readonly eventLoopLag: Durations;
-  /** Null if the node has no disk. */
+  /** Figures of the database; null if the node has no disk. */
   readonly database: {
     readonly commits: Durations;
     readonly failedCommits: number;
@@ -289,9 +292,9 @@ export interface Measurements {
     readonly ending: number;
   };
   readonly replication: {
-    /** How many times this node has counted the copies of an item and restored missing ones. */
+    /** The number of times that this node has counted the copies of an item and restored missing ones. */
     readonly turns: number;
-    /** Items that wait to be published again, or to have their copies counted. */
+    /** The number of items that wait until they are published again, or until their copies are counted. */
     readonly waiting: number;
   };
   /** Operations that the core waits for. If these numbers keep growing, something leaks. */
@@ -362,7 +365,7 @@ export interface NodeService {
    * Bytes are fetched as they are read. For a whole value, the SHA-256 is verified before the last piece is returned.
    */
   openDownload(value: LargeValue, start: number, end: number): Promise<number>;
-  /** Returns the next bytes, which belong to the caller. */
+  /** Returns the next bytes of the download. The caller may keep or change them. */
   readDownload(download: number): Promise<DownloadPiece>;
   /** Ends a download early, even during a read. */
   closeDownload(download: number): Promise<void>;

@@ -27,9 +27,9 @@ const CLIENTS: Record<string, string> = {
 const RAKSHASA = 0x6c740d;
 
 /**
- * Returns the client name and version that the first four bytes of `v` encode. For an unknown
- * client, returns these bytes as text, with `\xNN` for bytes that are not printable. Returns null
- * for 0, which stands for a message without `v`.
+ * Returns the client name and version that the first four bytes of `v` encode. For an unknown client, returns these
+ * bytes as text, with `\xNN` for bytes that are not printable. Returns null for 0, which means that the message has
+ * no `v`.
  */
 export function clientName(v: number): string | null {
   if (v === 0) return null;

@@ -20,7 +20,7 @@ export interface Caller {
 /** The result of checking a request's token. */
 export type TokenState = "none" | "wrong" | "expired" | "right";
 
-/** The sender of a request. `token` is the token that was sent, valid or expired. */
+/** The sender of a request. `token` is the token in the request, if it is a known one; it may have expired. */
 interface Asker {
   readonly state: TokenState;
   readonly token?: ApiToken;
@@ -31,10 +31,7 @@ interface Asker {
  */
 const ADMIN: ApiToken = { name: "API_TOKEN", scopes: SCOPES, rate: 0, expiresAt: null, hash: "" };
 
-/**
- * The requirements of a route: its part of the OpenAPI document, and the middleware that checks
- * them.
- */
+/** The requirements of a route: their description in the OpenAPI document, and the middleware that checks them. */
 export interface Requirement {
   readonly security: Record<string, string[]>[];
   readonly middleware: MiddlewareHandler;
@@ -47,7 +44,7 @@ export interface Requirement {
 const WRONG_TOKENS = 60;
 const WRONG_TOKENS_PER_SECOND = 1;
 
-/** What each rate limit counts, for error messages. */
+/** For each rate limit, the word for the things that it counts, for error messages. */
 const LIMITED = {
   request_rate: "requests",
   send_rate: "requests that send packets",
@@ -155,7 +152,7 @@ export class Access {
     });
   }
 
-  /** For routes that change something or read private data: requires a token, if one is configured. */
+  /** For routes that change something or read private data: they need a token if one is configured. */
   private(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {
       this.checkScope(c, scope);
@@ -164,8 +161,8 @@ export class Access {
   }
 
   /**
-   * Like `private`, for routes that send packets. Also limits their rate, and refuses links on other sites except to
-   * /data/.
+   * For routes that send packets: they need a token like `private` routes. Also limits their rate, and refuses
+   * requests by links on other sites, except requests to /data/.
    */
   sending(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {

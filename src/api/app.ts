@@ -31,7 +31,7 @@ export interface ApiOptions {
   /** How many milliseconds a client may pause while it sends a request body. */
   readonly stallMs?: number;
   readonly refusals?: Refusals;
-  /** Access checks to use instead of those from `config`. */
+  /** The access checks to use; by default, checks with the settings in `config`. */
   readonly access?: Access;
 }
 

@@ -115,7 +115,10 @@ export class Histogram<L extends string> extends Family<L, { counts: number[]; s
   }
 }
 
-/** The two formats by their content types. OpenMetrics names a counter without `_total`, except in its samples. */
+/**
+ * The two formats, by their content types. In OpenMetrics, the suffix `_total` of a counter is only in its samples,
+ * not in its name.
+ */
 export const FORMATS = {
   prometheus: "text/plain; version=0.0.4; charset=utf-8",
   openMetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -29,7 +29,7 @@ const REASONS = [
   "foreign_origin",
   "missing_token",
   "wrong_token",
-  // Exceeded rates: those of API_RATE_LIMIT, of API_SEND_RATE_LIMIT, and of wrong tokens.
+  // The next three reasons: a client exceeded API_RATE_LIMIT or API_SEND_RATE_LIMIT, or sent too many wrong tokens.
   "request_rate",
   "send_rate",
   "token_rate",

@@ -1,4 +1,4 @@
-// Turns sealed values into HTTP responses with their content, for clients that send the key.
+// Answers requests for sealed values with the opened content, if the client sends the key.
 
 import type { FetchOutcome, LargeValue, NodeService } from "../node_service.ts";
 import { hex } from "../krpc/hex.ts";

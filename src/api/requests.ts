@@ -316,7 +316,7 @@ export function decodeSigned(body: Uint8Array): { item: SignedItem; terms: Store
     publicKey: k,
     signature: sig,
     seq,
-    // In BEP 44, an empty salt is signed as if there were none.
+    // BEP 44 signs an empty salt like a missing one.
     salt: salt?.length ? salt : null,
     value: v,
     cas: cas ?? null,

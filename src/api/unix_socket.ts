@@ -6,9 +6,9 @@ import { ListenError } from "./errors.ts";
 /** A Unix socket to listen on. */
 export interface SocketFile {
   readonly path: string;
-  /** Its permissions, such as 0o660. */
+  /** The permissions of the socket's file, such as 0o660. */
   readonly mode: number;
-  /** The name or the number of its group; null for that of the process. */
+  /** The name or the number of the file's group; null for the group of the process. */
   readonly group: string | null;
 }
 

@@ -1,4 +1,5 @@
-// Turns stored values into HTTP responses with types, ETags, ranges, and headers that stop browsers from running them.
+// Turns stored values into HTTP responses with types, ETags and ranges, and with headers that keep browsers from
+// running the values.
 
 import { hex } from "../krpc/hex.ts";
 import type { DownloadPiece, FetchedValue, LargeValue, NodeService } from "../node_service.ts";

@@ -4,15 +4,15 @@
 const MAX_WAITING = 256 * 1024;
 
 export interface LogWriterOptions {
-  /** Writes some of the bytes and resolves to their number. */
+  /** Writes some of the bytes. Resolves to the number of bytes that were written. */
   readonly write: (bytes: Uint8Array) => Promise<number>;
   /** Returns the line that reports a number of dropped lines. */
   readonly droppedLine: (count: number) => string;
 }
 
 /**
- * Writes lines in order, in the background. If the reader of a pipe stops reading, or the disk is
- * full, lines are dropped. Once writing works again, a line reports their number.
+ * Writes lines in order, in the background. If the reader of a pipe stops reading, or the disk is full, lines are
+ * dropped. Once writing works again, a line reports how many were dropped.
  */
 export class LogWriter {
   readonly #options: LogWriterOptions;

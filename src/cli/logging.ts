@@ -22,7 +22,7 @@ const LEVELS = {
   fatal: { method: "error", priority: 2, color: 31 },
 } as const satisfies Record<LogRecord["level"], unknown>;
 
-/** How long the program waits for a reader of the log before it ends. */
+/** The maximum time for which the program waits for a reader of the log before it ends. */
 const FLUSH_MS = 300;
 
 let writer: LogWriter | undefined;

@@ -56,7 +56,7 @@ function report(message: string, help?: string): void {
 function reportUsage(error: CommanderError, args: readonly string[], help: string): number {
   // Commander also throws after it has printed help or the version.
   if (error.exitCode === 0) return DONE;
-  // A group of commands, such as `dmnode network`, was given without one of them.
+  // The user named only a group of commands, such as `dmnode network`, and no command in it.
   if (error.code === "commander.help") {
     report(`${help.replace(/ --help$/, "")} needs one of its commands`, help);
     return WRONG_USAGE;

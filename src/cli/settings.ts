@@ -59,7 +59,7 @@ export class NodeSettings {
     });
   }
 
-  /** Undefined if the file did not exist when the settings were first read. */
+  /** Reads the file of tokens; undefined if it did not exist when the settings were first read. */
   #apiTokens(path: string): string | undefined {
     if (!this.#missing.has(path)) {
       try {
@@ -204,7 +204,7 @@ function secretOf(file: OpenFile): SecretFile {
   return { text: new TextDecoder().decode(file.read(MAX_SECRET_BYTES)), mode: file.mode };
 }
 
-/** Where a setting was given. `directory` is the .env that happens to be in the working directory. */
+/** The kind of place where a setting was found. `directory` is the .env in the working directory. */
 export type Origin = "command line" | "environment" | "named file" | "directory";
 
 export interface FoundSetting extends SettingText {

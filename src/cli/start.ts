@@ -18,7 +18,10 @@ import { asUserError } from "./terminal/errors.ts";
 import { configureLogging, flushLog, setLogLevel } from "./logging.ts";
 import { type NodeFlags, NodeSettings } from "./settings.ts";
 
-/** How long a node may take to stop. After that, the program exits anyway: it must end within 5 s of a signal. */
+/**
+ * The maximum time in which a node may stop. After that, the program exits anyway, because it must end within 5 s of
+ * a signal.
+ */
 const STOP_WITHIN_MS = 4_500;
 
 /** Runs a node until SIGINT or SIGTERM. */
@@ -118,7 +121,7 @@ interface Reloading {
   config: Config;
   readonly settings: NodeSettings;
   readonly api: ApiThread;
-  /** Undefined until the node has started. */
+  /** The running node; undefined until it has started. */
   node: LocalNode | undefined;
 }
 

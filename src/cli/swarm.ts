@@ -16,7 +16,7 @@ import { ProgressBar } from "./terminal/progress.ts";
 import { print as printLine, printJson } from "./terminal/terminal.ts";
 import { bytes, plural } from "../web/format.js";
 
-/** By default, each thread runs at least this many nodes: a thread for fewer nodes costs more than it gains. */
+/** By default, each thread runs at least this many nodes. A thread with fewer nodes would cost more than it gains. */
 const NODES_PER_THREAD = 100;
 
 /**
@@ -321,7 +321,8 @@ class Thread {
   #asked = 0;
 
   constructor() {
-    // If the thread fails, callers of `ask` get the error. If there are none, the rejection must not end the program.
+    // If the thread fails, callers of `ask` get the error. If nobody has called `ask`, the rejection must not end the
+    // program.
     this.#ready.promise.catch(() => {});
     this.worker.onmessage = ({ data }: MessageEvent<SwarmMessage>) => this.#receive(data);
     this.worker.onerror = (event) => {

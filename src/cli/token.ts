@@ -37,7 +37,7 @@ export async function addToken(
   { scope: scopes, rate, expires, json, ...flags }: TokenFlags & {
     readonly scope: readonly Scope[];
     readonly rate: number;
-    /** In ms since 1970. */
+    /** The time at which the token expires, in ms since 1970. */
     readonly expires?: number;
   },
 ): Promise<void> {
@@ -62,7 +62,7 @@ export async function addToken(
   );
 }
 
-/** Prints all tokens, without their secrets. */
+/** Prints the name, the rights and the expiry of each token, but not the token itself. */
 export function listTokens({ json, ...flags }: TokenFlags): void {
   const path = pathOf(flags), { tokens } = read(path);
   if (json) return printJson({ file: path, tokens: tokens.map(reportOf) });

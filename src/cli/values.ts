@@ -67,7 +67,7 @@ interface PutFlags extends ApiFlags {
 /** The interval at which `put` asks the node how much of the value is stored. */
 const POLL_MS = 250;
 
-/** How many published values to request at a time when searching through all of them. */
+/** The number of published values in each request when searching through all of them. */
 const PAGE_SIZE = 1_000;
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -364,7 +364,7 @@ async function fetchValue(
 /** The content of a fetched value. `typeOf` determines the media type from the first piece. */
 interface Content {
   readonly pieces: AsyncIterable<Uint8Array>;
-  /** Null if the node does not say. */
+  /** The number of bytes in all pieces; null if the node does not say. */
   readonly total: number | null;
   typeOf(first: Uint8Array): string;
 }

@@ -22,19 +22,19 @@ import { printable, type Style } from "./terminal/terminal.ts";
 /** The statistics in a `stats` event. Unlike the API's statistics, they don't contain the configuration. */
 type Stats = Omit<FullStats, "config">;
 
-/** How many samples and events to keep: more than any terminal has columns or rows. */
+/** The number of samples and events to keep: more than any terminal has columns or rows. */
 const MAX_SAMPLES = 400, MAX_EVENTS = 300;
 
 /** The widths of the two columns that show a section's name and its figures. */
 const NAME_CELLS = 9, FIGURES_CELLS = 32;
 
-/** The minimum terminal widths for showing the best and worst peers side by side, and for showing peers at all. */
+/** The minimum widths of a terminal: to show best and worst peers side by side, and to show peers at all. */
 const TWO_COLUMN_CELLS = 132, MIN_PEER_CELLS = 24;
 
 /** The maximum length of each of the two lists of peers: the best and the worst. */
 const MAX_PEERS = 8;
 
-/** How many digits of the node's id a narrow terminal shows. */
+/** The number of digits of the node's id that a narrow terminal shows. */
 const SHORT_DIGITS = 10;
 
 /** The state of the watched node. */
@@ -46,7 +46,7 @@ export class WatchedNode {
   /** Received bytes per second, one sample per second. */
   readonly bytesIn: number[] = [];
   readonly bytesOut: number[] = [];
-  /** How many milliseconds each successful lookup took. */
+  /** The duration of each successful lookup, in milliseconds. */
   readonly latencies: number[] = [];
   /** The listed events, oldest first. */
   readonly events: { readonly at: string; readonly type: string; readonly cell: Cell }[] = [];

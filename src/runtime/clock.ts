@@ -17,7 +17,10 @@ export interface SystemClocks {
 
 const SYSTEM_CLOCKS: SystemClocks = { monotonic: () => performance.now(), wall: () => Date.now() };
 
-/** If the system's clock moves by more than this against node time, that is a jump. Adjustments by NTP are smaller. */
+/**
+ * A change of the system's clock by more than this, compared with node time, is a jump. Adjustments by NTP are
+ * smaller.
+ */
 const MIN_JUMP_MS = 10_000;
 
 /**
@@ -33,8 +36,8 @@ const MIN_CORRECTION_MS = 1_000;
 const MAX_READING_MS = 1_000;
 
 /**
- * If nobody has read node time for longer than this, the process was stopped. Or the machine slept while its monotonic
- * clock kept running, as it does on Windows. On a busy node, readings may be late by seconds.
+ * If node time has not been read for longer than this, the process was stopped, or the machine slept while its
+ * monotonic clock kept running, as it does on Windows. On a busy node, readings may be late by seconds.
  */
 const MAX_PAUSE_MS = 60_000;
 

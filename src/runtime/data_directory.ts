@@ -15,10 +15,7 @@ const STICKY = 0o1000;
 
 const ROOT = 0;
 
-/**
- * The files of a node, including those that SQLite puts beside its databases, and unfinished
- * copies.
- */
+/** The names of a node's files, including the files that SQLite puts beside its databases, and unfinished copies. */
 const OWN_FILE =
   /^(identity\.pem|api_tokens|settings\.env|(dmnode|large)\.sqlite(-wal|-shm|-journal)?)(\.new)?$/;
 

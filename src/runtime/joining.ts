@@ -1,4 +1,4 @@
-// How the node finds its network: through the configured bootstrap nodes and the contacts saved by the previous run.
+// Finds the node's network: through the configured bootstrap nodes, and the contacts saved by the previous run.
 
 import { getLogger } from "logtape";
 import { type HostPort, hostPortText } from "../config/addresses.ts";
@@ -29,7 +29,7 @@ export interface JoiningOptions {
   readonly isSealed: boolean;
 }
 
-/** Why the address of a bootstrap node can't be used. */
+/** For each reason why the address of a bootstrap node can't be used, the text for the log. */
 const CAUSES = {
   dns: "DNS gives no address for its name",
   family: "this node has no socket for its addresses (IPv4 or IPv6)",
@@ -67,7 +67,10 @@ export class Joining {
     void this.#join(seeds);
   }
 
-  /** Looks up the names in `--allow-net`. If any bootstrap node has had no address so far, looks up all of them too. */
+  /**
+   * Looks up the names in `--allow-net`. If any bootstrap node has had no address so far, looks up all bootstrap
+   * nodes too.
+   */
   async resolveMissing(): Promise<void> {
     await this.resolveScope();
     // The node may have joined without these bootstrap nodes, through saved contacts.
@@ -95,7 +98,7 @@ export class Joining {
     this.#problem = unusable && problemOf(unusable);
   }
 
-  /** Whether this is the address of a bootstrap node. */
+  /** Whether this endpoint is the address of a bootstrap node. */
   isBootstrap(endpoint: Endpoint): boolean {
     return this.#endpoints.some((known) => known.equals(endpoint));
   }

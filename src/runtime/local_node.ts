@@ -49,7 +49,7 @@ export interface LocalNodeOptions {
   readonly resolveAloneMs?: number;
 }
 
-/** How often the names in `--allow-net`, and bootstrap nodes without an address, are looked up again. */
+/** The interval at which the names in `--allow-net`, and bootstrap nodes without an address, are looked up again. */
 const RESOLVE_INTERVAL_MS = 5 * 60_000;
 
 /** How often names are looked up while the node has no contacts: a bootstrap node may have moved to another address. */
@@ -73,7 +73,7 @@ const CHECK_CLOCK_INTERVAL_MS = 1_000;
 /** How often a few contacts are asked for their public keys. */
 const ASK_KEYS_INTERVAL_MS = 2_000;
 
-/** How soon the contacts are saved when the node has found its first ones, or has joined, in ms. */
+/** The delay before the contacts are saved, after the node has found its first contacts or has joined. */
 const SAVE_SOON_MS = 3_000;
 
 /** How often the node checks how safe the published values are. */
@@ -90,7 +90,10 @@ export class LocalNode implements NodeService {
   readonly #filter: NetFilter;
   readonly #seal: PacketSeal | undefined;
   readonly #keyMismatch: KeyMismatch | undefined;
-  /** Undefined without a network key: strangers need not know which identity a node has. */
+  /**
+   * Proves the node's public key to peers. Undefined without a network key, because strangers need not know which
+   * identity a node has.
+   */
   readonly #peerKeys: PeerKeys | undefined;
   #beacons: Beacons | undefined;
   readonly #socket: NodeSockets;
@@ -388,8 +391,8 @@ export class LocalNode implements NodeService {
   }
 
   /**
-   * Undefined without a network key, or if the node communicates only within this machine or only
-   * over IPv6.
+   * Starts to send and receive beacons. Undefined without a network key, or if the node communicates only within this
+   * machine or only over IPv6.
    */
   #startBeacons(): Promise<Beacons | undefined> {
     const { networkKeys: keys, beacons, allowNet, p2pInterface, readOnly: isSilent } = this.#config,
@@ -452,7 +455,7 @@ export class LocalNode implements NodeService {
     return this.#socket.port;
   }
 
-  /** Whether the settings allow packets from and to an address. Counts those that they don't allow. */
+  /** Whether the settings allow packets from and to an address. Counts the packets that they don't allow. */
   #allows(endpoint: Endpoint): boolean {
     if (this.#filter.allows(endpoint)) return true;
     this.#core.node.traffic.drop(this.#filter.denied.has(endpoint) ? "denied" : "not_allowed");

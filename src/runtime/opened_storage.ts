@@ -28,7 +28,7 @@ export interface OpenedStorage {
   readonly identity: Identity;
   readonly items: ItemStore;
   readonly published: PublishedStore;
-  /** This node's own large values. */
+  /** The store for the bytes of the large values that this node publishes. */
   readonly blobs: BlobStore;
   readonly disk: DiskStorage | undefined;
   readonly clock: NodeClock;

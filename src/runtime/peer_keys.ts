@@ -111,7 +111,10 @@ function nameOf({ id, endpoint }: Pick<Contact, "id" | "endpoint">): string {
   return `${id} ${endpoint}`;
 }
 
-/** What a node signs: `prover` holds the key, and `asker` sent its challenge from the endpoint `seenAs`. */
+/**
+ * Returns the bytes that a node signs to prove its key. `prover` holds the key, and `asker` sent its challenge from
+ * the endpoint `seenAs`.
+ */
 function statementOf(
   { challenge, asker, prover, seenAs }: {
     readonly challenge: Uint8Array;

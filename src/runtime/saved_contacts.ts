@@ -17,7 +17,10 @@ export function savedOf(contact: Contact, hasLeft: boolean): SavedContact {
   return { id, endpoint, ...record, parts: { faults, ...(hasLeft ? { left: true } : {}) } };
 }
 
-/** Returns the seeds in the order to try them: current contacts, then former ones, each most recently seen first. */
+/**
+ * Returns the seeds in the order in which to try them: current contacts before former ones, and in both groups the
+ * most recently seen first.
+ */
 export function seedsOf(saved: readonly SavedContact[]): Seed[] {
   return saved
     .map((contact) => ({ contact, hasLeft: contact.parts?.left === true }))

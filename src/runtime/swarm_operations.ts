@@ -28,7 +28,7 @@ import { serviceHash } from "./service_hash.ts";
 
 export interface SwarmOperationsOptions {
   readonly core: CoreRunner;
-  /** Undefined if announcements need not survive a restart. */
+  /** The database that keeps announcements; undefined if they need not survive a restart. */
   readonly disk: DiskStorage | undefined;
   /** The socket's address and port. `::` and `0.0.0.0` mean all addresses. */
   readonly bound: HostPort;

@@ -33,14 +33,18 @@ export function placeSteps(target, steps) {
   }));
 }
 
-/** Returns when the query ended: null while it is pending, Infinity if unknown. @param {Step} step */
+/**
+ * Returns the time at which the query ended: null if it is pending, Infinity if the time is unknown.
+ *
+ * @param {Step} step
+ */
 function endOf({ outcome, started_ms, rtt_ms, ended_ms = Infinity }) {
   if (outcome === "pending" || outcome === "late") return null;
   return rtt_ms === null ? ended_ms : started_ms + rtt_ms;
 }
 
 /**
- * Returns the distance of the closest node that had answered at each time, as the corners of a staircase.
+ * Returns the distance of the closest node that has answered, over time, as the corners of a staircase.
  *
  * @param {readonly PlacedStep[]} steps
  */

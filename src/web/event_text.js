@@ -19,7 +19,11 @@ export function kindOf(type) {
   return type.startsWith("lookup") ? "lookups" : "node";
 }
 
-/** The types of events of some kinds, as the API expects them. @param {ReadonlySet<Kind>} kinds */
+/**
+ * The names of all event types that belong to some kinds, in the form that the API expects.
+ *
+ * @param {ReadonlySet<Kind>} kinds
+ */
 export function typesOfKinds(kinds) {
   return Object.keys(SENTENCES).filter((type) => kinds.has(kindOf(type))).join();
 }

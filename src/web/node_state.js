@@ -73,7 +73,11 @@ export class NodeState {
     this.phase = "connecting";
     /** Time of the next attempt, in milliseconds since 1970. @type {number | null} */
     this.retryAt = null;
-    /** Why the node's answer to the latest attempt was an error, or null if there was no answer. @type {string | null} */
+    /**
+     * The reason why the node answered the latest attempt with an error; null if it did not answer.
+     *
+     * @type {string | null}
+     */
     this.failure = null;
     /** Time of the last answer or event. @type {number | null} */
     this.newsAt = null;
@@ -102,7 +106,7 @@ export class NodeState {
     this.transfers = new Map();
     /** @type {Sample[]} */
     this.hour = [];
-    /** Time of the last change of each peer that joined or changed recently. @type {Map<string, number>} */
+    /** For each peer that joined or changed recently, the time of its last change. @type {Map<string, number>} */
     this.stirred = new Map();
     /** The number of the newest event. @type {number | null} */
     this.last = null;

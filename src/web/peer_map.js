@@ -12,7 +12,7 @@ import { Health } from "./parts.js";
 /** @typedef {import("./map_layout.js").Dot} Dot */
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 
-/** How long the map highlights a peer that joined or changed. */
+/** The time for which the map highlights a peer that joined or changed. */
 const STIRRED_MS = 1_400;
 /** The pointer selects a dot if it is at most this far away, in CSS pixels. */
 const REACH_PX = 14;

@@ -31,7 +31,7 @@ const MORE_FOLLOW = 1, LAST = 2;
 /** @typedef {AsyncIterable<Uint8Array>} Source */
 
 /**
- * Why a value can't be opened. `not_sealed`: it is not a sealed value; `wrong_key`: its first
+ * An error that says why a value can't be opened. `not_sealed`: it is not a sealed value; `wrong_key`: its first
  * record does not fit the key; `changed`: a later record was changed; `cut`: the end is missing.
  */
 export class SealError extends Error {
@@ -262,7 +262,11 @@ async function cipherOf(key, salt) {
     /** @param {number} number @param {Bytes} plain */
     encrypt: async (number, plain) =>
       new Uint8Array(await crypto.subtle.encrypt(parametersOf(number), contentKey, plain)),
-    /** Returns null if the tag is wrong. @param {number} number @param {Bytes} record @returns {Promise<Bytes | null>} */
+    /**
+     * Decrypts a record. Returns null if its tag is wrong.
+     *
+     * @param {number} number @param {Bytes} record @returns {Promise<Bytes | null>}
+     */
     decrypt: async (number, record) => {
       try {
         return new Uint8Array(

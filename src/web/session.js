@@ -160,7 +160,12 @@ export class Session {
     this.#listenToSteps();
   }
 
-  /** How to open a connection for events. @param {string} query */
+  /**
+   * Returns the options for a connection that receives events: its URL, its subprotocols and the function that opens
+   * it.
+   *
+   * @param {string} query
+   */
   #source(query) {
     return this.isStream
       ? { url: `/events${query}`, protocols: [], open: openStream }
@@ -247,7 +252,7 @@ export class Session {
     try {
       this.state.takeTransfers((await json("/network/transfers")).transfers);
     } catch {
-      // As above, ignore a single failed request.
+      // Ignore a single failed request, because the event connection detects a lost node.
     }
   }
 
@@ -257,7 +262,7 @@ export class Session {
       const query = after === undefined ? "" : `?after=${encodeURIComponent(after)}`;
       this.state.takeHour((await json(`/network/history${query}`)).samples);
     } catch {
-      // As above, ignore a single failed request.
+      // Ignore a single failed request, because the event connection detects a lost node.
     }
   }
 

@@ -82,10 +82,10 @@ const BEAT_INTERVAL_MS = 15_000;
 
 /** Events encoded for one write. */
 interface Batch {
-  /** Undefined if the listener wants none of the new events. */
+  /** The encoded events; undefined if the listener wants none of the new events. */
   readonly bytes: Uint8Array | undefined;
   readonly after: Readonly<Cursor>;
-  /** When the oldest event in this batch was added to the log. */
+  /** The time at which the oldest event in this batch was added to the log. */
   readonly oldest: number;
 }
 
@@ -118,7 +118,7 @@ export class Broadcast {
     this.#onChange = onChange;
   }
 
-  /** The number of connections, including those that no longer receive events and are about to be closed. */
+  /** The number of connections. It includes connections that receive no more events and are about to be closed. */
   get connections(): number {
     return this.#listeners.size + this.#leaving.size;
   }
@@ -257,7 +257,7 @@ export class Listener {
   /** A message for this listener only that is still waiting to be sent. */
   #own: string | undefined;
   #previousBacklog = 0;
-  /** When the backlog was last found smaller than before, or within its limit. */
+  /** The latest time at which the backlog was smaller than before, or within its limit. */
   #progressAt = -Infinity;
   /** Whether nothing has been sent since the last call of `beat`. */
   #isSilent = true;

@@ -91,7 +91,9 @@ export async function eventStream(
 /** When the node stops, it does not wait for clients that have read nothing for this long. */
 const STUCK_MS = 500;
 
-/** Clients may not send messages. A longer message than this is refused as too big, any other one as unsupported. */
+/**
+ * Clients may not send messages. A message longer than this is refused as too big, and a shorter one as unsupported.
+ */
 const MAX_MESSAGE = 1_024;
 
 const FRAMES: Format = {

@@ -88,7 +88,10 @@ export class EventFeed {
     }
   }
 
-  /** Turns lookup steps and statistics, which are costly, on or off, depending on whether any listener wants them. */
+  /**
+   * Turns the events about lookup steps and statistics, which are costly, on if any listener wants them, and off
+   * otherwise.
+   */
   #noteWishes(): void {
     const wants = (type: EventType) =>
       !this.#isClosed && this.#broadcast.listeners.values().some(({ types }) => types.has(type));

@@ -39,7 +39,7 @@ export interface Bounds {
 /** Limits for events: room for one minute of 100 events per second, of some 300 characters each. */
 const EVENTS: Bounds = { entries: 8_192, characters: 4 << 20 };
 
-/** Limits for readings: enough for a short delay in sending them. Older readings are useless. */
+/** Limits for readings: enough for a short delay in sending. A reading that is older is useless. */
 const READINGS: Bounds = { entries: 2_048, characters: 1 << 20 };
 
 /** The latest events and readings. A listener that is slow or reconnects may miss readings, but no event in the log. */

@@ -18,7 +18,7 @@ export interface ConnectionLimits {
    * of its first request.
    */
   readonly idleMs: number;
-  /** How long a client may leave a response unread. */
+  /** The maximum time in which a client reads nothing of a response. */
   readonly unreadMs: number;
   /** Maximum bytes of a request's head. A WebSocket client may also send at most this many bytes within `idleMs`. */
   readonly headBytes: number;
@@ -66,7 +66,10 @@ type Phase =
   | { readonly kind: "lingering"; readonly since: number; readonly successor?: Successor }
   | { readonly kind: "closed" };
 
-/** How long a connection lingers. Closing it while the client is still sending would discard the unread response. */
+/**
+ * The maximum time for which a connection lingers. If it were closed while the client is still sending, the response
+ * would be lost before the client reads it.
+ */
 const LINGER_MS = 2000;
 /** Initial and maximum buffer size in bytes. Most connections are idle and need little; buffers of busy ones grow. */
 const FIRST_BUFFER = 4096, LAST_BUFFER = 65_536;
@@ -86,7 +89,7 @@ export class Connection {
   readonly #head = new RequestHead();
   #phase: Phase = { kind: "head", held: new Uint8Array() };
   #isProven = false;
-  /** The number of requests that Deno.serve is handling. `#bodies` is the number of those that have a body. */
+  /** The number of requests that Deno.serve is handling. `#bodies` is the number of these requests that have a body. */
   #requests = 0;
   #bodies = 0;
   /** The length of the latest request's body, and how much of it has arrived. A chunked body has the length Infinity. */
@@ -94,9 +97,9 @@ export class Connection {
   #bodyArrived = 0;
   /** Whether the latest request asked for an event stream, which ends when the client closes its side. */
   #isListener = false;
-  /** When the latest request ended or part of a response was last sent, whichever is later. */
+  /** The later of two times: when the latest request ended, and when a part of a response was last sent. */
   #quietSince: number;
-  /** When the client last stopped reading a response; null if it has read everything. */
+  /** The time at which the client stopped reading a response; null if it has read everything. */
   #unreadSince: number | null = null;
 
   /**

@@ -5,7 +5,7 @@ import { clientOf, type Refusals } from "../limits.ts";
 import type { ProblemStatus } from "../problems.ts";
 import { type ClientSocket, Connection, type ConnectionLimits } from "./connection.ts";
 
-/** Returns the limits for at most `connections` open connections. One client may have a quarter of them. */
+/** Returns the limits for at most `connections` open connections. One client may have a quarter of this number. */
 export function connectionLimits(
   connections: number,
   bodyBytes: ConnectionLimits["bodyBytes"] = () => Infinity,

@@ -20,7 +20,7 @@ export class RequestHead {
   bytes = 0;
   /** The number of bytes that arrived after the end of this head. */
   bytesAfter = 0;
-  /** When the first byte of this head arrived; null before that. */
+  /** The time at which the first byte of this head arrived; null before that. */
   since: number | null = null;
 
   get isComplete(): boolean {

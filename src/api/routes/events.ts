@@ -124,7 +124,10 @@ function clientOf<W extends Wish>(c: Context, wish: W): EventClient<W> {
   return { request: c.req.raw, takeOver, wish };
 }
 
-/** Parses the query of `/ws`. Clients that watch a value receive other events only if the query names their types. */
+/**
+ * Parses the query of `/ws`. A client that watches a value receives events of other types only if the query names
+ * these types.
+ */
 function socketWishOf(given: Record<string, string>): SocketWish {
   const query = validate("query", SocketQuery, given);
   const { watch: hash } = query;

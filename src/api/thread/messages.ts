@@ -12,7 +12,7 @@ import type { ApiServer } from "../server.ts";
 /** The methods of the node's service that return a promise. */
 export type Method = Exclude<keyof NodeService, "onEvent">;
 
-/** Where a started API listens. */
+/** The URLs and the port at which a started API listens. */
 export type ApiAddress = Pick<ApiServer, "urls" | "port">;
 
 type Message<T extends string, Data = unknown> = Readonly<{ type: T } & Data>;
@@ -68,8 +68,8 @@ export function batched<T>(
 }
 
 /**
- * Copies a plain value. Byte arrays get a buffer of their own: a message would otherwise carry their whole shared
- * buffer.
+ * Copies a plain value. Each byte array gets a new buffer, because a message would otherwise contain the whole buffer
+ * that the array shares with others.
  */
 export function withOwnBuffers(value: unknown): unknown {
   if (value instanceof Uint8Array) {

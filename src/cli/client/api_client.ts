@@ -10,7 +10,7 @@ import { type ApiTarget, apiTarget, socketOf } from "./api_target.ts";
 export interface ApiFlags {
   readonly api?: string;
   readonly envFile?: string;
-  /** The command fails when the node has sent nothing for this many seconds. */
+  /** The number of seconds after which the command fails if the node has sent nothing. */
   readonly timeout?: number;
   readonly json?: boolean;
 }

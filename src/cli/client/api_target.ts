@@ -1,4 +1,5 @@
-// Finds the URL and the token of a node's API. Refuses to send the token to another machine if their sources differ.
+// Finds the URL and the token of a node's API. Refuses to send the token to another machine if the URL and the token
+// have different sources.
 
 import { readToken } from "../../config.ts";
 import { isLoopbackHost } from "../../krpc/address_range.ts";

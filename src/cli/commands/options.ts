@@ -22,7 +22,10 @@ export function seq(text: string): Seq {
   throw new InvalidArgumentError(`Expected a whole number from 0 to ${MAX_SEQ}.`);
 }
 
-/** Returns a parser of decimal numbers from `min` to `max`. Its error message calls such a number a `noun`. */
+/**
+ * Returns a parser of decimal numbers from `min` to `max`. Its error message names such a number with the word
+ * `noun`.
+ */
 export function decimal(
   min: number,
   max: number,

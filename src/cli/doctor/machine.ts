@@ -24,10 +24,7 @@ interface LocalNode {
   readonly api: string;
 }
 
-/**
- * How long to wait for the first datagram, which normally takes microseconds, and then for each
- * further one.
- */
+/** The maximum wait for the first datagram, which normally takes microseconds, and then for each further one. */
 const FIRST_DATAGRAM_MS = 1_000, NEXT_DATAGRAM_MS = 100;
 
 /** The number and size of the datagrams that measure the receive buffer. Typical answers have about this size. */
@@ -42,7 +39,10 @@ const DATAGRAM_BYTES = 1_400;
 /** With less free space than this, the node will soon refuse values. */
 const MIN_FREE_BYTES = 100 * 1024 * 1024;
 
-/** How far the wall clock may drift from the monotonic clock. Small adjustments by NTP are normal. */
+/**
+ * The maximum difference between the wall clock and the monotonic clock that counts as normal. Small adjustments by
+ * NTP are normal.
+ */
 const CLOCK_TOLERANCE_MS = 5_000;
 
 /** The program was made after this date, so a clock that shows an earlier date is wrong. */

@@ -7,7 +7,7 @@ const STATUSES: readonly (readonly [Deno.Signal, number])[] = Deno.build.os === 
   ? [["SIGINT", 130], ["SIGBREAK", 149]]
   : [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]];
 
-/** How long to wait for a task to end after a signal. Some operations can't be aborted, such as writing to a pipe. */
+/** The maximum wait for a task to end after a signal. Some operations can't be aborted, such as writing to a pipe. */
 const CLEANUP_MS = 1_000;
 
 /** Runs a task. If a signal arrives, aborts the task, gives it a second to clean up, and throws Interrupted. */
@@ -30,7 +30,7 @@ export async function interruptible<T>(task: (signal: AbortSignal) => Promise<T>
     controller.signal.throwIfAborted();
     return result;
   } catch (error) {
-    // If a signal aborted the task, throw its reason, which is the cause of the caught error.
+    // If a signal aborted the task, throw the reason of the abort, which is the cause of the caught error.
     controller.signal.throwIfAborted();
     throw error;
   } finally {

@@ -1,4 +1,5 @@
-// Writes a node's identity, values and settings to one file, also while the node runs, and restores them.
+// Writes a node's identity, values and settings to one file, even while the node runs, and restores a node from such
+// a file.
 
 import { join } from "node:path";
 import { API_TOKENS_NAME } from "../../config/api_tokens.ts";
@@ -32,12 +33,12 @@ const NAMES = [
 ];
 
 /**
- * How many times we try to copy the databases. If a large value is removed between the two copies,
- * another try is needed.
+ * Maximum number of tries to copy the databases. If a large value is removed between the two copies, another try is
+ * needed.
  */
 const MAX_TRIES = 5;
 
-/** What to put into a backup. */
+/** The data that a backup contains. */
 export interface BackupSource {
   readonly dataDir: string;
   /** The settings, as the text of a .env file. */

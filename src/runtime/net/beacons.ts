@@ -41,7 +41,7 @@ export interface BeaconOptions {
   readonly port: number;
   /** The IPv4 addresses of this machine. They are read before each beacon. */
   readonly addresses: () => readonly string[];
-  /** Whether the node only listens: others should not look for it. */
+  /** Whether the node sends no beacons and only listens, because others should not look for it. */
   readonly isSilent: boolean;
   readonly groupPort?: number;
   readonly allows: (endpoint: Endpoint) => boolean;

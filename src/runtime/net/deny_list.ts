@@ -7,7 +7,10 @@ import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 type Networks = Map<number, Set<number | string>>;
 
 export class DenyList {
-  /** The networks of each family, by their prefix length. Lists have thousands of networks, but few lengths. */
+  /**
+   * The networks of each family, by their prefix length. Lists have thousands of networks, but only a few different
+   * lengths.
+   */
   readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
   readonly ids: ReadonlySet<string>;
   /** Public keys of nodes in hex. Their ids are found out while the node runs. */

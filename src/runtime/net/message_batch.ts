@@ -184,7 +184,10 @@ export class MessageBatch {
     return true;
   }
 
-  /** Sends all added datagrams. Calls `unsent` for those that the system rejects, for example if its buffer is full. */
+  /**
+   * Sends all added datagrams. Calls `unsent` with each datagram that the system rejects, for example if its buffer
+   * is full.
+   */
   flush(unsent: Unsent): void {
     const { headers, buffers, vectorHalves } = this.#sending;
     const count = this.#recipients.length;

@@ -6,15 +6,18 @@ import { BoundedMap } from "../../dht/bounded_map.ts";
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import { type UdpOptions, UdpSocket } from "./udp.ts";
 
-/** Cap on the sockets of single addresses. A host with many containers has an address for each of their networks. */
+/**
+ * Maximum number of sockets for single addresses. A host with many containers has an address for each container
+ * network.
+ */
 const MAX_OWN = 32;
 
 /** Maximum number of nodes for which we remember the socket at which they reached us. */
 const MAX_ROUTES = 4_096;
 
 /**
- * How often the machine's addresses are read again. Until then, new ones work through the socket of
- * all addresses.
+ * The interval at which the machine's addresses are read again. Until then, a new address works through the socket
+ * that is bound to all addresses.
  */
 const SCAN_INTERVAL_MS = 10_000;
 
@@ -26,7 +29,7 @@ export interface OwnAddress {
 }
 
 export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "onlyFamily"> {
-  /** Reads the addresses of this machine; by default those of the system. */
+  /** Reads the addresses of this machine. By default, reads the addresses that the system reports. */
   readonly ownAddresses?: () => OwnAddress[];
 }
 

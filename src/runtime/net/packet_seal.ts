@@ -37,7 +37,10 @@ const MAX_PACKET_BYTES = 2_047;
  */
 export const MAX_KEYS = 2;
 
-/** How often the secret of the proofs should change. Two are valid at a time, so a proof is valid for 5 to 10 minutes. */
+/**
+ * The interval at which the secret of the proofs should change. Two secrets are valid at a time, so a proof is valid
+ * for 5 to 10 minutes.
+ */
 export const PROOF_ROTATION_MS = 5 * 60_000;
 
 /**
@@ -67,15 +70,15 @@ const KEPT_MESSAGES = 128;
 const KEPT_MS = 2_000;
 
 /**
- * How many offers per second are sent to senders without a proof. Packets replayed from one address
- * can use up at most a quarter of them.
+ * Maximum number of offers per second that are sent to senders without a proof. Packets replayed from one address can
+ * use up at most a quarter of these offers.
  */
 const OFFERS_PER_SECOND = 1_000;
 
 /** Random bytes are requested from the system in chunks of this size. */
 const POOL_BYTES = 4_096;
 
-/** Why a packet was not delivered. */
+/** The reason why a packet was not delivered. */
 export type SealDrop = "undecipherable" | "unproven";
 
 interface KeptMessage {
@@ -112,7 +115,7 @@ export class PacketSeal {
   #from: Endpoint | undefined;
   #ourOffer = 0;
 
-  /** Packets are sealed with the first key, and opened with any of them. */
+  /** Loads the cipher. Packets are sealed with the first key, and opened with any of the keys. */
   static async create(
     keys: readonly NetworkKey[],
     options: PacketSealOptions,
@@ -141,8 +144,8 @@ export class PacketSeal {
 
   /** Seals a message. The packet is valid until the next one is sealed. */
   seal(message: Uint8Array, to: Endpoint): Uint8Array {
-    // Replies need not be kept: their receiver has just proved its address, so we have its offer.
-    // Keep a reply only if another node has taken over the place of that offer meanwhile.
+    // A reply need not be kept: its receiver has just proved its address, so we have the receiver's offer. Keep the
+    // reply only if another node has taken over the place of that offer in the table meanwhile.
     const kind = message[message.length - 2], proof = this.#offerOf(to);
     if (proof === 0 || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
     return this.#seal(message, to, proof);
@@ -246,7 +249,7 @@ export class PacketSeal {
 
 const EMPTY = new Uint8Array(0);
 
-/** Derives the key for packets, so that other uses of the network key have keys of their own. */
+/** Derives the key for packets from the network key. Other uses of the network key derive different keys. */
 function packetKey(key: NetworkKey): Uint8Array {
   return new Uint8Array(hkdfSync("sha256", key.secret(), EMPTY, "dmnode packets 1", 32));
 }

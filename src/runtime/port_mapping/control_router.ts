@@ -18,12 +18,12 @@ import {
 /** Delay before a request is resent for the first time. It doubles each time (RFC 6886, section 3.1). */
 const FIRST_REPEAT_MS = 250;
 
-/** How many times a request is sent, within 3.75 s. This is enough for a router that is only one hop away. */
+/** The number of times that a request is sent, within 3.75 s. This is enough for a router that is only one hop away. */
 const TRIES = 4;
 
 /**
- * How many times the release of a mapping is sent: fewer times than other requests, because the
- * node waits for it before it stops.
+ * The number of times that the release of a mapping is sent. It is lower than for other requests, because the node
+ * waits for the release before it stops.
  */
 export const RELEASE_TRIES = 2;
 

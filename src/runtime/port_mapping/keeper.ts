@@ -53,7 +53,7 @@ const MAX_PROBLEMS = 3;
 /** Timeout for making a mapping, including retries after errors. A slower router is treated as if it did not answer. */
 const MAP_WITHIN_MS = 30_000;
 
-/** How long closing waits for the current step to finish. */
+/** The maximum time for which closing waits for the current step to finish. */
 const FINISH_MS = 1_000;
 
 /** Timeout for a router to confirm the release of a mapping. */
@@ -71,11 +71,11 @@ const RELEASE_MS = 1_200;
  */
 export interface MappingState {
   readonly status: "off" | "searching" | "not_needed" | "none" | "mapped" | "behind_another_nat";
-  /** If there is no mapping, `lease`, `since` and `renewedAt` are null. */
+  /** The mapping that the router made; null, like `since` and `renewedAt`, if there is none. */
   readonly lease: Lease | null;
   readonly since: number | null;
   readonly renewedAt: number | null;
-  /** One sentence about the latest attempt, or null. */
+  /** One sentence about what went wrong in the latest attempt; null if nothing did. */
   readonly problem: string | null;
   /** The number of mappings made since the start. */
   readonly made: number;

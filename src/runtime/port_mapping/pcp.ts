@@ -60,7 +60,7 @@ export function readResponse(bytes: Uint8Array) {
     result: bytes[3],
     lifetimeS: view.getUint32(4),
     epochS: view.getUint32(8),
-    /** Undefined unless the response is a complete MAP response. */
+    /** The mapping in the response; undefined if the response is not a complete MAP response. */
     mapping: hasMapping
       ? {
         nonce: bytes.slice(24, 24 + NONCE_BYTES),
@@ -117,7 +117,7 @@ export class PcpRouter extends ControlRouter {
     return this.ask(mapRequest(this.wanted, external, lifetimeS), (bytes) => {
       const response = readResponse(bytes), mapping = response?.mapping;
       if (response?.opcode !== MAP) return undefined;
-      // Only error responses may come without a mapping.
+      // A response without a mapping must be an error.
       const isOurs = mapping === undefined
         ? response.result !== 0
         : mapping.protocol === UDP && mapping.internalPort === internal.port &&

@@ -54,7 +54,7 @@ export async function* findRouters({ wanted, host, network, signal }: {
   }
 }
 
-/** Returns the routers that answer within ANSWERS_SPREAD_MS of the first one, in the given order. */
+/** Returns the routers that answer, at most ANSWERS_SPREAD_MS after the first answer, in the given order. */
 async function answering(
   routers: readonly ControlRouter[],
   { clock }: MappingHost,

@@ -17,7 +17,7 @@ const TARGETS = [
 /** Routers answer after a random delay of up to this many seconds. */
 const MX_S = 1;
 
-/** How many times the search is sent, as packets can get lost. */
+/** The number of times that the search is sent. More than one is needed, because packets can get lost. */
 const ROUNDS = 2;
 
 /** The time between two rounds, and the wait for answers after the last round: a bit longer than MX_S. */

@@ -4,12 +4,12 @@
 const INSPECTOR = { hostname: "127.0.0.1", port: 9229 };
 
 /**
- * How long this function occupies the port. Deno tries to open the inspector right after or right
- * before it calls the listener.
+ * The time for which the process occupies the port after a signal. Deno tries to open the inspector right after or
+ * right before it calls the listener.
  */
 const HOLD_MS = 5_000;
 
-/** How long an inspector may take to answer. A process that only holds the port never does. */
+/** The maximum time in which an inspector answers. A process that only occupies the port never answers. */
 const ANSWER_MS = 500;
 
 /**

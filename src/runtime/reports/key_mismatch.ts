@@ -10,7 +10,7 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
  */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
 
-/** Only one packet is examined in this time, because anyone can send many. */
+/** At most one packet is examined per interval of this length, because anyone can send many packets. */
 const INTERVAL_MS = 1_000;
 
 /** The first and the last byte of every KRPC message: `d` and `e`. */

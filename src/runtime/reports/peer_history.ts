@@ -20,7 +20,7 @@ export interface PeerRecord {
   /** The peer's current state, or its state when it left. */
   readonly contact: Contact;
   readonly goneAt: Millis | undefined;
-  /** Oldest first. */
+  /** The latest changes of the peer, oldest first. */
   readonly changes: readonly PeerChange[];
 }
 

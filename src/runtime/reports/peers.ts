@@ -84,7 +84,9 @@ export class PeerReports {
     return distribution;
   }
 
-  /** Returns undefined if no peer with this id is in the routing table or left it recently. */
+  /**
+   * Returns the details of a peer. Undefined if no peer with this id is in the routing table or has left it recently.
+   */
   detail(id: string): PeerDetail | undefined {
     const record = this.history.get(id);
     const present = this.core.tables.find(Id.from(id));
@@ -92,7 +94,7 @@ export class PeerReports {
     if (contact === undefined) return undefined;
     const peer = this.peer(contact);
     const buckets = this.core.tables.of(contact.endpoint.family).bucketCount;
-    // The time of a query or response that has never happened is not positive.
+    // If a query or response has never happened, its time is not positive.
     const time = (ms: number) => optionalTime(ms > 0 ? this.wall(ms) : null);
     return {
       ...peer,

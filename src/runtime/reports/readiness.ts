@@ -7,7 +7,7 @@ import type { Flow } from "../../dht/traffic.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { AnswerCounts, Readiness } from "../../reports/stats.ts";
 
-/** How often `check` should be called. */
+/** The interval at which `check` should be called. */
 export const CHECK_EVERY_MS = 1_000;
 
 /** Peers are probed after this time without an answer. */
@@ -24,7 +24,7 @@ const SILENT_AFTER_MS = 30_000;
 /** At least this many rounds of probes must fail before the node counts as not ready. */
 const SILENT_ROUNDS = 2;
 
-/** How long a peer's offer to store a value is taken as proof that the node can store values. */
+/** The time for which a peer's offer to store a value proves that the node can store values. */
 const OFFER_FOR_MS = 10 * 60_000;
 
 /** The wait after a search without offers. It doubles each time, up to the time for which an offer counts. */
@@ -35,7 +35,7 @@ const REMEMBERED = 8;
 
 const COUNT_INTERVAL_MS = 10_000;
 
-/** How many intervals of COUNT_INTERVAL_MS the report of queries and answers covers. */
+/** The number of intervals of COUNT_INTERVAL_MS that the report of queries and answers covers. */
 const COUNTS = 30;
 
 /** How often the log repeats that the node is not ready. */
@@ -72,7 +72,7 @@ export interface ProbedNode {
 export class ReadinessProbe {
   #answers = 0;
   #acknowledged = 0;
-  /** When the latest answer arrived, or NaN if none has arrived yet. */
+  /** The time at which the latest answer arrived; NaN if none has arrived yet. */
   #answeredAt = NaN;
   /** The peer that answered last. */
   #last: string | undefined;
@@ -85,11 +85,16 @@ export class ReadinessProbe {
   #isSeeking = false;
   #nextSeekAt = -Infinity;
   #seekAfterMs = OFFER_RETRY_MS;
-  /** How many peers answered the latest search for offers, if none of them offered to store a value; otherwise 0. */
+  /**
+   * The number of peers that answered the latest search for offers, if none of them offered to store a value;
+   * otherwise 0.
+   */
   #refusedBy = 0;
   /** Samples of the total numbers of queries and answers, oldest first. */
   #counts: { readonly at: Millis; readonly queries: number; readonly answers: number }[] = [];
-  /** Undefined until the node is ready for the first time. */
+  /**
+   * Whether the node was ready according to the latest report; undefined until it has been ready for the first time.
+   */
   #wasReady: boolean | undefined;
   #reportedAt = -Infinity;
 
@@ -201,7 +206,7 @@ export class ReadinessProbe {
       return { ready: standing.isFirst, reason: standing.reason };
     }
     const silence = now - this.#answeredAt;
-    // The answers to the latest round may still arrive.
+    // Don't count the latest round as failed yet, because its answers may still arrive.
     const failedRounds = now < this.#nextRoundAt ? this.#rounds - 1 : this.#rounds;
     const notReady = known === 0 || (silence >= SILENT_AFTER_MS && failedRounds >= SILENT_ROUNDS)
       ? this.#silenceText(silence, known)

@@ -30,12 +30,12 @@ import type { Publications } from "../values/publications.ts";
 const RATE_SECONDS = 5;
 
 /**
- * Up to this many items are counted again for each report. Counting 100,000 items would delay
- * packets by 5 ms.
+ * Up to this many items, each report counts the items again. With more, it uses an earlier count: counting 100,000
+ * items would delay packets by 5 ms.
  */
 const FEW_ITEMS = 10_000;
 
-/** How often larger numbers of items are counted. */
+/** The interval at which items are counted if there are more than FEW_ITEMS. */
 const COUNT_ITEMS_INTERVAL_MS = 10_000;
 
 /** How often the lag of the event loop is measured. */
@@ -59,7 +59,7 @@ export interface ReportedNode {
   readonly mapping: PortMapping | undefined;
   /** Returns the key that a contact has proven to hold; null if it has proven none. */
   readonly keyOf: (contact: Contact) => string | null;
-  /** Undefined if the node has no network key. */
+  /** Detects other nodes with a wrong network key. Undefined if this node has no network key. */
   readonly keyMismatch: KeyMismatch | undefined;
   readonly clock: Pick<NodeClock, "now" | "wall">;
 }

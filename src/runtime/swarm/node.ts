@@ -17,7 +17,10 @@ import { UdpSocket } from "../net/udp.ts";
 
 const HOST = "127.0.0.1";
 
-/** How often a joining node is checked: the core emits no event when its joining lookups have ended. */
+/**
+ * The interval at which a joining node is checked. Checks are needed because the core emits no event when its joining
+ * lookups have ended.
+ */
 const POLL_MS = 20;
 
 /** Storage limit of one node in bytes. A swarm stores only a few small values. */

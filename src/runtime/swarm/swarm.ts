@@ -15,7 +15,10 @@ const MAX_JOINING = 4;
  */
 const MAX_LAG_MS = 15;
 
-/** Totals over all nodes of one thread: their contacts, and their packets so far. */
+/**
+ * Totals over all nodes of one thread: the numbers of their contacts, and of the packets that they have sent and
+ * received so far.
+ */
 export interface SwarmTotals {
   readonly nodes: number;
   readonly contacts: number;

@@ -32,7 +32,7 @@ export interface PutRequest {
   readonly isGuarded?: boolean;
   /** The number of nodes that should acknowledge the put. */
   readonly minReplicas: number;
-  /** How long the nodes should keep the item; a day by default. */
+  /** The time for which the nodes should keep the item; a day by default. */
   readonly lifeMs?: number;
 }
 
@@ -40,8 +40,8 @@ export interface PutRequest {
 export type MakeItem = (newest: Item | undefined) => Item | ItemError;
 
 /**
- * For a value of at least this size, more nodes are asked for room. For smaller ones, this would
- * cost too much: a lookup sends about 20 kB.
+ * For a value of at least this size, more nodes are asked for room. For a smaller value, the additional lookups would
+ * cost too much: each sends about 20 kB.
  */
 const MUCH_BYTES = 1 << 20;
 

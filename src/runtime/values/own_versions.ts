@@ -21,14 +21,14 @@ const MAX_ROUNDS = 8;
 
 const EXHAUSTED: ItemError = { code: ErrorCode.protocol, text: "the seq is the largest" };
 
-/** How to put a version; see `StoreOptions`. */
+/** The options for putting a version; see `StoreOptions`. */
 export interface VersionOptions {
   readonly cas?: Seq;
   readonly minReplicas?: number;
   readonly lifeMs?: number;
 }
 
-/** Why no version was put. */
+/** The reasons why a version was not put. */
 export type Conflict = Extract<
   StoreOutcome,
   { outcome: "cas_mismatch" | "overtaken" | "seq_exhausted" }

@@ -23,7 +23,7 @@ const PAUSE_MS = 60_000, MAX_PAUSE_MS = 3_600_000;
 
 /** An attempt to fetch a new version. */
 interface Attempt {
-  /** When the next attempt may begin. */
+  /** The time at which the next attempt may begin. */
   readonly nextAt: number;
   readonly pauseMs: number;
   readonly hasFailed: boolean;
@@ -116,7 +116,7 @@ export class Pins {
     const parts = await this.#partsOf(item, publications.lifeOf(target));
     if ("outcome" in parts) return parts;
     if (publications.itemOf(target)?.signed?.seq !== item.signed?.seq) {
-      // Meanwhile, the value was unpinned, or has yet another version.
+      // In the meantime, the value was unpinned or got yet another version, so drop the bytes that were fetched.
       for (const { item, large } of parts) {
         const isCopy = large && large.value !== publications.contentOf(item.target)?.value;
         if (isCopy) this.#options.largeValues.discard(large);
@@ -127,7 +127,7 @@ export class Pins {
     return await publications.pin(top, parts) ? undefined : { outcome: "no_disk" };
   }
 
-  /** Fetches a value, puts its items on the closest nodes, and returns them. The last one is `item`. */
+  /** Fetches a value, puts its items on the closest nodes, and returns the items. The last of them is `item`. */
   async #partsOf(item: Item, lifeMs: number | undefined): Promise<StoredPart[] | Failed> {
     if (!isMarked(item.value)) return [await this.#put(item, lifeMs)];
     const found = await findRoot(this.#options.items, item);

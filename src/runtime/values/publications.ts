@@ -19,10 +19,10 @@ export interface StoredPart {
   readonly replicas: number;
   /** How many of these nodes are other nodes than this one; by default, all of them. */
   readonly others?: number;
-  /** How long nodes should keep the item after it was last published; a day by default. */
+  /** The time for which nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
   readonly pin?: Pin;
-  /** Where the value's bytes are, if the item is the root of a large value. */
+  /** The place of the value's bytes on this node's disk, if the item is the root of a large value. */
   readonly large?: LargeContent;
 }
 
@@ -153,7 +153,7 @@ export class Publications {
       this.options.pieces.add(item, large);
       return this.options.save(part);
     }
-    // The same bytes were stored before. Keep the earlier copy.
+    // The same bytes were stored before: keep the earlier copy, and drop the new one.
     if (large.value !== kept.value) this.options.discard(large);
     return this.options.save({ ...part, large: { ...kept, next: large.next } });
   }
@@ -225,7 +225,7 @@ export class Publications {
     return this.#store.get(target)?.item;
   }
 
-  /** How long other nodes are asked to keep a published value; undefined means a day. */
+  /** The time for which other nodes are asked to keep a published value; undefined means a day. */
   lifeOf(target: Id): Millis | undefined {
     return this.#store.get(target)?.lifeMs;
   }
@@ -344,7 +344,7 @@ export class Publications {
       pieces += this.options.pieces.get(target)?.layout.pieces ?? 0;
     }
     const health = this.#healthOf(item.target), { replicas, failures } = health;
-    // If no other node has acknowledged the value, this node did so when the value was stored.
+    // If no other node has ever acknowledged the value, use the time at which this node stored it.
     const acknowledgedAt = lastAt === -Infinity && replicas > 0 ? firstAt : lastAt;
     const livesUntil = this.#endText(health.endsAt, now);
     const { target, value, signed } = item;
@@ -406,7 +406,7 @@ export class Publications {
   }
 }
 
-/** What we know about the copies of an item on other nodes. */
+/** The state of the copies of an item on other nodes, as far as this node knows. */
 interface Health extends Pick<Published, "replicas" | "failures" | "lastAt"> {
   /** The time until which other nodes keep the item. */
   readonly endsAt: Millis;

@@ -202,7 +202,7 @@ export class Values {
   async forget(hash: string): Promise<boolean> {
     const target = Id.from(hash), signed = this.publications.itemOf(target)?.signed;
     if (!this.publications.forget(target)) return false;
-    // This node may also hold its own version for the network.
+    // This node may also hold a version of its own value as a holder for the network. Drop this copy too.
     const isOwn = signed !== undefined && sameBytes(signed.publicKey, this.#publicKey);
     if (isOwn && !this.publications.has(target)) this.#items.drop(target);
     if (!await this.#sync()) {

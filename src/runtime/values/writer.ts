@@ -229,7 +229,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
       readonly key: string | null;
       readonly size: number;
       readonly parts?: readonly StoredPart[];
-      /** When the store operation began, on the monotonic clock. */
+      /** The time at which the store operation began, on the monotonic clock. */
       readonly startedAt: number;
       readonly lifeMs: number | undefined;
     },
@@ -259,7 +259,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     };
   }
 
-  /** How long a value lives if this node leaves. `others`: the number of other nodes that have it. */
+  /** Returns how long a value lives if this node leaves. `others` is the number of other nodes that have the value. */
   #lifeOf(
     { startedAt, others, lifeMs = ITEM_LIFE_MS }: {
       readonly startedAt: number;

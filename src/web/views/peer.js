@@ -20,7 +20,11 @@ const MAX_PINGS = 12;
 
 /** @typedef {{ rtt: number, via: Ping["via"] } | { error: string }} Pinged */
 
-/** How a ping reached a peer that does not answer directly. @type {Partial<Record<Ping["via"], string>>} */
+/**
+ * For each way in which a ping reaches a peer that does not answer directly, a text.
+ *
+ * @type {Partial<Record<Ping["via"], string>>}
+ */
 const WAYS = {
   punched: " through a hole in its NAT",
   relayed: " through a relay",

@@ -965,7 +965,7 @@ function PublishedCard({ state, now }) {
   );
 }
 
-/** What the states of published values mean. @type {Record<PublishedValue["state"], string | undefined>} */
+/** For each state of a published value, its meaning. @type {Record<PublishedValue["state"], string | undefined>} */
 const STATES = {
   safe: undefined,
   short: "Fewer than four fifths of the nodes that should have the value acknowledged it.",
