@@ -174,10 +174,10 @@ function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => st
   return { ...texts, schema: refined };
 }
 
-/** The word that stands for no address of the API. */
+/** The word for an empty list of hosts: the API then has only its Unix socket. */
 const NO_HOST = "none";
 
-/** The hosts to bind the API to: at least one, unless the word `none` stands alone. */
+/** The hosts to bind the API to: at least one, or the word `none` instead of hosts. */
 function apiHosts(): Format<readonly string[]> {
   const expected = "addresses or host names, separated by commas, or none";
   return format(expected, (text, refuse) => {
@@ -206,13 +206,12 @@ function addressRanges(): Format<readonly AddressRange[]> {
 
 const FILE_PATH = format("a path without control characters", (text, refuse) => {
   if (text === "" || /\p{Cc}/u.test(text)) return undefined;
-  // Only a shell expands these, and not in all places. The node would create a directory with such
-  // a name.
+  // Only a shell expands `~` and variables, and not in all places. The node would create a directory with such a name.
   if (!/^(~($|[/\\])|\$)/.test(text)) return text;
   refuse("expected a path without ~ or a variable at its start, which only shells replace");
 });
 
-/** Returns a format that also accepts empty text, which stands for null. */
+/** Returns a format that also accepts empty text, and converts it to null. */
 function orNone<T>({ schema, ...texts }: Format<T>): Format<T | null> {
   const isEmpty = (text: unknown) => typeof text === "string" && text.trim() === "";
   return {
@@ -222,8 +221,8 @@ function orNone<T>({ schema, ...texts }: Format<T>): Format<T | null> {
 }
 
 /**
- * The addresses that the node may exchange packets with. Empty text stands for this machine only,
- * like a missing `--allow-net`.
+ * The addresses that the node may exchange packets with. Empty text means only this machine, like a
+ * missing `--allow-net`.
  */
 function netScope(): Format<NetScope> {
   const allowed = "any, loopback, or addresses, CIDRs and host names separated by commas";
@@ -284,7 +283,7 @@ const TABLE = {
     details: "The node then asks no router for a port, and sends no beacons.",
     format: orNone(format(
       "the name of an interface",
-      // Linux's limit is 15 bytes.
+      // Linux limits the name of an interface to 15 bytes.
       (text) => /^[^\s/\0]{1,15}$/.test(text) ? text : undefined,
     )),
   },
@@ -551,10 +550,10 @@ export interface ConfigSources {
   readonly readApiTokens?: (path: string) => string | undefined;
 }
 
-/** The start of a file with a secret. */
+/** The first bytes of a file with a secret, and the file's permissions. */
 export interface SecretFile {
   readonly text: string;
-  /** Unix permissions; null on Windows. */
+  /** The file's Unix permissions; null on Windows. */
   readonly mode: number | null;
 }
 
@@ -723,7 +722,7 @@ const RELOADABLE: readonly (keyof Config)[] = [
   "logLevel",
 ];
 
-/** The result of reading the settings again, and the names of those that differ. */
+/** The result of reading the settings again, and the names of the variables that have changed. */
 export interface Reloaded {
   /** The former settings, with the new values of those that a running node can change. */
   readonly config: Config;
@@ -771,8 +770,8 @@ export function reloaded(before: Config, read: Config): Reloaded {
 }
 
 /**
- * Makes JSON differ for different endpoints and keys: their fields are private, so JSON would omit
- * them.
+ * A replacer for JSON.stringify that writes endpoints and keys as text. Their fields are private,
+ * so JSON would omit them.
  */
 function spelled(_: string, value: unknown): unknown {
   if (value instanceof NetworkKey) return value.secretText();
@@ -810,7 +809,7 @@ function variableText(
   return isSet ? { text, source } : undefined;
 }
 
-/** Permissions of other users. */
+/** Bits of a file's mode: any user may write the file; or its group may write it, or any user may read it. */
 const OTHERS_WRITE = 0o002, GROUP_WRITES_OR_OTHERS_READ = 0o024;
 
 /** A setting that is a secret, and the setting that names a file with it. */
@@ -819,7 +818,7 @@ interface SecretSetting {
   readonly file: Setting;
   /** The name of the file's content, for messages. */
   readonly noun: string;
-  /** The secret in the file's lines; empty if there is none. */
+  /** Returns the secret that the lines of the file contain; an empty text if there is none. */
   readonly read: (lines: readonly string[]) => string;
 }
 
@@ -851,8 +850,8 @@ export function readToken(
 
 /**
  * Reads a secret from a file. Throws a ConfigError if the file has none, because the node would
- * then be open to anyone, or if every user of the machine may change the file. If they may only
- * read it, only warns, because containers mount secrets with mode 0444.
+ * then be open to anyone, or if every user of the machine may change the file. If other users may
+ * only read the file, this only causes a warning, because containers mount secrets with mode 0444.
  */
 function readSecretSetting(
   secret: SecretSetting,

@@ -15,7 +15,7 @@ export function hostPortText({ host, port }: HostPort): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** One entry of `--allow-net=…`. A name stands for all addresses that it resolves to. */
+/** One entry of `--allow-net=…`. A name matches all addresses that it resolves to. */
 type NetEntry = AddressRange | { readonly kind: "host"; readonly name: string };
 
 /** The addresses that the node may exchange packets with. */
@@ -25,7 +25,8 @@ export type NetScope =
   | { readonly mode: "list"; readonly entries: readonly NetEntry[] };
 
 /**
- * Words for any address, and for this machine only. They include the usual words for on and off.
+ * The words in `--allow-net` that allow any address, and those that allow only this machine. They
+ * include the usual words for on and off.
  */
 const ANY = ["any", "true", "yes", "on", "1"], LOOPBACK = ["loopback", "false", "no", "off", "0"];
 

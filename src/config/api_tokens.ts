@@ -7,7 +7,7 @@ import { quote } from "./text.ts";
 export const SCOPES = ["read", "store", "fetch", "admin"] as const;
 export type Scope = typeof SCOPES[number];
 
-/** The name of the file in DATA_DIR, unless API_TOKENS_FILE names another. */
+/** The name of the file of tokens in DATA_DIR. API_TOKENS_FILE can name another file instead. */
 export const API_TOKENS_NAME = "api_tokens";
 
 /** Maximum number of tokens. Nobody manages more by hand. */
@@ -31,7 +31,7 @@ export interface ApiToken {
   readonly hash: string;
 }
 
-/** The first lines of a new file. */
+/** The first lines of a new file of tokens. */
 export const API_TOKENS_HEAD =
   "# Tokens of the API: name, scopes, requests per second, expiry, and SHA-256 of the token.\n" +
   "# dmnode token changes this file. A running node reads it again at SIGHUP.\n";

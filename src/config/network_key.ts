@@ -7,7 +7,7 @@ const KEY_BYTES = 32, CHECKSUM_BYTES = 3;
 /** Every key starts with this, so that people and programs recognize keys. */
 const PREFIX = "dmkey";
 
-/** The digits of base32 (RFC 4648) in lower case. A word without punctuation is selected by a double click. */
+/** The digits of base32 (RFC 4648) in lower case. A key has no punctuation, so a double click selects all of it. */
 const DIGITS = "abcdefghijklmnopqrstuvwxyz234567";
 
 /** The length of a key as text: the key and its checksum fill 56 digits of five bits. */

@@ -2,7 +2,10 @@
 
 import type { Millis } from "./deadlines.ts";
 
-/** A map with at most `capacity` entries. `set` moves its entry to the end, and evicts the first entry if necessary. */
+/**
+ * A map with at most `capacity` entries. `set` moves its entry to the end. If the map is full, it
+ * evicts the first entry.
+ */
 export class BoundedMap<K, V> extends Map<K, V> {
   constructor(readonly capacity: number) {
     super();
@@ -30,7 +33,7 @@ export class Recent {
   }
 
   add(name: string, now: Millis): void {
-    // Round the time, because V8 stores small integers without an allocation.
+    // Round the time down, because V8 stores small integers without an allocation.
     this.#notedAt.set(name, Math.floor(now));
   }
 

@@ -23,11 +23,14 @@ export const NO_SLOT: Slot = -1;
 export class Agenda<T> {
   /** The slots of all items in the order of the heap, followed by the free slots. */
   readonly #heap: Slot[] = [];
-  /** For each place in the heap, the time under which it is filed: at or before the time when the item is due. */
+  /**
+   * For each place in the heap, the time under which the item there is filed: the time when it is
+   * due, or an earlier one.
+   */
   readonly #times: Millis[] = [];
   /** For each slot, the item, or undefined if the slot is free. */
   readonly #items: (T | undefined)[] = [];
-  /** For each slot, when the item is due. For the first item, this is also the time under which it is filed. */
+  /** For each slot, the time when its item is due. The first item of the heap is always filed under this time. */
   readonly #due: Millis[] = [];
   /** For each slot, its place in the heap. */
   readonly #places: number[] = [];
@@ -114,7 +117,7 @@ export class Agenda<T> {
     while (this.#size > 0 && due[heap[0]] > times[0]) this.#sink(heap[0], 0);
   }
 
-  /** Inserts `slot` at `place` or above, where its time belongs. */
+  /** Inserts `slot` at `place`, or as much nearer to the top of the heap as its time requires. */
   #rise(slot: Slot, place: number): void {
     const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
     const at = this.#due[slot], order = orders[slot];
@@ -132,7 +135,7 @@ export class Agenda<T> {
     places[slot] = place;
   }
 
-  /** Inserts `slot` at `place` or below, where its time belongs. */
+  /** Inserts `slot` at `place`, or as much farther from the top of the heap as its time requires. */
   #sink(slot: Slot, place: number): void {
     const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
     const at = this.#due[slot], order = orders[slot];
@@ -165,7 +168,7 @@ export interface Deadline {
   readonly dueAt: Millis;
   readonly run: (now: Millis) => void;
   slot: Slot;
-  /** `taken` means that the deadline has left the agenda to run in the current call. */
+  /** `taken`: the current call of `run` has taken the deadline out of the agenda and is about to run it. */
   state: "waiting" | "taken" | "done";
 }
 

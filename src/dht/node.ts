@@ -100,7 +100,10 @@ export class DhtNode {
   readonly #outbox: Outbox;
   readonly #queries: Queries;
   readonly #contacts: Contacts;
-  /** Contacts have limits of their own, so that strangers can't use them up. */
+  /**
+   * The limits on queries. Contacts and strangers have separate limits, so that strangers can't use
+   * up those of contacts.
+   */
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
   readonly #boundId: BoundId;
@@ -277,7 +280,8 @@ export class DhtNode {
     const isContact = query.id !== undefined && this.tables.at(from, query.id) !== undefined;
     const limiter = isContact ? this.#limiters.contacts : this.#limiters.strangers;
     if (!limiter.allow(from, now)) return this.traffic.drop("rate_limited");
-    // Checking a signature takes as long as answering thirty queries.
+    // Drop puts of strangers while the node can't keep up: checking a signature takes as long as
+    // answering thirty queries.
     if (!this.gate.isOpen && query.method === "put" && !isContact && from.scope !== "loopback") {
       return this.traffic.drop("overloaded");
     }

@@ -12,7 +12,7 @@ export type Scope = "none" | "loopback" | "private" | "global";
 type Rest = readonly [b: number, c: number, d: number];
 
 /**
- * An IP address and a port, immutable. An IPv4-mapped IPv6 address becomes the IPv4 address that it stands for.
+ * An IP address and a port, immutable. An IPv4-mapped IPv6 address becomes the IPv4 address that it contains.
  *
  * The other three words of IPv6 addresses are in a separate object, so that IPv4 endpoints are small: a process may run
  * thousands of nodes, each with a hundred or more contacts and their endpoints.
@@ -129,7 +129,7 @@ export class Endpoint {
   /**
    * The address's scope according to the IANA registries of special addresses (RFC 6890). Port 0,
    * multicast and unspecified addresses have the scope `none`. Addresses for documentation and
-   * benchmarks, and IPv6 addresses that stand for an IPv4 address, count as private, so that nobody
+   * benchmarks, and IPv6 addresses that contain an IPv4 address, count as private, so that nobody
    * on the Internet can make us send packets to them.
    */
   get scope(): Scope {
@@ -179,8 +179,9 @@ export function isWider(x: Endpoint, y: Endpoint): boolean {
 }
 
 /**
- * Makes private addresses count as global if `includes` returns true: the setting TEST_NETWORKS. Applies to the whole
- * process, so call this before any node starts. Undefined restores the registries.
+ * From now on, private addresses for which `includes` returns true count as global: the setting
+ * TEST_NETWORKS. Applies to the whole process, so call this before any node starts. With undefined,
+ * only the IANA registries count again.
  */
 export function countAsGlobal(includes: ((address: Endpoint) => boolean) | undefined): void {
   isTestAddress = includes;

@@ -1,4 +1,4 @@
-// Magnet links under a key (BEP 46). The owner of the key publishes for which torrent a link stands.
+// Magnet links under a key (BEP 46). The owner of the key publishes which torrent a link refers to.
 
 import { bencodeBytes, literal, Scanner } from "./bencode.ts";
 import { hex, unhex } from "./hex.ts";
@@ -12,7 +12,10 @@ export interface Magnet {
   readonly salt: Uint8Array;
 }
 
-/** The `xs` parameter of a link, without the key, and the limits of the link's parts in hex digits. */
+/**
+ * The start of a link's `xs` parameter, the length of the key after it, and the maximum length of a
+ * salt (both in hex digits).
+ */
 const KEY_URN = "urn:btpk:", KEY_DIGITS = 64, MAX_SALT_DIGITS = 128;
 
 /** The link as text. */
@@ -38,12 +41,12 @@ function isHex(text: string): boolean {
   return /^[0-9a-fA-F]*$/.test(text);
 }
 
-/** The value under the key: a bencoded dictionary with the info-hash of the torrent. */
+/** The value that is published under the key: a bencoded dictionary with the torrent's info-hash. */
 export function encodePointer(infoHash: Id): Uint8Array {
   return Uint8Array.of(...literal("d2:ih"), ...bencodeBytes(infoHash.toBytes()), ...literal("e"));
 }
 
-/** The info-hash in a bencoded value. Undefined if the value is no dictionary with an info-hash. */
+/** The info-hash in a bencoded value; undefined if the value is not a dictionary with an info-hash. */
 export function decodePointer(value: Uint8Array): Id | undefined {
   const scanner = new Scanner(value);
   if (!scanner.take("d".charCodeAt(0))) return undefined;

@@ -437,7 +437,7 @@ export interface QueryArguments extends Body {
   challenge?: Uint8Array;
   wantRoom?: boolean;
   returnToken?: Uint8Array;
-  /** Flags; see {@link Message.swarm}. */
+  /** Flags that concern seeds; see {@link Message.swarm}. */
   swarm?: number;
 }
 
@@ -445,7 +445,7 @@ export interface QueryArguments extends Body {
 export interface ResponseValues extends Body {
   nodes?: readonly NodeAddress[];
   nodes6?: readonly NodeAddress[];
-  /** The response also gives the network coordinates of the nodes of this family. */
+  /** The address family of the nodes whose network coordinates the response gives too. */
   coordinatesOf?: Family;
   interval?: number;
   num?: number;

@@ -56,7 +56,10 @@ const VALUE_END: Rule = {
   [SPACE]: "after value",
 };
 
-/** The bytes that may follow at each position of a JSON text (RFC 8259). Any other byte leads to "never": not JSON. */
+/**
+ * For each state within a JSON text (RFC 8259), the bytes that may follow. Any other byte leads to
+ * "never": not JSON.
+ */
 const RULES: Record<string, Rule> = {
   "never": {},
   "value": { ...VALUE, [SPACE]: "value" },
@@ -89,7 +92,7 @@ for (const word of ["true", "false", "null"]) {
   }
 }
 
-/** The names of all states, then those of the transitions whose next state depends on the open brackets. */
+/** The names of all states. `NAMES` also has those of the transitions whose next state depends on the open brackets. */
 const STATES = Object.keys(RULES);
 const NAMES = [...STATES, "comma", "open list", "open object", "close list", "close object"];
 /** The rules as one array. The next state is `NEXT[256 * state + byte]`. */
@@ -101,7 +104,7 @@ for (const [state, name] of STATES.entries()) {
 }
 const NEVER = STATES.indexOf("never");
 
-/** JSON with deeper nesting counts as text: it costs memory here, and overflows the stack of many JSON parsers. */
+/** JSON with deeper nesting counts as text. Nesting costs memory here, and overflows the stack of many JSON parsers. */
 const MAX_NESTING = 10_000;
 
 /** Checks byte by byte whether UTF-8 bytes are one JSON text. Its memory grows only with the nesting. */

@@ -22,8 +22,8 @@ export class StripeCopies {
   }
 
   /**
-   * A lower bound of the number of nodes that must vanish before the stripe is lost, if those that
-   * hold the most vanish first.
+   * A lower bound of the number of nodes that must vanish before the stripe is lost, if the nodes
+   * with the most pieces vanish first.
    */
   get tolerance(): number {
     const copies = this.#copies.toSorted((x, y) => x - y);

@@ -48,11 +48,11 @@ export interface StoreOptions {
   readonly lifeMs?: number;
 }
 
-/** A large value as this node keeps it: two blobs. */
+/** The ids of the two blobs in which this node keeps a large value. */
 export interface StoredBlobs {
-  /** The value's bytes. */
+  /** The blob with the value's bytes. */
   readonly value: number;
-  /** The ids of all pieces by number, 20 bytes each. */
+  /** The blob with the ids of all pieces by number, 20 bytes each. */
   readonly ids: number;
 }
 
@@ -62,8 +62,8 @@ export interface StoredTree {
   /** The value's size in bytes. */
   readonly size: number;
   /**
-   * A lower bound of the number of nodes that must vanish before the value is lost, if those that
-   * hold the most vanish first.
+   * A lower bound of the number of nodes that must vanish before the value is lost, if the nodes
+   * with the most pieces vanish first.
    */
   readonly replicas: number;
   /** The nodes that acknowledged the root. */
@@ -79,7 +79,7 @@ export interface LargeValuesOptions {
   readonly crypto: DataCrypto;
   readonly clock: Clock;
   readonly onProgress: (progress: Progress) => void;
-  /** The blob with the bytes of a value that this node published. */
+  /** Returns the id of the blob with the bytes of a value; undefined if this node did not publish the value. */
   readonly ownValue: (root: Id) => number | undefined;
 }
 
@@ -98,7 +98,7 @@ export function spreadOver(nodes: number): Spread {
     : { copies: PIECE_COPIES, hasParity: true };
 }
 
-/** The space that all pieces of a value and its root take, each of them once; see `itemCost`. */
+/** The cost of storing all pieces of a value and its root once each; see `itemCost`. */
 function storedCost(size: number, hasParity: boolean): number {
   const pieces = new Layout(size).levels
     .reduce((sum, level) => sum + (hasParity ? level.pieces : level.data), 0);

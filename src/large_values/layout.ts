@@ -12,7 +12,7 @@ export const MAX_ITEM_BYTES = 996;
  */
 export const NUMBER_BYTES = 4;
 
-/** The content of a full piece. */
+/** The number of content bytes in a full piece. */
 export const PIECE_BYTES = MAX_ITEM_BYTES - NUMBER_BYTES;
 
 /** The number of pieces whose ids fit in the root. */
@@ -41,8 +41,9 @@ export interface Stripe {
   readonly columns: number;
   /** The number of parity pieces. */
   readonly parity: number;
-  /** The numbers of the first data piece and of the first parity piece. */
+  /** The number of the first data piece. */
   readonly firstData: number;
+  /** The number of the first parity piece. */
   readonly firstParity: number;
 }
 
@@ -101,7 +102,7 @@ export class Level {
     return this.#longer + Math.floor((parity - boundary) / size);
   }
 
-  /** The bytes of content of a data piece. */
+  /** The number of content bytes in a data piece. */
   lengthOf(piece: number): number {
     return Math.min(PIECE_BYTES, this.size - piece * PIECE_BYTES);
   }

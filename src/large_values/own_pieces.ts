@@ -18,8 +18,9 @@ const MAX_READS = 32;
 export interface OwnValue {
   readonly root: Id;
   readonly layout: Layout;
-  /** The blob with the value's bytes, and the blob with the ids of its pieces. */
+  /** The blob with the value's bytes. */
   readonly value: number;
+  /** The blob with the ids of the value's pieces. */
   readonly ids: number;
 }
 

@@ -31,7 +31,7 @@ function coefficient(row: number, column: number): number {
   return INVERSES[(255 - row) ^ column];
 }
 
-/** The number of rows that the encoder computes at once: the bytes of a 32-bit word. */
+/** The number of rows that the encoder computes at once: one for each byte of a 32-bit word. */
 const LANES = 4;
 
 /**
@@ -82,7 +82,7 @@ export function encodeInto(
   }
 }
 
-/** Sums of four rows, used within one call of `encodeInto`. */
+/** Scratch array for the sums of four rows. It is only used within a call of `encodeInto`. */
 let SUMS = new Uint32Array(0);
 
 /** An entry of the code's matrix: the first of the parity pieces in one word (row), and a data piece (column). */

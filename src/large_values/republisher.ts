@@ -31,7 +31,7 @@ const PUT_BYTES = 1_120;
 /** How many pieces are put at once. */
 const PUTS = 4;
 
-/** A batch is used for this time, because the network may change. */
+/** A new batch is opened after this time, because the network may have changed. */
 const BATCH_MS = 5 * 60_000;
 
 export interface RepublisherOptions {

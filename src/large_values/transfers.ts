@@ -32,12 +32,13 @@ export const PUTS = 64;
 const QUEUED_FACTOR = 2;
 
 /**
- * The weight of the newest put in the mean time of puts. Some nodes are nearer than others. With a larger weight, a few puts to
- * near nodes in a row would make the lowest mean so low that the usual mean exceeds it by the factor above.
+ * The weight of the newest put in the mean time of puts. Some nodes are nearer than others. With a
+ * larger weight, a few puts to near nodes in a row would make the lowest mean so low that the usual
+ * mean exceeds it by `QUEUED_FACTOR`.
  */
 const MEAN_GAIN = 1 / 64;
 
-/** The mean of this many puts is the first one that counts. Until then, few puts run at once. */
+/** The first mean that counts is that of this many puts. Until then, few puts run at once. */
 const FIRST_MEAN_PUTS = 16;
 
 /** While the mean time of puts is too high, each put multiplies the limit on simultaneous puts by this. */
@@ -46,7 +47,10 @@ const BACK_OFF = 0.9;
 /** If a put reaches less than this share of the nodes that the best put reached, packets have probably been lost. */
 const USUAL_SHARE = 3 / 4;
 
-/** A put that reaches less than this share is repeated, because a value is lost if any of its items is lost. */
+/**
+ * A put that reaches less than this share of those nodes is repeated, because a value is lost if
+ * any of its items is lost.
+ */
 const SUFFICIENT_SHARE = 2 / 3;
 
 /** The maximum number of transfers at a time. Each uses about 100 kB of memory. */
@@ -73,7 +77,7 @@ export type TransferFailure =
   | "not_stored"
   /** The network has no room for the value. */
   | "no_room"
-  /** All slots are taken. */
+  /** All slots for transfers are taken. */
   | "busy"
   /** The node is stopping, or another transfer needed the slot. */
   | "aborted";

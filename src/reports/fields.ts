@@ -7,7 +7,7 @@ export const NODE_ID = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
 export const OTHER_ID = "a5d43220bc8f112a3d426c84764f8c2a1150e616";
 /** The hash of the value `Hello World!`. */
 export const HELLO = "e5f96f6f38320f0f33959cb4d3d656452117aadb";
-/** The target and the public key of the mutable item in BEP 44's test vectors. */
+/** The target of the mutable item in BEP 44's test vectors. `SIGNED_KEY` is the item's public key. */
 export const SIGNED_HASH = "4a533d47ec9c7d95b1ad75f576cffc641853b750";
 export const SIGNED_KEY = "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548";
 export const ADDRESS = "192.0.2.10:8000";

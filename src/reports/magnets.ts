@@ -24,7 +24,7 @@ export const PUBLISHED_MAGNET: PublishedMagnet = {
   size: 28,
 };
 
-/** The torrent for which a link stands. */
+/** The torrent that a magnet link refers to. */
 export const ResolvedMagnet = z.object({
   magnet,
   info_hash: infoHash,

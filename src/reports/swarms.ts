@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { address, amount, count, exampleOf, field, hash, time } from "./fields.ts";
 
-/** A name of a service, for tests and examples, and the info-hash that it stands for (docs/protocol.md). */
+/** A name of a service, for tests and examples, and the info-hash that is computed from the name (docs/protocol.md). */
 export const SERVICE = "chat", SERVICE_HASH = "648be4866f5a0f5153e343a85ee51e9a2d7a050b";
 
 export const infoHash = field(hash, SERVICE_HASH);

@@ -49,8 +49,7 @@ export class Colluders {
     if (method === "put" || method === "announce_peer") return {};
     const wantsNearby = query.wantCount >= 1;
     const near = this.#beside(from);
-    // A false own coordinate exposes a colluder. So half of the colluders lie only about the
-    // others.
+    // A false own coordinate exposes a colluder. So half of the colluders lie only about the coordinates of the others.
     const coordinate = sim.serial % 2 === 0 ? near : coordinateOf(sim);
     const own = wantsNearby || query.coordinate !== undefined ? { keeps: true, coordinate } : {};
     if (target === undefined) return own;
@@ -66,7 +65,7 @@ export class Colluders {
       nodes,
       coordinatesOf: wantsNearby ? 4 : undefined,
       token: method === "find_node" ? undefined : TOKEN,
-      // The age of an item: a colluder claims to hold everything.
+      // A reply with an item's age claims that its sender holds the item. A colluder claims this of every item.
       age: query.challenge !== undefined || query.wantSalt ? 0 : undefined,
     };
   }
@@ -97,7 +96,7 @@ export class Colluders {
   }
 }
 
-/** The coordinate that a node has found out by itself. */
+/** A node's network coordinate, as it results from the round trips that the node has measured. */
 function coordinateOf(sim: SimNode): Uint8Array {
   const bytes = new Uint8Array(OWN_COORDINATE_BYTES);
   sim.node.tables.coordinate.write(bytes, 0);

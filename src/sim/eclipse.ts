@@ -18,7 +18,7 @@ import { isReachable } from "./operations.ts";
 import type { SeededRandom } from "./random.ts";
 import type { SimNode, World } from "./world.ts";
 
-/** The ids of the Sybils share this many bits with the key, more than the id of any honest node does. */
+/** The ids of the Sybils share this many leading bits with the key, more than the id of any honest node does. */
 const SHARED_BITS = 24;
 
 /** Each Sybil introduces itself to this many honest nodes nearest to the key, and to as many others. */
@@ -40,7 +40,7 @@ export interface Siege {
   readonly target: Id;
   /** The number of Sybils. */
   readonly count: number;
-  /** The number of /24 networks in which they have their addresses. */
+  /** The number of /24 networks in which the Sybils have their addresses. */
   readonly networks: number;
   readonly options: Omit<NodeOptions, "id" | "families">;
 }

@@ -22,11 +22,17 @@ export interface LargeScenario extends LinkOptions {
   readonly values: number;
   /** The size of each value in bytes. */
   readonly bytes: number;
-  /** How many of the values are read in the end: those that are stored last. Each of 16 MiB needs 150 MB of memory. */
+  /**
+   * The number of values that are read at the end, namely those that are stored last. Each one of
+   * 16 MiB needs 150 MB of memory.
+   */
   readonly reads: number;
   /** Share of nodes that vanish at the same moment, after all values are stored. */
   readonly kill: number;
-  /** The number of random sets of nodes of that size. The nodes of the first set vanish. */
+  /**
+   * The number of random sets of nodes whose loss is examined, each with the share `kill` of the
+   * nodes. The nodes of the first set vanish.
+   */
   readonly sets: number;
   readonly seed: number;
   readonly k: number;
@@ -40,9 +46,9 @@ export interface LargeResult {
    * many different correct pieces as it has data pieces.
    */
   readonly intact: readonly number[];
-  /** How many of the values that were read had all their bytes. */
+  /** How many of the values that were read arrived with all their bytes. */
   readonly readIntact: number;
-  /** Why each of the others could not be read. */
+  /** For each value that could not be read, the reason. */
   readonly failures: readonly string[];
   /** The bytes of all items on all nodes, as a multiple of the values' bytes. */
   readonly multiple: number;
@@ -52,12 +58,13 @@ export interface LargeResult {
   readonly fullestBytes: number;
   /** The lowest `replicas` that a store reported. */
   readonly replicas: number;
-  /** The mean time of a store and of a read, in virtual milliseconds. */
+  /** The mean time of a store in virtual milliseconds. */
   readonly storeMs: number;
+  /** The mean time of a read in virtual milliseconds. */
   readonly readMs: number;
 }
 
-/** `intact`: how many of the values that are stored so far survive the loss of the first set. */
+/** `intact`: how many of the values stored so far survive the loss of the first set of nodes. */
 export type LargeProgress = (
   progress: { phase: string; done: number; total: number; intact: number },
 ) => void;
@@ -255,7 +262,10 @@ class Network {
     for (const node of nodes) this.#world.depart(node);
   }
 
-  /** The nodes that hold a value's items. A node computes the target of an item from the bytes that it holds. */
+  /**
+   * Finds the nodes that hold a value's items. Damaged items don't count: a node computes an item's
+   * target from the item's bytes.
+   */
   holdersOf(
     { layout, root, ids }: { readonly layout: Layout; readonly root: Id; readonly ids: Uint8Array },
   ): HeldValue {

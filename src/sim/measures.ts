@@ -57,7 +57,10 @@ export interface Load {
   readonly bytesPerSecond: number;
 }
 
-/** Computes a node's average load by message type. `seconds` is the summed uptime of all nodes between the totals. */
+/**
+ * Computes a node's average load by message type. `seconds` is the summed uptime of all nodes
+ * between the two totals.
+ */
 export function loadByType(
   before: Totals,
   after: Totals,

@@ -336,8 +336,9 @@ class Run {
   }
 
   /**
-   * Stores and fetches half of `count` values. Then Sybils surround all values, a few at a time. Once they are known to
-   * the network, the other values are stored, and all values are fetched.
+   * Stores and fetches half of `count` values. Then Sybils surround all values, a few at a time.
+   * Once the network knows the Sybils, it stores those of the surrounded values that it does not
+   * have yet, and all surrounded values are fetched.
    */
   #eclipse(count: number) {
     const { nodes, lookups, eclipse, eclipseNetworks: networks } = this.scenario;
@@ -363,7 +364,7 @@ class Run {
     store(before);
     const quiet = fetch(before);
     const storedBefore: Sample[] = [], storedAfter: Sample[] = [];
-    // Each round attacks this many values of either kind.
+    // Each round attacks this many of the values that were stored before, and as many of the others.
     const atOnce = Math.max(1, Math.floor(SYBILS_PER_NODE * nodes / eclipse / 2));
     for (let first = 0; first < before.length; first += atOnce) {
       const early = before.slice(first, first + atOnce), late = after.slice(first, first + atOnce);

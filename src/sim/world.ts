@@ -17,7 +17,10 @@ import { type Counters, type Totals, totalsOf } from "./measures.ts";
 /** The median one-way delay between a machine and its Internet provider. These delays are log-normally distributed. */
 const ACCESS_MEDIAN_MS = 4;
 
-/** The standard deviation of the logarithm of that delay: one machine in a hundred has a delay of over 20 ms. */
+/**
+ * The standard deviation of the logarithm of the one-way delay to the provider: one machine in a
+ * hundred has a delay of over 20 ms.
+ */
 const ACCESS_SIGMA = 0.7;
 
 /** The mean jitter of a packet, as a share of the delay of its path. Jitter is exponentially distributed. */
@@ -68,8 +71,9 @@ export interface SimNode {
   readonly items: ItemStore;
   readonly published: PublishedStore;
   readonly addedAt: Millis;
-  /** The time of the node's next wake-up (NaN before one is set), and its slot in the agenda. */
+  /** The time of the node's next wake-up; NaN before one is set. */
   tickAt: Millis;
+  /** The slot of that wake-up in the agenda. */
   tickSlot: Slot;
   /** The time when the node finished joining; Infinity until then. */
   joinedAt: Millis;
@@ -274,7 +278,10 @@ export class World {
     this.#sparePackets.push(event);
   }
 
-  /** Delivers a packet at a port of the node. Its NAT may have translated the packet's port. */
+  /**
+   * Delivers a packet at a port of the receiving node. A NAT may have translated the port to which
+   * the packet was sent.
+   */
   #deliver({ to, from, datagram }: Packet, port: number): void {
     const receive = port === PORT ? undefined : to.ports.get(port);
     if (port !== PORT && receive === undefined) return;

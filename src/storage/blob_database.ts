@@ -144,7 +144,7 @@ export class BlobDatabase {
         if (Number(changes) < SEGMENTS_PER_STEP) this.#removed.shift();
         return true;
       }
-      // Each result row stands for one freed page, so all of them must be read.
+      // SQLite frees one page for each result row, so all rows must be read.
       if (this.#vacuum.all().length === PAGES_PER_STEP) return true;
       // The file shrinks only when the log is merged into it.
       this.sync();

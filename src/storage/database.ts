@@ -43,7 +43,7 @@ export interface Files {
   /** Creates an empty file that only the node's user can read. SQLite gives its log the same permissions. */
   create(path: string): void;
   remove(path: string): void;
-  /** Replaces `to`. Returns when that is on disk. */
+  /** Renames a file, and replaces the file `to` if there is one. Returns when the change is on disk. */
   rename(from: string, to: string): void;
 }
 

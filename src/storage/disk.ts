@@ -25,7 +25,7 @@ export interface DiskOptions {
   readonly path: string;
   /** The file for blobs. */
   readonly blobsPath: string;
-  /** See `DatabaseOptions`. */
+  /** Whether to accept an empty file; see `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
   /** The size limit for items of other nodes, in bytes. */
   readonly limitBytes: number;

@@ -7,9 +7,9 @@ import { openFile } from "./sqlite.ts";
 
 /** The content of a database that was written for a backup. */
 export interface Extracted {
-  /** The values that the node publishes. */
+  /** The number of values that the node publishes. */
   readonly published: number;
-  /** The blobs to which they refer. */
+  /** The ids of the blobs to which these values refer. */
   readonly blobs: readonly number[];
 }
 

@@ -25,8 +25,8 @@ export class DurableItemStore extends ItemStore {
   #waiting = 0;
 
   /**
-   * `saved`: the items of an earlier run. `isOlder`: whether a version without node time saved them. See {@link
-   * ItemStore} for the other options.
+   * `saved`: the items of an earlier run. `isOlder`: whether the items were saved by a version of
+   * the program that had no node time. See {@link ItemStore} for the other options.
    */
   constructor(
     { own, limitBytes, seed, queue, saved, isOlder = false }: {

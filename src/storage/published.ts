@@ -25,7 +25,7 @@ export class DurablePublishedStore extends PublishedStore {
     super(seed);
     this.#queue = queue;
     for (const published of saved) {
-      // Limit the wait: the clock may have been ahead when a version without node time saved it.
+      // Limit the wait: a version without node time may have saved the value while the clock was ahead.
       super.save({ ...published, nextAt: Math.min(published.nextAt, now + MAX_WAIT_MS) });
     }
   }

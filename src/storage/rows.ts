@@ -30,9 +30,9 @@ interface ValueRow {
 export interface ItemRow extends ValueRow {
   readonly stored_at: number;
   readonly expires_at: number;
-  /** See `StoredItem.by`. */
+  /** The source of the item; see `StoredItem.by`. */
   readonly source: string | null;
-  /** See `StoredItem.copies`. */
+  /** How many nodes should hold the item; see `StoredItem.copies`. */
   readonly copies: number | null;
 }
 
@@ -40,17 +40,17 @@ export interface ItemRow extends ValueRow {
 export interface PublishedRow extends ValueRow {
   readonly first_at: number;
   readonly next_at: number;
-  /** Null before the first publication. */
+  /** When another node last acknowledged the value; null if none has yet. */
   readonly last_at: number | null;
   readonly replicas: number;
   readonly failures: number;
-  /** These columns are null unless the item is the root of a large value. */
+  /** This column and the next two are null unless the item is the root of a large value. */
   readonly value_blob: number | null;
   readonly ids_blob: number | null;
   readonly next_piece: number | null;
-  /** See `Published.lifeMs`; null means `ITEM_LIFE_MS`. */
+  /** How long other nodes should keep the item (`Published.lifeMs`); null means `ITEM_LIFE_MS`. */
   readonly life: number | null;
-  /** See `Published.pin`, as an index into `PINS`; null if the value is not pinned. */
+  /** Why the value is published after a pin (`Published.pin`), as an index into `PINS`; null if it is not pinned. */
   readonly pinned: number | null;
 }
 
@@ -60,12 +60,12 @@ const PINS = ["only", "too", "part"] as const;
 /** A row of `announcements`. */
 export interface AnnouncementRow {
   readonly info_hash: Bytes;
-  /** Null means the port of the node itself. */
+  /** The port that is announced; null means the port of the node itself. */
   readonly port: number | null;
-  /** 1 or 0. */
+  /** 1 if the host seeds the swarm, otherwise 0. */
   readonly seed: number;
   readonly service: string | null;
-  /** In node time. */
+  /** When the user started the announcement, in node time. */
   readonly first_at: number;
 }
 
@@ -78,14 +78,14 @@ export type SavedAnnouncement = Pick<
 /** A row of `contacts`. Unknown values are null. */
 export interface ContactRow {
   readonly id: Bytes;
-  /** In compact form (BEP 5, BEP 32). */
+  /** The contact's endpoint in compact form (BEP 5, BEP 32). */
   readonly endpoint: Bytes;
   readonly first_seen: number | null;
   readonly last_seen: number | null;
   readonly rtt: number | null;
   readonly rtt_variation: number | null;
   readonly answer_rate: number | null;
-  /** Further properties, as JSON. */
+  /** Further properties of the contact, as JSON. */
   readonly parts: string | null;
 }
 
@@ -93,15 +93,15 @@ export interface ContactRow {
 export interface SavedContact {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** In node time. */
+  /** When the node was first seen, in node time. */
   readonly firstSeen?: number;
   readonly lastSeen?: number;
-  /** In milliseconds; NaN before the first answer. */
+  /** The smoothed round-trip time in milliseconds; NaN before the first answer. */
   readonly rtt?: number;
   readonly rttVariation?: number;
-  /** From 0 to 1. */
+  /** The share of our queries that the node answered, from 0 to 1. */
   readonly answerRate?: number;
-  /** Further properties, saved as JSON. */
+  /** Further properties of the contact, which are saved as JSON. */
   readonly parts?: Readonly<Record<string, unknown>>;
 }
 
@@ -135,7 +135,7 @@ export interface PackedItems {
   readonly numbers: Float64Array<ArrayBuffer>;
   /** For each row of a mutable value: the seq. */
   readonly seqs: readonly Seq[];
-  /** For each row: see `StoredItem.by`. */
+  /** For each row, the source of the item; see `StoredItem.by`. */
   readonly sources: readonly (string | undefined)[];
 }
 
@@ -309,7 +309,7 @@ function own(bytes: Bytes): Bytes {
   return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }
 
-/** Converts undefined, NaN and infinities to null, which stands for unknown values. */
+/** Converts undefined, NaN and infinities to null, the value of unknown properties in the database. */
 function known(value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : value;
 }

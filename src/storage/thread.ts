@@ -27,7 +27,7 @@ export interface OpenDatabase {
   readonly path: string;
   /** The file for blobs. */
   readonly blobsPath: string;
-  /** See `DatabaseOptions`. */
+  /** Whether to accept an empty file; see `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
   /** The id that the node gets if the file has none yet. */
   readonly newNodeId: Uint8Array;

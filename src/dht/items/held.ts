@@ -14,7 +14,7 @@ export interface Stores {
   readonly published: PublishedStore;
 }
 
-/** The newest version in both stores, except for items that `published` must read from disk. */
+/** Returns the newer of the versions in the two stores. Ignores items that `published` must read from disk. */
 export function newestHeld(
   { items, published }: Stores,
   target: Id,

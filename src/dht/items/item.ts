@@ -48,7 +48,7 @@ export interface Item {
 /** Our next repair of an item's replicas; see `replicator.ts`. */
 export interface Turn {
   at: Millis;
-  /** How many changes among our neighbours had been counted when the repair was planned. */
+  /** The number of changes among our contacts that had been counted when the repair was planned. */
   changes: number;
   /** How many times in a row another node did the repair before ours was due. */
   readonly deferrals: number;
@@ -71,7 +71,7 @@ export interface StoredItem extends Item {
    * The item lives from `storedAt` to this time. A holder that sends a copy includes both times.
    */
   readonly expiresAt: Millis;
-  /** The source that put the item here first; see {@link GivenItem.by}. */
+  /** The source whose share of the store the item uses; see {@link GivenItem.by}. */
   readonly by?: string | undefined;
   /** How many nodes should hold the item, as its owner said; undefined means k. */
   readonly copies?: number | undefined;
@@ -257,7 +257,7 @@ export function refusal(
   if (held?.signed === undefined || next.signed === undefined) return undefined;
   const { seq } = held.signed;
   const order = compareVersions(next, held);
-  // A repeated query or a refresh. Accept it with any cas, because it does not change the item.
+  // The same version again: a repeated query or a refresh. Accept it with any cas, because it changes nothing.
   if (order === 0) return undefined;
   if (cas !== undefined && cas !== seq) {
     return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${seq}` };

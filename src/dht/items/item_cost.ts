@@ -1,5 +1,5 @@
-// The space that an item needs on disk. It counts against the limit for items. The database packs
-// its rows in the same way (src/storage/packed_table.ts).
+// Computes the space that an item needs on disk, which counts against the limit for items. The
+// database packs its rows by the same classes (src/storage/packed_table.ts).
 
 import type { Signed } from "./item.ts";
 
@@ -18,13 +18,13 @@ const CELL_BYTES = 10;
  */
 const ROW_BYTES = 112;
 
-/** Bytes that an item needs in the index, and in the inner pages of table and index: 33 to 41, measured. */
+/** Bytes that an item needs in the index, and in the inner pages of table and index. We measured 33 to 41. */
 const INDEX_BYTES = 44;
 
 /** The classes of rows, each with the number of its rows per page. A page has rows of one class only. */
 const ROWS_PER_PAGE = [1, 2, 4, 6, 7, 8, 10, 13, 18, 28, 60] as const;
 
-/** The size of the largest row of each class. */
+/** For each class, the size of its largest row. */
 const LARGEST_ROWS = ROWS_PER_PAGE.map((rows) =>
   Math.floor((PAGE_BYTES - PAGE_HEADER_BYTES) / rows) - CELL_BYTES
 );

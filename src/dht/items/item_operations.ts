@@ -44,10 +44,7 @@ export type ItemEvent =
 
 export interface Get {
   readonly target: Id;
-  /**
-   * The salt of a mutable item. If it is missing, nodes that run this project's software can report
-   * it.
-   */
+  /** The salt of a mutable item. Leave it out if it is unknown: nodes that run this project's software report it. */
   readonly salt?: Uint8Array;
   /** Gets and puts of the same batch share what they learn about the network. */
   readonly batch?: Batch;
@@ -91,13 +88,13 @@ export interface PutResult extends FindResult {
   readonly item: Item | undefined;
   /** The ids of the nodes that acknowledged the item, including our own id if we stored it too. */
   readonly stored: readonly Id[];
-  /** Why `make` or the nodes refused the item. */
+  /** The errors with which `make` or the nodes refused the item. */
   readonly refusals: readonly ItemError[];
 }
 
-/** A value that is to be stored. */
+/** A value for which `room` asks the nodes how much space they have. */
 export interface RoomRequest {
-  /** The space that one copy of all the value's items takes; see `itemCost`. */
+  /** The cost of storing each of the value's items once; see `itemCost`. */
   readonly bytes: number;
   /** How many nodes should hold each item. */
   readonly copies: number;
@@ -125,9 +122,9 @@ export interface Room {
 /** One copy of an item. */
 export interface Replica {
   readonly id: Id;
-  /** Undefined for our own copy. */
+  /** The endpoint of the node that holds the copy; undefined for our own copy. */
   readonly endpoint: Endpoint | undefined;
-  /** Undefined for an immutable item. */
+  /** The version of the copy; undefined for an immutable item. */
   readonly seq: Seq | undefined;
   /** Milliseconds since the owner put the item; undefined if the holder doesn't report it. */
   readonly ageMs: number | undefined;
@@ -144,12 +141,12 @@ interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent"> {
   readonly count?: number;
   /** Seconds since the owner put the item; undefined if the owner is putting it now. */
   readonly age?: number;
-  /** How long the nodes should keep the item after that put; `ITEM_LIFE_MS` by default. */
+  /** How long the nodes should keep the item after its owner put it; `ITEM_LIFE_MS` by default. */
   readonly lifeMs?: Millis;
   readonly casFor?: (id: Id) => Seq | undefined;
 }
 
-/** How many nodes usually hold a part of a value. */
+/** How many nodes usually hold a part of a large value. */
 const PART_HOLDERS = 2;
 
 /** The version of a mutable item that a node returned, and the seconds since its owner put it; NaN if not given. */
@@ -159,7 +156,10 @@ interface HolderVersion {
   readonly age: number;
 }
 
-/** A node that has acknowledged an item must keep it for this time. BEP 44 lets nodes forget items after two hours. */
+/**
+ * If a node lacks an item less than this time after it acknowledged the item, that counts as a
+ * fault. BEP 44 lets nodes forget items after two hours.
+ */
 const HELD_MS = 60 * 60_000;
 
 /** Cap on the remembered acknowledgements. Beyond it, the oldest one is forgotten. */
@@ -397,7 +397,8 @@ export class ItemOperations {
         // Send the cas only to nodes that have a version to compare it with (BEP 44).
         if (!isGuarded) return version && cas;
         if (isCurrent(id)) return undefined;
-        // No node may replace a rival's value with our seq, and a node that had no version must still have none.
+        // A cas of 0 makes two kinds of nodes refuse the put: those with a rival's value under our
+        // seq, and those that had no version but have received one since.
         return version === undefined || version.seq === item.signed?.seq ? 0 : version.seq || 0;
       };
       const { closest: nodes, holders } = result;
@@ -552,7 +553,7 @@ export class ItemOperations {
   ): void {
     const { target, challenge } = search;
     const onResponse: Search["onResponse"] = (message, candidate, at) => {
-      // The answers to a challenge are proofs, which the caller checks.
+      // An answer to a challenge has a proof instead of the value, and the caller checks the proof.
       if (challenge === undefined) {
         this.#noteLoss(message, { target, endpoint: candidate.endpoint }, at);
       }
@@ -567,8 +568,8 @@ export class ItemOperations {
   }
 
   /**
-   * Counts a fault against a node that does not return an item although it recently acknowledged
-   * it, or reports its age.
+   * Counts a fault against a node that does not return an item, although it recently acknowledged
+   * the item or reports the item's age.
    */
   #noteLoss(
     { id, value, age, seq }: Message,

@@ -20,13 +20,19 @@ import { itemCost } from "./item_cost.ts";
  */
 const SOURCE_SHARE = 1 / 4;
 
-/** The same share for the wider network of a source, which can thus fill half of the store. */
+/**
+ * A source's wider network may use this share of the space that is still free. One such network can
+ * thus fill half of the store.
+ */
 const WIDE_SHARE = 1;
 
-/** Evictions of spare items free this share of the limit: enough to make them rare, because each one sorts the items. */
+/**
+ * One eviction of spare items frees this share of the store's limit. Evictions should be rare,
+ * because each one sorts the items.
+ */
 const EVICTED_SHARE = 0.05;
 
-/** For this long after a repair, we rely on what it found about other holders: repairs are an hour or so apart. */
+/** For this long after a repair, we rely on what it found out about other holders. Repairs are about an hour apart. */
 const SPARE_MS = 2 * 3_600_000;
 
 /** The cost of an item. */
@@ -137,8 +143,9 @@ export class ItemStore {
   }
 
   /**
-   * Why an item is not stored; undefined if there is room for it. `held` is the item that it replaces, and `by` is the
-   * source that puts it now. If necessary, spare items are evicted.
+   * Returns the reason for not storing an item; undefined if there is room for it. `held` is the
+   * item that it replaces, and `by` is the source that puts it now. If necessary, spare items are
+   * evicted.
    */
   protected refusalOf(
     stored: StoredItem,

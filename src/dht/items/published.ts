@@ -4,7 +4,7 @@ import { type Id, IdMap } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import { compareVersions, type Held, type Item } from "./item.ts";
 
-/** Where the bytes of a large value are, and how much of it has been republished in this round. */
+/** The blobs of a large value, and the progress of the present round of republishing it. */
 export interface LargeContent {
   /** The blob with the value's bytes. */
   readonly value: number;

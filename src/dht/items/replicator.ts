@@ -20,7 +20,7 @@ import type { Cost, PublishResult, Upkeep } from "./upkeep.ts";
  */
 const PUBLISH_INTERVAL_MS = 3_600_000;
 
-/** If holders keep a value only for a short time, it is republished after this share of that time. */
+/** A value with a short life is republished after this share of its life, if that is less than the usual interval. */
 const PUBLISH_LIFE_SHARE = 0.5;
 
 /** A value's first put has failed if fewer than this share of the nodes that should store the value acknowledged it. */
@@ -42,7 +42,10 @@ const TURN_SPREAD = 0.5;
 /** The number of repairs in a row that we may leave to others. Some nodes may only claim to repair the item. */
 const MAX_DEFERRALS = 16;
 
-/** If this share of k, or of all contacts, has changed, own mutable values are published soon. */
+/**
+ * If the arrivals and departures of contacts reach this share of k (or of the number of contacts,
+ * if that is smaller), we soon publish our own mutable values.
+ */
 const CHANGED_SHARE = 0.25;
 
 /**
@@ -52,18 +55,22 @@ const CHANGED_SHARE = 0.25;
  */
 const NOTICE_SHARE = 0.75, MAX_NOTICE_MS = 45_000;
 
-/** The repair then starts within this time, so that one holder is clearly the first. */
+/**
+ * Once the other holders have had time to notice a change, the repair starts at a random time
+ * within this period, so that one holder is clearly the first.
+ */
 const CHANGED_WITHIN_MS = 45_000;
 
 /**
- * How often we look for work after a change. Because of the small delay, we handle changes that
- * belong together in one go.
+ * How often we look for values to publish and items to repair after contacts have arrived or left.
+ * Because of this small delay, we handle changes that belong together in one go.
  */
 const HURRIED_INTERVAL_MS = 5_000;
 
 /**
- * The minimum time between two counted arrivals, or departures, of one address (IPv6: /64). Anyone
- * can invent ids, and each change may trigger repairs. Departures are more urgent.
+ * The minimum times between two counted arrivals of contacts at one address (IPv6: in one /64), and
+ * between two counted departures. Anyone can invent ids, and each counted change may trigger
+ * repairs. The time is shorter for departures, because they are more urgent.
  */
 const ARRIVAL_AGAIN_MS = 3_600_000, DEPARTURE_AGAIN_MS = 600_000;
 
@@ -71,15 +78,18 @@ const ARRIVAL_AGAIN_MS = 3_600_000, DEPARTURE_AGAIN_MS = 600_000;
 const STAY_MS = 60_000;
 
 /**
- * Own values are published within this time after their holders have left, or when we have found
- * other nodes after being alone.
+ * Own values are published within this time after one of their holders has left or, if too few
+ * nodes hold them, after a contact has arrived.
  */
 const PUBLISH_SOON_MS = 20_000;
 
 /** Cap on the own items whose holders we remember. */
 const MAX_REMEMBERED = 20_000;
 
-/** After a start, older items are repaired within this time. Copies may have been lost while we were offline. */
+/**
+ * After a start, we repair the items of earlier runs within this time. Copies may have been lost
+ * while we were offline.
+ */
 const RESTART_WITHIN_MS = 1_800_000;
 
 /**
@@ -101,7 +111,10 @@ const MAX_ACTIVE = 4;
 
 const MAX_WAITING = 4_096;
 
-/** All jobs share this budget. It suits a home connection, but republishes 16 MiB (17,000 items) within two hours. */
+/**
+ * All jobs share this budget. It suits a home connection, and is enough to republish 16 MiB (17,000
+ * items) within two hours.
+ */
 export const PACKETS_PER_SECOND = 150, BYTES_PER_SECOND = 128 << 10;
 
 /** The unused budget of this many seconds can be saved up. */
@@ -147,15 +160,15 @@ export class Replicator {
   /** The value of `#changes` when we last planned to publish our own mutable values. */
   #changesAtPlan = 0;
   /**
-   * When to publish our own mutable values after many changes, because new neighbours may hold
-   * other versions.
+   * When to publish our own mutable values because many contacts have arrived or left. The new
+   * neighbours may hold other versions.
    */
   #publishMutableAt: Millis = Infinity;
   /** The latest arrivals and departures, oldest first. */
   #changed: Change[] = [];
   readonly #came = new Recent(ARRIVAL_AGAIN_MS, MAX_CHANGED);
   readonly #gone = new Recent(DEPARTURE_AGAIN_MS, MAX_CHANGED);
-  /** Until when we look for work more often than usual. */
+  /** The time until which we look for work more often than usual. */
   #hurriedUntil = -Infinity;
   #collection: Deadline | undefined;
   /** For each of our own items, the nodes that acknowledged it: the first words of their ids. */
@@ -263,7 +276,7 @@ export class Replicator {
     this.#holders.set(target, holders.map(({ a }) => a));
   }
 
-  /** A node has left: soon publishes the values that it had acknowledged. */
+  /** Called when a node has left: soon publishes the values that the node had acknowledged. */
   #noteHolderLeft({ a }: Id, now: Millis): void {
     for (const [target, holders] of [...this.#holders.entries()]) {
       if (!holders.includes(a)) continue;
@@ -279,8 +292,8 @@ export class Replicator {
   }
 
   /**
-   * A contact has arrived: soon publishes the values of which too few nodes have a copy, as the
-   * contact should hold them.
+   * Called when a contact has arrived: soon publishes the values of which too few nodes have a
+   * copy, because the contact should hold them.
    */
   #publishShortSoon(now: Millis): void {
     const { k, size } = this.#tables;
@@ -294,7 +307,7 @@ export class Replicator {
     this.#hurry(now);
   }
 
-  /** For a while, looks for work more often. */
+  /** For a while, looks more often for values to publish and items to repair. */
   #hurry(now: Millis): void {
     const isHurried = now < this.#hurriedUntil;
     this.#hurriedUntil = now + MAX_NOTICE_MS + CHANGED_WITHIN_MS + 2 * HURRIED_INTERVAL_MS;
@@ -318,19 +331,19 @@ export class Replicator {
     return isFew || replicas === 0 ? PUBLISH_RETRY_MS : usualWait(lifeMs);
   }
 
-  /** The time after this wait, varied at random by up to a tenth. */
+  /** The time of the next publication: `waitMs` from now, varied at random by up to a tenth. */
   #nextPublication(now: Millis, waitMs: Millis): Millis {
     return now + waitMs * (0.9 + 0.2 * this.#options.random.fraction());
   }
 
-  /** A random time until we repair an item after a change. */
+  /** The random time in ms from now until we repair an item after a change. */
   #changedTurn(): Millis {
     const { healthCheckIntervalMs, random } = this.#options;
     const notice = Math.min(MAX_NOTICE_MS, NOTICE_SHARE * healthCheckIntervalMs);
     return notice + CHANGED_WITHIN_MS * random.fraction();
   }
 
-  /** A random time until our next repair of an item. */
+  /** The random time in ms from now until our next repair of an item. */
   #turn(): number {
     return COMPLETE_INTERVAL_MS * (1 + TURN_SPREAD * this.#options.random.fraction());
   }

@@ -120,7 +120,8 @@ export class Upkeep {
     done: (result: CompleteResult, now: Millis) => void,
   ): void {
     const { operations } = this;
-    // A node without a proof gets a copy. So does any other implementation, because it forgets items after two hours.
+    // A node without a proof gets a copy. So does a node of another implementation, because it
+    // forgets items after two hours.
     const holders = new Set(
       reports.filter((report) => this.#isProof(report, challenge, item)).map(({ id }) => `${id}`),
     );
@@ -131,7 +132,8 @@ export class Upkeep {
     const limit = item.copies === undefined ? (isFar ? wanted : wanted - 1) : Math.max(k, copies);
     const closest = result.closest.slice(0, limit);
     const lacking = closest.filter(({ id }) => !holders.has(`${id}`));
-    // Farther nodes hold copies too if closer ones were out of reach. They must not keep an older version.
+    // Farther nodes hold copies too if closer nodes were out of reach when these were made. Such
+    // copies must not stay outdated.
     const outdated = new Set(
       reports.filter((report) => isOlder(report, item) || isOther(report, item))
         .map(({ id }) => `${id}`),
@@ -190,9 +192,9 @@ export class Upkeep {
 /** The version of an item that a node says it holds. */
 interface Report {
   readonly id: Id;
-  /** NaN if it is unreadable; 0 for an immutable item. */
+  /** The seq of the node's version: NaN if it is unreadable, and 0 for an immutable item. */
   readonly seq: Seq;
-  /** Undefined for an immutable item, and if the node runs other software. */
+  /** The signature of the node's version. Undefined for an immutable item, and if the node runs other software. */
   readonly signature: Uint8Array | undefined;
   /** The proof that the node has the value; undefined if it runs other software. */
   readonly proof: Uint8Array | undefined;

@@ -24,7 +24,7 @@ import { Remembered } from "./remembered.ts";
 /** A contact that has kept its id and address for this long may hold items. */
 const SETTLED_MS = 60_000;
 
-/** An unanswered check is repeated after this time, then after twice as long. */
+/** An unanswered check is repeated after this time, and a second time after twice as long. */
 const RECHECK_MS = 5_000;
 
 /** If all contacts are checked at once, the checks are spread over this time. */
@@ -34,9 +34,9 @@ const CHECK_ALL_WITHIN_MS = 15_000;
 const MISS_SPACING_MS = 1_000;
 
 /**
- * When a check is due, as shares of the interval. If two nodes have each other in their tables, one
- * ping checks both. The node with the smaller id sends this ping, so early that it arrives before
- * the other node's check is due.
+ * The bounds of the random time until a contact's next check, as shares of the interval. If two
+ * nodes have each other in their tables, one ping checks both. The node with the smaller id sends
+ * this ping, so early that it arrives before the other node's check is due.
  */
 const EARLIEST_CHECK = 0.985, FIRST_CHECKS_UNTIL = 0.988, SECOND_CHECKS_FROM = 0.998;
 
@@ -57,10 +57,10 @@ const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
 /**
- * One address gets at most one such ping within this time, so that it can't use up the pings for
- * all other addresses. In private networks, where many nodes may share an address, the limit
- * applies to each endpoint. Without a limit, a node that answers each ping with a query would cause
- * the next ping immediately.
+ * One address gets at most one ping that tests a stranger within this time, so that it can't use up
+ * the pings for all other addresses. In private networks, where many nodes may share an address,
+ * the limit applies to each endpoint. Without a limit, a node that answers each ping with a query
+ * would cause the next ping immediately.
  */
 const VERIFY_AGAIN_MS = 2_000;
 
@@ -77,14 +77,14 @@ const FAULTS_TO_DROP = 5;
 const MAX_LOSS_FAULTS = 2;
 
 /**
- * The ping for a node that is in our table, or will be once it answers. The argument `keeps` says
- * so, because one ping can check two nodes that have each other in their tables.
+ * The ping for a node that is in our table, or will be once it answers. The argument `keeps` tells
+ * the node so: one ping can check two nodes that have each other in their tables.
  */
 const PING = { args: { keeps: true }, sendsCoordinate: true } as const;
 
 /**
- * kept: the node is in our tables. wanted: it gets a place if it answers a ping. none: we have no
- * place for it.
+ * kept: the node is in our tables. wanted: we add the node if it answers a ping. none: we have no
+ * place for the node.
  */
 export type Standing = "kept" | "wanted" | "none";
 
@@ -223,7 +223,8 @@ export class Contacts {
       const node = { id, endpoint: from };
       if (!table.wouldAdmit(node, { rtt, isMutual: keeps === true }, now)) return "none";
     }
-    // The nodes of our own site are often in one /64 and start together.
+    // In our own subnet and those of bootstrap nodes, limit the pings for each address, not for a
+    // whole /64: the nodes of such a subnet often start together.
     const isHome = this.tables.subnets.isHome(from);
     const owner = !isCounted(from) ? `${from}` : isHome ? from.host : ownerOf(from);
     if (this.#verified.has(owner, now)) return "none";
@@ -510,7 +511,7 @@ export class Contacts {
   }
 }
 
-/** Whether a contact that left the table is gone with its items, if it had any. */
+/** Whether a contact that left the table is really gone, together with the items that it held. */
 function isGone({ firstSeen }: Contact, { kind }: ContactReason, now: Millis): boolean {
   // The node itself is still there: it only lost its place in our table.
   if (kind === "replaced" || kind === "no_place") return false;

@@ -49,9 +49,9 @@ const FILL_ANSWERS = 3;
 const MAX_FILLED = 32;
 
 /**
- * The share of a bucket that is filled at first. The other places are left for nearer nodes, which
- * are found later. This applies if the bucket covers many more nodes than it has places, and most
- * of these nodes send coordinates.
+ * The share of a bucket that is filled at first. The other places are left for nodes with shorter
+ * round trips, which are found later. This applies if the bucket covers many more nodes than it has
+ * places, and most of these nodes send coordinates.
  */
 const FILLED_SHARE = 1 / 4;
 
@@ -190,8 +190,8 @@ export class Membership {
   }
 
   /**
-   * Joins immediately if a node answered after our attempt to join had failed, because our line is
-   * slow.
+   * Joins immediately if a node answers after our attempt to join has failed. On a slow line,
+   * answers arrive that late.
    */
   noteFound(now: Millis): void {
     if (this.#rejoin === undefined) return;

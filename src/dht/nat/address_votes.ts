@@ -23,8 +23,8 @@ const ENOUGH_VOTERS = 8;
 const STAYING_SHARE = 0.2;
 
 /**
- * The same limit if our machine or router has the new address. It is higher, because older
- * connections may still use the former address.
+ * The same limit as `STAYING_SHARE`, for the case that our machine or router has the new address.
+ * It is higher, because older connections may still use the former address.
  */
 const STAYING_SHARE_IF_OURS = 0.5;
 
@@ -49,12 +49,12 @@ export interface Tally {
  */
 export class AddressVotes {
   // These arrays are the columns of a table. A search for a voter is fast, because it reads adjacent numbers.
-  /** A hash of the voter's network. */
+  /** For each row, a hash of the voter's network. */
   readonly #marks: number[] = [];
   readonly #times: Millis[] = [];
   readonly #voters: Endpoint[] = [];
   readonly #seen: Endpoint[] = [];
-  /** Whether the voter has standing: it has seen us at the accepted address. */
+  /** For each row, whether the voter has standing: it has seen us at the accepted address. */
   readonly #hasStanding: boolean[] = [];
   #accepted: Tally | undefined;
 

@@ -22,18 +22,18 @@ const FIRST_PORT = 1_024, PORTS = 65_536 - FIRST_PORT;
 /** The step between tried ports. It is coprime to the number of ports, 2^10 * 3^2 * 7, so no port is tried twice. */
 const STRIDE = 40_507;
 
-/** How many ports the other side tries. With probability 1 - (1 - 384 / 64512)^1400 = 99.98 %, one of them is open. */
+/**
+ * How many ports the side without a symmetric NAT tries. With probability 1 - (1 - 384 /
+ * 64512)^1400 = 99.98 %, one of them is open.
+ */
 export const TRIED_PORTS = 1_400;
 
-/**
- * The number of ports tried in one step, and the time between steps. The result is 1,000 ports and
- * about a megabit per second.
- */
+/** The number of ports tried in one step, and the time between steps: 1,000 ports and about a megabit per second. */
 const PORTS_PER_STEP = 10, STEP_MS = 10;
 
 /**
  * Cap on the steps to run at once if the timer fires late. This is enough to try all ports before
- * the other side closes its own.
+ * the symmetric side closes its ports.
  */
 const MAX_STEPS = 4;
 
@@ -44,12 +44,12 @@ const MET_AGAIN_MS = [150, 400];
 const BURSTS_A_MINUTE = 3;
 
 /**
- * How long opened ports wait for the other side. Trying all ports and a round trip together take
- * less time.
+ * How long the opened ports wait for a packet from the other node. Trying all ports and a round
+ * trip together take less time.
  */
 const OPEN_MS = 5_000;
 
-/** Opened ports are closed after this time, including the port at which the other side got through. */
+/** Opened ports are closed after this time, even the port at which the other node got through. */
 const PORTS_OPEN_MS = 120_000;
 
 interface Burst {
@@ -77,8 +77,8 @@ export class Bursts {
   readonly #allowance = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
   #burst: Burst | undefined;
   /**
-   * The latest burst that tried ports. It is kept after its end, because several ports may be open
-   * and more replies may arrive.
+   * The latest burst in which this node tried ports. It is kept after its end, because several
+   * ports may be open and more replies may arrive.
    */
   #latestTrying: Burst | undefined;
 
@@ -139,7 +139,7 @@ export class Bursts {
     return true;
   }
 
-  /** Runs the other side: pings the ports of an address one after another. */
+  /** Runs the side without a symmetric NAT: pings the ports of an address one after another. */
   #tryPorts(other: Id, to: Endpoint, now: Millis): void {
     const { deadlines, random } = this.#options;
     const tid = random.word();

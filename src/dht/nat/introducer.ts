@@ -30,7 +30,10 @@ const INTRODUCTIONS_PER_SECOND = 8, INTRODUCTION_BURST = 40;
 /** The largest burst of forwarded bytes, in seconds at the relay rate: by default 16 kB, enough for several items. */
 const RELAY_BURST_S = 8;
 
-/** Limits on the probes that we request from other nodes. A node behind a NAT needs about nine in half an hour. */
+/**
+ * Limits on the probes that we request from other nodes for nodes behind NATs. Each of those needs
+ * about nine in half an hour.
+ */
 const ASKED_PER_SECOND = 2, ASKED_BURST = 20;
 
 const PROBES_PER_SECOND = 1, PROBE_BURST = 20;

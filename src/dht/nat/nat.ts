@@ -54,7 +54,10 @@ const ROUND_MS = 4_000;
 /** Cap on the rounds of a check. Each round asks different nodes if there are enough. */
 const MAX_ROUNDS = 3;
 
-/** The number of missing probes that prove a filter. A single one may have got lost, as 1 % of packets do. */
+/**
+ * If this many promised probes don't arrive, a filter has blocked them. A single one may have got
+ * lost, as 1 % of packets do.
+ */
 const ENOUGH_MISSED = 2;
 
 /** The wait after a check without a result. It doubles each time, up to the interval between checks. */
@@ -124,7 +127,10 @@ export class Nat {
   #trial: "none" | "running" | "failed" = "none";
   #asked = 0;
   #missed = 0;
-  /** The number of missed probes from addresses to which we had sent nothing. */
+  /**
+   * The number of promised probes that did not arrive, only counting those from addresses to which
+   * we had sent nothing.
+   */
   #missedStrangers = 0;
   /** Addresses from which unrequested packets came. */
   #strangers: Endpoint[] = [];
@@ -172,7 +178,7 @@ export class Nat {
     return this.#reachable === false || (this.#isBehindNat && isUndecided);
   }
 
-  /** When filters that our packets before `#contactedSince` opened are certainly closed again. */
+  /** The time by which the filters that our packets before `#contactedSince` opened are certainly closed again. */
   get #filtersClosedAt(): Millis {
     return this.#contactedSince + FILTER_MS;
   }
@@ -384,7 +390,8 @@ export class Nat {
   }
 
   #askForProbe(check: Check, { endpoint: to, id: expected, token }: Helper, now: Millis): void {
-    // The query includes our address. So the prober never sends more bytes than it received.
+    // The query includes our address, so it is at least as long as the probe. A prober thus never
+    // sends more bytes than it receives.
     const args = { token, values: [this.#external!] };
     const watcher = whenDone((outcome) => {
       if (this.#check !== check || outcome.kind !== "response") return;
@@ -508,8 +515,9 @@ export class Nat {
   }
 
   /**
-   * Continues without probes. Behind a NAT, we stop being read-only for a while, as strangers never query read-only
-   * nodes.
+   * Called if no node can probe us. Behind a NAT, we then stop being read-only for a while (the
+   * trial), because strangers never query read-only nodes. If no stranger queries us during the
+   * trial, we count as unreachable.
    */
   #tryWithoutProbes(now: Millis): void {
     this.#endCheck();

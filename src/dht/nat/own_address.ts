@@ -56,7 +56,7 @@ export class OwnAddress {
     this.#parts.onChange(now);
   }
 
-  /** Records the public endpoint that a router has mapped to us, or that it no longer maps one. */
+  /** Records the public endpoint that a router has mapped to us; undefined if there is no such mapping any more. */
   noteMapping(mapped: Endpoint | undefined): void {
     this.#mapped = mapped;
   }

@@ -35,7 +35,7 @@ export type ReachResult =
 
 type ReachListener = (result: ReachResult, now: Millis) => void;
 
-/** When to ping the target after it answered an introduction, in ms. It answers once it has opened its NAT for us. */
+/** When to ping the target, in ms after its answer to an introduction. It answers once it has opened its NAT for us. */
 const PINGS_MS = [0, 60, 200, 500, 1_000];
 
 /** An unanswered introduction is repeated after this time, through another introducer if there is one. */
@@ -59,7 +59,7 @@ const WITNESS_MS = 2_000;
 
 /**
  * Caps on the endpoints that one attempt pings: in total, and per node that names them. Strangers
- * may name false ones.
+ * may name false endpoints.
  */
 const MAX_ENDPOINTS = 4, ENDPOINTS_EACH = 2;
 
@@ -363,7 +363,7 @@ class Attempt {
     this.#query(query, now, (outcome, at) => this.#isPong(outcome, { way, endpoint: to }, at));
   }
 
-  /** Pings the target through the first relay. If that fails, tries one more relay. */
+  /** Pings the target through the first of the relays. If that fails, tries one more relay. */
   #pingThrough(
     [via, ...others]: readonly Via[],
     now: Millis,

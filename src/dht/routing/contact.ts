@@ -74,8 +74,8 @@ export type ContactRecord = Readonly<
 const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 
 /**
- * The value of a time at which nothing has happened yet: earlier than all real times. V8 stores
- * such small integers without an allocation.
+ * The value of a time for an event that has not happened yet: earlier than all real times. V8
+ * stores such small integers without an allocation.
  */
 const NEVER = -(2 ** 30);
 
@@ -92,9 +92,9 @@ const UNMEASURED = -1;
 export type OptionalMethod = "get" | "put";
 
 /**
- * The bits of `#support` for the methods that the node answers. The same bits shifted by two stand
- * for methods that it does not support, and shifted by four for methods that it has left
- * unanswered.
+ * The bits of `#support` for the methods that the node answers. Shifted left by two, these bits
+ * mark the methods that it does not support. Shifted left by four, they mark the methods that it
+ * has left unanswered.
  */
 const SUPPORT_BITS = { get: 1, put: 2 } as const;
 

@@ -5,7 +5,7 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 /** The maximum number of contacts in a bucket from one IPv4 /24 or IPv6 /64. */
 export const PER_SUBNET = 2;
 
-/** Ids are similar if they share this many bits more than the ids of k neighbouring nodes of the network do. */
+/** Two ids are similar if their common prefix is at least this many bits longer than that of k neighbouring nodes. */
 export const SIMILAR_BITS = 4;
 
 /**
@@ -18,7 +18,7 @@ export function maxSimilar(k: number): number {
 }
 
 /**
- * A lookup's shortlist accepts this many times as many nodes per subnet as a bucket, because a
+ * A lookup's shortlist accepts this many times as many nodes per subnet as a bucket does, because a
  * lookup finds more nodes.
  */
 export const SHORTLIST_FACTOR = 2;

@@ -18,7 +18,7 @@ export interface Prospect {
   readonly rtt: number;
 }
 
-/** How many contacts may wait for a place in one bucket. No more are needed, because lookups find other nodes. */
+/** Cap on the contacts that wait for a place in one bucket. No more are needed, because lookups find other nodes. */
 const MAX_REPLACEMENTS = 8;
 
 /**
@@ -43,7 +43,10 @@ const ONE_SIDED_FACTOR = 5;
  */
 const UNBOUND_FACTOR = 1.5;
 
-/** A newcomer replaces a contact only if its price is below this share of the contact's. Smaller gains don't count. */
+/**
+ * A newcomer replaces a contact only if its price is below this share of the contact's price.
+ * Smaller gains don't count.
+ */
 const REPLACING_SHARE = 0.8;
 
 /** The contacts of one range of the id space. */
@@ -58,17 +61,23 @@ class Bucket {
   /** The first 32-bit words of the replacements' ids. */
   readonly replacementWords: number[] = [];
   /**
-   * The node with the shortest expected round trip among those that others named and that are in
-   * neither list.
+   * The node with the shortest expected round trip among those that other nodes named and that are
+   * neither contacts nor replacements.
    */
   prospect: Prospect | undefined = undefined;
-  /** The limit for a newcomer's price. Cached until `limitUntil`, because every query from a stranger needs it. */
+  /**
+   * The price below which a newcomer replaces a contact. Cached until `limitUntil`, because every
+   * query from a stranger needs it.
+   */
   limit = 0;
-  /** Whether a surplus contact can be replaced (see `RoutingTable`). Cached like `limit`. */
+  /** Whether the bucket has a contact that is there only because its subnet is a home subnet. Cached like `limit`. */
   hasSurplus = false;
   limitUntil: Millis = -Infinity;
 
-  /** `changed`: when a contact was last added or a lookup last ran in this bucket. `k`: the bucket's capacity. */
+  /**
+   * `changed`: the time when a contact was last added or a lookup last ran in this bucket. `k`: the
+   * bucket's capacity.
+   */
   constructor(public changed: Millis, readonly k: number) {}
 
   find(id: Id): Contact | undefined {
@@ -81,7 +90,7 @@ class Bucket {
     return at < 0 ? undefined : this.replacements[at];
   }
 
-  /** Adds a contact as the latest replacement. */
+  /** Adds a contact as the latest of those that wait for a place. */
   wait(contact: Contact): void {
     this.replacements.push(contact);
     this.replacementWords.push(contact.id.a);

@@ -41,7 +41,10 @@ export class SubnetLimit {
     this.#own[address.family] = isCounted(address) ? address : undefined;
   }
 
-  /** Whether the limit on similar ids and, except at home, the one on subnets apply to this address. */
+  /**
+   * Whether the limit on similar ids applies to this address. Except in home subnets, the limit on
+   * subnets then applies too.
+   */
   appliesTo(endpoint: Endpoint): boolean {
     return this.perSubnet > 0 && isCounted(endpoint);
   }

@@ -219,11 +219,12 @@ export class Lookup {
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
   readonly #hopMs: number;
-  /** The first words of the distances of the region's core and edge. */
+  /** The first word of the distance from the target to the end of the region's core. */
   readonly #core: number;
+  /** The first word of the distance from the target to the region's edge. */
   readonly #edge: number;
   #inFlight = 0;
-  /** The closest candidate, once it has been asked a second time. */
+  /** The closest candidate, if it has been asked a second time. */
   #again: Candidate | undefined;
   /**
    * Whether a round trip contradicted a coordinate. The lookup then ignores the coordinates of
@@ -470,7 +471,7 @@ export class Lookup {
         fastest = Math.min(fastest, rtt);
       } else if (state === "overdue") overdue++;
       else if (state === "held") {
-        // This node may be the only one that has what a hurried lookup needs.
+        // The node whose query is held may be the only one that has what a hurried lookup needs, so wait for it.
         if (hurryToBits !== undefined) return false;
         overdue++;
         held++;
@@ -479,7 +480,7 @@ export class Lookup {
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
     if (overdue > 0 && fastest > SLOW_MS) return false;
-    // In a small network, every node matters.
+    // In a small network, every node matters, so wait for the queries that are held.
     if (held > 0 && responded < k / 2) return false;
     // If nearly all queries are overdue, our connection or machine is probably slow: the nodes can't all be dead.
     return overdue <= MAX_OVERDUE_PER_ANSWER * responded;
@@ -510,7 +511,7 @@ export class Lookup {
     });
   }
 
-  /** Continues without waiting for a candidate. */
+  /** From now on, the lookup does not wait for this candidate's answer. */
   #overtake(candidate: Candidate, state: "held" | "late" | "overdue", now: Millis): void {
     const former = candidate.state;
     if (this.#ended || (former !== "waiting" && former !== "late")) return;
@@ -618,7 +619,7 @@ function isUnaskedContact({ state, hop }: Candidate): boolean {
   return state === "heard" && hop === 1;
 }
 
-/** The mean round trip to known nodes, limited to the bounds above. */
+/** The mean round trip to known nodes, but at least `HOP_MIN_MS` and at most `HOP_MAX_MS`. */
 function hopCost(known: readonly Placed[]): number {
   let sum = 0, count = 0;
   for (const { expected } of known) if (!Number.isNaN(expected)) sum += expected, count++;
@@ -638,7 +639,7 @@ function firstWord(id: Id, target: Id): number {
   return id.a ^ target.a ^ SIGN;
 }
 
-/** The first word, in the same form, of a distance given as a share of the id space. */
+/** The first word, with the sign bit inverted, of a distance that is given as a share of the id space. */
 function wordAt(share: number): number {
   return Math.min(2 ** 32 - 1, Math.floor(share * 2 ** 32)) ^ SIGN;
 }

@@ -8,7 +8,7 @@ import type { Millis } from "../deadlines.ts";
 /**
  * The mean time between packets to one node: the initial value, the minimum and the maximum.
  * libtorrent blocks an address for five minutes after 50 packets within 10 s. With the burst, we
- * send up to 33. The rest is for pings and our answers, which are counted but never wait.
+ * send up to 33. The other 17 are left for pings and our answers, which are counted but never wait.
  */
 const START_INTERVAL_MS = 500, MIN_INTERVAL_MS = 400, MAX_INTERVAL_MS = 10_000;
 
@@ -30,7 +30,7 @@ const MAX_NODES = 512;
 
 interface Entry {
   intervalMs: number;
-  /** When all packets so far would have been sent at the steady rate (generic cell rate algorithm). */
+  /** The time when all packets so far would have been sent at the steady rate (generic cell rate algorithm). */
   dueAt: Millis;
 }
 

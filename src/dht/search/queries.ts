@@ -37,7 +37,10 @@ const LATE_MAX_MS = 1_000;
  */
 const ANSWER_MAX_MS = 10_000;
 
-/** Extra time for puts: a put is answered once it is on disk, and disks are sometimes busy. */
+/**
+ * `LATE_VARIATIONS` and `LATE_MIN_MS` for puts. They are larger, because a put is answered once it
+ * is on disk, and disks are sometimes busy.
+ */
 const PUT_VARIATIONS = 4, PUT_MIN_MS = 250;
 
 /** The time between late and overdue, as a multiple of the time until late: the repeated query gets one round trip. */
@@ -87,10 +90,11 @@ type Reply = Exclude<QueryOutcome, { kind: "timeout" }>;
 interface Pending extends Transaction, OutgoingQuery {
   readonly query: Query;
   readonly watcher: QueryWatcher;
-  /** Only a second packet has a first one. */
+  /** Undefined, because this is the first packet of its query; see `Repeat.first`. */
   readonly first: undefined;
   /**
-   * Whether the receiver is a contact that runs this project's software. Its rate needs no limit.
+   * Whether the receiver is a contact that runs this project's software. We then don't limit the
+   * rate of our queries to it.
    */
   readonly isOurs: boolean;
   startedAt: Millis;
@@ -142,14 +146,14 @@ export class Queries {
   readonly #transactions = new Transactions<Pending | Repeat>();
   /** The number of queries in flight. Those that are over, but may still be answered, don't count. */
   #open = 0;
-  /** Round trips to nodes that we knew nothing about. */
+  /** The mean round trip to nodes that we knew nothing about. */
   readonly #unknown = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6);
   /**
-   * Round trips to nodes of which we knew only the coordinate, as multiples of the round trip that the coordinate
-   * suggests.
+   * The mean round trip to nodes of which we knew only the coordinate, as a multiple of the round
+   * trip that the coordinate suggests.
    */
   readonly #guessed = new Mean(1, 0.5);
-  /** The times that puts take. */
+  /** The mean time from a put to its answer. */
   readonly #puts = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6, PUT_VARIATIONS);
   #lateShare = 0;
 

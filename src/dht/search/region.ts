@@ -21,7 +21,7 @@ export class Region {
   readonly expectedInCore: number;
   /** About the number of leading bits that the ids in the region share. */
   readonly bits: number;
-  /** Ids are similar if they share this many bits. */
+  /** Two ids are similar if they share at least this many leading bits. */
   readonly similarBits: number;
 
   /** `size`: the estimated number of nodes in the network; null if unknown, and then no target is crowded. */

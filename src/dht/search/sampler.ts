@@ -33,14 +33,14 @@ const MAX_INTERVAL_S = 21_600;
 /** Cap on the nodes whose intervals are remembered. */
 const MAX_REMEMBERED = 10_000;
 
-/** What a node stores. */
+/** A node's sample of the info-hashes that it stores. */
 export interface Sample {
   readonly id: Id;
   readonly endpoint: Endpoint;
   readonly infoHashes: readonly Id[];
   /** How many info-hashes the node says that it stores. */
   readonly count: number;
-  /** For how long the node returns the same sample, in seconds. */
+  /** How long the node returns the same sample, in seconds. */
   readonly intervalS: number;
 }
 
@@ -53,10 +53,14 @@ export type SampleOutcome =
 export interface WalkResult {
   readonly infoHashes: readonly Id[];
   readonly queries: number;
-  /** How many nodes answered, and how many of them with a sample. */
+  /** How many nodes answered. */
   readonly answered: number;
+  /** How many nodes answered with a sample. */
   readonly sampled: number;
-  /** The sum of what the sampled nodes say that they store. Nodes share many info-hashes. */
+  /**
+   * The sum of the numbers of info-hashes that the sampled nodes say they store. An info-hash on
+   * several nodes counts more than once.
+   */
   readonly stored: number;
   readonly elapsed: Millis;
 }
@@ -69,7 +73,7 @@ interface SamplerOptions {
 
 export class Sampler {
   readonly #options: SamplerOptions;
-  /** Until when each node returns the sample that we have. */
+  /** For each node, the time until which it would return the sample that it has already sent us. */
   readonly #sameUntil = new BoundedMap<string, Millis>(MAX_REMEMBERED);
 
   constructor(options: SamplerOptions) {
@@ -87,8 +91,7 @@ export class Sampler {
     const target = random.id();
     const want = queries.tables.families.length > 1 ? WANT_N4 | WANT_N6 : undefined;
     const method = "sample_infohashes" as const;
-    // No id is expected, so that silence does not count against a contact: some implementations
-    // ignore this query.
+    // Expect no id, so that silence does not count against a contact: some implementations ignore this query.
     const query = { method, to: endpoint, args: { target, want }, expected: undefined, isOnce };
     const watcher = whenDone((outcome, at) => {
       if (outcome.kind === "timeout") return done({ kind: "timeout" }, at);
@@ -123,8 +126,9 @@ class Walk {
   readonly #startedAt: Millis;
   readonly #allowance = new Allowance(QUERIES_PER_SECOND, QUERY_BURST);
   readonly #heard: Endpoint[] = [];
-  /** The endpoints that the walk knows, and how many of them belong to each owner. */
+  /** The endpoints that the walk knows. */
   readonly #endpoints = new Set<string>();
+  /** For each owner, how many of the known endpoints belong to it. */
   readonly #perOwner = new Map<string, number>();
   readonly #found = new Map<string, Id>();
   #inFlight = 0;

@@ -121,7 +121,7 @@ interface SearchesOptions {
   readonly emit: (event: LookupEvent) => void;
 }
 
-/** An estimate of the network's size is used for this time. */
+/** An estimate of the network's size is reused for this time. */
 const ESTIMATE_MS = 1_000;
 
 /**

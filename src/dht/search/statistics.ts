@@ -27,8 +27,9 @@ export class LookupStatistics {
   /** The number of ended lookups in which at least one node answered. */
   success = 0;
   active = 0;
-  /** The number of crowded targets that were reported, and the latest of them. */
+  /** The number of crowded targets that were reported. */
   crowded = 0;
+  /** The crowded target that was reported last. */
   latestCrowded: { readonly target: Id; readonly at: Millis } | undefined;
   /** The durations of all lookups that ended, by method. Methods that were never used are missing. */
   readonly durations: Partial<Record<LookupResult["method"], DurationHistogram>> = {};

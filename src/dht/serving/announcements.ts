@@ -39,13 +39,13 @@ export const MAX_OWN_ANNOUNCEMENTS = 1_000;
 /** An announcement that this node renews, with the outcome of the latest attempt. */
 export interface OwnAnnouncement extends Announcement {
   readonly isSeed: boolean;
-  /** The name of the service that the info-hash stands for, if any. */
+  /** The name of the service from which the info-hash was computed, if any. */
   readonly service: string | undefined;
   readonly firstAt: Millis;
   /** When a node last accepted the announcement; -Infinity if none has. */
   readonly lastAt: Millis;
   readonly nextAt: Millis;
-  /** The number of nodes that accepted it in the latest attempt. */
+  /** The number of nodes that accepted the announcement in the latest attempt. */
   readonly nodes: number;
   /** The number of attempts since the latest one that a node accepted. */
   readonly failures: number;
@@ -136,7 +136,10 @@ export class Announcements {
     if (before !== undefined && !before.sameAddress(address)) this.renewAll(now);
   }
 
-  /** After a new contact, renews announcements that fewer than k nodes have. In a large network, finding k is easy. */
+  /**
+   * When the node gets a new contact, renews the announcements that fewer than k nodes have. Does
+   * nothing if there are many contacts, because k nodes are then easily found.
+   */
   noteNewContact(now: Millis): void {
     const { tables } = this.#options;
     if (this.count === 0 || tables.size > 2 * tables.k) return;

@@ -1,5 +1,5 @@
-// While the node can't keep up, drops queries of strangers before parsing them, so that contacts
-// and strangers with few queries are served.
+// While the node can't keep up, drops queries of the busiest strangers before parsing them, so that
+// contacts and strangers with few queries are served.
 
 import { literal } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
@@ -37,7 +37,7 @@ const MIN_ADMITTED_SHARE = 0.05;
 /** An asker that has proven its address gets this many times the rate of others. */
 const PROVEN_FACTOR = 4;
 
-/** How long two addresses share a slot. */
+/** How long two addresses may share a slot. After that time, all addresses are redistributed over the slots. */
 const RESEED_INTERVAL_MS = 60_000;
 
 /**
@@ -62,11 +62,9 @@ interface Pressure {
   readonly admittedAt: Float64Array;
   seed: number;
   seededAt: Millis;
-  /**
-   * The number of packets since the rate was last adjusted, and the number of strangers' packets
-   * that were admitted.
-   */
+  /** The number of packets since the rate was last adjusted. */
   packets: number;
+  /** The number of strangers' packets that were admitted since then. */
   admitted: number;
 }
 
@@ -89,7 +87,10 @@ export class Gate {
     return this.#pressure === undefined;
   }
 
-  /** Records for how long the host's socket has waited for a packet. It also reports receives that did not wait, as 0. */
+  /**
+   * Records for how long the host's socket has waited for a packet. The host also reports receives
+   * that did not wait, as 0.
+   */
   note(waitedMs: Millis, now: Millis): void {
     this.#receives++;
     this.#waitedMs += waitedMs;

@@ -46,13 +46,13 @@ interface Announced {
   /** The network of the endpoint. No network may hold more than its share of a full store. */
   readonly source: string;
   readonly isSeed: boolean;
-  /** The address's bits in a Bloom filter, once they are needed. */
+  /** The address's bits in a Bloom filter; undefined until they are needed. */
   bits: number | undefined;
 }
 
-/** What a peer says about itself. */
+/** The properties of a peer that its announcement states. */
 interface PeerKind {
-  /** False by default. */
+  /** Whether the peer is a seed; false by default. */
   readonly isSeed?: boolean;
 }
 
@@ -67,7 +67,7 @@ export interface PeerSelection {
 /** Bloom filters of a swarm's members (BEP 33). */
 export interface SwarmFilters {
   readonly seeds: Uint8Array;
-  /** Those that don't seed. */
+  /** The filter of the members that don't seed. */
   readonly peers: Uint8Array;
 }
 

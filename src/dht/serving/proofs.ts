@@ -24,7 +24,7 @@ const MAX_PROVEN = 1_000;
  */
 const PINGS_PER_SECOND = 100, PING_BURST = 200;
 
-/** Cap on the bytes of such a ping. */
+/** Cap on the bytes of a ping that asks for a proof. */
 export const PROOF_PING_BYTES = 74;
 
 interface ProofsParts {
@@ -36,7 +36,7 @@ export class Proofs {
   readonly #queries: Queries;
   readonly #tables: Tables;
   readonly #tokens: Tokens;
-  /** The addresses of askers that are not contacts. */
+  /** The addresses at which askers that are not contacts have proven that they receive packets. */
   readonly #proven = new Recent(PROOF_LIFE_MS, MAX_PROVEN);
   readonly #pings = new SharedAllowance(PINGS_PER_SECOND, PING_BURST);
 

@@ -244,7 +244,7 @@ export class Responder {
     return this.#reply(query, reply);
   }
 
-  /** Peers may fill a reply, except for the room that the usual number of nodes of the asker's family needs. */
+  /** The bytes of a reply that peers may use. They leave room for the usual number of nodes of the asker's family. */
   #roomForPeers(query: Message): number {
     const isOurs = query.wantCount >= 1;
     const nodes = REPLY_NODES * nodeBytes(this.#from.family, isOurs);
@@ -323,8 +323,8 @@ export class Responder {
         holder: this.outbox.self.id,
         value: item.value,
       });
-      // The signature shows a node that repairs replicas whether our value equals its own with the
-      // same seq.
+      // From the signature, a node that repairs replicas can tell whether our value is the same as
+      // its own, if both have the same seq.
       reply.signature = signed?.signature;
       if (this.#named[from.family]?.find(query.id!)?.endpoint.equals(from)) {
         const stored = this.#host.items.get(target, this.#now);
@@ -351,7 +351,7 @@ export class Responder {
     const held = newestHeld(this.#host, item.target, this.#now)?.item;
     const refused = refusal(held, item, query.hasCas ? query.cas : undefined);
     if (refused !== undefined) return this.outbox.writeError(query, from, refused);
-    // The signature comes last, because checking it takes longest.
+    // Check the signature last, because that takes longest.
     const checked = held !== undefined && hasSameSignature(held, item)
       ? item
       : verified(this.#host, item);

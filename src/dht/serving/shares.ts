@@ -25,8 +25,8 @@ export class Shares<T> {
   }
 
   /**
-   * The oldest entry of the source with the most entries. If several sources have the same number,
-   * the first that reached it.
+   * The oldest entry of the source with the most entries. If several sources have that many, of the
+   * source that reached the number first.
    */
   oldestOfLargest(): T | undefined {
     const largest = this.#byCount[this.#byCount.length - 1].values().next().value;

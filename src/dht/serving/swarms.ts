@@ -22,7 +22,7 @@ import type { PeerStore } from "./peer_store.ts";
 /** Cap on the peers that one search collects. */
 const MAX_PEERS_FOUND = 1_000;
 
-/** The swarm to search, and how. */
+/** The swarm to search, and the options of the search. */
 export interface PeerSearch {
   readonly infoHash: Id;
   /** Whether to ask only for peers that don't seed. Implementations without BEP 33 return all. */
@@ -44,7 +44,7 @@ export interface Scrape {
 
 export interface PeersResult extends MergedResult {
   readonly peers: readonly Endpoint[];
-  /** Undefined unless the search asked for it. */
+  /** The size of the swarm; undefined unless the search asked for it. */
   readonly scrape: Scrape | undefined;
 }
 
