@@ -1,7 +1,7 @@
 // The settings of a node: one table of all settings, and the code that reads them into a frozen Config.
 
-// Import zod/v3: zod's main entry point also loads messages in dozens of languages, which take up some 4 MB of memory.
 import { firstLine } from "./krpc/error_text.ts";
+// Import zod/v3: zod's main entry point also loads messages in dozens of languages, which take up some 4 MB of memory.
 import { z } from "zod/v3";
 import {
   type HostPort,
@@ -816,7 +816,7 @@ const OTHERS_WRITE = 0o002, GROUP_WRITES_OR_OTHERS_READ = 0o024;
 interface SecretSetting {
   readonly setting: Setting;
   readonly file: Setting;
-  /** The name of the file's content, for messages. */
+  /** A phrase that describes what the file must contain, for messages. */
   readonly noun: string;
   /** Returns the secret that the lines of the file contain; an empty text if there is none. */
   readonly read: (lines: readonly string[]) => string;
@@ -829,7 +829,7 @@ const TOKEN_SECRET: SecretSetting = {
   read: ([first]) => first.trim(),
 };
 
-/** Lines that start with # are comments. */
+/** The network keys and the file with them. In the file, lines that start with # are comments. */
 const KEY_SECRET: SecretSetting = {
   setting: TABLE.networkKeys,
   file: TABLE.networkKeyFile,

@@ -417,7 +417,7 @@ interface Body {
   keeps?: boolean;
   /** Sent in responses only if the query asked for it with `ss` or `pc`. */
   age?: number;
-  /** In responses only if the query asked for it with `rm`. */
+  /** Sent in responses only if the query asked for it with `rm`. */
   room?: number;
   natType?: number;
 }

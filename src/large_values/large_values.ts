@@ -320,7 +320,7 @@ export class LargeValues {
             });
           }
         }
-        // The buffer has a copy.
+        // The buffer has a copy of these bytes, so free them.
         release(data);
         if (copies === 0) buffers.push(buffer);
       }

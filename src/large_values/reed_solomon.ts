@@ -85,7 +85,7 @@ export function encodeInto(
 /** Scratch array for the sums of four rows. It is only used within a call of `encodeInto`. */
 let SUMS = new Uint32Array(0);
 
-/** An entry of the code's matrix: the first of the parity pieces in one word (row), and a data piece (column). */
+/** A place in the code's matrix: the row of the first of four parity pieces, and the column of a data piece. */
 interface Entry {
   readonly row: number;
   readonly column: number;

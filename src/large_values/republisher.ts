@@ -57,7 +57,7 @@ export function roundTimeMs({ layout }: Pick<OwnValue, "layout">): number {
 export class Republisher {
   readonly #options: RepublisherOptions;
   readonly #closing = new AbortController();
-  /** When the next round of a value begins. */
+  /** For each value, the time when its next round begins. */
   readonly #nextAt = new Map<string, number>();
   readonly #buffer = new StripeBuffer();
   readonly #bytes = new Allowance(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND);
@@ -118,7 +118,7 @@ export class Republisher {
         try {
           missing += await this.#publishStripe(value, level, level.stripe(i));
         } catch {
-          // Continue if these bytes can't be read, because the others are still worth publishing.
+          // Ignore a stripe that can't be read, because the other stripes are still worth publishing.
           missing++;
         }
         if (isGone()) return;

@@ -48,8 +48,8 @@ const BACK_OFF = 0.9;
 const USUAL_SHARE = 3 / 4;
 
 /**
- * A put that reaches less than this share of those nodes is repeated, because a value is lost if
- * any of its items is lost.
+ * A put that reaches less than this share of the nodes that the best put reached is repeated,
+ * because a value is lost if any of its items is lost.
  */
 const SUFFICIENT_SHARE = 2 / 3;
 
@@ -62,12 +62,12 @@ export const IDLE_MS = 30_000;
 /** The attempts to fetch or store an item, and the first pause between them, which doubles with each attempt. */
 export const TRIES = 4, RETRY_MS = 250;
 
-/** The first pause if too few nodes stored an item. The other nodes may be restarting. */
+/** The pause before the second attempt if too few nodes stored an item. The other nodes may be restarting. */
 export const FEW_RETRY_MS = 1_000;
 
 /** Why a large value could not be stored or fetched. */
 export type TransferFailure =
-  /** No node has one of the value's items. */
+  /** One of the value's items was not found on any node. */
   | "missing"
   /** An item does not fit its place in the value's tree. */
   | "invalid"

@@ -54,7 +54,7 @@ export const PeerSort = z.enum(["score", "distance", "rtt", "last_seen", "first_
 /** Selects the peers to list, and their order. */
 export interface PeerSelection {
   readonly health?: z.output<typeof health>;
-  /** `score` by default. */
+  /** The property by which the peers are sorted; `score` by default. */
   readonly sort?: z.output<typeof PeerSort>;
   readonly limit?: number;
 }

@@ -50,7 +50,7 @@ export const Stored = z.object({
 }).meta({ id: "Stored" });
 export type Stored = z.output<typeof Stored>;
 
-/** The answer to a store. */
+/** The response to a request that stores a value. */
 export const StoredValue = Stored.extend({
   link: z.string().optional().meta({
     description:

@@ -173,8 +173,8 @@ export class Operations {
   }
 
   /**
-   * Picks a random honest node that is up and has joined. Returns the first node, which is always suitable, if that
-   * fails.
+   * Picks a random honest node that is up and has joined. If that fails, returns the first node,
+   * which is always suitable.
    */
   #asker(): SimNode {
     for (let i = 0; i < MAX_DRAWS; i++) {

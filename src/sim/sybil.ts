@@ -13,7 +13,10 @@ const SHARED_BITS = 48;
 /** The write token in answers to get and get_peers. A malicious node never checks tokens. */
 const TOKEN = new Uint8Array(8);
 
-/** Returns a function that answers lookups with invented nodes and acknowledges writes. The node handles the rest. */
+/**
+ * Returns a function that answers lookups with invented nodes and acknowledges writes. The node
+ * itself handles all other packets.
+ */
 export function sybil(random: SeededRandom, randomEndpoint: () => Endpoint): Traits["impostor"] {
   const writer = new Writer(2_048);
   return (sim, datagram, from) => {

@@ -216,7 +216,7 @@ export function serveDatabase(
     post();
     const contacts = database.contacts(), published = [...database.published()];
     const { damagedRows } = database, lastBlob = blobs.lastId;
-    // The row of a damaged published value may refer to any blob.
+    // If a row was damaged, keep all blobs, because a damaged published value may refer to any of them.
     if (damagedRows === 0) blobs.removeOthers(new Set(published.flatMap(blobsOf)));
     tidy();
     const clock = database.meta(CLOCK), announcements = database.announcements();

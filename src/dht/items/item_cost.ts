@@ -55,6 +55,6 @@ export function itemCost({ value, signed }: ItemSize): number {
     : signed.publicKey.length + signed.signature.length + signed.salt.length;
   const contentBytes = value.length + keyed;
   const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
-  // A value that is longer than a page can't be an item, but must not cost less than its size.
+  // If a value is longer than a page, it can't be an item. Its cost must not be less than its size nevertheless.
   return Math.max(Math.max(rowBytes, contentBytes + ROW_BYTES) + INDEX_BYTES, MIN_COST);
 }

@@ -171,7 +171,10 @@ const MAX_ACKNOWLEDGEMENTS = 2_048;
  */
 const UNEVEN_FACTOR = 1.5;
 
-/** If a smaller share of the holders known to a batch acknowledges a put, the holders are looked up again. */
+/**
+ * If less than this share of the holders that a batch knows acknowledge a put, the batch looks the
+ * holders up again.
+ */
 const MIN_BATCH_STORED_SHARE = 0.8;
 
 export class ItemOperations {
@@ -537,8 +540,8 @@ export class ItemOperations {
   }
 
   /**
-   * How many nodes should have a copy of an item: `copies`, by default k. Around a crowded target, all `holders` should
-   * have one, because those closest to it may be Sybils.
+   * How many nodes should have a copy of an item: `copies`, by default k. Around a crowded target,
+   * all `holders` should have one, because the nodes closest to the target may be Sybils.
    */
   copiesAmong(holders: number, copies: number | undefined): number {
     const { k } = this.searches.tables;

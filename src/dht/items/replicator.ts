@@ -153,7 +153,7 @@ export class Replicator {
   #waiting: Job[] = [];
   #active = 0;
   #work: Deadline | undefined;
-  /** Where the next search for items to repair continues. */
+  /** The position from which the next search for items to repair continues. */
   #cursor: Iterator<StoredItem> | undefined;
   /** The number of arrivals and departures of contacts since the start. */
   #changes = 0;
@@ -398,7 +398,7 @@ export class Replicator {
   #isDue(item: StoredItem, now: Millis): boolean {
     const turn = item.turn ??= {
       at: this.#firstTurn(item, now),
-      // Only the changes since the item was stored matter.
+      // Count only the changes that came after the item was stored.
       changes: this.#changes - this.#changedSince(item.storedAt),
       deferrals: 0,
       by: undefined,

@@ -113,10 +113,7 @@ export class AddressVotes {
     return -1;
   }
 
-  /**
-   * A new row or, if there is none left, the row of a silent voter. -1 if there is no such row
-   * either.
-   */
+  /** The index of a new row or, if the table is full, of the row of a silent voter; -1 if no voter is silent. */
   #freeSeat(now: Millis): number {
     const times = this.#times;
     return times.length < MAX_VOTERS ? times.length : times.findIndex((at) => now - at >= SEAT_MS);
@@ -138,8 +135,9 @@ export class AddressVotes {
   }
 
   /**
-   * The rows that have voted since `since`. If nodes on the Internet vote, votes from private networks don't count: a
-   * neighbour behind the same router sees us at a different address than the Internet does.
+   * The rows whose voters have voted at or after `since`. If nodes on the Internet vote, votes from
+   * private networks don't count: a neighbour behind the same router sees us at a different address
+   * than the Internet does.
    */
   #rows(since: Millis): number[] {
     const voters = this.#voters;

@@ -57,9 +57,9 @@ export interface ScoreParts {
    * the second packet counts half.
    */
   readonly answers: number;
-  /** Lower if round-trip times are long or vary. */
+  /** Lower if the node's round-trip times are long or vary. */
   readonly speed: number;
-  /** 1 without faults, 1/2 with one fault. */
+  /** 1 if the node has no faults, 1/2 if it has one, and so on. */
   readonly honesty: number;
   /** Rises with the time for which we have known the node. */
   readonly tenure: number;

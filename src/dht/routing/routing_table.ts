@@ -298,8 +298,8 @@ export class RoutingTable {
   }
 
   /**
-   * Whether another contact has the same address, or the bucket already has the maximum number from its subnet or with
-   * ids that are similar to its id.
+   * Whether another contact has the same address, or the bucket already has the maximum number of
+   * contacts in the same subnet or with similar ids.
    */
   #isCrowded({ id, endpoint }: Contact, now: Millis): boolean {
     const subnets = this.#subnets;

@@ -166,7 +166,10 @@ const MAX_OVERDUE_PER_ANSWER = 2;
 /** If no answer was faster than this, our own line is slow, and overdue answers are probably on their way. */
 const SLOW_MS = 1_000;
 
-/** If at most this share of queries is late, an overdue closest node is asked again: its packet was probably lost. */
+/**
+ * If at most this share of queries is late, the closest node is asked again if its answer is
+ * overdue: probably, the packet was lost.
+ */
 const RETRY_CLOSEST_SHARE = 0.1;
 
 /**

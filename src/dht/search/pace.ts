@@ -53,7 +53,7 @@ export class Pace {
       : Math.max(0, entry.dueAt - now - (BURST - 1) * entry.intervalMs);
   }
 
-  /** Counts a packet that is sent now, or after the wait. */
+  /** Counts a packet that we send now, or after the time that `waitFor` returns. */
   spend(to: Endpoint, now: Millis): void {
     const key = keyOf(to);
     const entry = this.#entries.get(key) ?? { intervalMs: START_INTERVAL_MS, dueAt: now };

@@ -49,7 +49,10 @@ const OVERDUE_FACTOR = 1;
 /** The weight of the newest query in the running share of late queries. */
 const LATE_GAIN = 1 / 64;
 
-/** Bounds of the time between late and missed: long enough that few answers arrive after their query was missed. */
+/**
+ * Bounds of the time after which a late query counts as missed: long enough that few answers arrive
+ * later than that.
+ */
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 
 /**

@@ -69,7 +69,7 @@ interface Pressure {
 }
 
 export class Gate {
-  /** Undefined while the node keeps up. */
+  /** The limits that apply while the node can't keep up; undefined while it keeps up. */
   #pressure: Pressure | undefined;
   #receives = 0;
   #waitedMs = 0;

@@ -19,8 +19,8 @@ export const MAX_ANNOUNCEMENTS = 25_000;
 export const MAX_ANNOUNCEMENTS_PER_SOURCE = 200;
 
 /**
- * The same cap for an address in a private network. It is higher: in a small network, few nodes
- * must store all announcements of a host with many torrents.
+ * Cap on the announcements of an address in a private network. It is higher than that of other
+ * sources: in a small network, few nodes must store all announcements of a host with many torrents.
  */
 export const MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS = 2_000;
 
