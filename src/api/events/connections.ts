@@ -81,7 +81,7 @@ export async function eventStream(
   const greeting = await feed.greeting();
   const fields = Object.entries({ date: new Date().toUTCString(), ...headers });
   const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  // The head gives no length and announces no chunks, so the body ends when the connection is closed (HTTP/1.1).
+  // This head gives no length and announces no chunks, so the body ends when the connection is closed (HTTP/1.1).
   const head = ENCODER.encode(`HTTP/1.1 200 OK\r\n${lines}\r\n`);
   const connect = (listener: Listener) => new EventStream(takeOver, listener, head);
   feed.open({ ...wish, since: last === null ? wish.since : Number(last), greeting, connect });

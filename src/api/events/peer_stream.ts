@@ -4,7 +4,7 @@ import type { FoundPart, NodeService } from "../../node_service.ts";
 import { HEARTBEAT_MS, streamResponse } from "./stream.ts";
 
 interface PeerStreamOptions {
-  /** Aborted to end the stream. */
+  /** When this signal is aborted, the stream ends. */
   readonly stopping: AbortSignal;
   readonly heartbeatMs?: number;
 }

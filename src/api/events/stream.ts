@@ -20,7 +20,10 @@ export function isEventStream(request: Request): boolean {
   return request.method === "GET" && accepts(request.headers.get("accept"), "text/event-stream");
 }
 
-/** Starts watching a value for versions newer than `after`. Returns the watch's id, or throws 503 if at the limit. */
+/**
+ * Starts watching a value for versions newer than `after`, and returns the watch's id. Throws a Problem (503) if
+ * there are too many watches.
+ */
 export async function openWatch(
   service: NodeService,
   ...[hash, key, after]: Parameters<NodeService["openWatch"]>
@@ -33,7 +36,7 @@ export async function openWatch(
 interface WatchOptions {
   readonly hash: string;
   readonly key: string | null;
-  /** Aborted to end the stream. */
+  /** When this signal is aborted, the stream ends. */
   readonly stopping: AbortSignal;
   readonly heartbeatMs?: number;
 }
@@ -57,7 +60,7 @@ export async function watchResponse(
 }
 
 interface StreamOptions {
-  /** Aborted to end the stream. */
+  /** When this signal is aborted, the stream ends. */
   readonly stopping: AbortSignal;
   /** The text that the client receives immediately. */
   readonly first?: string;

@@ -293,7 +293,7 @@ export class Connection {
 
   /** Connects to Deno.serve, and passes on the bytes that were held back. */
   async #serve(held: Uint8Array): Promise<void> {
-    // A client that uses HTTP/2 without having negotiated it (RFC 9113, section 3.4).
+    // This is the beginning of an HTTP/2 connection that was not negotiated (RFC 9113, section 3.4).
     if (String.fromCharCode(...held.subarray(0, 4)) === "PRI ") {
       this.#host.refused("http2");
       return this.refuse(505, "HTTP/2 is not supported; use HTTP/1.1.");

@@ -57,7 +57,7 @@ const IMPOSTOR_MS = 60_000;
 
 const LOOPBACK = "127.0.0.1";
 
-/** The address of a client. A program at a Unix socket is on this machine. */
+/** The address of a client. A client at a Unix socket has the address of this machine. */
 function addressOf({ remoteAddr }: ClientSocket): string {
   return remoteAddr.transport === "tcp" ? remoteAddr.hostname : LOOPBACK;
 }
@@ -85,8 +85,8 @@ export class Front {
   /** Connections by their local port towards Deno.serve. A connection stays here until its requests end. */
   readonly #byPort = new Map<number, Connection>();
   /**
-   * The local ports from which other programs sent requests to Deno.serve, with the times. More
-   * such requests may still arrive.
+   * The local ports from which other programs sent requests to Deno.serve, each with the time of the latest request.
+   * More such requests may still arrive.
    */
   readonly #impostors = new Map<number, number>();
   readonly #byClient = new Map<string, number>();

@@ -94,7 +94,7 @@ export const NO_ROOM = problem(
 
 export interface ValueRouteOptions extends RouteDeps {
   readonly stallMs: number;
-  /** Aborted when the node is stopping, so that streams end. */
+  /** When the node stops, this signal is aborted, so that streams end. */
   readonly stopping: AbortSignal;
 }
 

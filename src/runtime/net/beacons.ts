@@ -17,7 +17,7 @@ import { MAX_KEYS } from "./packet_seal.ts";
 /** A group of the administratively scoped range, which routers don't forward (RFC 2365). */
 const GROUP = "239.255.104.116";
 
-/** The group's port, unless a test has one of its own. */
+/** The port of the group. Tests use another port. */
 const GROUP_PORT = 8_787;
 
 const NONCE_BYTES = 16, PORT_BYTES = 2;

@@ -2,7 +2,10 @@
 
 import { firstLine } from "../../krpc/error_text.ts";
 
-/** Explains why the node can't listen at an address. The names of the two settings start with `prefix`. */
+/**
+ * Explains why the node can't listen at an address. `prefix` is the beginning of the names of the two settings that
+ * give the address.
+ */
 export function bindFailure(
   error: unknown,
   { prefix, host, port }: { prefix: "P2P" | "API"; host: string; port: number },

@@ -45,7 +45,7 @@ export class Cipher {
   readonly #decryptedAt: number;
   /** The nonce of the next call, initially zero. */
   readonly nonce: Uint8Array;
-  /** The message for `encrypt`, which replaces it by the ciphertext. */
+  /** The message for `encrypt`, which overwrites it with the ciphertext. */
   readonly outgoing: Uint8Array;
   /** The ciphertext for `decrypt`. */
   readonly incoming: Uint8Array;
