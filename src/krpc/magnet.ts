@@ -6,9 +6,9 @@ import { Id, ID_BYTES } from "./id.ts";
 
 /** The owner of a magnet link, and the salt that distinguishes the owner's links. */
 export interface Magnet {
-  /** An Ed25519 key. */
+  /** The owner's Ed25519 key. */
   readonly publicKey: Uint8Array;
-  /** Empty if the link has no salt. */
+  /** The salt; empty if the link has none. */
   readonly salt: Uint8Array;
 }
 

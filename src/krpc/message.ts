@@ -407,17 +407,20 @@ interface Body {
   seq?: Seq;
   publicKey?: Uint8Array;
   signature?: Uint8Array;
-  /** Sent in responses only if the query asked for it with `ss`. In BEP 44 itself, responses never contain the salt. */
+  /**
+   * The salt of a mutable item. In responses, it is sent only if the query asked for it with `ss`:
+   * in BEP 44 itself, responses never contain the salt.
+   */
   salt?: Uint8Array;
   /** The value in bencoded form. */
   value?: Uint8Array;
-  /** Sent in responses only if the query had a coordinate or `nn`. */
+  /** The sender's network coordinate. In responses, it is sent only if the query had a coordinate or `nn`. */
   coordinate?: Uint8Array;
-  /** Sent in responses only if the query had a coordinate. */
+  /** Whether the sender has the receiver in its table. In responses, it is sent only if the query had a coordinate. */
   keeps?: boolean;
-  /** Sent in responses only if the query asked for it with `ss` or `pc`. */
+  /** The age of an item in seconds. In responses, it is sent only if the query asked for it with `ss` or `pc`. */
   age?: number;
-  /** Sent in responses only if the query asked for it with `rm`. */
+  /** How many bytes of items the receiver may still put. It is sent only if the query asked for it with `rm`. */
   room?: number;
   natType?: number;
 }
@@ -449,7 +452,7 @@ export interface ResponseValues extends Body {
   coordinatesOf?: Family;
   interval?: number;
   num?: number;
-  /** Sent only if the query had a challenge. */
+  /** The proof that the sender has the item's value. It is sent only if the query had a challenge. */
   proof?: Uint8Array;
   samples?: Uint8Array;
   /** The Bloom filters of a swarm (BEP 33). */

@@ -52,7 +52,7 @@ export class PieceIndex<T> {
     this.#rebuild(kept);
   }
 
-  /** Whether a piece may have this id. */
+  /** Whether the index may have a piece with this id. */
   mayHave(id: Id): boolean {
     const wanted = id.a >>> 0, mask = this.#slots.length - 1;
     for (let slot = wanted & mask; this.#slots[slot] !== EMPTY; slot = (slot + 1) & mask) {

@@ -28,7 +28,10 @@ export function contentOf(
 /** The longest prefix that bencode puts before a piece. */
 const PREFIX_BYTES = 4;
 
-/** Bytes per piece in a buffer, which contain the bencoded piece. A shorter piece starts later. */
+/**
+ * The number of bytes in a buffer for each bencoded piece. If a piece is shorter, the bytes at the
+ * start are unused.
+ */
 const SLOT_BYTES = PREFIX_BYTES + NUMBER_BYTES + PIECE_BYTES;
 
 /**

@@ -11,7 +11,7 @@ export const MAGNET = `magnet:?xs=urn:btpk:${SIGNED_KEY}&s=64656d6f`;
 const magnet = field(z.string(), MAGNET, "the link under the key (BEP 46)");
 const infoHash = field(hash, SERVICE_HASH, "the torrent for which the link stands now");
 
-/** A published link. */
+/** A magnet link that was published. */
 export const PublishedMagnet = Stored.extend({ magnet, info_hash: infoHash })
   .meta({ id: "PublishedMagnet" });
 export type PublishedMagnet = z.output<typeof PublishedMagnet>;

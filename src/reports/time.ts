@@ -1,6 +1,9 @@
 // Times in reports. This file must not load zod, because the node's thread and the command line use it.
 
-/** For how many seconds nodes may be asked to keep a value after its last publication. */
+/**
+ * The minimum, the default and the maximum time in seconds for which nodes are asked to keep a
+ * value after its last publication.
+ */
 export const MIN_TTL_S = 3_600, DEFAULT_TTL_S = 86_400, MAX_TTL_S = 604_800;
 
 /** Formats `ms` since 1970 as RFC 3339 in UTC, to the second. */

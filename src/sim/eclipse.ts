@@ -46,9 +46,10 @@ export interface Siege {
 }
 
 /**
- * Surrounds a key with Sybils. Their ids don't fit their addresses (BEP 42). They name only each other, acknowledge puts
- * without storing anything, and tell nodes that repair replicas that they hold the value. To other readers, half of them
- * return no value, and the other half a wrong one.
+ * Surrounds a key with Sybils. Their ids don't fit their addresses (BEP 42). They name only each
+ * other, acknowledge puts without storing anything, and tell nodes that repair replicas that they
+ * hold the value. To other readers, half of the Sybils return no value, and the other half return a
+ * wrong one.
  */
 export function besiege(
   world: World,

@@ -480,7 +480,7 @@ function isHidden({ traits: { nat }, state, joinedAt }: SimNode): boolean {
   return nat !== undefined && nat.kind !== "full_cone" && state === "up" && joinedAt < Infinity;
 }
 
-/** Whether hole punching can work between the two nodes. It fails if both are behind symmetric NATs. */
+/** Whether hole punching can work between the two nodes. It can't if both are behind symmetric NATs. */
 function isPunchable({ asker, target }: Reached): boolean {
   return [asker, target].some(({ traits }) => traits.nat?.kind !== "symmetric");
 }

@@ -7,7 +7,10 @@ import { release } from "../krpc/release.ts";
 import { type BlobPart, joinSegments, type Segment } from "./blobs.ts";
 import { damaged, explained, openFile, refuseOtherSchema, StorageError } from "./sqlite.ts";
 
-/** The number of row ids that are reserved for each blob: enough for 64 GiB. Row ids are exact for 2^33 blobs. */
+/**
+ * The number of row ids that are reserved for each blob: enough for 64 GiB. A double holds the row
+ * ids of 2^33 blobs exactly.
+ */
 const SEGMENTS_PER_BLOB = 2 ** 20;
 
 /** The segments and pages that one step of `tidy` removes: 1 MiB, so that a commit waits for milliseconds at most. */

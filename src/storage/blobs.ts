@@ -3,7 +3,7 @@
 import type { CommitQueue } from "./commit_queue.ts";
 import { StorageError } from "./sqlite.ts";
 
-/** The bytes in each row. The last row of a blob may have fewer. */
+/** The number of bytes in each row of the file of blobs. The last row of a blob may have fewer. */
 export const SEGMENT_BYTES = 65_536;
 
 /**

@@ -101,7 +101,7 @@ export function refuseForeign(db: DatabaseSync, path: string, version: number): 
   );
 }
 
-/** Sets what can be set only before the first table is created. */
+/** Sets the size of the file's pages, which can't be changed once the file has a table. */
 export function prepareEmptyFile(db: DatabaseSync): void {
   db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
 }

@@ -20,7 +20,7 @@ const ROWS_PER_MESSAGE = 1000;
 /** The pause in ms between two steps that free the space of removed blobs. During the pause, requests are answered. */
 const TIDY_MS = 5;
 
-/** The pause in ms after a failed step. When it ends, a full disk may have space again. */
+/** The pause in ms after freeing space has failed. When the pause ends, a full disk may have space again. */
 const TIDY_RETRY_MS = 60_000;
 
 export interface OpenDatabase {

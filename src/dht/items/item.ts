@@ -31,7 +31,7 @@ export interface ItemCrypto {
 export interface Signed {
   readonly publicKey: Uint8Array;
   readonly signature: Uint8Array;
-  /** Empty if the item has no salt. */
+  /** The salt; empty if the item has none. */
   readonly salt: Uint8Array;
   readonly seq: Seq;
 }
@@ -41,7 +41,7 @@ export interface Item {
   readonly target: Id;
   /** The value in bencoded form, byte for byte as its owner wrote it. */
   readonly value: Uint8Array;
-  /** Undefined for an immutable item. */
+  /** The further fields of a mutable item; undefined for an immutable item. */
   readonly signed: Signed | undefined;
 }
 
@@ -56,7 +56,7 @@ export interface Turn {
   readonly by: Id | undefined;
 }
 
-/** An item that we have, for the network or as our own. */
+/** An item that we hold for the network or publish ourselves. */
 export interface Held {
   readonly item: Item;
   /** When the item's owner last put it, as far as we know. */

@@ -39,7 +39,10 @@ const SPARE_MS = 2 * 3_600_000;
 export interface ItemCost {
   /** Bytes that count against the limit of the store. */
   readonly bytes: number;
-  /** Bytes that count against the share of its source: more than `bytes` if the item lives for more than a day. */
+  /**
+   * Bytes that count against the share of the item's source: more than `bytes` if the item lives
+   * for more than a day.
+   */
   readonly charge: number;
 }
 

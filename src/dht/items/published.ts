@@ -32,7 +32,7 @@ export interface Published {
   replicas: number;
   /** The number of publications since `lastAt` that no node acknowledged. */
   readonly failures: number;
-  /** Given if the item is the root of a large value. */
+  /** The content of a large value, if the item is its root; otherwise undefined. */
   readonly large?: LargeContent;
   /** How long other nodes should keep the item after its last publication; undefined means `ITEM_LIFE_MS`. */
   readonly lifeMs?: Millis;

@@ -498,7 +498,7 @@ export class Replicator {
   #notePublished({ newest, replicas, others }: PublishResult, now: Millis): void {
     this.#published.adopt(newest);
     const own = this.#published.get(newest.target);
-    // Meanwhile, the user may have withdrawn the value or published a newer version.
+    // While the value was being published, the user may have withdrawn it.
     if (own === undefined) return;
     if (others > 0) {
       this.counts.published++;

@@ -154,7 +154,7 @@ export class Contacts {
    * their endpoints. They are not pinged again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
-  /** A sign of life before this time does not replace a check. */
+  /** A sign of life from before this time does not make a health check unnecessary. */
   #suspectUntil: Millis = -Infinity;
   /**
    * Contacts that left a query unanswered and are being pinged to find out whether they are alive.

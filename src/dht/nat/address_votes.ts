@@ -180,7 +180,7 @@ export class AddressVotes {
     return isStaying || 2 * tally.votes < rows.length ? undefined : tally;
   }
 
-  /** Counts the votes for the address `host` in these rows. At least one of them must see it. */
+  /** Counts the votes for the address `host` in these rows. At least one row must have a vote for this address. */
   #tally(rows: readonly number[], host: string): Tally {
     const agreeing = rows.filter((row) => this.#seen[row].host === host);
     const ports = agreeing.map((row) => this.#seen[row].port);

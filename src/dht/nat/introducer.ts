@@ -23,7 +23,7 @@ const MAX_INTRODUCTION_BYTES = 160;
 
 /**
  * Limits on the introductions that we forward, of about 300 bytes each. In a large network, each
- * node gets few requests.
+ * node is asked for few introductions.
  */
 const INTRODUCTIONS_PER_SECOND = 8, INTRODUCTION_BURST = 40;
 

@@ -82,7 +82,7 @@ export class Meeting {
     else registration?.stop();
   }
 
-  /** Registers again: our id has changed, or introducers may have forgotten us. */
+  /** Registers again, because our id has changed or introducers may have forgotten us. */
   registerAgain(now: Millis): void {
     for (const registration of Object.values(this.#registrations)) registration.restart(now);
   }

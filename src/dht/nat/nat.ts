@@ -63,7 +63,10 @@ const ENOUGH_MISSED = 2;
 /** The wait after a check without a result. It doubles each time, up to the interval between checks. */
 const RETRY_MS = 30_000;
 
-/** The interval between checks, to which up to half is added at random. The user may change NAT settings. */
+/**
+ * The interval between checks, to which up to half is added at random. Checks are repeated because
+ * the user may change NAT settings.
+ */
 const RECHECK_MS = 40 * 60_000;
 
 /**

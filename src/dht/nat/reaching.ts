@@ -184,8 +184,8 @@ class Attempt {
   ) {}
 
   /**
-   * Tries the last way that worked first, then the target's endpoint in our tables, and otherwise
-   * searches.
+   * First tries the way that worked last time. If there is none, tries the target's endpoint in our
+   * tables. If the first try fails, or if there is nothing to try, searches.
    */
   start(known: KnownWay | undefined, now: Millis): void {
     const { target } = this;

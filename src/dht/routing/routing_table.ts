@@ -521,7 +521,10 @@ export class RoutingTable {
   }
 }
 
-/** The price of a contact: its answer time, increased if the contact isn't mutual or has no valid id (BEP 42). */
+/**
+ * The price of a contact: its answer time, increased if the contact does not have us in its table
+ * or has no valid id (BEP 42).
+ */
 function price(ms: number, isMutual: boolean, hasValidId: boolean): number {
   return (ms + NOISE_MS) * (isMutual ? 1 : ONE_SIDED_FACTOR) * (hasValidId ? 1 : UNBOUND_FACTOR);
 }

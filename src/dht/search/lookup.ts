@@ -189,8 +189,8 @@ const BY_ID_INTERVAL = 3;
 const UNKNOWN_RTT_MS = 150;
 
 /**
- * How many more bits of the target each hop matches: log2(k), because it leads to the best of k
- * random contacts.
+ * Each hop of a lookup matches about this many more bits of the target: log2(k), because it leads
+ * to the best of k random contacts.
  */
 const BITS_PER_HOP = 4.3;
 

@@ -69,8 +69,8 @@ export class Pace {
   noteAnswer(from: Endpoint, isOurSoftware: boolean, now: Millis): void {
     if (this.#entries.size === 0) return;
     const key = keyOf(from);
-    // The answer came from this endpoint, so a false `v` only makes us send more packets to the
-    // liar itself.
+    // The answer came from this endpoint. So a node that lies about its software only makes us send
+    // more packets to itself.
     if (isOurSoftware) return void this.#entries.delete(key);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;

@@ -294,7 +294,7 @@ export class Queries {
     pending.watcher.onOverdue(now);
   };
 
-  /** Sends a query to a slow node once more, and waits for as long again. */
+  /** Sends a query to a slow node once more, and waits for its answer as long again. */
   readonly #repeatSlow = (pending: Pending, now: Millis): void => {
     this.#schedule(pending, now + pending.repeatAfter, this.#missed);
     this.#repeat(pending, now);

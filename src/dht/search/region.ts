@@ -15,7 +15,10 @@ const CROWDED_MARGIN = 2;
 export class Region {
   /** The share of the id space around the target in which k nodes are expected. */
   readonly edge: number;
-  /** A smaller share. If k nodes are in it, the target is crowded: most of them are probably Sybils. */
+  /**
+   * A smaller share of the id space around the target. If k nodes are in it, the target is crowded:
+   * most of them are probably Sybils.
+   */
   readonly core: number;
   /** The number of nodes that are expected in the core. */
   readonly expectedInCore: number;

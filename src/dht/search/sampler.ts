@@ -80,7 +80,10 @@ export class Sampler {
     this.#options = options;
   }
 
-  /** Asks one node, twice if the answer is late, unless `isOnce`. `answer` is valid only while `done` runs. */
+  /**
+   * Asks one node. If the answer is late, asks the node again, unless `isOnce` is set. `answer` is
+   * valid only while `done` runs.
+   */
   sample(
     { endpoint, isOnce = false }: { readonly endpoint: Endpoint; readonly isOnce?: boolean },
     now: Millis,
@@ -104,7 +107,7 @@ export class Sampler {
     queries.send(query, now, watcher);
   }
 
-  /** Whether the node still returns the sample that it returned before. */
+  /** Whether the node would still return the sample that it returned before. */
   isKnown(endpoint: Endpoint, now: Millis): boolean {
     return (this.#sameUntil.get(`${endpoint}`) ?? -Infinity) > now;
   }

@@ -59,7 +59,7 @@ export type LookupEvent =
     readonly nodes: number;
     readonly expected: number;
   }
-  /** Reported while `reportsSteps` is set. */
+  /** A query of a lookup has changed its state. Reported only while `reportsSteps` is set. */
   | { readonly type: "lookup.step"; readonly step: LookupStep };
 
 /** The target of a search, and its options. */

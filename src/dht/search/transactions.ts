@@ -1,4 +1,4 @@
-// Our queries in flight. A reply is matched to one by its transaction id and the endpoint that it comes from.
+// Our queries in flight. A reply is matched to its query by its transaction id and the endpoint that it comes from.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { type Message, type Method } from "../../krpc/message.ts";

@@ -64,7 +64,7 @@ interface SwarmsOptions {
   readonly searches: Searches;
   readonly peers: PeerStore;
   readonly sha1: ItemCrypto["sha1"];
-  /** The port to announce as that of the node. By default, the one from which its packets come. */
+  /** The port to announce as that of the node. By default, the port from which its packets come. */
   readonly externalPort?: number;
 }
 
