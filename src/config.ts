@@ -174,7 +174,7 @@ function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => st
   return { ...texts, schema: refined };
 }
 
-/** The word for an empty list of hosts: the API then has only its Unix socket. */
+/** The word that means no hosts at all: the API then has only its Unix socket. */
 const NO_HOST = "none";
 
 /** The hosts to bind the API to: at least one, or the word `none` instead of hosts. */

@@ -55,7 +55,7 @@ export interface NodeOptions {
   readonly externalPort?: number;
   /** Our client and version, sent as `v`: four bytes as a word. */
   readonly client: number;
-  /** Whether all nodes belong to one private network. Then each of them may use the whole store. */
+  /** Whether all nodes belong to one private network. Then each node may use the whole store. */
   readonly isPrivate?: boolean;
   /** Whether the id was just created, so that it isn't bound to our address yet (BEP 42). False by default. */
   readonly isNewId?: boolean;

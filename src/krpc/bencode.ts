@@ -16,8 +16,9 @@ const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, COLON = 0x3a, ZERO = 0x30, NINE = 
 export class Scanner {
   pos = 0;
   failed = false;
-  /** The start and end of the string that was read most recently. */
+  /** The start of the string that was read most recently. */
   start = 0;
+  /** The end of that string, exclusive. */
   end = 0;
 
   constructor(readonly bytes: Uint8Array, readonly limit: number = bytes.length) {}

@@ -32,7 +32,7 @@ const READ_BYTES = 64 * 1024;
 
 /**
  * With up to this many other nodes, each of them gets all data pieces. This needs no more room than
- * parity pieces would, and each node alone then has the whole value.
+ * parity pieces would need, and each node alone then has the whole value.
  */
 export const MAX_WHOLE_COPIES = 6;
 

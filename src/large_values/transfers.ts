@@ -12,8 +12,9 @@ import type { Clock, ItemBatch, ItemNetwork } from "./item_network.ts";
 export const WINDOW = 64;
 
 /**
- * The number of items of one value that are stored at once in the beginning. Each stored item adds one to it. The first
- * puts need searches, which 20 nodes answer with up to 1 kB each. A receive buffer holds only about 90 such packets.
+ * The number of items of one value that are stored at once in the beginning. Each stored item adds
+ * one to it. It is small, because the first puts need searches, which 20 nodes answer with up to 1
+ * kB each, and a receive buffer holds only about 90 such packets.
  */
 export const FIRST_PUTS = 2;
 

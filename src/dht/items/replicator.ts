@@ -93,8 +93,8 @@ const MAX_REMEMBERED = 20_000;
 const RESTART_WITHIN_MS = 1_800_000;
 
 /**
- * Published values may be overdue after the node was not running. They are then published at a random time within these
- * bounds.
+ * After the node was not running, published values may be overdue. They are then published at a
+ * random time within these bounds.
  */
 const CATCH_UP_FROM_MS = 5_000, CATCH_UP_WITHIN_MS = 25_000;
 

@@ -173,9 +173,9 @@ const SLOW_MS = 1_000;
 const RETRY_CLOSEST_SHARE = 0.1;
 
 /**
- * The k closest nodes that answered are sparse if the network's size suggests that this many times
- * k nodes should be as close. Random ids rarely leave such a gap. Colluders that name only each
- * other leave one, unless they are more than half of the network.
+ * If the network's size suggests that this many times k nodes should be as close to the target as
+ * the k closest that answered, these are sparse. Random ids rarely leave such a gap. Colluders that
+ * name only each other leave one, unless they are more than half of the network.
  */
 const SPARSE_FACTOR = 2;
 

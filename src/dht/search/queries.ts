@@ -366,8 +366,8 @@ export class Queries {
   /** Sends a query once more, unless its receiver has reached its rate limit. */
   #repeat(pending: Pending, now: Millis): void {
     const { method, to, query: { args, isOnce }, stalls } = pending;
-    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. Don't
-    // repeat queries while our process can't keep up with the answers either.
+    // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. Also,
+    // repeat nothing while our process can't keep up with the answers.
     if (args.cas !== undefined || isOnce || stalls >= MAX_STALLS) return;
     if (!pending.isOurs && this.pace.waitFor(to, now) > 0) return;
     const tid = this.#newTid();

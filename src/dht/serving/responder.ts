@@ -136,7 +136,7 @@ export class Responder {
   readonly #host: ResponderOptions["host"];
   readonly #isPrivate: boolean;
   readonly #emit: (event: ItemEvent) => void;
-  // Properties of the query being answered. They are fields, so that `#isGood` below is created only once.
+  // The properties of the query that is being answered. They are fields, so that `#isGood` below is created only once.
   #now: Millis = 0;
   #from!: Endpoint;
   /** Whether we keep the asker as a contact; undefined if the reply does not say. */
