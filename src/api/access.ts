@@ -306,7 +306,7 @@ function isEqual(given: string, token: string): boolean {
 
 function givenToken(request: Request): string | undefined {
   const header = request.headers.get("authorization");
-  // A header that is not a bearer token counts as a wrong token.
+  // An Authorization header that contains no bearer token counts as a wrong token.
   if (header !== null) return /^bearer +(\S+) *$/i.exec(header)?.[1] ?? "";
   const protocols = request.headers.get("sec-websocket-protocol")?.split(",") ?? [];
   const bearer = protocols.map((name) => name.trim()).find((name) => name.startsWith("bearer."));
@@ -356,7 +356,7 @@ function isOriginOf(origin: string, host: string): boolean {
 /** The requested host and port; undefined if malformed, or if the URL and the Host header name different hosts. */
 function requestHost(c: Context): string | undefined {
   const url = URL.canParse(c.req.url) ? new URL(c.req.url) : undefined;
-  // A request line may contain an absolute URL with any scheme.
+  // A request line may contain an absolute URL with any scheme, so accept only http and https.
   if (url === undefined || !/^https?:$/.test(url.protocol)) return undefined;
   const header = c.req.header("host");
   // If there is no Host header (browsers always send one), the URL contains the server's own address.

@@ -159,7 +159,7 @@ export class ApiServer {
     this.#isClosing = true;
     this.#app.endStreams?.();
     this.#front.stop();
-    // Deno.serve closes each connection once its request is done.
+    // During the shutdown, Deno.serve closes each connection once its request is done.
     const closed = this.#server.shutdown();
     const answered = new Promise<void>((resolve) => this.#onDrained = resolve);
     if (this.#inHand.size > 0) await waitFor(Promise.race([closed, answered]), graceMs);

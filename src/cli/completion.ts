@@ -53,7 +53,7 @@ function describe(command: Command, before: readonly string[]): CompletedCommand
     args: command.registeredArguments.map(valuesOf),
     commands: commands.map((inner) => {
       const described = describe(inner, path);
-      // Commander does not define which arguments `help` accepts: the names of the other commands.
+      // Commander does not define which arguments `help` accepts, so list them here: the names of the other commands.
       if (inner.name() !== "help") return described;
       return { ...described, args: [{ choices: command.commands.map((other) => other.name()) }] };
     }),

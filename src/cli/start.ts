@@ -134,7 +134,7 @@ function reloadOnHangup(reloading: Reloading): void {
   if (Deno.build.os === "windows") return;
   const log = getLogger(["dmnode"]);
   if (wasHangupIgnored()) {
-    // Without a listener, Deno would end the program.
+    // Without this listener, Deno would end the program at SIGHUP.
     Deno.addSignalListener("SIGHUP", () => {});
     return log.info("SIGHUP is ignored, as the program that started this one asks for (nohup)");
   }

@@ -221,7 +221,7 @@ async function store(
         headers: {
           "content-type": "application/octet-stream",
           "x-transfer-label": label,
-          // Deno sends a stream without Content-Length.
+          // Announce the length in this header, because Deno sends a stream without Content-Length.
           ...(size === null ? {} : { "x-transfer-length": `${size}` }),
         },
         signal,
@@ -244,7 +244,7 @@ async function store(
 function whyOvertaken(error: Refused, ifSeq: Seq): UserError {
   const { status, members: { seq } } = error;
   if (!isSeq(seq) || (status !== 409 && status !== 412)) return error;
-  // No version can follow the largest one, so there is no other --if-seq to advise.
+  // If the newest version has the largest number, no version can follow it, so there is no other --if-seq to advise.
   if (status === 409 && nextSeq(seq) === undefined) return error;
   const problem = status === 409
     ? `version ${seq} was stored at the same time, and won`

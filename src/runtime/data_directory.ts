@@ -77,7 +77,7 @@ function closeDirectory(dataDir: string, warn: (warning: string) => void): void 
     case "unsupported":
       return warn(`${open}, and its file system can't change that: give another --data-dir`);
     case "foreign":
-      // The root directory of a volume often belongs to root, which can read the files anyway.
+      // The root directory of a volume often belongs to the user root, who can read the files anyway.
       if (uid === ROOT) return warn(`${open}, and belongs to root: give a directory inside it`);
       throw new StorageError(`${open}, and belongs to another user: run chown and chmod 700 on it`);
   }

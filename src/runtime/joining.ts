@@ -73,7 +73,7 @@ export class Joining {
    */
   async resolveMissing(): Promise<void> {
     await this.resolveScope();
-    // The node may have joined without these bootstrap nodes, through saved contacts.
+    // The node may already have joined through saved contacts, but not through these bootstrap nodes.
     if (this.#unresolved.length > 0) await this.#join([]);
   }
 

@@ -123,7 +123,7 @@ export class LocalNode implements NodeService {
     const storage = options.persistent ? await openStorage(config) : memoryStorage(config);
     let node: LocalNode | undefined;
     try {
-      // The node does not exist yet. It will open the socket that calls this function.
+      // The node does not exist yet, because it will open the socket that calls this function.
       const drop = (...given: Parameters<LocalNode["noteSealDrop"]>) =>
         node?.noteSealDrop(...given);
       const seal = config.networkKeys.length === 0
@@ -149,8 +149,7 @@ export class LocalNode implements NodeService {
     this.#config = config;
     this.#seal = seal;
     this.#storage = storage;
-    // All nodes of a process share this setting, so a node without test networks does not change
-    // it.
+    // Change this setting only if there are test networks, because all nodes of the process share it.
     if (config.testNetworks.length > 0) {
       countAsGlobal((address) => testNetworks.some((range) => cidrIncludes(range, address)));
     }
@@ -324,7 +323,8 @@ export class LocalNode implements NodeService {
     return new PortMapping({
       host,
       network: new SystemNetwork(host, this.#socket.hostname),
-      // Derived from the identity, so that a PCP server recognizes this node and its mapping when the node restarts.
+      // The nonce is derived from the identity, so that a PCP server recognizes this node and its mapping after a
+      // restart.
       nonce: this.#storage.identity.sign(new TextEncoder().encode("PCP mapping nonce")).subarray(
         0,
         12,
@@ -529,7 +529,7 @@ export class LocalNode implements NodeService {
   #compareMapping({ external, family, type, reachable }: NatState): void {
     const mapped = this.#mapping?.state(family).lease?.external;
     if (!mapped || !external || mapped.equals(external)) return;
-    // The router's external address has changed since the router reported it.
+    // If the hosts differ, the router's external address has changed since the router last reported it.
     if (!mapped.sameAddress(external)) this.#mapping!.recheck();
     else if (type === "endpoint_independent" && reachable === false) {
       this.#mapping!.prefer(family, external.port);

@@ -45,8 +45,8 @@ export function App({ state, session, stores }) {
     icon?.setAttribute("href", `/assets/icon${concerns > 0 ? "_attention" : ""}.svg`);
   }, [title, concerns, stats?.node_id]);
   useEffect(() => {
-    // Move the focus to the heading of the new view, for users of a keyboard or screen reader. A form that the user
-    // submitted keeps it.
+    // Move the focus to the heading of the new view, for users of a keyboard or screen reader. If the user has
+    // submitted a form, the focus stays in the form.
     if (!isFirst.current && !document.activeElement?.closest("form")) {
       heading.current?.focus({ preventScroll: true });
       scrollTo(0, 0);

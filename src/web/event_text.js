@@ -44,7 +44,7 @@ export function describeEvent({ type, data }) {
   try {
     if (describe !== undefined) return describe(data);
   } catch {
-    // A newer version of the node may send other fields. In this case, the raw data is shown.
+    // A node of a newer version may send other fields. Show the raw data then.
   }
   return { tone: "dim", text: jsonText(data), link: null };
 }

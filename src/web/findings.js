@@ -251,7 +251,7 @@ function clones({ clones }) {
     const found = `${addresses.join(" and ")} use${is_own ? "s" : ""} the id ${node_id}`;
     const advice =
       "if they are yours, a DATA_DIR was copied: stop one of them, and start it with an empty DATA_DIR";
-    // Any stranger can imitate a node, so this is never a failure.
+    // Any stranger can imitate a node, so two nodes with one id are never a failure.
     return is_own
       ? warn("clone", `this node, and another one at ${found} of this node`, advice)
       : warn("clone", `the nodes at ${found}`, advice);
@@ -342,7 +342,7 @@ function reachability({ nat: { families, introducers }, addresses }) {
 function portMapping({ nat: { mapping, pinhole, reachable } }) {
   return [
     ...mapping === null ? [] : [judgeMapping(mapping, reachable)],
-    // Other states need no mention: there is no IPv6, or no firewall that the node could open.
+    // Mention no other state of the pinhole: there is no IPv6, or no firewall that the node could open.
     ...pinhole?.status === "mapped"
       ? [ok("IPv6 firewall", `${pinhole.gateway} lets UDP in (${pinhole.protocol})`)]
       : [],

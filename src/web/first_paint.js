@@ -9,11 +9,11 @@
 {
   const SLOW_MS = 20_000;
   const say = (/** @type {string} */ text) => {
-    // The page removes the element when it starts.
+    // The page removes this element when it starts.
     const line = document.querySelector("main.waiting > p");
     if (line !== null) line.textContent = text;
   };
-  // A module that fails to load causes an event at the script element. This event does not bubble.
+  // A module that fails to load causes an event at its script element. The event does not bubble, so capture it.
   addEventListener(
     "error",
     () => say("A part of this page failed to load. Reload the page."),

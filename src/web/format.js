@@ -143,6 +143,6 @@ const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
  */
 export function isolated(text) {
   if (!BIDIRECTIONAL.test(text)) return text;
-  // First strong isolate, and pop directional isolate (UAX 9, section 2.4).
+  // The added characters are First Strong Isolate and Pop Directional Isolate (UAX 9, section 2.4).
   return `\u2068${text.replace(DIRECTION_CONTROLS, "\ufffd")}\u2069`;
 }

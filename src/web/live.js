@@ -114,7 +114,7 @@ export function openStream(url) {
         const lines = (rest + text).split("\n");
         rest = lines.pop() ?? "";
         for (const line of lines) {
-          // The node sends each event as one line of data.
+          // The node sends each event as one line that begins with `data:`.
           if (!line.startsWith("data: ")) continue;
           const event = /** @type {MessageEvent} */ ({ data: line.slice(6) });
           connection.onmessage?.call(/** @type {WebSocket} */ (connection), event);

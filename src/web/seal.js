@@ -50,7 +50,7 @@ export function newSealKey() {
 
 /** Whether the text is a key. @param {string} text */
 export function isSealKey(text) {
-  // The last digit has only two bits of the key.
+  // The last of the 22 digits has only two bits of the key.
   return /^[\w-]{21}[AQgw]$/.test(text);
 }
 

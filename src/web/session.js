@@ -152,7 +152,7 @@ export class Session {
         // A proxy may be blocking WebSockets, so try a stream next.
         this.isStream = !this.isStream;
         if (this.isStream) this.#listen();
-        // Statistics arrived, but neither a WebSocket nor a stream delivers events.
+        // Statistics arrived, but neither a WebSocket nor a stream delivers events, so poll the statistics.
         else void this.#poll(true);
       },
     });

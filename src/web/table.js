@@ -104,7 +104,7 @@ function Table(
       onScroll: (event) => {
         if (isWhole) return;
         const { scrollTop } = event.currentTarget;
-        // Redraw after scrolling by half of the extra rows, not for each pixel.
+        // Redraw only after scrolling by half of the extra rows, not after each pixel.
         if (Math.abs(scrollTop - top) > AROUND * rowHeight / 2) setTop(scrollTop);
       },
     },

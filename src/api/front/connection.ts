@@ -250,7 +250,8 @@ export class Connection {
         case "taken":
           phase.successor.received(bytes);
           break;
-          // A lingering connection must be read too: closing it with unread bytes would reset it.
+          // Read a lingering connection too: closing it with unread bytes would reset it, and the client could lose
+          // the response.
       }
     }
     if (this.#phase.kind !== "served") return this.close();

@@ -13,13 +13,13 @@ export function connectionLimits(
   return {
     connections,
     clientConnections: Math.ceil(connections / 4),
-    // Apache's default (RequestReadTimeout).
+    // The default of Apache (RequestReadTimeout).
     headMs: 20_000,
-    // Close to nginx's default (keepalive_timeout, 75 s).
+    // Close to the default of nginx (keepalive_timeout, 75 s).
     idleMs: 60_000,
-    // nginx's default (send_timeout).
+    // The default of nginx (send_timeout).
     unreadMs: 60_000,
-    // nginx's default (large_client_header_buffers). Browsers send a few kilobytes.
+    // The default of nginx (large_client_header_buffers). Browsers send a few kilobytes.
     headBytes: 32_768,
     bodyBytes,
   };

@@ -146,7 +146,7 @@ export class ClientFrames {
       return control(opcode, unmasked(bytes.subarray(2, length)));
     }
     if (opcode > Opcode.binary) return bad("The opcode is unknown.");
-    // Messages are always refused, so only their length is read.
+    // Read only the length of a message, because messages are always refused.
     const head = short === LENGTH_64 ? 10 : short === LENGTH_16 ? 4 : 2;
     if (bytes.length < head) return undefined;
     let length = head === 2 ? short : 0;

@@ -21,7 +21,8 @@ export function pageRoutes(app: OpenAPIHono): void {
   for (const [path, file] of Object.entries(PAGE_FILES)) {
     app.get(path, async (c) => {
       const gzip = acceptsGzip(c.req.header("accept-encoding")) ? file.gzip : null;
-      // The compressed file is another representation, so it has another ETag (RFC 9110, section 8.8.3.3).
+      // The compressed file is another representation of the resource, so it needs another ETag (RFC 9110, section
+      // 8.8.3.3).
       const hash = await file.hash(), etag = gzip === null ? `"${hash}"` : `"${hash}-gzip"`;
       const headers = {
         "content-type": file.type,

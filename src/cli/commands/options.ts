@@ -111,7 +111,7 @@ export function allowNetOption(): Option {
 
 export function addSettings(command: Command): void {
   for (const { flag, name, default: byDefault, meaning, format } of SETTINGS) {
-    // The list of --allow-net is optional, which commander does not support: see allowNetOption.
+    // Skip --allow-net, whose list is optional. Commander does not support that: see allowNetOption.
     if (flag === null || name === "ALLOW_NET") continue;
     const shown = byDefault === "" ? name : `${name}, default ${byDefault}`;
     const value = name === "DATA_DIR" ? "dir" : "value";

@@ -42,7 +42,7 @@ export function terminalSize(): { readonly columns: number; readonly rows: numbe
     // Some terminals report a size of 0 by 0 cells.
     if (columns > 0 && rows > 0) return { columns, rows };
   } catch {
-    // There is no terminal: use the default size.
+    // The stream is no terminal, so use the default size.
   }
   return { columns: DEFAULT_COLUMNS, rows: DEFAULT_ROWS };
 }

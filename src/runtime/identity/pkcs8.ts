@@ -64,7 +64,7 @@ function octets(bytes: Uint8Array): Buffer {
 /** Encodes a number from 0 to 2^31 - 1. */
 function integer(value: number): Buffer {
   const bytes = [value >> 24, value >> 16, value >> 8, value].map((byte) => byte & 0xff);
-  // DER uses as few bytes as possible. The sign bit of the first byte must stay 0.
+  // DER uses as few bytes as possible: remove leading zeros. But the sign bit of the first byte must stay 0.
   while (bytes.length > 1 && bytes[0] === 0 && bytes[1] < 0x80) bytes.shift();
   return tagged(0x02, Buffer.from(bytes));
 }

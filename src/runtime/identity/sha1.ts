@@ -22,7 +22,7 @@ export function sha1(bytes: Uint8Array): Uint8Array {
   END.fill(0);
   END.set(bytes.subarray(whole));
   END[left] = 0x80;
-  // The length is in bits.
+  // Write the length of the message, in bits.
   END_VIEW.setUint32(end - 8, Math.floor(bytes.length / 2 ** 29));
   END_VIEW.setUint32(end - 4, bytes.length * 8);
   for (let at = 0; at < end; at += BLOCK_BYTES) compress(state, END, at);

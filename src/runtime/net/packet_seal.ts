@@ -161,8 +161,7 @@ export class PacketSeal {
     const proof = word(opened, 0), offer = word(opened, 4);
     const isProven = this.#isOurOffer(proof, from);
     if (length === HEADER_BYTES + TAG_BYTES) {
-      // An empty packet answers a message that had no proof. If it has no valid proof itself, it is
-      // a replay.
+      // An empty packet answers a message that had no proof. An empty packet without a valid proof is a replay.
       if (!isProven) return void this.#options.drop("unproven", packet, from);
       this.#remember(from, offer);
       return void this.#sendAgain(from, answer);

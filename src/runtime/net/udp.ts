@@ -214,7 +214,8 @@ export class UdpSocket {
     const slot = FREE_SLOTS.pop() ?? this.#newSlot();
     slot.socket = this;
     slot.buffer.set(datagram);
-    // Reuse the address object of a query for its reply: creating an object costs more than this comparison.
+    // If this is the reply to a query, reuse the query's address object: creating an object costs more than this
+    // comparison.
     const address = to === this.#sender && this.#senderAddress !== undefined
       ? this.#senderAddress
       : this.#addressOf(to);

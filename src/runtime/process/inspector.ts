@@ -24,7 +24,7 @@ export function keepInspectorClosed(onOpen: () => void): void {
     try {
       held = Deno.listen(INSPECTOR);
     } catch {
-      // Another program may use the port as well.
+      // The port is in use, by an inspector or by another program.
       if (await isInspectorOpen()) onOpen();
       return;
     }
@@ -39,7 +39,7 @@ export function keepInspectorClosed(onOpen: () => void): void {
 /** Whether an inspector of Deno answers at the port. */
 async function isInspectorOpen(): Promise<boolean> {
   try {
-    // A plain connection, as `fetch` may use a proxy.
+    // Use a plain connection, because `fetch` may use a proxy.
     using connection = await Deno.connect(INSPECTOR);
     const timer = setTimeout(() => connection.close(), ANSWER_MS);
     const request =

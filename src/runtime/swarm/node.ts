@@ -84,7 +84,7 @@ export class SwarmNode {
       isLocal: () => true,
       openSockets: () => undefined,
     };
-    // Measure times from the start of the thread: V8 stores small numbers like these directly in objects.
+    // Let the core's time begin with the thread, because V8 stores small numbers directly in objects.
     this.core = new DhtNode(host, {
       id,
       k: bucketSize,

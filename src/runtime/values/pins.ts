@@ -150,7 +150,7 @@ export class Pins {
     try {
       return { ...await largeValues.copy(target, root), next: 0 };
     } catch (error) {
-      // All other errors come from the disk.
+      // An error of another kind comes from the disk.
       if (!(error instanceof TransferError)) return { outcome: "no_disk" };
       const { failure, message: detail } = error;
       switch (failure) {

@@ -140,7 +140,7 @@ export class Publications {
     const kept = [...parts, value].map((part) => this.#save(part));
     this.#values.set(target, true);
     this.#counts = undefined;
-    // The items that the previous version referred to are no longer needed.
+    // Remove the items to which only the previous version of the value referred.
     this.#sweep();
     return (await Promise.all(kept)).every((isSaved) => isSaved);
   }
@@ -400,7 +400,7 @@ export class Publications {
     }
     const isWaiting = this.incompletePins().length > 0;
     for (const { item: { target }, pin } of [...this.#store.entries()]) {
-      // The parts of a pinned value's old version are kept until its new version has been fetched.
+      // Keep the parts of a pinned value's old version until its new version has been fetched.
       if (!needed.has(target) && !(isWaiting && pin === "part")) this.#remove(target);
     }
   }

@@ -54,7 +54,7 @@ export class ReplicaCounter {
       return { outcome: "found", report: { ...report, kind: "chunked", parts } };
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
-      // The ids of the pieces could not be read.
+      // The ids of the pieces could not be read, so report only the holders of the item itself.
       return { outcome: "found", report: { ...report, kind: "chunked" } };
     } finally {
       this.#surveys--;

@@ -229,7 +229,7 @@ export class Values {
     if (this.watches.size === 0) return;
     const hash = `${item.target}`;
     if (!this.watches.has(hash)) return;
-    // The item belongs to a large value. Only a poll can find out the size of the whole value.
+    // The item belongs to a large value, whose size only a poll can find out.
     if (isMarked(item.value)) this.watches.noteNewer(hash);
     else this.watches.noteVersion(hash, versionOf(item));
   }

@@ -173,7 +173,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     if (failure !== "not_stored") {
       return { outcome: failure === "busy" ? "busy" : "unreachable", detail: message };
     }
-    // Without a key, the target is the value's hash, which is not known yet.
+    // A value without a key has its hash as target, and the hash is not known yet.
     const isPublished = salt && this.options.publications.has(this.#versions.target(salt));
     return {
       outcome: "too_few",
@@ -318,7 +318,8 @@ function signedItem({ publicKey, signature, seq, value, ...given }: SignedItem):
   }
   const signed = { publicKey, signature, salt, seq };
   let item = mutableItem(itemCrypto, bencoded, signed);
-  // The client may have signed and sent the value in its bencoded form, so try the bytes as they are.
+  // The bytes may already be bencoded: the client may have signed the value in this form. So try the bytes as they
+  // are.
   if (isItemError(item) && isCanonical(value)) item = mutableItem(itemCrypto, value, signed);
   return isItemError(item) ? { outcome: "bad_signature" } : item;
 }

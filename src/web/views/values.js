@@ -215,8 +215,8 @@ function StoreCard({ state, stores }) {
   const isLinkWrong = takesLink && link.trim() !== "" && earlier === null;
   const isWrong = isKeyLong || isLinkWrong;
   const own = new Set(stores.list.map(({ label }) => label));
-  // Stores that another client or an earlier load of this page has started. Those of earlier loads
-  // stay in the list after they have ended.
+  // Stores that this page did not start: they come from another client, or from before the page was reloaded. After
+  // they have ended, only stores from before a reload stay in the list.
   const others = [...state.transfers.values()].filter(({ direction, label, state }) =>
     direction === "store" && !own.has(label ?? "") &&
     (state === "receiving" || state === "moving" || label?.startsWith("page-"))
@@ -520,7 +520,7 @@ function StoreRow({ store, stores, state }) {
       "div",
       { class: "store-progress" },
       h(Meter, {
-        // A sealed value is a little larger than its file.
+        // `acknowledged` can exceed `size`, because a sealed value is a little larger than its file.
         share: size === 0 ? 1 : Math.min(1, (acknowledged ?? 0) / size),
         tone: "accent",
         label: `Acknowledged of ${name}`,
