@@ -28,7 +28,7 @@ import type {
 export interface SeenVersion {
   /** The version number; null if the value is immutable and therefore has only one version. */
   readonly seq: Seq | null;
-  /** The size in bytes. */
+  /** The size of the version in bytes. */
   readonly size: number;
   /** The public key of the owner, in hex. */
   readonly public_key: string | null;
@@ -174,7 +174,7 @@ export type StoreOutcome =
 
 /** A torrent to publish under a key of this node (BEP 46). */
 export interface MagnetRequest extends Pick<StoreOptions, "cas" | "minReplicas" | "ttl"> {
-  /** 40 lower-case hex digits. */
+  /** The info-hash of the torrent: 40 lower-case hex digits. */
   readonly infoHash: string;
   readonly key: string;
 }
@@ -220,7 +220,7 @@ export interface FetchedValue {
 export interface LargeValue {
   /** The requested hash: that of the root, or of the mutable item that refers to the root. */
   readonly hash: string;
-  /** The root's hash, which identifies the bytes. */
+  /** The hash of the root, which identifies the bytes of the value. */
   readonly root: string;
   readonly size: number;
   /** The kind of content, as guessed by the node that stored the value. */
@@ -274,20 +274,20 @@ export interface Measurements {
   readonly database: {
     readonly commits: Durations;
     readonly failedCommits: number;
-    /** Changes that are not committed to the database yet. */
+    /** The number of changes that are not committed to the database yet. */
     readonly waitingChanges: number;
-    /** Damaged rows that were skipped when the database was opened. */
+    /** The number of damaged rows that were skipped when the database was opened. */
     readonly damagedRows: number;
   } | null;
-  /** Items of the values that this node keeps published. */
+  /** Counts of the items of the values that this node keeps published. */
   readonly published: {
-    /** Items that no node acknowledged when they were last put. */
+    /** The number of items that no node acknowledged when they were last put. */
     readonly failing: number;
-    /** Items on fewer than four fifths of K_BUCKET_SIZE nodes, or of all nodes if there are fewer. */
+    /** The number of items on fewer than four fifths of K_BUCKET_SIZE nodes, or of all nodes if there are fewer. */
     readonly short: number;
     /**
-     * Items whose copies on other nodes will soon expire, because publishing them has failed for a
-     * long time.
+     * The number of items whose copies on other nodes will soon expire, because publishing them has failed for a long
+     * time.
      */
     readonly ending: number;
   };
@@ -299,9 +299,9 @@ export interface Measurements {
   };
   /** Operations that the core waits for. If these numbers keep growing, something leaks. */
   readonly pending: {
-    /** Queries in flight. */
+    /** The number of queries in flight. */
     readonly queries: number;
-    /** Scheduled deadlines. */
+    /** The number of scheduled deadlines. */
     readonly deadlines: number;
   };
   readonly process: ProcessReport;

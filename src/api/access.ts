@@ -63,7 +63,7 @@ const HOST = /^(?:\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/i;
 /** The access rules, derived from the settings. */
 interface Rules {
   readonly config: Config;
-  /** The value of API_TOKEN. */
+  /** The value of API_TOKEN; null if there is none. */
   readonly token: string | null;
   /** Tokens with scopes, by their hashes. Null if the node has no file of tokens. */
   readonly scoped: ReadonlyMap<string, ApiToken> | null;

@@ -76,7 +76,7 @@ abstract class Family<L extends string, S> {
   protected abstract read(labels: Labels, state: S): Sample[];
 }
 
-/** A count that only rises. */
+/** A metric that counts something and never falls. */
 export class Counter<L extends string> extends Family<L, { count: number }> implements Metric {
   readonly type = "counter";
 
@@ -93,7 +93,7 @@ export class Counter<L extends string> extends Family<L, { count: number }> impl
   }
 }
 
-/** The distribution of observed values. */
+/** A metric that shows the distribution of observed values. */
 export class Histogram<L extends string> extends Family<L, { counts: number[]; sum: number }>
   implements Metric {
   readonly type = "histogram";

@@ -149,7 +149,7 @@ export class ApiServer {
     });
   }
 
-  /** The first of the URLs. */
+  /** The first URL at which the API listens. */
   get url(): string {
     return this.urls[0];
   }

@@ -11,7 +11,7 @@ export interface Link {
   readonly key: string;
 }
 
-/** Parses an argument that may be a link. Undefined if it is another way to name a value. */
+/** Parses an argument that may be a link. Undefined if the argument names a value in another way. */
 export function linkOf(text: string): Link | undefined {
   if (!/^dm:/i.test(text)) return undefined;
   const link = parseSealLink(text);

@@ -25,7 +25,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   try {
     const path = commandPath(createProgram(), args);
     help = `${path.join(" ")} --help`;
-    // For all other commands, commander reports --allow-net as an unknown option.
+    // Extract --allow-net only for these commands. For any other command, commander reports it as an unknown option.
     const hasAllowNet = path.length === 1 || ["start", "doctor"].includes(path[1]);
     const { allowNet, rest } = hasAllowNet
       ? takeAllowNet(args)

@@ -34,7 +34,7 @@ export class NodeSettings {
   readonly #flags: NodeFlags;
   readonly #env = Object.fromEntries(ENV_NAMES.map((name) => [name, Deno.env.get(name)]));
   readonly #envFile: OpenFile | undefined;
-  /** The files that settings name. */
+  /** The open files whose paths are in settings, by path. */
   readonly #files = new Map<string, OpenFile>();
   /** Files that did not exist at the first read. A running node can't open them later. */
   readonly #missing = new Set<string>();

@@ -31,7 +31,7 @@ const PREFIX = "dmt_";
 
 const ONLY_OWNER = 0o600;
 
-/** Adds a token, and prints it. It can't be shown again. */
+/** Adds a token, and prints it. The token can't be shown again later. */
 export async function addToken(
   name: string,
   { scope: scopes, rate, expires, json, ...flags }: TokenFlags & {

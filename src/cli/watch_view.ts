@@ -39,7 +39,10 @@ const SHORT_DIGITS = 10;
 
 /** The state of the watched node. */
 export class WatchedNode {
-  /** Why the connection was lost, and when to reconnect (in milliseconds since 1970). Undefined while connected. */
+  /**
+   * The reason why the connection was lost, and the time of the next attempt, in milliseconds since 1970. Undefined
+   * while connected.
+   */
   lost: { readonly reason: string; readonly retryAt: number } | undefined;
   peers: readonly Peer[] = [];
   stats: Stats | undefined;
@@ -142,7 +145,7 @@ export function sparkline(values: readonly number[], width: number): string {
 interface Canvas {
   readonly columns: number;
   readonly rows: number;
-  /** Milliseconds since 1970. */
+  /** The present time, in milliseconds since 1970. */
   readonly now: number;
   readonly url: string;
   paint(style: Style, text: string): string;
@@ -165,7 +168,7 @@ export function renderWatch(node: WatchedNode, canvas: Canvas): string[] {
   return [...body, canvas.paint("dim", shortened("q or Ctrl-C ends this", columns))].slice(0, rows);
 }
 
-/** Joins as many parts as fit on one line. */
+/** Joins as many parts as fit on one line, and shortens the last of them if necessary. */
 function line(parts: readonly Cell[], { columns, paint }: Canvas, gap = "  "): string {
   let built = "", free = columns;
   for (const part of parts) {

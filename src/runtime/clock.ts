@@ -7,8 +7,8 @@ import type { Clock } from "../large_values/item_network.ts";
 /** The clocks of the system. */
 export interface SystemClocks {
   /**
-   * Milliseconds since an arbitrary moment. Setting the system's clock does not affect it, and on most systems it stops
-   * during sleep.
+   * Milliseconds since an arbitrary moment. Setting the system's clock does not change this time. On most systems, it
+   * stops during sleep.
    */
   monotonic(): number;
   /** Milliseconds since 1970, as the system's clock shows them. */
@@ -102,9 +102,9 @@ export class NodeClock implements Clock {
   readonly #stretches: Stretch[];
   /** The index of the first stretch of this run. */
   #firstOfRun: number;
-  /** Node time minus monotonic time. */
+  /** The difference of node time minus monotonic time. */
   #offset: number;
-  /** The monotonic time at the latest reading. */
+  /** The monotonic time at which node time was last read. */
   #readAt: number;
   /** Whether node time has skipped a pause since the latest call of `check`. */
   #hasPaused = false;
@@ -122,7 +122,7 @@ export class NodeClock implements Clock {
     this.isShortStop = stopMs >= 0 && stopMs <= MAX_SHORT_STOP_MS;
   }
 
-  /** Node time in milliseconds. */
+  /** Returns the present node time in milliseconds. */
   now(): Millis {
     const monotonic = this.#system.monotonic(), passed = monotonic - this.#readAt;
     this.#readAt = monotonic;

@@ -221,7 +221,7 @@ class RunningSearch {
   #isClosed = false;
   #changed = Promise.withResolvers<void>();
 
-  /** Returns whether the search should end. */
+  /** Adds peers that the search has found. Returns true if the search should end. */
   add(peers: readonly string[]): boolean {
     this.#peers.push(...peers);
     this.#changed.resolve();

@@ -8,7 +8,7 @@ export interface EventFields<T extends EventType = EventType> {
   /** The event's number. Null for a reading, such as statistics: a client that missed one does not get it later. */
   readonly id: number | null;
   readonly type: T;
-  /** Milliseconds since 1970. */
+  /** The time of the event, in milliseconds since 1970. */
   readonly at: number;
   readonly data: EventData<T>;
 }
@@ -30,7 +30,7 @@ export interface Cursor {
   reading: number;
 }
 
-/** The maximum size of a ring buffer. */
+/** The limits of a ring buffer: entries, and characters in all of them. */
 export interface Bounds {
   readonly entries: number;
   readonly characters: number;

@@ -19,7 +19,7 @@ const Opcode = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 const FIN = 0x80, RESERVED = 0x70, OPCODE = 0x0f, MASKED = 0x80, LENGTH = 0x7f, CONTROL = 0x08;
 const LENGTH_16 = 126, LENGTH_64 = 127, MASK_BYTES = 4;
 
-/** The longest head of a frame without a mask. */
+/** The length of the longest head of a frame without a mask, in bytes. */
 const MAX_HEAD = 10;
 /** Maximum payload of a control frame (RFC 6455, section 5.5). */
 const MAX_CONTROL_PAYLOAD = 125;

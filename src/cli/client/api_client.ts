@@ -42,9 +42,9 @@ type Query = Readonly<Record<string, string | number | bigint | undefined>>;
 export class Api {
   /** The API's URL, without a trailing slash, or unix: and the path of its socket. */
   readonly url: string;
-  /** The start of the URLs of requests. */
+  /** The beginning that the URLs of all requests share. */
   readonly #base: string;
-  /** Connects to the Unix socket, if there is one. */
+  /** The client that connects to the Unix socket; undefined if the API's URL names none. */
   readonly #client: Deno.HttpClient | undefined;
   readonly #token: ApiTarget["token"];
   readonly #silentMs: number;

@@ -140,7 +140,7 @@ function bypassProxy(host: string): void {
   Deno.env.set(NO_PROXY_VARIABLES[0], hosts ? `${hosts},${own}` : own);
 }
 
-/** The start of a URL that names a Unix socket. */
+/** The beginning of a URL that names a Unix socket. */
 const UNIX = "unix:";
 
 /**

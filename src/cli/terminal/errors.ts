@@ -15,7 +15,7 @@ export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
 }
 
-/** A signal ended the command. */
+/** Thrown if a signal has ended the command. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 

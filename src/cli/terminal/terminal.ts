@@ -39,7 +39,7 @@ export function wantsColor(
 export function terminalSize(): { readonly columns: number; readonly rows: number } {
   try {
     const { columns, rows } = Deno.consoleSize();
-    // Some terminals report a size of 0 by 0 cells.
+    // Ignore a size of 0 by 0 cells, which some terminals report.
     if (columns > 0 && rows > 0) return { columns, rows };
   } catch {
     // The stream is no terminal, so use the default size.

@@ -44,7 +44,7 @@ export interface BackupSource {
   /** The settings, as the text of a .env file. */
   readonly settings: string;
   readonly denyList: string | undefined;
-  /** The tokens with scopes. */
+  /** The content of the file of tokens with scopes; undefined if there is none. */
   readonly apiTokens: string | undefined;
   /** Whether to include other nodes' values. */
   readonly withItems: boolean;
@@ -178,7 +178,7 @@ function check(restored: ReadonlySet<string>, pathOf: (name: string) => string):
   if (restored.has(BLOBS_FILE)) new BlobDatabase(pathOf(BLOBS_FILE)).close();
 }
 
-/** Adds the settings that depend on the path of DATA_DIR. */
+/** Adds the settings that depend on the path of DATA_DIR to the restored file of settings. */
 function addPaths(dataDir: string, restored: ReadonlySet<string>, settings: string): void {
   const absolute = Deno.realPathSync(dataDir);
   const paths = new Map([["DATA_DIR", absolute]]);

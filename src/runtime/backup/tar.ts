@@ -12,7 +12,7 @@ const CHUNK_BYTES = 1 << 18;
  */
 const MAX_OCTAL_SIZE = 8 ** 11;
 
-/** The bit that marks a size in binary. */
+/** The bit that is set if a header contains a size in binary instead of octal digits. */
 const BINARY = 0x80;
 
 /** The fields of a header that are read or written: offset and length. */
@@ -57,7 +57,7 @@ export function endTar(to: Writer): void {
 export interface ReadEntry {
   readonly name: string;
   readonly size: number;
-  /** Writes the whole content to `to`. */
+  /** Writes the whole content of the file to `to`. */
   copyTo(to: Writer): void;
 }
 

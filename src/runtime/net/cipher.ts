@@ -19,7 +19,7 @@ interface Sodium {
   ): number;
 }
 
-/** Bytes that `encrypt` adds to a message. */
+/** The number of bytes that `encrypt` adds to a message. */
 export const TAG_BYTES = 16;
 
 const NONCE_BYTES = 24;
@@ -43,13 +43,13 @@ export class Cipher {
   readonly #outgoingAt: number;
   readonly #incomingAt: number;
   readonly #decryptedAt: number;
-  /** The nonce of the next call, initially zero. */
+  /** The nonce that the next call of `encrypt` or `decrypt` uses, initially zero. */
   readonly nonce: Uint8Array;
   /** The message for `encrypt`, which overwrites it with the ciphertext. */
   readonly outgoing: Uint8Array;
-  /** The ciphertext for `decrypt`. */
+  /** The buffer for the ciphertext that `decrypt` reads. */
   readonly incoming: Uint8Array;
-  /** The message that `decrypt` has written. */
+  /** The buffer to which `decrypt` writes the message. */
   readonly decrypted: Uint8Array;
 
   /** Loads the module, and reserves memory for `keys` keys. */
@@ -74,7 +74,7 @@ export class Cipher {
     this.decrypted = part(this.#decryptedAt, PACKET_BYTES);
   }
 
-  /** Sets the key with index `i`, of 32 bytes. */
+  /** Sets the key with index `i`. A key has 32 bytes. */
   setKey(i: number, key: Uint8Array): void {
     this.#sodium.HEAPU8.set(key, this.#keysAt + i * KEY_BYTES);
   }

@@ -26,7 +26,7 @@ const SENT_NONCE_BYTES = 16;
 
 const HEADER_BYTES = 8;
 
-/** The bytes that sealing adds to a message. */
+/** The number of bytes that sealing adds to a message. */
 export const SEAL_BYTES = SENT_NONCE_BYTES + HEADER_BYTES + TAG_BYTES;
 
 /** A longer packet is dropped unread: the socket truncates it. */
@@ -135,7 +135,7 @@ export class PacketSeal {
     for (let i = 0; i < this.#keys; i++) this.#cipher.setKey(i, packetKey(keys[i]));
   }
 
-  /** Changes the secret of the proofs. */
+  /** Makes a new secret for the proofs. The present one stays valid until the next call. */
   rotateSecret(): void {
     this.#formerSecret = this.#secret;
     this.#secret = randomSecret();

@@ -19,7 +19,7 @@ export interface SpareOptions {
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly seal?: PacketSeal;
-  /** The only interface of the sockets. */
+  /** The name of the only interface that the sockets use; undefined if they may use any. */
   readonly interfaceName?: string;
 }
 

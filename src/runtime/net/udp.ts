@@ -45,7 +45,7 @@ const RECEIVE_PAUSE_MS = 100;
 export interface UdpOptions {
   /** The address to bind. `0.0.0.0` and `::` both bind all addresses, including IPv6 addresses if there are any. */
   readonly host: string;
-  /** 0 means any free port. */
+  /** The port to bind; 0 means any free port. */
   readonly port: number;
   /** The only interface through which datagrams leave and arrive. */
   readonly interfaceName?: string;

@@ -104,7 +104,7 @@ export interface KeeperOptions {
 
 interface Searching {
   readonly kind: "searching";
-  /** Our own address when it was last checked. */
+  /** The address that this machine had at the latest check. */
   own?: Endpoint;
   searchedAt: number;
   /** The number of failed searches since our address changed. */

@@ -39,7 +39,7 @@ export async function* findRouters({ wanted, host, network, signal }: {
         try {
           waiting.add(new ControlledRouter(server, wanted, host));
         } catch {
-          // This machine no longer has the address.
+          // Ignore the error: this machine no longer has the address.
         }
       }
     }

@@ -26,7 +26,7 @@ const ROUND_MS = 1_000, LAST_ROUND_MS = 1_500;
 /** Maximum number of answers that are used. No network has more routers. */
 const MAX_LOCATIONS = 8;
 
-/** The longest path accepted from a stranger. */
+/** Maximum length of a path in a stranger's answer, in characters. */
 const MAX_PATH = 512;
 
 /** The URL of a router's description, or of one of its services. */

@@ -67,7 +67,7 @@ export type Answer =
   | Failure;
 
 export type Failure =
-  /** `code` is NaN if the router sent none. */
+  /** The router refused the action. `code` is NaN if the router sent no error code. */
   | { readonly outcome: "refused"; readonly reason: string; readonly code: number }
   | { readonly outcome: "silent"; readonly reason: string };
 

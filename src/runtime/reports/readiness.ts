@@ -74,7 +74,7 @@ export class ReadinessProbe {
   #acknowledged = 0;
   /** The time at which the latest answer arrived; NaN if none has arrived yet. */
   #answeredAt = NaN;
-  /** The peer that answered last. */
+  /** The id and endpoint of the peer that answered last, as text. */
   #last: string | undefined;
   #rounds = 0;
   #nextRoundAt = -Infinity;

@@ -25,7 +25,7 @@ export interface SwarmTotals {
   readonly packetsIn: number;
   readonly packetsOut: number;
   readonly bytesOut: number;
-  /** Packets sent, by type, such as `ping.query`. */
+  /** The numbers of sent packets, by message type, such as `ping.query`. */
   readonly byType: Record<string, number>;
   readonly dropped: Record<string, number>;
 }

@@ -48,7 +48,7 @@ const MUCH_BYTES = 1 << 20;
 /** The number of random targets around which nodes are asked for room, for small and for large values. */
 const FEW_PLACES = 1, MORE_PLACES = 3;
 
-/** Whether the network has room for a value. */
+/** The answer to the question whether the network has room for a value. */
 export interface RoomAnswer extends Room {
   readonly fits: boolean;
 }
@@ -72,7 +72,7 @@ export class NetworkItems implements ItemNetwork {
     return this.core.node.tables.size + 1;
   }
 
-  /** The nodes other than this one. */
+  /** Returns the given nodes without this node. */
   others(nodes: readonly Id[]): Id[] {
     return nodes.filter((id) => !id.equals(this.ownId));
   }
@@ -163,7 +163,7 @@ export class NetworkItems implements ItemNetwork {
     };
   }
 
-  /** Stops retrying puts. */
+  /** Stops the retries of all puts. */
   close(): void {
     this.#closing.abort();
   }

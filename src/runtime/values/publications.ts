@@ -43,7 +43,7 @@ export interface PublicationsOptions {
 
 /** The node's clock. */
 export interface PublicationClock {
-  /** Node time. */
+  /** Returns the present node time. */
   now(): Millis;
   /** Converts a node time to milliseconds since 1970. */
   wall(at: Millis): number;
@@ -54,13 +54,13 @@ export type ValueCounts = Readonly<Record<ValueState | "pinned", number>>;
 
 type Risk = Exclude<ValueState, "safe">;
 
-/** A value's state has changed. */
+/** Reports that the state of a value has changed. */
 export type ValueChange = EventData<"data.health">;
 
 /** When less than this share of a value's life is left, other nodes will soon drop it. */
 const ENDING_SHARE = 0.25;
 
-/** Counts of values are at most this old. */
+/** The maximum age of the counts of values. Older counts are computed again. */
 const COUNTS_MS = 5_000;
 
 export class Publications {

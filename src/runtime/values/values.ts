@@ -38,7 +38,7 @@ const ENOUGH_SHARE = 0.8;
 
 export interface ValuesOptions {
   readonly core: CoreRunner;
-  /** Signs the values stored under a key. */
+  /** The key pair that signs the values stored under a key. */
   readonly identity: Identity;
   /** The number of nodes that should hold a value. */
   readonly bucketSize: number;
