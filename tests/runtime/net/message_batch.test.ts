@@ -144,15 +144,29 @@ test("a socket for both families reports senders in their own family, and reache
   }
 });
 
+/** Opens a TCP listener and two UDP sockets on one port. Tries other ports if another program uses one. */
+function onePort() {
+  for (let tries = 0;; tries++) {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    using sockets = new DisposableStack();
+    sockets.defer(() => listener.close());
+    try {
+      const wrong = sockets.use(bind("127.0.0.2", listener.addr.port));
+      const right = sockets.use(bind("127.0.0.1", listener.addr.port));
+      sockets.move();
+      return { listener, wrong, right };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse) || tries === 20) throw error;
+    }
+  }
+}
+
 test("the socket is distinguished from a TCP socket with the same port, and from other sockets", async () => {
-  const listeners = Array.from(
-    { length: 5 },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
-  for (const listener of listeners) {
-    const { port } = listener.addr;
-    using wrong = bind("127.0.0.2", port);
-    using right = bind("127.0.0.1", port);
+  for (let i = 0; i < 5; i++) {
+    const { listener, wrong: first, right: second } = onePort();
+    using wrong = first;
+    using right = second;
+    const { port } = addressOf(right);
     const batch = open(right);
     await wrong.send(latin1("right"), addressOf(right));
     assert.deepEqual(await take(batch, 1), [["right", `127.0.0.2:${port}`]]);
