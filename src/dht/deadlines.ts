@@ -30,7 +30,10 @@ export class Agenda<T> {
   readonly #times: Millis[] = [];
   /** For each slot, the item, or undefined if the slot is free. */
   readonly #items: (T | undefined)[] = [];
-  /** For each slot, the time when its item is due. The first item of the heap is always filed under this time. */
+  /**
+   * For each slot, the time when its item is due. The heap may file an item under an earlier time,
+   * but never its first item.
+   */
   readonly #due: Millis[] = [];
   /** For each slot, its place in the heap. */
   readonly #places: number[] = [];
@@ -117,7 +120,7 @@ export class Agenda<T> {
     while (this.#size > 0 && due[heap[0]] > times[0]) this.#sink(heap[0], 0);
   }
 
-  /** Inserts `slot` at `place`, or as much nearer to the top of the heap as its time requires. */
+  /** Inserts `slot` at `place` or, if its time is early, nearer to the top of the heap. */
   #rise(slot: Slot, place: number): void {
     const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
     const at = this.#due[slot], order = orders[slot];
@@ -135,7 +138,7 @@ export class Agenda<T> {
     places[slot] = place;
   }
 
-  /** Inserts `slot` at `place`, or as much farther from the top of the heap as its time requires. */
+  /** Inserts `slot` at `place` or, if its time is late, farther from the top of the heap. */
   #sink(slot: Slot, place: number): void {
     const times = this.#times, heap = this.#heap, places = this.#places, orders = this.#orders;
     const at = this.#due[slot], order = orders[slot];

@@ -17,7 +17,10 @@ export type Drop =
   | "read_only"
   /** The packet was not sealed with the network key. */
   | "undecipherable"
-  /** The packet was sealed with the network key, but not for this node and this address: a first packet, or a replay. */
+  /**
+   * The packet was sealed with the network key, but not for this node and this address: a first
+   * packet, or a replay.
+   */
   | "unproven"
   /** The settings do not allow this node to exchange packets with the address. */
   | "not_allowed"

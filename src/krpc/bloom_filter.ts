@@ -10,8 +10,9 @@ export const FILTER_BYTES = 256;
 const BITS = 8 * FILTER_BYTES, BITS_PER_ADDRESS = 2;
 
 /**
- * A filter with fewer zero bits than this is ignored. BEP 33 limits the addresses to 6,000, which leave about 6 of 2,048
- * bits zero. A node with a fuller filter is wrong, or wants to distort the count.
+ * A filter with fewer zero bits than this is ignored. BEP 33 limits the addresses to 6,000, which
+ * leave about 6 of 2,048 bits zero. A node with a fuller filter is wrong, or wants to distort the
+ * count.
  */
 const MIN_ZERO_BITS = 6;
 

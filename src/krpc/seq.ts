@@ -1,8 +1,8 @@
 // Version numbers of mutable items (BEP 44): whole numbers from 0 to 2^63 - 1.
 
 /**
- * A version number: a number if a double holds it exactly (up to 2^53 - 1), otherwise a bigint. Each number thus has one
- * form only, so that `===`, `<` and `>` compare any two of them exactly.
+ * A version number: a number if a double holds it exactly (up to 2^53 - 1), otherwise a bigint.
+ * Each number thus has one form only, so that `===`, `<` and `>` compare any two of them exactly.
  */
 export type Seq = number | bigint;
 

@@ -52,7 +52,10 @@ export interface BlobWriter {
 /** This node's store for byte strings of any length. */
 export interface Blobs {
   create(): BlobWriter;
-  /** Reads from a finished blob, into a new array with its own buffer. Rejects if the bytes are missing, damaged or can't be read. */
+  /**
+   * Reads from a finished blob, into a new array with its own buffer. Rejects if the bytes are
+   * missing, damaged or can't be read.
+   */
   read(id: number, offset: number, length: number): Promise<Uint8Array>;
   remove(id: number): void;
 }

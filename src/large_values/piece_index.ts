@@ -32,8 +32,8 @@ export class PieceIndex<T> {
   }
 
   /**
-   * Adds pieces of an owner. They follow the pieces that were added last if these have the same
-   * owner. `ids`: 20 bytes per piece.
+   * Adds pieces of an owner. If the pieces that were added last have the same owner, the new pieces
+   * join their range. `ids`: 20 bytes per piece.
    */
   add(owner: T, ids: Uint8Array): void {
     const count = ids.length / ID_BYTES;

@@ -9,13 +9,16 @@ import { contentOf, pieceItem } from "./pieces.ts";
 import { MAX_DATA, type NumberedPiece, restore } from "./reed_solomon.ts";
 import { handled, type Transfer, TransferError, TRIES, WINDOW } from "./transfers.ts";
 
-/** The number of data pieces of each level that are kept: the window, and the rest of the stripes that it touches. */
+/**
+ * The number of data pieces of each level that a reader keeps: those of the window that it fetches
+ * ahead, and the others of the stripes that the window touches.
+ */
 const KEPT_PIECES = WINDOW + 2 * MAX_DATA;
 
-/** The number of restored stripes of each level that are kept. */
+/** The number of restored stripes of each level that a reader keeps. */
 const KEPT_STRIPES = 4;
 
-/** The weight of the newest piece in the share of pieces that are missing. */
+/** The weight of the newest piece in the running share of pieces that are missing. */
 const MISSING_GAIN = 1 / 32;
 
 /** A level of the tree, with the pieces and stripes in use. */
@@ -136,7 +139,8 @@ export class PieceReader {
       note(columns + i, await this.#fetch(depth, firstParity + i, PIECE_BYTES));
     };
     for (let tries = 1;; tries++) {
-      // Some parity pieces are missing too. Request a few more, so that one round of requests usually suffices.
+      // Some parity pieces are usually missing too. So request a few more than needed: one round of
+      // requests then usually suffices.
       for (let next = 0; next < parity && found.size < columns;) {
         const needed = columns - found.size, expected = needed / (1 - this.#missingShare);
         const chosen = range(next, Math.min(parity, next + Math.ceil(expected)));

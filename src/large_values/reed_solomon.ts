@@ -1,4 +1,5 @@
-// Reed-Solomon erasure coding over GF(256): computes parity pieces of a stripe, and restores data pieces that are missing.
+// Reed-Solomon erasure coding over GF(256): computes parity pieces of a stripe, and restores data
+// pieces that are missing.
 
 /** The maximum number of data pieces of a stripe, and of its parity pieces. */
 export const MAX_DATA = 32, MAX_PARITY = 64;

@@ -13,8 +13,8 @@ export const WINDOW = 64;
 
 /**
  * The number of items of one value that are stored at once in the beginning. Each stored item adds
- * one to it. It is small, because the first puts need searches, which 20 nodes answer with up to 1
- * kB each, and a receive buffer holds only about 90 such packets.
+ * one to this number. The number is small, because the first puts need searches. About 20 nodes
+ * answer each search with up to 1 kB, and a receive buffer holds only about 90 such packets.
  */
 export const FIRST_PUTS = 2;
 
@@ -28,7 +28,8 @@ export const GETS = 32;
 export const PUTS = 64;
 
 /**
- * If the mean time of puts exceeds the lowest mean by this factor, puts have to wait: doing more at once won't help.
+ * If the mean time of puts exceeds the lowest mean by this factor, puts are queueing somewhere:
+ * more puts at once won't help.
  */
 const QUEUED_FACTOR = 2;
 
@@ -39,7 +40,7 @@ const QUEUED_FACTOR = 2;
  */
 const MEAN_GAIN = 1 / 64;
 
-/** The first mean that counts is that of this many puts. Until then, few puts run at once. */
+/** The mean time counts only once this many puts have ended. Until then, few puts run at once. */
 const FIRST_MEAN_PUTS = 16;
 
 /** While the mean time of puts is too high, each put multiplies the limit on simultaneous puts by this. */
@@ -129,9 +130,9 @@ export class Slots {
 }
 
 /**
- * Slots for puts: as many as can run at once before each put takes much longer. If this node or a small network is the
- * bottleneck, that is only a few. With long round trips, it is up to {@link PUTS}. (Based on TCP Vegas, Brakmo and
- * Peterson, 1995.)
+ * Slots for puts: as many as can run at once before each put takes much longer. If this node or a
+ * small network is the bottleneck, only a few can. With long round trips, up to {@link PUTS} can.
+ * (Based on TCP Vegas, Brakmo and Peterson, 1995.)
  */
 export class Pace extends Slots {
   /** The number of measured puts. */

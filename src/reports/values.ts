@@ -87,9 +87,10 @@ export const Refusal = z.object({
 export type Refusal = z.output<typeof Refusal>;
 
 /**
- * How safe a published value is. `failing`: no other node acknowledged the latest publication. `short`: fewer than four
- * fifths of the nodes that should have the value acknowledged it. `ending`: over three quarters of the value's life have
- * passed since another node last acknowledged it.
+ * How safe a published value is. `failing`: no other node acknowledged the latest publication.
+ * `short`: fewer than four fifths of the nodes that should have the value acknowledged it.
+ * `ending`: over three quarters of the value's life have passed since another node last
+ * acknowledged it.
  */
 export const ValueState = z.enum(["safe", "short", "failing", "ending"]);
 export type ValueState = z.output<typeof ValueState>;

@@ -49,7 +49,8 @@ export class Colluders {
     if (method === "put" || method === "announce_peer") return {};
     const wantsNearby = query.wantCount >= 1;
     const near = this.#beside(from);
-    // A false own coordinate exposes a colluder. So half of the colluders lie only about the coordinates of the others.
+    // A node that lies about its own coordinate can be caught. So half of the colluders lie only
+    // about the coordinates of other colluders.
     const coordinate = sim.serial % 2 === 0 ? near : coordinateOf(sim);
     const own = wantsNearby || query.coordinate !== undefined ? { keeps: true, coordinate } : {};
     if (target === undefined) return own;

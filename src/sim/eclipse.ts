@@ -21,7 +21,7 @@ import type { SimNode, World } from "./world.ts";
 /** The ids of the Sybils share this many leading bits with the key, more than the id of any honest node does. */
 const SHARED_BITS = 24;
 
-/** Each Sybil introduces itself to this many honest nodes nearest to the key, and to as many others. */
+/** Each Sybil introduces itself to this many honest nodes nearest to the key, and to as many random honest nodes. */
 const ASKED = 100;
 
 /** The introductions are spread over this time. */
@@ -47,9 +47,9 @@ export interface Siege {
 
 /**
  * Surrounds a key with Sybils. Their ids don't fit their addresses (BEP 42). They name only each
- * other, acknowledge puts without storing anything, and tell nodes that repair replicas that they
- * hold the value. To other readers, half of the Sybils return no value, and the other half return a
- * wrong one.
+ * other, and acknowledge puts without storing anything. If a node asks in order to repair replicas,
+ * they claim to hold the value. If a node asks for the value itself, half of the Sybils return
+ * none, and the other half return a wrong one.
  */
 export function besiege(
   world: World,

@@ -1,8 +1,9 @@
-// Simulates large values: nodes store some, most nodes vanish at the same moment, and other nodes read some of them. The pieces
-// that each node holds show which values survive the loss of these nodes, and of other sets of nodes.
+// Simulates large values: nodes store some, most nodes vanish at the same moment, and other nodes
+// read some of them. The pieces that each node holds show which values survive the loss of these
+// nodes, and of other sets of nodes.
 //
-// 200 values of 16 MiB would need 30 GB on the simulated nodes. Each value is therefore judged as soon as it is stored. Then the
-// nodes drop the values that nobody will read.
+// 200 values of 16 MiB would need 30 GB on the simulated nodes. Each value is therefore judged as
+// soon as it is stored. Then the nodes drop the values that nobody will read.
 
 import type { Millis } from "../dht/deadlines.ts";
 import { Id, ID_BYTES, IdMap } from "../krpc/id.ts";
@@ -23,7 +24,7 @@ export interface LargeScenario extends LinkOptions {
   /** The size of each value in bytes. */
   readonly bytes: number;
   /**
-   * The number of values that are read at the end, namely those that are stored last. Each one of
+   * The number of values that are read at the end, namely those that are stored last. Each value of
    * 16 MiB needs 150 MB of memory.
    */
   readonly reads: number;
@@ -42,8 +43,8 @@ export interface LargeScenario extends LinkOptions {
 
 export interface LargeResult {
   /**
-   * How many values survive the loss of each set. The other nodes must hold the root of the value and, of each stripe, as
-   * many different correct pieces as it has data pieces.
+   * For each set of lost nodes, how many values survive. A value survives if the other nodes hold
+   * its root and, of each stripe, as many different correct pieces as the stripe has data pieces.
    */
   readonly intact: readonly number[];
   /** How many of the values that were read arrived with all their bytes. */
@@ -178,7 +179,7 @@ class Network {
   readonly #world: World;
   readonly #scenario: LargeScenario;
   readonly #random: SeededRandom;
-  /** Whether an operation has ended, so that other code should run before virtual time advances. */
+  /** Whether an operation has ended. The code that waits for it should then run before virtual time advances. */
   #hasNews = false;
   readonly #droppedBytes = new Map<SimNode, number>();
   #droppedItems = 0;

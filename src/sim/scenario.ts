@@ -336,9 +336,9 @@ class Run {
   }
 
   /**
-   * Stores and fetches half of `count` values. Then Sybils surround all values, a few at a time.
-   * Once the network knows the Sybils, it stores those of the surrounded values that it does not
-   * have yet, and all surrounded values are fetched.
+   * Stores and fetches the first half of `count` values. Then Sybils surround all values, a few at
+   * a time. Once honest nodes know these Sybils, nodes store those surrounded values that belong to
+   * the second half, and fetch all surrounded values.
    */
   #eclipse(count: number) {
     const { nodes, lookups, eclipse, eclipseNetworks: networks } = this.scenario;
@@ -364,7 +364,8 @@ class Run {
     store(before);
     const quiet = fetch(before);
     const storedBefore: Sample[] = [], storedAfter: Sample[] = [];
-    // Each round attacks this many of the values that were stored before, and as many of the others.
+    // Each round attacks this many of the values that were stored before, and as many of those that
+    // are stored during the attack.
     const atOnce = Math.max(1, Math.floor(SYBILS_PER_NODE * nodes / eclipse / 2));
     for (let first = 0; first < before.length; first += atOnce) {
       const early = before.slice(first, first + atOnce), late = after.slice(first, first + atOnce);
@@ -383,7 +384,7 @@ class Run {
       storedBefore: measured(storedBefore),
       storedAfter: measured(storedAfter),
       values: count,
-      /** The number of values that some node reported as crowded. */
+      /** The number of values whose target some node reported as crowded. */
       noticed:
         [...before, ...after].filter(({ target }) =>
           world.alarms.some((alarm) => alarm.equals(target))

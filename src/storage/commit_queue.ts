@@ -35,7 +35,10 @@ export interface CommitObserver {
   recovered(): void;
 }
 
-/** Cap on the changes of one commit. One change writes at most four pages, so a commit adds at most 8 MiB to the log. */
+/**
+ * Cap on the changes of one commit. One change writes at most four pages, so a commit adds at most
+ * 8 MiB to the log.
+ */
 const MAX_CHANGES = 256;
 
 /** The minimum time between the starts of two commits in ms. Changes that arrive meanwhile join the next commit. */

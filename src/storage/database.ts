@@ -83,7 +83,8 @@ export class Database {
     if (isInspected) openFile(path, { readOnly: true }, (db) => this.#inspectWithLog(db)).close();
     if (size === undefined) createFile(files, path);
     let db = this.#open(isInspected);
-    // The inspection leaves an index file behind. We hold the lock, so nobody else uses the index: remove it.
+    // The read-only inspection leaves an index file behind. We hold the lock, so nobody else uses
+    // this index: remove it.
     if (isInspected && this.#sizeOf("-shm") !== undefined) files.remove(`${path}-shm`);
     if (mustBeRewritten(versionOf(db))) {
       this.#rewrite(db);

@@ -23,7 +23,7 @@ export function extractDatabase(
   to: string,
   { files, withItems }: { readonly files: Files; readonly withItems: boolean },
 ): Extracted {
-  // Opening and closing the file checks all of it, and merges its log into it.
+  // Opening the file checks all of it, and closing it merges the log into the file.
   new Database(from, { files, mayBeEmpty: false }).close();
   const copy = openFile(from, {}, (db) => db.exec("PRAGMA locking_mode = EXCLUSIVE"));
   try {

@@ -53,8 +53,8 @@ export class DurableItemStore extends ItemStore {
       if (isOlder && item.expiresAt <= now) this.#renew(item, now);
       else if (item.expiresAt <= now) this.#delete(item.target);
       else if (item.storedAt <= now) this.restore(item);
-      // The item was stored after the clock was last saved, which happens only once a minute. So
-      // restart its life now.
+      // The clock is saved only once a minute, and this item was stored after the clock was last
+      // saved. So restart the item's life now.
       else this.restore({ ...item, storedAt: now, expiresAt: now + lifeTimeOf(item) });
     }
   }

@@ -1,9 +1,10 @@
 // A table of values by target, packed so that its size depends only on its present rows, not on
 // earlier ones.
 //
-// SQLite fills a page with rows of neighbouring ids, and reuses room in a page only for such ids. So rows of similar size
-// share a class, and have the ids 0, 1, 2, ... within it. When a row is deleted, the last row of its class moves into its
-// place. No page has a gap, and SQLite reuses each page that becomes empty.
+// SQLite fills a page with rows of neighbouring ids, and reuses room in a page only for such ids.
+// So rows of similar size share a class, and have the ids 0, 1, 2, ... within it. When a row is
+// deleted, the last row of its class moves into its place. No page has a gap, and SQLite reuses
+// each page that becomes empty.
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { rowClass } from "../dht/items/item_cost.ts";

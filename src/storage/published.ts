@@ -1,5 +1,5 @@
-// Stores this node's own values, and when to publish each of them next. The values are few, so all
-// stay in memory and none is evicted.
+// Stores this node's own values on disk, each with the time of its next publication. There are few
+// of these values, so all stay in memory and none is evicted.
 
 import type { Millis } from "../dht/deadlines.ts";
 import { type Published, PublishedStore } from "../dht/items/published.ts";

@@ -50,7 +50,10 @@ export interface PublishedRow extends ValueRow {
   readonly next_piece: number | null;
   /** How long other nodes should keep the item (`Published.lifeMs`); null means `ITEM_LIFE_MS`. */
   readonly life: number | null;
-  /** Why the value is published after a pin (`Published.pin`), as an index into `PINS`; null if it is not pinned. */
+  /**
+   * The kind of pin for which the value is published (`Published.pin`), as an index into `PINS`;
+   * null if it is not pinned.
+   */
   readonly pinned: number | null;
 }
 

@@ -87,8 +87,8 @@ export interface GivenItem {
   /** How long to keep the item after the owner's last put; `ITEM_LIFE_MS` by default. */
   readonly lifeMs?: Millis;
   /**
-   * The source of the item, whose share of the store is limited (`sourceOf`). Undefined if no limit applies: for members
-   * of a private network, and for items that this node created or fetched.
+   * The source of the item, whose share of the store is limited (`sourceOf`). Undefined if no limit
+   * applies: for members of a private network, and for items that this node created or fetched.
    */
   readonly by?: string;
   /** How many nodes should hold the item; undefined means k. */

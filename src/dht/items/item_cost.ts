@@ -3,7 +3,10 @@
 
 import type { Signed } from "./item.ts";
 
-/** The size of the database's pages in bytes. In pages of 4096 bytes, only three items of the maximum size would fit. */
+/**
+ * The size of the database's pages in bytes. In pages of 4096 bytes, only three items of the
+ * maximum size would fit.
+ */
 export const PAGE_BYTES = 8192;
 
 /** Bytes of a page that contain no rows. */
@@ -55,6 +58,6 @@ export function itemCost({ value, signed }: ItemSize): number {
     : signed.publicKey.length + signed.signature.length + signed.salt.length;
   const contentBytes = value.length + keyed;
   const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
-  // If a value is longer than a page, it can't be an item. Its cost must not be less than its size nevertheless.
+  // A value that is longer than a page can't be an item. Nevertheless, its cost must not be less than its size.
   return Math.max(Math.max(rowBytes, contentBytes + ROW_BYTES) + INDEX_BYTES, MIN_COST);
 }

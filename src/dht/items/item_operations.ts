@@ -55,8 +55,8 @@ export interface Put extends Get {
   readonly cas?: Seq;
   /**
    * Whether each node may replace only the version that it returned before the put. We then notice
-   * a rival's put in the meantime, even if its value has the same seq and loses against ours
-   * ({@link compareVersions}).
+   * if another node puts a value in the meantime, even if that value has the same seq and counts as
+   * older than ours ({@link compareVersions}).
    */
   readonly isGuarded?: boolean;
   /**
@@ -235,9 +235,9 @@ export class ItemOperations {
 
   /**
    * Fetches an immutable item as part of a batch. If the batch knows the nodes closest to the
-   * target, first asks only the few of them that usually hold a part. If they don't have it, a
-   * search asks more nodes. The search continues after the item is found, so that the batch learns
-   * the nodes near the target.
+   * target, first asks only the few of them that usually hold a part. If these nodes don't have the
+   * item, a search asks more nodes. The search continues after the item is found, so that the batch
+   * learns the nodes near the target.
    */
   getPart(
     { target, batch }: { target: Id; batch: Batch },
@@ -400,8 +400,8 @@ export class ItemOperations {
         // Send the cas only to nodes that have a version to compare it with (BEP 44).
         if (!isGuarded) return version && cas;
         if (isCurrent(id)) return undefined;
-        // A cas of 0 makes two kinds of nodes refuse the put: those with a rival's value under our
-        // seq, and those that had no version but have received one since.
+        // A cas of 0 makes two kinds of nodes refuse the put: nodes that have another value with
+        // the same seq as ours, and nodes that had no version but have received one since.
         return version === undefined || version.seq === item.signed?.seq ? 0 : version.seq || 0;
       };
       const { closest: nodes, holders } = result;
@@ -520,7 +520,8 @@ export class ItemOperations {
     const refused = refusal(held, item, cas);
     if (refused !== undefined) return done({ stored: [], refusals: [refused] });
     const here = { stored: [this.searches.self.id], refusals: [] };
-    // A mutable item goes into the item store too, so that we refuse a rival's put before `published` has the item.
+    // Put a mutable item into the item store too, so that we refuse older versions from other nodes
+    // even before `published` has the item.
     if (isOwn && item.signed === undefined) return done(here);
     this.host.items.put({ item, copies, lifeMs }, now, (outcome) => {
       if (outcome === "kept" || isOwn) return done(here);

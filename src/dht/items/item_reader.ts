@@ -24,7 +24,7 @@ type Verified = (item: Item) => void;
 
 export class ItemReader {
   newest: Item | undefined;
-  /** Whether the latest answer contained a value that can't be the requested item, and the fault is its sender's. */
+  /** Whether the latest answer contained a value that can't be the requested item, and its sender is at fault. */
   isWrong = false;
   readonly #crypto: ItemCrypto;
   readonly #target: Id;
@@ -82,8 +82,8 @@ export class ItemReader {
   }
 
   /**
-   * Whether a wrong value is the fault of the node that sent it. It is not if our user gave a wrong
-   * salt, because every mutable item then fails verification.
+   * Whether a wrong value is the fault of the node that sent it. If our own user gave a wrong salt,
+   * no node is at fault: every mutable item then fails verification.
    */
   #isFault({ publicKey }: Message, salt: Uint8Array): boolean {
     if (publicKey === undefined) return true;

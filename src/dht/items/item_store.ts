@@ -15,14 +15,14 @@ import {
 import { itemCost } from "./item_cost.ts";
 
 /**
- * A source may use this share of the space that is still free. One source can thus fill a fifth of the store, and 62
- * sources are needed to fill all but a millionth.
+ * The items from a source may fill this many times the space that is still free. One source can
+ * thus fill a fifth of the store, and 62 sources are needed to fill all but a millionth.
  */
 const SOURCE_SHARE = 1 / 4;
 
 /**
- * A source's wider network may use this share of the space that is still free. One such network can
- * thus fill half of the store.
+ * The items from a source's wider network may fill this many times the space that is still free.
+ * One wider network can thus fill half of the store.
  */
 const WIDE_SHARE = 1;
 
@@ -32,7 +32,10 @@ const WIDE_SHARE = 1;
  */
 const EVICTED_SHARE = 0.05;
 
-/** For this long after a repair, we rely on what it found out about other holders. Repairs are about an hour apart. */
+/**
+ * For this long after a repair, we rely on what the repair found out about other holders. Repairs
+ * are about an hour apart.
+ */
 const SPARE_MS = 2 * 3_600_000;
 
 /** The cost of an item. */
@@ -68,8 +71,8 @@ export function addedBy(stored: StoredItem, held: StoredItem | undefined): ItemC
 }
 
 /**
- * The outcome of a put. Either the item is kept, or it is not: for lack of space, because it has expired, or because of a
- * disk error.
+ * The outcome of a put. Either the item is kept, or it is not: for lack of space, because it has
+ * expired, or because of a disk error.
  */
 export type PutOutcome = "kept" | "full" | "source_full" | "expired" | "failed";
 

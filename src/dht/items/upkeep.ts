@@ -132,7 +132,7 @@ export class Upkeep {
     const limit = item.copies === undefined ? (isFar ? wanted : wanted - 1) : Math.max(k, copies);
     const closest = result.closest.slice(0, limit);
     const lacking = closest.filter(({ id }) => !holders.has(`${id}`));
-    // Farther nodes hold copies too if closer nodes were out of reach when these were made. Such
+    // Farther nodes hold copies too if closer nodes were out of reach when the item was sent. Such
     // copies must not stay outdated.
     const outdated = new Set(
       reports.filter((report) => isOlder(report, item) || isOther(report, item))
@@ -140,7 +140,7 @@ export class Upkeep {
     );
     const farther = result.closest.slice(closest.length).filter(({ id }) => !holders.has(`${id}`));
     const stale = farther.filter(({ id }) => outdated.has(`${id}`));
-    // If one of these nodes fails, the next of the farther ones gets its copy.
+    // If one of these nodes fails, the next node in this list gets the copy instead.
     const nodes = [
       ...lacking,
       ...stale,
@@ -169,7 +169,10 @@ export class Upkeep {
     return sameBytes(proof, proofOf(host, { challenge, holder: id, value }));
   }
 
-  /** Fetches all versions of an item that we hold, and keeps the newest. `done` receives the version that we have now. */
+  /**
+   * Fetches all versions of an item that we hold, and keeps the newest. `done` receives the version
+   * that we have now.
+   */
   #takeNewest(
     item: StoredItem,
     now: Millis,

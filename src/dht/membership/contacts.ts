@@ -78,7 +78,8 @@ const MAX_LOSS_FAULTS = 2;
 
 /**
  * The ping for a node that is in our table, or will be once it answers. The argument `keeps` tells
- * the node so: one ping can check two nodes that have each other in their tables.
+ * the node that we keep it. If two nodes have each other in their tables, one ping can thus check
+ * both.
  */
 const PING = { args: { keeps: true }, sendsCoordinate: true } as const;
 
@@ -345,7 +346,7 @@ export class Contacts {
     if (record !== undefined) newcomer.recall(record, now);
     newcomer.answered(now, rtt, isRttUnsure, isSecondTry);
     this.#learn(newcomer, message);
-    // An endpoint is one node. If it has a contact under another id, the node has changed its id.
+    // Each endpoint belongs to one node. If the table has another id at this endpoint, the node has changed its id.
     for (let former = table.at(from); former !== undefined; former = table.at(from)) {
       this.#remove(former, NEW_ID, now);
     }
@@ -412,9 +413,9 @@ export class Contacts {
 
   /**
    * Pings a contact that left another query unanswered. Only an unanswered ping counts as a miss,
-   * because many clients never answer `get`. If a contact is alive, but leaves an optional query
-   * unanswered a second time and has never answered it, the contact does not support it. This does
-   * not apply to nodes of this project, which support all queries and were only busy.
+   * because many clients never answer `get`. If a contact is alive, but has left two queries of an
+   * optional method unanswered and has never answered one, we assume that it does not support the
+   * method. Nodes of this project are an exception: they support all queries, and were only busy.
    */
   #doubt(contact: Contact, method: Method, now: Millis): void {
     if (this.#doubted.has(contact)) return;

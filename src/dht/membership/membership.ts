@@ -50,8 +50,8 @@ const MAX_FILLED = 32;
 
 /**
  * The share of a bucket that is filled at first. The other places are left for nodes with shorter
- * round trips, which are found later. This applies if the bucket covers many more nodes than it has
- * places, and most of these nodes send coordinates.
+ * round trips, which are found later. The limit applies only if the bucket covers many more nodes
+ * than it has places, and if most of these nodes send coordinates.
  */
 const FILLED_SHARE = 1 / 4;
 
@@ -326,8 +326,8 @@ export class Membership {
   #fillAll(family: Family, now: Millis): void {
     const { leastShared } = this.#tables.of(family);
     for (let shared = 0; shared <= Math.min(leastShared, MAX_FILLED); shared++) {
-      // Each bucket covers twice as many nodes as the next one. So this bucket covers at least four times as many as it
-      // holds.
+      // Each bucket covers twice as many nodes as the next one. So this bucket covers at least four
+      // times as many nodes as it can hold.
       const hasMany = shared < leastShared - 2;
       this.#fill({ family, shared, share: hasMany ? FILLED_SHARE : 1 }, now);
     }

@@ -71,7 +71,7 @@ export class AddressVotes {
 
   /**
    * Records the vote of `voter`. If the voter has no seat, `mayEnter` decides whether it may take a
-   * free one. Returns whether the votes should be counted again. That is so if a voter with
+   * free one. Returns whether the votes should be counted again: they should if a voter with
    * standing changes its vote, if one of the first voters disagrees, or if most voters disagree.
    */
   add(
@@ -164,7 +164,7 @@ export class AddressVotes {
 
   /**
    * The new result that follows from the votes since `since`; undefined if the accepted one stays.
-   * If two or more voters with standing have voted, the others don't count, so even many strangers
+   * If two or more voters with standing have voted, no other votes count, so even many strangers
    * can't change our address. `isOurs` returns whether our machine or router has an address.
    */
   recount(since: Millis, isOurs: (address: Endpoint) => boolean): Tally | undefined {

@@ -166,8 +166,8 @@ export class Introducer {
   }
 
   /**
-   * Sends a query that the query `cause` asked for, and doesn't wait for a reply. Drops it if it is
-   * longer than `cause`, so that nobody can use us to amplify traffic.
+   * Sends a query that the query `cause` asked for, and doesn't wait for a reply. Drops the query
+   * if it is longer than `cause`, so that nobody can use us to amplify traffic.
    */
   #send(query: Omit<OutgoingQuery, "tid" | "maxBytes">, cause: Message): boolean {
     const tid = this.#random.word();

@@ -89,7 +89,10 @@ interface NatParts {
   readonly onChange: (state: NatState, now: Millis) => void;
 }
 
-/** A check in progress. Its extra port sends to one node only, so packets from other nodes there are unrequested. */
+/**
+ * A check in progress. Its extra port sends packets to one node only, so packets from other nodes
+ * at this port are unrequested.
+ */
 interface Check {
   round: number;
   probers: readonly Helper[];
@@ -151,7 +154,7 @@ export class Nat {
   #contacted: Contacted | undefined;
   #contactedSince: Millis;
   #check: Check | undefined;
-  /** The deadline of the next step of a check, or of the next check. */
+  /** The deadline of the next step of the present check or, between checks, of the next check. */
   #next: Deadline | undefined;
   #retryMs = RETRY_MS;
   #reported = "";
@@ -181,7 +184,10 @@ export class Nat {
     return this.#reachable === false || (this.#isBehindNat && isUndecided);
   }
 
-  /** The time by which the filters that our packets before `#contactedSince` opened are certainly closed again. */
+  /**
+   * Before `#contactedSince`, our packets may have opened a NAT's filter for their receivers. By
+   * this time, the filter has certainly closed again.
+   */
   get #filtersClosedAt(): Millis {
     return this.#contactedSince + FILTER_MS;
   }
@@ -269,7 +275,7 @@ export class Nat {
   /** Whether we may have sent a packet to this address, so that a packet from there does not count as unrequested. */
   #isContacted(from: Endpoint): boolean {
     if (this.#contacted === undefined || this.#contacted.hasAddress(from)) return true;
-    // Contacts count as contacted: we may have pinged them before we began to record our queries.
+    // We may have pinged any contact before we began to record our queries.
     for (const { endpoint } of this.#parts.searches.tables.contactsOf(this.family)) {
       if (endpoint.sameAddress(from)) return true;
     }
@@ -330,7 +336,10 @@ export class Nat {
     this.#checkAt(now);
   }
 
-  /** Records the public endpoint that a router maps to us, if any. Checks again if the router has started or stopped. */
+  /**
+   * Records the public endpoint that a router maps to us, if any. Checks again if the router has
+   * started or stopped.
+   */
   noteMapping(mapped: Endpoint | undefined, now: Millis): void {
     this.#parts.own.noteMapping(mapped);
     const isMapped = mapped !== undefined;
@@ -461,7 +470,7 @@ export class Nat {
 
   #conclusion(now: Millis): { reachable: boolean; reason: string } | undefined {
     const filtering = this.#filtering, isMapped = this.#isMapped, missed = this.#missed;
-    // A NAT that filters by address may still let in addresses that an earlier run of this node contacted.
+    // A NAT that filters by address may still let in packets from addresses that an earlier run of this node contacted.
     const isCertain = filtering !== "address" || now >= this.#filtersClosedAt;
     if (this.#strangers.length > 0 && isCertain) {
       const reason = "queries arrive from addresses to which this node has sent nothing";

@@ -51,8 +51,8 @@ export interface NatEvidence {
 }
 
 /**
- * auto: the node checks whether it is reachable. off: it assumes that it is. read_only: it ignores queries from
- * strangers.
+ * auto: the node checks whether it is reachable. off: the node assumes that it is reachable.
+ * read_only: the node ignores queries from strangers.
  */
 export type NatMode = "auto" | "off" | "read_only";
 

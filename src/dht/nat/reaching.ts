@@ -66,7 +66,7 @@ const MAX_ENDPOINTS = 4, ENDPOINTS_EACH = 2;
 /** Cap on the further endpoints that we ping because the target sent packets from them. */
 const MAX_SOURCES = 4;
 
-/** When to repeat the ping to an endpoint from which the target sent a packet, in ms. */
+/** When to repeat the ping to an endpoint from which the target sent a packet, in ms after that packet. */
 const SOURCE_PINGS_MS = [150, 400];
 
 /** A way that worked less than this long ago is assumed to be still open. */

@@ -11,22 +11,22 @@ import type { Searches } from "../search/searches.ts";
 import { findHelpers, type Helper } from "./helpers.ts";
 
 /**
- * The number of nodes closest to our id at which we register. Lookups for our id query them. There
- * are several, because one may leave or lie.
+ * The number of nodes closest to our id at which we register. Lookups of our id query these nodes.
+ * We use several, because one may leave or lie.
  */
 const INTRODUCERS = 4;
 
 /**
  * The number of witnesses: random contacts in other subnets at which we also register. An attacker
- * can't predict which ones.
+ * can't predict which contacts these are.
  */
 const WITNESSES = 2;
 
 /**
  * The interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes
  * (RFC 4787, REQ-5), but Linux keeps one with little traffic for only 30 seconds. We don't measure
- * how long our NAT keeps mappings. That would save a few bytes per second, but introductions would
- * get lost during the measurement.
+ * how long our NAT keeps mappings. A longer interval would save a few bytes per second, but
+ * introductions would get lost during the measurement.
  */
 const KEEP_ALIVE_MS = 25_000;
 

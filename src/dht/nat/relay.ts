@@ -1,5 +1,5 @@
-// Sends queries to a target through a relay, a node that exchanges packets with both sides, and
-// matches the answers that return through the relay.
+// Sends queries to a target through a relay: a node that exchanges packets with both us and the
+// target. Matches the answers that return through the relay.
 
 import { bencodeBytes } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";

@@ -236,7 +236,10 @@ export class Contact {
     this.#support = (this.#support & ~any) | (isSupported ? bit : bit << 2);
   }
 
-  /** Records that the node, although alive, left an optional query unanswered. The first one may have been lost. */
+  /**
+   * Records that the node, although alive, left an optional query unanswered. The first such query
+   * may have been lost, so only the second counts.
+   */
   noteIgnored(method: OptionalMethod): void {
     const ignored = SUPPORT_BITS[method] << 4;
     if ((this.#support & ignored) !== 0) this.noteSupport(method, false);

@@ -55,7 +55,10 @@ class NodeIndex<T extends { readonly id: Id }> {
     if (at >= 0) this.#size--, bucket.splice(at, 1);
   }
 
-  /** The buckets in the order of their distance from `target`: all nodes of a bucket are closer than those of the next. */
+  /**
+   * The buckets in the order of their distance from `target`: all nodes of a bucket are closer than
+   * those of the next.
+   */
   *bucketsNear(target: Id): Generator<readonly T[]> {
     const own = bucketOf(target);
     for (let i = 0; i < this.#buckets.length; i++) yield this.#buckets[own ^ i];

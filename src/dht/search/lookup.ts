@@ -23,9 +23,9 @@ export type LookupMethod = "find_node" | "get_peers" | "get";
 
 /**
  * heard: not asked yet. waiting: asked. held: the query waits so that its receiver does not block
- * us, and the lookup may end without the answer. late: the lookup asks others without waiting for
- * the answer. overdue: the lookup may end without the answer. Late and overdue answers are still
- * used if they arrive before the end.
+ * us, and the lookup may end without the answer. late: the lookup asks other nodes without waiting
+ * for the answer. overdue: the lookup may end without the answer. Late and overdue answers are
+ * still used if they arrive before the end.
  */
 export type CandidateState =
   | "heard"
@@ -93,8 +93,9 @@ export interface LookupOptions {
   readonly own: Id;
   readonly coordinate: Coordinate;
   /**
-   * The network's size, as the density of our neighbours suggests; null if unknown. If the k closest nodes that answered
-   * are too sparse for this size, the lookup also asks all other nodes that were known at the start.
+   * The network's size, as the density of our neighbours suggests; null if unknown. If the k
+   * closest nodes that answered are too sparse for this size, the lookup also asks all other nodes
+   * that were known at the start.
    */
   readonly networkSize: number | null;
   /** Sends the lookup's query to a candidate. */
@@ -128,9 +129,15 @@ export interface LookupResult {
   readonly closest: readonly Placed[];
   /** The closest nodes that the lookup knew but did not ask, nearest first. */
   readonly heard: readonly Placed[];
-  /** The number of nodes found in the core of the region, including those that a limit kept out of the shortlist. */
+  /**
+   * The number of nodes found in the core of the region around the target, including nodes that a
+   * limit kept out of the shortlist.
+   */
   readonly nodesInCore: number;
-  /** Whether too many nodes are in the core, so that most of them are probably Sybils. */
+  /**
+   * Whether too many nodes are in the core of the region around the target, so that most of these
+   * nodes are probably Sybils.
+   */
   readonly isCrowded: boolean;
   /** Whether the lookup found all of the closest nodes. False if an answer ended it early. */
   readonly isWhole: boolean;
@@ -142,8 +149,8 @@ export interface LookupResult {
   /** All candidates that were asked, in the order in which they were asked. */
   readonly asked: readonly Candidate[];
   /**
-   * The `hop` of the closest node that answered or, if an answer ended the lookup early, of its
-   * sender.
+   * The `hop` of the closest node that answered. If an answer ended the lookup early, the `hop` of
+   * the answer's sender.
    */
   readonly hops: number;
   readonly startedAt: Millis;
@@ -173,9 +180,9 @@ const SLOW_MS = 1_000;
 const RETRY_CLOSEST_SHARE = 0.1;
 
 /**
- * If the network's size suggests that this many times k nodes should be as close to the target as
- * the k closest that answered, these are sparse. Random ids rarely leave such a gap. Colluders that
- * name only each other leave one, unless they are more than half of the network.
+ * The k closest nodes that answered count as sparse if, in a network of the estimated size, this
+ * many times k nodes should be at least as close to the target. Random ids are rarely that sparse.
+ * Colluders that name only each other are sparse, unless they are more than half of the network.
  */
 const SPARSE_FACTOR = 2;
 
@@ -214,17 +221,18 @@ export class Lookup {
   /** The first word of the address of each candidate on the shortlist. */
   readonly #addresses: number[] = [];
   /**
-   * The ids of nodes in the core of the region that found no place in the shortlist because of its
-   * limits. At most k are kept, which is enough to know that the target is crowded.
+   * The ids of nodes in the core of the region around the target that found no place in the
+   * shortlist because of its limits. At most k are kept, which is enough to know that the target is
+   * crowded.
    */
   readonly #refused = new Set<string>();
   /** Bootstrap nodes: asked first, and moved to the shortlist once their ids are known. */
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
   readonly #hopMs: number;
-  /** The first word of the distance from the target to the end of the region's core. */
+  /** The first word of the distance from the target to the end of the core (see `Region`). */
   readonly #core: number;
-  /** The first word of the distance from the target to the region's edge. */
+  /** The first word of the distance from the target to the edge of the region around the target. */
   readonly #edge: number;
   #inFlight = 0;
   /** The closest candidate, if it has been asked a second time. */
@@ -442,10 +450,7 @@ export class Lookup {
     return best ?? (this.#isSparse ? this.#shortlist.find(isUnaskedContact) : undefined);
   }
 
-  /**
-   * Whether the k closest of the nodes that may be alive have answered, although more nodes should
-   * be as close as these.
-   */
+  /** Whether the k closest nodes that may be alive have all answered, and are sparse (see `SPARSE_FACTOR`). */
   get #isSparse(): boolean {
     const { k, networkSize, target } = this.#options;
     if (networkSize === null) return false;
@@ -642,7 +647,7 @@ function firstWord(id: Id, target: Id): number {
   return id.a ^ target.a ^ SIGN;
 }
 
-/** The first word, with the sign bit inverted, of a distance that is given as a share of the id space. */
+/** Converts a distance, given as a share of the id space, to its first word with the sign bit inverted. */
 function wordAt(share: number): number {
   return Math.min(2 ** 32 - 1, Math.floor(share * 2 ** 32)) ^ SIGN;
 }

@@ -49,10 +49,7 @@ const OVERDUE_FACTOR = 1;
 /** The weight of the newest query in the running share of late queries. */
 const LATE_GAIN = 1 / 64;
 
-/**
- * Bounds of the time after which a late query counts as missed: long enough that few answers arrive
- * later than that.
- */
+/** The minimum and the maximum of the time after which a late query counts as missed. Few answers arrive later. */
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 
 /**
@@ -193,8 +190,8 @@ export class Queries {
 
   /**
    * Sends a query, and repeats it once if no answer comes in time. If the receiver runs other
-   * software and has reached its rate limit, the query waits. If it would wait too long, it ends
-   * without being sent.
+   * software and has reached its rate limit, the query waits. If the wait would be too long, the
+   * query ends without being sent.
    */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
     const tid = this.#newTid();
@@ -232,7 +229,7 @@ export class Queries {
     this.#transactions.add(pending);
     this.#open++;
     if (wait === 0) return this.#write(pending, now);
-    // End the query later, not within this call: the sender may be in the middle of a search.
+    // End the query later, not within this call: the caller may be in the middle of a search.
     const isRefused = wait > MAX_HELD_MS;
     this.#schedule(
       pending,
@@ -294,7 +291,7 @@ export class Queries {
     pending.watcher.onOverdue(now);
   };
 
-  /** Sends a query to a slow node once more, and waits for its answer as long again. */
+  /** Sends a query to a slow node once more, and waits for the answer as long as the first time. */
   readonly #repeatSlow = (pending: Pending, now: Millis): void => {
     this.#schedule(pending, now + pending.repeatAfter, this.#missed);
     this.#repeat(pending, now);
@@ -344,7 +341,8 @@ export class Queries {
     if (Number.isNaN(lateAt)) this.#lateShare -= LATE_GAIN * this.#lateShare;
     const rtt = now - (isSecondTry ? transaction.at : pending.startedAt);
     const hasStalled = stalls > 0 || now - dueAt > STALL_MS;
-    // All nodes share this mean, so one slow node must not make us wait for seconds for all others.
+    // This mean is used for all nodes. So limit the time: one slow node must not make us wait for
+    // seconds for all other nodes.
     if (query.method === "put" && !hasStalled) this.#puts.add(Math.min(rtt, LATE_MAX_MS));
     const isRttUnsure = hasStalled || query.method === "put";
     if (!isRttUnsure) traffic.roundTrips.add(rtt);

@@ -107,7 +107,7 @@ export class Sampler {
     queries.send(query, now, watcher);
   }
 
-  /** Whether the node would still return the sample that it returned before. */
+  /** Whether the node at this endpoint would still return the sample that it has already sent us. */
   isKnown(endpoint: Endpoint, now: Millis): boolean {
     return (this.#sameUntil.get(`${endpoint}`) ?? -Infinity) > now;
   }

@@ -69,8 +69,8 @@ export interface Search {
   /** Called with each response. If it returns true, the search ends. */
   readonly onResponse?: (message: Message, candidate: Candidate, now: Millis) => boolean;
   /**
-   * Whether to prefer speed: to query the nodes that probably lead to an answer soonest before the
-   * closest nodes.
+   * Whether to prefer speed. The search then first queries the nodes that will probably lead to an
+   * answer soonest, instead of the closest nodes.
    */
   readonly isHurried?: boolean;
   /**
@@ -110,7 +110,10 @@ export interface FindResult
 
 /** The merged result, with its parts. */
 export interface MergedResult extends FindResult {
-  /** The result of each family. `closest` has a node that answered in both families only once. */
+  /**
+   * For each family, the result of its lookup. In `closest`, a node that answered in both families
+   * appears only once.
+   */
   readonly lookups: readonly LookupResult[];
 }
 
@@ -247,10 +250,10 @@ export class Searches {
   }
 
   /**
-   * The size of the network that decides whether a target is crowded. While a network grows, the
-   * latest lookups still suggest its former size. Joining nodes contact their neighbours, so the
-   * density of our neighbours shows the growth sooner. That estimate is limited, because Sybils
-   * around our id could make the network seem endless.
+   * The size of the network by which we judge whether a target is crowded. While a network grows,
+   * the latest lookups still suggest its former size. Joining nodes contact their neighbours, so
+   * the density of our neighbours shows the growth sooner. The estimate from our neighbours is
+   * limited, because Sybils around our id could make the network seem endless.
    */
   #regionSize(family: Family, around: number | null, now: Millis): number | null {
     const known = this.networkSize(now, family);

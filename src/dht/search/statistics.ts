@@ -45,9 +45,10 @@ export class LookupStatistics {
     this.success++;
     this.#hops += result.hops;
     this.#latencies[(this.success - 1) % RECENT] = result.elapsed;
-    // Skip lookups that don't show the density of ids. A lookup that ended early with a value has not found all of the
-    // closest nodes. One for our own id only repeats what our neighbours already contribute. Around a crowded target,
-    // the closest nodes may be Sybils. Around a sparse one, colluders probably hid the closest nodes.
+    // Skip lookups that don't show the density of ids. A lookup that ended early with a value has
+    // not found all of the closest nodes. A lookup of our own id only repeats what our neighbours
+    // already contribute. Around a crowded target, the closest nodes may be Sybils. If the closest
+    // nodes that answered are sparse, colluders have probably hidden closer ones.
     const isWhole = result.method === "find_node" || result.closest.length >= k;
     if (!isWhole || result.closest.length < ESTIMATE_FROM || result.target.equals(own)) return;
     if (result.isCrowded || result.isSparse) return;
@@ -125,8 +126,9 @@ export function sizeAround(own: Id, neighbours: readonly { readonly id: Id }[]):
 }
 
 /**
- * A least-squares fit of the network's size: if n nodes are spread evenly, the i-th closest is on average i / (n + 1) of
- * the id space away. Null if all nodes share the first 64 bits with the target: they say nothing about the density of ids.
+ * A least-squares fit of the network's size: if n nodes are spread evenly, the i-th closest is on
+ * average i / (n + 1) of the id space away. Null if all nodes share the first 64 bits with the
+ * target: such nodes say nothing about the density of ids.
  */
 function sizeFrom(target: Id, closest: readonly { readonly id: Id }[]): number | null {
   let weighted = 0, squares = 0;

@@ -42,7 +42,7 @@ export function write(
   const waiting = nodes.filter(({ id, token }) =>
     token !== undefined && !(method === "put" && tables.find(id)?.lacks("put"))
   );
-  // Unreliable nodes get the value too, but in addition to the wanted number of others.
+  // Unreliable nodes get the value too, but in addition to the wanted number of other nodes.
   const unreliable = waiting.slice(0, wanted).filter(({ id }) => !isReliable(id));
   const most = wanted + unreliable.length;
   const stored = [...already];
@@ -54,8 +54,8 @@ export function write(
   let open = 0, aside = 0, overdue = 0, isDone = false;
   const step = (at: Millis) => {
     if (isDone) return;
-    // A node gets the value even if its query must wait or its answer is overdue, but it does not
-    // count towards the wanted number.
+    // If a node's query must wait or its answer is overdue, the node still gets the value, but does
+    // not count towards the wanted number.
     while (stored.length + open - aside < most && waiting.length > 0) {
       const { id, endpoint, token } = waiting.shift()!;
       open++;

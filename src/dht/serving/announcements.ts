@@ -97,7 +97,10 @@ export class Announcements {
     this.renewAll(now);
   }
 
-  /** Announces this host from now on. `done` is called after the first attempt. Replaces an announcement of the swarm. */
+  /**
+   * Announces this host from now on. `done` is called after the first attempt. Replaces an
+   * announcement of the swarm.
+   */
   start(
     given: Pick<OwnAnnouncement, "infoHash" | "port" | "isSeed" | "service">,
     now: Millis,

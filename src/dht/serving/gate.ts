@@ -19,15 +19,15 @@ const JUDGE_INTERVAL_MS = 50;
 const MIN_RECEIVES = 8;
 
 /**
- * Shares of the time in which the host waits for packets. Below the first share, the node can't
- * keep up, and halves the rate of each stranger. Above the second one, it raises the rate by a
- * tenth. With a faster rise, the load would oscillate.
+ * The share of time that the host spends waiting for packets shows the load. Below `BUSY_SHARE`,
+ * the node can't keep up, and halves the rate that each stranger may send. Above `RELAXED_SHARE`,
+ * the node raises this rate by a tenth. With a faster rise, the load would oscillate.
  */
 const BUSY_SHARE = 0.15, RELAXED_SHARE = 0.25;
 
 /**
- * Queries per second of each stranger: the rate when the gate closes, the minimum, and the rate at
- * which the gate opens again.
+ * The queries per second that each stranger may send: the rate when the gate closes, the minimum,
+ * and the rate at which the gate opens again.
  */
 const FIRST_RATE = 16, MIN_RATE = 0.1, LAST_RATE = 100;
 
@@ -53,18 +53,18 @@ export interface Standings {
 }
 
 interface Pressure {
-  /** The rate of each stranger's queries, per second. */
+  /** How many queries per second each stranger may send. */
   rate: number;
   /**
-   * For each slot, the time of its latest query that was admitted. Unlike the state of a `RateLimiter`, it does not
-   * depend on the rate, which changes often.
+   * For each slot, the time of its latest query that was admitted. Unlike the state of a
+   * `RateLimiter`, these times don't depend on the rate, which changes often.
    */
   readonly admittedAt: Float64Array;
   seed: number;
   seededAt: Millis;
-  /** The number of packets since the rate was last adjusted. */
+  /** The number of packets that arrived since the rate was last adjusted. */
   packets: number;
-  /** The number of strangers' packets that were admitted since then. */
+  /** The number of packets that were admitted since the rate was last adjusted. */
   admitted: number;
 }
 
@@ -116,7 +116,8 @@ export class Gate {
       if (this.#standings.isContact(from)) return true;
       if (since < interval / PROVEN_FACTOR || !this.#standings.isProven(from, now)) return false;
     }
-    // Spread the next queries of all flooders over time. Otherwise, they would arrive in one wave again and again.
+    // Spread over time when the next query of each flooder is admitted. Otherwise, all flooders
+    // would be admitted in one wave again and again.
     pressure.admittedAt[slot] = now + (this.#random.fraction() - 0.5) * interval;
     pressure.admitted++;
     return true;

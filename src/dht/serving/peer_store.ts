@@ -1,4 +1,5 @@
-// Stores the swarm members that were announced here (BEP 5), counts them (BEP 33), and samples their info-hashes (BEP 51).
+// Stores the swarm members that were announced here (BEP 5), counts them (BEP 33), and samples
+// their info-hashes (BEP 51).
 
 import { bitsOf, FILTER_BYTES, insert } from "../../krpc/bloom_filter.ts";
 import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";
@@ -108,7 +109,8 @@ export class PeerStore {
     const peers = this.#hashes.get(infoHash)?.[family] ?? [];
     const replaced = replacedIn(peers, endpoint);
     if (replaced !== undefined) this.#remove(replaced);
-    // A peer that is replaced in a full swarm may come from another source.
+    // The peer that was replaced in a full swarm may be from another source. So the new peer's
+    // source may still have too many announcements.
     const surplus = shares.countOf(source) >= max
       ? shares.oldestOf(source)
       : shares.size >= MAX_ANNOUNCEMENTS

@@ -15,7 +15,10 @@ export const QUERY_BURST = 500;
  */
 export const RESEED_INTERVAL_MS = 60_000;
 
-/** The number of slots during a flood, as an exponent of two. One address in 4,096 shares the slot of a given flooder. */
+/**
+ * The number of slots during a flood, as an exponent of two. One address in 4,096 shares the slot
+ * of a given flooder.
+ */
 const MAX_SLOT_BITS = 12;
 
 /** The number of slots before a flood, as an exponent of two. A process with many nodes needs small tables. */
@@ -30,7 +33,10 @@ export const PRIVATE_FACTOR = 8;
 
 const INTERVAL_MS = 1000 / QUERIES_PER_SECOND, PRIVATE_INTERVAL_MS = INTERVAL_MS / PRIVATE_FACTOR;
 
-/** A slot that is this far ahead of the steady rate suggests a flood. At that point, half of its burst is left. */
+/**
+ * If a slot is this far ahead of the steady rate, we assume a flood. At that point, the slot has
+ * half of its burst left.
+ */
 const SUSPECT_MS = QUERY_BURST / 2 * INTERVAL_MS;
 
 /**
@@ -65,8 +71,8 @@ export class RateLimiter {
   }
 
   /**
-   * Redistributes the addresses. Each gets a new burst, which adds 8 queries a second to a
-   * flooder's rate.
+   * Redistributes the addresses over the slots. Each address gets a new burst, which adds 8 queries
+   * a second to a flooder's rate.
    */
   #reseed(now: Millis): void {
     this.#seed = this.#randomWord();
@@ -75,7 +81,10 @@ export class RateLimiter {
     this.#dueAt = emptySlots();
   }
 
-  /** Switches to the full number of slots. Each new slot starts with the value of the old slot that it was part of. */
+  /**
+   * Increases the number of slots to the maximum. Each new slot starts with the value of the old
+   * slot that it was part of.
+   */
   #split(): void {
     const before = this.#dueAt, shift = MAX_SLOT_BITS - this.#slotBits;
     this.#slotBits = MAX_SLOT_BITS;

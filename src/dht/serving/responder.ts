@@ -77,7 +77,10 @@ export interface AnswerOptions {
   readonly keepsAsker: boolean;
   /** Whether the reply must be small. A small reply names no nodes. */
   readonly isSmall: boolean;
-  /** The longest reply. By default, it depends on the query's length and on whether the asker has proven its address. */
+  /**
+   * The longest reply. By default, it depends on the query's length and on whether the asker has
+   * proven its address.
+   */
   readonly maxBytes?: number;
   /** Sends the outbox's latest message, a reply that was written after `answer` returned. By default, to the asker. */
   readonly sendLater?: () => void;

@@ -1,4 +1,4 @@
-// A table filled by strangers. No source can crowd out the others.
+// A table filled by strangers, in which no source can crowd out the other sources.
 
 /**
  * The entries of many sources, oldest first. A full table evicts the oldest entry of the source
@@ -25,8 +25,8 @@ export class Shares<T> {
   }
 
   /**
-   * The oldest entry of the source with the most entries. If several sources have that many, of the
-   * source that reached the number first.
+   * The oldest entry of the source with the most entries. If several sources have that many
+   * entries, the source that reached this number first counts.
    */
   oldestOfLargest(): T | undefined {
     const largest = this.#byCount[this.#byCount.length - 1].values().next().value;
