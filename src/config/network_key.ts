@@ -25,10 +25,7 @@ export class NetworkKey {
     return new NetworkKey(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
   }
 
-  /**
-   * Parses a key. For other text, returns a text that describes the problem, without quoting the
-   * given one.
-   */
+  /** Parses a key. For other text, returns a text that describes the problem, without quoting the given text. */
   static parse(text: string): NetworkKey | string {
     const word = text.toLowerCase();
     if (!word.startsWith(PREFIX)) return `expected a network key, which starts with ${PREFIX}`;

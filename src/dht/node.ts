@@ -51,7 +51,10 @@ export interface NodeOptions {
   readonly nat?: boolean;
   /** The maximum rate of forwarded messages in bytes per second, not counting introductions. 2048 by default. */
   readonly relayRate?: number;
-  /** The port at which other nodes reach this one, if its user has set it. By default, the port that they see. */
+  /**
+   * The port at which other nodes reach this node, if the user has set one. By default, the port at
+   * which other nodes see this node.
+   */
   readonly externalPort?: number;
   /** Our client and version, sent as `v`: four bytes as a word. */
   readonly client: number;

@@ -131,14 +131,14 @@ export class LargeValues {
   /**
    * Stores a value that needs more than one item. First writes the whole value to disk, so that a
    * value that can't be stored costs the network nothing. Then stores all pieces, and finally the
-   * root. Errors of `source` are rethrown. If it fails, nothing of the value is left on disk. If it
-   * succeeds, the caller must keep or `discard` the blobs.
+   * root. Errors of `source` are rethrown. If the store fails, nothing of the value is left on
+   * disk. If it succeeds, the caller must keep or `discard` the blobs.
    *
    * `hasRoom` asks the network for room. In a small network, each of `copies` nodes needs room for
-   * all pieces, which take `bytes`. In a larger one, nodes need room for their share.
+   * all pieces, which take `bytes`. In a larger network, each node needs room only for its share.
    *
-   * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted`
-   * @throws {RangeError} if the value is larger than {@link MAX_SIZE}
+   * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted` @throws {RangeError} if
+   * the value is larger than {@link MAX_SIZE}
    */
   async store(
     source: AsyncIterable<Uint8Array>,
@@ -188,8 +188,8 @@ export class LargeValues {
   }
 
   /**
-   * Copies a value from the network to this node's disk. If it fails, nothing of the value is left
-   * on disk. If it succeeds, the caller must keep or `discard` the blobs.
+   * Copies a value from the network to this node's disk. If the copy fails, nothing of the value is
+   * left on disk. If it succeeds, the caller must keep or `discard` the blobs.
    *
    * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -224,7 +224,7 @@ export class LargeValues {
     });
   }
 
-  /** Runs a transfer that writes blobs. If it fails, none of them is left on disk. */
+  /** Runs a transfer that writes blobs. If the transfer fails, none of the blobs is left on disk. */
   async #write<T>(
     progress: MeterStart,
     lifeMs: number | undefined,

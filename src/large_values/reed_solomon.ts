@@ -116,8 +116,9 @@ export interface NumberedPiece {
 }
 
 /**
- * Restores the data pieces that are missing. `pieces` has different pieces of a stripe with `columns` data pieces. It
- * must include at least as many parity pieces as data pieces are missing. Returns the missing pieces by their numbers.
+ * Restores the data pieces that are missing. `pieces` has different pieces of a stripe with
+ * `columns` data pieces. `pieces` must include at least as many parity pieces as data pieces are
+ * missing. Returns the missing pieces by their numbers.
  */
 export function restore(
   pieces: readonly NumberedPiece[],

@@ -253,9 +253,9 @@ export class Transfer {
   }
 
   /**
-   * Stores a piece on `copies` nodes. Retries a few times if fewer nodes acknowledge it than the
-   * other pieces of the value. Returns all nodes that acknowledged it. @throws {TransferError}
-   * `aborted` or `no_room`
+   * Stores a piece on `copies` nodes. Retries a few times if clearly fewer nodes acknowledge this
+   * piece than other pieces of the value. Returns all nodes that acknowledged the piece. @throws
+   * {TransferError} `aborted` or `no_room`
    */
   async putPiece(item: Item, copies: number): Promise<readonly Id[]> {
     const { batch, puts } = this.#options;

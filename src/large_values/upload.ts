@@ -19,8 +19,9 @@ export class Upload {
   }
 
   /**
-   * Waits until few enough pieces are in progress, then starts storing one. `onStored` is called with the nodes that
-   * acknowledged it. @throws the error of an earlier piece
+   * Waits until few enough pieces are in progress, then starts to store the piece `item`.
+   * `onStored` is called with the nodes that acknowledged this piece. @throws the error of an
+   * earlier piece
    */
   async begin(item: Item, onStored: (nodes: readonly Id[]) => void): Promise<void> {
     await this.#window.take();

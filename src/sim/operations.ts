@@ -207,8 +207,8 @@ export class Operations {
 }
 
 /**
- * Whether the node is honest and strangers can reach it. A node behind a full cone NAT must have found out that they
- * can.
+ * Whether the node is honest and strangers can reach it. A node behind a full cone NAT must already
+ * know that strangers can reach it.
  */
 export function isReachable({ traits: { nat, impostor }, node }: SimNode): boolean {
   if (impostor !== undefined) return false;

@@ -77,8 +77,9 @@ export class Database {
     if (size === 0 && (hasLog || !mayBeEmpty)) throw damaged(path, "it is empty");
     // SQLite would treat a file that is too short as an empty one.
     if (size! > 0 && size! < MIN_BYTES) throw damaged(path, `it has ${size} bytes`);
-    // Closing a file that was opened for writing merges its log into it. So a file with a log is inspected read-only
-    // first. (A journal exists only while the file is being created.)
+    // Closing a file that was opened for writing merges the log into the file. A damaged file must
+    // stay unchanged, so a file with a log is inspected read-only first. (A journal exists only
+    // while the file is being created.)
     const isInspected = hasLog && !this.#sizeOf("-journal");
     if (isInspected) openFile(path, { readOnly: true }, (db) => this.#inspectWithLog(db)).close();
     if (size === undefined) createFile(files, path);

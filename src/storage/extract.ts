@@ -37,7 +37,10 @@ export function extractDatabase(
   }
 }
 
-/** Merges the log of a copied file of blobs into it. Returns whether it has all of `blobs`. @throws {StorageError} */
+/**
+ * Merges the log of a copied file of blobs into it. Returns whether the file has all of `blobs`.
+ * @throws {StorageError}
+ */
 export function mergeBlobs(path: string, blobs: readonly number[]): boolean {
   const file = new BlobDatabase(path);
   try {

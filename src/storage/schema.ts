@@ -67,7 +67,10 @@ export const COLUMNS = {
   meta: ["name", "value"],
 };
 
-/** Reads `seq` as a number, or as text if a number can't hold it exactly: node:sqlite would refuse to read it. */
+/**
+ * Reads `seq` as a number, or as text if a number can't hold it exactly: node:sqlite would refuse
+ * to read such a number.
+ */
 const EXACT_SEQ =
   "CASE WHEN seq BETWEEN 0 AND 9007199254740991 THEN seq ELSE CAST(seq AS TEXT) END AS seq";
 

@@ -48,8 +48,8 @@ export function damaged(path: string, how: string, cause?: unknown): StorageErro
 
 /**
  * Refuses a file whose schema is not exactly the one that `statements` create. Our statements would
- * trigger foreign triggers and views, and would fail without one of our tables. @throws
- * {StorageError}
+ * run foreign triggers and use foreign views, and would fail if one of our tables were missing.
+ * @throws {StorageError}
  */
 export function refuseOtherSchema(db: DatabaseSync, path: string, statements: string): void {
   const made = new DatabaseSync(":memory:");

@@ -1,6 +1,7 @@
-// Detects damage in SQLite's write-ahead log. SQLite reads the log up to the first wrong checksum and ignores the rest,
-// because a crash may have cut the last commit short. Damage in the middle of the log would therefore make it lose
-// acknowledged values unnoticed. Format: https://sqlite.org/fileformat2.html#walformat
+// Detects damage in SQLite's write-ahead log. SQLite reads the log up to the first wrong checksum
+// and ignores the rest, because a crash may have cut the last commit short. Damage in the middle of
+// the log would therefore make SQLite lose acknowledged values unnoticed. Format:
+// https://sqlite.org/fileformat2.html#walformat
 
 const HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24;
 

@@ -257,7 +257,7 @@ export function refusal(
   if (held?.signed === undefined || next.signed === undefined) return undefined;
   const { seq } = held.signed;
   const order = compareVersions(next, held);
-  // The same version again: a repeated query or a refresh. Accept it with any cas, because it changes nothing.
+  // This is the same version again: a repeated query or a refresh. Accept it with any cas, because it changes nothing.
   if (order === 0) return undefined;
   if (cas !== undefined && cas !== seq) {
     return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${seq}` };

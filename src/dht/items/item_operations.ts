@@ -196,8 +196,9 @@ export class ItemOperations {
   }
 
   /**
-   * Fetches an item: the first copy found of an immutable one, or the newest version that the closest nodes have. Items
-   * that this node holds or publishes count too, even if it is not one of the closest nodes.
+   * Fetches an item: the first copy found of an immutable one, or the newest version that the
+   * closest nodes have. Items that our own node holds or publishes count too, even if our node is
+   * not one of the closest nodes.
    */
   get(get: Get, now: Millis, done: (result: GetResult, now: Millis) => void): void {
     readHeld(this.host, get.target, now, (held) => this.#get(get, held?.item, now, done));
@@ -542,7 +543,7 @@ export class ItemOperations {
 
   /**
    * How many nodes should have a copy of an item: `copies`, by default k. Around a crowded target,
-   * all `holders` should have one, because the nodes closest to the target may be Sybils.
+   * `holders` nodes should have a copy, because the nodes closest to the target may be Sybils.
    */
   copiesAmong(holders: number, copies: number | undefined): number {
     const { k } = this.searches.tables;

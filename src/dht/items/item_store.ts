@@ -55,8 +55,8 @@ function costOf(item: StoredItem): ItemCost {
 }
 
 /**
- * How many times an item counts against its source's share. Without this weight, a source could fill its share for a
- * week with the work of a day.
+ * How many times an item counts against its source's share. Items with a long life count more.
+ * Otherwise, filling the share for a week would be no more work than filling it for a day.
  */
 function weightOf(lifeMs: Millis): number {
   return Math.max(1, lifeMs / ITEM_LIFE_MS);

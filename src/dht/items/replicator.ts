@@ -31,8 +31,8 @@ const PUBLISH_RETRY_MS = 60_000;
 
 /**
  * The interval between a holder's repairs of an item's replicas. The holder whose repair is due
- * first does it. The other holders notice this, and postpone their repairs to the next interval
- * (Kademlia, section 2.5).
+ * first repairs the replicas. The other holders notice this, and postpone their own repairs to the
+ * next interval (Kademlia, section 2.5).
  */
 const COMPLETE_INTERVAL_MS = 3_600_000;
 
@@ -49,9 +49,9 @@ const MAX_DEFERRALS = 16;
 const CHANGED_SHARE = 0.25;
 
 /**
- * After a change among an item's holders, its repair waits for this share of a health check
- * interval, but not longer than the maximum. Meanwhile, most of the other holders notice the change
- * too, and leave the repair to the first holder.
+ * After a change among an item's holders, the item's repair waits for this share of a health check
+ * interval, but not longer than the maximum. Meanwhile, most other holders notice the change too.
+ * They then leave the repair to the holder that is first.
  */
 const NOTICE_SHARE = 0.75, MAX_NOTICE_MS = 45_000;
 

@@ -147,7 +147,7 @@ export class Upkeep {
       ...farther.filter(({ id }) => !outdated.has(`${id}`)),
     ];
     // If each of the k closest nodes should have a copy, the item is sent to all that lack it. If
-    // fewer copies are wanted, only the missing number is sent, and our own copy counts too.
+    // fewer copies are wanted, only the missing copies are sent, and our own copy counts too.
     const held = closest.length - lacking.length + (isFar ? 0 : 1);
     const missing = copies < k ? Math.max(0, copies - held) : lacking.length + stale.length;
     const age = Math.round((now - item.storedAt) / 1000), lifeMs = lifeTimeOf(item);

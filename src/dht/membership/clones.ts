@@ -1,5 +1,5 @@
-// Finds nodes that share one id, for example because a DATA_DIR was copied. To others, they look
-// like one node that keeps moving.
+// Finds nodes that share one id, for example because a DATA_DIR was copied. To other nodes, they
+// look like one node that keeps moving.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";

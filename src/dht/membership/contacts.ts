@@ -151,8 +151,8 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #verifications = new Allowance(VERIFY_PER_SECOND, VERIFY_BURST);
   /**
-   * The owners of the addresses of unknown nodes that we pinged after a query; in private networks,
-   * their endpoints. They are not pinged again too soon.
+   * For unknown nodes that we pinged after a query, the owners of their addresses or, in private
+   * networks, their endpoints. So we don't ping them again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   /** A sign of life from before this time does not make a health check unnecessary. */
@@ -187,7 +187,7 @@ export class Contacts {
     }
   }
 
-  /** Checks all contacts soon, even those that gave a sign of life recently: the node may have slept since. */
+  /** Checks all contacts soon, even those that gave a sign of life recently: our machine may have slept since then. */
   checkAll(now: Millis): void {
     this.#suspectUntil = now;
     for (const contact of this.tables.contacts()) {

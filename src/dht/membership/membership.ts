@@ -394,8 +394,9 @@ export class Membership {
   }
 
   /**
-   * Asks a node outside of our tables for the nodes closest to us. If it names neighbours that we don't know, a failure
-   * has split the network. A lookup of our own id, starting at that node, reunites the two parts.
+   * Asks a node outside of our tables for the nodes closest to us. If that node names neighbours of
+   * ours that we don't know, a failure has split the network. A lookup of our own id, starting at
+   * that node, reunites the two parts.
    */
   #lookBeyond(now: Millis): void {
     const isBootstrapRound = this.#round++ % BOOTSTRAP_ROUND === 0;

@@ -31,8 +31,8 @@ const INTRODUCTIONS_PER_SECOND = 8, INTRODUCTION_BURST = 40;
 const RELAY_BURST_S = 8;
 
 /**
- * Limits on the probes that we request from other nodes for nodes behind NATs. Each of those needs
- * about nine in half an hour.
+ * Limits on the probes that we request from other nodes for nodes behind NATs. Each node behind a
+ * NAT needs about nine probes in half an hour.
  */
 const ASKED_PER_SECOND = 2, ASKED_BURST = 20;
 

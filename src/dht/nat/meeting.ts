@@ -1,4 +1,5 @@
-// Makes us reachable behind a NAT that blocks strangers: registers at introducers, and answers messages they forward.
+// Makes us reachable behind a NAT that blocks strangers: registers at introducers, and answers
+// messages that they forward.
 
 import { bencodeBytes } from "../../krpc/bencode.ts";
 import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";

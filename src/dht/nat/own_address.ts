@@ -28,7 +28,7 @@ export class OwnAddress {
   readonly #votes = new AddressVotes();
   /**
    * settling: the majority decides. settled: a deviating vote only makes us ask all voters again.
-   * waiting: asking them is scheduled. probing: the voters have been asked.
+   * waiting: we will soon ask the voters. probing: we have asked the voters.
    */
   #phase: "unknown" | "settling" | "settled" | "waiting" | "probing" = "unknown";
   #probedAt: Millis = -Infinity;

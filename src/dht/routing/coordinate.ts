@@ -67,8 +67,9 @@ export function readCoordinate(bytes: Uint8Array, at: number): Coordinate {
 }
 
 /**
- * The predicted round-trip time to a coordinate in wire form: its eight bytes as two words. NaN if they are zeros,
- * which mean "unknown". Contacts store this form to save memory: 10,000 simulated nodes have two million contacts.
+ * The predicted round-trip time to a coordinate in wire form: its eight bytes as two words. NaN if
+ * both words are 0, which means that the coordinate is unknown. Contacts store this form to save
+ * memory: 10,000 simulated nodes have two million contacts.
  */
 export function expectedRttTo(own: Coordinate, xy: number, zHeight: number): number {
   const height = (zHeight << 16) >> 16;

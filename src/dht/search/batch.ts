@@ -167,8 +167,8 @@ export class Batch {
    * one of them.
    *
    * Nodes of other projects give tokens for one target only, block senders of many packets, and
-   * forget items after two hours. They are left out if there are enough other nodes among the k
-   * closest. Otherwise, the result is undefined.
+   * forget items after two hours. Such nodes are left out if enough of the k closest nodes are of
+   * this project. Otherwise, the result is undefined.
    */
   holders(
     target: Id,

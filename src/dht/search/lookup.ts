@@ -196,8 +196,8 @@ const BY_ID_INTERVAL = 3;
 const UNKNOWN_RTT_MS = 150;
 
 /**
- * Each hop of a lookup matches about this many more bits of the target: log2(k), because it leads
- * to the best of k random contacts.
+ * Each hop of a lookup matches about this many more bits of the target: log2(k), because a hop
+ * leads to the best of k random contacts.
  */
 const BITS_PER_HOP = 4.3;
 
@@ -479,7 +479,8 @@ export class Lookup {
         fastest = Math.min(fastest, rtt);
       } else if (state === "overdue") overdue++;
       else if (state === "held") {
-        // The node whose query is held may be the only one that has what a hurried lookup needs, so wait for it.
+        // A rate limit delays our query to this node. It may be the only node that has what a
+        // hurried lookup needs, so wait for the answer.
         if (hurryToBits !== undefined) return false;
         overdue++;
         held++;
@@ -488,7 +489,7 @@ export class Lookup {
     }
     if (responded >= k) return !this.#isSparse || !this.#hasOpenContacts;
     if (overdue > 0 && fastest > SLOW_MS) return false;
-    // In a small network, every node matters, so wait for the queries that are held.
+    // In a small network, every node matters, so wait for the queries that a rate limit delays.
     if (held > 0 && responded < k / 2) return false;
     // If nearly all queries are overdue, our connection or machine is probably slow: the nodes can't all be dead.
     return overdue <= MAX_OVERDUE_PER_ANSWER * responded;

@@ -38,8 +38,8 @@ const LATE_MAX_MS = 1_000;
 const ANSWER_MAX_MS = 10_000;
 
 /**
- * `LATE_VARIATIONS` and `LATE_MIN_MS` for puts. They are larger, because a put is answered once it
- * is on disk, and disks are sometimes busy.
+ * The values of `LATE_VARIATIONS` and `LATE_MIN_MS` for puts. These values are larger, because a
+ * put is answered once it is on disk, and disks are sometimes busy.
  */
 const PUT_VARIATIONS = 4, PUT_MIN_MS = 250;
 
@@ -53,14 +53,14 @@ const LATE_GAIN = 1 / 64;
 const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 
 /**
- * The minimum margin between the mean round trip and a late one, as a share of the mean. The delay
- * of even a steady path changes.
+ * The minimum margin by which a late round trip exceeds the mean, as a share of the mean. The delay
+ * varies even on a steady path.
  */
 const JITTER_SHARE = 0.25;
 
 /**
- * The maximum time for which a query waits because of its receiver's rate limit. With a longer
- * wait, it is not sent.
+ * The maximum time for which a query waits because of its receiver's rate limit. A query that would
+ * wait longer is not sent.
  */
 const MAX_HELD_MS = 2_000;
 
@@ -69,7 +69,10 @@ const MAX_HELD_MS = 2_000;
  */
 const STALL_MS = 20;
 
-/** How many times a query may get more time because of stalls. Without a cap, it might never end on a slow machine. */
+/**
+ * How many times a query may get more time because of stalls. Without a cap, a query might never
+ * end on a slow machine.
+ */
 const MAX_STALLS = 2;
 
 /** The weights of the newest measurement in the mean round trip and in its variation (RFC 6298, section 2). */

@@ -18,8 +18,8 @@ export interface Query {
   /** Whether to send the query only once, as an answer is unlikely. The query then never counts as late. */
   readonly isOnce?: boolean;
   /**
-   * Whether we send the query only because the receiver has queried us. Its answer does not count
-   * as a vote on our address.
+   * Whether we send the query only because the receiver has queried us. The answer then does not
+   * count as a vote on our address.
    */
   readonly isVerification?: boolean;
 }

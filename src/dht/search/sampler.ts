@@ -21,7 +21,10 @@ const MAX_IN_FLIGHT = 8;
 /** Cap on the nodes that a walk knows but has not asked. */
 const MAX_HEARD = 5_000;
 
-/** Cap on the nodes of one address (IPv6: /64) that a walk asks. Its owner could invent any number of them. */
+/**
+ * Cap on the nodes of one address (IPv6: /64) that a walk asks. The owner of an address could
+ * invent any number of nodes.
+ */
 const MAX_PER_OWNER = 4;
 
 /** Cap on the info-hashes of one walk: 50 of each node. */

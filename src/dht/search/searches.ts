@@ -86,7 +86,7 @@ export interface Search {
   readonly ttl?: number;
   /**
    * The batch that the search belongs to. The search starts with the nodes that the batch knows,
-   * and adds those that it finds.
+   * and adds the nodes that it finds to the batch.
    */
   readonly batch?: Batch;
 }

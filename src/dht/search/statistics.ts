@@ -118,8 +118,8 @@ class Sizes {
 
 /**
  * The network's size that the distances of our neighbours suggest; null if there are too few. Our
- * table has a place for every node near our id, so colluders can't crowd these nodes out as they
- * could other contacts.
+ * table has a place for every node near our id, so colluders can't crowd out these nodes, as they
+ * could crowd out other contacts.
  */
 export function sizeAround(own: Id, neighbours: readonly { readonly id: Id }[]): number | null {
   return neighbours.length < ESTIMATE_FROM ? null : sizeFrom(own, neighbours);

@@ -67,7 +67,7 @@ export function write(
       };
       const query = { method, to: endpoint, args: args(token!, id), expected: id };
       queries.send(query, at, {
-        // In a small network, every copy matters. So the write waits for queries that are held.
+        // In a small network, every copy matters. So the write also waits for queries that a rate limit delays.
         onHeld: (later) => nodes.length > wanted / 2 && setAside(later),
         onLate: () => {},
         onOverdue: (later) => {

@@ -98,8 +98,8 @@ export class Announcements {
   }
 
   /**
-   * Announces this host from now on. `done` is called after the first attempt. Replaces an
-   * announcement of the swarm.
+   * Announces this host from now on. `done` is called after the first attempt. Replaces any earlier
+   * announcement of the same swarm.
    */
   start(
     given: Pick<OwnAnnouncement, "infoHash" | "port" | "isSeed" | "service">,

@@ -159,7 +159,10 @@ export class Gate {
  */
 const REPLY_END = literal("1:y1:re"), LETTER = 5, R = 0x72, E = 0x65;
 
-/** Whether a datagram looks like an answer to a query of ours. Matching it with our queries is cheap. */
+/**
+ * Whether a datagram looks like an answer to a query of ours. Such datagrams are always admitted,
+ * because matching them with our queries is cheap.
+ */
 function isReply(datagram: Uint8Array): boolean {
   const start = datagram.length - REPLY_END.length;
   if (start < 0) return false;

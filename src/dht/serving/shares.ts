@@ -26,7 +26,7 @@ export class Shares<T> {
 
   /**
    * The oldest entry of the source with the most entries. If several sources have that many
-   * entries, the source that reached this number first counts.
+   * entries, the source that reached this number first is chosen.
    */
   oldestOfLargest(): T | undefined {
     const largest = this.#byCount[this.#byCount.length - 1].values().next().value;

@@ -55,7 +55,7 @@ export interface AnnounceResult extends PeersResult {
 
 export interface Announcement {
   readonly infoHash: Id;
-  /** The port at which this host serves the swarm; undefined means the port from which its packets come. */
+  /** The port at which this host serves the swarm; undefined means the port from which the node's packets come. */
   readonly port: number | undefined;
   readonly isSeed?: boolean;
 }
@@ -64,7 +64,7 @@ interface SwarmsOptions {
   readonly searches: Searches;
   readonly peers: PeerStore;
   readonly sha1: ItemCrypto["sha1"];
-  /** The port to announce as that of the node. By default, the port from which its packets come. */
+  /** The port to announce as that of the node. By default, the port from which the node's packets come. */
   readonly externalPort?: number;
 }
 
