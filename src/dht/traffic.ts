@@ -89,8 +89,8 @@ export class Traffic {
   readonly out = new Flow();
   readonly dropped: Partial<Record<Drop, number>> = {};
   /**
-   * Round-trip times of all queries, except puts, which are answered after a write to disk, and
-   * queries during which our own process stalled.
+   * Round-trip times of all queries, with two exceptions. Puts are answered only after a write to
+   * disk, so they don't count. Neither do queries during which our own process stalled.
    */
   readonly roundTrips = new DurationHistogram();
 

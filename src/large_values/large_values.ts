@@ -137,8 +137,8 @@ export class LargeValues {
    * `hasRoom` asks the network for room. In a small network, each of `copies` nodes needs room for
    * all pieces, which take `bytes`. In a larger network, each node needs room only for its share.
    *
-   * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted` @throws {RangeError} if
-   * the value is larger than {@link MAX_SIZE}
+   * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted`
+   * @throws {RangeError} if the value is larger than {@link MAX_SIZE}
    */
   async store(
     source: AsyncIterable<Uint8Array>,
@@ -477,7 +477,7 @@ class Meter {
     };
   }
 
-  /** Starts moving a value of `total` bytes, after all of it has been received. */
+  /** Starts to count the moved bytes of a value. All of its `total` bytes have been received. */
   begin(total: number): void {
     this.#state = "moving";
     this.#total = total;
@@ -494,7 +494,7 @@ class Meter {
     this.#options.onProgress(this.progress);
   }
 
-  /** Counts bytes that were placed on nodes. Only stores place bytes, not fetches. */
+  /** Counts bytes that were placed on nodes. Has no effect during a fetch, which places none. */
   addPlaced(bytes: number): void {
     if (this.#fixed.direction === "store") this.add(bytes);
   }

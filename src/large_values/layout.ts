@@ -1,4 +1,4 @@
-// How a large value is divided into pieces and stripes. Everything follows from the value's size.
+// How a large value is divided into pieces and stripes. Only the value's size determines this.
 
 import { ID_BYTES } from "../krpc/id.ts";
 import { MAX_DATA } from "./reed_solomon.ts";

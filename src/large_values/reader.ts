@@ -10,8 +10,8 @@ import { MAX_DATA, type NumberedPiece, restore } from "./reed_solomon.ts";
 import { handled, type Transfer, TransferError, TRIES, WINDOW } from "./transfers.ts";
 
 /**
- * The number of data pieces of each level that a reader keeps: those of the window that it fetches
- * ahead, and the others of the stripes that the window touches.
+ * The number of data pieces of each level that a reader keeps: the pieces of the window that it
+ * fetches ahead, and all other pieces of the stripes that the window touches.
  */
 const KEPT_PIECES = WINDOW + 2 * MAX_DATA;
 

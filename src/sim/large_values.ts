@@ -86,7 +86,7 @@ const PART_BYTES = 64 * 1024;
  */
 const STEP_MS = 1_000;
 
-/** The number of rounds in which promises may wait for each other before virtual time advances. */
+/** How many times in a row settled promises may continue before virtual time advances. */
 const MICROTASKS = 40;
 
 /** Each store or read that has not ended after this time has failed. */

@@ -80,7 +80,10 @@ export type Counters = Pick<DhtNode, "traffic" | "replication">;
 
 export type Totals = ReturnType<typeof totalsOf>;
 
-/** Adds up the messages that nodes have sent since they started, by type, and their replication counters. */
+/**
+ * Adds up the messages that nodes have sent since they started, by type of message. Also adds up
+ * the nodes' replication counters.
+ */
 export function totalsOf(nodes: readonly Counters[]) {
   const sent = new Map<string, { messages: number; bytes: number }>();
   const replication = { published: 0, completed: 0, copies: 0 };

@@ -180,7 +180,7 @@ export class Upkeep {
   ): void {
     const { target, signed } = item;
     const { operations } = this;
-    // The get also stores the newest version here, and sends it to the nodes that return another one.
+    // The get also stores the newest version here, and sends it to the nodes that return another version.
     operations.get({ target, salt: signed!.salt }, now, (result, at) => {
       const cost = costOf(result, { item, puts: 0 });
       const { item: newest } = result;

@@ -414,8 +414,9 @@ export class Contacts {
   /**
    * Pings a contact that left another query unanswered. Only an unanswered ping counts as a miss,
    * because many clients never answer `get`. If a contact is alive, but has left two queries of an
-   * optional method unanswered and has never answered one, we assume that it does not support the
-   * method. Nodes of this project are an exception: they support all queries, and were only busy.
+   * optional method unanswered and has never answered such a query, we assume that it does not
+   * support the method. Nodes of this project are an exception: they support all queries, and were
+   * only busy.
    */
   #doubt(contact: Contact, method: Method, now: Millis): void {
     if (this.#doubted.has(contact)) return;

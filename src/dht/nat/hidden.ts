@@ -1,4 +1,5 @@
-// Extensions for nodes behind NATs: makes this node reachable, reaches other such nodes, and serves unreachable nodes.
+// Extensions for nodes behind NATs: makes this node reachable, reaches other nodes behind NATs, and
+// serves unreachable nodes.
 
 import { byteStringContent } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";

@@ -275,7 +275,8 @@ export class Nat {
   /** Whether we may have sent a packet to this address, so that a packet from there does not count as unrequested. */
   #isContacted(from: Endpoint): boolean {
     if (this.#contacted === undefined || this.#contacted.hasAddress(from)) return true;
-    // We may have pinged any contact before we began to record our queries.
+    // We may have pinged a contact before we began to record our queries, so treat all contacts as
+    // nodes that we queried.
     for (const { endpoint } of this.#parts.searches.tables.contactsOf(this.family)) {
       if (endpoint.sameAddress(from)) return true;
     }
@@ -337,8 +338,8 @@ export class Nat {
   }
 
   /**
-   * Records the public endpoint that a router maps to us, if any. Checks again if the router has
-   * started or stopped.
+   * Records the public endpoint that a router maps to us, if any. Checks again if such a mapping
+   * has begun or ended.
    */
   noteMapping(mapped: Endpoint | undefined, now: Millis): void {
     this.#parts.own.noteMapping(mapped);

@@ -7,8 +7,8 @@ import { type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
 import { isSecureId } from "./secure_id.ts";
 
 /**
- * healthy: the latest ping was answered. degraded: the latest ping was not answered. unhealthy:
- * several pings in a row were not answered, and we will soon remove the contact.
+ * healthy: the latest ping was answered. degraded: only the latest ping was not answered.
+ * unhealthy: several pings in a row were not answered, and we will soon remove the contact.
  */
 export type Health = "healthy" | "degraded" | "unhealthy";
 

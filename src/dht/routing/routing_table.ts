@@ -218,8 +218,8 @@ export class RoutingTable {
   }
 
   /**
-   * The number of free places for this id in its bucket or, for the last bucket, in the one that splitting would
-   * create.
+   * The number of free places for this id in its bucket or, for the last bucket, in the bucket that
+   * splitting would create.
    */
   room(id: Id): number {
     const index = this.#index(id);

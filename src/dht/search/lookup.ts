@@ -463,7 +463,7 @@ export class Lookup {
     return false;
   }
 
-  /** Whether the k closest nodes that may be alive have answered, and the lookup waits for no other answer. */
+  /** Whether the k closest nodes that may be alive have answered, and the lookup need not wait for other answers. */
   #isComplete(): boolean {
     if (this.#anonymous.some((c) => ["waiting", "held", "late"].includes(c.state))) {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;

@@ -416,8 +416,9 @@ export class Queries {
   }
 
   /**
-   * The time until a query is repeated: the mean of the node's round trips plus {@link LATE_VARIATIONS} times their
-   * variation (RFC 6298). If none were measured, it is estimated from the node's coordinate or from other new nodes.
+   * The time until a query is repeated: the mean of the node's round trips plus {@link
+   * LATE_VARIATIONS} times their variation (RFC 6298). If no round trips were measured, the time is
+   * estimated from the node's coordinate or from other new nodes.
    */
   #waitFor({ method, rtt: guess = NaN }: Query, contact: Contact | undefined): number {
     let wait: number;

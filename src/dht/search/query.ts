@@ -50,7 +50,7 @@ export type UnusableReply =
   & { readonly from: Endpoint }
   & (
     | { readonly kind: "error"; readonly code: number; readonly text: string }
-    /** no_id: a response without a valid id. read_only: its sender answers no queries (BEP 43). */
+    /** no_id: a response without a valid id. read_only: a response from a node that answers no queries (BEP 43). */
     | { readonly kind: "no_id" | "read_only" | "unmatched" | DropReason }
   );
 

@@ -163,10 +163,7 @@ export class Searches {
   readonly #estimates: { [F in Family]?: { readonly size: number | null; readonly at: Millis } } =
     {};
   #lastLookup = 0;
-  /**
-   * The crowded targets reported in the last hour, as the first bits that all ids around a target
-   * share.
-   */
+  /** The crowded targets reported in the last hour, each as the leading bits that all ids around it share. */
   readonly #crowded = new Recent(CROWDED_AGAIN_MS, MAX_CROWDED);
 
   constructor(options: SearchesOptions) {

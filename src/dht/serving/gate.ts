@@ -34,7 +34,7 @@ const FIRST_RATE = 16, MIN_RATE = 0.1, LAST_RATE = 100;
 /** If the gate admitted at most this share of the packets, a lower rate would save nothing, so the rate stays. */
 const MIN_ADMITTED_SHARE = 0.05;
 
-/** An asker that has proven its address gets this many times the rate of others. */
+/** A stranger that has proven its address may send this many times as many queries as other strangers. */
 const PROVEN_FACTOR = 4;
 
 /** How long two addresses may share a slot. After that time, all addresses are redistributed over the slots. */

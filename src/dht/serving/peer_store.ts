@@ -109,7 +109,7 @@ export class PeerStore {
     const peers = this.#hashes.get(infoHash)?.[family] ?? [];
     const replaced = replacedIn(peers, endpoint);
     if (replaced !== undefined) this.#remove(replaced);
-    // The peer that was replaced in a full swarm may be from another source. So the new peer's
+    // The peer that was removed from a full swarm may be from another source. So the new peer's
     // source may still have too many announcements.
     const surplus = shares.countOf(source) >= max
       ? shares.oldestOf(source)

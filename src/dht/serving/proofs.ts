@@ -15,7 +15,7 @@ import type { Tokens } from "../tokens.ts";
 /** How long a proof counts: as long as a token. */
 const PROOF_LIFE_MS = 15 * 60_000;
 
-/** Cap on the addresses that we remember. A forgotten one has to answer another ping. */
+/** Cap on the addresses that we remember. A node at a forgotten address has to answer another ping. */
 const MAX_PROVEN = 1_000;
 
 /**
