@@ -687,7 +687,10 @@ function apiTokensIn(
   return tokens;
 }
 
-/** Reads the deny list. Without a reader, as in commands that run no node, the list is empty. */
+/**
+ * Reads the deny list. If the sources have no function that reads it, as in commands that run no node, the list is
+ * empty.
+ */
 function deniedIn(
   given: SettingText,
   path: string,
@@ -733,8 +736,8 @@ export interface Reloaded {
 }
 
 /**
- * Applies settings that were read again to a running node. Throws a ConfigError if its API, which other machines can
- * reach, would then need no token.
+ * Applies settings that were read again to a running node. Throws a ConfigError if other machines can reach its API,
+ * and the API would then need no token.
  */
 export function reloaded(before: Config, read: Config): Reloaded {
   const config: Record<string, unknown> = { ...before };
@@ -809,7 +812,10 @@ function variableText(
   return isSet ? { text, source } : undefined;
 }
 
-/** Bits of a file's mode: any user may write the file; or its group may write it, or any user may read it. */
+/**
+ * Two masks for a file's mode. The first matches if other users may write the file. The second matches if its group may
+ * write it or other users may read it.
+ */
 const OTHERS_WRITE = 0o002, GROUP_WRITES_OR_OTHERS_READ = 0o024;
 
 /** A setting that is a secret, and the setting that names a file with it. */

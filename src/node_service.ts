@@ -243,7 +243,7 @@ export type FetchOutcome =
   | { outcome: "large"; value: LargeValue }
   /** The item claims to be part of a large value, but is not a valid root. */
   | { outcome: "invalid"; detail: string }
-  /** No verified value was found. With `detail`, some items of a large value are missing. */
+  /** No verified value was found. `detail` is given if some items of a large value are missing. */
   | { outcome: "not_found"; detail?: string }
   /** A mutable value was found, but no holder sent its key, which is needed to verify the value. */
   | { outcome: "key_needed" };
@@ -297,7 +297,7 @@ export interface Measurements {
     /** The number of items that wait until they are published again, or until their copies are counted. */
     readonly waiting: number;
   };
-  /** Operations that the core waits for. If these numbers keep growing, something leaks. */
+  /** The numbers of operations that the core waits for. If these numbers keep growing, the program has a leak. */
   readonly pending: {
     /** The number of queries in flight. */
     readonly queries: number;

@@ -28,7 +28,7 @@ export interface ApiOptions {
   readonly service: NodeService;
   readonly config: Config;
   readonly log?: ApiLog;
-  /** How many milliseconds a client may pause while it sends a request body. */
+  /** The longest pause in milliseconds that a client may make while it sends a request body. */
   readonly stallMs?: number;
   readonly refusals?: Refusals;
   /** The access checks to use; by default, checks with the settings in `config`. */

@@ -49,7 +49,10 @@ const REASONS = [
   "http2",
 ] as const;
 
-/** How many requests and connections were refused since the start, by reason. The whole API shares one object. */
+/**
+ * The numbers of requests and connections that were refused since the start, by reason. The whole API shares one
+ * object.
+ */
 export type Refusals = Record<typeof REASONS[number], number>;
 
 export function noRefusals(): Refusals {

@@ -62,7 +62,10 @@ const OUTCOMES = {
 type Operation = keyof typeof OUTCOMES;
 type Outcome<O extends Operation> = (typeof OUTCOMES)[O][number];
 
-/** Event types to count. Leaves out events of the API itself, those sent only on request, and progress. */
+/**
+ * The event types that the metrics count. They exclude events of the API itself, events that are sent only on request,
+ * and progress reports.
+ */
 const COUNTED_EVENTS = new Set<EventType>(EVENT_TYPES)
   .difference(new Set(["hello", "stats", "watch", "lookup.step", "data.progress"]));
 

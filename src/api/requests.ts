@@ -212,7 +212,7 @@ export function termsOfQuery(url: string, schema: typeof SignedQuery): StoreTerm
   return validate("query", schema, queryOf(url, Object.keys(schema.shape)));
 }
 
-/** Merges the parameters of a store request from its body and query. Throws a Problem if one is in both. */
+/** Merges the parameters of a store request from its body and its query. Throws a Problem if a parameter is in both. */
 export function mergeTerms(body: StoreTerms, query: StoreTerms): StoreTerms {
   const twice = Object.keys(body).find((name) => Object.hasOwn(query, name));
   if (twice === undefined) return { ...body, ...query };

@@ -93,7 +93,7 @@ export class NodeSettings {
 class OpenFile {
   readonly #file: Deno.FsFile;
   /**
-   * The mode when the file was opened. Without the permission to read files, Deno does not report
+   * The file's mode at the time when the file was opened. Without the permission to read files, Deno does not report
    * the present mode.
    */
   readonly mode: number | null;

@@ -364,7 +364,7 @@ async function fetchValue(
 /** The content of a fetched value. `typeOf` determines the media type from the first piece. */
 interface Content {
   readonly pieces: AsyncIterable<Uint8Array>;
-  /** The number of bytes in all pieces; null if the node does not say. */
+  /** The number of bytes in all pieces; null if the node did not report it. */
   readonly total: number | null;
   typeOf(first: Uint8Array): string;
 }

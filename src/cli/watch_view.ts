@@ -168,7 +168,7 @@ export function renderWatch(node: WatchedNode, canvas: Canvas): string[] {
   return [...body, canvas.paint("dim", shortened("q or Ctrl-C ends this", columns))].slice(0, rows);
 }
 
-/** Joins as many parts as fit on one line, and shortens the last of them if necessary. */
+/** Joins as many parts as fit on one line, and if necessary shortens the last part on the line. */
 function line(parts: readonly Cell[], { columns, paint }: Canvas, gap = "  "): string {
   let built = "", free = columns;
   for (const part of parts) {

@@ -180,7 +180,7 @@ export class NodeClock implements Clock {
     this.#firstOfRun = Math.max(0, this.#firstOfRun - 1);
   }
 
-  /** Moves the wall times of all stretches, from index `from` on, by `ms`. */
+  /** Moves the wall times of the stretches with index `from` and higher by `ms`. */
   #correct(from: number, ms: number): void {
     for (let i = from; i < this.#stretches.length; i++) {
       const { node, wall } = this.#stretches[i];

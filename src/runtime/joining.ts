@@ -52,7 +52,7 @@ export class Joining {
   #isResolving = false;
   /** The endpoints that were last passed to the core. */
   #endpoints: readonly Endpoint[] = [];
-  /** The node on the local network through which this one has joined. */
+  /** The endpoint of the node on the local network through which this node has joined. */
   #met: Endpoint | undefined;
   #closed = false;
 

@@ -235,7 +235,7 @@ function natKey({ families, mapping, pinhole }: Nat): string {
   return JSON.stringify([mapped, families.map(({ evidence: _, ...family }) => family)]);
 }
 
-/** How often a state that does not change is logged again. */
+/** The interval at which a state that does not change is logged again. */
 const REPEAT_MS = 60_000;
 
 /** The interval between log lines about nodes that MAX_PER_SUBNET keeps out. */

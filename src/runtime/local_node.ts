@@ -45,38 +45,38 @@ export interface LocalNodeOptions {
   readonly onOpened?: () => void | Promise<void>;
   /** Looks up host names. The default is the system's resolver. */
   readonly resolve?: ResolveName;
-  /** How often names are looked up again while the node has no contacts. Tests set a shorter interval. */
+  /** The interval at which names are looked up again while the node has no contacts. Tests set a shorter interval. */
   readonly resolveAloneMs?: number;
 }
 
 /** The interval at which the names in `--allow-net`, and bootstrap nodes without an address, are looked up again. */
 const RESOLVE_INTERVAL_MS = 5 * 60_000;
 
-/** How often names are looked up while the node has no contacts: a bootstrap node may have moved to another address. */
+/**
+ * The interval at which names are looked up again while the node has no contacts, because a bootstrap node may have
+ * moved to another address.
+ */
 const RESOLVE_ALONE_INTERVAL_MS = 20_000;
 
-/** How often the contacts are saved, so that a crash loses few of them. */
+/** The interval at which the contacts are saved, so that a crash loses few of them. */
 const SAVE_INTERVAL_MS = 5 * 60_000;
 
-/**
- * How often the state of the clock is saved. After a crash, node time continues from the saved
- * state.
- */
+/** The interval at which the state of the clock is saved. After a crash, node time continues from the saved state. */
 const SAVE_CLOCK_INTERVAL_MS = 60_000;
 
 /**
- * How often the node checks whether the system's clock has jumped. Until then, write tokens from before a sleep stay
- * valid.
+ * The interval at which the node checks whether the system's clock has jumped. After a sleep, earlier write tokens stay
+ * valid until the next check.
  */
 const CHECK_CLOCK_INTERVAL_MS = 1_000;
 
-/** How often a few contacts are asked for their public keys. */
+/** The interval at which a few contacts are asked for their public keys. */
 const ASK_KEYS_INTERVAL_MS = 2_000;
 
 /** The delay before the contacts are saved, after the node has found its first contacts or has joined. */
 const SAVE_SOON_MS = 3_000;
 
-/** How often the node checks how safe the published values are. */
+/** The interval at which the node checks how safe the published values are. */
 const CHECK_VALUES_INTERVAL_MS = 10_000;
 
 /** Contacts that left within this time are saved too, so that their track record is still known if they return. */
@@ -306,7 +306,10 @@ export class LocalNode implements NodeService {
     });
   }
 
-  /** Returns undefined if port mapping is off, or if the node exchanges packets only with its own machine. */
+  /**
+   * Creates the port mapping. Returns undefined if port mapping is off, or if the node exchanges packets only with its
+   * own machine.
+   */
   #createMapping(): PortMapping | undefined {
     const { nat, allowNet, readOnly, p2pExternal, p2pInterface } = this.#config;
     if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;

@@ -20,13 +20,16 @@ import { type Identity, randomBytes, verify } from "./identity/crypto.ts";
 /** Signatures per second. Each takes about 0.1 ms of processor time. One asker gets a quarter at most. */
 const SIGNATURES_PER_SECOND = 40;
 
-/** Contacts that are asked at a time: at one round each two seconds, a node with 160 contacts knows all within 40 s. */
+/**
+ * The number of contacts that are asked for their keys at a time. With one round every two seconds, a node with 160
+ * contacts knows all their keys within 40 s.
+ */
 const ASKED_AT_A_TIME = 8;
 
-/** A contact is asked again after this time, whether or not it has answered. */
+/** A contact is asked for its key again after this time, whether or not it has answered. */
 const ASK_AGAIN_MS = 10 * 60_000;
 
-/** Contacts whose keys are remembered: more than routing tables usually have. */
+/** Maximum number of contacts whose keys are remembered. Routing tables usually have fewer contacts. */
 const MAX_PEERS = 4_096;
 
 const CONTEXT = new TextEncoder().encode("dmnode identity 1\n");

@@ -60,7 +60,7 @@ const BYTE_UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 export function bytes(n) {
   if (n === null || n === undefined) return NONE;
   let value = Math.max(0, n), unit = 0;
-  // A value that would be rounded to 1000 belongs to the next unit.
+  // Show a value that would be rounded to 1000 in the next larger unit.
   while (value >= 999.5 && unit < BYTE_UNITS.length - 1) {
     value /= 1000;
     unit++;

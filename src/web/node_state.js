@@ -132,7 +132,7 @@ export class NodeState {
     return this.phase === "lost" && this.stats !== null;
   }
 
-  /** Whether the node answers only statistics and peers, because it needs a token. */
+  /** Whether the node answers only requests for statistics and peers, because other requests need a token. */
   get isBarred() {
     return this.access === "needed" || this.access === "wrong";
   }

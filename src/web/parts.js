@@ -153,7 +153,7 @@ function takeFocus(element) {
  * A button that asks for confirmation before it acts. The focus moves to "Cancel", and back to the button if the user
  * cancels.
  *
- * @param {{ action: string, name: string, onConfirm: () => void }} props `name` is what the action is about
+ * @param {{ action: string, name: string, onConfirm: () => void }} props `name` names the thing that the action affects
  */
 export function AskFirst({ action, name, onConfirm }) {
   const [state, setState] = useState(/** @type {"idle" | "asking" | "cancelled"} */ ("idle"));

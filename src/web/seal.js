@@ -282,7 +282,7 @@ async function cipherOf(key, salt) {
 /** Reads a source in portions of given sizes. */
 class Input {
   #source;
-  /** Bytes that were read and not yet taken. @type {Uint8Array} */
+  /** Bytes that were read from the source, but not yet returned by `take`. @type {Uint8Array} */
   #rest = new Uint8Array(0);
 
   /** @param {Source} source */

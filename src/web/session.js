@@ -59,7 +59,10 @@ export class Session {
     void this.connect();
   }
 
-  /** Tries a token and returns whether the node accepts it. @param {string} given @throws {ApiError} for any other reason */
+  /**
+   * Tries a token and returns whether the node accepts it. @param {string} given @throws {ApiError} if the request
+   * fails for another reason than the token
+   */
   async useToken(given) {
     const before = token();
     keepToken(given);

@@ -77,7 +77,7 @@ const LOOK_COST = 0.02;
 /** If a timer fires late, as it does under load, the next pause is shortened by the delay, but by at most this time. */
 const MADE_UP_MS = 20;
 
-/** How often to check whether a client is still alive. */
+/** The interval at which a listener's client is checked, to detect clients that are gone. */
 const BEAT_INTERVAL_MS = 15_000;
 
 /** Events encoded for one write. */
@@ -151,7 +151,10 @@ export class Broadcast {
     return listener;
   }
 
-  /** Called when a listener has a message of its own to send, receives no more events, or is closed. */
+  /**
+   * Called when a message for only this listener is waiting, when the listener receives no more events, or when its
+   * connection is closed.
+   */
   #note(listener: Listener): void {
     if (listener.state === "open") return this.#wake();
     if (this.#listeners.delete(listener)) {

@@ -24,7 +24,10 @@ export function eventText({ id, type, at, data }: EventFields): string {
 /** An event or reading in the log. `addedAt` is from a monotonic clock, and `order` rises with each entry. */
 export type LoggedEvent = EventMessage & { readonly addedAt: number; readonly order: number };
 
-/** A listener's position in the log: the numbers of the next event and of the next reading. */
+/**
+ * A listener's position in the log: the numbers of the next event and of the next reading. A reading is a momentary
+ * value, such as statistics.
+ */
 export interface Cursor {
   event: number;
   reading: number;

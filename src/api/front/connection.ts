@@ -18,7 +18,7 @@ export interface ConnectionLimits {
    * of its first request.
    */
   readonly idleMs: number;
-  /** The maximum time in which a client reads nothing of a response. */
+  /** The longest time for which a client may read nothing of a response. */
   readonly unreadMs: number;
   /** Maximum bytes of a request's head. A WebSocket client may also send at most this many bytes within `idleMs`. */
   readonly headBytes: number;
@@ -57,7 +57,10 @@ type Phase =
   | { readonly kind: "head"; held: Uint8Array }
   /** Bytes are copied between the client and Deno.serve. */
   | { readonly kind: "served"; readonly server: Deno.TcpConn; hasClientEnded: boolean }
-  /** A successor handles the connection. `received` is the number of bytes from the client since the time `since`. */
+  /**
+   * Another handler, the successor, has taken over the connection from Deno.serve. `received` is the number of bytes
+   * from the client since the time `since`.
+   */
   | { readonly kind: "taken"; readonly successor: Successor; since: number; received: number }
   /**
    * The last bytes have been written. The client has a moment to read them and to close the

@@ -41,7 +41,7 @@ const REAL_CLOCK: Clock = {
   },
 };
 
-/** How often the deadlines of connections are checked. */
+/** The interval at which the deadlines of connections are checked. */
 const SWEEP_MS = 1000;
 /** Minimum number of connections to allow, even if the process is short of file descriptors. */
 const MIN_CONNECTIONS = 8;
@@ -52,7 +52,10 @@ const MAX_REFUSED = 64;
 /** Maximum attempts to find a local port that no earlier request and no other program uses. */
 const MAX_DIALS = 8;
 
-/** How long to avoid a local port that another program used. By then, that program's last requests have been read. */
+/**
+ * A local port that another program has used is avoided for this time. After it, that program's last requests have been
+ * read.
+ */
 const IMPOSTOR_MS = 60_000;
 
 const LOOPBACK = "127.0.0.1";

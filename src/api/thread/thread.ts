@@ -134,8 +134,8 @@ export class ApiThread {
   }
 
   /**
-   * Frees the bytes of an upload once the node has received the next ones. By then, the node no
-   * longer needs them.
+   * Frees a piece of an upload once the node has received the next piece. By then, the node no longer needs the earlier
+   * one.
    */
   #noteCall(method: Method, [upload, bytes]: readonly unknown[]): void {
     if (method === "finishUpload" || method === "closeUpload") this.#written.delete(upload);

@@ -148,8 +148,7 @@ const service = new Proxy({} as NodeService, {
 });
 
 /**
- * Frees the bytes of a download when the next ones are requested. By then, Deno.serve has sent or
- * copied them.
+ * Frees a piece of a download when the next piece is requested. By then, Deno.serve has sent or copied the earlier one.
  */
 function noteRead(download: unknown, result: Promise<DownloadPiece>): void {
   release(read.get(download));

@@ -78,7 +78,8 @@ function isOfSameSource({ origin, isInFile }: FoundToken, urlOrigin: Origin): bo
   // The user typed --api for this command. So only a token from a .env that happens to be in the
   // directory is foreign.
   if (urlOrigin === "command line") return origin !== "directory";
-  // The author of a .env knows the token in it, but not the content of a file that the .env names.
+  // Don't send the token of a file that the .env only names. The author of the .env knows the text in it, but may not
+  // know the content of that file.
   if (origin === "directory" && isInFile) return false;
   return origin === urlOrigin;
 }

@@ -19,8 +19,8 @@ import { putWord, word } from "../../krpc/id.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
 
 /**
- * The random part of the nonce. The rest is zero. Among 2^48 packets, the probability that two have
- * the same one is 2^-33.
+ * The size of the nonce's random part in bytes. The rest of the nonce is zero. Among 2^48 packets, the probability that
+ * two have the same random part is 2^-33.
  */
 const SENT_NONCE_BYTES = 16;
 
@@ -32,9 +32,7 @@ export const SEAL_BYTES = SENT_NONCE_BYTES + HEADER_BYTES + TAG_BYTES;
 /** A longer packet is dropped unread: the socket truncates it. */
 const MAX_PACKET_BYTES = 2_047;
 
-/**
- * How many keys are valid at a time: the one in use, and one that is being introduced or retired.
- */
+/** The number of keys that can be valid at a time: the key in use, and one that is being introduced or retired. */
 export const MAX_KEYS = 2;
 
 /**
@@ -49,7 +47,7 @@ export const PROOF_ROTATION_MS = 5 * 60_000;
  */
 const PEER_BITS = 12;
 
-/** Words for each remembered peer: its address, port and offer. */
+/** The number of 32-bit words for each remembered peer. They contain its address, port and offer. */
 const PEER_WORDS = 6;
 
 /**

@@ -112,7 +112,10 @@ export abstract class ControlRouter implements Router {
   }
 }
 
-/** Tolerated difference in seconds, to allow for rounding and packet delays. */
+/**
+ * Tolerated difference between the router's epoch time and our clock in seconds, to allow for rounding and packet
+ * delays.
+ */
 const EPOCH_SLACK_S = 2;
 
 /** Tolerated clock drift: 1/16 with PCP (RFC 6887, section 8.5), and 1/8 with NAT-PMP (RFC 6886, section 3.6). */

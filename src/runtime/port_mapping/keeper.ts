@@ -14,7 +14,7 @@ import {
 } from "./router.ts";
 import { findRouters } from "./search.ts";
 
-/** How often a mapping is checked, as the router may have lost it in a restart. */
+/** The interval at which a mapping is checked, because the router may have lost it in a restart. */
 const CHECK_INTERVAL_MS = 60_000;
 
 /** Delay before a router that did not answer is asked again. */
@@ -30,7 +30,7 @@ const SEARCH_INTERVAL_MS = 60_000;
 const MAX_SEARCH_INTERVAL_MS = 16 * 60_000;
 
 /**
- * How often our own address is checked while there is no mapping. If it has changed, a search
+ * The interval at which our own address is checked while there is no mapping. If the address has changed, a search
  * starts immediately.
  */
 const ADDRESS_INTERVAL_MS = 30_000;

@@ -6,7 +6,9 @@ import { type CheckOutcome, LEASE_S, type Wanted } from "./router.ts";
 
 const VERSION = 2, ANNOUNCE = 0, MAP = 1, RESPONSE = 0x80, UDP = 17;
 
-/** Sizes of the common header, of the part that MAP adds, and of the nonce in that part. */
+/**
+ * The sizes in bytes of the common header, of the part that a MAP message adds to it, and of the nonce in that part.
+ */
 const HEADER_BYTES = 24, MAP_BYTES = 36, NONCE_BYTES = 12;
 
 /** A request for a mapping, if possible with the address `external`. A lifetime of 0 deletes the mapping. */
@@ -95,9 +97,7 @@ export class PcpRouter extends ControlRouter {
     "excessive remote peers",
   ];
 
-  /**
-   * Checks the mapping through the epoch time. Every answer contains it, so any request will do.
-   */
+  /** Checks the mapping through the epoch time. Every answer contains the epoch time, so any request is suitable. */
   async check(): Promise<CheckOutcome> {
     const response = await this.ask(announceRequest(this.wanted), readResponse);
     if (response === undefined) return "silent";

@@ -77,10 +77,15 @@ export interface Wanted {
 /** The duration of the requested lease in seconds: short, so that routers soon forget a crashed node's mapping. */
 export const LEASE_S = 3600;
 
-/** Shorter leases would need constant renewal and are not accepted. RFC 6887, section 15, recommends at least 120 s. */
+/**
+ * The shortest lease that is accepted. Shorter leases would need constant renewal. RFC 6887, section 15, recommends at
+ * least 120 s.
+ */
 export const MIN_LEASE_S = 60;
 
-/** Lower ports are reserved for the system, and routers should refuse to map them. */
+/**
+ * The lowest external port to request. Lower ports are reserved for the system, and routers should refuse to map them.
+ */
 export const MIN_EXTERNAL_PORT = 1024;
 
 /** Whether `gateway` may be our router, which must be on the local network. */

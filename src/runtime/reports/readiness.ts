@@ -15,7 +15,10 @@ const PROBE_AFTER_MS = 20_000;
 
 const PROBED_PEERS = 2;
 
-/** How often peers are probed while none answers: often enough to notice within seconds that an outage has ended. */
+/**
+ * The interval at which peers are probed while none answers. It is short enough to notice within seconds that an outage
+ * has ended.
+ */
 const PROBE_INTERVAL_MS = 5_000;
 
 /** The node is no longer ready after this time without an answer. */
@@ -38,7 +41,7 @@ const COUNT_INTERVAL_MS = 10_000;
 /** The number of intervals of COUNT_INTERVAL_MS that the report of queries and answers covers. */
 const COUNTS = 30;
 
-/** How often the log repeats that the node is not ready. */
+/** The interval at which the log repeats that the node is not ready. */
 const REPEAT_INTERVAL_MS = 60_000;
 
 /** Whether the node is the first of its network and, if no peer has answered yet, the reason. */
@@ -65,9 +68,9 @@ export interface ProbedNode {
 }
 
 /**
- * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer that stores a value,
- * or offers to by sending a write token in its answer to `get` (BEP 44), proves that the node can store values.
- * Probes don't store anything, as 20 nodes would then maintain each probe's value for hours.
+ * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer proves that the node
+ * can store values if it stores a value. A write token in its answer to `get` (BEP 44) counts as an offer to store one,
+ * and is a proof too. Probes don't store anything, as 20 nodes would then maintain each probe's value for hours.
  */
 export class ReadinessProbe {
   #answers = 0;
@@ -169,8 +172,8 @@ export class ReadinessProbe {
 
   /**
    * Probes peers that have not been probed yet. Once all peers have been probed, starts over. The first round leaves
-   * out nodes of other implementations, unless they missed a check. Later rounds include them, because the peers of
-   * the first round may be the only ones that are gone.
+   * out nodes of other implementations, unless they missed a check. Later rounds include all peers, because the other
+   * peers may still answer if those of the first round are gone.
    */
   #askPeers(now: Millis): void {
     const contacts = [...this.node.contacts()];

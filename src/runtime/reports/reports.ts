@@ -38,7 +38,7 @@ const FEW_ITEMS = 10_000;
 /** The interval at which items are counted if there are more than FEW_ITEMS. */
 const COUNT_ITEMS_INTERVAL_MS = 10_000;
 
-/** How often the lag of the event loop is measured. */
+/** The interval at which the lag of the event loop is measured. */
 const LAG_EVERY_MS = 1_000;
 
 /** The parts of the node that the reports read. */

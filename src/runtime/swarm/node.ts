@@ -179,12 +179,12 @@ export function pause(): Promise<void> {
  */
 const MAX_WAKES = 32;
 
-/** Weight of the newest delay in the moving average. */
+/** Weight of the newest delay in the moving average of timer delays. */
 const LAG_GAIN = 1 / 16;
 
 /** One timer for the cores of all nodes in a thread. */
 export class SharedTimer {
-  /** How late timers run, as a moving average in milliseconds. */
+  /** The delay with which timers run, as a moving average in milliseconds. */
   lag = 0;
   readonly #deadlines = new Deadlines();
   #timer: ReturnType<typeof setTimeout> | undefined;

@@ -104,7 +104,8 @@ export class OwnVersions {
           const { item } = await items.get(target, salt);
           return { outcome: "overtaken", seq: item?.signed?.seq ?? newestSeq };
         }
-        // Pause for a random time, so that this node and its rival don't collide again.
+        // Pause for a random time, so that this node and the other node with its identity don't sign the same seq
+        // again.
         if (!hasWon) await items.sleep(2 * Math.random() * result.elapsed);
         signed = expected = undefined;
       }

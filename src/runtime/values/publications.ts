@@ -17,7 +17,7 @@ import type { PublishedValue, ValueState } from "../../reports/values.ts";
 export interface StoredPart {
   readonly item: Item;
   readonly replicas: number;
-  /** How many of these nodes are other nodes than this one; by default, all of them. */
+  /** The number of nodes that acknowledged the item, without this node. By default, this node is not among them. */
   readonly others?: number;
   /** The time for which nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
@@ -66,7 +66,7 @@ const COUNTS_MS = 5_000;
 export class Publications {
   /** Targets of whole values. All other items are published only because a value refers to them. */
   readonly #values: IdMap<true>;
-  /** For each value that is not safe, the state that `changes` has last returned. */
+  /** For each value that is not safe, the state that `changes` returned last. */
   readonly #reported: IdMap<ValueState>;
   #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
 

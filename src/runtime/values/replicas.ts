@@ -77,7 +77,10 @@ export class ReplicaCounter {
   }
 }
 
-/** The most pieces whose copies are counted. A sample is enough, as all pieces are equally likely to be lost. */
+/**
+ * Maximum number of pieces of one value whose copies are counted. A sample is enough, as all pieces are equally likely
+ * to be lost.
+ */
 const MAX_PIECES = 40;
 
 /** If an item's count is less than this share of the highest count, count again, as answers may have been lost. */

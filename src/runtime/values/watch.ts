@@ -120,7 +120,7 @@ export class Watches {
 /** One watched value and its poller. */
 class Target {
   readonly #watchers = new Set<Watcher>();
-  /** The value's key according to each client. Clients may be wrong. */
+  /** For each client, the key under which it says the value is stored. Clients may be wrong. */
   readonly #keys: (string | null)[] = [];
   /** The first key under which a version was found. */
   #rightKey: string | null | undefined;
@@ -208,8 +208,8 @@ class Target {
 class Watcher implements Watch {
   #after: Seq;
   /**
-   * Whether the client has, or was offered, a version with the seq `#after`. Another one with this
-   * seq then counts as newer.
+   * Whether a version with the seq `#after` was offered to the client, or is known to it. If so, another version with
+   * this seq counts as newer.
    */
   #hasMet = false;
   #onClose: (() => void) | undefined;
@@ -222,8 +222,8 @@ class Watcher implements Watch {
   }
 
   /**
-   * Offers a version to the client, unless the client has it. Versions are offered from old to new.
-   * The first one with the seq that the client named counts as the version that the client has.
+   * Offers a version to the client, unless the client has it. Versions are offered from old to new. If the client named
+   * a seq, the first version with this seq is assumed to be the version that the client has.
    */
   offer(version: SeenVersion): void {
     const seq = version.seq ?? Infinity;
