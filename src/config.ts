@@ -560,7 +560,7 @@ export interface SecretFile {
 /** The text of one setting, and where it was found, for messages. */
 export interface SettingText {
   readonly text: string;
-  /** For example "in the environment". */
+  /** The place where the setting was found, for example "in the environment". */
   readonly source: string;
 }
 

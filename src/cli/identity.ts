@@ -132,7 +132,7 @@ export function dataDirOf(
   }).dataDir;
 }
 
-/** Whether there is a file, directory or link. */
+/** Whether there is a file, a directory or a link at this path. */
 export function exists(path: string): boolean {
   return explaining(`${path} can't be read`, () => {
     try {

@@ -58,8 +58,8 @@ export class LogWriter {
         this.#dropped += dropped + lines.length - (dropped > 0 ? 1 : 0);
       }
     }
-    // Don't add an `await` between the last check of the queue and this. Otherwise, a line that is
-    // added in between would not start a new write.
+    // Don't add an `await` between the last check of the queue and this assignment. Otherwise, a line that is added in
+    // between would not start a new write.
     this.#writing = undefined;
   }
 

@@ -290,7 +290,7 @@ class Input {
     this.#source = source[Symbol.asyncIterator]();
   }
 
-  /** Takes the next bytes: fewer only at the end. @param {number} count */
+  /** Returns the next `count` bytes, or fewer at the end of the source. @param {number} count */
   async take(count) {
     const taken = new Uint8Array(count);
     let length = 0;

@@ -10,8 +10,8 @@ interface ColumnOptions {
   readonly head: string;
   readonly align?: "right";
   /**
-   * How the column may shrink: ids to the digits that identify them, texts to about one word. Undefined if it may not
-   * shrink.
+   * The way in which the column may shrink: ids to the digits that identify them, texts to about one word. Undefined if
+   * the column may not shrink.
    */
   readonly shrinks?: "id" | "text";
 }

@@ -112,7 +112,9 @@ export class UdpSocket {
   #onEnd: (() => void) | undefined;
   /** The number of receives so far. */
   #receives = 0;
-  /** When the socket began to wait for a datagram; undefined if it is not waiting, or without `onReceive`. */
+  /**
+   * The time at which the socket began to wait for a datagram; undefined if it is not waiting, or without `onReceive`.
+   */
   #waitsSince: number | undefined;
   readonly #buffer = new Uint8Array(RECEIVE_BYTES);
   readonly #onReceived = (received: [Uint8Array, Deno.Addr]) => this.#deliver(received);
