@@ -63,7 +63,7 @@ export class AllowancePerKey {
   }
 }
 
-/** Cap on the share of a shared allowance that one owner may use. */
+/** The maximum share of a shared allowance that one owner may use. */
 const OWNER_SHARE = 1 / 4;
 
 const MAX_OWNERS = 64;

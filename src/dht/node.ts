@@ -78,7 +78,7 @@ export interface IdentityAnswer {
   readonly seenAs: Endpoint;
 }
 
-/** How the responder answers a node that is one of our contacts, and one that is not. */
+/** How the responder answers a node that is one of our contacts, and a node that is not. */
 const KEPT = { keepsAsker: true, isSmall: false }, NOT_KEPT = { keepsAsker: false, isSmall: false };
 
 export class DhtNode {

@@ -21,7 +21,7 @@ export const MAX_REPLY_FACTOR = 3;
 /** Cap on the bytes of a reply besides its nodes, values and items. */
 const FIXED_BYTES = 150;
 
-/** Bytes that a signature and a proof that we hold an item add to a reply, with their field names. */
+/** Bytes that two fields and their names add to a reply: a signature, and a proof that we hold the item. */
 export const PROVEN_BYTES = 72 + 14;
 
 /**

@@ -18,7 +18,7 @@ export class Scanner {
   failed = false;
   /** The start of the string that was read most recently. */
   start = 0;
-  /** The end of that string, exclusive. */
+  /** The end, exclusive, of the string that was read most recently. */
   end = 0;
 
   constructor(readonly bytes: Uint8Array, readonly limit: number = bytes.length) {}

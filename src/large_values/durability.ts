@@ -4,9 +4,9 @@ import type { Id } from "../krpc/id.ts";
 
 /** The nodes that hold the pieces of one stripe. */
 export class StripeCopies {
-  /** For each stored piece, how many nodes hold it. */
+  /** For each stored piece of the stripe, how many nodes hold it. */
   readonly #copies: number[] = [];
-  /** For each node, how many of the pieces it holds. */
+  /** For each node, how many pieces of the stripe it holds. */
   readonly #held = new Map<string, number>();
 
   /** `columns`: how many pieces are needed to read the stripe. */

@@ -50,8 +50,8 @@ const BACK_OFF = 0.9;
 const USUAL_SHARE = 3 / 4;
 
 /**
- * A put that reaches less than this share of the nodes that the best put reached is repeated,
- * because a value is lost if any of its items is lost.
+ * If a put reaches less than this share of the nodes that the best put reached, the put is
+ * repeated: a value is lost if any of its items is lost.
  */
 const SUFFICIENT_SHARE = 2 / 3;
 

@@ -73,7 +73,7 @@ export interface SimNode {
   readonly addedAt: Millis;
   /** The time of the node's next wake-up; NaN before one is set. */
   tickAt: Millis;
-  /** The slot of that wake-up in the agenda. */
+  /** The slot in the agenda of the node's next wake-up. */
   tickSlot: Slot;
   /** The time when the node finished joining; Infinity until then. */
   joinedAt: Millis;

@@ -9,7 +9,7 @@ import { openFile } from "./sqlite.ts";
 export interface Extracted {
   /** The number of values that the node publishes. */
   readonly published: number;
-  /** The ids of the blobs to which these values refer. */
+  /** The ids of the blobs to which the published values refer. */
   readonly blobs: readonly number[];
 }
 

@@ -18,7 +18,7 @@ const CLASS_IDS = 2 ** 32;
  */
 export const TARGET_PREFIX = "substr(target, 1, 8)";
 
-/** The columns that all such tables have. The other columns are numbers and short texts. */
+/** The columns that all packed tables have. The other columns are numbers and short texts. */
 export interface PackedRow {
   readonly target: Uint8Array;
   readonly value: Uint8Array;

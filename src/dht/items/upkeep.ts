@@ -24,7 +24,7 @@ export interface Cost {
 export interface PublishResult {
   /** How many nodes acknowledged the value, including our own node. */
   readonly replicas: number;
-  /** How many of these nodes are not our own. */
+  /** How many other nodes acknowledged the value. */
   readonly others: number;
   /** The version that was put. */
   readonly newest: Item;

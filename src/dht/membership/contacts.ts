@@ -57,10 +57,10 @@ const FOREIGN_FACTOR = 14, FOREIGN_MAX_MS = 14 * 60_000;
 const VERIFY_BURST = 32, VERIFY_PER_SECOND = 10;
 
 /**
- * One address gets at most one ping that tests a stranger within this time, so that it can't use up
- * the pings for all other addresses. In private networks, where many nodes may share an address,
- * the limit applies to each endpoint. Without a limit, a node that answers each ping with a query
- * would cause the next ping immediately.
+ * One address gets at most one ping that tests a stranger within this time, so that one address
+ * can't use up the pings for all other addresses. In private networks, where many nodes may share
+ * an address, the limit applies to each endpoint. Without a limit, a node that answers each ping
+ * with a query would cause the next ping immediately.
  */
 const VERIFY_AGAIN_MS = 2_000;
 

@@ -76,9 +76,7 @@ export interface BootstrapEvent {
   readonly type: "bootstrap";
   readonly state: "joined" | "failed";
   readonly contacts: number;
-  /**
-   * If joining failed although packets arrived from bootstrap nodes: the latest of these packets.
-   */
+  /** The latest packet from a bootstrap node, if joining failed although such packets arrived. */
   readonly unusable?: UnusableReply;
 }
 
@@ -260,7 +258,8 @@ export class Membership {
 
   #endBootstrap(others: readonly Seed[], now: Millis): void {
     this.#isJoining = false;
-    // Ask these nodes, because we may have no other contact in their address family.
+    // `others` were named by nodes of the other address family. Ask them, because we may have no
+    // contact in their own family.
     const args = { target: this.#self.id };
     for (const { id: expected, endpoint: to } of others) {
       this.#searches.queries.send({ method: "find_node", to, args, expected }, now, NO_WATCHER);

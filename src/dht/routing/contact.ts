@@ -120,7 +120,7 @@ export class Contact {
   client = 0;
   /** When the next health check is due, while the contact is in a table. */
   checkAt: Millis = 0;
-  /** The slot of that health check in its agenda. */
+  /** The slot of the next health check in its agenda. */
   checkSlot: Slot = NO_SLOT;
 
   firstSeen: Millis;

@@ -21,10 +21,7 @@ export interface Prospect {
 /** Cap on the contacts that wait for a place in one bucket. No more are needed, because lookups find other nodes. */
 const MAX_REPLACEMENTS = 8;
 
-/**
- * This is added to round-trip times before they are compared, so that small differences, which are noise, matter
- * little.
- */
+/** This is added to round-trip times before they are compared. Small differences are noise, and thus matter less. */
 const NOISE_MS = 10;
 
 /** How long a bucket's price limit is cached. Contacts are checked at most once a minute, so prices change slowly. */

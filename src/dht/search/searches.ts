@@ -108,7 +108,7 @@ export interface FindResult
   readonly holders: number;
 }
 
-/** The merged result, with its parts. */
+/** The merged result of a search, with the result of each family. */
 export interface MergedResult extends FindResult {
   /**
    * For each family, the result of its lookup. In `closest`, a node that answered in both families
