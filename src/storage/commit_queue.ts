@@ -61,7 +61,7 @@ export class CommitQueue {
   failures = 0;
   readonly #commit: (changes: Changes) => Promise<void>;
   readonly #observer: CommitObserver;
-  /** The commits to run. The last one may still grow. */
+  /** The commits to run. Further changes may still join the last commit. */
   readonly #groups: Group[] = [];
   #running: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;

@@ -20,7 +20,7 @@ const MAX_TESTED = 256;
 /** Limits on the tests, because strangers can cause them. */
 const TEST_BURST = 8, TESTS_PER_SECOND = 0.1;
 
-/** Cap on the clones in reports, and how long each of them is reported. */
+/** Cap on the clones in reports, and for how long reports include a clone. */
 const MAX_CLONES = 16, REPORTED_MS = 60 * 60_000;
 
 /** Two nodes with one id. */

@@ -57,11 +57,11 @@ export interface ScoreParts {
    * the second packet counts half.
    */
   readonly answers: number;
-  /** Lower if the node's round-trip times are long or vary. */
+  /** How fast the node answers: lower if its round-trip times are long or vary. */
   readonly speed: number;
-  /** 1 if the node has no faults, 1/2 if it has one, and so on. */
+  /** How rarely the node gave wrong answers: 1 if it has no faults, 1/2 if it has one, and so on. */
   readonly honesty: number;
-  /** Rises with the time for which we have known the node. */
+  /** How long we have known the node: rises with this time. */
   readonly tenure: number;
 }
 

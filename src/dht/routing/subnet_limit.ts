@@ -9,7 +9,7 @@ import { isCounted, isSameSubnet, PER_SUBNET } from "./diversity.ts";
 /** Cap on the remembered nodes that found no place. */
 const MAX_LEFT_OUT = 256;
 
-/** How long a node that found no place is reported. */
+/** For how long reports include a node that found no place. */
 const REPORTED_MS = 60 * 60_000;
 
 /** The nodes of one subnet that found no place because of the limit. */

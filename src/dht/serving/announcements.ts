@@ -51,7 +51,7 @@ export interface OwnAnnouncement extends Announcement {
   readonly failures: number;
 }
 
-/** An attempt to announce this host ended. */
+/** An attempt to announce this host has ended. */
 export interface AnnounceEvent {
   readonly type: "announce";
   readonly announcement: OwnAnnouncement;
