@@ -58,7 +58,10 @@ const MAX_RELAY = 125_000_000;
 const SHORT_TOKEN_LENGTH = 16;
 /** Maximum of the rate limits, in requests per second. No machine answers more, so a higher limit must be a typo. */
 const MAX_RATE = 1_000_000;
-/** Maximum connections to the API. Each uses up to three file descriptors, and a process may have few of those. */
+/**
+ * Maximum connections to the API. Each connection uses up to three file descriptors, and a process can have only a
+ * limited number of them.
+ */
 const MAX_CONNECTIONS = 20_000;
 
 /** Creates a format. `accept` returns undefined for text that is not allowed, and may pass the reason to `refuse`. */

@@ -154,7 +154,7 @@ export class ApiServer {
     return this.urls[0];
   }
 
-  /** Stops accepting connections, and gives requests `graceMs` to finish. Unfinished ones are answered with 503. */
+  /** Stops accepting connections, and gives requests `graceMs` to finish. Unfinished requests are answered with 503. */
   async close(graceMs = CLOSE_GRACE_MS): Promise<void> {
     this.#isClosing = true;
     this.#app.endStreams?.();

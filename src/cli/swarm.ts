@@ -26,8 +26,8 @@ const NODES_PER_THREAD = 100;
 const NODES_AT_USUAL_INTERVAL = 1_250;
 
 /**
- * About this many nodes join first, and all others join through them. Fewer nodes could not receive all queries of the
- * nodes that join through them.
+ * About this many nodes join first, and all other nodes join through them. A smaller number of nodes could not receive
+ * all queries of the joining nodes.
  */
 const BOOTSTRAP_NODES = 8;
 

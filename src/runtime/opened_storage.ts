@@ -88,9 +88,8 @@ export async function openStorage(
 }
 
 /**
- * Refuses to create a new identity if the node publishes values that it signed with another one.
- * With a new identity, it could no longer change them, and readers would look for new versions
- * under the old key.
+ * Refuses to create a new identity if the node publishes values that it signed with another one. With a new identity,
+ * the node could no longer change these values, and readers would look for new versions under the old public key.
  */
 function refuseIfSigned({ published }: DiskStorage, dataDir: string): void {
   const signed = [...published.entries()].flatMap(({ item }) => item.signed ?? []);

@@ -135,9 +135,9 @@ const BIDIRECTIONAL =
 const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /**
- * Prepares a text that others chose for use inside a sentence, so that its direction does not
- * affect the words around it. Characters that change the direction become visible. Other texts
- * don't change.
+ * Prepares a text that others chose for use inside a sentence, so that its direction does not affect the words around
+ * it. Characters that change the direction become visible. A text without such characters and without letters that are
+ * written from right to left stays as it is.
  *
  * @param {string} text
  */

@@ -46,8 +46,8 @@ function xorShare(/** @type {string} */ a, /** @type {string} */ b, /** @type {n
 }
 
 /**
- * The position of an id in its bucket, from 0 to 1. It is given by the bits after those that all ids of the bucket
- * share.
+ * The position of an id in its bucket, from 0 to 1. The position is a fraction, whose bits are those after the prefix
+ * that all ids of the bucket share.
  *
  * @param {string} own @param {string} id
  */

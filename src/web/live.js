@@ -86,8 +86,8 @@ export class Live {
 }
 
 /**
- * Opens a stream of server-sent events that behaves like a WebSocket, for networks that block those. An EventSource can't
- * send the token.
+ * Opens a stream of server-sent events that behaves like a WebSocket, for networks that block WebSockets. An
+ * EventSource can't send the token.
  *
  * @param {string} url @returns {Connection}
  */

@@ -141,7 +141,7 @@ export function Empty({ icon, title, children }) {
 }
 
 /**
- * A `ref` that gives the focus to its element, because the element replaces the one with the focus.
+ * A `ref` that gives the focus to its element, because the element replaces another one that had the focus.
  *
  * @param {HTMLElement | null} element
  */

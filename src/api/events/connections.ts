@@ -139,7 +139,7 @@ abstract class TakenOver {
     if (this.#writingSince === undefined) void this.#write();
   }
 
-  /** Drops all queued bytes, sends `bytes` as the last ones, and then calls `onSent`. */
+  /** Drops all queued bytes, sends `bytes` as the last bytes of the connection, and then calls `onSent`. */
   protected sendLast(bytes: Uint8Array, onSent: () => void): void {
     if (this.#onLast !== undefined) return;
     for (const { length } of this.#queue.splice(0)) this.backlog -= length;

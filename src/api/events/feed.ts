@@ -7,7 +7,10 @@ import { RETRY } from "../requests.ts";
 import { Broadcast, type Greeting, type Listener, type ListenerOptions } from "./broadcast.ts";
 import { type EventFields, EventLog, eventText, type LoggedEvent } from "./log.ts";
 
-/** Event types that are sent only to clients that name them, because they are frequent: each query causes several. */
+/**
+ * Event types that are sent only to clients that name them, because they are frequent: each query of a lookup causes
+ * several of these events.
+ */
 const ON_REQUEST: ReadonlySet<EventType> = new Set(["lookup.step"]);
 
 const STATS_INTERVAL_MS = 1_000;

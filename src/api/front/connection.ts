@@ -385,9 +385,9 @@ function closeQuietly(socket: ClientSocket): void {
 }
 
 /**
- * Returns a problem of a connection's first request that Deno.serve would not notice. Deno.serve
- * accepts HTTP/1.1 without Host (RFC 9112, section 3.2). If a client sends `Expect: 100-continue`,
- * Deno.serve requests its body even if that is too large.
+ * Returns a problem of a connection's first request that Deno.serve would not notice. Deno.serve accepts HTTP/1.1
+ * without Host (RFC 9112, section 3.2). If a client sends `Expect: 100-continue`, Deno.serve requests the body even if
+ * the body is too large.
  */
 function problemOf(held: Uint8Array, { bodyBytes }: ConnectionLimits): Problem | undefined {
   const [head] = new TextDecoder("latin1").decode(held).trimStart().split(/\r?\n\r?\n/, 1);

@@ -13,7 +13,7 @@ const FLUSH_MS = 100;
 
 export interface SpareOptions {
   readonly host: string;
-  /** The only family that the sockets serve, if one socket can't serve both. */
+  /** The only address family that the sockets serve, if one socket can't serve both families. */
   readonly onlyFamily?: Family;
   /** Called with each datagram of a kept socket. The bytes are overwritten after the call. */
   readonly receive: (datagram: Uint8Array, from: Endpoint) => void;

@@ -51,7 +51,10 @@ export interface UdpOptions {
   readonly interfaceName?: string;
   /** Whether other sockets of this program may use the port too, at other addresses (SO_REUSEADDR). */
   readonly reuseAddress?: boolean;
-  /** The only family that the socket serves, if it is bound to all addresses; undefined if it serves both. */
+  /**
+   * The only address family that the socket serves, if it is bound to all addresses; undefined if it serves both
+   * families.
+   */
   readonly onlyFamily?: Family;
   /** Whether to handle the datagrams of a sender. By default, all are handled. */
   readonly allows?: (from: Endpoint) => boolean;
@@ -306,7 +309,7 @@ export class UdpSocket {
     if (message !== undefined) receive(message, from);
   }
 
-  /** Delivers the other datagrams that have already arrived. */
+  /** Delivers the datagrams that have already arrived and wait in the buffer of the system. */
   #deliverWaiting(batch: MessageBatch): void {
     for (let n = 0; n < MAX_BATCHES && !this.#closed; n++) {
       const count = batch.receive();

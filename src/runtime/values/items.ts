@@ -19,7 +19,7 @@ import { putRepeatedly } from "./puts.ts";
 /**
  * The root of a large value goes to this many times k nodes. Unlike a lost piece, a lost root can't be computed from
  * the others. With k = 20, the root is on 40 nodes. If 60 % of the network vanishes, the probability that these 40
- * nodes all vanish is 10^-9. A lookup still finds those that remain.
+ * nodes all vanish is 10^-9. A lookup still finds the nodes with the root that remain.
  */
 const ROOT_COPIES = 2;
 

@@ -37,7 +37,7 @@ export interface PublicationsOptions {
   /** A 32-bit integer that strangers can't know. */
   readonly seed: number;
   readonly clock: PublicationClock;
-  /** The number of copies below which a value counts as having too few. */
+  /** The number of copies that a value should have at least. A value with fewer copies is reported. */
   readonly enough: () => number;
 }
 

@@ -167,7 +167,10 @@ function useOlderEvents(state, kinds, text) {
   }, [result, asked === question]);
 }
 
-/** Adds the events that are older than those of the feed. Both are sorted newest first. @param {Feed} found @param {Feed} older */
+/**
+ * Adds the events that are older than those of the feed. Both lists are sorted newest first. @param {Feed} found @param
+ * {Feed} older
+ */
 function withOlder(found, older) {
   const ids = new Set(found.map(({ id }) => id));
   return [...found, ...older.filter(({ id }) => !ids.has(id))]
