@@ -51,67 +51,67 @@ function placesOf(traces: ReadonlyMap<string, Buffer>, text: string | Buffer): s
   );
 }
 
-Deno.test({
-  name:
+if (!isExecutable) {
+  Deno.test(
     "no packet, log line or file of any node contains a sealed value, its key or its file's name",
-  ignore: isExecutable,
-  fn: withNodes(async (start, directory) => {
-    const nodes: NodeProcess[] = [];
-    for (const i of [0, 1, 2]) {
-      await Deno.mkdir(join(directory, `node-${i}`));
-      const options: RunOptions = {
-        denoFlags: [`--preload=${RECORDER}`],
-        env: {
-          RECORD_PACKETS: join(directory, `node-${i}`, "packets"),
-          UDP_BATCHES: "off",
-          LOG_LEVEL: "trace",
-        },
+    withNodes(async (start, directory) => {
+      const nodes: NodeProcess[] = [];
+      for (const i of [0, 1, 2]) {
+        await Deno.mkdir(join(directory, `node-${i}`));
+        const options: RunOptions = {
+          denoFlags: [`--preload=${RECORDER}`],
+          env: {
+            RECORD_PACKETS: join(directory, `node-${i}`, "packets"),
+            UDP_BATCHES: "off",
+            LOG_LEVEL: "trace",
+          },
+        };
+        const bootstrap = i === 0 ? [] : ["--bootstrap", nodes[0].udp];
+        nodes.push(await start(`node-${i}/data`, bootstrap, options));
+      }
+      const dmnode = async (node: number, ...args: string[]) => {
+        const ended = await run([...args, "--api", nodes[node].api], { cwd: directory });
+        assert.equal(ended.code, 0, ended.stderr);
+        return ended.stdout;
       };
-      const bootstrap = i === 0 ? [] : ["--bootstrap", nodes[0].udp];
-      nodes.push(await start(`node-${i}/data`, bootstrap, options));
-    }
-    const dmnode = async (node: number, ...args: string[]) => {
-      const ended = await run([...args, "--api", nodes[node].api], { cwd: directory });
-      assert.equal(ended.code, 0, ended.stderr);
-      return ended.stdout;
-    };
-    const secret = `${SECRET}\n`.repeat(3_000);
-    await Deno.writeTextFile(join(directory, FILE_NAME), secret);
-    await Deno.writeTextFile(join(directory, "short.txt"), SECRET);
-    await Deno.writeTextFile(join(directory, "opening.txt"), `${PUBLIC}\n`.repeat(3_000));
-    await Deno.writeTextFile(join(directory, "hours.txt"), PUBLIC);
+      const secret = `${SECRET}\n`.repeat(3_000);
+      await Deno.writeTextFile(join(directory, FILE_NAME), secret);
+      await Deno.writeTextFile(join(directory, "short.txt"), SECRET);
+      await Deno.writeTextFile(join(directory, "opening.txt"), `${PUBLIC}\n`.repeat(3_000));
+      await Deno.writeTextFile(join(directory, "hours.txt"), PUBLIC);
 
-    const links = [
-      (await dmnode(1, "put", "--seal", FILE_NAME)).trim(),
-      (await dmnode(1, "put", "--seal", "short.txt")).trim(),
-      (await dmnode(1, "put", "--seal", "--key", "diary", FILE_NAME)).trim(),
-    ];
-    await dmnode(1, "put", "opening.txt");
-    await dmnode(1, "put", "hours.txt");
-    for (const [i, link] of links.entries()) {
-      const content = await dmnode(2, "get", link);
-      assert.equal(content, i === 1 ? SECRET : secret);
-      await dmnode(0, "stat", link);
-      await dmnode(0, "pin", link);
-    }
-    await Promise.all(nodes.map((node) => node.stop()));
+      const links = [
+        (await dmnode(1, "put", "--seal", FILE_NAME)).trim(),
+        (await dmnode(1, "put", "--seal", "short.txt")).trim(),
+        (await dmnode(1, "put", "--seal", "--key", "diary", FILE_NAME)).trim(),
+      ];
+      await dmnode(1, "put", "opening.txt");
+      await dmnode(1, "put", "hours.txt");
+      for (const [i, link] of links.entries()) {
+        const content = await dmnode(2, "get", link);
+        assert.equal(content, i === 1 ? SECRET : secret);
+        await dmnode(0, "stat", link);
+        await dmnode(0, "pin", link);
+      }
+      await Promise.all(nodes.map((node) => node.stop()));
 
-    const written = await traces(directory, nodes);
-    const packets = (place: string) => place.endsWith("packets");
-    const places = placesOf(written, PUBLIC);
-    assert.ok(places.some(packets), `a plain value is in packets, not only in ${places}`);
-    assert.ok(places.some((place) => !packets(place)), "a plain value is in files");
-    assert.deepEqual(placesOf(written, SECRET), []);
-    assert.deepEqual(placesOf(written, FILE_NAME), []);
-    assert.deepEqual(placesOf(written, "diary-of"), []);
-    for (const link of links) {
-      const [, hash, key] = /^dm:([0-9a-f]{40})#(.{22})$/.exec(link) ?? [];
-      assert.notEqual(placesOf(written, Buffer.from(hash, "hex")).length, 0, "the hash is known");
-      assert.deepEqual(placesOf(written, key), []);
-      assert.deepEqual(placesOf(written, Buffer.from(key, "base64url")), []);
-    }
-  }),
-});
+      const written = await traces(directory, nodes);
+      const packets = (place: string) => place.endsWith("packets");
+      const places = placesOf(written, PUBLIC);
+      assert.ok(places.some(packets), `a plain value is in packets, not only in ${places}`);
+      assert.ok(places.some((place) => !packets(place)), "a plain value is in files");
+      assert.deepEqual(placesOf(written, SECRET), []);
+      assert.deepEqual(placesOf(written, FILE_NAME), []);
+      assert.deepEqual(placesOf(written, "diary-of"), []);
+      for (const link of links) {
+        const [, hash, key] = /^dm:([0-9a-f]{40})#(.{22})$/.exec(link) ?? [];
+        assert.notEqual(placesOf(written, Buffer.from(hash, "hex")).length, 0, "the hash is known");
+        assert.deepEqual(placesOf(written, key), []);
+        assert.deepEqual(placesOf(written, Buffer.from(key, "base64url")), []);
+      }
+    }),
+  );
+}
 
 Deno.test(
   "all versions under a key have the link in a file, which other users can't read",
