@@ -895,7 +895,7 @@ function readSecretSetting(
 
 function refusal({ name, flag }: Setting, { text, source }: SettingText, problem: string) {
   const variable = flag === null ? name : `${name} (${flag})`;
-  // Messages end up in logs, where a secret must not appear.
+  // Don't put a secret into a message, because messages end up in logs.
   const value = SECRETS.some(({ setting }) => setting.name === name)
     ? `the value of ${text.length} characters`
     : quote(text);

@@ -438,7 +438,7 @@ export async function follow(hash: string | undefined, flags: ValueFlags): Promi
   const { key, json, output } = flags;
   let last: ValueEvent | undefined;
   const show = async (version: ValueEvent, signal: AbortSignal) => {
-    // An immutable value has no seq, so the node sends it again after each reconnection.
+    // Ignore repetitions of an immutable value. It has no seq, so the node sends it again after each reconnection.
     if (version.seq === null && last !== undefined) return;
     last = version;
     if (output !== undefined) {

@@ -100,7 +100,7 @@ export class NodeClock implements Clock {
   readonly sleep = sleep;
   readonly #system: SystemClocks;
   readonly #stretches: Stretch[];
-  /** The index of the first stretch of this run. */
+  /** The index of the stretch of node time with which this run began. */
   #firstOfRun: number;
   /** The difference of node time minus monotonic time. */
   #offset: number;

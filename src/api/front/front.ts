@@ -143,7 +143,7 @@ export class Front {
 
   /**
    * Halves the number of connections allowed. Call this if the process or the system has run out of file descriptors:
-   * each connection needs up to three. Each later sweep raises the number by one.
+   * each connection needs up to three. After that, each check of the deadlines raises the number by one.
    */
   noteExhausted(): void {
     this.#options.refused("no_descriptors");

@@ -317,8 +317,8 @@ async function countReceived(
 }
 
 /**
- * Checks that the wall clock is plausible, and that it has not jumped since the node started or since `start`, when
- * doctor started.
+ * Checks that the wall clock is plausible, and that it has not jumped since `start`, which is when doctor started, or
+ * since the node started.
  */
 export function clock(
   start: { readonly wall: number; readonly monotonic: number },

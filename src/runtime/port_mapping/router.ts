@@ -70,7 +70,7 @@ export const WELL_KNOWN_PORTS: MappingHost["ports"] = {
 export interface Wanted {
   /** Our address on the router's network, and the P2P port. */
   readonly internal: Endpoint;
-  /** Lets a PCP server recognize a returning client (RFC 6887, section 11.1). */
+  /** The bytes by which a PCP server recognizes a returning client (RFC 6887, section 11.1). */
   readonly nonce: Uint8Array;
 }
 

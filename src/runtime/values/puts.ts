@@ -10,7 +10,7 @@ import type { Refusal } from "../../reports/values.ts";
 /** Pauses before each retry of a put. They give restarted nodes time to return and to be found. */
 const PAUSES_MS = [1_000, 2_000, 4_000];
 
-/** Lasting errors: a put that is retried within seconds would fail with the same code. */
+/** The codes of lasting errors. A put that is retried within seconds would fail with the same code. */
 const FINAL: ReadonlySet<number> = new Set([
   ErrorCode.server,
   ErrorCode.valueTooBig,
