@@ -35,6 +35,8 @@ export async function listenOnSocket(
  */
 function listenAs(path: string, mode: number, gid: number | null): Deno.UnixListener {
   const directory = `${path}.new`, unfinished = `${directory}/s`;
+  removeLeftover(unfinished);
+  removeLeftover(directory);
   Deno.mkdirSync(directory, { mode: ONLY_OWNER });
   let listener: Deno.UnixListener | undefined;
   try {
@@ -48,6 +50,15 @@ function listenAs(path: string, mode: number, gid: number | null): Deno.UnixList
     throw error;
   } finally {
     Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+/** Removes what a start that was killed has left: a socket, or an empty directory. */
+function removeLeftover(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 

@@ -38,6 +38,8 @@ export class NodeSettings {
   readonly #files = new Map<string, OpenFile>();
   /** Files that did not exist at the first read. A running node can't open them later. */
   readonly #missing = new Set<string>();
+  /** The path of the tokens at the first read. A running node can't open another one. */
+  #tokensPath: string | undefined;
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */
   constructor(flags: NodeFlags) {
@@ -55,7 +57,8 @@ export class NodeSettings {
       envFileName: envFile,
       readSecret: (path) => oneLine(() => secretOf(this.#file(path))),
       readDenyList: (path) => oneLine(() => wholeText(this.#file(path), MAX_DENY_LIST_BYTES)),
-      readApiTokens: (path) => oneLine(() => this.#apiTokens(path)),
+      // DATA_DIR, and so the path, may have changed since the start. It takes effect at the next one.
+      readApiTokens: (path) => oneLine(() => this.#apiTokens(this.#tokensPath ??= path)),
     });
   }
 

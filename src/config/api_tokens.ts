@@ -38,10 +38,10 @@ export const API_TOKENS_HEAD =
 
 /**
  * Whether a text can be the name of a token. A name must be visible in a log, and be one word in
- * the file.
+ * the file. `API_TOKEN` is the name of the token in that setting.
  */
 export function isTokenName(text: string): boolean {
-  return /^[A-Za-z0-9][\w.@-]{0,63}$/.test(text);
+  return text !== "API_TOKEN" && /^[A-Za-z0-9][\w.@-]{0,63}$/.test(text);
 }
 
 /** Parses scopes such as read,store. Undefined if one of them does not exist, or there are none. */

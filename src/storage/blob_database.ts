@@ -105,12 +105,13 @@ export class BlobDatabase {
     return row.bytes;
   }
 
-  /** Whether any part of a blob exists. */
+  /**
+   * Whether a blob exists. `tidy` deletes the first segment of a removed blob first, so a blob without it is incomplete.
+   */
   has(id: number): boolean {
-    const { id: next } = this.#do(() => this.#next.get(id * SEGMENTS_PER_BLOB)) as {
-      id: number | null;
-    };
-    return next !== null && next < (id + 1) * SEGMENTS_PER_BLOB;
+    const first = id * SEGMENTS_PER_BLOB;
+    const { id: next } = this.#do(() => this.#next.get(first)) as { id: number | null };
+    return next === first;
   }
 
   /** Marks a blob as removed. Later calls of `tidy` free its space. */

@@ -106,8 +106,8 @@ export class Membership {
   /** Whether the bootstrap nodes are being asked for our address. */
   #isAsking = false;
   /**
-   * While we have no contacts: the latest packet from a bootstrap node that did not make this node
-   * a contact.
+   * While we have no contacts: the latest packet of this attempt from a bootstrap node that did not
+   * make this node a contact.
    */
   #unusable: UnusableReply | undefined;
   #round = 0;
@@ -266,8 +266,10 @@ export class Membership {
     }
     const { size, families } = this.#tables;
     const state = size > 0 ? "joined" : "failed";
-    if (state === "joined") this.#unusable = undefined;
-    this.#options.emit({ type: "bootstrap", state, contacts: size, unusable: this.#unusable });
+    // A reply says nothing about later attempts, in which its sender may be gone.
+    const unusable = size > 0 ? undefined : this.#unusable;
+    this.#unusable = undefined;
+    this.#options.emit({ type: "bootstrap", state, contacts: size, unusable });
     if (size > 0) {
       this.#rejoinAfter = REJOIN_MS;
       for (const family of families) this.#fillAll(family, now);

@@ -194,5 +194,9 @@ export function envText(variables: ReadonlyMap<string, string>): string {
 
 function quoted(value: string): string {
   if (/^[\w./:,@%+=\[\]-]*$/.test(value)) return value;
-  return value.includes("'") ? `"${value}"` : `'${value}'`;
+  if (!value.includes("'")) return `'${value}'`;
+  if (!/["\\]/.test(value)) return `"${value}"`;
+  throw new StorageError(
+    "a setting has a single quote beside a double quote or a backslash: put its value in a file",
+  );
 }

@@ -25,6 +25,9 @@ const MAX_FOUND = 500;
 /** While the user types, the page sends requests at most this often. */
 const SEARCH_INTERVAL_MS = 400;
 
+/** How often, at most, the page asks again for events that the feed has dropped. */
+const REFRESH_INTERVAL_MS = 10_000;
+
 /** @param {{ state: NodeState }} props */
 export function Events({ state }) {
   const [listed, setListed] = useParameter("kinds", KINDS.join());
@@ -38,7 +41,7 @@ export function Events({ state }) {
   const feed = pausedFeed ?? state.feed;
   const older = useOlderEvents(state, kinds, text);
   const fitting = useMemo(
-    () => withOlder(filterEvents(feed, kinds, text), older),
+    () => withOlder(filterEvents(feed, kinds, text), older, feed.at(-1)?.id),
     [pausedFeed ?? state.versions.feed, kinds, text, older],
   );
   const lastShown = pausedFeed?.at(-1)?.serial ?? -1;
@@ -155,26 +158,31 @@ function useOlderEvents(state, kinds, text) {
   });
   const question = isFiltered && kinds.size > 0 ? `/network/events?${query}` : null;
   const asked = usePaced(question, SEARCH_INTERVAL_MS);
-  const { result } = useAnswer(asked, (signal) => json(asked ?? "", { signal }), state.forgotten);
+  // Events that the feed has dropped are asked for again, but not for each of them.
+  const forgotten = usePaced(state.forgotten, REFRESH_INTERVAL_MS);
+  const { result } = useAnswer(asked, (signal) => json(asked ?? "", { signal }), forgotten);
   return useMemo(() => {
     /** @type {import("../live.js").LiveEvent[]} */
     const events = asked === question ? result?.events ?? [] : [];
     return events.filter(({ type }) => !NOT_IN_FEED.has(type)).map((event) => ({
       ...event,
-      serial: event.id ?? 0,
+      serial: Number(event.id),
       time: Date.parse(event.at),
     }));
   }, [result, asked === question]);
 }
 
 /**
- * Adds the events that are older than those of the feed. Both lists are sorted newest first. @param {Feed} found @param
- * {Feed} older
+ * Adds the node's events to those of the feed, newest first. A paused feed gets none that is newer than its newest one.
+ * All of these events have ids.
+ *
+ * @param {Feed} found @param {Feed} older @param {number | null | undefined} newest
  */
-function withOlder(found, older) {
+function withOlder(found, older, newest) {
   const ids = new Set(found.map(({ id }) => id));
-  return [...found, ...older.filter(({ id }) => !ids.has(id))]
-    .sort((x, y) => (y.id ?? Infinity) - (x.id ?? Infinity));
+  const isMissing = (/** @type {Feed[number]} */ { id }) =>
+    !ids.has(id) && Number(id) <= (newest ?? Infinity);
+  return [...found, ...older.filter(isMissing)].sort((x, y) => Number(y.id) - Number(x.id));
 }
 
 /** Returns the matching events, newest first. @param {Feed} feed @param {ReadonlySet<Kind>} kinds @param {string} text */

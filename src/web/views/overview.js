@@ -147,7 +147,7 @@ function Attention({ findings }) {
       h(
         "li",
         { key: `${check} ${found}`, class: verdict === "fail" ? "tone-bad" : "tone-warn" },
-        h("strong", null, sentence(check).slice(0, -1)),
+        h("strong", null, capitalized(check)),
         h("p", null, sentence(found)),
         advice !== null && h("p", { class: "advice" }, sentence(advice)),
       )
@@ -482,7 +482,12 @@ function chartData(hour, span) {
 }
 
 /** @param {string} text */
+function capitalized(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** @param {string} text */
 function sentence(text) {
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  const whole = capitalized(text);
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
