@@ -145,7 +145,7 @@ function hostNames(): Format<readonly string[]> {
   const expected = "host names or addresses without ports";
   const hosts = listOf(`${expected}, separated by commas`, (entry) => {
     const name = parseName(entry) ?? parseAddress(entry);
-    return name === undefined ? `is none; expected ${expected}` : { name };
+    return name === undefined ? `does not fit; expected ${expected}` : { name };
   });
   return mapped(hosts, (list) => list.map(({ name }) => name));
 }
@@ -156,7 +156,7 @@ function externalEndpoints(): Format<readonly HostPort[]> {
   const list = listOf(allowed, (entry) => {
     const parsed = parseHostPort(entry);
     const isAddress = typeof parsed !== "string" && parseAddress(parsed.host) !== undefined;
-    return isAddress ? parsed : `is none; expected ${allowed}`;
+    return isAddress ? parsed : `does not fit; expected ${allowed}`;
   });
   return checked(list, (endpoints) => {
     const families = new Set(endpoints.map(({ host }) => host.includes(":")));
@@ -188,7 +188,9 @@ function apiHosts(): Format<readonly string[]> {
     const hosts = new Set<string>();
     for (const entry of splitList(text)) {
       const host = parseAddress(entry) ?? parseName(entry);
-      if (host === undefined) return void refuse(`${quote(entry)} is none; expected ${expected}`);
+      if (host === undefined) {
+        return void refuse(`${quote(entry)} does not fit; expected ${expected}`);
+      }
       hosts.add(host);
     }
     return hosts.size > 0 ? [...hosts] : undefined;
@@ -602,8 +604,8 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   }
   if (token && token.length < SHORT_TOKEN_LENGTH) {
     warnings.push(
-      `API_TOKEN has ${token.length} characters and API_HOST is not loopback; ` +
-        `use ${SHORT_TOKEN_LENGTH} or more random ones`,
+      `API_TOKEN has fewer than ${SHORT_TOKEN_LENGTH} characters, and API_HOST is not loopback; ` +
+        "use a longer random one",
     );
   }
   const denied = values.denyList === null

@@ -74,7 +74,11 @@ async function removeStale(path: string): Promise<void> {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;
   }
-  if (file.isSocket !== true) throw new ListenError(`API_SOCKET ${path}: there is another file`);
+  if (file.isSocket !== true) {
+    throw new ListenError(
+      `API_SOCKET ${path}: there is another file; remove it, or choose another path`,
+    );
+  }
   try {
     (await Deno.connect({ transport: "unix", path })).close();
   } catch (error) {

@@ -17,7 +17,7 @@ export function linkOf(text: string): Link | undefined {
   const link = parseSealLink(text);
   if (link !== null) return link;
   throw new UserError(
-    "the link is incomplete: it is dm:, 40 hex digits, # and 22 characters",
+    "this is no link: a link is dm:, 40 hex digits, # and 22 characters",
     true,
   );
 }

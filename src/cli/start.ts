@@ -154,7 +154,9 @@ function reloadOnHangup(reloading: Reloading): void {
     await setLogLevel(inForce.logLevel);
     api.reconfigure(inForce);
     if (now.length + later.length === 0) {
-      return log.info("SIGHUP: no setting has changed. Change .env in place, or restart the node");
+      return log.info(
+        "SIGHUP: no setting has changed. Change files in place: a new file is read at the next start",
+      );
     }
     log.info("SIGHUP: settings were read again. Changed now: {now}. At the next start: {later}", {
       now: now.join(", ") || "none",

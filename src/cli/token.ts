@@ -29,6 +29,10 @@ const TOKEN_BYTES = 32;
 /** The start of every token, by which people and scanners for secrets recognize it. */
 const PREFIX = "dmt_";
 
+/** A hint for the user. A node that was started without the file can't open it later. */
+const RELOAD =
+  "dmnode: a running node reads its tokens again at SIGHUP, if it was started with this file\n";
+
 const ONLY_OWNER = 0o600;
 
 /** Adds a token, and prints it. The token can't be shown again later. */
@@ -58,7 +62,7 @@ export async function addToken(
   stderr.write(
     text === undefined
       ? `dmnode: ${path} is new: restart a running node. From then on, it needs a token\n`
-      : "dmnode: a running node reads its tokens again at SIGHUP\n",
+      : RELOAD,
   );
 }
 
@@ -90,7 +94,7 @@ export function revokeTokens(names: readonly string[], { json, ...flags }: Token
   );
   if (json) return printJson({ file: path, revoked: names });
   print(`revoked ${names.join(", ")}`);
-  stderr.write("dmnode: a running node reads its tokens again at SIGHUP\n");
+  stderr.write(RELOAD);
 }
 
 function reportOf({ name, scopes, rate, expiresAt }: ApiToken) {

@@ -56,6 +56,7 @@ import {
   StoreRequest,
 } from "../schemas.ts";
 import { openedResponse } from "../opened_response.ts";
+import { plural } from "../../web/format.js";
 import { largeValueResponse, valueResponse } from "../value_response.ts";
 import { BAD_HASH, example, headers, json, problem, text } from "./answers.ts";
 import { del, describeGuarded, exactJson, get, post, put, type RouteDeps, serve } from "./route.ts";
@@ -567,8 +568,10 @@ function tooFew(
   const reasons = refusals.map(({ code, text, nodes }) => `${nodes} × ${code} ${text}`).join(", ");
   const detail = [
     `${nodes} acknowledged the value${reasons === "" ? "" : `; refusals: ${reasons}`}.`,
-    ...(known === undefined ? [] : [`This node knows only ${known} nodes, itself included.`]),
-    "Copies that were made stay until they expire.",
+    ...(known === undefined
+      ? []
+      : [`This node knows only ${plural(known, "node")}, itself included.`]),
+    ...(acknowledged > 0 ? ["Copies that were made stay until they expire."] : []),
     ...(isPublished === true ? ["Earlier versions stay published."] : []),
     ...(isPublished === false ? ["This node does not keep the value published."] : []),
   ].join(" ");

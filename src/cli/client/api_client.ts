@@ -178,7 +178,7 @@ export class Api {
           ? `the node at ${this.url} requires a token: set API_TOKEN to the node's token, in the ` +
             "environment or in .env"
           : `the node at ${this.url} rejects the API_TOKEN ${this.#token.source}: set it to ` +
-            "the node's token",
+            `a token of the node (${detail})`,
       );
     }
     if (status === 429) {

@@ -72,7 +72,7 @@ export function expiry(text: string): number {
 function apiUrl(text: string): string {
   const url = parseApiUrl(text);
   if (url !== undefined) return url;
-  throw new InvalidArgumentError("Expected a URL such as http://127.0.0.1:8080.");
+  throw new InvalidArgumentError("Expected a URL such as http://127.0.0.1:8080, or unix:PATH.");
 }
 
 /** Adds a command that talks to a running node, with the options that all such commands share. */

@@ -63,8 +63,8 @@ export interface ReadEntry {
 
 /** Yields the files of an archive, and skips content that is not read. @throws {TarError} if it is not well-formed */
 export function* readEntries(from: Reader): Generator<ReadEntry> {
-  for (;;) {
-    const header = readBlock(from, "its end is missing");
+  for (let isFirst = true;; isFirst = false) {
+    const header = readBlock(from, isFirst ? "it is no backup" : "its end is missing");
     if (header.every((byte) => byte === 0)) return;
     const { name, size } = parseHeader(header);
     let isRead = false;

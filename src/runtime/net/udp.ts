@@ -91,8 +91,8 @@ function keepToInterface(conn: Deno.DatagramConn, name: string | undefined): voi
   if (name === undefined || bindToInterface(conn.addr as Deno.NetAddr, name)) return;
   conn.close();
   throw new BindError(
-    `P2P_INTERFACE ${name}: the node can't be kept to this interface: it must exist, and this needs Linux 5.7 ` +
-      "and the permission to call the C library",
+    `P2P_INTERFACE ${name}: the socket can't be restricted to this interface: check its name (ip link lists all); ` +
+      "this also needs Linux 5.7 or newer, and the permission to call the C library",
   );
 }
 
