@@ -7,9 +7,13 @@ import { BINARY_TYPE, JSON_TYPE, mediaType, TEXT_TYPE } from "../web/media_type.
 import { Problem } from "./problems.ts";
 import { RETRY } from "./requests.ts";
 
-/** Headers that keep browsers from running a value, or loading anything that it refers to. Anyone can store values. */
+/**
+ * Headers that keep browsers from running a value, or loading anything that it refers to: anyone can store values. The
+ * header X-Seal-Key decides whether a sealed value is opened, so a cache must not mix up the two answers.
+ */
 export const SAFE_HEADERS = {
   "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+  "vary": "accept, x-seal-key",
 };
 
 /** Bytes from `start` (inclusive) to `end` (exclusive). */

@@ -110,7 +110,8 @@ export class DhtNode {
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
   readonly #boundId: BoundId;
-  #deniedIds: ReadonlySet<string> = new Set();
+  /** The nodes whose packets are dropped, each as its id, or as its id, a space and its endpoint. */
+  #denied: ReadonlySet<string> = new Set();
   /** The address families in which we were read-only after the latest change of our NAT state. */
   #readOnlyIn: readonly Family[] = [];
 
@@ -246,10 +247,21 @@ export class DhtNode {
     this.#queries.tick(now);
   }
 
-  /** Drops the messages of nodes with these ids, and removes all contacts that are denied by id or by address. */
-  deny(ids: ReadonlySet<string>, isDenied: (endpoint: Endpoint) => boolean, now: Millis): void {
-    this.#deniedIds = ids;
-    this.#contacts.deny(({ id, endpoint }) => ids.has(`${id}`) || isDenied(endpoint), now);
+  /**
+   * Drops the messages of these nodes, each given as its id, or as its id, a space and its endpoint. Removes them from the
+   * contacts, and all contacts whose address is denied.
+   */
+  deny(nodes: ReadonlySet<string>, isDenied: (endpoint: Endpoint) => boolean, now: Millis): void {
+    this.#denied = nodes;
+    this.#contacts.deny(
+      ({ id, endpoint }) => this.#isDenied(id, endpoint) || isDenied(endpoint),
+      now,
+    );
+  }
+
+  #isDenied(id: Id | undefined, from: Endpoint): boolean {
+    if (id === undefined || this.#denied.size === 0) return false;
+    return this.#denied.has(`${id}`) || this.#denied.has(`${id} ${from}`);
   }
 
   /** Handles one datagram. Its bytes may be overwritten once this returns. */
@@ -263,7 +275,7 @@ export class DhtNode {
       this.traffic.drop(message);
       this.traffic.in.count("unknown", "error", datagram.length);
       this.membership.noteUnusable({ from, kind: message });
-    } else if (this.#deniedIds.size > 0 && this.#deniedIds.has(`${message.id}`)) {
+    } else if (this.#isDenied(message.id, from)) {
       this.traffic.drop("denied");
     } else if (message.type === "q") {
       this.#receiveQuery(message, from, now);

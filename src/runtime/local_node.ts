@@ -192,7 +192,7 @@ export class LocalNode implements NodeService {
         core,
         identity,
         isOwn: (endpoint) => this.#isOwnEndpoint(endpoint),
-        onProven: () => this.#denyAgain(),
+        onProven: (key) => this.#denyAgain(key),
       })
       : undefined;
     this.#joining = new Joining({
@@ -485,16 +485,16 @@ export class LocalNode implements NodeService {
     this.#applyDenyList();
   }
 
-  /** Drops a peer that has just proven a denied key. */
-  #denyAgain(): void {
+  /** Drops a peer that has just proven a key, if the key is denied. */
+  #denyAgain(key: string): void {
     // Wait until the core has handled the current packet.
-    if (this.#filter.denied.keys.size > 0) queueMicrotask(() => this.#applyDenyList());
+    if (this.#filter.denied.keys.has(key)) queueMicrotask(() => this.#applyDenyList());
   }
 
   #applyDenyList(): void {
     const { denied } = this.#filter;
-    const ids = new Set([...denied.ids, ...this.#peerKeys?.idsOf(denied.keys) ?? []]);
-    this.#core.do((at) => this.#core.node.deny(ids, (address) => denied.has(address), at));
+    const nodes = new Set([...denied.ids, ...this.#peerKeys?.nodesOf(denied.keys) ?? []]);
+    this.#core.do((at) => this.#core.node.deny(nodes, (address) => denied.has(address), at));
   }
 
   /** Whether other nodes may see packets of this node come from this endpoint. */

@@ -39,21 +39,15 @@ export interface PeerKeysOptions {
   readonly identity: Identity;
   /** Whether packets from this node may come from this endpoint. */
   readonly isOwn: (endpoint: Endpoint) => boolean;
-  /** Called when a peer has proven a key. */
-  readonly onProven: () => void;
-}
-
-/** A peer, as it was when it proved its key. */
-interface ProvenPeer {
-  readonly id: string;
-  readonly key: string;
+  /** Called when a peer has proven this key, in hex. */
+  readonly onProven: (key: string) => void;
 }
 
 export class PeerKeys {
   readonly #options: PeerKeysOptions;
   readonly #signatures = new SharedAllowance(SIGNATURES_PER_SECOND, SIGNATURES_PER_SECOND);
-  /** The peers that have proven a key, by id and endpoint. */
-  readonly #proven = new BoundedMap<string, ProvenPeer>(MAX_PEERS);
+  /** The keys that peers have proven, by id and endpoint. */
+  readonly #proven = new BoundedMap<string, string>(MAX_PEERS);
   readonly #askedAt = new BoundedMap<string, Millis>(MAX_PEERS);
 
   constructor(options: PeerKeysOptions) {
@@ -85,12 +79,15 @@ export class PeerKeys {
 
   /** The key that a contact has proven, in hex; null if it has not. */
   keyOf(contact: Pick<Contact, "id" | "endpoint">): string | null {
-    return this.#proven.get(nameOf(contact))?.key ?? null;
+    return this.#proven.get(nameOf(contact)) ?? null;
   }
 
-  /** The ids of all nodes that have proven one of these keys. */
-  idsOf(keys: ReadonlySet<string>): string[] {
-    return [...this.#proven.values()].filter(({ key }) => keys.has(key)).map(({ id }) => id);
+  /**
+   * The nodes that have proven one of these keys, each as its id, a space and its endpoint. The id alone would not do:
+   * whoever has a denied key could claim the id of another node.
+   */
+  nodesOf(keys: ReadonlySet<string>): string[] {
+    return [...this.#proven].filter(([, key]) => keys.has(key)).map(([name]) => name);
   }
 
   #ask(contact: Contact, now: Millis): void {
@@ -103,8 +100,9 @@ export class PeerKeys {
         const { publicKey, signature, seenAs } = answer;
         const statement = statementOf({ challenge, asker, prover: contact.id, seenAs });
         if (!verify(publicKey, statement, signature)) return;
-        this.#proven.set(nameOf(contact), { id: `${contact.id}`, key: hex(publicKey) });
-        this.#options.onProven();
+        const key = hex(publicKey);
+        this.#proven.set(nameOf(contact), key);
+        this.#options.onProven(key);
       },
     });
   }

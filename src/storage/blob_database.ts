@@ -68,7 +68,7 @@ export class BlobDatabase {
     this.#vacuum = db.prepare(`PRAGMA incremental_vacuum(${PAGES_PER_STEP})`);
     this.#delete = db.prepare(
       `DELETE FROM segments WHERE id IN
-        (SELECT id FROM segments WHERE id >= ? AND id < ? LIMIT ${SEGMENTS_PER_STEP})`,
+        (SELECT id FROM segments WHERE id >= ? AND id < ? ORDER BY id LIMIT ${SEGMENTS_PER_STEP})`,
     );
     const { last } = db.prepare("SELECT max(id) AS last FROM segments").get() as {
       last: number | null;

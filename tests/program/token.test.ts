@@ -80,6 +80,7 @@ Deno.test("wrong names, scopes, rates and dates are refused", async () => {
       const args of [
         ["-x"],
         ["a b"],
+        ["API_TOKEN"],
         ["a", "--scope", "write"],
         ["a", "--scope", ""],
         ["a", "--rate", "-1"],

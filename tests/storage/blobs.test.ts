@@ -196,6 +196,23 @@ Deno.test("a file with one blob takes at most 2 % more than the blob, and the lo
     blobs.close();
   }));
 
+Deno.test("a blob that is being freed does not count as there", () =>
+  inTemporaryDirectory((path) => {
+    const blobs = new BlobDatabase(path("large"));
+    for (const blob of [1, 2]) {
+      for (let index = 0; index < 64; index++) {
+        blobs.write({ blob, index, bytes: content(SEGMENT_BYTES) });
+      }
+    }
+    assert.deepEqual([1, 2, 3].map((id) => blobs.has(id)), [true, true, false]);
+    blobs.remove(1);
+    blobs.tidy();
+    const last = { id: 1, offset: 63 * SEGMENT_BYTES, length: 9 };
+    assert.equal(blobs.read(last).length, 9, "its end is still there");
+    assert.deepEqual([1, 2].map((id) => blobs.has(id)), [false, true]);
+    blobs.close();
+  }));
+
 Deno.test("removed blobs are freed in small steps, and the file shrinks", () =>
   inTemporaryDirectory((path) => {
     const blobs = new BlobDatabase(path("large"));

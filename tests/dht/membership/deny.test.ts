@@ -58,3 +58,16 @@ Deno.test("a list that denies all contacts empties the tables", () => {
   server.node.deny(new Set(), (address) => !address.equals(endpoint("192.0.2.1:1")), network.now);
   assert.equal(server.node.tables.size, 0);
 });
+
+Deno.test("an id that is denied at one endpoint may be used at another", () => {
+  const { network, server, allowed: [claimant, owner] } = scene();
+  const denied = `${owner.node.id} ${claimant.endpoint}`;
+  server.node.deny(new Set([denied]), () => false, network.now);
+  assert.ok(server.node.tables.find(owner.node.id));
+  const ping = network.complete<{ kind: string }>((now, done) =>
+    owner.node.ping(server.endpoint, now, done)
+  );
+  assert.equal(ping.kind, "pong");
+  server.node.deny(new Set([`${owner.node.id} ${owner.endpoint}`]), () => false, network.now);
+  assert.equal(server.node.tables.find(owner.node.id), undefined);
+});

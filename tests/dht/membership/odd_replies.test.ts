@@ -188,6 +188,18 @@ Deno.test("a usable answer removes the report about earlier unusable ones", () =
   assert.equal(unusable, undefined);
 });
 
+Deno.test("a bootstrap node that falls silent is no longer reported for its earlier replies", () => {
+  let isSilent = false;
+  const { server, network } = scene((reply) => isSilent ? undefined : body({ id: 7 })(reply));
+  isSilent = true;
+  network.run(10 * 60_000);
+  const { state, unusable } = server.events.findLast(({ type }) =>
+    type === "bootstrap"
+  ) as BootstrapEvent;
+  assert.equal(state, "failed");
+  assert.equal(unusable, undefined);
+});
+
 Deno.test("responses without a valid id are counted", () => {
   const { server } = scene(body({ id: 7 }));
   assert.ok(server.node.traffic.dropped.no_id! > 0);
