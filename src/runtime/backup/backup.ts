@@ -142,6 +142,7 @@ export function restoreBackup(
   }
   prepareDataDir(dataDir, warn);
   const restored = new Set<string>(), unfinished = (name: string) => join(dataDir, `${name}.new`);
+  const placed: string[] = [];
   try {
     for (const { name, copyTo } of readEntries(from)) {
       if (!NAMES.includes(name) || restored.has(name)) {
@@ -155,14 +156,22 @@ export function restoreBackup(
     }
     check(restored, unfinished);
     addPaths(dataDir, restored, unfinished(SETTINGS_FILE));
-    // Restore the identity last: a node does not start without it, so it can't start from
-    // incomplete files.
-    const inOrder = NAMES.filter((name) => restored.has(name)).toReversed();
-    for (const name of inOrder) Deno.renameSync(unfinished(name), join(dataDir, name));
+    // Restore the database last: with an identity, a node does not start without it, so it can't start from incomplete
+    // files.
+    const others = NAMES.filter((name) => restored.has(name) && name !== DATABASE_FILE);
+    for (const name of [...others, DATABASE_FILE]) {
+      Deno.renameSync(unfinished(name), join(dataDir, name));
+      placed.push(name);
+    }
     syncDirectory(dataDir);
   } catch (error) {
-    for (const name of restored) {
-      if (files.size(unfinished(name)) !== undefined) files.remove(unfinished(name));
+    for (
+      const path of [
+        ...[...restored].map(unfinished),
+        ...placed.map((name) => join(dataDir, name)),
+      ]
+    ) {
+      if (files.size(path) !== undefined) files.remove(path);
     }
     if (error instanceof StorageError) throw error;
     throw new StorageError(`the backup can't be restored: ${firstLine(error)}`, { cause: error });
