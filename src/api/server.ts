@@ -114,7 +114,7 @@ function listenAt(host: string, port: number) {
   return opened;
 }
 
-/** A running server of the API. Runs Deno.serve on a local port, and answers only requests through the front. */
+/** A running server of the API. Runs Deno.serve on a local port, and answers only the requests that the front passes on. */
 export class ApiServer {
   /** URLs to show to users and to pass to `--api`. They have the actual port, and brackets around IPv6 addresses. */
   readonly urls: readonly string[];

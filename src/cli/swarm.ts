@@ -168,7 +168,8 @@ async function measureValues({ swarm, bar, signal }: Run, count: number) {
     const { thread, index } = swarm.place(from);
     return thread.ask("store", index, bytes);
   });
-  // The reader must not be the node that stored the value, and must not hold a copy: it would not need the network.
+  // The reader must not be the node that stored the value, and must not hold a copy. Otherwise, it would not need
+  // the network.
   const readerOf = async (from: number, hash: string) => {
     const start = 1 + Math.floor(Math.random() * (light - 1));
     for (let i = 0; i < light - 1; i++) {

@@ -25,7 +25,7 @@ export class NetworkKey {
     return new NetworkKey(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
   }
 
-  /** Parses a key. For other text, returns a text that describes the problem, without quoting the given text. */
+  /** Parses a key. If the text is no valid key, returns an error message, which does not quote the text. */
   static parse(text: string): NetworkKey | string {
     const word = text.toLowerCase();
     if (!word.startsWith(PREFIX)) return `expected a network key, which starts with ${PREFIX}`;

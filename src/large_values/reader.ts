@@ -110,7 +110,7 @@ export class PieceReader {
   }
 
   /**
-   * The id of a piece: 20 bytes of the level above, or of the root. `depth`: its level.
+   * Returns the id of a piece, which is stored in the level above, or in the root. `depth`: the level of the piece.
    * @throws {TransferError} like `read`
    */
   async target(depth: number, number: number): Promise<Id> {

@@ -34,7 +34,7 @@ export const PUTS = 64;
 const QUEUED_FACTOR = 2;
 
 /**
- * The weight of the newest put in the mean time of puts. Some nodes are nearer than others. With a
+ * The weight of the newest put in the moving average of the times that puts take. Some nodes are nearer than others. With a
  * larger weight, a few puts to near nodes in a row would make the lowest mean so low that the usual
  * mean exceeds it by `QUEUED_FACTOR`.
  */

@@ -76,7 +76,7 @@ async function hashOf(body: PageFile["body"]): Promise<string> {
   return (await digestBase64("SHA-256", body)).slice(0, 22);
 }
 
-/** The icon with amber peers, for a tab whose node needs attention. */
+/** The icon of the tab when the node needs attention: its dots, the peers, are amber. */
 function attentionIcon(): string {
   return icon.replace("#3ecf8e", "#f2b544");
 }

@@ -9,7 +9,7 @@ export const MIN_DIGITS = 4;
 /** Whether the text is a complete id or hash. */
 export const isWholeId = (text: string) => /^[0-9a-fA-F]{40}$/.test(text);
 
-/** Returns a complete id in lower case. The error for any other text ends with `alternative`. */
+/** Returns `text` in lower case if it is a complete id. The error for other text ends with the hint `alternative`. */
 export function checkId(text: string, alternative = ""): string {
   if (isWholeId(text)) return text.toLowerCase();
   throw new UserError(

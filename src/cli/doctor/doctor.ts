@@ -105,7 +105,7 @@ export function version({ node_id, version, uptime_s }: Stats): Finding {
 }
 
 /**
- * Loads the configuration for a start. If it is invalid, returns this as a finding, and the
+ * Loads the configuration as `dmnode start` would. If it is invalid, returns a finding that says so, and the
  * defaults for the other checks.
  */
 function checkSettings(flags: NodeFlags): { config: Config; findings: Finding[] } {

@@ -93,7 +93,7 @@ const MAX_REMEMBERED = 20_000;
 const RESTART_WITHIN_MS = 1_800_000;
 
 /**
- * After the node was not running, published values may be overdue. They are then published at a
+ * If the node has not been running for some time, published values may be overdue. They are then published at a
  * random time within these bounds.
  */
 const CATCH_UP_FROM_MS = 5_000, CATCH_UP_WITHIN_MS = 25_000;
@@ -160,7 +160,7 @@ export class Replicator {
   /** The value of `#changes` when we last planned to publish our own mutable values. */
   #changesAtPlan = 0;
   /**
-   * When to publish our own mutable values because many contacts have arrived or left. The new
+   * The time at which to publish our own mutable values again, after many contacts have arrived or left. The new
    * neighbours may hold other versions.
    */
   #publishMutableAt: Millis = Infinity;

@@ -450,7 +450,7 @@ export class Responder {
     return this.#shorten(query, reply, maxBytes);
   }
 
-  /** Answers the query once its sender has answered a ping, or with a short reply if it does not. */
+  /** Pings the sender of a query, and then answers the query: with a short reply if the sender did not answer. */
   #demandProof(query: Message): boolean {
     const copy = decode(query.packet.slice());
     if (typeof copy === "string") return false;

@@ -232,7 +232,7 @@ export class PacketSeal {
     this.#nextKept = (this.#nextKept + 1) % KEPT_MESSAGES;
   }
 
-  /** Sends the kept messages for this node again, each only once. */
+  /** Sends the messages that were kept for the node at `to` a second time. No message is sent a third time. */
   #sendAgain(to: Endpoint, answer: Answer): void {
     for (let i = 0; i < this.#kept.length; i++) {
       const kept = this.#kept[i];

@@ -20,7 +20,7 @@ const LOOP_MS = 500;
  */
 const GROUPS: Readonly<Record<Family, string>> = { 4: "224.0.0.1", 6: "ff0e::114" };
 
-/** The machine's own network. */
+/** The real network of this machine. Tests use another one. */
 export class SystemNetwork {
   /** The address that the P2P socket is bound to, or undefined if it is bound to all addresses. */
   readonly #bound: Endpoint | undefined;
