@@ -9,6 +9,7 @@ import {
   SETTINGS_FILE,
   writeBackup,
 } from "../runtime/backup/backup.ts";
+import { syncDirectory } from "../runtime/files.ts";
 import { StorageError } from "../storage/sqlite.ts";
 import { plural } from "../web/format.js";
 import { dataDirOf, exists } from "./identity.ts";
@@ -59,6 +60,7 @@ export function backup(
       const written = writeBackup(to, source, scratch);
       to.syncSync();
       Deno.renameSync(unfinished, file);
+      syncDirectory(dirname(resolve(file)));
       return { ...written, bytes: to.statSync().size };
     });
     if (isPiped) return;

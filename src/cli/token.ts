@@ -130,6 +130,9 @@ function read(path: string): { text?: string; tokens: readonly ApiToken[] } {
 
 function write(path: string, text: string): void {
   if (text.length > MAX_API_TOKENS_BYTES) throw new UserError(`${path} would be too long`);
+  // A node must be able to read the file. It refuses too many tokens, for example.
+  const tokens = parseApiTokens(text);
+  if (typeof tokens === "string") throw new UserError(`${path}: ${tokens}`);
   explaining(`${path} can't be written`, () => {
     // Overwrite the file instead of replacing it, because a running node keeps it open.
     Deno.writeTextFileSync(path, text, { mode: ONLY_OWNER });

@@ -1,7 +1,7 @@
 // The frame around the views: navigation, connection state, token and theme.
 
 import { h } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { choose, useTheme } from "./appearance.js";
 import { messageOf } from "./api.js";
 import { conditionOf } from "./findings.js";
@@ -37,7 +37,11 @@ export function App({ state, session, stores }) {
   }, []);
   const title = titleOf(route);
   const { stats } = state;
-  const concerns = stats === null ? 0 : conditionOf(stats, state.medianRtt).findings.length;
+  // The state changes with each event, but the statistics only once a second.
+  const concerns = useMemo(
+    () => stats === null ? 0 : conditionOf(stats, state.medianRtt).findings.length,
+    [stats, state.medianRtt],
+  );
   useLayoutEffect(() => {
     const node = stats === null ? "" : `${shortId(stats.node_id)} · `;
     document.title = `${concerns > 0 ? `(${concerns}) ` : ""}${title} · ${node}DataMgmt Node`;

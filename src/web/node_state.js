@@ -157,6 +157,7 @@ export class NodeState {
   takePeers({ peers }) {
     this.peers = new Map(peers.map((peer) => [peer.node_id, peer]));
     this.hasPeers = true;
+    this.medianRtt = medianRttOf(peers);
     this.versions.peers++;
     this.changed();
   }

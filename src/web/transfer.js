@@ -20,11 +20,12 @@ export function canSeal() {
 /**
  * Seals bytes. The browser may keep the parts of a Blob on disk.
  *
- * @param {Blob} body @param {string} key
+ * @param {Blob} body @param {string} key @param {AbortSignal} signal the rest is not sealed once it fires
  */
-async function sealedBlob(body, key) {
+async function sealedBlob(body, key, signal) {
   const parts = [];
   for await (const part of seal(/** @type {any} */ (body.stream()), key)) {
+    if (signal.aborted) break;
     parts.push(new Blob([part]));
   }
   return new Blob(parts);
@@ -44,7 +45,7 @@ export async function storeValue({ body, sealKey, ...store }) {
   const isSealedHere = sealKey !== null && canSeal();
   return await send({
     ...store,
-    body: isSealedHere ? await sealedBlob(body, sealKey) : body,
+    body: isSealedHere ? await sealedBlob(body, sealKey, store.signal) : body,
     sealKey: isSealedHere ? null : sealKey,
   });
 }
