@@ -221,7 +221,10 @@ Deno.test({
     }
     assert.throws(() => bind("no-such-if"), (error) => {
       assert.ok(error instanceof BindError);
-      assert.match(error.message, /^P2P_INTERFACE no-such-if: the socket can't be restricted to this interface/);
+      assert.match(
+        error.message,
+        /^P2P_INTERFACE no-such-if: the socket can't be restricted to this interface/,
+      );
       return true;
     });
   },
