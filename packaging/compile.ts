@@ -196,45 +196,68 @@ function ignoreMissing(error: unknown): void {
 
 /**
  * Bundles and shortens the modules of the dashboard, because each file costs a browser a request. In the copy of the
- * sources, the bundle replaces the modules.
+ * sources, the bundles replace the modules: one for the start of the page, one for each module that is imported later,
+ * and those that these share.
  */
 async function bundlePage(): Promise<void> {
-  const web = join(STAGE, "src", "web");
-  const output = await bundled("src/web/main.js", "page.js", ["--platform", "browser", "--minify"]);
-  await Deno.rename(output, join(web, "page.js"));
+  const web = join(STAGE, "src", "web"), pages = join(web, "bundles");
+  const options = ["--platform", "browser", "--minify", "--code-splitting", "--outdir", pages];
+  await bundle("src/web/main.js", options);
+  const names = Array.from(Deno.readDirSync(pages), ({ name }) => name).sort();
+  const imports = names.map((name, i) =>
+    `import file${i} from "./bundles/${name}" with { type: "text" };`
+  );
+  const entries = names.map((name, i) => `${JSON.stringify(name)}: file${i}`);
+  await Promise.all(names.map((name) => clean(join(pages, name))));
   await Deno.writeTextFile(
     join(web, "scripts.ts"),
     `import firstPaint from "./first_paint.js" with { type: "text" };
-import page from "./page.js" with { type: "text" };
+${imports.join("\n")}
 
-export const SCRIPTS = { "first_paint.js": firstPaint, "main.js": page };
+export const SCRIPTS = { "first_paint.js": firstPaint, ${entries.join(", ")} };
+export const FIRST = ${JSON.stringify(await importedBy("main.js", pages))};
 export const IMPORTS = {};
 `,
   );
 }
 
+/** Returns a bundle and all bundles that it imports at its start. */
+async function importedBy(name: string, folder: string): Promise<string[]> {
+  const names = new Set([name]);
+  for (const each of names) {
+    const text = await Deno.readTextFile(join(folder, each));
+    for (const [, imported] of text.matchAll(/\b(?:from|import)\s*"\.\/([^"]+)"/g)) {
+      names.add(imported);
+    }
+  }
+  return [...names];
+}
+
 /** Bundles a program into one file of JavaScript. It starts faster than separate modules, and has no unused ones. */
-async function bundled(
-  entry: string,
-  name: string,
-  options: readonly string[] = ["--platform", "deno"],
-): Promise<string> {
+async function bundled(entry: string, name: string): Promise<string> {
   const output = join(STAGE, name);
-  const { success, stderr } = await deno(
-    ["bundle", "--frozen", ...options, "--output", output, join(STAGE, entry)],
-  );
+  await bundle(entry, ["--platform", "deno", "--output", output]);
+  await clean(output);
+  return output;
+}
+
+async function bundle(entry: string, options: readonly string[]): Promise<void> {
+  const { success, stderr } = await deno(["bundle", "--frozen", ...options, join(STAGE, entry)]);
   if (!success) {
     throw new BuildError(
       "The sources could not be bundled. Deno downloads the packages and esbuild from npm once: " +
         `let this machine reach npm, or set NPM_CONFIG_REGISTRY to a mirror.\n${stderr}`,
     );
   }
+}
+
+/** Makes a bundle independent of this machine. */
+async function clean(output: string): Promise<void> {
   // Module names contain the path of Deno's cache, which differs between machines.
   const cache = relative(STAGE, await npmCache()).replaceAll("\\", "/");
   const prefix = new RegExp(`${RegExp.escape(cache)}/[^/\\s"]+/`, "g");
   const text = (await Deno.readTextFile(output)).replaceAll(prefix, "npm:");
   await Deno.writeTextFile(output, inAscii(text));
-  return output;
 }
 
 /** Escapes the other characters, which are left in comments and regular expressions: V8 needs twice the memory for them. */

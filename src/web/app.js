@@ -8,24 +8,26 @@ import { conditionOf } from "./findings.js";
 import { clock, count, shortId } from "./format.js";
 import { useAction } from "./hooks.js";
 import { Icon } from "./icons.js";
+import { lazy } from "./lazy.js";
 import { Copy, Note } from "./parts.js";
 import { routeOf, VIEWS } from "./routes.js";
-import { Events } from "./views/events.js";
-import { Lookups } from "./views/lookups.js";
-import { Node } from "./views/node.js";
 import { Overview } from "./views/overview.js";
-import { PeerPage, peerTitle } from "./views/peer.js";
-import { Peers } from "./views/peers.js";
-import { Swarms } from "./views/swarms.js";
-import { Values } from "./views/values.js";
 
 /** @typedef {import("./node_state.js").NodeState} NodeState */
 /** @typedef {import("./session.js").Session} Session */
-/** @typedef {import("./views/values.js").Stores} Stores */
 /** @typedef {import("./routes.js").Route} Route */
 
-/** @param {{ state: NodeState, session: Session, stores: Stores }} props */
-export function App({ state, session, stores }) {
+const views = () => import("./views.js");
+const Events = lazy(async () => (await views()).Events);
+const Lookups = lazy(async () => (await views()).Lookups);
+const Node = lazy(async () => (await views()).Node);
+const PeerPage = lazy(async () => (await views()).PeerPage);
+const Peers = lazy(async () => (await views()).Peers);
+const Swarms = lazy(async () => (await views()).Swarms);
+const Values = lazy(async () => (await views()).Values);
+
+/** @param {{ state: NodeState, session: Session }} props */
+export function App({ state, session }) {
   const [route, setRoute] = useState(() => routeOf(location.hash));
   const [asksToken, setAsksToken] = useState(false);
   const heading = useRef(/** @type {HTMLHeadingElement | null} */ (null));
@@ -124,7 +126,7 @@ export function App({ state, session, stores }) {
           ? h(Locked, { session, isWrong: state.access === "wrong" })
           : state.stats === null
           ? h(Waiting, { state, session })
-          : h(View, { route, state, session, stores }),
+          : h(View, { route, state, session }),
       ),
     ),
     asksToken && needsToken && h(TokenDialog, {
@@ -143,12 +145,12 @@ function skip(event) {
 
 /** @param {Route} route */
 function titleOf({ view, id }) {
-  if (view === "peer") return peerTitle(id ?? "");
+  if (view === "peer") return `Peer ${shortId(id ?? "")}`;
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
 
-/** @param {{ route: Route, state: NodeState, session: Session, stores: Stores }} props */
-function View({ route: { view, id }, state, session, stores }) {
+/** @param {{ route: Route, state: NodeState, session: Session }} props */
+function View({ route: { view, id }, state, session }) {
   const now = state.isStale ? state.newsAt ?? Date.now() : Date.now();
   switch (view) {
     case "peers":
@@ -158,7 +160,7 @@ function View({ route: { view, id }, state, session, stores }) {
     case "lookups":
       return h(Lookups, { state, session, target: id, now });
     case "values":
-      return h(Values, { state, stores, hash: id, now });
+      return h(Values, { state, hash: id, now });
     case "swarms":
       return h(Swarms, { state, infoHash: id, now });
     case "events":

@@ -58,3 +58,9 @@ export function colorsOf(names) {
   probe.remove();
   return colors;
 }
+
+/** @param {string} color as computed styles have it @param {number} alpha */
+export function withAlpha(color, alpha) {
+  const parts = /^rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)/.exec(color);
+  return parts === null ? color : `rgba(${parts[1]}, ${parts[2]}, ${parts[3]}, ${alpha})`;
+}

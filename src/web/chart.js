@@ -3,7 +3,7 @@
 import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { colorsOf, useTheme } from "./appearance.js";
+import { colorsOf, useTheme, withAlpha } from "./appearance.js";
 import { clock } from "./format.js";
 import { useSize } from "./hooks.js";
 
@@ -197,10 +197,4 @@ function gradient(color) {
     fill.addColorStop(1, withAlpha(color, 0));
     return fill;
   };
-}
-
-/** @param {string} color as computed styles have it @param {number} alpha */
-export function withAlpha(color, alpha) {
-  const parts = /^rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)/.exec(color);
-  return parts === null ? color : `rgba(${parts[1]}, ${parts[2]}, ${parts[3]}, ${alpha})`;
 }

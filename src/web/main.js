@@ -4,14 +4,12 @@ import { h, render } from "preact";
 import { App } from "./app.js";
 import { NodeState } from "./node_state.js";
 import { Session } from "./session.js";
-import { Stores } from "./views/values.js";
 
 /** The shortest time between two redraws, even if many events arrive. */
 const DRAW_EVERY_MS = 200;
 
 const state = new NodeState();
 const session = new Session(state);
-const stores = new Stores();
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 
 let drawnAt = -Infinity, isWaiting = false;
@@ -19,7 +17,7 @@ let drawnAt = -Infinity, isWaiting = false;
 function draw() {
   isWaiting = false;
   drawnAt = performance.now();
-  render(h(App, { state, session, stores }), root);
+  render(h(App, { state, session }), root);
 }
 
 function drawSoon() {
@@ -44,6 +42,3 @@ for (const type of /** @type {const} */ (["dragover", "drop"])) {
     event.preventDefault();
   });
 }
-addEventListener("beforeunload", (event) => {
-  if (stores.isBusy) event.preventDefault();
-});

@@ -15,7 +15,7 @@ import partsStyle from "./parts.css" with { type: "text" };
 import viewsStyle from "./views.css" with { type: "text" };
 import docsStyle from "./docs.css" with { type: "text" };
 import { digestBase64 } from "../digest.ts";
-import { IMPORTS, SCRIPTS } from "./scripts.ts";
+import { FIRST, IMPORTS, SCRIPTS } from "./scripts.ts";
 
 /** A file of the dashboard. */
 export interface PageFile {
@@ -82,10 +82,9 @@ function attentionIcon(): string {
 }
 
 function* files(): Generator<[path: string, file: PageFile]> {
-  // Preload all modules. Otherwise, the browser would learn of a module's imports only after
+  // Preload the modules of the first view. Otherwise, the browser would learn of a module's imports only after
   // loading it, and would need several round trips in sequence.
-  const modules = Object.keys(SCRIPTS).filter((name) => name !== "first_paint.js")
-    .map((name) => `<link rel="modulepreload" href="/assets/${name}">`);
+  const modules = FIRST.map((name) => `<link rel="modulepreload" href="/assets/${name}">`);
   const importMap = IMPORT_MAP === "" ? [] : [`<script type="importmap">${IMPORT_MAP}</script>`];
   const html = index.replace(
     "<!-- IMPORT MAP -->",

@@ -2,8 +2,7 @@
 
 import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { colorsOf, useTheme } from "./appearance.js";
-import { withAlpha } from "./chart.js";
+import { colorsOf, useTheme, withAlpha } from "./appearance.js";
 import { ms, plural, shortId } from "./format.js";
 import { useSize, useStillness } from "./hooks.js";
 import { dotAt, layoutPeers } from "./map_layout.js";

@@ -1,5 +1,5 @@
 // The JavaScript of the dashboard, as readable modules. packaging/compile.ts replaces this file in an executable: there,
-// one bundle takes the place of all modules.
+// a few bundles take the place of all modules.
 
 import preact from "preact" with { type: "text" };
 import preactHooks from "preact/hooks" with { type: "text" };
@@ -19,6 +19,7 @@ import hooks from "./hooks.js" with { type: "text" };
 import icons from "./icons.js" with { type: "text" };
 import ids from "./ids.js" with { type: "text" };
 import json from "./json.js" with { type: "text" };
+import lazyPart from "./lazy.js" with { type: "text" };
 import live from "./live.js" with { type: "text" };
 import main from "./main.js" with { type: "text" };
 import mapLayout from "./map_layout.js" with { type: "text" };
@@ -30,8 +31,10 @@ import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
 import seal from "./seal.js" with { type: "text" };
 import session from "./session.js" with { type: "text" };
+import stores from "./stores.js" with { type: "text" };
 import table from "./table.js" with { type: "text" };
 import transfer from "./transfer.js" with { type: "text" };
+import views from "./views.js" with { type: "text" };
 import viewEvents from "./views/events.js" with { type: "text" };
 import viewLookups from "./views/lookups.js" with { type: "text" };
 import viewNode from "./views/node.js" with { type: "text" };
@@ -58,6 +61,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "icons.js": icons,
   "ids.js": ids,
   "json.js": json,
+  "lazy.js": lazyPart,
   "live.js": live,
   "main.js": main,
   "map_layout.js": mapLayout,
@@ -69,8 +73,10 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "routes.js": routes,
   "seal.js": seal,
   "session.js": session,
+  "stores.js": stores,
   "table.js": table,
   "transfer.js": transfer,
+  "views.js": views,
   "views/events.js": viewEvents,
   "views/lookups.js": viewLookups,
   "views/node.js": viewNode,
@@ -83,6 +89,15 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "vendor/preact_hooks.js": preactHooks,
   "vendor/uplot.js": uplot,
 };
+
+/** Modules that the page loads when it first shows what they draw, and modules that only these import. */
+const LATER =
+  /^(views\.js|views\/(?!overview)|(chart|convergence|media_type|seal|stores|table|transfer|vendor\/uplot)\.js$)/;
+
+/** The modules that the page needs at the start. */
+export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>
+  name !== "first_paint.js" && !LATER.test(name)
+);
 
 /** The URLs of the packages that the modules import by name. The type checker uses the same names. */
 export const IMPORTS: Readonly<Record<string, string>> = {

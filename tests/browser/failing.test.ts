@@ -1,5 +1,6 @@
 // The dashboard of a node that answers with errors, or not at all.
 
+import assert from "node:assert/strict";
 import { until } from "./browser.ts";
 import { fakeNodeTest } from "./fake_node.ts";
 
@@ -60,9 +61,45 @@ fakeNodeTest("the dashboard says what is wrong with the node's answers", {
 
   "a module that fails to load is reported": async (browser, api) => {
     const visit = await browser.visit(api, "#/", {}, async (page) => {
-      await page.route("**/assets/views/peer.js", (route) => route.fulfill({ status: 503 }));
+      await page.route("**/assets/format.js", (route) => route.fulfill({ status: 503 }));
     });
     await visit.page.getByText("A part of this page failed to load.").waitFor();
     await visit.end(/status of 503/);
+  },
+
+  "a view that fails to load is reported, and the other views work": async (browser, api) => {
+    const visit = await browser.visit(api, "#/values", {}, async (page) => {
+      await page.route("**/assets/views/peer.js", (route) => route.fulfill({ status: 503 }));
+    });
+    const { page } = visit;
+    await page.getByText("A part of this page failed to load.").waitFor();
+    await page.getByRole("button", { name: "Reload the page" }).waitFor();
+    await page.getByRole("link", { name: "Overview" }).click();
+    await page.getByRole("heading", { name: "Id space" }).waitFor();
+    await visit.end(/status of 503/);
+  },
+
+  "a view is loaded when it is first opened, and says so if that takes long": async (
+    browser,
+    api,
+  ) => {
+    const loaded: string[] = [];
+    let release = () => {};
+    const held = new Promise<void>((resolve) => release = resolve);
+    const visit = await browser.visit(api, "#/", {}, async (page) => {
+      page.on("request", (request) => loaded.push(new URL(request.url()).pathname));
+      await page.route("**/assets/views.js", async (route) => {
+        await held;
+        await route.continue();
+      });
+    });
+    const { page } = visit;
+    await page.getByRole("heading", { name: "Id space" }).waitFor();
+    assert.ok(!loaded.some((path) => /views\/(?!overview)|uplot|seal/.test(path)), loaded.join());
+    await page.getByRole("link", { name: "Values", exact: true }).click();
+    await page.getByText("Loading…").waitFor();
+    release();
+    await page.getByRole("heading", { name: "Store" }).waitFor();
+    await visit.end();
   },
 });

@@ -3,7 +3,6 @@
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { Buckets } from "../buckets.js";
-import { Chart } from "../chart.js";
 import { EventList } from "../event_list.js";
 import { conditionOf } from "../findings.js";
 import {
@@ -19,12 +18,15 @@ import {
   rate,
 } from "../format.js";
 import { useParameter } from "../hooks.js";
+import { lazy } from "../lazy.js";
 import { Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
 import { PeerMap } from "../peer_map.js";
 import { Reachability } from "../reachability.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/stats.ts").Stats} Stats */
+
+const Chart = lazy(async () => (await import("../chart.js")).Chart);
 
 const SPANS = /** @type {const} */ ({ "10 min": 600_000, "1 h": 3_600_000 });
 const RECENT_EVENTS = 8;

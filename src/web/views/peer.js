@@ -3,7 +3,7 @@
 import { h } from "preact";
 import { useState } from "preact/hooks";
 import { ApiError, json, messageOf } from "../api.js";
-import { ago, date, ms, NONE, plural, shortId, until } from "../format.js";
+import { ago, date, ms, NONE, plural, until } from "../format.js";
 import { useAction, useEvery } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId, sharedBits } from "../ids.js";
@@ -271,9 +271,4 @@ function PingOutcome({ pings }) {
 /** @param {number} share @returns {import("../parts.js").Tone} */
 function tone(share) {
   return share >= 0.66 ? "ok" : share >= 0.33 ? "warn" : "bad";
-}
-
-/** @param {string} id */
-export function peerTitle(id) {
-  return `Peer ${shortId(id)}`;
 }

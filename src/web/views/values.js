@@ -2,7 +2,7 @@
 
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError, json, messageOf, request } from "../api.js";
+import { ApiError, json, request } from "../api.js";
 import {
   ago,
   bytes,
@@ -34,171 +34,40 @@ import {
   PeerLink,
 } from "../parts.js";
 import { open } from "../routes.js";
-import { isSealKey, newSealKey, parseSealLink, sealedSize, sealLink } from "../seal.js";
+import { isSealKey, newSealKey, parseSealLink, sealLink } from "../seal.js";
+import { isOver, stores } from "../stores.js";
 import { table } from "../table.js";
-import { canSeal, fetchValue, saveAs, storeValue } from "../transfer.js";
+import { canSeal, fetchValue, saveAs } from "../transfer.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
-/** @typedef {import("../../reports/values.ts").Stored} Stored */
+/** @typedef {import("../stores.js").Storing} Storing */
 /** @typedef {import("../../reports/values.ts").Published} Published */
 /** @typedef {import("../../reports/values.ts").Replicas} Replicas */
 /** @typedef {Published["published"][number]} PublishedValue */
 
-/** Maximum number of stores in the list. */
-const MAX_STORES = 20;
-/** Maximum number of stores that run at the same time. Further stores wait. */
-const MAX_PARALLEL_STORES = 2;
 /** Maximum length of a preview: characters of text, or bytes of other data. */
 const MAX_TEXT_SHOWN = 64 * 1024, MAX_BYTES_SHOWN = 512;
 const PAGE = 100;
 /** Maximum bytes of a key, which is the salt of a mutable item (BEP 44). */
 const MAX_KEY_BYTES = 64;
 
-/**
- * @typedef {object} Storing
- * @property {number} number
- * @property {string} name
- * @property {Blob} body
- * @property {string} key
- * @property {string | null} sealKey the key of the link; null to store the value as it is
- * @property {string} label
- * @property {number | bigint | null} cas with a key, the version to overwrite; 0: none may exist
- * @property {"waiting" | "sending" | "asking" | "stored" | "failed"} phase asking: the key has a value already
- * @property {number} sent
- * @property {Stored | null} result
- * @property {string | null} error
- * @property {AbortController} abort
- */
-
-/** The stores that this page started. They continue while another view is open. */
-export class Stores {
-  constructor() {
-    /** The stores, newest first. @type {Storing[]} */
-    this.list = [];
-    this.count = 0;
-    /** A random text that distinguishes the transfers of this page from those of other clients. */
-    this.mark = Math.random().toString(36).slice(2, 10);
-    /** @type {() => void} */
-    this.onChange = () => {};
-  }
-
-  /** Whether leaving the page would lose a store. */
-  get isBusy() {
-    return this.list.some(({ phase }) => !isOver(phase));
-  }
-
-  /**
-   * Adds a store. A value under a key is overwritten only if the user confirms it.
-   *
-   * @param {Pick<Storing, "body" | "name" | "key" | "sealKey">} store @param {number} maxSize in bytes
-   */
-  add({ body, name, key, sealKey }, maxSize) {
-    const number = ++this.count;
-    const isTooLarge = (sealKey === null ? body.size : sealedSize(body.size)) > maxSize;
-    this.list.unshift({
-      number,
-      name,
-      body,
-      key,
-      sealKey,
-      label: `page-${this.mark}-${number}`,
-      cas: key === "" ? null : 0,
-      phase: isTooLarge ? "failed" : "waiting",
-      sent: isTooLarge ? body.size : 0,
-      result: null,
-      error: isTooLarge ? `This node stores values of up to ${bytes(maxSize)}.` : null,
-      abort: new AbortController(),
-    });
-    this.list = this.list.filter(({ phase }, i) => i < MAX_STORES || !isOver(phase));
-    this.#next();
-  }
-
-  /**
-   * Stores the value although a version exists, and overwrites that version. @param {Storing} store
-   */
-  overwrite(store) {
-    store.phase = "waiting";
-    this.#next();
-  }
-
-  /** @param {Storing} store */
-  cancel(store) {
-    store.abort.abort();
-    if (store.phase !== "sending") this.#fail(store, "Cancelled.");
-  }
-
-  /** @param {Storing} store @param {string} error */
-  #fail(store, error) {
-    store.error = error;
-    store.phase = "failed";
-    // Release the bytes, because a value may be large.
-    store.sent = store.body.size;
-    store.body = new Blob();
-    this.#next();
-  }
-
-  #next() {
-    this.onChange();
-    const sending = this.list.filter(({ phase }) => phase === "sending").length;
-    const next = this.list.findLast(({ phase }) => phase === "waiting");
-    if (sending < MAX_PARALLEL_STORES && next !== undefined) void this.#store(next);
-  }
-
-  /** @param {Storing} store */
-  async #store(store) {
-    store.phase = "sending";
-    this.#next();
-    try {
-      store.result = await storeValue({
-        body: store.body,
-        key: store.key,
-        sealKey: store.sealKey,
-        label: store.label,
-        cas: store.cas,
-        signal: store.abort.signal,
-        onSent: (sent) => {
-          store.sent = sent;
-          this.onChange();
-        },
-      });
-      store.phase = "stored";
-      store.sent = store.body.size;
-      store.body = new Blob();
-      this.#next();
-    } catch (error) {
-      const seq = error instanceof ApiError && error.status === 412
-        ? error.problem?.seq
-        : undefined;
-      if (seq === undefined) return this.#fail(store, messageOf(error));
-      store.cas = seq;
-      store.phase = "asking";
-      this.#next();
-    }
-  }
-}
-
-/** @param {Storing["phase"]} phase */
-function isOver(phase) {
-  return phase === "stored" || phase === "failed";
-}
-
-/** @param {{ state: NodeState, stores: Stores, hash: string | null, now: number }} props */
-export function Values({ state, stores, hash, now }) {
+/** @param {{ state: NodeState, hash: string | null, now: number }} props */
+export function Values({ state, hash, now }) {
   return h(
     "div",
     { class: `values-view ${hash === null ? "" : "with-answer"}` },
     h(
       "div",
       { class: "column" },
-      h(StoreCard, { state, stores }),
+      h(StoreCard, { state }),
       h(PublishedCard, { state, now }),
     ),
     h("div", { class: "column asking" }, h(FetchCard, { state, hash })),
   );
 }
 
-/** @param {{ state: NodeState, stores: Stores }} props */
-function StoreCard({ state, stores }) {
+/** @param {{ state: NodeState }} props */
+function StoreCard({ state }) {
   const [kind, setKind] = useState(/** @type {"file" | "text"} */ ("file"));
   const [key, setKey] = useState("");
   const [text, setText] = useState("");
@@ -383,7 +252,7 @@ function StoreCard({ state, stores }) {
     stores.list.length > 0 && h(
       "ol",
       { class: "stores", "aria-label": "Stores of this page" },
-      stores.list.map((store) => h(StoreRow, { key: store.number, store, stores, state })),
+      stores.list.map((store) => h(StoreRow, { key: store.number, store, state })),
     ),
     others.length > 0 && h("h3", { class: "side-title" }, "Other stores through this node"),
     others.length > 0 && h(
@@ -466,8 +335,8 @@ function ValueLink({ hash, sealKey = null }) {
   ];
 }
 
-/** @param {{ store: Storing, stores: Stores, state: NodeState }} props */
-function StoreRow({ store, stores, state }) {
+/** @param {{ store: Storing, state: NodeState }} props */
+function StoreRow({ store, state }) {
   const { name, phase, sent, body, result, error, key, sealKey } = store;
   const size = isOver(phase) ? sent : body.size;
   const transfer = [...state.transfers.values()].find(({ label }) => label === store.label);

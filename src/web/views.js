@@ -1,0 +1,10 @@
+// All views but the overview. They are loaded together when one of them is first opened: in an executable, they are one
+// file, and a file for each of them would also divide what they share into many small files.
+
+export { Events } from "./views/events.js";
+export { Lookups } from "./views/lookups.js";
+export { Node } from "./views/node.js";
+export { PeerPage } from "./views/peer.js";
+export { Peers } from "./views/peers.js";
+export { Swarms } from "./views/swarms.js";
+export { Values } from "./views/values.js";
