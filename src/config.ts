@@ -56,7 +56,10 @@ const MAX_MAX_VALUE_SIZE = 256 * 1024 * 1024;
 const MAX_RELAY = 125_000_000;
 /** A shorter token causes a warning: anyone who can reach the API could guess it within days. */
 const SHORT_TOKEN_LENGTH = 16;
-/** Maximum of the rate limits, in requests per second. No machine answers more, so a higher limit must be a typo. */
+/**
+ * Maximum of the rate limits, in requests per second. No machine answers more requests, so a higher
+ * limit must be a typo.
+ */
 const MAX_RATE = 1_000_000;
 /**
  * Maximum connections to the API. Each connection uses up to three file descriptors, and a process can have only a
@@ -150,7 +153,10 @@ function hostNames(): Format<readonly string[]> {
   return mapped(hosts, (list) => list.map(({ name }) => name));
 }
 
-/** Endpoints of this node: at most one of each family, with one port. */
+/**
+ * Creates the format of this node's endpoints: at most one of each address family, all with the
+ * same port.
+ */
 function externalEndpoints(): Format<readonly HostPort[]> {
   const allowed = "an address and a port for IPv4, IPv6 or both";
   const list = listOf(allowed, (entry) => {
@@ -180,7 +186,7 @@ function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => st
 /** The word that means no hosts at all: the API then has only its Unix socket. */
 const NO_HOST = "none";
 
-/** The hosts to bind the API to: at least one, or the word `none` instead of hosts. */
+/** Creates the format of the hosts to bind the API to: at least one host, or the word `none`. */
 function apiHosts(): Format<readonly string[]> {
   const expected = "addresses or host names, separated by commas, or none";
   return format(expected, (text, refuse) => {
@@ -226,8 +232,8 @@ function orNone<T>({ schema, ...texts }: Format<T>): Format<T | null> {
 }
 
 /**
- * The addresses that the node may exchange packets with. Empty text means only this machine, like a
- * missing `--allow-net`.
+ * Creates the format of the addresses that the node may exchange packets with. Empty text means
+ * only this machine, as if `--allow-net` was missing.
  */
 function netScope(): Format<NetScope> {
   const allowed = "any, loopback, or addresses, CIDRs and host names separated by commas";
@@ -519,7 +525,10 @@ type Values = {
   readonly [K in keyof typeof TABLE]: z.output<(typeof TABLE)[K]["format"]["schema"]>;
 };
 
-/** The configuration in force, deeply frozen: the values of all settings except those that name a file of a secret. */
+/**
+ * The configuration in force, deeply frozen: the values of all settings except those that name the
+ * file of a secret.
+ */
 export interface Config extends Omit<Values, "apiTokenFile" | "networkKeyFile"> {
   /** The entries of the file that `denyList` names. */
   readonly denied: readonly string[];
@@ -886,7 +895,7 @@ function readSecretSetting(
   const value = secret.read(text.split(/\r?\n/));
   if (value === "") throw refusal(secret.file, file, `expected ${secret.noun}`);
   const found = { text: value, source: `in ${path}` };
-  // A file that contains another kind of secret, such as a key, often fails here.
+  // This check often detects that the file contains another kind of secret, such as a key.
   const parsed = secret.setting.format.schema.safeParse(value);
   if (!parsed.success) throw refusal(secret.setting, found, parsed.error.issues[0].message);
   if (!(permissions & GROUP_WRITES_OR_OTHERS_READ)) return found;

@@ -144,7 +144,9 @@ export class Access {
     await next();
   };
 
-  /** For routes with public reports: they need a token only if `check` requires one. */
+  /**
+   * The requirement of routes with public reports. They need a token only if `check` requires one.
+   */
   open(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {
       if (!this.#readers.has(c.req.raw)) this.checkScope(c, scope);
@@ -152,7 +154,10 @@ export class Access {
     });
   }
 
-  /** For routes that change something or read private data: they need a token if one is configured. */
+  /**
+   * The requirement of routes that change something or read private data. They need a token if one
+   * is configured.
+   */
   private(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {
       this.checkScope(c, scope);
@@ -161,8 +166,9 @@ export class Access {
   }
 
   /**
-   * For routes that send packets: they need a token like `private` routes. Also limits their rate, and refuses
-   * requests by links on other sites, except requests to /data/.
+   * The requirement of routes that send packets. They need a token like `private` routes. The
+   * requirement also limits the rate of requests, and refuses requests by links on other sites,
+   * except requests to /data/.
    */
   sending(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {

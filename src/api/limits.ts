@@ -7,7 +7,10 @@ import { Endpoint } from "../krpc/endpoint.ts";
 /** Maximum number of clients to remember, at some 100 bytes each. Forgotten clients get their full burst again. */
 const MAX_CLIENTS = 4096;
 
-/** Default burst: the requests that the rate allows in this many seconds. Scripts and pages start with many. */
+/**
+ * Default burst: the requests that the rate allows in this many seconds. Scripts and pages send
+ * many requests when they start.
+ */
 export const BURST_S = 10;
 
 /** Maximum bytes of a JSON body. Escapes can double the size of a value, and the other members need some space. */
@@ -73,7 +76,10 @@ export class RateLimiter {
     return this.perSecond === 0 ? 0 : this.#clients.waitFor(client, now);
   }
 
-  /** Counts a request and returns 0. Over the limit, does not count it and returns the milliseconds to wait. */
+  /**
+   * Counts a request and returns 0. If the client is over its limit, counts nothing and returns the
+   * milliseconds to wait.
+   */
   take(client: string, now: number): number {
     if (this.perSecond === 0 || this.#clients.take(client, now)) return 0;
     return this.#clients.waitFor(client, now);

@@ -65,7 +65,7 @@ interface OpenSocket {
   readonly url: string;
 }
 
-/** Listens at all hosts, with one port. @throws {ListenError} */
+/** Listens at all hosts, at the same port. @throws {ListenError} */
 function listen(hosts: readonly string[], given: number): { sockets: OpenSocket[]; port: number } {
   const sockets: OpenSocket[] = [];
   let port = given;

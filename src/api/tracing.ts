@@ -10,7 +10,10 @@ const api = Symbol.for("opentelemetry.js.api.1") in globalThis
   ? await import("@opentelemetry/api")
   : undefined;
 
-/** Names Deno's span of the current request after its route. With the full path, each value would have its own name. */
+/**
+ * Names Deno's span of the current request after its route. If the name contained the full path,
+ * each value would have its own name.
+ */
 export function nameRequestSpan(method: string, route: string): void {
   const span = api?.trace.getActiveSpan();
   span?.updateName(`${method} ${route}`).setAttribute("http.route", route);

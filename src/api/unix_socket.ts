@@ -53,7 +53,7 @@ function listenAs(path: string, mode: number, gid: number | null): Deno.UnixList
   }
 }
 
-/** Removes what a start that was killed has left: a socket, or an empty directory. */
+/** Removes the leftovers of a start that was killed: a socket, or an empty directory. */
 function removeLeftover(path: string): void {
   try {
     Deno.removeSync(path);

@@ -97,8 +97,8 @@ function optionValues(commands: readonly CompletedCommand[]): Map<string, Values
 }
 
 /**
- * Returns the shell code that completes values. `kinds` has the code for each kind of value, and `list` that for
- * choices.
+ * Returns the shell code that completes values. `kinds` has the code for each kind of value, and
+ * `list` has the code for choices.
  */
 function codeFor(
   values: Values,

@@ -139,7 +139,7 @@ async function peer(id: string, flags: ApiFlags): Promise<void> {
   );
 }
 
-/** Returns the complete id of a peer. `text` is that id or its first digits. */
+/** Returns the complete id of a peer. `text` is the id or its first digits. */
 export function peerId(api: Api, text: string): Promise<string> {
   return wholeId(text, "peer's id", async function* () {
     const { peers } = await api.get<Peers>("/network/peers", "peers");

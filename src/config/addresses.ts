@@ -38,7 +38,8 @@ export function parseAllowNet(value: string | boolean | undefined): NetScope {
   if (ANY.includes(word)) return { mode: "any" };
   if (LOOPBACK.includes(word)) return { mode: "loopback" };
   const entries = splitList(text).map(parseNetEntry);
-  // An unset shell variable must not turn a short list into permission for the whole internet.
+  // Refuse an empty list. It may come from an unset shell variable, and must not permit all
+  // addresses.
   if (entries.length === 0) {
     throw new ConfigError(
       `${quote(text)} allows no address: expected addresses, CIDRs or host names separated by ` +
@@ -72,7 +73,7 @@ function parseNetEntry(entry: string): NetEntry {
   );
 }
 
-/** Parses a CIDR or a single address. If it is invalid, returns a text that describes the problem. */
+/** Parses a CIDR or a single address. If `entry` is neither, returns an error message. */
 export function parseRange(entry: string): AddressRange | string {
   const slash = entry.indexOf("/");
   const hostText = slash < 0 ? entry : entry.slice(0, slash);
@@ -120,7 +121,7 @@ export function parseName(text: string): string | undefined {
   return /^\d+$/.test(labels.at(-1)!) ? undefined : name;
 }
 
-/** Parses a node as host:port. If `entry` is invalid, returns a text that describes the problem. */
+/** Parses a node as host:port. If `entry` is invalid, returns an error message. */
 export function parseHostPort(entry: string): HostPort | string {
   const expected = "expected host:port with a name, an IPv4 address or an [IPv6] address";
   if (Endpoint.parse(unbracket(entry), 0)?.family === 6) {

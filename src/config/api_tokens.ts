@@ -10,7 +10,7 @@ export type Scope = typeof SCOPES[number];
 /** The name of the file of tokens in DATA_DIR. API_TOKENS_FILE can name another file instead. */
 export const API_TOKENS_NAME = "api_tokens";
 
-/** Maximum number of tokens. Nobody manages more by hand. */
+/** Maximum number of tokens. Nobody manages more tokens by hand. */
 const MAX_TOKENS = 1_000;
 
 /** The maximum size of the file in bytes: 1,000 tokens with the longest names need about 200,000. */
@@ -37,14 +37,17 @@ export const API_TOKENS_HEAD =
   "# dmnode token changes this file. A running node reads it again at SIGHUP.\n";
 
 /**
- * Whether a text can be the name of a token. A name must be visible in a log, and be one word in
- * the file. `API_TOKEN` is the name of the token in that setting.
+ * Whether a text can be the name of a token. A name must be readable in a log, and be one word in
+ * the file. The name `API_TOKEN` is reserved for the token in the setting API_TOKEN.
  */
 export function isTokenName(text: string): boolean {
   return text !== "API_TOKEN" && /^[A-Za-z0-9][\w.@-]{0,63}$/.test(text);
 }
 
-/** Parses scopes such as read,store. Undefined if one of them does not exist, or there are none. */
+/**
+ * Parses a list of scopes, such as `read,store`. Returns undefined if the list is empty or contains
+ * an unknown scope.
+ */
 export function parseScopes(text: string): readonly Scope[] | undefined {
   const words = text.split(",").map((word) => word.trim());
   const scopes = SCOPES.filter((scope) => words.includes(scope));
@@ -62,7 +65,7 @@ export function lineOf({ name, scopes, rate, expiresAt, hash }: ApiToken): strin
   return `${name} ${scopes.join()} ${rate} ${expiry} sha256:${hash}\n`;
 }
 
-/** Returns the tokens in the file's text, or a sentence about the first bad line. */
+/** Returns the tokens in the file's text, or an error message about the first bad line. */
 export function parseApiTokens(text: string): readonly ApiToken[] | string {
   const tokens = new Map<string, ApiToken>();
   for (const [i, line] of text.split("\n").entries()) {

@@ -14,7 +14,7 @@ export type Denied =
   | { readonly kind: "id"; readonly id: string }
   | { readonly kind: "key"; readonly key: string };
 
-/** Parses an entry. For a bad entry, returns a text that describes the problem. */
+/** Parses an entry. For a bad entry, returns an error message. */
 export function parseDenied(entry: string): Denied | string {
   if (/^[0-9a-fA-F]{64}$/.test(entry)) return { kind: "key", key: entry.toLowerCase() };
   const id = Id.parse(entry.toLowerCase());
@@ -36,7 +36,7 @@ export function meaningOf(entry: string): string {
   return `IPv${address.family} ${network(address, prefix)}/${prefix}`;
 }
 
-/** Returns the entries of the file, or a text that names the first bad line. */
+/** Returns the entries of the file, or an error message about the first bad line. */
 export function parseDenyList(text: string): readonly string[] | string {
   const entries = new Set<string>();
   for (const [i, line] of text.split("\n").entries()) {

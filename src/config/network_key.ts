@@ -4,7 +4,7 @@ import { crc32c } from "../krpc/crc.ts";
 
 const KEY_BYTES = 32, CHECKSUM_BYTES = 3;
 
-/** Every key starts with this, so that people and programs recognize keys. */
+/** Every key starts with this text, so that people and programs recognize keys. */
 const PREFIX = "dmkey";
 
 /** The digits of base32 (RFC 4648) in lower case. A key has no punctuation, so a double click selects all of it. */

@@ -14,7 +14,10 @@ export function splitList(text: string): string[] {
   return text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
 }
 
-/** Characters that JSON leaves as they are, but that end a line, hide text or reverse it, or control a terminal. */
+/**
+ * Characters that JSON text may contain unescaped, although they end a line, hide or reverse text,
+ * or control a terminal.
+ */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /**

@@ -57,7 +57,7 @@ export class AllowancePerKey {
     return allowance.take(now);
   }
 
-  /** Milliseconds until `take` succeeds for this key; 0 if it does now. */
+  /** Milliseconds until `take` succeeds for this key; 0 if it succeeds now. */
   waitFor(key: string, now: Millis): Millis {
     return this.#byKey.get(key)?.waitFor(now) ?? 0;
   }

@@ -214,7 +214,7 @@ export class Deadlines {
       if (due.length >= limit) break;
     }
     for (const deadline of due) {
-      // An earlier deadline may have cancelled this one.
+      // A deadline that has just run may have cancelled this one.
       if (deadline.state === "done") continue;
       deadline.state = "done";
       deadline.run(now);

@@ -6,8 +6,8 @@ import type { Millis } from "./deadlines.ts";
 
 export interface Prover {
   /**
-   * Signs another node's challenge with our identity; undefined to answer without a key. Only hosts of private networks
-   * have this method.
+   * Signs another node's challenge with our identity. Returns undefined if the answer should
+   * contain no key. Only hosts of private networks have this method.
    */
   prove?(
     challenge: Uint8Array,

@@ -4,9 +4,9 @@ import type { Family } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
 
 /**
- * All parts of a node share one such object, because its id and its read-only flags change. Objects
- * with getters would be slower and take half a kilobyte more each, because V8 would store them as
- * dictionaries.
+ * The properties of a node that its messages contain. All parts of a node share one such object,
+ * because the id and the read-only flags change. Objects with getters would be slower and take half
+ * a kilobyte more each, because V8 would store them as dictionaries.
  */
 export class Self {
   /**

@@ -103,7 +103,10 @@ function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
   return address;
 }
 
-/** The words of a recipient and a sender: three or nine, so they can't equal the one or four words of an address. */
+/**
+ * The words of a recipient and a sender, three or nine. They can't be mistaken for an address,
+ * which has one word or four.
+ */
 function returnPath(to: Endpoint, from: Endpoint): readonly number[] {
   return [...addressOf(to), ...addressOf(from), (to.port << 16) | from.port];
 }

@@ -2,7 +2,7 @@
 
 import { Endpoint } from "./endpoint.ts";
 
-/** The addresses whose first `prefix` bits equal those of `address`. */
+/** A range of addresses: those whose first `prefix` bits equal those of `address`. */
 export interface AddressRange {
   readonly kind: "cidr";
   readonly address: Endpoint;

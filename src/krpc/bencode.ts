@@ -163,7 +163,7 @@ export function compareBytes(x: Uint8Array, y: Uint8Array): number {
   return x.length - y.length;
 }
 
-/** `bytes` as a bencoded byte string. */
+/** Encodes `bytes` as a bencoded byte string. */
 export function bencodeBytes(bytes: Uint8Array): Uint8Array {
   const writer = new Writer(bytes.length + 8);
   writer.bytes(bytes);

@@ -11,12 +11,15 @@ const BITS = 8 * FILTER_BYTES, BITS_PER_ADDRESS = 2;
 
 /**
  * A filter with fewer zero bits than this is ignored. BEP 33 limits the addresses to 6,000, which
- * leave about 6 of 2,048 bits zero. A node with a fuller filter is wrong, or wants to distort the
- * count.
+ * leave about 6 of 2,048 bits zero. A node that sends a fuller filter makes a mistake, or wants to
+ * distort the count.
  */
 const MIN_ZERO_BITS = 6;
 
-/** The positions of the two bits of an address, as one number. `sha1` returns the 20 bytes of the hash. */
+/**
+ * The positions of the two bits that an address sets in a filter, as one number. `sha1` returns the
+ * 20 bytes of the hash.
+ */
 export function bitsOf(endpoint: Endpoint, sha1: (bytes: Uint8Array) => Uint8Array): number {
   const bytes = new Uint8Array(Endpoint.compactLength(endpoint.family));
   endpoint.write(bytes, 0);

@@ -1,6 +1,9 @@
 // CRC checksums. `node:zlib` has CRC-32 too, but loading it takes 20 ms at startup.
 
-/** Creates a CRC function from a polynomial in reflected form. `before` is the checksum of the preceding bytes. */
+/**
+ * Creates a CRC function from a polynomial in reflected form. To continue a checksum, pass that of
+ * the preceding bytes as `before`.
+ */
 function checksum(polynomial: number): (bytes: Uint8Array, before?: number) => number {
   const table = Int32Array.from({ length: 256 }, (_, n) => {
     for (let bit = 0; bit < 8; bit++) n = n & 1 ? (n >>> 1) ^ polynomial : n >>> 1;

@@ -179,9 +179,9 @@ export function isWider(x: Endpoint, y: Endpoint): boolean {
 }
 
 /**
- * From now on, private addresses for which `includes` returns true count as global: the setting
- * TEST_NETWORKS. Applies to the whole process, so call this before any node starts. With undefined,
- * only the IANA registries count again.
+ * Makes private addresses count as global if `includes` returns true for them (the setting
+ * TEST_NETWORKS). This applies to the whole process, so call it before any node starts. `undefined`
+ * ends the exception.
  */
 export function countAsGlobal(includes: ((address: Endpoint) => boolean) | undefined): void {
   isTestAddress = includes;
@@ -227,7 +227,10 @@ function parseIpv6(text: string): [number, number, number, number] | undefined {
   return [0, 2, 4, 6].map((i) => (n[i] << 16) | n[i + 1]) as [number, number, number, number];
 }
 
-/** The size of the cache of addresses as text, as an exponent of two. Most packets involve the same few addresses. */
+/**
+ * The size of the cache of IPv4 addresses in text form, as an exponent of two. Most packets involve
+ * the same few addresses.
+ */
 const CACHE_BITS = 9;
 const CACHED = new Array<number>(1 << CACHE_BITS).fill(0);
 const CACHED_TEXT = new Array<string>(1 << CACHE_BITS).fill("0.0.0.0");

@@ -24,7 +24,10 @@ export function magnetText({ publicKey, salt }: Magnet): string {
   return `magnet:?xs=${KEY_URN}${hex(publicKey)}${suffix}`;
 }
 
-/** Reads a link. Undefined if it names no key, or if its key or salt is malformed. Other parameters are ignored. */
+/**
+ * Reads a link. Returns undefined if the link has no key, or if its key or salt is malformed. Other
+ * parameters are ignored.
+ */
 export function parseMagnet(text: string): Magnet | undefined {
   const query = text.indexOf("?") + 1;
   if (text.slice(0, query).toLowerCase() !== "magnet:?") return undefined;

@@ -132,13 +132,18 @@ export class Message {
   age = NaN;
   /** How many nodes should hold the item that is put (dm); NaN if not given. */
   copies = NaN;
-  /** Whether the sender of a query asks for `room` (dm). */
+  /**
+   * Whether the sender of a query asks how many bytes of items it may still put: see `room` (dm).
+   */
   wantRoom = false;
-  /** In a response, how many bytes of items the asker may still put (dm); NaN if not given. */
+  /**
+   * In a response, how many bytes of items the receiver may still put at the sender (dm); NaN if
+   * not given.
+   */
   room = NaN;
   /**
-   * For how many seconds after its owner's last put holders should keep the item (dm); NaN if not
-   * given.
+   * The number of seconds for which holders should keep the item after its owner's last put (dm);
+   * NaN if not given.
    */
   ttl = NaN;
   /** The token with which an answer can be sent back through the same introducer (dm). */
@@ -448,7 +453,10 @@ export interface QueryArguments extends Body {
 export interface ResponseValues extends Body {
   nodes?: readonly NodeAddress[];
   nodes6?: readonly NodeAddress[];
-  /** The address family of the nodes whose network coordinates the response gives too. */
+  /**
+   * If given, the response also contains the network coordinates of the nodes of this address
+   * family.
+   */
   coordinatesOf?: Family;
   interval?: number;
   num?: number;
@@ -516,7 +524,10 @@ const LIT = {
   e: literal("1:eli"),
 };
 
-/** For each method, the bytes that end the arguments and then give the method's name. */
+/**
+ * For each method, the bytes that follow the arguments of a query: the end of the arguments, and
+ * the method's name.
+ */
 const METHOD_LITERALS = Object.fromEntries(
   METHODS.map((method) => [method, literal(`e1:q${method.length}:${method}`)]),
 ) as Record<Method, Uint8Array>;
@@ -590,7 +601,10 @@ export function padQuery(w: Writer, length: number): void {
 /** The parts of a query that its reply repeats. */
 export type Echo = Pick<Message, "packet" | "tidStart" | "tidEnd" | "method">;
 
-/** Copies the parts that a later reply repeats: the query's datagram is only valid in the call that received it. */
+/**
+ * Copies the parts of a query that a later reply repeats. The query's datagram is only valid during
+ * the call that received it.
+ */
 export function keepEcho(query: Message): Echo {
   const { packet, tidStart, tidEnd, method } = query;
   return { packet: packet.slice(tidStart, tidEnd), tidStart: 0, tidEnd: tidEnd - tidStart, method };
@@ -657,7 +671,8 @@ export function writeError(
   w.buffer[w.pos++] = E;
   w.ascii(text);
   w.buffer[w.pos++] = E;
-  // Keys must be sorted, and `e` comes before `ip`. So skip the `d` of the `ip` literal, which is already written.
+  // Keys must be sorted, so `ip` follows `e`. The dictionary has begun with `e`, so skip the `d` at
+  // the start of the `ip` literal.
   writeIp(w, from, 1);
   writeTail(w, query, client, LIT.typeE);
 }

@@ -2,7 +2,8 @@
 
 /**
  * A version number: a number if a double holds it exactly (up to 2^53 - 1), otherwise a bigint.
- * Each number thus has one form only, so that `===`, `<` and `>` compare any two of them exactly.
+ * Each version number thus has only one form, so that `===`, `<` and `>` compare any two version
+ * numbers exactly.
  */
 export type Seq = number | bigint;
 

@@ -51,8 +51,8 @@ const CATCH_UP_MS = 120_000;
 const MAX_SHORT_STOP_MS = 10 * 60_000;
 
 /**
- * Maximum number of saved stretches. Times before the oldest stretch are converted as if there had been no jump
- * before it.
+ * Maximum number of saved stretches (see `Stretch`). Times before the oldest stretch are converted
+ * as if there had been no jump before it.
  */
 const MAX_STRETCHES = 200;
 

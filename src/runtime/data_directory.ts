@@ -103,7 +103,10 @@ function closeFile(path: string, warn: (warning: string) => void): void {
   }
 }
 
-/** `foreign`: it belongs to another user. `unsupported`: the file system has no such permissions, or is read-only. */
+/**
+ * Sets the mode of a file. `foreign`: the file belongs to another user. `unsupported`: the file
+ * system has no such permissions, or is read-only.
+ */
 function changeMode(path: string, mode: number): "changed" | "foreign" | "unsupported" {
   try {
     Deno.chmodSync(path, mode);

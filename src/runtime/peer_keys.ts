@@ -83,8 +83,9 @@ export class PeerKeys {
   }
 
   /**
-   * The nodes that have proven one of these keys, each as its id, a space and its endpoint. The id alone would not do:
-   * whoever has a denied key could claim the id of another node.
+   * The nodes that have proven one of these keys, each as its id, a space and its endpoint. The id
+   * alone is not enough: a node with a denied key could claim the id of another node, and so get it
+   * denied.
    */
   nodesOf(keys: ReadonlySet<string>): string[] {
     return [...this.#proven].filter(([, key]) => keys.has(key)).map(([name]) => name);

@@ -36,7 +36,7 @@ export class SampleOperations implements Pick<NodeService, "sampleNode" | "sampl
     return { outcome: "sampled", report };
   }
 
-  /** The endpoint of the node with this id: a contact's, or one that a lookup finds. */
+  /** Returns the endpoint of the node with this id, from the contacts or by a lookup. */
   async #find(id: Id): Promise<Endpoint | undefined> {
     const { node } = this.core;
     const contact = node.tables.find(id);

@@ -88,7 +88,10 @@ export function besiege(
 
 const writer = new Writer(2_048);
 
-/** Returns a function that answers all queries as a Sybil does. It ignores the answers to introductions. */
+/**
+ * Returns a function that answers all queries as a Sybil does. The function ignores the replies to
+ * the Sybil's introductions.
+ */
 function answers(gang: readonly SimNode[], random: SeededRandom): SimNode["traits"]["impostor"] {
   return (sim, datagram, from) => {
     const query = decode(datagram);

@@ -86,7 +86,10 @@ const PART_BYTES = 64 * 1024;
  */
 const STEP_MS = 1_000;
 
-/** How many times in a row settled promises may continue before virtual time advances. */
+/**
+ * The number of turns of the microtask queue before virtual time advances. In these turns, the code
+ * that awaited a settled promise continues.
+ */
 const MICROTASKS = 40;
 
 /** Each store or read that has not ended after this time has failed. */

@@ -173,7 +173,7 @@ export class Operations {
   }
 
   /**
-   * Picks a random honest node that is up and has joined. If that fails, returns the first node,
+   * Picks a random honest node that is up and has joined. If none is found, returns the first node,
    * which is always suitable.
    */
   #asker(): SimNode {

@@ -168,14 +168,17 @@ class Run {
       eclipse: sieges,
       /** The pings of nodes behind NATs. Undefined if there are no such nodes. */
       reaches,
-      /** How many values nodes tried to fetch, and how many of those at least one fetch failed to find. */
+      /**
+       * How many values nodes tried to fetch, and how many of these values at least one fetch did
+       * not find.
+       */
       fetchedValues,
       copies: values.length === 0
         ? undefined
         : copiesOf(values, { nodes: up, eligible: reachable, k }, world.now),
       replicas: values.length === 0 ? undefined : this.#replicas / count,
       replication: world.totals().replication,
-      /** How often a node reported that a target is crowded, during the measurement. */
+      /** How often nodes reported during the measurement that a target is crowded. */
       alarms: world.alarms.length - alarmsBefore,
       virtualMs: world.now,
       packets: world.packets,
@@ -268,7 +271,10 @@ class Run {
     world.partition();
   }
 
-  /** From now on, nodes depart without notice. A new node replaces each of them, so that the network keeps its size. */
+  /**
+   * Makes nodes depart without notice from now on. A new node replaces each departed one, so that
+   * the network keeps its size.
+   */
   #churn(medianMs: Millis): void {
     const world = this.#world;
     const leaveLater = (sim: SimNode) => {

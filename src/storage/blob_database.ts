@@ -106,7 +106,8 @@ export class BlobDatabase {
   }
 
   /**
-   * Whether a blob exists. `tidy` deletes the first segment of a removed blob first, so a blob without it is incomplete.
+   * Whether a blob exists. `tidy` deletes the first segment of a removed blob first, so a blob
+   * without its first segment counts as missing.
    */
   has(id: number): boolean {
     const first = id * SEGMENTS_PER_BLOB;

@@ -92,8 +92,8 @@ export class EventFeed {
   }
 
   /**
-   * Turns the events about lookup steps and statistics, which are costly, on if any listener wants them, and off
-   * otherwise.
+   * The events about lookup steps and statistics are costly. This turns each of the two on if any
+   * listener wants it, and off otherwise.
    */
   #noteWishes(): void {
     const wants = (type: EventType) =>

@@ -263,9 +263,9 @@ export class Connection {
   }
 
   /**
-   * Closes our side towards Deno.serve if the client has closed its own. Deno.serve then drops the
-   * request in progress. If that request has arrived in full, this therefore waits for the response
-   * first.
+   * If the client has closed its side, closes our side of the connection to Deno.serve. Deno.serve
+   * then drops the request in progress. So if that request has arrived in full, our side stays open
+   * until the response is complete.
    */
   #forwardEnd(): void {
     const phase = this.#phase;

@@ -53,8 +53,8 @@ const MAX_REFUSED = 64;
 const MAX_DIALS = 8;
 
 /**
- * A local port that another program has used is avoided for this time. After it, that program's last requests have been
- * read.
+ * A local port that another program has used is avoided for this time. Afterwards, all requests of
+ * that program have been read.
  */
 const IMPOSTOR_MS = 60_000;
 
@@ -142,8 +142,9 @@ export class Front {
   }
 
   /**
-   * Halves the number of connections allowed. Call this if the process or the system has run out of file descriptors:
-   * each connection needs up to three. After that, each check of the deadlines raises the number by one.
+   * Halves the maximum number of connections. Call this if the process or the system has run out of
+   * file descriptors, of which each connection needs up to three. Afterwards, each check of the
+   * deadlines raises the maximum by one.
    */
   noteExhausted(): void {
     this.#options.refused("no_descriptors");

@@ -66,7 +66,8 @@ export function textFrames(texts: readonly string[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(texts.reduce((sum, { length }) => sum + MAX_HEAD + 3 * length, 0));
   let at = 0;
   for (const text of texts) {
-    // The length of the head depends on that of the encoded text, so leave room for any head, and then close the gap.
+    // The length of a frame's head depends on the length of its encoded text. So leave room for the
+    // longest head, encode the text, and then close the gap.
     const { written } = ENCODER.encodeInto(text, bytes.subarray(at + MAX_HEAD));
     const head = writeTextHead(bytes.subarray(at), written);
     bytes.copyWithin(at + head, at + MAX_HEAD, at + MAX_HEAD + written);

@@ -174,7 +174,9 @@ function storeRoutes(
   });
 }
 
-/** The beginning of the description of an operation. */
+/**
+ * The fields that the descriptions of operations have in common: their requirement and their tags.
+ */
 type Start = Requirement & { readonly tags: string[] };
 
 function describeStore(app: OpenAPIHono, storing: Start): MiddlewareHandler {

@@ -4,7 +4,10 @@ import type { Command } from "commander";
 import { MIN_DIGITS } from "../client/ids.ts";
 import { type About, clientCommand, integer, lifetime, seq, TTL } from "./options.ts";
 
-/** The API's limits: values in one list of published values, and replicas that a store may require. */
+/**
+ * The API's limits: the number of values in one list of published values, and the number of
+ * replicas that a store may require.
+ */
 const MAX_PUBLISHED = 1_000, MAX_REPLICAS = 128;
 
 const HASH = "e5f96f6f38320f0f33959cb4d3d656452117aadb";

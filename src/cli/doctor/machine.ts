@@ -152,7 +152,7 @@ function identity(dataDir: string): Finding {
 }
 
 /**
- * Whether the file exists. If that can't be found out, returns false, and the check of the database
+ * Whether the file exists. If the system does not say, returns false, and the check of the database
  * reports the reason.
  */
 function exists(path: string): boolean {

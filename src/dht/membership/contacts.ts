@@ -151,8 +151,8 @@ export class Contacts {
   readonly #options: ContactsOptions;
   readonly #verifications = new Allowance(VERIFY_PER_SECOND, VERIFY_BURST);
   /**
-   * For unknown nodes that we pinged after a query, the owners of their addresses or, in private
-   * networks, their endpoints. So we don't ping them again too soon.
+   * Addresses of unknown nodes that we recently pinged because they had queried us: their owners
+   * or, in private networks, their endpoints. We don't ping these again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
   /** A sign of life from before this time does not make a health check unnecessary. */

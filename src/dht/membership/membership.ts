@@ -68,7 +68,10 @@ interface Lost extends Seed {
   dueAt: Millis;
 }
 
-/** The waits between searches for neighbours of a node that knows only bootstrap nodes. */
+/**
+ * While a node knows only bootstrap nodes, it searches for its neighbours again and again. These
+ * are the waits between the searches.
+ */
 const LOOK_AGAIN_MS: readonly Millis[] = [1_000, 3_000, 10_000, 30_000];
 
 /** An attempt to join the network has ended. */
@@ -106,8 +109,8 @@ export class Membership {
   /** Whether the bootstrap nodes are being asked for our address. */
   #isAsking = false;
   /**
-   * While we have no contacts: the latest packet of this attempt from a bootstrap node that did not
-   * make this node a contact.
+   * While we have no contacts, the latest packet that a bootstrap node sent in this attempt to join
+   * and that did not make the bootstrap node a contact.
    */
   #unusable: UnusableReply | undefined;
   #round = 0;
@@ -266,7 +269,8 @@ export class Membership {
     }
     const { size, families } = this.#tables;
     const state = size > 0 ? "joined" : "failed";
-    // A reply says nothing about later attempts, in which its sender may be gone.
+    // Forget the reply: it does not explain why a later attempt fails, because its sender may be
+    // gone by then.
     const unusable = size > 0 ? undefined : this.#unusable;
     this.#unusable = undefined;
     this.#options.emit({ type: "bootstrap", state, contacts: size, unusable });

@@ -5,7 +5,10 @@ import { type Endpoint, isWider } from "../../krpc/endpoint.ts";
 import type { Millis } from "../deadlines.ts";
 import { isSameNetwork, networkMark } from "../routing/diversity.ts";
 
-/** Cap on the networks that vote. The first ones keep their seats, so that newcomers can't displace them. */
+/**
+ * Cap on the networks that vote. The first networks keep their seats, so that newcomers can't
+ * displace them.
+ */
 const MAX_VOTERS = 32;
 
 /**
@@ -71,8 +74,9 @@ export class AddressVotes {
 
   /**
    * Records the vote of `voter`. If the voter has no seat, `mayEnter` decides whether it may take a
-   * free one. Returns whether the votes should be counted again: they should if a voter with
-   * standing changes its vote, if one of the first voters disagrees, or if most voters disagree.
+   * free one. Returns whether the votes should be counted again. This is the case if the vote
+   * disagrees with the accepted result, and the voter has standing, or is one of the first
+   * `ENOUGH_VOTERS`, or most voters disagree too.
    */
   add(
     voter: Endpoint,
@@ -104,7 +108,7 @@ export class AddressVotes {
     return false;
   }
 
-  /** The row of the voter's network; -1 if it has none. */
+  /** The row of the voter's network; -1 if the network has no row. */
   #find(voter: Endpoint, mark: number): number {
     const marks = this.#marks;
     for (let row = 0; row < marks.length; row++) {

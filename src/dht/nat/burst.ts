@@ -32,12 +32,15 @@ export const TRIED_PORTS = 1_400;
 const PORTS_PER_STEP = 10, STEP_MS = 10;
 
 /**
- * Cap on the steps to run at once if the timer fires late. This is enough to try all ports before
- * the symmetric side closes its ports.
+ * Cap on the steps that run at once if the timer fires late. With this cap, all ports are still
+ * tried before the symmetric side closes its ports.
  */
 const MAX_STEPS = 4;
 
-/** When to repeat our ping to an endpoint from which the other node has reached us, in ms after its packet. */
+/**
+ * When to repeat our ping to an endpoint from which the other node has reached us, in ms after the
+ * packet from that endpoint.
+ */
 const MET_AGAIN_MS = [150, 400];
 
 /** The maximum number of bursts per minute, including those that other nodes request. Only one runs at a time. */
@@ -170,7 +173,7 @@ export class Bursts {
     if (this.#burst === burst) this.#burst = undefined;
   }
 
-  /** Ends the burst with success if a packet came from the node to meet. */
+  /** Ends the burst with success if a packet came from the node that the burst should reach. */
   meet(id: Id, from: Endpoint, now: Millis): void {
     const burst = this.#burst;
     if (burst === undefined || !burst.other.equals(id) || !burst.to.sameAddress(from)) return;

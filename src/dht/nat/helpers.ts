@@ -15,7 +15,7 @@ export interface Helper {
 
 /**
  * Finds helpers among the nodes closest to our id. Also reports how many of these nodes answered,
- * with any software.
+ * no matter which software they run.
  */
 export function findHelpers(
   { searches, family }: { searches: Searches; family: Family },

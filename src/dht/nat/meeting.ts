@@ -154,8 +154,9 @@ export class Meeting {
   }
 
   /**
-   * Offers or starts a burst if only one side's NAT is symmetric. A burst sends many packets, so the node must first
-   * prove that the address is its own: it must return our token through a witness that we choose.
+   * Offers or starts a burst if only one side's NAT is symmetric. A burst sends many packets, so
+   * the other node must first prove that it owns its address. To do so, it returns our token
+   * through a witness that we choose.
    */
   #offerBurst(
     { id, token, natType }: Message,

@@ -22,8 +22,8 @@ import type { OwnAddress } from "./own_address.ts";
 const SAME_PORT_SHARE = 0.75;
 
 /**
- * If at most this share of the voters sees the same port, the NAT is symmetric. A share between the two limits may be
- * due to a router restart.
+ * If at most this share of the voters sees the same port, the NAT is symmetric. If the share is
+ * between the two limits, the cause may be a restart of the router.
  */
 const OTHER_PORT_SHARE = 0.5;
 
@@ -55,7 +55,7 @@ const ROUND_MS = 4_000;
 const MAX_ROUNDS = 3;
 
 /**
- * If this many promised probes don't arrive, a filter has blocked them. A single one may have got
+ * If this many promised probes don't arrive, a filter has blocked them. A single probe may have got
  * lost, as 1 % of packets do.
  */
 const ENOUGH_MISSED = 2;
@@ -173,7 +173,7 @@ export class Nat {
     return this.#external !== undefined && this.#type !== "none";
   }
 
-  /** Whether there is no NAT and the address is not public: then there is nothing to check. */
+  /** Whether no check is needed, because there is no NAT and the address is not public. */
   get #isTrivial(): boolean {
     return this.#type === "none" && this.#external?.scope !== "global";
   }
@@ -185,8 +185,8 @@ export class Nat {
   }
 
   /**
-   * Before `#contactedSince`, our packets may have opened a NAT's filter for their receivers. By
-   * this time, the filter has certainly closed again.
+   * Packets that we sent before `#contactedSince` may have opened a NAT's filter for their
+   * receivers. This is the time by which the filter has certainly closed again.
    */
   get #filtersClosedAt(): Millis {
     return this.#contactedSince + FILTER_MS;
@@ -263,8 +263,8 @@ export class Nat {
     else return;
     if (check !== undefined) {
       check.awaited = check.awaited.filter((awaited) => !awaited.sameAddress(from));
-      // An earlier run of this node may have opened our NAT for this sender. While that is possible, also wait for the
-      // probes to the extra port.
+      // An earlier run of this node may have opened our NAT for this sender. Until its filter has
+      // certainly closed, also wait for the probes to the extra port.
       const isCertain = !this.#isBehindNat || now >= this.#filtersClosedAt;
       if (isCertain && this.#strangers.length > 0) this.#judge(now);
     } else if (external !== undefined && this.#strangers.length >= ENOUGH_STRANGERS) {
@@ -300,7 +300,10 @@ export class Nat {
     else self.isReadOnly6 = this.#readOnly;
   }
 
-  /** Starts over at a new address. If this is our first address, packets that arrived earlier still count. */
+  /**
+   * Starts the check over at a new address. If this is our first address, packets that arrived
+   * earlier still count.
+   */
   #begin(isFirst: boolean, now: Millis): void {
     if (!isFirst) this.#forget();
     this.#watch(now);

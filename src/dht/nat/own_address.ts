@@ -10,7 +10,10 @@ import { AddressVotes, type Tally } from "./address_votes.ts";
 /** The time from the first vote until the address is settled. By then, most nodes found while joining have voted. */
 const SETTLE_MS = 10_000;
 
-/** The minimum time between two probes, so that liars can't make us send more than 32 pings in this time. */
+/**
+ * The minimum time between two probes. A probe pings all voters, so liars can't make us send more
+ * than 32 pings in this time.
+ */
 const PROBE_INTERVAL_MS = 30_000;
 
 interface OwnAddressParts {

@@ -184,8 +184,9 @@ class Attempt {
   ) {}
 
   /**
-   * First tries the way that worked last time. If there is none, tries the target's endpoint in our
-   * tables. If the first try fails, or if there is nothing to try, searches.
+   * First tries the way that worked last time. If no way is known, tries the target's endpoint in
+   * our tables. If this first try fails, or if there is nothing to try, searches for nodes that
+   * know the target.
    */
   start(known: KnownWay | undefined, now: Millis): void {
     const { target } = this;
@@ -313,8 +314,8 @@ class Attempt {
   }
 
   /**
-   * Prepares a burst if the target names a witness, a node through which our query proves our
-   * address to the target.
+   * Prepares a burst if the target names a witness. A query through this node proves our address to
+   * the target.
    */
   #askWitness(
     { via, answer, natType }: { via: Via; answer: Message; natType: number },

@@ -90,7 +90,10 @@ export class Registration {
     return this.#registrars.find((registrar) => registrar.endpoint.equals(endpoint));
   }
 
-  /** A random witness, which the introducer can't predict. If there is none, a random registrar at another address. */
+  /**
+   * Returns a random witness, which the introducer can't predict. Without a witness, returns a
+   * random registrar at another address than the introducer's.
+   */
   witness(introducer: Endpoint): Registrar | undefined {
     const others = this.#registrars.filter(({ endpoint }) => !endpoint.sameAddress(introducer));
     const witnesses = others.filter(({ isWitness }) => isWitness);

@@ -24,13 +24,19 @@ const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
 /** The weight of the newest outcome in the answer rate, which thus covers about the last ten queries. */
 const ANSWER_GAIN = 1 / 10;
 
-/** The weight of an answer to the second packet of a query in the answer rate, relative to other answers. */
+/**
+ * If a query was sent twice and the second packet was answered, the answer rate counts this as this
+ * share of an answer.
+ */
 const SECOND_TRY_SHARE = 0.5;
 
 /** The cost of an unanswered query: about the time until another node is asked. */
 const UNANSWERED_MS = 500;
 
-/** Down to this answer rate, misses don't raise the expected time, because a single miss may be an accident. */
+/**
+ * As long as a contact's answer rate is at least this, misses don't raise its expected time: a
+ * single miss may be an accident.
+ */
 const RELIABLE_RATE = 0.85;
 
 /** A contact must have at least this answer rate to be trusted with values. */
@@ -61,7 +67,7 @@ export interface ScoreParts {
   readonly speed: number;
   /** How rarely the node gave wrong answers: 1 if it has no faults, 1/2 if it has one, and so on. */
   readonly honesty: number;
-  /** How long we have known the node: rises with this time. */
+  /** A value that rises with the time for which we have known the node. */
   readonly tenure: number;
 }
 

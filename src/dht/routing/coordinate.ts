@@ -14,19 +14,25 @@ const UNITS_PER_MS = 4;
 /** Messages give the error in hundredths, so a byte covers up to 2.55. */
 const ERROR_UNITS = 100;
 
-/** How much one sample changes the error and the coordinate: the paper's c_e and c_c. */
+/**
+ * How much one sample changes the error and the coordinate: c_e and c_c in the paper on Vivaldi.
+ */
 const ERROR_GAIN = 0.25, MOVE_GAIN = 0.25;
 
 /** The longest round trip that we learn from. Longer ones are due to outages or lies. */
 const MAX_RTT_MS = 2_000;
 
 /**
- * A round trip contradicts a coordinate if it is longer than the coordinate promises by this factor and this time: more
- * than the usual error of a prediction and the usual jitter.
+ * A round trip contradicts a coordinate if it exceeds the predicted one times this factor, plus
+ * this time. The factor allows for the usual error of predictions, and the time for the usual
+ * jitter.
  */
 const CONTRADICTION_FACTOR = 2, CONTRADICTION_MS = 20;
 
-/** Each new sample multiplies the shortest round trip by this. So we forget it slowly, because we may have moved. */
+/**
+ * Each new sample multiplies the remembered shortest round trip by this. A short round trip is thus
+ * forgotten slowly, because this node may have moved.
+ */
 const SHORTEST_GROWTH = 1.02;
 
 /** The minimum height: every node's Internet connection adds some delay. */

@@ -5,7 +5,10 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 /** The maximum number of contacts in a bucket from one IPv4 /24 or IPv6 /64. */
 export const PER_SUBNET = 2;
 
-/** Two ids are similar if their common prefix is at least this many bits longer than that of k neighbouring nodes. */
+/**
+ * Two ids are similar if their common prefix is at least this many bits longer than the prefix that
+ * the ids of k neighbouring nodes share.
+ */
 export const SIMILAR_BITS = 4;
 
 /**

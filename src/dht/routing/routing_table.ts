@@ -21,7 +21,10 @@ export interface Prospect {
 /** Cap on the contacts that wait for a place in one bucket. No more are needed, because lookups find other nodes. */
 const MAX_REPLACEMENTS = 8;
 
-/** This is added to round-trip times before they are compared. Small differences are noise, and thus matter less. */
+/**
+ * This is added to round-trip times before they are compared, so that small differences, which are
+ * noise, matter less.
+ */
 const NOISE_MS = 10;
 
 /** How long a bucket's price limit is cached. Contacts are checked at most once a minute, so prices change slowly. */
@@ -35,8 +38,8 @@ const LIMIT_REUSE_MS = 30_000;
 const ONE_SIDED_FACTOR = 5;
 
 /**
- * Factor that increases a contact's price if its id is not bound to its address (BEP 42): the node may have chosen the
- * id.
+ * Factor that increases a contact's price if its id is not bound to its address (BEP 42). The node
+ * may have chosen such an id itself.
  */
 const UNBOUND_FACTOR = 1.5;
 

@@ -130,7 +130,8 @@ export class Batch {
     k: number,
   ): void {
     if (isWhole) {
-      // All nodes that share more bits with the target than the k-th closest one are closer, so they are known.
+      // A node that shares more bits with the target than the k-th closest node is among the k
+      // closest. So the lookup has found all such nodes.
       const bits = closest.length < k ? 0 : 1 + sharedPrefix(target, closest[k - 1].id);
       if (bits <= MAX_EXPLORED_BITS) {
         const explored = this.#explored[bits] ??= new Set();

@@ -318,8 +318,9 @@ export class Lookup {
   }
 
   /**
-   * Whether a node with these first bits may enter the shortlist at this index: the number of
-   * similar ids is limited. If needed, drops a farther node with a similar id.
+   * Whether a node may enter the shortlist at index `at`, although the number of similar ids is
+   * limited. If needed, drops a farther node with a similar id. `first`: the first word of the
+   * node's distance.
    */
   #hasRoomForSimilar(at: number, first: number): boolean {
     const { k, region: { similarBits } } = this.#options;
@@ -520,7 +521,7 @@ export class Lookup {
     });
   }
 
-  /** From now on, the lookup does not wait for this candidate's answer. */
+  /** Stops waiting for a candidate's answer. The candidate gets the state `state`. */
   #overtake(candidate: Candidate, state: "held" | "late" | "overdue", now: Millis): void {
     const former = candidate.state;
     if (this.#ended || (former !== "waiting" && former !== "late")) return;

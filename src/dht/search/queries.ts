@@ -15,7 +15,10 @@ import { Pace } from "./pace.ts";
 import type { Answer, Query, QueryOutcome, QueryWatcher, UnusableReply } from "./query.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
 
-/** After this time, the answer of an unknown node is late. Measurements replace this value. */
+/**
+ * After this time, the answer of an unknown node is late. This value is used until round trips to
+ * unknown nodes have been measured.
+ */
 const LATE_UNKNOWN_MS = 500;
 
 /**
@@ -59,8 +62,8 @@ const MISSED_MIN_MS = 1_000, MISSED_MAX_MS = 2_000;
 const JITTER_SHARE = 0.25;
 
 /**
- * The maximum time for which a query waits because of its receiver's rate limit. A query that would
- * wait longer is not sent.
+ * The maximum time for which a query waits because of our rate limit for its receiver. A query that
+ * would wait longer is not sent.
  */
 const MAX_HELD_MS = 2_000;
 
@@ -114,7 +117,7 @@ interface Pending extends Transaction, OutgoingQuery {
   stalls: number;
   /** When the next timeout is due. */
   dueAt: Millis;
-  /** The slot in the agenda of the next timeout. */
+  /** The slot of the next timeout in the agenda. */
   slot: Slot;
   /** What to do at the next timeout. */
   then: (pending: Pending, now: Millis) => void;
@@ -192,9 +195,9 @@ export class Queries {
   }
 
   /**
-   * Sends a query, and repeats it once if no answer comes in time. If the receiver runs other
-   * software and has reached its rate limit, the query waits. If the wait would be too long, the
-   * query ends without being sent.
+   * Sends a query, and repeats it once if no answer comes in time. We limit the rate of queries to
+   * nodes with other software. If the limit for the receiver is reached, the query waits. If the
+   * wait would be too long, the query ends without being sent.
    */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
     const tid = this.#newTid();
@@ -242,8 +245,8 @@ export class Queries {
   }
 
   /**
-   * How long a query must wait because of its receiver's rate limit. Pings never wait, because they
-   * are few.
+   * How long a query must wait because of our rate limit for its receiver. Pings never wait,
+   * because they are few.
    */
   #holdFor({ method, to }: Query, now: Millis): Millis {
     if (method === "ping" || method.startsWith("dm_")) return 0;
@@ -364,7 +367,7 @@ export class Queries {
     this.#transmit(pending, tid);
   }
 
-  /** Sends a query once more, unless its receiver has reached its rate limit. */
+  /** Sends a query once more, unless our rate limit for its receiver is reached. */
   #repeat(pending: Pending, now: Millis): void {
     const { method, to, query: { args, isOnce }, stalls } = pending;
     // Don't repeat a put with a cas: if the first one succeeded, the second would be refused. Also,
@@ -389,7 +392,8 @@ export class Queries {
     this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client), now);
     if (reply.ip !== undefined) this.onVote?.(query, reply.ip, now);
     const isAnswer = reply.type === "r" && reply.id !== undefined;
-    // Nodes may refuse other queries. But a node that answers pings with errors must not remain a contact.
+    // A node may answer other queries with an error. But a node that answers a ping with an error
+    // must not remain a contact.
     if (!isAnswer && method === "ping" && expected !== undefined) {
       this.onMiss?.(query, "bad_pong", now);
     }

@@ -28,7 +28,7 @@ export interface Query {
 export type QueryOutcome =
   | Answer
   | { readonly kind: "error"; readonly code: number; readonly text: string; readonly rtt: number }
-  /** No answer came, or the query was not sent because of its receiver's rate limit. */
+  /** No answer came, or the query was not sent because of our rate limit for its receiver. */
   | { readonly kind: "timeout" };
 
 export interface Answer {
@@ -55,7 +55,7 @@ export type UnusableReply =
   );
 
 export interface QueryWatcher {
-  /** Called if the query has to wait because of its receiver's rate limit. */
+  /** Called if the query has to wait because of our rate limit for its receiver. */
   onHeld?(now: Millis): void;
   /** Called when the answer is late. By then, the query has been sent again if it may be repeated. */
   onLate(now: Millis): void;

@@ -27,7 +27,7 @@ const MAX_HEARD = 5_000;
  */
 const MAX_PER_OWNER = 4;
 
-/** Cap on the info-hashes of one walk: 50 of each node. */
+/** Cap on the info-hashes that one walk collects. */
 const MAX_INFO_HASHES = 50_000;
 
 /** The longest interval that BEP 51 permits. */

@@ -364,7 +364,10 @@ export class Searches {
   }
 }
 
-/** The nodes to start with: those that the batch has found, and contacts, each nearest first. */
+/**
+ * The nodes to start with: those that the batch has found, and contacts. Each of the two groups is
+ * ordered by distance, nearest first.
+ */
 function seedsOf(
   table: RoutingTable,
   { target, batch }: Search,

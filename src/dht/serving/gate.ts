@@ -37,7 +37,10 @@ const MIN_ADMITTED_SHARE = 0.05;
 /** A stranger that has proven its address may send this many times as many queries as other strangers. */
 const PROVEN_FACTOR = 4;
 
-/** How long two addresses may share a slot. After that time, all addresses are redistributed over the slots. */
+/**
+ * How long two addresses may share a slot of the hash table. After that time, all addresses are
+ * redistributed over the slots.
+ */
 const RESEED_INTERVAL_MS = 60_000;
 
 /**

@@ -10,7 +10,7 @@ import { isSameOwner, ownerOf, sourceOf } from "../routing/diversity.ts";
 import type { Random } from "../random.ts";
 import { Shares } from "./shares.ts";
 
-/** How long an announcement is valid. Clients repeat theirs every 15 to 30 minutes. */
+/** How long an announcement is valid. Clients repeat an announcement every 15 to 30 minutes. */
 export const PEER_LIFE_MS = 45 * 60_000;
 
 /** Cap on the announcements of each address family. It limits the memory that strangers can fill to about 50 MB. */

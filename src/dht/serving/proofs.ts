@@ -12,7 +12,7 @@ import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 import type { Tokens } from "../tokens.ts";
 
-/** How long a proof counts: as long as a token. */
+/** How long the proof of an address counts: as long as a write token is valid. */
 const PROOF_LIFE_MS = 15 * 60_000;
 
 /** Cap on the addresses that we remember. A node at a forgotten address has to answer another ping. */

@@ -10,8 +10,8 @@ export const QUERIES_PER_SECOND = 100;
 export const QUERY_BURST = 500;
 
 /**
- * How long two addresses may share a slot. After that time, all addresses are redistributed over
- * the slots.
+ * How long two addresses may share a slot of the hash table. After that time, all addresses are
+ * redistributed over the slots.
  */
 export const RESEED_INTERVAL_MS = 60_000;
 

@@ -415,7 +415,8 @@ export class Responder {
     const tables = this.#named;
     const reply = new Reply();
     let room = roomIn(query) - used;
-    // Only nodes of this project send a count. So send such an asker the coordinates of nodes in its address family.
+    // Only nodes of this project request a number of nodes (`nn`). So send such an asker the
+    // coordinates of nodes in its address family.
     const sendsCoordinates = query.wantCount >= 1 && room >= COORDINATES_BYTES;
     if (sendsCoordinates) {
       room -= COORDINATES_BYTES;

@@ -156,8 +156,8 @@ export function restoreBackup(
     }
     check(restored, unfinished);
     addPaths(dataDir, restored, unfinished(SETTINGS_FILE));
-    // Restore the database last: with an identity, a node does not start without it, so it can't start from incomplete
-    // files.
+    // Restore the database last. A node that has an identity but no database does not start, so it
+    // can't start from incomplete files.
     const others = NAMES.filter((name) => restored.has(name) && name !== DATABASE_FILE);
     for (const name of [...others, DATABASE_FILE]) {
       Deno.renameSync(unfinished(name), join(dataDir, name));

@@ -8,7 +8,7 @@
 
 import { StorageError } from "../../storage/sqlite.ts";
 
-/** The size of the header of a log, with its salts, in bytes. */
+/** The size of the header of a write-ahead log, with its salts, in bytes. */
 const LOG_HEADER_BYTES = 32;
 
 /**
@@ -30,7 +30,8 @@ export function copyDatabase(path: string, to: string): void {
     const after = logHeader(path);
     const isSameLog = before.length === after.length &&
       before.every((byte, at) => byte === after[at]);
-    // Without a log, only comparing the files shows whether they changed during the copy.
+    // Without a log, only a comparison with the copy shows whether the database changed during the
+    // copy.
     if (isSameLog && (hasLog || hasSameContent(path, to))) return;
     if (hasLog) removeIfPresent(`${to}-wal`);
   }

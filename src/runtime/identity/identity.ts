@@ -58,7 +58,8 @@ export function writeIdentity(dataDir: string, identity: Identity): Identity {
 
 /** Writes a file that only the node's user can read, and flushes it to disk. */
 export function writeSecret(path: string, content: string): void {
-  // Remove an existing file: writing to it would keep its permissions, and writing to a link would change its target.
+  // Remove an existing file. Writing to a file would keep its permissions, and writing to a link
+  // would change the file that the link leads to.
   try {
     if (Deno.lstatSync(path).isDirectory) throw new Error("it is a directory");
     Deno.removeSync(path);

@@ -46,7 +46,9 @@ export interface BeaconOptions {
   readonly groupPort?: number;
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly now: () => Millis;
-  /** Called with the sender of each beacon that arrives, even if it is already known. */
+  /**
+   * Called with the sender of each beacon that arrives, even if this node already knows the sender.
+   */
   readonly onNode: (endpoint: Endpoint) => void;
 }
 

@@ -47,7 +47,8 @@ const SYMBOLS = {
   sigaction: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   // Used only to restrict a socket to an interface.
   setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
-  // Used only to get the address of its first argument: Deno.UnsafePointer would need permission for all libraries.
+  // Used only to get the address of a buffer, because memmove returns its first argument.
+  // Deno.UnsafePointer would need permission for all libraries.
   memmove: { parameters: ["buffer", "buffer", "usize"], result: "u64" },
 } as const;
 

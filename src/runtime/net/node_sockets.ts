@@ -86,7 +86,8 @@ export class NodeSockets {
       return new NodeSockets(options, [UdpSocket.bind(options)]);
     }
     const first = UdpSocket.bind({ ...options, inBatches: false });
-    // The first socket has shown that no other program uses the port. The next one shares it with our own sockets.
+    // The first socket has shown that no other program uses the port. The sockets that follow share
+    // the port with each other.
     const { port } = first;
     const isSeparate = first.hostname === "::" && !isDualStack(port);
     void first.close();

@@ -35,7 +35,7 @@ const SAMPLED_RECEIVES = 16;
 
 /**
  * The number of microtasks after which a receive counts as waiting. Deno 2.4 and 2.9 deliver a
- * datagram that has already arrived after two.
+ * datagram that has already arrived after two microtasks.
  */
 const MAX_HOPS = 5;
 

@@ -25,7 +25,10 @@ export function mapRequest(
   return new Uint8Array(view.buffer);
 }
 
-/** Parses arbitrary bytes as a response. Undefined if they are not one. Error responses may have no body. */
+/**
+ * Parses arbitrary bytes as a response. Returns undefined if they are no response. Error responses
+ * may have no body.
+ */
 export function readResponse(bytes: Uint8Array) {
   if (bytes.length < 8 || bytes[0] !== VERSION) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

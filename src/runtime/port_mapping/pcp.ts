@@ -50,7 +50,7 @@ function writeAddress(view: DataView, at: number, address: Endpoint | Family): v
   for (const [i, word] of words.entries()) view.setInt32(at + 4 * i, word);
 }
 
-/** Parses arbitrary bytes as a response. Undefined if they are not one. */
+/** Parses arbitrary bytes as a response. Returns undefined if they are no response. */
 export function readResponse(bytes: Uint8Array) {
   if (bytes.length < HEADER_BYTES || bytes.length % 4 !== 0) return undefined;
   if (bytes[0] !== VERSION || (bytes[1] & RESPONSE) === 0) return undefined;

@@ -39,7 +39,8 @@ export function permissionFlags(
     os === "linux" ? `--allow-write=/,${NOTIFY_SOCKET}` : "--allow-write",
     "--deny-run",
     withBatches ? `--allow-ffi=${LIBC_PATHS.join(",")}` : "--deny-ffi",
-    // To find out at which addresses this machine can be reached (`NodeSockets`).
+    // The node needs this permission to find out at which addresses this machine can be reached
+    // (`NodeSockets`).
     "--allow-sys=networkInterfaces",
     "--deny-import",
   ];

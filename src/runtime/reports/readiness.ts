@@ -122,8 +122,8 @@ export class ReadinessProbe {
   }
 
   #countTraffic(now: Millis): void {
-    // Let the first sample be zero. If it were the present total, later samples would include answers to queries from
-    // before it.
+    // Start the first sample at zero. If it had the present total of queries, answers to these
+    // queries would arrive later and count without their queries.
     if (this.#counts.length === 0) this.#counts.push({ at: now, queries: 0, answers: 0 });
     else if (now - this.#counts.at(-1)!.at < COUNT_INTERVAL_MS) return;
     const queries = sumOf(this.node.traffic.out.byType(), ".query");

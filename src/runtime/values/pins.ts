@@ -150,7 +150,7 @@ export class Pins {
     try {
       return { ...await largeValues.copy(target, root), next: 0 };
     } catch (error) {
-      // An error of another kind comes from the disk.
+      // Any error other than a TransferError comes from the disk.
       if (!(error instanceof TransferError)) return { outcome: "no_disk" };
       const { failure, message: detail } = error;
       switch (failure) {

@@ -240,7 +240,7 @@ export class Publications {
     return this.#page(this.#all(), offset, limit);
   }
 
-  /** Returns a page of the pinned values, in the same order. */
+  /** Returns a page of the pinned values, in the order of `list`. */
   listPins(offset: number, limit: number): PublishedValue[] {
     return this.#page(this.#all().filter(({ item }) => this.isPinned(item.target)), offset, limit);
   }

@@ -77,7 +77,10 @@ export class Watches {
     return this.#targets.size;
   }
 
-  /** Starts watching for versions newer than `after`. Undefined if too many values or clients are being watched. */
+  /**
+   * Starts watching for versions newer than `after`. Undefined if too many values are being
+   * watched, or too many clients are watching.
+   */
   open(hash: string, key: string | null, after: Seq | null): Watch | undefined {
     let target = this.#targets.get(hash);
     if (this.#watchers >= MAX_WATCHERS || this.#closed) return undefined;
@@ -208,8 +211,8 @@ class Target {
 class Watcher implements Watch {
   #after: Seq;
   /**
-   * Whether a version with the seq `#after` was offered to the client, or is known to it. If so, another version with
-   * this seq counts as newer.
+   * Whether a version with the seq `#after` was offered to the client, or is the one that the
+   * client has. If so, another version with this seq counts as newer.
    */
   #hasMet = false;
   #onClose: (() => void) | undefined;
