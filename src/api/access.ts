@@ -3,10 +3,18 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { type Config, isExposed } from "../config.ts";
 import { type ApiToken, permits, type Scope, SCOPES } from "../config/api_tokens.ts";
+import { Allowance } from "../dht/allowance.ts";
 import { digestHex } from "../digest.ts";
 import { isLoopbackHost } from "../krpc/address_range.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
-import { askerOf, clientOf, noRefusals, RateLimiter, type Refusals } from "./limits.ts";
+import {
+  BURST_S,
+  clientAddressOf,
+  clientOf,
+  noRefusals,
+  RateLimiter,
+  type Refusals,
+} from "./limits.ts";
 import type { TakeOver } from "./front/connection.ts";
 import { Problem } from "./problems.ts";
 
@@ -67,7 +75,8 @@ interface Rules {
   readonly token: string | null;
   /** Tokens with scopes, by their hashes. Null if the node has no file of tokens. */
   readonly scoped: ReadonlyMap<string, ApiToken> | null;
-  readonly rates: ReadonlyMap<string, RateLimiter>;
+  /** For each token with a rate, by its name, the requests that may be sent with it now. */
+  readonly allowances: ReadonlyMap<string, Allowance>;
   readonly hosts: ReadonlySet<string>;
   readonly requests: RateLimiter;
   readonly sends: RateLimiter;
@@ -78,7 +87,10 @@ function rulesOf(config: Config): Rules {
     config,
     token: config.apiToken,
     scoped: config.apiTokens && new Map(config.apiTokens.map((token) => [token.hash, token])),
-    rates: new Map(config.apiTokens?.map(({ name, rate }) => [name, new RateLimiter(rate)])),
+    allowances: new Map(
+      config.apiTokens?.filter(({ rate }) => rate > 0)
+        .map(({ name, rate }) => [name, new Allowance(rate, BURST_S * rate)]),
+    ),
     hosts: new Set([...config.apiHost, ...config.apiAllowedHosts].map(canonical)),
     requests: new RateLimiter(config.apiRateLimit),
     sends: new RateLimiter(config.apiSendRateLimit),
@@ -250,8 +262,9 @@ export class Access {
 
   /** Limits the requests with one token, from all senders together. */
   #limitToken({ state, token }: Asker): void {
-    const rate = state === "right" && token && this.#rules.rates.get(token.name);
-    if (rate) this.#limit("scoped_rate", rate, token.name);
+    const allowance = state === "right" && token && this.#rules.allowances.get(token.name);
+    if (!allowance || allowance.take(this.#now())) return;
+    this.#refuseRate("scoped_rate", allowance.waitFor(this.#now()));
   }
 
   /**
@@ -279,8 +292,9 @@ export class Access {
     const connection = (c.env as Partial<Caller> | undefined)?.remoteAddr?.hostname;
     if (connection === undefined) return null;
     const { apiTrustedProxies } = this.config;
-    const asker = askerOf(connection, c.req.header("x-forwarded-for"), apiTrustedProxies);
-    return isLoopbackHost(asker) ? null : clientOf(asker);
+    const forwardedFor = c.req.header("x-forwarded-for");
+    const address = clientAddressOf(connection, forwardedFor, apiTrustedProxies);
+    return isLoopbackHost(address) ? null : clientOf(address);
   }
 
   #limit(reason: keyof typeof LIMITED, limiter: RateLimiter, client: string | null): void {

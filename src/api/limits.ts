@@ -110,20 +110,20 @@ export function isWithin(ranges: readonly AddressRange[], address: string): bool
  * does not belong to a trusted proxy. Each proxy appends the address of its own client. Clients can forge the earlier
  * addresses.
  */
-export function askerOf(
+export function clientAddressOf(
   connection: string,
   forwardedFor: string | undefined,
   proxies: readonly AddressRange[],
 ): string {
-  let asker = connection;
+  let address = connection;
   const hops = forwardedFor?.split(",") ?? [];
-  while (hops.length > 0 && isWithin(proxies, asker)) {
+  while (hops.length > 0 && isWithin(proxies, address)) {
     const hop = hops.pop()!.trim().replace(/^\[(.*)\](:\d+)?$/, "$1").replace(
       /^([\d.]+):\d+$/,
       "$1",
     );
-    if (Endpoint.parse(hop, 0) === undefined) return asker;
-    asker = hop;
+    if (Endpoint.parse(hop, 0) === undefined) return address;
+    address = hop;
   }
-  return asker;
+  return address;
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { askerOf, BURST_S, clientOf, RateLimiter } from "../../src/api/limits.ts";
+import { BURST_S, clientAddressOf, clientOf, RateLimiter } from "../../src/api/limits.ts";
 import { loadConfig } from "../../src/config.ts";
 
 Deno.test("a client always gets exactly its rate and one burst", () => {
@@ -90,10 +90,10 @@ Deno.test("X-Forwarded-For is followed back to the first address that is not a t
     ["10.0.0.1", "203.0.113.1, nonsense, 10.0.0.2", "10.0.0.2"],
     ["10.0.0.1", ",,,", "10.0.0.1"],
   ];
-  for (const [connection, header, asker] of cases) {
-    assert.equal(askerOf(connection, header, proxies), asker, `${connection} ${header}`);
+  for (const [connection, header, address] of cases) {
+    assert.equal(clientAddressOf(connection, header, proxies), address, `${connection} ${header}`);
   }
   fc.assert(fc.property(fc.string(), (header) => {
-    assert.equal(askerOf("192.0.2.1", header, proxies), "192.0.2.1");
+    assert.equal(clientAddressOf("192.0.2.1", header, proxies), "192.0.2.1");
   }));
 });
