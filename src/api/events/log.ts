@@ -130,7 +130,7 @@ export class EventLog {
 
 /** A ring buffer of the latest entries, which are numbered consecutively. */
 class Ring {
-  readonly #entries: LoggedEvent[] = [];
+  readonly #entries: (LoggedEvent | undefined)[] = [];
   readonly #bounds: Bounds;
   #characters = 0;
   /** The number of the oldest entry. `next` is the number of the next entry to be added. */
@@ -157,6 +157,7 @@ class Ring {
 
   #drop(): void {
     this.#characters -= this.at(this.first)!.text.length;
-    this.first++;
+    // Release the entry now. With long texts, its place is used again only after many more entries.
+    this.#entries[this.first++ % this.#bounds.entries] = undefined;
   }
 }

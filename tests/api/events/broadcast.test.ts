@@ -189,6 +189,25 @@ Deno.test("each check of a connection reports whether it was silent, unless its 
   broadcast.close();
 });
 
+Deno.test("the log releases the text of an event that it drops", async () => {
+  const module = import.meta.resolve("../../../src/api/events/log.ts");
+  const program = `
+    import { EventLog } from ${JSON.stringify(module)};
+    const log = new EventLog(0, undefined, { entries: 1_000, characters: 1_000_000 });
+    const used = () => (gc(), Deno.memoryUsage().heapUsed);
+    const before = used();
+    for (let i = 0; i < 1_000; i++) {
+      log.add({ id: null, type: "stats", text: String(i).padEnd(50_000, "x").split("").join("") }, 0);
+    }
+    const after = used();
+    console.log(log.end.reading, after - before);`;
+  const args = ["eval", "--v8-flags=--expose-gc", "--no-check", program];
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+  const [readings, grownBytes] = new TextDecoder().decode(stdout).trim().split(" ").map(Number);
+  assert.equal(readings, 1_000);
+  assert.ok(grownBytes < 2_000_000, `20 readings of 50,000 characters, not ${grownBytes} bytes`);
+});
+
 Deno.test("the log holds a limited number of events and characters, and counts the lost ones", () => {
   const log = new EventLog(100, { entries: 5, characters: 50 }, { entries: 2, characters: 50 });
   const add = (text: string) => log.add({ id: log.last + 1, type: "data.expire", text }, 0);
