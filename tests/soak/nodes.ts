@@ -1,8 +1,9 @@
 // The nodes of a soak: processes that are measured, killed and restarted.
 
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { NodeProcess } from "../program/program.ts";
-import { Inspector } from "./inspector.ts";
+import { mappingsOf } from "./mappings.ts";
 
 /**
  * Settings of every node. The store is small, so that it is full before the measurements begin: a node whose store
@@ -10,7 +11,7 @@ import { Inspector } from "./inspector.ts";
  */
 const SETTINGS = { STORAGE_LIMIT: "1000000", API_RATE_LIMIT: "1000", API_SEND_RATE_LIMIT: "1000" };
 
-/** What the soak watches, with the growth per hour that it accepts. Null: only shown, because a limit bounds it. */
+/** What the soak watches, with the growth per hour that it accepts. Null: only shown. */
 export const MEASURES = {
   memory: {
     title: "Memory of the process",
@@ -21,6 +22,21 @@ export const MEASURES = {
     title: "JavaScript heap in use by the main thread",
     unit: "MB",
     allowedPerHour: 1,
+  },
+  v8: {
+    title: "Memory of V8 in all threads",
+    unit: "MB",
+    allowedPerHour: null,
+  },
+  native: {
+    title: "Memory of the C library and of stacks",
+    unit: "MB",
+    allowedPerHour: null,
+  },
+  files: {
+    title: "Pages of files in memory",
+    unit: "MB",
+    allowedPerHour: null,
   },
   descriptors: {
     title: "Open file descriptors",
@@ -49,18 +65,15 @@ export type Sample = Readonly<Record<Measure, number>>;
 
 /**
  * How a node runs. V8 collects the garbage of a small heap so rarely that memory grows for an hour without a leak. So
- * "collected" nodes collect the garbage of their main thread before each sample. Others run as usual, or are killed.
+ * "collected" nodes collect the garbage of all their threads once a minute. Others run as usual, or are killed.
  */
 export type Role = "usual" | "collected" | "killed";
 
 /** The flags of V8 with which the task `start` runs a node. */
 const V8_FLAGS = "--v8-flags=--max-semi-space-size=2,--expose-gc";
 
-/** A free TCP port of this machine. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
+/** The module that makes a node collect its garbage. */
+const COLLECTING = fileURLToPath(new URL("./collecting.ts", import.meta.url));
 
 /** How long a start may take while many nodes share a processor. */
 const START_MS = 180_000;
@@ -68,7 +81,6 @@ const START_MS = 180_000;
 export class SoakNode {
   /** Undefined while the node is down. */
   #process: NodeProcess | undefined;
-  #inspector: Inspector | undefined;
   /** The latest process, even if it is not ready yet. */
   #starting: NodeProcess | undefined;
   /** The UDP port, which stays the same after a restart. */
@@ -101,13 +113,11 @@ export class SoakNode {
     args.push("--data-dir", join(this.directory, this.name));
     if (bootstrap !== "") args.push("--bootstrap", bootstrap);
     const denoFlags = [V8_FLAGS];
-    const inspectorPort = freePort();
-    if (this.role === "collected") denoFlags.push(`--inspect=127.0.0.1:${inspectorPort}`);
+    if (this.role === "collected") denoFlags.push(`--preload=${COLLECTING}`);
     const process = new NodeProcess(args, { cwd: this.directory, env: SETTINGS, denoFlags });
     this.#starting = process;
     await process.line(({ message }) => message.startsWith("Listening"), START_MS);
     this.#port = process.udp.split(":")[1];
-    if (this.role === "collected") this.#inspector = await Inspector.connect(inspectorPort);
     this.#process = process;
   }
 
@@ -120,7 +130,6 @@ export class SoakNode {
   }
 
   async close(): Promise<void> {
-    this.#inspector?.close();
     if (this.#process !== undefined) this.#noteErrors(this.#process);
     this.#process = undefined;
     await this.#starting?.stop("SIGKILL");
@@ -145,9 +154,8 @@ export class SoakNode {
 
   /** Measures the node. */
   async sample(): Promise<Sample> {
-    await this.#inspector?.collectGarbage();
     const { pid } = this.#process!;
-    const status = await Deno.readTextFile(`/proc/${pid}/status`);
+    const { v8, native, files } = await mappingsOf(pid);
     let descriptors = 0;
     for await (const _ of Deno.readDir(`/proc/${pid}/fd`)) descriptors++;
     const response = await fetch(`${this.api}/metrics`);
@@ -158,8 +166,11 @@ export class SoakNode {
       }),
     );
     return {
-      memory: Number(status.match(/VmRSS:\s*(\d+) kB/)![1]) / 1000,
+      memory: v8 + native + files,
       heap: metrics.get("dmnode_heap_used_bytes")! / 1e6,
+      v8,
+      native,
+      files,
       descriptors,
       deadlines: metrics.get("dmnode_deadlines")!,
       queries: metrics.get("dmnode_queries_active")!,
