@@ -170,7 +170,10 @@ export class Endpoint {
 export function mayRefer(source: Endpoint, endpoint: Endpoint): boolean {
   const { scope } = endpoint;
   if (scope === "global") return true; // the usual case
-  return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(source.scope));
+  const { scope: own } = source;
+  // In a private network, both scopes are the same.
+  if (scope === own) return scope !== "none";
+  return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(own));
 }
 
 /** Whether `x` has a wider scope than `y`. */

@@ -161,6 +161,11 @@ export class Message {
 /** The largest number of copies that a put may ask for. */
 const MAX_COPIES = 64;
 
+/** The number of slots of a set of names: a power of two, large enough to find a factor without collisions. */
+const NAME_SLOTS = 256;
+
+const NO_NAME = new Uint8Array(0);
+
 /** ASCII codes of the letters that bencode and KRPC use. */
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, Q = 0x71, R = 0x72;
 
@@ -172,7 +177,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
   let type = 0, hasTid = false;
   while (!s.take(E)) {
     if (!s.string()) return "malformed";
-    const key = nameAt(TOP_KEYS, packet, s.start, s.end);
+    const key = TOP_KEYS.at(packet, s.start, s.end);
     if (isString(s)) {
       if (!s.string()) return "malformed";
       switch (key) {
@@ -185,7 +190,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
           if (s.end - s.start === 1) type = packet[s.start];
           break;
         case "q":
-          m.method = nameAt(METHOD_NAMES, packet, s.start, s.end) ?? "unknown";
+          m.method = METHOD_NAMES.at(packet, s.start, s.end) ?? "unknown";
           break;
         case "v":
           m.client = readClient(s);
@@ -216,7 +221,7 @@ function readBody(s: Scanner, m: Message): void {
   s.pos++;
   while (!s.take(E)) {
     if (!s.string()) return;
-    const key = nameAt(BODY_KEYS, s.bytes, s.start, s.end);
+    const key = BODY_KEYS.at(s.bytes, s.start, s.end);
     const from = s.pos;
     if (key === "v") {
       if (!s.skip()) return; // values may nest as deep as `isCanonical` allows
@@ -345,38 +350,53 @@ function readError(s: Scanner, m: Message): void {
   while (!s.failed && !s.take(E)) s.skip(2);
 }
 
-/** Names and their ASCII bytes, grouped by length. */
-type Names<N extends string> = readonly (readonly (readonly [N, Uint8Array])[])[];
+/**
+ * A set of names. It finds the name that equals a part of a datagram without creating a string, by comparing that part
+ * with one name only: the names are in a hash table in which no two of them share a slot.
+ */
+class Names<N extends string> {
+  readonly #names: (N | undefined)[] = new Array(NAME_SLOTS).fill(undefined);
+  readonly #bytes: Uint8Array[] = new Array(NAME_SLOTS).fill(NO_NAME);
+  /** With this factor, each name has a slot of its own. */
+  #factor = 0;
 
-function byLength<N extends string>(...names: N[]): Names<N> {
-  const table: [N, Uint8Array][][] = Array.from({ length: MAX_NAME + 1 }, () => []);
-  for (const name of names) table[name.length].push([name, literal(name)]);
-  return table;
-}
-
-/** Finds the name that equals `bytes[start..end)` without creating a string; undefined if there is none. */
-function nameAt<N extends string>(
-  names: Names<N>,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): N | undefined {
-  const length = end - start;
-  if (length > MAX_NAME) return undefined;
-  const sameLength = names[length];
-  next: for (let n = 0; n < sameLength.length; n++) {
-    const name = sameLength[n][1];
-    for (let i = 0; i < length; i++) if (bytes[start + i] !== name[i]) continue next;
-    return sameLength[n][0];
+  constructor(...names: N[]) {
+    const spelled = names.map((name) => [name, literal(name)] as const);
+    const isDistinct = () =>
+      new Set(spelled.map(([, bytes]) => this.#slot(bytes, 0, bytes.length))).size === names.length;
+    while (!isDistinct()) {
+      if (++this.#factor === NAME_SLOTS) {
+        throw new Error(`two of these names would share a slot: ${names}`);
+      }
+    }
+    for (const [name, bytes] of spelled) {
+      const slot = this.#slot(bytes, 0, bytes.length);
+      this.#names[slot] = name;
+      this.#bytes[slot] = bytes;
+    }
   }
-  return undefined;
+
+  /** The name that equals `bytes[start..end)`; undefined if there is none. */
+  at(bytes: Uint8Array, start: number, end: number): N | undefined {
+    if (start === end) return undefined;
+    const slot = this.#slot(bytes, start, end), expected = this.#bytes[slot];
+    if (expected.length !== end - start) return undefined;
+    for (let i = 0; i < expected.length; i++) {
+      if (bytes[start + i] !== expected[i]) return undefined;
+    }
+    return this.#names[slot];
+  }
+
+  /** The slot of a name depends on its first byte, its last byte and its length. */
+  #slot(bytes: Uint8Array, start: number, end: number): number {
+    return (bytes[start] * this.#factor + bytes[end - 1] * 5 + end - start) & (NAME_SLOTS - 1);
+  }
 }
 
-const MAX_NAME = 17;
-const METHOD_NAMES = byLength<Method>(...METHODS);
-const TOP_KEYS = byLength("a", "e", "ip", "q", "r", "ro", "t", "v", "y");
+const METHOD_NAMES = new Names<Method>(...METHODS);
+const TOP_KEYS = new Names("a", "e", "ip", "q", "r", "ro", "t", "v", "y");
 // deno-fmt-ignore
-const BODY_KEYS = byLength(
+const BODY_KEYS = new Names(
   "cas", "id", "implied_port", "info_hash", "interval", "k", "kp", "nc", "nn", "nodes", "nodes6", "nr", "nt", "num", "nx",
   "pc", "pf", "port", "rm", "rt", "sa", "salt", "samples", "seq", "sig", "ss", "target", "tl", "token", "v", "values", "want",
   "BFpe", "BFsd", "noseed", "scrape", "seed",
