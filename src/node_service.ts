@@ -13,10 +13,12 @@ import type { Lookup, PeerDetail, Peers, PeerSelection, Ping } from "./reports/p
 import type { AnnouncedSwarm, AnnouncedSwarms, SwarmPeers } from "./reports/swarms.ts";
 import type { PublishedMagnet, ResolvedMagnet } from "./reports/magnets.ts";
 import type { NetworkSample, NodeSample } from "./reports/samples.ts";
-import type { History, NodeStats, Readiness } from "./reports/stats.ts";
+import type { History, HistoryRange, NodeStats, Readiness } from "./reports/stats.ts";
 import type {
+  Holders,
   Pins,
   Published,
+  PublishedDetail,
   PublishedValue,
   Refusal,
   Replicas,
@@ -318,8 +320,11 @@ export interface NodeService {
   peer(id: string): Promise<PeerDetail | undefined>;
   stats(): Promise<NodeStats>;
   measurements(): Promise<Measurements>;
-  /** Returns the samples of the last hour that were taken after `after`, in milliseconds since 1970. */
-  history(after: number): Promise<History>;
+  /**
+   * Returns the samples of the last hour, or of another range, that were taken after `after`, in
+   * milliseconds since 1970.
+   */
+  history(after: number, range?: HistoryRange): Promise<History>;
   readiness(): Promise<Readiness>;
   /** Pings the peer with this id (40 lower-case hex digits). */
   ping(id: string): Promise<PingOutcome>;
@@ -347,6 +352,10 @@ export interface NodeService {
   resolveMagnet(magnet: Magnet): Promise<ResolveOutcome>;
   /** Returns a page of the values that this node keeps published, ordered by when they will next be published. */
   published(offset: number, limit: number): Promise<Published>;
+  /** Describes a value that this node keeps published, and its past. Undefined if the node does not publish it. */
+  publishedValue(hash: string): Promise<PublishedDetail | undefined>;
+  /** Lists the nodes that acknowledged each published value. */
+  holders(): Promise<Holders>;
   /** Stops publishing a value. False if this node did not publish it. */
   forget(hash: string): Promise<boolean>;
   /**

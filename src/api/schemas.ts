@@ -8,6 +8,7 @@ import { parseSeq } from "../krpc/seq.ts";
 import { EVENT_TYPES } from "../reports/events.ts";
 import { health, HELLO, NODE_ID, seq, SIGNED_KEY } from "../reports/fields.ts";
 import { MAX_TTL_S, MIN_TTL_S } from "../reports/time.ts";
+import { HistoryRange } from "../reports/stats.ts";
 import { PeerSort } from "../reports/peers.ts";
 import { MAGNET } from "../reports/magnets.ts";
 import { SERVICE_HASH } from "../reports/swarms.ts";
@@ -153,6 +154,10 @@ export const PeersQuery = z.object({
 export const FindQuery = z.object({ trace: flag.meta({ param: { example: "1" } }) });
 
 export const HistoryQuery = z.object({
+  range: HistoryRange.default("hour").meta({
+    description: "An hour, a day, or thirty days.",
+    param: { example: "day" },
+  }),
   after: z.iso.datetime({ error: "expected a time such as 2026-04-14T10:29:55Z" }).optional()
     .meta({
       description: "Only samples after this time.",

@@ -430,6 +430,11 @@ export class DhtNode {
     return { ...counts, pending };
   }
 
+  /** The first words of the ids of the nodes that acknowledged an item of ours last; undefined if unknown. */
+  holdersOf(target: Id): readonly number[] | undefined {
+    return this.replicator.holdersOf(target);
+  }
+
   /** The number of nodes at which we are registered, so that they can introduce other nodes to us. */
   get introducers(): number {
     return this.hidden.crossing?.meeting.registrars ?? 0;

@@ -303,14 +303,35 @@ const Sample = z.object({
     p95_ms: field(amount.nullable(), 80.2),
   }),
   storage: z.object({ items: field(count, 4031), bytes: field(count, 4_946_037) }),
+  published: z.object({
+    values: field(count, 2, "values that this node keeps published"),
+    at_risk: field(
+      count,
+      0,
+      "those short of copies, failing or ending; of a longer time, the most",
+    ),
+  }),
 });
 export type Sample = z.output<typeof Sample>;
 
-/** The samples of the last hour. */
+/** An important event, for the charts. */
+export const Mark = z.object({
+  at: time,
+  type: field(z.enum(["start", "ready", "nat", "id", "clock", "data.health"]), "ready"),
+  text: field(z.string(), "not ready: no peer answers"),
+});
+export type Mark = z.output<typeof Mark>;
+
+/** How far a history reaches back: an hour, a day or thirty days. */
+export const HistoryRange = z.enum(["hour", "day", "month"]);
+export type HistoryRange = z.output<typeof HistoryRange>;
+
+/** The samples of a range of time. */
 export const History = z.object({
-  interval_s: field(amount, 10, "seconds between samples"),
+  interval_s: field(amount, 10, "seconds between samples: 10, 300 or 3600"),
   samples: z.array(Sample).meta({
-    description: "oldest first, of the last hour or since the start",
+    description: "oldest first; the hour begins at the latest start of the node",
   }),
+  marks: z.array(Mark).meta({ description: "the important events of the same time, oldest first" }),
 }).meta({ id: "History" });
 export type History = z.output<typeof History>;

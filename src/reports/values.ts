@@ -140,6 +140,55 @@ export type PublishedValue = z.output<typeof PublishedValue>;
 
 export const PINNED: PublishedValue = { ...exampleOf(PublishedValue), pinned: true };
 
+/** The number of copies of a published value at one time. */
+const PublicationRecord = z.object({
+  at: time,
+  kind: field(
+    z.enum(["published", "failed", "counted"]),
+    "published",
+    "published: nodes acknowledged a publication; failed: no other node did; counted: somebody had the copies counted, " +
+      "and each copy was checked",
+  ),
+  copies: field(count, 20),
+  seq: field(
+    count.nullable(),
+    null,
+    "the version; a version over 2^53 - 1 is shown as this number",
+  ),
+});
+export type PublicationRecord = z.output<typeof PublicationRecord>;
+
+const holders = field(
+  z.array(z.string()),
+  [NODE_ID.slice(0, 8), OTHER_ID.slice(0, 8)],
+  "the first eight digits of the ids of the nodes that acknowledged it last, this node included; empty until it is " +
+    "published after a restart. For a chunked value, the holders of its root",
+);
+
+/** A published value with its past. */
+export const PublishedDetail = PublishedValue.extend({
+  wanted: field(
+    count,
+    20,
+    "copies that the value should have: K_BUCKET_SIZE, or fewer in a small network",
+  ),
+  holders,
+  history: z.array(PublicationRecord).meta({ description: "the latest 48, oldest first" }),
+}).meta({ id: "PublishedDetail" });
+export type PublishedDetail = z.output<typeof PublishedDetail>;
+
+/** The nodes that hold the published values. */
+export const Holders = z.object({
+  wanted: field(count, 20, "copies that each value should have"),
+  values: z.array(z.object({
+    hash,
+    key: field(z.string().nullable(), null),
+    kind,
+    holders,
+  })).meta({ description: "at most 10,000" }),
+}).meta({ id: "Holders" });
+export type Holders = z.output<typeof Holders>;
+
 /** A page of the values that the node keeps published. */
 export const Published = z.object({
   total: field(count, 1, "number of values that this node keeps published"),

@@ -23,6 +23,8 @@ export interface JournalOptions {
   /** The NAT state at the start. Only later changes are reported. */
   readonly nat: Nat;
   readonly peerReport: (contact: Contact) => Peer;
+  /** Called with the events that are not too frequent to be remembered. */
+  readonly onRare?: EventListener;
 }
 
 export class Journal {
@@ -43,6 +45,11 @@ export class Journal {
 
   tell(event: ServiceEvent): void {
     this.#listeners.tell(event, Date.now());
+  }
+
+  #tellRare(event: ServiceEvent): void {
+    this.tell(event);
+    this.options.onRare?.(event, Date.now());
   }
 
   /** Logs an event of the core and passes it to the listeners. */
@@ -112,7 +119,7 @@ export class Journal {
   /** Sends an event to the listeners if the NAT state has changed. */
   noteNat(nat: Nat): void {
     const key = natKey(nat);
-    if (key !== this.#reportedNat) this.tell({ type: "nat", data: nat });
+    if (key !== this.#reportedNat) this.#tellRare({ type: "nat", data: nat });
     this.#reportedNat = key;
   }
 
@@ -133,7 +140,7 @@ export class Journal {
   /** Records that the system's clock has jumped ahead by `ms`, or back if that is negative. */
   noteJump(ms: number): void {
     const jump_s = Math.round(ms / 1000);
-    this.tell({ type: "clock", data: { jump_s } });
+    this.#tellRare({ type: "clock", data: { jump_s } });
     const cause = jump_s >= 0
       ? "The system's clock jumped ahead by {seconds} s: it was set, or this machine slept."
       : "The system's clock was set back by {seconds} s.";
@@ -144,7 +151,7 @@ export class Journal {
 
   /** Records that the states of published values have changed. */
   noteValues(changes: readonly EventData<"data.health">[]): void {
-    for (const data of changes) this.tell({ type: "data.health", data });
+    for (const data of changes) this.#tellRare({ type: "data.health", data });
     for (const [state, text] of Object.entries(STATE_TEXTS)) {
       const [first, ...others] = changes.filter(({ to }) => to === state);
       if (first === undefined) continue;
@@ -164,7 +171,7 @@ export class Journal {
 
   noteReadiness(change: ReadinessChange, reason: string): void {
     const ready = change === "gained" || change === "regained";
-    if (change !== "missing") this.tell({ type: "ready", data: { ready, reason } });
+    if (change !== "missing") this.#tellRare({ type: "ready", data: { ready, reason } });
     if (change === "regained") this.#log.info("Ready again: {reason}", { reason });
     else if (change === "lost") this.#log.warning("Not ready any more: {reason}", { reason });
     else if (change === "missing") this.#log.warning("Still not ready: {reason}", { reason });

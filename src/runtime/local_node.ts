@@ -9,7 +9,7 @@ import { cidrIncludes } from "../krpc/address_range.ts";
 import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
 import type { NodeService } from "../node_service.ts";
 import type { ServiceEvent } from "../reports/events.ts";
-import { CLIENT } from "../version.ts";
+import { CLIENT, VERSION } from "../version.ts";
 import { clock } from "./clock.ts";
 import { CoreRunner } from "./core_runner.ts";
 import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
@@ -28,6 +28,7 @@ import { PeerOperations } from "./peer_operations.ts";
 import { SystemNetwork } from "./port_mapping/local_network.ts";
 import { PortMapping } from "./port_mapping/port_mapping.ts";
 import { WELL_KNOWN_PORTS } from "./port_mapping/router.ts";
+import { Marks } from "./reports/marks.ts";
 import { KeyMismatch } from "./reports/key_mismatch.ts";
 import { PeerHistory } from "./reports/peer_history.ts";
 import { CHECK_EVERY_MS, ReadinessProbe } from "./reports/readiness.ts";
@@ -110,6 +111,7 @@ export class LocalNode implements NodeService {
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
   readonly #reports: Reports;
+  readonly #marks: Marks;
   readonly #journal: Journal;
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
   /** Readiness probes ask the peers near this random target whether they would store a value. */
@@ -210,8 +212,10 @@ export class LocalNode implements NodeService {
     this.#operations = new PeerOperations({ core, bucketSize, address, families, filter, resolve });
     this.#readiness = this.#createReadiness();
     const tell = (event: ServiceEvent) => this.#journal.tell(event);
+    this.#marks = new Marks(storage.records);
     this.#values = new Values({
       core,
+      records: storage.records,
       identity,
       bucketSize,
       maxValueSize: config.maxValueSize,
@@ -235,11 +239,13 @@ export class LocalNode implements NodeService {
       mapping: this.#mapping,
       keyMismatch: this.#keyMismatch,
       keyOf: (contact) => this.#peerKeys?.keyOf(contact) ?? null,
+      marks: this.#marks,
     });
     this.#journal = new Journal({
       bootstrapNodes: this.#joining.nodesText,
       nat: this.#reports.nat(),
       peerReport: (contact) => this.#reports.peers.peer(contact),
+      onRare: (event, at) => this.#marks.note(event, at),
     });
   }
 
@@ -382,6 +388,7 @@ export class LocalNode implements NodeService {
     this.#every(CHECK_VALUES_INTERVAL_MS, () => this.#checkValues());
     if (!this.#storage.clock.isShortStop) this.#core.do((at) => this.#core.node.catchUp(at));
     this.#every(resolveAloneMs, () => void joining.resolveIfAlone());
+    this.#marks.start(VERSION, Date.now());
     this.#reports.start((ms, run) => this.#every(ms, run));
     this.#every(CHECK_EVERY_MS, () => this.#checkState());
     for (const { host, port } of this.#config.p2pExternal) {
@@ -517,6 +524,7 @@ export class LocalNode implements NodeService {
         if (event.state === "joined" && !this.#closed) this.#checkState();
         return;
       case "id":
+        this.#marks.changeId(Date.now());
         return this.#storage.disk?.saveNodeId(event.id);
       case "nat":
         return this.#compareMapping(event.state);
@@ -562,6 +570,7 @@ export class LocalNode implements NodeService {
    */
   #checkValues(): void {
     this.#journal.noteValues(this.#values.publications.changes());
+    this.#values.followPublications();
     void this.#values.pins.follow();
   }
 
@@ -595,7 +604,8 @@ export class LocalNode implements NodeService {
   readonly peer: NodeService["peer"] = (id) => Promise.resolve(this.#reports.peers.detail(id));
   readonly stats: NodeService["stats"] = () => Promise.resolve(this.#reports.stats());
   readonly measurements = () => Promise.resolve(this.#reports.measurements());
-  readonly history = (after: number) => Promise.resolve(this.#reports.history(after));
+  readonly history: NodeService["history"] = (after, range = "hour") =>
+    Promise.resolve(this.#reports.history(after, range));
   readonly readiness = () => Promise.resolve(this.#readiness.state(this.#storage.clock.now()));
   readonly ping: NodeService["ping"] = (id) => this.#operations.ping(id);
   readonly pingAddress: NodeService["pingAddress"] = (to) => this.#operations.pingAddress(to);
@@ -616,6 +626,9 @@ export class LocalNode implements NodeService {
     this.#values.resolveMagnet(magnet);
   readonly published: NodeService["published"] = (...page) =>
     Promise.resolve(this.#values.published(...page));
+  readonly publishedValue: NodeService["publishedValue"] = (hash) =>
+    Promise.resolve(this.#values.publishedValue(hash));
+  readonly holders = () => Promise.resolve(this.#values.holders());
   readonly pin: NodeService["pin"] = (request) => this.#values.pins.pin(request);
   readonly unpin: NodeService["unpin"] = (hash) => this.#values.pins.unpin(hash);
   readonly pins: NodeService["pins"] = (...page) => Promise.resolve(this.#values.listPins(...page));
@@ -629,8 +642,7 @@ export class LocalNode implements NodeService {
     );
   readonly readDownload = (download: number) => this.#streams.readDownload(download);
   readonly closeDownload = (download: number) => this.#streams.closeDownload(download);
-  readonly replicas: NodeService["replicas"] = (hash, key) =>
-    this.#values.replicas.count(hash, key);
+  readonly replicas: NodeService["replicas"] = (hash, key) => this.#values.countReplicas(hash, key);
   readonly openWatch: NodeService["openWatch"] = (...version) => {
     const watch = this.#values.watches.open(...version);
     return Promise.resolve(watch && this.#streams.openWatch(watch));

@@ -11,6 +11,7 @@ import { StorageError } from "../storage/sqlite.ts";
 import { type BlobStore, MemoryBlobs } from "../storage/blobs.ts";
 import { DiskStorage } from "../storage/disk.ts";
 import { NodeClock } from "./clock.ts";
+import { Records } from "./records.ts";
 import { prepareDataDir } from "./data_directory.ts";
 import { Identity, randomBytes, randomId } from "./identity/crypto.ts";
 import {
@@ -32,6 +33,7 @@ export interface OpenedStorage {
   readonly blobs: BlobStore;
   readonly disk: DiskStorage | undefined;
   readonly clock: NodeClock;
+  readonly records: Records;
 }
 
 type StorageConfig = Pick<Config, "dataDir" | "storageLimit">;
@@ -80,6 +82,7 @@ export async function openStorage(
       blobs: disk.blobs,
       disk,
       clock,
+      records: new Records(disk.records, (name, bytes) => disk.saveRecord(name, bytes)),
     };
   } catch (error) {
     await disk.close();
@@ -118,5 +121,6 @@ export function memoryStorage({ storageLimit }: StorageConfig): OpenedStorage {
     blobs: new MemoryBlobs(),
     disk: undefined,
     clock: new NodeClock(),
+    records: new Records(),
   };
 }

@@ -19,6 +19,14 @@ export interface RowChanges {
   nodeId?: Uint8Array;
   /** The state of the node's clock, which the next run continues. */
   clock?: Uint8Array;
+  /** Records to write, in this order. A record without bytes is deleted. */
+  records?: RecordChange[];
+}
+
+/** A small record that the node keeps under a name, such as a sample of its figures; null deletes it. */
+export interface RecordChange {
+  readonly name: string;
+  readonly bytes: Uint8Array | null;
 }
 
 /** The changes of one commit. */

@@ -29,6 +29,9 @@ export const NODE_ID = "node_id";
 /** The name under which the table `meta` stores the state of the node's clock. */
 export const CLOCK = "clock";
 
+/** The prefix under which the table `meta` stores records. */
+const RECORD = "record/";
+
 /** The size of SQLite's smallest page, and so of the smallest file. */
 const MIN_BYTES = 512;
 
@@ -197,6 +200,16 @@ export class Database {
     }
   }
 
+  /** The records, by their names. */
+  records(): Map<string, Uint8Array> {
+    const rows = this.#prepared("SELECT name, value FROM meta WHERE name >= ? AND name < ?")
+      .all(RECORD, `${RECORD.slice(0, -1)}0`) as Row[];
+    return new Map(rows.map(({ name, value }) => [
+      (name as string).slice(RECORD.length),
+      value as Uint8Array,
+    ]));
+  }
+
   contacts(): ContactRow[] {
     return this.#rows("contacts").toArray() as unknown as ContactRow[];
   }
@@ -258,6 +271,10 @@ export class Database {
 
   #write(changes: RowChanges): void {
     const { deletedItems, items, published, announcements, contacts, nodeId, clock } = changes;
+    for (const { name, bytes } of changes.records ?? []) {
+      if (bytes !== null) this.setMeta(RECORD + name, bytes);
+      else this.#prepared("DELETE FROM meta WHERE name = ?").run(RECORD + name);
+    }
     const tables = this.#tables;
     if (nodeId !== undefined) this.setMeta(NODE_ID, nodeId);
     if (clock !== undefined) this.setMeta(CLOCK, clock);

@@ -48,6 +48,8 @@ export class DiskStorage {
   readonly contacts: readonly SavedContact[];
   /** The announcements that an earlier run started and did not end. */
   readonly announcements: readonly SavedAnnouncement[];
+  /** The records that earlier runs saved, by their names. */
+  readonly records: ReadonlyMap<string, Uint8Array>;
   /** The number of rows that were skipped because their checksum was wrong. */
   readonly damagedRows: number;
   readonly #thread: DatabaseThread;
@@ -74,6 +76,7 @@ export class DiskStorage {
     this.nodeId = Id.read(saved.nodeId);
     this.contacts = saved.contacts.map(savedContact);
     this.announcements = saved.announcements.map(savedAnnouncement);
+    this.records = saved.records;
     this.damagedRows = saved.damagedRows;
     this.blobs = new DiskBlobs(thread, this.#queue, saved.lastBlob);
     const published = saved.published.map(publishedOf);
@@ -118,6 +121,11 @@ export class DiskStorage {
     return new Promise((resolve) =>
       this.#queue.add((changes) => (changes.announcements ??= []).push(row), resolve)
     );
+  }
+
+  /** Saves a record for later runs; null deletes it. */
+  saveRecord(name: string, bytes: Uint8Array | null): void {
+    this.#queue.add((changes) => (changes.records ??= []).push({ name, bytes }));
   }
 
   saveClock(state: Uint8Array): void {

@@ -41,6 +41,8 @@ export interface Saved {
   readonly contacts: readonly ContactRow[];
   readonly published: readonly PublishedRow[];
   readonly announcements: readonly AnnouncementRow[];
+  /** The records, by their names. */
+  readonly records: ReadonlyMap<string, Uint8Array>;
   /** The number of rows that were skipped because their checksum was wrong. */
   readonly damagedRows: number;
   /** The highest id of the blobs that exist. */
@@ -220,7 +222,8 @@ export function serveDatabase(
     if (damagedRows === 0) blobs.removeOthers(new Set(published.flatMap(blobsOf)));
     tidy();
     const clock = database.meta(CLOCK), announcements = database.announcements();
-    return { nodeId, clock, contacts, published, announcements, damagedRows, lastBlob };
+    const records = database.records();
+    return { nodeId, clock, contacts, published, announcements, records, damagedRows, lastBlob };
   };
   thread.onmessage = ({ data }) => {
     try {

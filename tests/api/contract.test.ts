@@ -525,6 +525,12 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
     await t.step("get /network/published, get /network/transfers", async () => {
       await contract.call("get /network/published", 200, { query: "?limit=10&offset=0" });
       await contract.call("get /network/published", 400, { query: "?limit=0" });
+      const { published } = JSON.parse(textOf(await contract.call("get /network/published", 200)));
+      const detail = "get /network/published/{hash}", { hash } = published[0];
+      await contract.call(detail, 200, { params: { hash } });
+      await contract.call(detail, 400, { params: { hash: "x" } });
+      await contract.call(detail, 404, { params: { hash: "00".repeat(20) } });
+      await contract.call("get /network/holders", 200);
       const progress = {
         transfer: 1,
         label: "backup-7",
@@ -572,6 +578,8 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call("get /network/history", 200);
       await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });
       await contract.call("get /network/history", 400, { query: "?after=yesterday" });
+      await contract.call("get /network/history", 200, { query: "?range=month" });
+      await contract.call("get /network/history", 400, { query: "?range=year" });
       await contract.call("get /network/events", 200, { query: "?types=peer.*&q=192.0.2" });
       await contract.call("get /network/events", 400, { query: "?types=peer" });
       await contract.call("get /healthz", 200);

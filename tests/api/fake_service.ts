@@ -36,14 +36,21 @@ import { nextSeq, type Seq } from "../../src/krpc/seq.ts";
 import type { Lookup, Peer, PeerDetail, Peers, PeerSelection } from "../../src/reports/peers.ts";
 import { exampleOf } from "../../src/reports/fields.ts";
 import { NetworkSample, NodeSample } from "../../src/reports/samples.ts";
-import { type History, NodeStats, type Readiness } from "../../src/reports/stats.ts";
+import {
+  type History,
+  type HistoryRange,
+  NodeStats,
+  type Readiness,
+} from "../../src/reports/stats.ts";
 import { PUBLISHED_MAGNET, ResolvedMagnet } from "../../src/reports/magnets.ts";
 import { AnnouncedSwarm, type AnnouncedSwarms, SwarmPeers } from "../../src/reports/swarms.ts";
 import { timeText } from "../../src/reports/time.ts";
 import {
+  type Holders,
   PINNED,
   type Pins,
   type Published,
+  type PublishedDetail,
   type PublishedValue,
   type Transfer,
 } from "../../src/reports/values.ts";
@@ -113,9 +120,13 @@ export class FakeService implements NodeService {
   ready: Readiness = { ready: true, reason: "3 peers answer." };
   underWay: Transfer[] = [];
   hour: History["samples"] = [];
+  marks: History["marks"] = [];
   /** The options of each store. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
+  /** The first digits of the ids of the holders of published values. */
+  readonly holderDigits = new Map<string, string[]>();
+  readonly publications = new Map<string, PublishedDetail["history"]>();
   readonly pinned: PublishedValue[] = [];
   readonly announcements: AnnouncedSwarm[] = [];
   /** The parts of the next searches for peers. */
@@ -324,6 +335,20 @@ export class FakeService implements NodeService {
     return Promise.resolve({ total: all.length, offset, published });
   }
 
+  publishedValue(hash: string): Promise<PublishedDetail | undefined> {
+    this.#asked("publishedValue", hash);
+    const value = this.publishedValues.find((each) => each.hash === hash);
+    const holders = this.holderDigits.get(hash) ?? [], history = this.publications.get(hash) ?? [];
+    return Promise.resolve(value && { ...value, wanted: 20, holders, history });
+  }
+
+  holders(): Promise<Holders> {
+    const values = this.publishedValues.map(({ hash, key, kind }) => {
+      return { hash, key, kind, holders: this.holderDigits.get(hash) ?? [] };
+    });
+    return Promise.resolve({ wanted: 20, values });
+  }
+
   forget(hash: string): Promise<boolean> {
     this.#asked("forget", hash);
     return Promise.resolve(this.values.delete(hash));
@@ -473,9 +498,11 @@ export class FakeService implements NodeService {
     return this.streams.closeWatch(watch);
   }
 
-  history(after: number): Promise<History> {
+  history(after: number, range: HistoryRange = "hour"): Promise<History> {
+    this.#asked("history", after, range);
     const samples = this.hour.filter(({ at }) => Date.parse(at) > after);
-    return Promise.resolve({ interval_s: 10, samples });
+    const interval_s = { hour: 10, day: 300, month: 3_600 }[range];
+    return Promise.resolve({ interval_s, samples, marks: this.marks });
   }
 
   transfers(): Promise<Transfer[]> {

@@ -14,6 +14,7 @@ const sample = (at: number) => ({
   out: { messages_per_second: 10, bytes_per_second: 250 },
   lookups: { count: 5, success: 4, p50_ms: 30, p95_ms: 40 },
   storage: { items: 7, bytes: 700 },
+  published: { values: 2, at_risk: 0 },
 });
 
 async function get(path: string) {
@@ -38,6 +39,7 @@ Deno.test("GET /network/history returns the samples, oldest first", async () => 
     out: { messages_per_second: 10, bytes_per_second: 250 },
     lookups: { count: 5, success: 4, p50_ms: 30, p95_ms: 40 },
     storage: { items: 7, bytes: 700 },
+    published: { values: 2, at_risk: 0 },
   });
 });
 

@@ -48,6 +48,9 @@ Deno.test("node id, items, contacts and published values are restored", async ()
       failures: 0,
     };
     first.disk.published.save(published);
+    first.disk.saveRecord("a/1", Uint8Array.of(1, 2));
+    first.disk.saveRecord("a/2", Uint8Array.of(3));
+    first.disk.saveRecord("a/2", null);
     const { nodeId } = first.disk;
     await first.disk.close();
     assert.deepEqual([...Deno.readDirSync(path("."))].map(({ name }) => name).sort(), [
@@ -57,6 +60,7 @@ Deno.test("node id, items, contacts and published values are restored", async ()
 
     const { disk, told } = await open(path("db"));
     assert.ok(disk.nodeId.equals(nodeId));
+    assert.deepEqual([...disk.records], [["a/1", Uint8Array.of(1, 2)]]);
     assert.equal(disk.items.count, texts.length);
     for (const text of texts) assert.ok(disk.items.get(item(text).target, 1000));
     assert.deepEqual(disk.contacts.map(({ id, rtt }) => `${id} ${rtt}`), [`${contact.id} 2.5`]);

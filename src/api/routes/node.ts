@@ -33,18 +33,19 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
 
   serve(app, {
     ...reading,
-    ...get("/network/history", "readHistory", "Read the node's figures over the last hour"),
+    ...get("/network/history", "readHistory", "Read the node's figures over time"),
     description:
-      "The samples that the dashboard draws, of the last hour or since the node was started. For longer times, " +
-      "let Prometheus read /metrics.",
+      "The samples that the dashboard draws: every ten seconds of the last hour, every five minutes of the last day, " +
+      "or every hour of the last thirty days, with the important events of the same time. The day and the thirty days " +
+      "survive a restart. For longer times, let Prometheus read /metrics.",
     request: { query: HistoryQuery },
     responses: {
       200: json("The samples", History, "One sample"),
       ...problem(400, "query parameter after: expected a time such as 2026-04-14T10:29:55Z."),
     },
   }, async (c) => {
-    const { after } = c.req.valid("query");
-    return c.json(await service.history(after === undefined ? 0 : Date.parse(after)), 200);
+    const { after, range } = c.req.valid("query");
+    return c.json(await service.history(after === undefined ? 0 : Date.parse(after), range), 200);
   });
 
   serve(app, {

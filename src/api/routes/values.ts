@@ -6,7 +6,9 @@ import { z } from "zod";
 import type { NodeService, StoreOptions, StoreOutcome } from "../../node_service.ts";
 import { exampleOf, HELLO, SIGNED_HASH } from "../../reports/fields.ts";
 import {
+  Holders,
   Published,
+  PublishedDetail,
   Replicas,
   STORED,
   Stored,
@@ -447,6 +449,37 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
     const { offset, limit } = c.req.valid("query");
     return exactJson(await service.published(offset, limit), 200);
   });
+
+  serve(app, {
+    ...reading,
+    ...get(
+      "/network/published/{hash}",
+      "explainPublished",
+      "Describe a published value and its past",
+    ),
+    description:
+      "Adds to an entry of the list the nodes that acknowledged the value last, and how many nodes had a copy after " +
+      "each of its latest publications and counts.",
+    request: { params: HashParams },
+    responses: {
+      200: json("The value", PublishedDetail, "A value with its latest publication"),
+      ...BAD_HASH,
+      ...problem(404, `This node does not publish ${HELLO}.`),
+    },
+  }, async (c) => {
+    const { hash } = c.req.valid("param"), value = await service.publishedValue(hash);
+    if (value === undefined) throw new Problem(404, `This node does not publish ${hash}.`);
+    return exactJson(value, 200);
+  });
+
+  serve(app, {
+    ...reading,
+    ...get("/network/holders", "listHolders", "List the nodes that hold the published values"),
+    description:
+      "For each value that this node keeps published, the nodes that acknowledged it last. With this list, a client " +
+      "can tell which values would have too few copies if some nodes were gone. It causes no traffic in the network.",
+    responses: { 200: json("The holders", Holders, "One value") },
+  }, async (c) => c.json(await service.holders(), 200));
 
   serve(app, {
     ...reading,

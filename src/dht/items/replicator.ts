@@ -271,6 +271,11 @@ export class Replicator {
     if (this.#items.count > 0) this.#hurry(now);
   }
 
+  /** The first words of the ids of the nodes that acknowledged one of our own items last; undefined if unknown. */
+  holdersOf(target: Id): readonly number[] | undefined {
+    return this.#holders.get(target);
+  }
+
   #noteHolders(target: Id, holders: readonly Id[]): void {
     if (this.#holders.size >= MAX_REMEMBERED && this.#holders.get(target) === undefined) return;
     this.#holders.set(target, holders.map(({ a }) => a));

@@ -20,6 +20,7 @@ export interface Reading {
   readonly out: TrafficCount;
   readonly items: number;
   readonly bytes: number;
+  readonly published: Sample["published"];
 }
 
 /** The samples of the last hour, in a ring buffer. */
@@ -49,8 +50,8 @@ export class PastHour {
     if (this.#latencies.length < MAX_LATENCIES) this.#latencies.push(event.lookup.elapsed);
   }
 
-  /** Adds a sample, and drops the oldest if there are too many. */
-  sample(reading: Reading, at: Millis): void {
+  /** Adds and returns a sample, and drops the oldest if there are too many. */
+  sample(reading: Reading, at: Millis): Omit<Sample, "at"> {
     const seconds = Math.max(1_000, at - this.#before.at) / 1000;
     const rate = (direction: "in" | "out") => {
       const now = reading[direction], before = this.#before[direction];
@@ -73,12 +74,14 @@ export class PastHour {
         p95_ms: quantile(latencies, 0.95),
       },
       storage: { items: reading.items, bytes: reading.bytes },
+      published: reading.published,
     };
     this.#samples.push({ at, sample });
     if (this.#samples.length > MAX_SAMPLES) this.#samples.shift();
     this.#before = { at, in: copyOf(reading.in), out: copyOf(reading.out) };
     this.#latencies = [];
     this.#count = this.#success = 0;
+    return sample;
   }
 
   /** Returns the samples taken after `wallTime`, in milliseconds since 1970, oldest first. */

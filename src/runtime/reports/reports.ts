@@ -13,15 +13,18 @@ import type { DiskStorage } from "../../storage/disk.ts";
 import { VERSION } from "../../version.ts";
 import { hex } from "../../krpc/hex.ts";
 import type { KeyMismatch } from "./key_mismatch.ts";
+import { DAY, FigureHistory, MONTH } from "./figure_history.ts";
+import type { Marks } from "./marks.ts";
 import { natReport, natSummary } from "./nat_report.ts";
 import { PastHour, SAMPLE_INTERVAL_MS } from "./past_hour.ts";
 import type { PeerHistory } from "./peer_history.ts";
+import type { Records } from "../records.ts";
 import type { MappingState } from "../port_mapping/keeper.ts";
 import type { PortMapping } from "../port_mapping/port_mapping.ts";
 import type { NodeClock } from "../clock.ts";
 import type { ReadinessProbe } from "./readiness.ts";
 import type { Measurements, ProcessReport } from "../../node_service.ts";
-import type { History, Mapping, Nat, NodeStats } from "../../reports/stats.ts";
+import type { History, HistoryRange, Mapping, Nat, NodeStats } from "../../reports/stats.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
 import { PeerReports } from "./peers.ts";
 import type { Publications } from "../values/publications.ts";
@@ -40,6 +43,13 @@ const COUNT_ITEMS_INTERVAL_MS = 10_000;
 
 /** The interval at which the lag of the event loop is measured. */
 const LAG_EVERY_MS = 1_000;
+
+/** The lengths of the histories. */
+const SERIES = {
+  hour: { intervalMs: SAMPLE_INTERVAL_MS, count: 3_600_000 / SAMPLE_INTERVAL_MS },
+  day: DAY,
+  month: MONTH,
+};
 
 /** The parts of the node that the reports read. */
 export interface ReportedNode {
@@ -62,6 +72,8 @@ export interface ReportedNode {
   /** Detects other nodes with a wrong network key. Undefined if this node has no network key. */
   readonly keyMismatch: KeyMismatch | undefined;
   readonly clock: Pick<NodeClock, "now" | "wall">;
+  readonly records: Records;
+  readonly marks: Pick<Marks, "after">;
 }
 
 /** The reports of one node, as `NodeService` describes them. */
@@ -71,6 +83,7 @@ export class Reports {
   readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
   readonly #eventLoopLag = new DurationHistogram();
   readonly pastHour: PastHour;
+  readonly #longer: Readonly<Record<Exclude<HistoryRange, "hour">, FigureHistory>>;
   #itemCounts:
     | { readonly at: Millis; readonly expiring: number; readonly ours: number }
     | undefined;
@@ -80,6 +93,10 @@ export class Reports {
     const wall = (at: Millis) => node.clock.wall(at);
     this.peers = new PeerReports(node.core, node.history, wall, node.keyOf);
     this.pastHour = new PastHour(node.startedAt, wall);
+    this.#longer = {
+      day: new FigureHistory(DAY, node.records),
+      month: new FigureHistory(MONTH, node.records),
+    };
   }
 
   /** Starts taking samples. Call this before the first report. */
@@ -262,8 +279,15 @@ export class Reports {
     };
   }
 
-  history(after: number): History {
-    return { interval_s: SAMPLE_INTERVAL_MS / 1000, samples: this.pastHour.after(after) };
+  /** Returns the samples of a range after a time in milliseconds since 1970. */
+  history(after: number, range: HistoryRange): History {
+    const { clock, marks } = this.node, now = clock.wall(clock.now());
+    const { intervalMs, count } = SERIES[range];
+    const samples = range === "hour"
+      ? this.pastHour.after(after)
+      : this.#longer[range].samples(now).filter(({ at }) => Date.parse(at) > after);
+    const since = Math.max(after, now - intervalMs * count);
+    return { interval_s: intervalMs / 1000, samples, marks: marks.after(since) };
   }
 
   #sample(): void {
@@ -277,10 +301,12 @@ export class Reports {
     const { in: inward, out } = this.#core.traffic;
     const { count: items, bytes } = this.node.items;
     const rtts = contacts.map(({ rtt }) => rtt).filter((rtt) => !Number.isNaN(rtt));
-    this.pastHour.sample(
-      { peers: contacts.length, rtts, in: inward, out, items, bytes },
-      this.node.clock.now(),
-    );
+    const { publications, clock } = this.node, at = clock.now();
+    const { short, failing, ending } = publications.counts;
+    const published = { values: publications.count, at_risk: short + failing + ending };
+    const reading = { peers: contacts.length, rtts, in: inward, out, items, bytes, published };
+    const sample = this.pastHour.sample(reading, at);
+    for (const history of Object.values(this.#longer)) history.add(clock.wall(at), sample);
   }
 }
 

@@ -11,6 +11,7 @@ import { byteStringContent } from "../../krpc/bencode.ts";
 import { type Id, IdMap } from "../../krpc/id.ts";
 import type { EventData } from "../../reports/events.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
+import type { PublicationState } from "./publication_log.ts";
 import type { PublishedValue, ValueState } from "../../reports/values.ts";
 
 /** An item, and the number of nodes that acknowledged it. */
@@ -243,6 +244,18 @@ export class Publications {
   /** Returns a page of the pinned values, in the order of `list`. */
   listPins(offset: number, limit: number): PublishedValue[] {
     return this.#page(this.#all().filter(({ item }) => this.isPinned(item.target)), offset, limit);
+  }
+
+  /** The state of each value's publications, for the log. */
+  states(): PublicationState[] {
+    const { clock } = this.options;
+    return this.#all().map(({ item: { target, signed }, lastAt, failures, replicas }) => ({
+      hash: `${target}`,
+      lastAt: lastAt === -Infinity ? null : clock.wall(lastAt),
+      failures,
+      replicas,
+      seq: signed?.seq ?? null,
+    }));
   }
 
   /** Describes a value; undefined if it is not published. */

@@ -14,21 +14,33 @@ import type {
   FetchOutcome,
   MagnetOutcome,
   MagnetRequest,
+  ReplicasOutcome,
   ResolveOutcome,
   StoreOutcome,
 } from "../../node_service.ts";
 import type { ServiceEvent } from "../../reports/events.ts";
-import type { Pins as PinsReport, Published, Transfer } from "../../reports/values.ts";
+import type {
+  Holders,
+  Pins as PinsReport,
+  Published,
+  PublishedDetail,
+  Transfer,
+} from "../../reports/values.ts";
+import type { Records } from "../records.ts";
 import { clock } from "../clock.ts";
 import type { CoreRunner } from "../core_runner.ts";
 import { dataCrypto, type Identity, itemCrypto, randomId } from "../identity/crypto.ts";
 import { NetworkItems } from "./items.ts";
+import { PublicationLog } from "./publication_log.ts";
 import { Publications } from "./publications.ts";
 import { Pins } from "./pins.ts";
 import { ValueReader, versionOf } from "./reader.ts";
 import { ReplicaCounter } from "./replicas.ts";
 import { Watches } from "./watch.ts";
 import { ValueWriter } from "./writer.ts";
+
+/** Maximum number of values in the list of holders. */
+const MAX_HOLDERS_LISTED = 10_000;
 
 /**
  * A published value has too few copies if less than this share of the nodes that should hold it
@@ -48,12 +60,17 @@ export interface ValuesOptions {
   readonly published: PublishedStore;
   /** The bytes of the large values that are kept published. */
   readonly blobs: Blobs;
+  /** Keeps the past of the published values. */
+  readonly records: Records;
   /** Receives the events of stores and fetches, and the progress of large values. */
   tell(event: ServiceEvent): void;
 }
 
 export class Values {
   readonly #tell: ValuesOptions["tell"];
+  readonly #core: CoreRunner;
+  readonly #bucketSize: number;
+  readonly #log: PublicationLog;
   readonly #published: PublishedStore;
   readonly #publicKey: Uint8Array;
   readonly #items: NetworkItems;
@@ -63,13 +80,16 @@ export class Values {
   readonly #republisher: Republisher;
   readonly reader: ValueReader;
   readonly #writer: ValueWriter;
-  readonly replicas: ReplicaCounter;
+  readonly #counter: ReplicaCounter;
   readonly pins: Pins;
 
   constructor(
-    { core, identity, bucketSize, maxValueSize, published, blobs, tell }: ValuesOptions,
+    { core, identity, bucketSize, maxValueSize, published, blobs, records, tell }: ValuesOptions,
   ) {
     this.#tell = tell;
+    this.#core = core;
+    this.#bucketSize = bucketSize;
+    this.#log = new PublicationLog(records);
     this.#published = published;
     const items = this.#items = new NetworkItems(core);
     const pieces = new OwnPieces({ blobs, crypto: dataCrypto });
@@ -120,7 +140,7 @@ export class Values {
     const publicKey = this.#publicKey = identity.publicKey;
     const sync = () => this.#sync(), now = () => core.clock.now();
     this.pins = new Pins({ ...parts, publicKey, maxValueSize, now, sync });
-    this.replicas = new ReplicaCounter({ items, largeValues, bucketSize });
+    this.#counter = new ReplicaCounter({ items, largeValues, bucketSize });
     this.watches = new Watches({
       read: (...version) => this.reader.readVersion(...version),
       clock: core.clock,
@@ -197,6 +217,50 @@ export class Values {
   published(offset: number, limit: number): Published {
     const { count: total } = this.publications;
     return { total, offset, published: this.publications.list(offset, limit) };
+  }
+
+  /** Describes a published value and its past. Undefined if this node does not publish it. */
+  publishedValue(hash: string): PublishedDetail | undefined {
+    const target = Id.from(hash), value = this.publications.get(target);
+    if (value === undefined) return undefined;
+    this.followPublications();
+    const holders = this.#holdersOf(target), history = this.#log.of(hash);
+    return { ...value, wanted: this.#wanted, holders, history };
+  }
+
+  /** Lists the nodes that acknowledged each published value. */
+  holders(): Holders {
+    const listed = this.publications.list(0, MAX_HOLDERS_LISTED);
+    const values = listed.map(({ hash, key, kind }) => {
+      return { hash, key, kind, holders: this.#holdersOf(Id.from(hash)) };
+    });
+    return { wanted: this.#wanted, values };
+  }
+
+  /** The copies that a value should have: fewer than K_BUCKET_SIZE if the network has fewer nodes. */
+  get #wanted(): number {
+    return Math.min(this.#bucketSize, this.#core.node.tables.size + 1);
+  }
+
+  #holdersOf(target: Id): string[] {
+    const words = this.#core.node.holdersOf(target) ?? [];
+    return words.map((word) => (word >>> 0).toString(16).padStart(8, "0"));
+  }
+
+  /** Logs the publications since the last call. */
+  followPublications(): void {
+    const { clock } = this.#core;
+    this.#log.follow(this.publications.states(), clock.wall(clock.now()));
+  }
+
+  /** Counts the copies of a value on the network. */
+  async countReplicas(hash: string, key: string | null): Promise<ReplicasOutcome> {
+    const outcome = await this.#counter.count(hash, key), { clock } = this.#core;
+    if (outcome.outcome === "found") {
+      this.followPublications();
+      this.#log.noteCount(hash, outcome.report.count, clock.wall(clock.now()));
+    }
+    return outcome;
   }
 
   async forget(hash: string): Promise<boolean> {

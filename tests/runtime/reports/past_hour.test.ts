@@ -15,6 +15,7 @@ const reading = (messages: number, rest: Partial<Reading> = {}): Reading => ({
   out: { messages: 2 * messages, bytes: 50 * messages },
   items: 7,
   bytes: 700,
+  published: { values: 2, at_risk: 1 },
   ...rest,
 });
 
@@ -47,6 +48,7 @@ Deno.test("a sample covers the time since the previous one", () => {
       out: { messages_per_second: 10, bytes_per_second: 250 },
       lookups: { count: 5, success: 4, p50_ms: 30, p95_ms: 40 },
       storage: { items: 7, bytes: 700 },
+      published: { values: 2, at_risk: 1 },
     },
     {
       at: "1970-01-01T00:00:21.000Z",
@@ -56,6 +58,7 @@ Deno.test("a sample covers the time since the previous one", () => {
       out: { messages_per_second: 4, bytes_per_second: 100 },
       lookups: { count: 0, success: 0, p50_ms: null, p95_ms: null },
       storage: { items: 7, bytes: 700 },
+      published: { values: 2, at_risk: 1 },
     },
   ]);
   assert.deepEqual(hour.after(11_000).map(({ at }) => Date.parse(at)), [21_000]);

@@ -1,0 +1,30 @@
+// Small records that the node keeps in its database, such as samples of its figures.
+
+/** Records by their names. Without a disk, they live as long as the process. */
+export class Records {
+  readonly #records: Map<string, Uint8Array>;
+
+  /** `save` writes a record to the disk; null deletes it. */
+  constructor(
+    saved: ReadonlyMap<string, Uint8Array> = new Map(),
+    private readonly save: (name: string, bytes: Uint8Array | null) => void = () => {},
+  ) {
+    this.#records = new Map(saved);
+  }
+
+  /** The records whose names start with `prefix`, by the rest of their names. */
+  *below(prefix: string): Generator<[name: string, bytes: Uint8Array]> {
+    for (const [name, bytes] of this.#records) {
+      if (name.startsWith(prefix)) yield [name.slice(prefix.length), bytes];
+    }
+  }
+
+  set(name: string, bytes: Uint8Array): void {
+    this.#records.set(name, bytes);
+    this.save(name, bytes);
+  }
+
+  delete(name: string): void {
+    if (this.#records.delete(name)) this.save(name, null);
+  }
+}
