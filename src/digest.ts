@@ -1,11 +1,11 @@
 // Digests by the Web Crypto API, for the API's thread: node:crypto would take up 3 MB of memory there.
 
-/** Returns the digest of text, encoded as UTF-8, or of bytes, in base64. */
+/** Returns the digest of bytes, or of text in UTF-8. The digest is encoded in base64. */
 export async function digestBase64(algorithm: Algorithm, data: Data): Promise<string> {
   return btoa(String.fromCharCode(...await digest(algorithm, data)));
 }
 
-/** Returns the digest of text, encoded as UTF-8, or of bytes, in lower-case hex. */
+/** Returns the digest of bytes, or of text in UTF-8. The digest is encoded in lower-case hex. */
 export async function digestHex(algorithm: Algorithm, data: Data): Promise<string> {
   const bytes = await digest(algorithm, data);
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -214,13 +214,19 @@ export interface FetchedValue {
   readonly bytes: Uint8Array;
   readonly seq: Seq | null;
   readonly publicKey: Uint8Array | null;
-  /** Whether the item's value is not a byte string. Then `bytes` are its bencoded form. */
+  /**
+   * Whether the item's value is not a byte string. If so, `bytes` contains the value in bencoded
+   * form.
+   */
   readonly isBencode: boolean;
 }
 
 /** A value that consists of many items. Only its root has been fetched so far. */
 export interface LargeValue {
-  /** The requested hash: that of the root, or of the mutable item that refers to the root. */
+  /**
+   * The requested hash: the hash of the root, or the target of the mutable item that refers to the
+   * root.
+   */
   readonly hash: string;
   /** The hash of the root, which identifies the bytes of the value. */
   readonly root: string;

@@ -20,7 +20,7 @@ export interface Metric {
   samples(): readonly Sample[];
 }
 
-/** The counts of a histogram. The last count is that of the values above all bounds. */
+/** The counts of a histogram. The last count is the number of values above all bounds. */
 export interface Distribution {
   readonly bounds: readonly number[];
   readonly counts: readonly number[];

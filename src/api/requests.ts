@@ -93,7 +93,8 @@ export class BodyReader {
         const asked = this.now();
         const chunk = reader && await this.#next(reader, this.stallMs - behindMs);
         if (chunk === undefined) return;
-        // Count only the time spent waiting for the client. A fast start does not make up for a slow end.
+        // Count only the time spent waiting for the client. A client that sends fast at first must
+        // not send too slowly later.
         behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / MIN_RATE * 1000);
         if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;

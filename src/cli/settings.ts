@@ -38,7 +38,10 @@ export class NodeSettings {
   readonly #files = new Map<string, OpenFile>();
   /** Files that did not exist at the first read. A running node can't open them later. */
   readonly #missing = new Set<string>();
-  /** The path of the tokens at the first read. A running node can't open another one. */
+  /**
+   * The path of the file of tokens when the settings were first read. A running node can't open
+   * another file.
+   */
   #tokensPath: string | undefined;
 
   /** @throws {ConfigError} if the file that --env-file names can't be opened */

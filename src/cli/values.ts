@@ -561,7 +561,10 @@ function linkFrom(text: string | undefined, { linkFile }: ValueFlags): Link | un
   throw new UserError("give either a hash or link, or --link-file", true);
 }
 
-/** Returns the hash of a value that the user named by its hash or key. `publicKey` is by default that of the node. */
+/**
+ * Returns the hash of a value that the user named by its hash or key. By default, `publicKey` is
+ * the public key of the node.
+ */
 export async function hashOf(
   api: Api,
   hash: string | undefined,

@@ -16,7 +16,7 @@ const MAX_TOKENS = 1_000;
 /** The maximum size of the file in bytes: 1,000 tokens with the longest names need about 200,000. */
 export const MAX_API_TOKENS_BYTES = 1 << 18;
 
-/** Maximum of a token's rate in requests per second, the same as that of API_RATE_LIMIT. */
+/** Maximum of a token's rate in requests per second. API_RATE_LIMIT has the same maximum. */
 export const MAX_TOKEN_RATE = 1_000_000;
 
 /** A token of the API. */

@@ -105,7 +105,7 @@ export class DhtNode {
   readonly #contacts: Contacts;
   /**
    * The limits on queries. Contacts and strangers have separate limits, so that strangers can't use
-   * up those of contacts.
+   * up the limit of contacts.
    */
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
@@ -248,8 +248,8 @@ export class DhtNode {
   }
 
   /**
-   * Drops the messages of these nodes, each given as its id, or as its id, a space and its endpoint. Removes them from the
-   * contacts, and all contacts whose address is denied.
+   * Drops the messages of these nodes, each given as its id, or as its id, a space and its
+   * endpoint. Removes these nodes, and all nodes whose address is denied, from the contacts.
    */
   deny(nodes: ReadonlySet<string>, isDenied: (endpoint: Endpoint) => boolean, now: Millis): void {
     this.#denied = nodes;

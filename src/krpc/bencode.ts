@@ -28,7 +28,7 @@ export class Scanner {
     return this.pos < this.limit ? this.bytes[this.pos] : -1;
   }
 
-  /** Skips `byte` if it is next, and returns whether it was. */
+  /** Skips the next byte if it is `byte`, and returns whether it was. */
   take(byte: number): boolean {
     if (this.pos >= this.limit || this.bytes[this.pos] !== byte) return false;
     this.pos++;

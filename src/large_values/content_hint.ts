@@ -92,7 +92,10 @@ for (const word of ["true", "false", "null"]) {
   }
 }
 
-/** The names of all states. `NAMES` also has those of the transitions whose next state depends on the open brackets. */
+/**
+ * The names of all states. `NAMES` also has the names of the transitions whose next state depends
+ * on the open brackets.
+ */
 const STATES = Object.keys(RULES);
 const NAMES = [...STATES, "comma", "open list", "open object", "close list", "close object"];
 /** The rules as one array. The next state is `NEXT[256 * state + byte]`. */

@@ -286,7 +286,7 @@ export class LargeValues {
     const { crypto, blobs } = this.#options;
     const layout = new Layout(size), ids = new Uint8Array(layout.pieces * ID_BYTES);
     const upload = new Upload(transfer, copies);
-    // Free buffers: all pieces of their stripes have been acknowledged.
+    // Buffers that can be reused, because all pieces of their stripes have been acknowledged.
     const buffers: StripeBuffer[] = [];
     let tolerance = Infinity;
     for (const level of layout.levels) {

@@ -125,7 +125,7 @@ export class Layout {
     this.pieces = this.top.first + this.top.pieces;
   }
 
-  /** The level whose ids are in the root. */
+  /** The level whose pieces have their ids in the root. */
   get top(): Level {
     return this.levels[this.levels.length - 1];
   }

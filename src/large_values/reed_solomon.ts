@@ -4,7 +4,10 @@
 /** The maximum number of data pieces of a stripe, and of its parity pieces. */
 export const MAX_DATA = 32, MAX_PARITY = 64;
 
-/** The polynomial of the field: x^8 + x^4 + x^3 + x^2 + 1. Its element 2 generates all others except 0. */
+/**
+ * The polynomial of the field: x^8 + x^4 + x^3 + x^2 + 1. The powers of the field's element 2 are
+ * all elements except 0.
+ */
 const POLYNOMIAL = 0x11d;
 
 /** The products of any two elements: `PRODUCTS[256 * x + y]`. */

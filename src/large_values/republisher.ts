@@ -100,7 +100,8 @@ export class Republisher {
 
   #isDue({ root }: OwnValue): boolean {
     const { clock, position } = this.#options, name = `${root}`, at = clock.now();
-    // After a start, continue rounds that were interrupted, and begin the others soon.
+    // After a start, continue interrupted rounds at once, and begin the rounds of other values
+    // soon.
     if (!this.#nextAt.has(name)) {
       this.#nextAt.set(name, position(root) > 0 ? at : at + this.#spread(RETRY_INTERVAL_MS));
     }
@@ -133,7 +134,7 @@ export class Republisher {
     this.#nextAt.set(`${root}`, clock.now() + this.#spread(pause));
   }
 
-  /** Returns how many pieces no node acknowledged. */
+  /** Publishes a stripe. Returns the number of its pieces that no node acknowledged. */
   async #publishStripe(value: OwnValue, level: Level, stripe: Stripe): Promise<number> {
     const { own, network, clock, crypto } = this.#options;
     const { copies, hasParity } = spreadOver(network.size());

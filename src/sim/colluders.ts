@@ -72,8 +72,8 @@ export class Colluders {
   }
 
   /**
-   * A coordinate close to that of the node at an endpoint, with an error of 0. A real attacker
-   * would learn the node's coordinate by a ping.
+   * A coordinate close to the coordinate of the node at `endpoint`, with an error of 0. A real
+   * attacker would learn the node's coordinate by a ping.
    */
   #beside(endpoint: Endpoint): Uint8Array {
     const bytes = new Uint8Array(OWN_COORDINATE_BYTES);

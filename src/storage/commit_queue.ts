@@ -49,10 +49,13 @@ export interface CommitObserver {
  */
 const MAX_CHANGES = 256;
 
-/** The minimum time between the starts of two commits in ms. Changes that arrive meanwhile join the next commit. */
+/**
+ * The minimum time in ms between the starts of two commits. Changes that arrive meanwhile join the
+ * next commit.
+ */
 const GROUP_MS = 4;
 
-/** The pause after a failed commit in ms. It is long because a full disk stays full for a while. */
+/** The pause in ms after a failed commit. It is long because a full disk stays full for a while. */
 const RETRY_MS = 250;
 
 /** While commits keep failing, the observer is called at most once in this time, in ms. */

@@ -86,7 +86,7 @@ export function applySteps(db: DatabaseSync, version: number): void {
   if (done < STEPS.length) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
 }
 
-/** Keywords with which a column could compute something. */
+/** SQL keywords by which the definition of a column could compute values. */
 const COMPUTING = /\b(AS|CHECK|DEFAULT|GENERATED|REFERENCES|VIRTUAL)\b/i;
 
 /** Refuses a file of this version with other tables than ours. @throws {StorageError} */
@@ -189,15 +189,15 @@ export function checksumOf(row: ItemRow | PublishedRow): number {
     sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
   }
   NUMBERS[0] = Number(row.seq ?? -1);
-  // Add the digits of a large seq as text, because a double can't hold all of them.
+  // Add the digits of a large seq to the checksum as text, because a double can't hold all of them.
   if (typeof row.seq === "bigint") sum = crc32(literal(`${row.seq}`), sum);
   NUMBERS.set(numbers, 1);
   return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
 }
 
 /**
- * The numbers that few values have: first those of the roots of large values, then those that
- * schema 5 added.
+ * The numbers of a row that most values lack: first the numbers of the roots of large values, then
+ * the numbers that schema 5 added.
  */
 function furtherOf(row: PublishedRow): number[] {
   const { value_blob, ids_blob, next_piece, life, pinned } = row;

@@ -134,8 +134,8 @@ export class ApiThread {
   }
 
   /**
-   * Frees a piece of an upload once the node has received the next piece. By then, the node no longer needs the earlier
-   * one.
+   * Frees a piece of an upload once the node has received the next piece. By then, the node no
+   * longer needs the earlier piece.
    */
   #noteCall(method: Method, [upload, bytes]: readonly unknown[]): void {
     if (method === "finishUpload" || method === "closeUpload") this.#written.delete(upload);

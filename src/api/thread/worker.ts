@@ -148,7 +148,8 @@ const service = new Proxy({} as NodeService, {
 });
 
 /**
- * Frees a piece of a download when the next piece is requested. By then, Deno.serve has sent or copied the earlier one.
+ * Frees a piece of a download when the next piece is requested. By then, Deno.serve has sent or
+ * copied the earlier piece.
  */
 function noteRead(download: unknown, result: Promise<DownloadPiece>): void {
   release(read.get(download));

@@ -67,7 +67,10 @@ export class Api {
     return `${this.#base}${path}${given.length === 0 ? "" : `?${new URLSearchParams(given)}`}`;
   }
 
-  /** Fetches a JSON object. Throws a UserError if the field `member` is missing: then the answer is not from a node. */
+  /**
+   * Fetches a JSON object. Throws a UserError if the field `member` is missing, because the answer
+   * is then not from a node.
+   */
   async get<T>(path: string, member: keyof T & string, query: Query = {}): Promise<T> {
     return await this.request(this.at(path, query), {}, (r) => this.json<T>(r, member));
   }

@@ -13,7 +13,7 @@ const DEFAULT_URL = "http://127.0.0.1:8080";
 
 type Find = (name: string) => FoundSetting | undefined;
 
-/** An API's URL, and the settings that chose it. */
+/** An API's URL, and the settings that it comes from. */
 interface ChosenUrl {
   readonly url: string;
   readonly chosenBy: readonly (Pick<FoundSetting, "source" | "origin"> & { name: string })[];

@@ -38,7 +38,7 @@ export function decimal(
   };
 }
 
-/** The part of the help that all options have which `lifetime` parses. */
+/** The part of the help text that all options for a lifetime share. */
 export const TTL =
   "how long other nodes keep the value if this node leaves: 1h to 7d (default: 1d)";
 
@@ -100,7 +100,10 @@ export function clientCommand(
     .option("--json", "print JSON");
 }
 
-/** Returns --allow-net, for the help only: the program parses this option before commander parses the others. */
+/**
+ * Returns the option --allow-net. Only the help uses it, because the program parses this option
+ * before commander parses the others.
+ */
 export function allowNetOption(): Option {
   return new Option(
     "--allow-net[=LIST]",

@@ -76,7 +76,7 @@ export function permissions(dataDir: string): Finding {
   }
   const others = (["run", "ffi", "sys", "import"] as const).filter(isGranted);
   const granted: string[] = [...REQUIRED_PERMISSIONS, ...others];
-  // main.ts has opened the C library, and has given up the permission to open another one.
+  // main.ts has opened the C library, and has given up the permission to open another library.
   if (MessageBatch.isPossible) granted.push("the C library's calls for batches of datagrams");
   const found = `it may use ${granted.join(", ")}; a running node gives up all but net`;
   return ok("permissions", found);

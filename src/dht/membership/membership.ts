@@ -261,8 +261,8 @@ export class Membership {
 
   #endBootstrap(others: readonly Seed[], now: Millis): void {
     this.#isJoining = false;
-    // `others` were named by nodes of the other address family. Ask them, because we may have no
-    // contact in their own family.
+    // `others` are nodes that nodes of the other address family have named. Ask them, because we
+    // may have no contact in their own family.
     const args = { target: this.#self.id };
     for (const { id: expected, endpoint: to } of others) {
       this.#searches.queries.send({ method: "find_node", to, args, expected }, now, NO_WATCHER);

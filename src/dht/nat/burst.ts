@@ -111,7 +111,10 @@ export class Bursts {
     return true;
   }
 
-  /** Runs the symmetric side: opens ports, and keeps the one that the other node reaches. False if none was opened. */
+  /**
+   * Runs the symmetric side: opens ports, and keeps the one that the other node reaches. Returns
+   * false if no port was opened.
+   */
   #openPorts(other: Id, to: Endpoint, now: Millis): boolean {
     const { outbox, deadlines, random, onDatagram } = this.#options;
     let isMet = false;

@@ -2,10 +2,16 @@
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
-/** Once the set holds more hashes than this, it treats all addresses as contacted: no packet counts as unrequested. */
+/**
+ * Once the set holds more hashes than this, it treats all addresses as contacted. No packet then
+ * counts as unrequested.
+ */
 const MAX_HASHES = 8_192;
 
-/** A set of hashes. A collision may hide an unrequested packet, but can't make a requested packet look unrequested. */
+/**
+ * The contacted endpoints, as a set of hashes. A collision may hide an unrequested packet, but
+ * can't make a requested packet look unrequested.
+ */
 export class Contacted {
   readonly #hashes = new Set<number>();
 

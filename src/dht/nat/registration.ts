@@ -53,7 +53,7 @@ interface Registrar {
   readonly id: Id;
   readonly endpoint: Endpoint;
   readonly isWitness: boolean;
-  /** The endpoint at which the registrar sees us. It has stored this endpoint. */
+  /** The endpoint at which the registrar sees us. The registrar has stored this endpoint. */
   seenAs: Endpoint | undefined;
   /** The next ping that keeps our NAT open. */
   next: Deadline | undefined;

@@ -56,7 +56,9 @@ class Bucket {
   words: number[] = [];
   /** The first 32-bit words of the contacts' addresses, also for fast scans. */
   addresses: number[] = [];
-  /** Contacts that answered while the bucket was full. The latest is the last. */
+  /**
+   * Contacts that answered while the bucket was full. The contact that answered last is at the end.
+   */
   readonly replacements: Contact[] = [];
   /** The first 32-bit words of the replacements' ids. */
   readonly replacementWords: number[] = [];

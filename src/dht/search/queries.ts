@@ -146,7 +146,10 @@ export class Queries {
   onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
   /** Called when a node's reply to a query can't make it a contact. */
   onUnusable: ((reply: UnusableReply) => void) | undefined;
-  /** The agenda of query timeouts. It is separate from that of deadlines: timeouts are few, and most get cancelled. */
+  /**
+   * The agenda of query timeouts. It is separate from the agenda of deadlines, because timeouts are
+   * few and most get cancelled.
+   */
   readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending | Repeat>();

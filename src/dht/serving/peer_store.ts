@@ -73,8 +73,8 @@ export interface SwarmFilters {
 }
 
 /**
- * Stores announcements, and never refuses one. A full store or swarm evicts the oldest announcement of the network that
- * has the most, so one network can't displace the announcements of others.
+ * Stores announcements, and never refuses one. A full store or swarm evicts the oldest announcement
+ * of the network that has the most announcements, so one network can't displace those of others.
  */
 export class PeerStore {
   readonly #hashes: IdMap<Swarm>;

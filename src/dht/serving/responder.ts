@@ -465,8 +465,8 @@ export class Responder {
   }
 
   /**
-   * Writes a reply of at most `maxBytes`, with fewer nodes, and those of the asker's family only. Values that don't fit
-   * even without nodes are left out.
+   * Writes a reply of at most `maxBytes`, with fewer nodes, which are all of the asker's family.
+   * Values that don't fit even without nodes are left out.
    */
   #shorten(query: Message, reply: Reply, maxBytes: number): "response" | undefined {
     const { family } = this.#from;

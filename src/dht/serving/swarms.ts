@@ -64,7 +64,10 @@ interface SwarmsOptions {
   readonly searches: Searches;
   readonly peers: PeerStore;
   readonly sha1: ItemCrypto["sha1"];
-  /** The port to announce as that of the node. By default, the port from which the node's packets come. */
+  /**
+   * The port to announce as the node's own. By default, this is the port from which the node's
+   * packets come.
+   */
   readonly externalPort?: number;
 }
 

@@ -321,7 +321,10 @@ export class UdpSocket {
     }
   }
 
-  /** Receives again after a pause. Some systems report a bounced datagram as an error, but the socket stays usable. */
+  /**
+   * Receives again after a pause. Some systems report as an error of the socket that a datagram
+   * could not be delivered, but the socket stays usable.
+   */
   #pause(): void {
     if (this.#closed) this.#receive();
     else setTimeout(() => this.#receive(), RECEIVE_PAUSE_MS);

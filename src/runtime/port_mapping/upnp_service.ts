@@ -112,7 +112,10 @@ export function clean(text: string): string {
 
 // A lenient XML reader, as strict ones often reject what routers send. It yields the leaf elements, ignoring nesting.
 
-/** Matches a comment, CDATA, an instruction, a tag or text. Each may be cut off, so that no text is scanned twice. */
+/**
+ * Matches a comment, CDATA, an instruction, a tag or text. Also matches one of these that the end
+ * of the input cuts off, so that no text is scanned twice.
+ */
 const TOKEN =
   /<!--.*?(?:-->|$)|<\?.*?(?:\?>|$)|<!\[CDATA\[(.*?)(?:\]\]>|$)|<([^>]*)(?:>|$)|[^<]+/gs;
 

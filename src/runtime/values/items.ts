@@ -48,7 +48,7 @@ const MUCH_BYTES = 1 << 20;
 /** The number of random targets around which nodes are asked for room, for small and for large values. */
 const FEW_PLACES = 1, MORE_PLACES = 3;
 
-/** The answer to the question whether the network has room for a value. */
+/** Whether the network has room for a value, and the figures from which this follows. */
 export interface RoomAnswer extends Room {
   readonly fits: boolean;
 }

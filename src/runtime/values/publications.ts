@@ -328,7 +328,7 @@ export class Publications {
     ];
   }
 
-  /** The health of a value, which is that of its least healthy item. */
+  /** The health of a value, which is the health of its least healthy item. */
   #healthOf(target: Id): Health {
     const parts = this.#itemsOf(target).map((published) => {
       const health = healthOf(published), own = this.options.pieces.get(published.item.target);

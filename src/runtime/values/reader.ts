@@ -114,7 +114,7 @@ export async function findRoot(
   return { outcome: "invalid", detail };
 }
 
-/** Describes an item as a version whose size is that of the item's value. */
+/** Describes an item as a version. The size of the version is the size of the item's value. */
 export function versionOf({ value, signed }: Item): Version {
   return {
     seq: signed?.seq ?? null,
