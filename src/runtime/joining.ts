@@ -73,7 +73,8 @@ export class Joining {
    */
   async resolveMissing(): Promise<void> {
     await this.resolveScope();
-    // The node may already have joined through saved contacts, but not through these bootstrap nodes.
+    // The node may already have joined through saved contacts, but not yet through the bootstrap
+    // nodes that had no address.
     if (this.#unresolved.length > 0) await this.#join([]);
   }
 

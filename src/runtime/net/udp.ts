@@ -104,7 +104,10 @@ export class UdpSocket {
   readonly #options: UdpOptions;
   readonly #isDual: boolean;
   #sending = 0;
-  /** The sender of the datagram that is being handled. `#senderAddress` is the same address as a Deno object. */
+  /**
+   * The sender of the datagram that is being handled. `#senderAddress` is the same address in the
+   * form that Deno uses.
+   */
   #sender: Endpoint | undefined;
   #senderAddress: Deno.NetAddr | undefined;
   readonly #batch: MessageBatch | undefined;
