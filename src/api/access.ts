@@ -75,7 +75,7 @@ interface Rules {
   readonly token: string | null;
   /** Tokens with scopes, by their hashes. Null if the node has no file of tokens. */
   readonly scoped: ReadonlyMap<string, ApiToken> | null;
-  /** For each token with a rate, by its name, the requests that may be sent with it now. */
+  /** The allowance of requests for each token with a rate, by the name of the token. */
   readonly allowances: ReadonlyMap<string, Allowance>;
   readonly hosts: ReadonlySet<string>;
   readonly requests: RateLimiter;

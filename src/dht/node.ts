@@ -430,7 +430,10 @@ export class DhtNode {
     return { ...counts, pending };
   }
 
-  /** The first words of the ids of the nodes that acknowledged an item of ours last; undefined if unknown. */
+  /**
+   * The nodes that last acknowledged one of our own items, each as the first word of its id;
+   * undefined if unknown.
+   */
   holdersOf(target: Id): readonly number[] | undefined {
     return this.replicator.holdersOf(target);
   }

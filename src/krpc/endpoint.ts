@@ -171,7 +171,8 @@ export function mayRefer(source: Endpoint, endpoint: Endpoint): boolean {
   const { scope } = endpoint;
   if (scope === "global") return true; // the usual case
   const { scope: own } = source;
-  // In a private network, both scopes are the same.
+  // Check this first, because in a private network `source` and `endpoint` usually have the same
+  // scope.
   if (scope === own) return scope !== "none";
   return SCOPES.indexOf(scope) >= Math.max(1, SCOPES.indexOf(own));
 }

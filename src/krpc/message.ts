@@ -161,7 +161,10 @@ export class Message {
 /** The largest number of copies that a put may ask for. */
 const MAX_COPIES = 64;
 
-/** The number of slots of a set of names: a power of two, large enough to find a factor without collisions. */
+/**
+ * The number of slots in the hash table of a `Names`: a power of two, large enough that some factor
+ * gives each name its own slot.
+ */
 const NAME_SLOTS = 256;
 
 const NO_NAME = new Uint8Array(0);
@@ -351,13 +354,14 @@ function readError(s: Scanner, m: Message): void {
 }
 
 /**
- * A set of names. It finds the name that equals a part of a datagram without creating a string, by comparing that part
- * with one name only: the names are in a hash table in which no two of them share a slot.
+ * A set of names, which finds the name that equals a part of a datagram. The names are in a hash
+ * table in which no two names share a slot. So the part is compared with only one name, and no
+ * string is created.
  */
 class Names<N extends string> {
   readonly #names: (N | undefined)[] = new Array(NAME_SLOTS).fill(undefined);
   readonly #bytes: Uint8Array[] = new Array(NAME_SLOTS).fill(NO_NAME);
-  /** With this factor, each name has a slot of its own. */
+  /** The factor of the hash function. It is chosen so that each name has its own slot. */
   #factor = 0;
 
   constructor(...names: N[]) {

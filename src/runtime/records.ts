@@ -1,6 +1,9 @@
 // Small records that the node keeps in its database, such as samples of its figures.
 
-/** Records by their names. Without a disk, they live as long as the process. */
+/**
+ * The records, by their names. If the node has no disk, the records last only as long as the
+ * process.
+ */
 export class Records {
   readonly #records: Map<string, Uint8Array>;
 

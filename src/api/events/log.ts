@@ -157,7 +157,8 @@ class Ring {
 
   #drop(): void {
     this.#characters -= this.at(this.first)!.text.length;
-    // Release the entry now. With long texts, its place is used again only after many more entries.
+    // Release the dropped entry now. If entries have long texts, the ring buffer reuses the place
+    // of this entry only after many more entries.
     this.#entries[this.first++ % this.#bounds.entries] = undefined;
   }
 }

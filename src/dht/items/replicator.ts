@@ -271,7 +271,10 @@ export class Replicator {
     if (this.#items.count > 0) this.#hurry(now);
   }
 
-  /** The first words of the ids of the nodes that acknowledged one of our own items last; undefined if unknown. */
+  /**
+   * The nodes that last acknowledged one of our own items, each as the first word of its id;
+   * undefined if unknown.
+   */
   holdersOf(target: Id): readonly number[] | undefined {
     return this.#holders.get(target);
   }

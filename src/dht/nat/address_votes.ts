@@ -61,7 +61,7 @@ export class AddressVotes {
   readonly #hasStanding: boolean[] = [];
   #accepted: Tally | undefined;
 
-  /** The current result. Only `accept` changes it. */
+  /** The result of the votes that is in use. Only `accept` changes it. */
   get accepted(): Tally | undefined {
     return this.#accepted;
   }

@@ -5,13 +5,16 @@ import type { Records } from "../records.ts";
 
 /** The length of a series of samples, and the time between two of them. */
 export interface Series {
-  /** The prefix of the names of its records. */
+  /** The prefix of the names of the series' records. */
   readonly name: string;
   readonly intervalMs: number;
   readonly count: number;
 }
 
-/** A day in 288 samples, and thirty days in 720. Together, they need about 150 kB in the database. */
+/**
+ * A series of a day with 288 samples, and one of thirty days with 720. Together, the two need about
+ * 150 kB in the database.
+ */
 export const DAY: Series = { name: "day/", intervalMs: 5 * 60_000, count: 288 };
 export const MONTH: Series = { name: "month/", intervalMs: 3_600_000, count: 720 };
 
@@ -21,15 +24,15 @@ interface Timed {
   readonly sample: Omit<Sample, "at">;
 }
 
-/** The numbers of a sample in a record. */
+/** How many numbers a record stores for a sample. */
 const NUMBERS = 15;
 
 export class FigureHistory {
   readonly #series: Series;
   readonly #records: Records;
-  /** The samples that have ended, by the number of their place in the series. */
+  /** The samples of past intervals, by their place in the series. */
   readonly #places = new Map<number, Timed>();
-  /** The samples since the present place began. */
+  /** The samples of the present interval, which has not ended yet. */
   #present: Timed[] = [];
 
   constructor(series: Series, records: Records) {
@@ -37,14 +40,18 @@ export class FigureHistory {
     this.#records = records;
     for (const [name, bytes] of records.below(series.name)) {
       const place = Number(name), timed = decode(bytes);
-      // Ignore damaged records: a disk may lose a bit, and the figures are only for people.
+      // Ignore damaged records, because a disk may lose a bit and the figures are only shown to
+      // people.
       if (Number.isInteger(place) && place >= 0 && place < series.count && timed !== undefined) {
         this.#places.set(place, timed);
       }
     }
   }
 
-  /** Adds a sample. If it begins a new interval, the samples of the interval before become one. */
+  /**
+   * Adds a sample. If the sample begins a new interval, the samples of the previous interval are
+   * merged into one.
+   */
   add(at: number, sample: Omit<Sample, "at">): void {
     const first = this.#present[0];
     if (first !== undefined && this.#turnOf(first.at) !== this.#turnOf(at)) {
@@ -61,7 +68,8 @@ export class FigureHistory {
     const { intervalMs, count } = this.#series, since = now - intervalMs * count;
     const present = this.#present.length === 0 ? [] : [merged(this.#present)];
     return [...this.#places.values(), ...present]
-      // The system's clock may have been ahead when a sample was taken.
+      // Leave out samples from the future: the system's clock may have been ahead when they were
+      // taken.
       .filter(({ at }) => at > since && at <= now)
       .sort((x, y) => x.at - y.at)
       .map(({ at, sample }) => ({ at: new Date(at).toISOString(), ...sample }));
@@ -72,7 +80,10 @@ export class FigureHistory {
   }
 }
 
-/** Merges samples: rates and states become averages, lookups add up, and values at risk are the most there were. */
+/**
+ * Merges samples: takes the average of rates and states, the sum of lookups, and the maximum of
+ * values at risk.
+ */
 function merged(samples: readonly Timed[]): Timed {
   const all = samples.map(({ sample }) => sample), last = samples[samples.length - 1];
   const rate = (direction: "in" | "out") => ({
@@ -132,7 +143,7 @@ function encode({ at, sample }: Timed): Uint8Array {
   );
 }
 
-/** Undefined if the record is damaged. */
+/** Decodes a record. Returns undefined if the record is damaged. */
 function decode(bytes: Uint8Array): Timed | undefined {
   if (bytes.length !== 8 * NUMBERS) return undefined;
   const numbers = Array.from(new Float64Array(bytes.slice().buffer));

@@ -1,4 +1,5 @@
-// The important events of the last thirty days, which the dashboard marks on its charts. They survive a restart.
+// The important events of the last thirty days, which the dashboard marks on its charts. The marks
+// survive a restart.
 
 import type { ServiceEvent } from "../../reports/events.ts";
 import type { Mark } from "../../reports/stats.ts";
@@ -10,7 +11,10 @@ export const MAX_MARKS = 200;
 /** Maximum length of the text of a mark in characters. */
 const MAX_TEXT = 120;
 
-/** At most one mark of a kind in this time, so that a line that keeps changing does not push out the others. */
+/**
+ * The minimum time between two marks of one kind. Otherwise, an unstable network connection would
+ * cause so many marks that all others are dropped.
+ */
 const MIN_GAP_MS = 60_000;
 
 const PREFIX = "mark/";
@@ -100,7 +104,7 @@ const TYPES: readonly string[] = [
   "data.health",
 ] satisfies Mark["type"][];
 
-/** Undefined if the record is damaged. */
+/** Decodes a record. Returns undefined if the record is damaged. */
 function decode(bytes: Uint8Array): Mark | undefined {
   const [, at, type, text] = /^(\d{1,15}) (\S+) (.*)$/s.exec(new TextDecoder().decode(bytes)) ?? [];
   if (!TYPES.includes(type)) return undefined;

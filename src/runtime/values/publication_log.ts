@@ -1,4 +1,5 @@
-// The past of each published value: how many nodes had a copy after each publication and each count.
+// The past of each published value: the number of nodes with a copy after each publication and each
+// count.
 
 import type { PublicationRecord } from "../../reports/values.ts";
 import type { Records } from "../records.ts";
@@ -11,7 +12,9 @@ export const MAX_VALUES = 500;
 
 const PREFIX = "copies/";
 
-/** The numbers of an entry: its time, the number of copies, the version and the kind. */
+/**
+ * How many numbers an entry consists of: its time, the number of copies, the version and the kind.
+ */
 const NUMBERS = 4, KINDS = ["published", "failed", "counted"] as const;
 
 interface Entry {
@@ -21,7 +24,7 @@ interface Entry {
   readonly kind: typeof KINDS[number];
 }
 
-/** What a value's publications have led to, as far as this log needs it. */
+/** The outcome of a value's publications: the fields that this log needs. */
 export interface PublicationState {
   readonly hash: string;
   /** The time of the latest publication that another node acknowledged, in milliseconds since 1970; null if none did. */
@@ -87,7 +90,7 @@ export class PublicationLog {
   }
 }
 
-/** Versions over 2^53 are shown rounded. */
+/** Converts a version to a number. Versions over 2^53 are rounded. */
 function numberOf(seq: number | bigint | null): number | null {
   return seq === null ? null : Math.min(Number(seq), Number.MAX_SAFE_INTEGER);
 }
@@ -99,7 +102,7 @@ function encode(entries: readonly Entry[]): Uint8Array {
   return new Uint8Array(Float64Array.from(numbers).buffer);
 }
 
-/** Leaves out damaged entries. */
+/** Decodes the entries of a record, and leaves out damaged ones. */
 function decode(bytes: Uint8Array): Entry[] {
   if (bytes.length % (8 * NUMBERS) !== 0) return [];
   const numbers = Array.from(new Float64Array(bytes.slice().buffer)), entries: Entry[] = [];

@@ -237,7 +237,10 @@ export class Values {
     return { wanted: this.#wanted, values };
   }
 
-  /** The copies that a value should have: fewer than K_BUCKET_SIZE if the network has fewer nodes. */
+  /**
+   * The number of copies that a value should have: K_BUCKET_SIZE, or fewer if the network has fewer
+   * nodes.
+   */
   get #wanted(): number {
     return Math.min(this.#bucketSize, this.#core.node.tables.size + 1);
   }
@@ -247,7 +250,7 @@ export class Values {
     return words.map((word) => (word >>> 0).toString(16).padStart(8, "0"));
   }
 
-  /** Logs the publications since the last call. */
+  /** Adds the publications since the last call to the log of publications. */
   followPublications(): void {
     const { clock } = this.#core;
     this.#log.follow(this.publications.states(), clock.wall(clock.now()));
