@@ -16,7 +16,7 @@ export const ROUND_INTERVAL_MS = 4 * 3_600_000;
 /** The pause if no node acknowledged some of the pieces. */
 const RETRY_INTERVAL_MS = 10 * 60_000;
 
-/** How often the values are examined. */
+/** How often the republisher looks for values whose next round is due. */
 const CHECK_INTERVAL_MS = 20_000;
 
 /** How often the position in a round is saved. */

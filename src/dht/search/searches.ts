@@ -258,7 +258,10 @@ export class Searches {
     return Math.max(known, Math.min(around, MAX_GROWTH * known));
   }
 
-  /** The number of nodes of a family that our neighbours suggest; null if there are too few. */
+  /**
+   * The number of nodes of a family, as the density of our neighbours suggests; null if there are
+   * too few neighbours.
+   */
   #sizeAround(family: Family): number | null {
     const { tables, self: { id: own } } = this;
     return sizeAround(own, tables.of(family).closest(own, tables.k, isHealthy));
