@@ -62,7 +62,10 @@ export async function openedResponse(
   return new Response(body, { status, headers });
 }
 
-/** Fetches and opens the first record. `head` in the result are the fetched bytes: the header and the record. */
+/**
+ * Fetches and opens the first record. In the result, `head` contains the fetched bytes: the header
+ * and the first record.
+ */
 async function openFirst({ size, read }: Sealed, key: string) {
   const end = Math.min(size, HEADER_BYTES + RECORD_BYTES);
   const pieces = await Array.fromAsync(read(0, end)) as Bytes[];

@@ -320,7 +320,7 @@ export class LargeValues {
             });
           }
         }
-        // The buffer has a copy of these bytes, so free them.
+        // Free these bytes, because the buffer has a copy of them.
         release(data);
         if (copies === 0) buffers.push(buffer);
       }

@@ -1,5 +1,5 @@
-// What the lookups of a batch share: which nodes answered, how fast they were, and their write
-// tokens.
+// The knowledge that the lookups of a batch share: which nodes answered, how fast they were, and
+// their write tokens.
 
 import { compareDistance, distanceShare, type Id, IdMap, sharedPrefix } from "../../krpc/id.ts";
 import type { Message } from "../../krpc/message.ts";

@@ -27,7 +27,7 @@ export interface PeerSearch {
   readonly infoHash: Id;
   /** Whether to ask only for peers that don't seed. Implementations without BEP 33 return all. */
   readonly noSeeds?: boolean;
-  /** Whether to ask for the filters that count the swarm. */
+  /** Whether to ask for the Bloom filters from which the size of the swarm is estimated. */
   readonly scrapes?: boolean;
   /** Called with peers that were not found before. If it returns true, the search ends. */
   readonly onPeers?: (peers: readonly Endpoint[]) => boolean;

@@ -105,8 +105,9 @@ export function bindToInterface(address: Deno.NetAddr, name: string): boolean {
 export type Unsent = (datagram: Uint8Array, to: Endpoint) => void;
 
 /**
- * Sends or receives many datagrams per call, using the socket's descriptor. Call nothing once the socket is closed:
- * the descriptor may then belong to another file. Datagrams that were not flushed are lost.
+ * Sends or receives many datagrams per call, using the socket's descriptor. Call no method once the
+ * socket is closed, because the descriptor may then belong to another file. Datagrams that were not
+ * flushed are lost.
  */
 export class MessageBatch {
   readonly #libc: Libc;
