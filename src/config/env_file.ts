@@ -5,7 +5,7 @@ import { ConfigError, quote, withinEdits } from "./text.ts";
 /** Matches a quoted value up to its closing quote, and a comment after it. The value may span several lines. */
 const QUOTED = /(["'`])((?:\\\1|(?!\1)[^])*)\1[ \t]*(?:#.*)?(?:\n|$)/y;
 
-/** An assignment in .env. `text` is the value as it is written in the first line. */
+/** An assignment in .env. `text` is the part of the value that is in the first line, as written. */
 interface Assignment {
   readonly line: number;
   readonly name: string;

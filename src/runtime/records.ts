@@ -15,7 +15,7 @@ export class Records {
     this.#records = new Map(saved);
   }
 
-  /** The records whose names start with `prefix`, by the rest of their names. */
+  /** The records whose names start with `prefix`, each with its name after the prefix. */
   *below(prefix: string): Generator<[name: string, bytes: Uint8Array]> {
     for (const [name, bytes] of this.#records) {
       if (name.startsWith(prefix)) yield [name.slice(prefix.length), bytes];
