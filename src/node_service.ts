@@ -356,8 +356,11 @@ export interface NodeService {
   publishMagnet(request: MagnetRequest): Promise<MagnetOutcome>;
   /** Finds the torrent that a magnet link under a key refers to. */
   resolveMagnet(magnet: Magnet): Promise<ResolveOutcome>;
-  /** Returns a page of the values that this node keeps published, ordered by when they will next be published. */
-  published(offset: number, limit: number): Promise<Published>;
+  /**
+   * Returns a page of the values that this node keeps published, ordered by when they will next be published. If `text`
+   * is given, returns only values whose hash begins with it, or whose key contains it.
+   */
+  published(offset: number, limit: number, text?: string): Promise<Published>;
   /** Describes a value that this node keeps published, and its past. Undefined if the node does not publish it. */
   publishedValue(hash: string): Promise<PublishedDetail | undefined>;
   /** Lists the nodes that acknowledged each published value. */

@@ -170,6 +170,14 @@ export const PublishedQuery = z.object({
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0).meta({ param: { example: 0 } }),
 });
 
+export const PublishedSearchQuery = PublishedQuery.extend({
+  q: z.string().max(MAX_SEARCH).optional().meta({
+    description:
+      "Only values whose hash begins with this text, or whose key contains it. Letter case is ignored.",
+    param: { example: "config" },
+  }),
+});
+
 const MIN_REPLICAS = "Nodes that must acknowledge the value: 1 to K_BUCKET_SIZE. The default is " +
   "MIN_REPLICAS of the configuration.";
 const TTL =

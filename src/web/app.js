@@ -23,6 +23,7 @@ const Lookups = lazy(async () => (await views()).Lookups);
 const Node = lazy(async () => (await views()).Node);
 const PeerPage = lazy(async () => (await views()).PeerPage);
 const Peers = lazy(async () => (await views()).Peers);
+const Search = lazy(async () => (await views()).Search);
 const Swarms = lazy(async () => (await views()).Swarms);
 const Values = lazy(async () => (await views()).Values);
 
@@ -73,6 +74,7 @@ export function App({ state, session }) {
         h(Logo, null),
         h("span", null, "DataMgmt ", h("b", null, "Node")),
       ),
+      h(SearchLink, { isHere: route.view === "search" }),
       h(Connection, { state }),
       h(ThemeSwitch, null),
     ),
@@ -146,6 +148,7 @@ function skip(event) {
 /** @param {Route} route */
 function titleOf({ view, id }) {
   if (view === "peer") return `Peer ${shortId(id ?? "")}`;
+  if (view === "search") return "Search";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
 
@@ -167,9 +170,50 @@ function View({ route: { view, id }, state, session }) {
       return h(Events, { state });
     case "node":
       return h(Node, { state, now });
+    case "search":
+      return h(Search, { state });
     default:
       return h(Overview, { state });
   }
+}
+
+/** Whether the user is typing, so that a key is text and no shortcut. */
+function isTyping() {
+  return document.activeElement?.matches("input, textarea, select, [contenteditable]") ?? false;
+}
+
+/** The way to the search: a link, and the keys / and Ctrl+K. @param {{ isHere: boolean }} props */
+function SearchLink({ isHere }) {
+  useEffect(() => {
+    const keys = (/** @type {KeyboardEvent} */ event) => {
+      const isSlash = event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey;
+      const isK = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) &&
+        !event.altKey;
+      if (event.defaultPrevented || !(isK || isSlash && !isTyping())) return;
+      if (document.querySelector("dialog[open]") !== null) return;
+      event.preventDefault();
+      const box =
+        /** @type {HTMLInputElement | null} */ (document.querySelector(".search-wide input"));
+      if (box === null) location.hash = "#/search";
+      else box.select();
+    };
+    addEventListener("keydown", keys);
+    return () => removeEventListener("keydown", keys);
+  }, []);
+  return h(
+    "a",
+    {
+      class: "search-link",
+      href: "#/search",
+      "aria-label": "Search",
+      "aria-current": isHere ? "page" : undefined,
+      "aria-keyshortcuts": "/ Control+K",
+      title: "Search (/)",
+    },
+    h(Icon, { name: "search" }),
+    h("span", null, "Id, key, name or address"),
+    h("kbd", { "aria-hidden": "true" }, "/"),
+  );
 }
 
 /** The number next to the name of a view. @param {{ view: string, state: NodeState }} props */

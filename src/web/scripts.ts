@@ -29,6 +29,7 @@ import parts from "./parts.js" with { type: "text" };
 import peerMap from "./peer_map.js" with { type: "text" };
 import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
+import search from "./search.js" with { type: "text" };
 import seal from "./seal.js" with { type: "text" };
 import session from "./session.js" with { type: "text" };
 import stores from "./stores.js" with { type: "text" };
@@ -41,6 +42,7 @@ import viewNode from "./views/node.js" with { type: "text" };
 import viewOverview from "./views/overview.js" with { type: "text" };
 import viewPeer from "./views/peer.js" with { type: "text" };
 import viewPeers from "./views/peers.js" with { type: "text" };
+import viewSearch from "./views/search.js" with { type: "text" };
 import viewSwarms from "./views/swarms.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
 
@@ -71,6 +73,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "peer_map.js": peerMap,
   "reachability.js": reachability,
   "routes.js": routes,
+  "search.js": search,
   "seal.js": seal,
   "session.js": session,
   "stores.js": stores,
@@ -83,6 +86,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "views/overview.js": viewOverview,
   "views/peer.js": viewPeer,
   "views/peers.js": viewPeers,
+  "views/search.js": viewSearch,
   "views/swarms.js": viewSwarms,
   "views/values.js": viewValues,
   "vendor/preact.js": preact,
@@ -92,7 +96,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(chart|convergence|media_type|seal|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(chart|convergence|media_type|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

@@ -328,9 +328,11 @@ export class FakeService implements NodeService {
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
   }
 
-  published(offset: number, limit: number): Promise<Published> {
+  published(offset: number, limit: number, text = ""): Promise<Published> {
     this.#asked("published", offset, limit);
-    const { publishedValues: all } = this;
+    const all = this.publishedValues.filter(({ hash, key }) =>
+      hash.startsWith(text) || key?.toLowerCase().includes(text.toLowerCase())
+    );
     const published = all.slice(offset, offset + limit);
     return Promise.resolve({ total: all.length, offset, published });
   }

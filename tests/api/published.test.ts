@@ -93,6 +93,8 @@ Deno.test("GET /network/published returns a page of the published values", async
   });
   assert.equal((await json("/network/published")).published.length, 3);
   assert.deepEqual(service.calls.at(-1), ["published", 0, 100]);
+  const found = await json("/network/published?q=k&limit=10");
+  assert.deepEqual([found.total, found.published.length], [1, 1]);
   for (
     const query of ["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=99999999999999999"]
   ) {

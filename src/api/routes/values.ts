@@ -50,7 +50,7 @@ import {
   FetchQuery,
   HashParams,
   hashParams,
-  PublishedQuery,
+  PublishedSearchQuery,
   SignedQuery,
   SignedRequest,
   StoreHeaders,
@@ -440,14 +440,14 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
     description:
       "Values that were stored through this node. It publishes them again every hour, so that they outlive their " +
       "holders. The value that is published next comes first. A chunked value is one entry.",
-    request: { query: PublishedQuery },
+    request: { query: PublishedSearchQuery },
     responses: {
       200: json("The values", Published, "One value"),
       ...problem(400, "query parameter limit: expected a whole number from 1 to 1000."),
     },
   }, async (c) => {
-    const { offset, limit } = c.req.valid("query");
-    return exactJson(await service.published(offset, limit), 200);
+    const { offset, limit, q } = c.req.valid("query");
+    return exactJson(await service.published(offset, limit, q), 200);
   });
 
   serve(app, {

@@ -241,6 +241,20 @@ export class Publications {
     return this.#page(this.#all(), offset, limit);
   }
 
+  /** Returns a page of the values whose hash begins with a text or whose key contains it, and their number. */
+  search(
+    text: string,
+    offset: number,
+    limit: number,
+  ): { readonly total: number; readonly published: PublishedValue[] } {
+    const wanted = text.toLowerCase();
+    const values = this.#all().filter(({ item: { target, signed } }) => {
+      const key = signed === undefined ? null : textOf(signed.salt);
+      return `${target}`.startsWith(wanted) || (key?.toLowerCase().includes(wanted) ?? false);
+    });
+    return { total: values.length, published: this.#page(values, offset, limit) };
+  }
+
   /** Returns a page of the pinned values, in the order of `list`. */
   listPins(offset: number, limit: number): PublishedValue[] {
     return this.#page(this.#all().filter(({ item }) => this.isPinned(item.target)), offset, limit);

@@ -214,7 +214,8 @@ export class Values {
     return outcome;
   }
 
-  published(offset: number, limit: number): Published {
+  published(offset: number, limit: number, text = ""): Published {
+    if (text !== "") return { offset, ...this.publications.search(text, offset, limit) };
     const { count: total } = this.publications;
     return { total, offset, published: this.publications.list(offset, limit) };
   }
