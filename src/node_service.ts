@@ -9,7 +9,14 @@ import type { StoreOptions as TransferOptions } from "./large_values/large_value
 import type { ContentHint } from "./large_values/manifest.ts";
 import type { TransferFailure } from "./large_values/transfers.ts";
 import type { ServiceEvent } from "./reports/events.ts";
-import type { Lookup, PeerDetail, Peers, PeerSelection, Ping } from "./reports/peers.ts";
+import type {
+  DeniedNodes,
+  Lookup,
+  PeerDetail,
+  Peers,
+  PeerSelection,
+  Ping,
+} from "./reports/peers.ts";
 import type { AnnouncedSwarm, AnnouncedSwarms, SwarmPeers } from "./reports/swarms.ts";
 import type { PublishedMagnet, ResolvedMagnet } from "./reports/magnets.ts";
 import type { NetworkSample, NodeSample } from "./reports/samples.ts";
@@ -126,6 +133,13 @@ export type AddressPingOutcome =
   | { outcome: "no_address" }
   /** `--allow-net` does not permit the address. */
   | { outcome: "not_allowed"; address: string };
+
+export type DenyOutcome =
+  | { outcome: "denied"; isNew: boolean }
+  /** Too many entries were added while the node ran. */
+  | { outcome: "full"; limit: number }
+  /** The entry names this node. */
+  | { outcome: "self" };
 
 export type StoreOutcome =
   | { outcome: "stored"; report: Stored }
@@ -269,6 +283,8 @@ export interface ProcessReport {
   readonly heapUsedBytes: number;
   /** Name and version of the JavaScript runtime. */
   readonly runtime: string;
+  /** Operating system and processor, such as "linux x86_64". */
+  readonly system: string;
 }
 
 /** Figures for monitoring, in addition to the statistics. */
@@ -336,6 +352,14 @@ export interface NodeService {
   ping(id: string): Promise<PingOutcome>;
   /** Pings the first address of a host that `--allow-net` permits. */
   pingAddress(node: HostPort): Promise<AddressPingOutcome>;
+  /** Pings a host like `pingAddress`, and joins the network of the node that answers. */
+  connect(node: HostPort): Promise<AddressPingOutcome>;
+  /** Lists the nodes and addresses that the user has denied while the node ran. */
+  denied(): Promise<DeniedNodes>;
+  /** Ignores a node or address from now on. `entry` has the form of a line in the deny list. */
+  denyEntry(entry: string): Promise<DenyOutcome>;
+  /** Ends the effect of `denyEntry`. False if there is no such entry. */
+  allowEntry(entry: string): Promise<boolean>;
   /** Finds the nodes closest to an id. The report includes the steps of the lookup. */
   find(id: string): Promise<Lookup>;
   /** Stores an immutable value or, if a `key` is given, the next version of a mutable value, signed by this node. */
@@ -365,6 +389,8 @@ export interface NodeService {
   publishedValue(hash: string): Promise<PublishedDetail | undefined>;
   /** Lists the nodes that acknowledged each published value. */
   holders(): Promise<Holders>;
+  /** Starts to publish a value again. Undefined if this node does not publish it. */
+  publishNow(hash: string): Promise<PublishedValue | undefined>;
   /** Stops publishing a value. False if this node did not publish it. */
   forget(hash: string): Promise<boolean>;
   /**

@@ -13,6 +13,7 @@ import { noRefusals, type Refusals } from "./limits.ts";
 import { ApiMetrics } from "./metrics.ts";
 import { Problem, SAFE_HEADERS } from "./problems.ts";
 import { invalid, refuseRepeated } from "./requests.ts";
+import { actionRoutes } from "./routes/actions.ts";
 import { registerAnswers } from "./routes/answers.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { magnetRoutes } from "./routes/magnets.ts";
@@ -87,6 +88,7 @@ export function createApi(options: ApiOptions): Api {
   sampleRoutes(app, deps);
   networkRoutes(app, deps);
   eventRoutes(app, deps, feed);
+  actionRoutes(app, deps, feed);
   nodeRoutes(app, deps);
   pageRoutes(app);
 

@@ -3,6 +3,7 @@
 import { Buffer } from "node:buffer";
 import { z } from "zod";
 import { type HostPort, parseHostPort } from "../config/addresses.ts";
+import { parseDenied } from "../config/deny_list.ts";
 import { type Magnet, parseMagnet } from "../krpc/magnet.ts";
 import { parseSeq } from "../krpc/seq.ts";
 import { EVENT_TYPES } from "../reports/events.ts";
@@ -22,6 +23,8 @@ const MAX_WALK_QUERIES = 1_000;
 const MAX_PEERS_LIMIT = 10_000;
 /** Maximum number of published values in one response: the node has to visit all items of each listed value. */
 const MAX_PUBLISHED_LIMIT = 1_000;
+/** Maximum length of an entry of the deny list: longer than a public key in hex, the longest one. */
+const MAX_DENIED_CHARACTERS = 100;
 /** Maximum value of min_replicas: the largest possible K_BUCKET_SIZE. */
 const MAX_REPLICAS = 128;
 
@@ -83,6 +86,20 @@ export const PingQuery = z.object({
     type: "string",
     examples: ["dht.example.org:8000"],
     param: { example: "192.0.2.10:8000" },
+  }),
+});
+
+/** An entry of the deny list: its text as given, if it is valid. */
+export const DenyQuery = z.object({
+  entry: z.string().max(MAX_DENIED_CHARACTERS).refine(
+    (text) => typeof parseDenied(text) !== "string",
+    {
+      error: "expected an address, CIDR, node id or public key",
+    },
+  ).meta({
+    description: "An address, a CIDR, a node id (40 hex digits) or a public key (64 hex digits).",
+    examples: ["203.0.113.7"],
+    param: { example: "203.0.113.7" },
   }),
 });
 

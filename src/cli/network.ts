@@ -1,10 +1,12 @@
-// The commands that inspect the network of a running node: find, ping and peers.
+// The commands that inspect the network of a running node: find, ping, connect, peers and diagnostics.
 
 import { ago, ms, plural, shortDuration, until } from "../web/format.js";
 import { Api, type ApiFlags } from "./client/api_client.ts";
 import { checkId, isWholeId, wholeId } from "./client/ids.ts";
+import type { Diagnostics } from "../reports/diagnostics.ts";
 import type { Lookup, Peer, PeerDetail, Peers, Ping } from "../reports/peers.ts";
-import { UserError } from "./terminal/errors.ts";
+import { jsonText } from "../web/json.js";
+import { reason, UserError } from "./terminal/errors.ts";
 import { type Cell, ids, printPairs, printTable, right, texts } from "./terminal/table.ts";
 import { print, printable, printJson, stdout, type Style } from "./terminal/terminal.ts";
 
@@ -66,6 +68,39 @@ export async function ping(node: string, flags: ApiFlags): Promise<void> {
   const health = stdout.paint(HEALTH_STYLES[pong.health], pong.health);
   const via = pong.via === "direct" ? "" : `, ${pong.via}`;
   print(`${pong.node_id} at ${pong.address}: ${ms(pong.rtt_ms)}, ${health}${via}`);
+}
+
+/** Joins through the node at an address, and prints the node. */
+export async function connect(address: string, flags: ApiFlags): Promise<void> {
+  const api = new Api(flags);
+  const url = api.at("/network/peers", { address });
+  const peer = await api.request(
+    url,
+    { method: "POST" },
+    (response) => api.json<Ping>(response, "rtt_ms"),
+  );
+  if (flags.json) return printJson(peer);
+  print(`joined through ${peer.node_id} at ${peer.address}: ${ms(peer.rtt_ms)}`);
+}
+
+/** Saves the report of a running node in a file that only its owner can read. */
+export async function diagnostics(
+  file: string,
+  { force = false, ...flags }: ApiFlags & { readonly force?: boolean },
+): Promise<void> {
+  const report = await new Api(flags).get<Diagnostics>("/network/diagnostics", "findings");
+  if (file === "-") return printJson(report);
+  const options = { createNew: !force, mode: 0o600 };
+  try {
+    Deno.writeTextFileSync(file, `${jsonText(report, 2)}\n`, options);
+  } catch (error) {
+    const advice = error instanceof Deno.errors.AlreadyExists
+      ? "it exists: give another name, or --force to replace it"
+      : reason(error);
+    throw new UserError(`${file} can't be written: ${advice}`);
+  }
+  if (flags.json) return printJson({ file });
+  print(`${file}: read it before you give it to others, because it has addresses of your peers`);
 }
 
 /** Prints the contacts in the routing table, or all details of one contact. */

@@ -482,6 +482,18 @@ export async function published(
   print(`${list.published.length} of ${plural(list.total, "value")}`);
 }
 
+/** Makes the node publish a value again now. */
+export async function publish(hash: string | undefined, flags: ValueFlags): Promise<void> {
+  const api = new Api(flags), target = await hashOf(api, hash, flags);
+  const value = await api.request(
+    api.at(`/network/published/${target}`),
+    { method: "POST" },
+    (response) => api.json<PublishedValue>(response, "next_at"),
+  );
+  if (flags.json) return printJson(value);
+  print(`${value.hash} will be published next; dmnode published shows the outcome`);
+}
+
 /** Prints a table of values that the node keeps published. */
 export function printPublished(values: readonly PublishedValue[]): void {
   const now = Date.now();

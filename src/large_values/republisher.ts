@@ -79,6 +79,11 @@ export class Republisher {
     this.#batch?.items.close();
   }
 
+  /** Begins the next round through the pieces of a value at the next check. */
+  hurry(root: Id): void {
+    this.#nextAt.set(`${root}`, this.#options.clock.now());
+  }
+
   get #isClosed(): boolean {
     return this.#closing.signal.aborted;
   }

@@ -36,6 +36,17 @@ const peerFields = {
 export const Peer = z.object(peerFields).meta({ id: "Peer" });
 export type Peer = z.output<typeof Peer>;
 
+/** The nodes and addresses that this node ignores. */
+export const DeniedNodes = z.object({
+  in_file: field(count, 2, "number of entries in the file that DENY_LIST names"),
+  denied: field(
+    z.array(z.string()),
+    ["203.0.113.7", "2001:db8:5::/48"],
+    "entries that were added through the API: addresses, CIDRs, node ids and public keys",
+  ),
+}).meta({ id: "DeniedNodes" });
+export type DeniedNodes = z.output<typeof DeniedNodes>;
+
 /** Contacts in the routing table by range of distance, nearest first. */
 export const BucketDistribution = z.object({
   "0-20": field(count, 0),

@@ -121,6 +121,13 @@ export class Joining {
     );
   }
 
+  /** Joins through a node that has answered a ping. */
+  connect(endpoint: Endpoint): void {
+    const { core } = this.options,
+      others = this.#endpoints.filter((each) => !each.equals(endpoint));
+    core.do((at) => core.node.membership.join([endpoint, ...others], [], at));
+  }
+
   close(): void {
     this.#closed = true;
   }

@@ -7,6 +7,7 @@ import type { Host, NodeEvent } from "../dht/host.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
 import { cidrIncludes } from "../krpc/address_range.ts";
 import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
+import { hex } from "../krpc/hex.ts";
 import type { NodeService } from "../node_service.ts";
 import type { ServiceEvent } from "../reports/events.ts";
 import { CLIENT, VERSION } from "../version.ts";
@@ -17,6 +18,7 @@ import { Joining } from "./joining.ts";
 import { Journal } from "./journal.ts";
 import { Beacons } from "./net/beacons.ts";
 import { DenyList } from "./net/deny_list.ts";
+import { DeniedEntries } from "./net/denied_nodes.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
 import { PacketSeal, PROOF_ROTATION_MS, type SealDrop } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
@@ -108,6 +110,7 @@ export class LocalNode implements NodeService {
   readonly #swarms: SwarmOperations;
   readonly #samples: SampleOperations;
   readonly #streams = new Streams();
+  readonly #denied: DeniedEntries;
   readonly #readiness: ReadinessProbe;
   readonly #history = new PeerHistory();
   readonly #reports: Reports;
@@ -209,7 +212,24 @@ export class LocalNode implements NodeService {
     this.#keyMismatch = isSealed
       ? new KeyMismatch((from) => this.#joining.isBootstrap(from))
       : undefined;
-    this.#operations = new PeerOperations({ core, bucketSize, address, families, filter, resolve });
+    this.#operations = new PeerOperations({
+      core,
+      bucketSize,
+      address,
+      families,
+      filter,
+      resolve,
+      join: (endpoint) => this.#joining.connect(endpoint),
+    });
+    const publicKey = hex(identity.publicKey);
+    this.#denied = new DeniedEntries({
+      records: storage.records,
+      onChange: (entries) => {
+        filter.denied = new DenyList(entries);
+        this.#applyDenyList();
+      },
+      isOwn: (idOrKey) => idOrKey === this.nodeId || idOrKey === publicKey,
+    });
     this.#readiness = this.#createReadiness();
     const tell = (event: ServiceEvent) => this.#journal.tell(event);
     this.#marks = new Marks(storage.records);
@@ -486,10 +506,9 @@ export class LocalNode implements NodeService {
     this.#beacons?.setKeys(keys);
   }
 
-  /** Replaces the deny list: drops the packets of these addresses, ids and keys from now on. */
+  /** Replaces the entries of the deny list's file: drops the packets of these addresses, ids and keys from now on. */
   deny(entries: readonly string[]): void {
-    this.#filter.denied = new DenyList(entries);
-    this.#applyDenyList();
+    this.#denied.setFile(entries);
   }
 
   /** Drops a peer that has just proven a key, if the key is denied. */
@@ -609,6 +628,12 @@ export class LocalNode implements NodeService {
   readonly readiness = () => Promise.resolve(this.#readiness.state(this.#storage.clock.now()));
   readonly ping: NodeService["ping"] = (id) => this.#operations.ping(id);
   readonly pingAddress: NodeService["pingAddress"] = (to) => this.#operations.pingAddress(to);
+  readonly connect: NodeService["connect"] = (to) => this.#operations.connect(to);
+  readonly denied: NodeService["denied"] = () => Promise.resolve(this.#denied.report());
+  readonly denyEntry: NodeService["denyEntry"] = (entry) =>
+    Promise.resolve(this.#denied.add(entry));
+  readonly allowEntry: NodeService["allowEntry"] = (entry) =>
+    Promise.resolve(this.#denied.remove(entry));
   readonly find: NodeService["find"] = (id) => this.#operations.find(id);
   readonly store = (...given: Parameters<Values["store"]>) => this.#values.store(...given);
   readonly openUpload: NodeService["openUpload"] = (key, options) =>
@@ -632,6 +657,8 @@ export class LocalNode implements NodeService {
   readonly pin: NodeService["pin"] = (request) => this.#values.pins.pin(request);
   readonly unpin: NodeService["unpin"] = (hash) => this.#values.pins.unpin(hash);
   readonly pins: NodeService["pins"] = (...page) => Promise.resolve(this.#values.listPins(...page));
+  readonly publishNow: NodeService["publishNow"] = (hash) =>
+    Promise.resolve(this.#values.publishNow(hash));
   readonly forget: NodeService["forget"] = (hash) => this.#values.forget(hash);
   readonly fetch: NodeService["fetch"] = (hash, key) => this.#values.fetch(hash, key);
   readonly openDownload: NodeService["openDownload"] = (value, start, end) =>

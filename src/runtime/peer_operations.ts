@@ -6,7 +6,7 @@ import type { ReachResult } from "../dht/nat/reaching.ts";
 import type { PingResult } from "../dht/node.ts";
 import type { FindResult } from "../dht/search/searches.ts";
 import type { Candidate } from "../dht/search/lookup.ts";
-import type { Family } from "../krpc/endpoint.ts";
+import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import { distanceBits, Id } from "../krpc/id.ts";
 import type { AddressPingOutcome, NodeService, PingOutcome } from "../node_service.ts";
 import type { Lookup, TraceStep } from "../reports/peers.ts";
@@ -20,9 +20,12 @@ export interface PeerOperationsOptions {
   readonly families: readonly Family[];
   readonly filter: NetFilter;
   readonly resolve: ResolveName;
+  /** Joins through a node that has answered a ping. */
+  readonly join: (endpoint: Endpoint) => void;
 }
 
-export class PeerOperations implements Pick<NodeService, "ping" | "pingAddress" | "find"> {
+export class PeerOperations
+  implements Pick<NodeService, "ping" | "pingAddress" | "connect" | "find"> {
   constructor(private readonly options: PeerOperationsOptions) {}
 
   async ping(id: string): Promise<PingOutcome> {
@@ -43,7 +46,19 @@ export class PeerOperations implements Pick<NodeService, "ping" | "pingAddress" 
     return { outcome: "pong", report };
   }
 
-  async pingAddress(to: HostPort): Promise<AddressPingOutcome> {
+  pingAddress(to: HostPort): Promise<AddressPingOutcome> {
+    return this.#pingAddress(to);
+  }
+
+  connect(to: HostPort): Promise<AddressPingOutcome> {
+    return this.#pingAddress(to, this.options.join);
+  }
+
+  /** Pings a host. If it answers, calls `onPong`. */
+  async #pingAddress(
+    to: HostPort,
+    onPong: (endpoint: Endpoint) => void = () => {},
+  ): Promise<AddressPingOutcome> {
     const { families, filter, resolve } = this.options, { node } = this.options.core;
     const { endpoints } = await resolveAll([to], families, resolve);
     if (endpoints.length === 0) return { outcome: "no_address" };
@@ -54,6 +69,8 @@ export class PeerOperations implements Pick<NodeService, "ping" | "pingAddress" 
       node.ping(endpoint, at, done)
     );
     if (result.kind === "timeout") return { outcome: "timeout", address };
+    // This node would answer its own ping.
+    if (!result.id.equals(node.id)) onPong(endpoint);
     const health = node.tables.find(result.id)?.health ?? "healthy";
     const report = { node_id: `${result.id}`, address, rtt_ms: result.rtt, health };
     return { outcome: "pong", report: { ...report, via: "direct" } };

@@ -4,6 +4,7 @@
 import preact from "preact" with { type: "text" };
 import preactHooks from "preact/hooks" with { type: "text" };
 import uplot from "uplot/dist/uPlot.esm.js" with { type: "text" };
+import actions from "./actions.js" with { type: "text" };
 import api from "./api.js" with { type: "text" };
 import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
@@ -48,6 +49,7 @@ import viewValues from "./views/values.js" with { type: "text" };
 
 /** The JavaScript modules that the browser runs. Their types are declared in JSDoc comments. */
 export const SCRIPTS: Readonly<Record<string, string>> = {
+  "actions.js": actions,
   "api.js": api,
   "app.js": app,
   "appearance.js": appearance,
@@ -96,7 +98,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(chart|convergence|media_type|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|media_type|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

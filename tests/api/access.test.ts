@@ -44,6 +44,8 @@ const SENDS: Route[] = [
   ["HEAD", `/network/find/${PEER_A}`],
   ["POST", "/network/store"],
   ["PUT", `/data/${PEER_A}`],
+  ["POST", "/network/peers?address=127.0.0.1:1"],
+  ["POST", `/network/published/${PEER_A}`],
   ["GET", `/data/${PEER_A}`],
   ["HEAD", `/data/${PEER_A}`],
 ];
@@ -53,6 +55,10 @@ const PRIVATE: Route[] = [
   ["DELETE", `/data/${PEER_A}`],
   ["GET", "/network/published"],
   ["GET", "/network/transfers"],
+  ["GET", "/network/denied"],
+  ["POST", "/network/denied?entry=203.0.113.7"],
+  ["DELETE", "/network/denied?entry=203.0.113.7"],
+  ["GET", "/network/diagnostics"],
   ["GET", "/network/events"],
   ["GET", "/ws"],
 ];

@@ -745,7 +745,8 @@ Deno.test("unknown paths are 404", async () => {
 Deno.test("a known path with another method is 405, with the allowed methods", async () => {
   const { service, request } = setup();
   const routes: [string, string[], string][] = [
-    ["/network/peers", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"], "GET, HEAD"],
+    ["/network/peers", ["PUT", "DELETE", "PATCH", "OPTIONS"], "GET, HEAD, POST"],
+    ["/network/denied", ["PUT", "PATCH"], "GET, HEAD, POST, DELETE"],
     [`/network/ping/${PEER_A}`, ["POST", "DELETE"], "GET, HEAD"],
     [`/network/find/${PEER_A}`, ["POST"], "GET, HEAD"],
     [`/network/peers/${PEER_A}`, ["POST", "DELETE"], "GET, HEAD"],

@@ -531,6 +531,10 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call(detail, 400, { params: { hash: "x" } });
       await contract.call(detail, 404, { params: { hash: "00".repeat(20) } });
       await contract.call("get /network/holders", 200);
+      const publish = "post /network/published/{hash}";
+      await contract.call(publish, 202, { params: hello });
+      await contract.call(publish, 400, { params: { hash: "x" } });
+      await contract.call(publish, 404, { params: { hash: STRANGER } });
       const progress = {
         transfer: 1,
         label: "backup-7",
@@ -566,14 +570,36 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call("get /network/ping", 403, at("192.0.2.1:8000"));
       await contract.call("get /network/ping", 404, at("no-such-name.invalid:8000"));
       await contract.call("get /network/ping", 504, at("127.0.0.1:9"));
+      const connect = "post /network/peers";
+      await contract.call(connect, 200, at(nodes[1].address));
+      await contract.call(connect, 400, at("nowhere"));
+      await contract.call(connect, 403, at("192.0.2.1:8000"));
+      await contract.call(connect, 404, at("no-such-name.invalid:8000"));
+      await contract.call(connect, 504, at("127.0.0.1:9"));
       const gone = nodes.splice(3, 1)[0], params = { node_id: gone.nodeId };
       await contract.call("get /network/ping/{node_id}", 200, { params });
       await gone.close();
       await contract.call("get /network/ping/{node_id}", 504, { params });
     });
 
+    await t.step("denied nodes and addresses", async () => {
+      const deny = "post /network/denied", allow = "delete /network/denied";
+      const entry = { query: "?entry=203.0.113.0%2F24" };
+      await contract.call(deny, 201, entry);
+      await contract.call(deny, 200, entry);
+      await contract.call(deny, 400, { query: "?entry=somebody" });
+      await contract.call(deny, 409, { query: `?entry=${node.nodeId}` });
+      await contract.call("get /network/denied", 200);
+      await contract.call(allow, 204, entry);
+      await contract.call(allow, 404, entry);
+      await contract.call(allow, 400, { query: "?entry=" });
+      const full = { outcome: "full", limit: 1_000 } as const;
+      await contract.forcing({ denyEntry: () => Promise.resolve(full) }, deny, 507, entry);
+    });
+
     await t.step("the node and its documentation", async () => {
       await contract.call("get /network/stats", 200);
+      await contract.call("get /network/diagnostics", 200);
       await contract.call("get /network/stats", 400, { query: "?surplus=1" });
       await contract.call("get /network/history", 200);
       await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });

@@ -7,6 +7,7 @@ import type {
   AddressPingOutcome,
   AnnounceOptions,
   AnnounceOutcome,
+  DenyOutcome,
   DownloadPiece,
   EventListener,
   FetchedValue,
@@ -33,7 +34,14 @@ import type {
 } from "../../src/node_service.ts";
 import type { Magnet } from "../../src/krpc/magnet.ts";
 import { nextSeq, type Seq } from "../../src/krpc/seq.ts";
-import type { Lookup, Peer, PeerDetail, Peers, PeerSelection } from "../../src/reports/peers.ts";
+import type {
+  DeniedNodes,
+  Lookup,
+  Peer,
+  PeerDetail,
+  Peers,
+  PeerSelection,
+} from "../../src/reports/peers.ts";
 import { exampleOf } from "../../src/reports/fields.ts";
 import { NetworkSample, NodeSample } from "../../src/reports/samples.ts";
 import {
@@ -128,6 +136,9 @@ export class FakeService implements NodeService {
   readonly holderDigits = new Map<string, string[]>();
   readonly publications = new Map<string, PublishedDetail["history"]>();
   readonly pinned: PublishedValue[] = [];
+  readonly deniedEntries = new Set<string>();
+  /** If not null, the outcome of each entry that is denied. */
+  denyOutcome: DenyOutcome | null = null;
   readonly announcements: AnnouncedSwarm[] = [];
   /** The parts of the next searches for peers. */
   foundParts: FoundPart[] = [];
@@ -226,6 +237,32 @@ export class FakeService implements NodeService {
     const { health } = this.peerList[0];
     const report = { node_id: PEER_A, address, rtt_ms: 12.4, health, via: "direct" as const };
     return Promise.resolve({ outcome: "pong", report });
+  }
+
+  connect(to: HostPort): Promise<AddressPingOutcome> {
+    this.#asked("connect", `${to.host}:${to.port}`);
+    return this.pingAddress(to);
+  }
+
+  denied(): Promise<DeniedNodes> {
+    return Promise.resolve({ in_file: 2, denied: [...this.deniedEntries] });
+  }
+
+  denyEntry(entry: string): Promise<DenyOutcome> {
+    this.#asked("denyEntry", entry);
+    const isNew = !this.deniedEntries.has(entry);
+    if (this.denyOutcome === null) this.deniedEntries.add(entry);
+    return Promise.resolve(this.denyOutcome ?? { outcome: "denied", isNew });
+  }
+
+  allowEntry(entry: string): Promise<boolean> {
+    this.#asked("allowEntry", entry);
+    return Promise.resolve(this.deniedEntries.delete(entry));
+  }
+
+  publishNow(hash: string): Promise<PublishedValue | undefined> {
+    this.#asked("publishNow", hash);
+    return Promise.resolve(this.publishedValues.find((value) => value.hash === hash));
   }
 
   find(target: string): Promise<Lookup> {
@@ -554,6 +591,7 @@ export class FakeService implements NodeService {
         heapBytes: 20e6,
         heapUsedBytes: 15e6,
         runtime: "deno 2.9.6",
+        system: "linux x86_64",
       },
     });
   }

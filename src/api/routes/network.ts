@@ -1,8 +1,10 @@
 // Routes for peers, pings and lookups.
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { z } from "zod";
 import type { HostPort } from "../../config/addresses.ts";
 import { Endpoint } from "../../krpc/endpoint.ts";
+import type { AddressPingOutcome } from "../../node_service.ts";
 import { exampleOf, NODE_ID } from "../../reports/fields.ts";
 import { Lookup, PeerDetail, Peers, Ping, TRACED_LOOKUP } from "../../reports/peers.ts";
 import { Problem } from "../problems.ts";
@@ -92,16 +94,7 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
       ping,
       ({ outcome }) => outcome === "pong" || outcome === "timeout" ? outcome : "unknown",
     );
-    switch (result.outcome) {
-      case "pong":
-        return c.json(result.report, 200);
-      case "no_address":
-        throw new Problem(404, noAddress(address));
-      case "not_allowed":
-        throw new Problem(403, `${result.address} is not permitted by --allow-net.`);
-      case "timeout":
-        throw new Problem(504, `Nobody answered at ${result.address}.`);
-    }
+    return c.json(pinged(address, result), 200);
   });
 
   serve(app, {
@@ -127,6 +120,20 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
     );
     return c.json(c.req.valid("query").trace ? { ...report, trace } : report, 200);
   });
+}
+
+/** The report of a ping to an address. Throws a Problem if nobody answered. */
+export function pinged(address: HostPort, result: AddressPingOutcome): z.output<typeof Ping> {
+  switch (result.outcome) {
+    case "pong":
+      return result.report;
+    case "no_address":
+      throw new Problem(404, noAddress(address));
+    case "not_allowed":
+      throw new Problem(403, `${result.address} is not permitted by --allow-net.`);
+    case "timeout":
+      throw new Problem(504, `Nobody answered at ${result.address}.`);
+  }
 }
 
 function noAddress({ host, port }: HostPort): string {

@@ -97,7 +97,7 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
 }
 
 /** The node's configuration. Reports whether a token is set, but not the token itself. */
-function configReport(config: Config): z.output<typeof ConfigReport> {
+export function configReport(config: Config): z.output<typeof ConfigReport> {
   const { allowNet, apiToken, bucketSize, healthCheckIntervalMs } = config;
   const {
     apiHost,

@@ -41,7 +41,7 @@ export const post = operation("post");
 export const del = operation("delete");
 
 /** Returns a JSON response that contains all digits of large integers. `c.json` fails if a `seq` is beyond 2^53. */
-export function exactJson<T, S extends 200 | 201>(
+export function exactJson<T, S extends 200 | 201 | 202>(
   value: T,
   status: S,
   headers: Readonly<Record<string, string>> = {},

@@ -1,4 +1,4 @@
-// Defines the commands that inspect a running node and its network: find, ping, peers, stats and watch.
+// Defines the commands that inspect a running node and its network: find, ping, connect, peers, stats and others.
 
 import { type Command, Option } from "commander";
 import { MIN_DIGITS } from "../client/ids.ts";
@@ -33,7 +33,27 @@ export function addNetworkCommands(dmnode: Command): void {
       `its id, the first ${MIN_DIGITS} or more digits of a peer's id, or host:port`,
     )
     .action(async (node, flags) => (await import("../network.ts")).ping(node, flags));
+  clientCommand(dmnode, "connect", {
+    description: "join the network of a node, until the restart",
+    examples: `
+      dmnode connect dht.example.org:8000`,
+    notes: "BOOTSTRAP_NODES names the nodes through which a node joins at each start.",
+  })
+    .argument("<address>", "host:port")
+    .action(async (address, flags) => (await import("../network.ts")).connect(address, flags));
   addPeers(dmnode);
+  clientCommand(dmnode, "diagnostics", {
+    description: "save a report about the node that helps others to find a problem",
+    examples: `
+      dmnode diagnostics report.json
+      dmnode diagnostics - | jq .findings`,
+    notes: `
+The report has the version, settings, statistics, the findings of doctor, peers and the latest events. It
+has no tokens and no keys, but addresses of this node and of its peers.`,
+  })
+    .argument("<file>", "the new file, or - for standard output")
+    .option("--force", "replace an existing file")
+    .action(async (file, flags) => (await import("../network.ts")).diagnostics(file, flags));
   clientCommand(dmnode, "stats", {
     description: "show what the node is doing",
     examples: `

@@ -5,6 +5,7 @@ import { DOCTOR_TIMEOUT_S } from "../client/api_client.ts";
 import {
   addSettings,
   allowNetOption,
+  apiUrl,
   clientCommand,
   expiry,
   explain,
@@ -54,12 +55,16 @@ Each option with a name in capitals can also be set by that variable, in the env
     examples: `
       dmnode deny --deny-list denied.txt               show the list
       dmnode deny 203.0.113.7 2001:db8:5::/48          add to the file that DENY_LIST names
-      dmnode deny --remove 203.0.113.7`,
-    notes: "A running node reads its list again at SIGHUP.",
+      dmnode deny --remove 203.0.113.7
+      dmnode deny 203.0.113.7 --api http://127.0.0.1:8080`,
+    notes:
+      "A running node reads its list again at SIGHUP. With --api, the node itself keeps the entries, besides " +
+      "those in the file.",
   })
     .argument("[entry...]", "addresses, CIDRs, node ids, and public keys of nodes")
     .option("--remove", "remove the entries from the list")
     .option("--deny-list <file>", "the file (DENY_LIST)")
+    .option("--api <url>", "change the entries of a running node, by the URL of its API", apiUrl)
     .option("--env-file <file>", "read variables from this file instead of ./.env")
     .option("--json", "print JSON")
     .action(async (entries, flags) => (await import("../deny.ts")).deny(entries, flags));

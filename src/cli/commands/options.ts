@@ -69,7 +69,7 @@ export function expiry(text: string): number {
   throw new InvalidArgumentError("Expected a date to come such as 2030-01-31, or 12h or 90d.");
 }
 
-function apiUrl(text: string): string {
+export function apiUrl(text: string): string {
   const url = parseApiUrl(text);
   if (url !== undefined) return url;
   throw new InvalidArgumentError("Expected a URL such as http://127.0.0.1:8080, or unix:PATH.");

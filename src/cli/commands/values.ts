@@ -30,6 +30,13 @@ export function addValueCommands(dmnode: Command): void {
     .option("--limit <n>", "list at most n values (default: 100)", integer(1, MAX_PUBLISHED))
     .option("--offset <n>", "skip the first n values", integer(0, Number.MAX_SAFE_INTEGER))
     .action(async (flags) => (await import("../values.ts")).published(flags));
+  valueCommand(dmnode, "publish", {
+    description: "publish a value again now, without waiting for its turn",
+    examples: `
+      dmnode publish ${HASH}
+      dmnode publish --key config`,
+  })
+    .action(async (hash, flags) => (await import("../values.ts")).publish(hash, flags));
   valueCommand(dmnode, "forget", {
     description: "stop republishing a value; its copies on other nodes then expire",
     examples: `

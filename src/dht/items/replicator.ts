@@ -315,6 +315,18 @@ export class Replicator {
     this.#hurry(now);
   }
 
+  /** Publishes these values next, before all others. Without contacts, this happens once there are some. */
+  publishNow(targets: readonly Id[], now: Millis): void {
+    const own = targets.filter((target) => this.#published.has(target));
+    for (const target of own) this.#published.get(target)!.nextAt = now;
+    const isOther = ({ target }: Job) => !own.some((each) => each.equals(target));
+    this.#waiting = [
+      ...own.map((target): Job => ({ kind: "publish", target })),
+      ...this.#waiting.filter(isOther),
+    ];
+    if (this.#tables.size > 0) this.#start(now);
+  }
+
   /** For a while, looks more often for values to publish and items to repair. */
   #hurry(now: Millis): void {
     const isHurried = now < this.#hurriedUntil;

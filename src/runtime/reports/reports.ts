@@ -322,5 +322,6 @@ function processReport(startedAt: number): ProcessReport {
     heapBytes: heapTotal,
     heapUsedBytes: heapUsed,
     runtime: `deno ${Deno.version.deno}`,
+    system: `${Deno.build.os} ${Deno.build.arch}`,
   };
 }

@@ -272,6 +272,11 @@ export class Publications {
     }));
   }
 
+  /** The targets of a value's items, without the pieces of a large value. Empty if it is not published. */
+  targetsOf(target: Id): Id[] {
+    return this.#values.has(target) ? this.#itemsOf(target).map(({ item }) => item.target) : [];
+  }
+
   /** Describes a value; undefined if it is not published. */
   get(target: Id): PublishedValue | undefined {
     const published = this.#values.has(target) ? this.#store.get(target) : undefined;

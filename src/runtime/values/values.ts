@@ -24,6 +24,7 @@ import type {
   Pins as PinsReport,
   Published,
   PublishedDetail,
+  PublishedValue,
   Transfer,
 } from "../../reports/values.ts";
 import type { Records } from "../records.ts";
@@ -265,6 +266,17 @@ export class Values {
       this.#log.noteCount(hash, outcome.report.count, clock.wall(clock.now()));
     }
     return outcome;
+  }
+
+  /** Starts to publish a value again. Returns its description, or undefined if this node does not publish it. */
+  publishNow(hash: string): PublishedValue | undefined {
+    const target = Id.from(hash), targets = this.publications.targetsOf(target);
+    if (targets.length === 0) return undefined;
+    this.#core.do((at) => this.#core.node.replicator.publishNow(targets, at));
+    for (const each of targets) {
+      if (this.publications.contentOf(each) !== undefined) this.#republisher.hurry(each);
+    }
+    return this.publications.get(target);
   }
 
   async forget(hash: string): Promise<boolean> {

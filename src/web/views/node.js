@@ -1,6 +1,7 @@
 // The node itself: identity, reachability, packets by type, dropped packets and configuration.
 
 import { h } from "preact";
+import { DiagnosticsCard } from "../actions.js";
 import { isLoopback } from "../findings.js";
 import { bytes, count, date, duration, percent, plural, rate } from "../format.js";
 import { useMedia } from "../hooks.js";
@@ -75,6 +76,7 @@ export function Node({ state, now }) {
         }),
       ),
       h(Dropped, { dropped: stats.traffic.dropped }),
+      h(DiagnosticsCard, { state }),
     ),
     h(
       "div",

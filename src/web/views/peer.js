@@ -4,6 +4,7 @@ import { h } from "preact";
 import { useState } from "preact/hooks";
 import { ApiError, json, messageOf } from "../api.js";
 import { ago, date, ms, NONE, plural, until } from "../format.js";
+import { DenyPeer } from "../actions.js";
 import { useAction, useEvery } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId, sharedBits } from "../ids.js";
@@ -132,6 +133,7 @@ export function PeerPage({ state, id, now }) {
           h(Icon, { name: "lookups" }),
           "Look it up",
         ),
+        h(DenyPeer, { state, peer }),
       ),
       h(PingOutcome, { pings }),
     ),

@@ -2,6 +2,7 @@
 
 import { h } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { ConnectCard, DeniedCard } from "../actions.js";
 import { Buckets } from "../buckets.js";
 import { ago, count, ms, NONE, plural } from "../format.js";
 import { useMedia, usePaced, useParameter } from "../hooks.js";
@@ -63,9 +64,14 @@ export function Peers({ state, now }) {
   if (state.stats === null) return null;
   if (state.hasPeers && state.peers.size === 0) {
     return h(
-      Card,
-      { title: "Routing table", id: "peers-title" },
-      h(NoPeers, { stats: state.stats }),
+      "div",
+      { class: "column" },
+      h(
+        Card,
+        { title: "Routing table", id: "peers-title" },
+        h(NoPeers, { stats: state.stats }),
+      ),
+      h("div", { class: "peer-tools" }, h(ConnectCard, { state }), h(DeniedCard, { state })),
     );
   }
   const tally = state.stats.peers;
@@ -139,6 +145,7 @@ export function Peers({ state, now }) {
         )
         : list,
     ),
+    h("div", { class: "peer-tools" }, h(ConnectCard, { state }), h(DeniedCard, { state })),
   );
 }
 

@@ -16,6 +16,7 @@ import {
   shortId,
   until,
 } from "../format.js";
+import { PublishNow } from "../actions.js";
 import { useAction, useAnswer, useMedia, useParameter } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
@@ -696,6 +697,10 @@ function PublishedCard({ state, now }) {
     setAnnouncement(`${pinned ? "Unpinned" : "Stopped publishing"} ${shortId(hash)}.`);
     setChanges((n) => n + 1);
   });
+  const publishedNow = (/** @type {string} */ text) => {
+    setAnnouncement(text);
+    setChanges((n) => n + 1);
+  };
   /** @type {import("../table.js").Column<PublishedValue>[]} */
   const columns = [
     {
@@ -762,6 +767,12 @@ function PublishedCard({ state, now }) {
       cell: (row) => until(Date.parse(row.next_at), now),
     },
     {
+      key: "publish",
+      label: "Now",
+      cell: ({ hash, key }) =>
+        h(PublishNow, { hash, name: key ?? shortId(hash), onDone: publishedNow }),
+    },
+    {
       key: "forget",
       label: "Stop",
       cell: (row) =>
@@ -784,7 +795,7 @@ function PublishedCard({ state, now }) {
         ? undefined
         : `${plural(page.total, "value")}, republished every hour`,
     },
-    h("p", { class: "visually-hidden", role: "status" }, announcement),
+    h("p", { class: announcement === "" ? "" : "muted", role: "status" }, announcement),
     forget.error !== null && h(Note, { tone: "bad" }, forget.error),
     h(Listing, {
       isBarred: state.isBarred,
@@ -800,7 +811,7 @@ function PublishedCard({ state, now }) {
         page && table({
           caption: "Values published from this node",
           columns: isNarrow
-            ? columns.filter(({ key }) => ["value", "size", "replicas", "forget"].includes(key))
+            ? columns.filter(({ key }) => ["value", "replicas", "publish", "forget"].includes(key))
             : columns,
           rows: page.published,
           keyOf: (row) => row.hash,

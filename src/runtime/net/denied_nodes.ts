@@ -1,0 +1,88 @@
+// The nodes and addresses that this node ignores: those in the file, and those that the user adds while the node runs.
+
+import { meaningOf, parseDenied } from "../../config/deny_list.ts";
+import type { DenyOutcome } from "../../node_service.ts";
+import type { DeniedNodes } from "../../reports/peers.ts";
+import type { Records } from "../records.ts";
+
+/** Maximum number of entries that can be added while the node runs. Longer lists belong into the file. */
+const MAX_ADDED = 1_000;
+
+/** The name of the record with the added entries, as JSON. */
+const RECORD = "denied";
+
+export interface DeniedEntriesOptions {
+  /** Keeps the added entries for later runs. */
+  readonly records: Records;
+  /** Called with all entries after each change. */
+  readonly onChange: (entries: readonly string[]) => void;
+  /** Whether an entry names this node: its id or its key in lower-case hex. */
+  readonly isOwn: (idOrKey: string) => boolean;
+}
+
+export class DeniedEntries {
+  readonly #options: DeniedEntriesOptions;
+  #inFile: readonly string[] = [];
+  /** The added entries by their meaning, so that two spellings of an entry are one. */
+  readonly #added = new Map<string, string>();
+
+  constructor(options: DeniedEntriesOptions) {
+    this.#options = options;
+    for (const entry of saved(options.records)) this.#added.set(meaningOf(entry), entry);
+  }
+
+  /** Replaces the entries of the file. */
+  setFile(entries: readonly string[]): void {
+    this.#inFile = entries;
+    this.#apply();
+  }
+
+  /** Adds an entry, which must be valid. It takes effect immediately. */
+  add(entry: string): DenyOutcome {
+    const meaning = meaningOf(entry), isNew = !this.#added.has(meaning);
+    if (this.#options.isOwn(meaning)) return { outcome: "self" };
+    if (isNew && this.#added.size >= MAX_ADDED) return { outcome: "full", limit: MAX_ADDED };
+    if (isNew) {
+      this.#added.set(meaning, entry);
+      this.#changed();
+    }
+    return { outcome: "denied", isNew };
+  }
+
+  /** Removes an added entry, which must be valid. False if there is none. */
+  remove(entry: string): boolean {
+    const isThere = this.#added.delete(meaningOf(entry));
+    if (isThere) this.#changed();
+    return isThere;
+  }
+
+  report(): DeniedNodes {
+    return { in_file: this.#inFile.length, denied: [...this.#added.values()] };
+  }
+
+  #changed(): void {
+    const entries = JSON.stringify([...this.#added.values()]);
+    this.#options.records.set(RECORD, new TextEncoder().encode(entries));
+    this.#apply();
+  }
+
+  #apply(): void {
+    this.#options.onChange([...this.#inFile, ...this.#added.values()]);
+  }
+}
+
+/** The valid entries that an earlier run has saved. A damaged record counts as empty. */
+function saved(records: Records): string[] {
+  for (const [rest, bytes] of records.below(RECORD)) {
+    if (rest !== "") continue;
+    try {
+      const entries: unknown = JSON.parse(new TextDecoder().decode(bytes));
+      const isValid = (entry: unknown): entry is string =>
+        typeof entry === "string" && typeof parseDenied(entry) !== "string";
+      return Array.isArray(entries) ? entries.filter(isValid).slice(0, MAX_ADDED) : [];
+    } catch {
+      return [];
+    }
+  }
+  return [];
+}
