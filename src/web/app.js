@@ -23,6 +23,7 @@ const Lookups = lazy(async () => (await views()).Lookups);
 const Node = lazy(async () => (await views()).Node);
 const PeerPage = lazy(async () => (await views()).PeerPage);
 const Peers = lazy(async () => (await views()).Peers);
+const ReachabilityView = lazy(async () => (await views()).ReachabilityView);
 const Search = lazy(async () => (await views()).Search);
 const Swarms = lazy(async () => (await views()).Swarms);
 const Values = lazy(async () => (await views()).Values);
@@ -88,7 +89,8 @@ export function App({ state, session }) {
           "ul",
           null,
           VIEWS.map(({ view, path, label }) => {
-            const isHere = route.view === view || (view === "peers" && route.view === "peer");
+            const isHere = route.view === view || (view === "peers" && route.view === "peer") ||
+              (view === "node" && route.view === "reachability");
             return h(
               "li",
               { key: view },
@@ -149,6 +151,7 @@ function skip(event) {
 function titleOf({ view, id }) {
   if (view === "peer") return `Peer ${shortId(id ?? "")}`;
   if (view === "search") return "Search";
+  if (view === "reachability") return "Who can reach this node?";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
 
@@ -170,6 +173,8 @@ function View({ route: { view, id }, state, session }) {
       return h(Events, { state });
     case "node":
       return h(Node, { state, now });
+    case "reachability":
+      return h(ReachabilityView, { state, now });
     case "search":
       return h(Search, { state });
     default:

@@ -15,18 +15,23 @@ import { Badge, fact } from "./parts.js";
  */
 export function Reachability({ nat: { type, reachable }, addresses }) {
   if (isLoopback(addresses)) {
-    return h("span", null, h(Badge, { tone: "dim" }, "only from this machine"));
+    return h("span", null, h(Badge, { tone: "dim" }, "only from this machine"), " ", h(Why, null));
   }
   const kind = type === "unknown" ? "" : ` ${natTypeText(type)}`;
   if (reachable === true) return h("span", null, h(Badge, { tone: "ok" }, "reachable"), kind);
   if (reachable === false) {
-    return h("span", null, h(Badge, { tone: "warn" }, "not reachable"), kind);
+    return h("span", null, h(Badge, { tone: "warn" }, "not reachable"), kind, " ", h(Why, null));
   }
   return h(
     "span",
     null,
     kind === "" ? "unknown" : `${kind.trim()}, reachability unknown`,
   );
+}
+
+/** A link to the explanation. */
+function Why() {
+  return h("a", { href: "#/reachability" }, "Why?");
 }
 
 /**

@@ -28,6 +28,7 @@ import mediaType from "./media_type.js" with { type: "text" };
 import nodeState from "./node_state.js" with { type: "text" };
 import parts from "./parts.js" with { type: "text" };
 import peerMap from "./peer_map.js" with { type: "text" };
+import reachCase from "./reach_case.js" with { type: "text" };
 import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
 import search from "./search.js" with { type: "text" };
@@ -43,6 +44,7 @@ import viewNode from "./views/node.js" with { type: "text" };
 import viewOverview from "./views/overview.js" with { type: "text" };
 import viewPeer from "./views/peer.js" with { type: "text" };
 import viewPeers from "./views/peers.js" with { type: "text" };
+import viewReachability from "./views/reachability.js" with { type: "text" };
 import viewSearch from "./views/search.js" with { type: "text" };
 import viewSwarms from "./views/swarms.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
@@ -73,6 +75,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "node_state.js": nodeState,
   "parts.js": parts,
   "peer_map.js": peerMap,
+  "reach_case.js": reachCase,
   "reachability.js": reachability,
   "routes.js": routes,
   "search.js": search,
@@ -88,6 +91,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "views/overview.js": viewOverview,
   "views/peer.js": viewPeer,
   "views/peers.js": viewPeers,
+  "views/reachability.js": viewReachability,
   "views/search.js": viewSearch,
   "views/swarms.js": viewSwarms,
   "views/values.js": viewValues,
@@ -98,7 +102,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|media_type|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|media_type|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

@@ -6,6 +6,7 @@ export { Lookups } from "./views/lookups.js";
 export { Node } from "./views/node.js";
 export { PeerPage } from "./views/peer.js";
 export { Peers } from "./views/peers.js";
+export { ReachabilityView } from "./views/reachability.js";
 export { Search } from "./views/search.js";
 export { Swarms } from "./views/swarms.js";
 export { Values } from "./views/values.js";

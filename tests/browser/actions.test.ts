@@ -109,3 +109,24 @@ fakeNodeTest("actions of the operator", {
     await visit.end(/500/);
   },
 });
+
+fakeNodeTest("why a node can't be reached", {
+  "from the overview to the evidence and the remedy for this very case": async (
+    browser,
+    api,
+    service,
+  ) => {
+    const stats = service.stats.bind(service);
+    service.stats = async () => ({ ...await stats(), addresses: ["192.168.1.5:8000"] });
+    const visit = await browser.visit(api);
+    const { page } = visit;
+    await page.getByRole("link", { name: "Why?" }).first().click();
+    await page.getByRole("heading", { name: "Who can reach this node?" }).waitFor();
+    await page.getByText("12 of 13 peers see this node at 203.0.113.9:41000.").waitFor();
+    await page.getByText("sudo ufw allow 8000/udp").waitFor();
+    await page.getByRole("button", { name: "Copy line for Linux with ufw" }).waitFor();
+    await page.getByText("6 nodes introduce others to it").waitFor();
+    assert.match(page.url(), /#\/reachability$/);
+    await visit.end();
+  },
+});

@@ -80,6 +80,6 @@ Deno.test(
     );
     assert.match(published, /will be published next/);
     const nobody = await run(["connect", "127.0.0.1:9"], options);
-    assert.match(nobody.stderr, /Nobody answered at 127\.0\.0\.1:9/);
+    assert.match(nobody.stderr, /nobody answered at 127\.0\.0\.1:9/);
   }),
 );

@@ -83,7 +83,11 @@ export function Node({ state, now }) {
       { class: "column" },
       h(
         Card,
-        { title: "Reachability", id: "reach-title" },
+        {
+          title: "Reachability",
+          id: "reach-title",
+          actions: h("a", { class: "quiet", href: "#/reachability" }, "Explain it"),
+        },
         h(Facts, {
           rows: [...reachabilityFacts(stats, now), [
             "Listens on",
