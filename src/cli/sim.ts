@@ -8,6 +8,7 @@ import {
   REGIONS,
 } from "../sim/latency.ts";
 import { report } from "../sim/report.ts";
+import theme from "../web/theme.css" with { type: "text" };
 import type { Measured } from "../sim/measures.ts";
 import type { Scenario, ScenarioResult } from "../sim/scenario.ts";
 import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
@@ -63,7 +64,7 @@ export async function simulate(flags: SimFlags): Promise<void> {
         runs.push(await run(scenario, signal));
       }
     });
-    await file?.write(new TextEncoder().encode(report(runs, `dmnode ${VERSION}`)));
+    await file?.write(new TextEncoder().encode(report(runs, { made: `dmnode ${VERSION}`, theme })));
     await file?.finish();
   } catch (error) {
     await file?.discard();

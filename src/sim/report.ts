@@ -13,6 +13,9 @@ const STRETCHES = 24;
 
 const STEPS = 200;
 
+/** The maximum number of points of a series in the table below a plot. A person reads no more of them. */
+const MAX_ROWS = 40;
+
 type Point = readonly [x: number, y: number];
 
 interface Series {
@@ -23,6 +26,8 @@ interface Series {
 
 interface Plot {
   readonly title: string;
+  /** How to read the plot, in one or two sentences. */
+  readonly explanation: string;
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
@@ -31,23 +36,42 @@ interface Plot {
   readonly yRange?: readonly [number, number];
 }
 
-/** Returns the HTML page. `made` names the program that made the report. */
-export function report(runs: readonly CompletedRun[], made: string): string {
-  const title = `dmnode sim: ${runs.map(({ scenario }) => count(scenario.nodes)).join(", ")} nodes`;
+export interface ReportOptions {
+  /** Names the program that made the report. */
+  readonly made: string;
+  /** The style sheet with the colors and fonts of the dashboard. */
+  readonly theme: string;
+}
+
+/** Returns the HTML page. */
+export function report(runs: readonly CompletedRun[], { made, theme }: ReportOptions): string {
+  const nodes = runs.map(({ scenario }) => count(scenario.nodes)).join(", ");
+  const title = `dmnode sim: ${nodes} nodes`;
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${escape(title)}</title>
-<style>${STYLE}</style>
+<style>${withoutFonts(theme)}${STYLE}</style>
 </head>
 <body>
+<a class="skip" href="#results">Skip to the results</a>
+<header><b>DataMgmt Node</b> <span>Simulation</span></header>
 <main>
 <h1>${escape(title)}</h1>
-<p>${escape(conditions(runs[0].scenario).join(", "))}</p>
+<p class="conditions">${
+    conditions(runs[0].scenario).map((text) => `<span>${escape(text)}</span>`).join(" ")
+  }</p>
+${tiles(runs)}
+<section id="results" tabindex="-1" aria-labelledby="results-title">
+<h2 id="results-title">Results</h2>
+<p>A lookup is successful if it found nodes close to its target. A hop is one step from a node to a closer one. p50,
+p95 and p99 are percentiles: 95 % of the lookups took at most the time below p95.</p>
 ${table(runs)}
+</section>
 <div class="plots">
 ${plots(runs).map(figure).join("\n")}
 </div>
@@ -56,6 +80,44 @@ ${plots(runs).map(figure).join("\n")}
 </body>
 </html>
 `;
+}
+
+/** Removes the fonts, because the report loads nothing. The theme names system fonts as alternatives. */
+function withoutFonts(theme: string): string {
+  return theme.replaceAll(/@font-face\s*\{[^}]*\}/g, "");
+}
+
+/** The most important figures of the last run, as on the dashboard. */
+function tiles(runs: readonly CompletedRun[]): string {
+  const { scenario, result: { lookups, fetches } } = runs.at(-1)!;
+  const figures = [
+    ["Nodes", count(scenario.nodes), `seed ${scenario.seed}`],
+    ["Lookups found", share(lookups.success), `of ${count(lookups.count)}`],
+    [
+      "Latency",
+      milliseconds(lookups.latency.p50),
+      `median; 95 % within ${milliseconds(lookups.latency.p95)}`,
+    ],
+    ["Hops", lookups.hops.mean.toFixed(1), `on average, at most ${lookups.hops.max}`],
+    ...fetches === undefined
+      ? []
+      : [["Values found", share(fetches.success), `of ${count(fetches.count)} fetches`]],
+  ];
+  return `<dl class="tiles">${
+    figures.map(([name, value, more]) =>
+      `<div><dt>${escape(name)}</dt><dd><b>${escape(value)}</b> <span>${
+        escape(more)
+      }</span></dd></div>`
+    ).join("")
+  }</dl>`;
+}
+
+function share(value: number): string {
+  return `${(value * 100).toFixed(2)} %`;
+}
+
+function milliseconds(value: number): string {
+  return `${value.toFixed(0)} ms`;
 }
 
 export function escape(text: string): string {
@@ -77,10 +139,23 @@ function table(runs: readonly CompletedRun[]): string {
     ];
     return [row("lookups", lookups), ...(fetches === undefined ? [] : [row("fetches", fetches)])];
   });
-  const cells = (tag: string, texts: readonly (string | number)[]) =>
-    `<tr>${texts.map((text) => `<${tag}>${text}</${tag}>`).join("")}</tr>`;
-  return `<div class="wide"><table><thead>${cells("th", head)}</thead>
-<tbody>${rows.map((row) => cells("td", row)).join("\n")}</tbody></table></div>`;
+  return grid("Results of each run", head, rows);
+}
+
+/** A table that scrolls by keyboard too if it is wider than the page. */
+function grid(
+  caption: string,
+  head: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
+  const line = ([first, ...rest]: readonly (string | number)[]) =>
+    `<tr><th scope="row">${escape(String(first))}</th>${
+      rest.map((text) => `<td>${escape(String(text))}</td>`).join("")
+    }</tr>`;
+  return `<div class="wide" role="region" tabindex="0" aria-label="${escape(caption)}"><table>
+<caption class="visually-hidden">${escape(caption)}</caption>
+<thead><tr>${head.map((text) => `<th scope="col">${escape(text)}</th>`).join("")}</tr></thead>
+<tbody>${rows.map(line).join("\n")}</tbody></table></div>`;
 }
 
 function plots(runs: readonly CompletedRun[]): Plot[] {
@@ -98,6 +173,9 @@ function plots(runs: readonly CompletedRun[]): Plot[] {
     runs.length > 1 ? hopsAgainstNodes(runs) : hopsHistogram(lookupSamples),
     {
       title: "Latency: share that ended within",
+      explanation:
+        "At each time, the line gives the share of lookups that had ended by then. The earlier the line rises, the faster " +
+        "the network. A flat part before the top stands for lookups that waited for nodes that did not answer.",
       x: "ms",
       y: "share",
       yRange: [0, 1],
@@ -109,6 +187,10 @@ function plots(runs: readonly CompletedRun[]): Plot[] {
     },
     {
       title: "Success over time",
+      explanation:
+        `Each point is the share of successful ones among those that started around the same time.${
+          isHigh ? " The axis begins at 0.9, so that small differences are visible." : ""
+        } A dip shows when nodes left, or were cut off.`,
       x: "minutes since the measurement began",
       y: "share",
       yRange: [isHigh ? 0.9 : 0, 1],
@@ -116,6 +198,9 @@ function plots(runs: readonly CompletedRun[]): Plot[] {
     },
     {
       title: "Traffic: bytes that a node sends a second",
+      explanation:
+        "Each bar counts the nodes whose traffic is in its range. A long tail to the right means that few nodes do much of " +
+        "the work.",
       x: "bytes/s",
       y: "nodes",
       series: [{ name: "nodes", style: "bars", points: histogram(traffic) }],
@@ -135,6 +220,9 @@ function hopsAgainstNodes(runs: readonly CompletedRun[]): Plot {
   }];
   return {
     title: "Hops of a lookup against the number of nodes",
+    explanation:
+      "In a healthy network, the hops grow with the logarithm of the number of nodes: on this axis, along a straight line. " +
+      "The dashed line is the best fit to the means.",
     x: "nodes (logarithmic)",
     y: "hops",
     ticks: runs.map(({ scenario }) => [Math.log2(scenario.nodes), count(scenario.nodes)]),
@@ -152,6 +240,8 @@ function hopsHistogram(samples: readonly Sample[]): Plot {
   const points = Array.from(counts, (n, hops): Point => [hops, n ?? 0]);
   return {
     title: "Hops of a lookup",
+    explanation:
+      "Each bar counts the lookups that took that many steps. A narrow hill means that all nodes have good routing tables.",
     x: "hops",
     y: "lookups",
     ticks: points.map(([hops]) => [hops, String(hops)]),
@@ -188,7 +278,7 @@ function histogram(values: readonly number[]): Point[] {
   return bars.map((n, i): Point => [(i + 0.5) * width, n]);
 }
 
-function figure({ title, x, y, series, ticks, yRange }: Plot): string {
+function figure({ title, explanation, x, y, series, ticks, yRange }: Plot, index: number): string {
   const points = series.flatMap((s) => s.points);
   const isBars = series.some((s) => s.style === "bars");
   const xs = points.map((p) => p[0]);
@@ -216,7 +306,9 @@ function figure({ title, x, y, series, ticks, yRange }: Plot): string {
       return s.points.map(([vx, vy]) =>
         `<rect class="s${i} fill" x="${n(px(vx) - width / 2)}" y="${n(py(vy))}" width="${
           n(width)
-        }" height="${n(py(0) - py(vy))}"/>`
+        }" height="${n(py(0) - py(vy))}"><title>${count(vx)} ${escape(x)}: ${count(vy)} ${
+          escape(y)
+        }</title></rect>`
       ).join("");
     }
     if (s.style === "dots") {
@@ -232,7 +324,9 @@ function figure({ title, x, y, series, ticks, yRange }: Plot): string {
     : `<span class="legend">${
       series.map((s, i) => `<i class="s${i}"></i>${escape(s.name)}`).join(" ")
     }</span>`;
-  return `<figure><figcaption>${escape(title)}${legend}</figcaption>
+  const id = `plot-${index}`;
+  return `<figure class="card" aria-labelledby="${id}">
+<figcaption><h2 id="${id}">${escape(title)}</h2><p>${escape(explanation)}</p>${legend}</figcaption>
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escape(title)}">
 ${yTicks.join("")}${xTicks.join("")}
 <path class="axis" d="M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}"/>
@@ -241,7 +335,20 @@ ${drawn.join("")}
 <text transform="translate(10 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">${
     escape(y)
   }</text>
-</svg></figure>`;
+</svg>
+<details><summary>Figures</summary>${figuresOf({ title, x, y, series, ticks })}</details></figure>`;
+}
+
+/** The figures of a plot, for people who can't see it. */
+function figuresOf({ title, x, y, series, ticks }: Omit<Plot, "explanation" | "yRange">): string {
+  const named = new Map(ticks);
+  const rows = series.flatMap(({ name, points }) =>
+    points.filter((_, i) =>
+      i % Math.ceil(points.length / MAX_ROWS) === 0 || i === points.length - 1
+    )
+      .map(([vx, vy]) => [named.get(vx) ?? count(vx), name, count(vy)])
+  );
+  return grid(`Figures: ${title}`, [x, "series", y], rows);
 }
 
 /** Returns the range from the lowest to the highest value, extended by `margin`. The range is never empty. */
@@ -280,26 +387,44 @@ function n(value: number): string {
 }
 
 const STYLE = `
-:root{color-scheme:light dark;--ink:#1b1f24;--dim:#59636e;--line:#d8dde3;--page:#fff;--s0:#0969da;--s1:#bc4c00;--s2:#59636e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--dim:#9198a1;--line:#30363d;--page:#0d1117;--s0:#58a6ff;--s1:#f0883e;--s2:#9198a1}}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:1100px;margin:0 auto;padding:1rem}
-h1{font-size:1.4rem;margin:.5rem 0}
-.small{color:var(--dim);font-size:.8rem;overflow-wrap:anywhere}
+body{font-size:15px}
+.skip{position:fixed;top:8px;left:-1000px;padding:8px 14px;border-radius:6px;background:var(--accent-fill);color:#fff}
+.skip:focus{left:8px}
+header{display:flex;gap:12px;padding:16px 24px;border-bottom:1px solid var(--line);background:var(--panel)}
+header span{color:var(--dim)}
+main{display:grid;gap:16px;max-width:1480px;margin:0 auto;padding:20px 24px 40px}
+main>*{min-width:0}
+h1{font-size:20px;font-weight:600}
+.conditions{display:flex;flex-wrap:wrap;gap:6px}
+.conditions span{padding:1px 8px;border-radius:5px;background:var(--raised);color:var(--dim);font-size:13px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:16px}
+.tiles>div,.card,#results{padding:16px;border:1px solid var(--line);border-radius:10px;background:var(--panel)}
+.tiles dt{color:var(--dim);font-size:13px}
+.tiles b{display:block;font-size:24px;font-weight:600}
+.tiles span,figcaption p,#results p{color:var(--dim);font-size:13px}
+#results,figcaption{display:grid;gap:8px}
+#results:focus{outline:none}
+.small{color:var(--faint);font-size:12px;overflow-wrap:anywhere}
 .wide{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+details .wide{max-height:300px;overflow-y:auto}
+table{border-collapse:collapse;font-size:13px}
+th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;font-weight:400}
+thead th{color:var(--dim);font-weight:600}
 th:first-child,td:first-child{text-align:left}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:1.5rem;margin:1.5rem 0}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:16px;align-items:start}
 figure{margin:0}
-figcaption{font-weight:600;font-size:.95rem}
-.legend{display:block;font-weight:400;color:var(--dim);font-size:.85rem}
+.legend{color:var(--dim);font-size:13px}
 .legend i{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin:0 .3em 0 .6em}
-i.s0{background:var(--s0)}i.s1{background:var(--s1)}i.s2{background:var(--s2)}
-svg{width:100%;height:auto;display:block}
+i.s0{background:var(--series-1)}i.s1{background:var(--series-2)}i.s2{background:var(--series-3)}
+svg{width:100%;height:auto;display:block;margin-top:8px}
 svg text{font-size:11px;fill:var(--dim)}
-.grid{stroke:var(--line)}.axis{stroke:var(--dim);fill:none}
+.grid{stroke:var(--chart-grid)}.axis{stroke:var(--line-strong);fill:none}
 .line,.dashed{fill:none;stroke-width:2}.dashed{stroke-dasharray:5 4}
-.s0{stroke:var(--s0)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}
-.fill.s0{fill:var(--s0);stroke:none}.fill.s1{fill:var(--s1);stroke:none}.fill.s2{fill:var(--s2);stroke:none}
+.s0{stroke:var(--series-1)}.s1{stroke:var(--series-2)}.s2{stroke:var(--series-3)}
+.line.s1{stroke-dasharray:8 3}
+.fill.s0{fill:var(--series-1);stroke:none}.fill.s1{fill:var(--series-2);stroke:none}.fill.s2{fill:var(--series-3);stroke:none}
+summary{padding:4px 0;color:var(--accent);cursor:pointer;font-size:13px}
+@media(max-width:480px){main,header{padding-left:12px;padding-right:12px}.tiles{grid-template-columns:1fr 1fr;gap:8px}}
+@media(forced-colors:active){svg *{forced-color-adjust:none}.legend i{forced-color-adjust:none}}
+@media print{details{display:none}.card,.tiles>div{break-inside:avoid}}
 `;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { escape, report } from "../../src/sim/report.ts";
+import theme from "../../src/web/theme.css" with { type: "text" };
 import { type CompletedRun, conditions, fit, summary } from "../../src/sim/summary.ts";
 import { CALM, simulate } from "./scenarios.ts";
 
@@ -41,17 +42,19 @@ Deno.test("the summary has all documented keys with figures", () => {
 
 Deno.test("the report loads nothing from outside, and escapes all given text", () => {
   for (const runs of [RUNS, RUNS.slice(0, 1)]) {
-    const page = report(runs, `made by ${EVIL}`);
+    const page = report(runs, { made: `made by ${EVIL}`, theme });
     assert.ok(page.includes(escape(EVIL)));
     const html = page.replaceAll(escape(EVIL), "");
     assert.match(html, /^<!doctype html>/);
     assert.equal(html.match(/<svg /g)?.length, 4);
     assert.doesNotMatch(
       html,
-      /<script|<link|<img|<iframe|@import|url\(|\bsrc=|\bhref=|<[^>]*https?:/,
+      /<script|<link|<img|<iframe|@import|url\(|\bsrc=|\bhref=(?!"#)|<[^>]*https?:/,
     );
     assert.doesNotMatch(html, /NaN|Infinity|undefined/);
-    assert.match(html, /prefers-color-scheme:dark/);
+    assert.match(html, /light-dark\(/);
+    assert.equal(html.match(/<details>/g)?.length, 4, "each plot has its figures as a table");
+    assert.equal(html.match(/<figcaption><h2 [^>]*>[^<]+<\/h2><p>[^<]{40,}/g)?.length, 4);
     assert.match(html, /width=device-width/);
     for (const { result } of runs) assert.ok(html.includes(result.digest));
   }
