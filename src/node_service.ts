@@ -321,6 +321,21 @@ export interface Measurements {
     /** The number of items that wait until they are published again, or until their copies are counted. */
     readonly waiting: number;
   };
+  readonly watching: {
+    /** The number of other nodes' subscriptions here. */
+    readonly held: number;
+    /** The number of this node's own subscriptions at the holders of watched values. */
+    readonly made: number;
+    /** The number of subscriptions of other nodes that this node refused for lack of room. */
+    readonly refused: number;
+    readonly notices: {
+      readonly sent: number;
+      readonly acknowledged: number;
+      readonly received: number;
+      /** Notices that belong to no subscription of this node. */
+      readonly unknown: number;
+    };
+  };
   /** The numbers of operations that the core waits for. If these numbers keep growing, the program has a leak. */
   readonly pending: {
     /** The number of queries in flight. */

@@ -57,6 +57,8 @@ const NODE_METRICS = {
       "Published items that fewer than four fifths of the wanted nodes hold, as far as this node knows.",
     dmnode_replication_waiting_items:
       "Items that wait to be published again, or for their copies to be counted.",
+    dmnode_watch_subscriptions:
+      "Subscriptions to values: held here for other nodes, or made by this node at others.",
     dmnode_database_waiting_changes: "Changes that are not committed yet.",
     dmnode_database_damaged_rows: "Damaged rows that were skipped at the start.",
     dmnode_transfers_active: "Transfers of chunked values in progress.",
@@ -87,6 +89,9 @@ const NODE_METRICS = {
     dmnode_replication_turns_total: "Times that this node counted the copies of a held item.",
     dmnode_replication_copies_total:
       "Copies of held items that this node made to replace missing ones.",
+    dmnode_watch_notices_total:
+      "Notices of new versions: sent, acknowledged, received, or of unknown subscriptions.",
+    dmnode_watch_refusals_total: "Subscriptions of other nodes that were refused for lack of room.",
     dmnode_database_commit_failures_total: "Commits that failed. Their changes are refused.",
     dmnode_http_refusals_total:
       "Requests and connections that the API refused or cut off, by reason.",
@@ -111,7 +116,7 @@ function readingsOf(
   { stats, measured, listeners, transfers, refusals }: Snapshot,
 ): Record<NodeMetric, Reading> {
   const { traffic, lookups, storage, swarms, nat } = stats;
-  const { database, published, replication, pending, process } = measured;
+  const { database, published, replication, watching, pending, process } = measured;
   const build = { version: stats.version, commit: COMMIT, runtime: process.runtime };
   return {
     dmnode_build_info: [{ labels: build, value: 1 }],
@@ -155,6 +160,9 @@ function readingsOf(
     dmnode_replication_turns_total: replication.turns,
     dmnode_replication_copies_total: storage.copies_made,
     dmnode_replication_waiting_items: replication.waiting,
+    dmnode_watch_subscriptions: ["side", { held: watching.held, made: watching.made }],
+    dmnode_watch_notices_total: ["outcome", { ...watching.notices }],
+    dmnode_watch_refusals_total: watching.refused,
     dmnode_database_commit_duration_seconds: database?.commits,
     dmnode_database_commit_failures_total: database?.failedCommits,
     dmnode_database_waiting_changes: database?.waitingChanges,

@@ -9,6 +9,7 @@ import type { BootstrapEvent } from "./membership/membership.ts";
 import type { NatState } from "./nat/nat_state.ts";
 import type { LookupEvent } from "./search/searches.ts";
 import type { AnnounceEvent } from "./serving/announcements.ts";
+import type { WatchEvent } from "./serving/watching.ts";
 import type { Prover } from "./prover.ts";
 import type { Transport } from "./transport.ts";
 
@@ -27,6 +28,7 @@ export type NodeEvent =
   | ItemEvent
   | LookupEvent
   | AnnounceEvent
+  | WatchEvent
   /** The node has changed its id to one that is bound to its address (BEP 42). */
   | { readonly type: "id"; readonly id: Id; readonly former: Id; readonly address: Endpoint }
   /**

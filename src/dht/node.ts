@@ -2,7 +2,7 @@
 
 import type { Endpoint, Family } from "../krpc/endpoint.ts";
 import type { Id } from "../krpc/id.ts";
-import { decode, type Message } from "../krpc/message.ts";
+import { decode, ErrorCode, type Message } from "../krpc/message.ts";
 import { Deadlines, type Millis } from "./deadlines.ts";
 import type { Host } from "./host.ts";
 import { ItemOperations } from "./items/item_operations.ts";
@@ -31,6 +31,7 @@ import { RateLimiter } from "./serving/rate_limit.ts";
 import { Responder } from "./serving/responder.ts";
 import { Announcements } from "./serving/announcements.ts";
 import { Swarms } from "./serving/swarms.ts";
+import { Watching } from "./serving/watching.ts";
 import { Traffic } from "./traffic.ts";
 
 /** The interval at which expired data is removed. */
@@ -93,6 +94,7 @@ export class DhtNode {
   readonly responder: Responder;
   readonly swarms: Swarms;
   readonly announcements: Announcements;
+  readonly watching: Watching;
   readonly sampler: Sampler;
   readonly gate: Gate;
   readonly nats: Nats;
@@ -128,7 +130,7 @@ export class DhtNode {
     const outbox = this.#outbox = new Outbox({ self, traffic, transport: host });
     const queries = this.#queries = new Queries({ outbox, tables, random });
     const searches = this.searches = new Searches({ queries, alpha, emit });
-    this.responder = new Responder({ queries, host, isPrivate, random, emit }, now);
+    this.responder = new Responder({ queries, host, isPrivate, deadlines, random, emit }, now);
     const randomWord = () => random.word();
     this.#limiters = {
       contacts: new RateLimiter(randomWord),
@@ -147,6 +149,8 @@ export class DhtNode {
     });
     this.clones = new Clones({ queries, emit });
     const operations = this.items = new ItemOperations({ searches, contacts, host });
+    operations.onHeld = (item, at) => this.responder.subscriptions.noteVersion(item, at);
+    this.watching = new Watching({ operations, deadlines, random, emit });
     host.published.onAdopt = (item, former) => emit({ type: "data.adopt", item, former });
     const upkeep = new Upkeep({ operations, random, emit });
     this.replicator = new Replicator({ upkeep, deadlines, random, healthCheckIntervalMs }, now);
@@ -289,9 +293,9 @@ export class DhtNode {
     const { crossing } = hidden;
     nats[from.family]?.noteArrived(from, query.method === "dm_probe", now);
     crossing?.reaching.noteQuery(query, from, now);
-    if (this.self.isReadOnly(from.family) && !crossing?.meeting.admits(query, from, now)) {
-      return this.traffic.drop("read_only");
-    }
+    const isUnwanted = this.self.isReadOnly(from.family) &&
+      !crossing?.meeting.admits(query, from, now) && !this.watching.expects(query, from);
+    if (isUnwanted) return this.traffic.drop("read_only");
     const isContact = query.id !== undefined && this.tables.at(from, query.id) !== undefined;
     const limiter = isContact ? this.#limiters.contacts : this.#limiters.strangers;
     if (!limiter.allow(from, now)) return this.traffic.drop("rate_limited");
@@ -301,7 +305,8 @@ export class DhtNode {
       return this.traffic.drop("overloaded");
     }
     const standing = query.readOnly ? "none" : contacts.considerAsker(query, from, now);
-    if (!hidden.serve(query, from, now)) {
+    if (query.method === "dm_notice") this.#receiveNotice(query, from, now);
+    else if (!hidden.serve(query, from, now)) {
       const options = standing === "none" ? NOT_KEPT : KEPT;
       const kind = this.responder.answer(query, from, now, options);
       if (kind !== undefined) {
@@ -310,6 +315,15 @@ export class DhtNode {
       }
     }
     if (standing === "wanted") contacts.verify(query.id!, from, now);
+  }
+
+  /** Handles a notice, and acknowledges it if it belongs to a subscription. */
+  #receiveNotice(notice: Message, from: Endpoint, now: Millis): void {
+    const outbox = this.#outbox;
+    const kind = this.watching.receive(notice, from, now)
+      ? outbox.writeResponse(notice, from, {})
+      : outbox.writeError(notice, from, { code: ErrorCode.protocol, text: "no such subscription" });
+    outbox.sendReply(notice, from, kind);
   }
 
   #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
@@ -326,6 +340,7 @@ export class DhtNode {
     this.#deadlines.schedule(now + HOUSEKEEPING_MS + jitter, (at) => {
       this.#scheduleHousekeeping(at);
       this.responder.peers.expire(at);
+      this.responder.subscriptions.expire(at);
       for (const { target } of this.host.items.expire(at)) {
         this.host.emit({ type: "data.expire", target, reason: "expired" });
       }
@@ -412,6 +427,7 @@ export class DhtNode {
     this.membership.catchUp(now);
     this.replicator.catchUp(now);
     this.announcements.renewAll(now);
+    this.watching.reset(now);
     for (const nat of Object.values(this.nats)) nat.recheck(now);
     this.hidden.crossing?.meeting.registerAgain(now);
   }

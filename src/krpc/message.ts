@@ -18,11 +18,11 @@ export const ErrorCode = {
   seqTooLow: 302,
 } as const;
 
-/** All query methods. Those that begin with `dm_` are this project's extensions for nodes behind NATs. */
+/** All query methods. Those that begin with `dm_` are this project's extensions. */
 // deno-fmt-ignore
 export const METHODS = [
   "ping", "find_node", "get_peers", "announce_peer", "get", "put", "sample_infohashes",
-  "dm_pass", "dm_probe", "dm_punch",
+  "dm_pass", "dm_probe", "dm_punch", "dm_subscribe", "dm_notice",
 ] as const;
 
 export type Method = typeof METHODS[number];
@@ -467,6 +467,8 @@ export interface QueryArguments extends Body {
   copies?: number;
   ttl?: number;
   challenge?: Uint8Array;
+  /** In a notice, the proof that the sender has the new version. */
+  proof?: Uint8Array;
   wantRoom?: boolean;
   returnToken?: Uint8Array;
   /** Flags that concern seeds; see {@link Message.swarm}. */
@@ -581,6 +583,7 @@ export function writeQuery(
   if (args.copies !== undefined) w.raw(LIT.nr), w.integer(args.copies);
   if (args.natType !== undefined) w.raw(LIT.nt), w.integer(args.natType);
   if (args.challenge !== undefined) w.raw(LIT.pc), w.bytes(args.challenge);
+  if (args.proof !== undefined) w.raw(LIT.pf), w.bytes(args.proof);
   if (args.port !== undefined) w.raw(LIT.port), w.integer(args.port);
   if (args.wantRoom) w.raw(LIT.rm1);
   if (args.returnToken !== undefined) w.raw(LIT.rt), w.bytes(args.returnToken);

@@ -394,6 +394,8 @@ export class LocalNode implements NodeService {
     this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_INTERVAL_MS, () => void joining.resolveMissing());
     if (disk !== undefined) {
+      // The core handles puts after their commit. Deliver its events, and set the timer for its queries.
+      disk.onSettled = () => this.#core.do(() => {});
       this.#every(SAVE_INTERVAL_MS, () => this.#saveContacts());
       this.#every(SAVE_CLOCK_INTERVAL_MS, () => this.#saveClock());
       this.#saveClock();
@@ -551,7 +553,10 @@ export class LocalNode implements NodeService {
         return this.#swarms.note(event.announcement);
       case "data.adopt":
       case "data.store":
+      case "watch.version":
         return this.#values.noteVersion(event.item);
+      case "watch.read":
+        return this.#values.watches.noteNewer(`${event.target}`);
     }
   }
 

@@ -70,6 +70,8 @@ export class CommitQueue {
   /** The durations of all commits, failed ones included. */
   readonly durations = new DurationHistogram();
   failures = 0;
+  /** Called after each commit, once all its changes have been reported. */
+  onSettled: (() => void) | undefined;
   readonly #commit: (changes: Changes) => Promise<void>;
   readonly #observer: CommitObserver;
   /** The commits to run. Further changes may still join the last commit. */
@@ -188,6 +190,7 @@ export class CommitQueue {
     }
     this.#running = undefined;
     for (const settle of settled) settle(isCommitted);
+    this.onSettled?.();
     if (this.#groups.length > 0) this.#schedule();
   }
 

@@ -101,6 +101,11 @@ export class DiskStorage {
     return this.#queue;
   }
 
+  /** Sets a function that is called after each commit, once all its changes have been reported. */
+  set onSettled(settled: () => void) {
+    this.#queue.onSettled = settled;
+  }
+
   /** Replaces the saved contacts. The next commit writes them to disk. */
   saveContacts(contacts: Iterable<SavedContact>): void {
     const rows = Array.from(contacts, contactRow);

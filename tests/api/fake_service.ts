@@ -157,6 +157,7 @@ export class FakeService implements NodeService {
   readonly versions = new Map<string, Version>();
   readonly streams = new Streams();
   readonly watches = new Watches({
+    holders: { start: () => {}, stop: () => {}, isPushed: () => false },
     read: (hash) => Promise.resolve(this.versions.get(hash)),
     random: () => 0.5,
     clock: {
@@ -582,6 +583,12 @@ export class FakeService implements NodeService {
       database: null,
       published: { failing: 0, short: 1, ending: 0 },
       replication: { turns: 9, waiting: 2 },
+      watching: {
+        held: 12,
+        made: 8,
+        refused: 1,
+        notices: { sent: 5, acknowledged: 4, received: 3, unknown: 2 },
+      },
       pending: { queries: 3, deadlines: 17 },
       process: {
         startedAtS: 1_776_162_595,

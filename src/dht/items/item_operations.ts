@@ -185,6 +185,10 @@ export class ItemOperations {
    * hold.
    */
   onOwnStored: ((target: Id, holders: readonly Id[]) => void) | undefined;
+  /** Called when this node itself has put an item into its own store for the network. */
+  onHeld: ((item: Item, now: Millis) => void) | undefined;
+  /** Called after each search for an item, with its result. */
+  onRead: ((target: Id, result: GetResult, now: Millis) => void) | undefined;
   readonly #contacts: Contacts;
   /** When a node last acknowledged an item, by the {@link pairKey} of the item's target and the node. */
   readonly #acknowledgedAt = new BoundedMap<number, Millis>(MAX_ACKNOWLEDGEMENTS);
@@ -227,7 +231,9 @@ export class ItemOperations {
     };
     this.find({ target, onResponse, isHurried: true, batch }, now, (result, at) => {
       const { newest, isSaltUnknown } = reader;
-      done({ ...result, item: newest, saltUnknown: isSaltUnknown }, at);
+      const found = { ...result, item: newest, saltUnknown: isSaltUnknown };
+      done(found, at);
+      this.onRead?.(target, found, at);
       if (newest?.signed !== undefined) {
         this.#updateStale(newest, { closest: result.closest, holders }, at);
       }
@@ -319,7 +325,7 @@ export class ItemOperations {
     const age = ages.length > 0 ? Math.min(...ages) : 0;
     const held = this.host.items.get(item.target, now);
     if (held !== undefined && compareVersions(held, item) < 0) {
-      this.host.items.put({ item, ageMs: age * 1000 }, now, () => {});
+      this.host.items.put({ item, ageMs: age * 1000 }, now, () => this.onHeld?.(item, now));
     }
     this.host.published.adopt(item);
     const nodes = closest.filter(({ id }) => {
@@ -525,6 +531,7 @@ export class ItemOperations {
     // even before `published` has the item.
     if (isOwn && item.signed === undefined) return done(here);
     this.host.items.put({ item, copies, lifeMs }, now, (outcome) => {
+      if (outcome === "kept") this.onHeld?.(item, now);
       if (outcome === "kept" || isOwn) return done(here);
       done({ stored: [], refusals: [notKept(outcome)] });
     });

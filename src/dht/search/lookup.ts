@@ -54,6 +54,8 @@ export interface Candidate {
   readonly expected: number;
   /** The write token that the node returned, if any. Its bytes are a copy. */
   token: Uint8Array | undefined;
+  /** The client and version that the node's answer names (`v`), as a word; 0 if it names none. */
+  client: number;
 }
 
 /** A candidate whose id is known. */
@@ -555,6 +557,7 @@ export class Lookup {
     }
     candidate.state = "responded";
     candidate.token = message.token?.slice();
+    candidate.client = message.client;
     if (isOther) this.#place(candidate, id);
     const { onResponse, onStep } = this.#options;
     onStep?.("responded", candidate);
@@ -657,5 +660,6 @@ function wordAt(share: number): number {
 function newCandidate(
   { id, endpoint, hop, expected }: Pick<Candidate, "id" | "endpoint" | "hop" | "expected">,
 ): Candidate {
-  return { id, endpoint, hop, state: "heard", sentAt: NaN, rtt: NaN, expected, token: undefined };
+  const unasked = { state: "heard", sentAt: NaN, rtt: NaN, token: undefined, client: 0 } as const;
+  return { id, endpoint, hop, expected, ...unasked };
 }

@@ -218,7 +218,7 @@ export class Queries {
       method,
       to,
       args: sendsCoordinate ? { ...args, coordinate: COORDINATE } : args,
-      minBytes: isProven ? undefined : entitledBytes(query),
+      minBytes: query.minBytes ?? (isProven ? undefined : entitledBytes(query)),
       query,
       watcher,
       first: undefined,

@@ -22,6 +22,8 @@ export interface Query {
    * count as a vote on our address.
    */
   readonly isVerification?: boolean;
+  /** The minimum size of the query in bytes. By default, it depends on the reply that the query asks for. */
+  readonly minBytes?: number;
 }
 
 /** How a query ended. */

@@ -19,7 +19,7 @@ import {
   WANT_N6,
 } from "../../krpc/message.ts";
 import { isSeq, type Seq } from "../../krpc/seq.ts";
-import type { Millis } from "../deadlines.ts";
+import type { Deadlines, Millis } from "../deadlines.ts";
 import type { ItemEvent, ItemHost } from "../items/item_operations.ts";
 import { newestHeld } from "../items/held.ts";
 import {
@@ -49,6 +49,7 @@ import type { Queries } from "../search/queries.ts";
 import { TOKEN_BYTES, Tokens } from "../tokens.ts";
 import { PeerStore, SAMPLE_INTERVAL_MS, type SwarmFilters } from "./peer_store.ts";
 import { PROOF_PING_BYTES, Proofs } from "./proofs.ts";
+import { LEASE_MS, NOTICE_BYTES, SECRET_BYTES, Subscriptions } from "./subscriptions.ts";
 
 /** Bytes of a reply apart from its transaction id and lists: field names, id, address, token and client. */
 const FIXED_BYTES = 120;
@@ -124,6 +125,7 @@ interface ResponderOptions {
    * whole store.
    */
   readonly isPrivate: boolean;
+  readonly deadlines: Deadlines;
   readonly random: Random;
   readonly emit: (event: ItemEvent) => void;
 }
@@ -133,6 +135,7 @@ export class Responder {
   readonly tokens: Tokens;
   readonly proofs: Proofs;
   readonly peers: PeerStore;
+  readonly subscriptions: Subscriptions;
   /** Called when another node has restored the missing copies of an item that we hold. */
   onSeenTo: ((item: StoredItem, by: Id, now: Millis) => void) | undefined;
   readonly #tables: Tables;
@@ -152,7 +155,10 @@ export class Responder {
   readonly #isGood = (contact: Contact) =>
     contact.isGood(this.#now) && mayRefer(this.#from, contact.endpoint);
 
-  constructor({ queries, host, isPrivate, random, emit }: ResponderOptions, now: Millis) {
+  constructor(
+    { queries, host, isPrivate, deadlines, random, emit }: ResponderOptions,
+    now: Millis,
+  ) {
     this.outbox = queries.outbox;
     this.#isPrivate = isPrivate;
     this.#tables = queries.tables;
@@ -161,6 +167,7 @@ export class Responder {
     this.tokens = new Tokens((length) => random.bytes(length), now);
     this.proofs = new Proofs({ queries, tokens: this.tokens });
     this.peers = new PeerStore(random);
+    this.subscriptions = new Subscriptions({ queries, host, deadlines, random });
   }
 
   /**
@@ -194,6 +201,8 @@ export class Responder {
         return this.#get(query);
       case "put":
         return this.#put(query);
+      case "dm_subscribe":
+        return this.#watch(query);
       case "sample_infohashes":
         return this.#sampleInfohashes(query);
       default:
@@ -362,6 +371,7 @@ export class Responder {
     const echo = keepEcho(query);
     const ageMs = Number.isNaN(query.age) ? 0 : query.age * 1000;
     const copies = Number.isNaN(query.copies) ? undefined : query.copies;
+    const receivedAt = this.#now;
     const given = { item, ageMs, lifeMs: lifeOf(query.ttl), by: this.#sourceOf(from), copies };
     this.#host.items.put(given, this.#now, (outcome) => {
       const kind = outcome === "kept"
@@ -369,10 +379,39 @@ export class Responder {
         : this.outbox.writeError(echo, from, notKept(outcome));
       this.outbox.sendReply(echo, from, kind);
       if (outcome !== "kept") return;
+      this.subscriptions.noteVersion(item, receivedAt);
       this.#host.published.adopt(item);
       this.#emit({ type: "data.store", item, from });
     });
     return undefined;
+  }
+
+  /** Adds or renews a subscription. The answer also shows which version we hold, and names closer nodes. */
+  #watch(query: Message): ReplyKind | undefined {
+    const from = this.#from, now = this.#now;
+    const { target, returnToken: secret, packet } = query;
+    if (target === undefined) return this.#refuse(query, "target is not 20 bytes");
+    if (secret?.length !== SECRET_BYTES) {
+      return this.#refuse(query, `rt is not ${SECRET_BYTES} bytes`);
+    }
+    if (packet.length < NOTICE_BYTES) {
+      return this.#refuse(query, `dm_subscribe is shorter than ${NOTICE_BYTES} bytes`);
+    }
+    if (!this.#mayWrite(query)) return this.#refuse(query, "bad token");
+    if (!this.subscriptions.add({ target, from, secret }, now)) {
+      return this.#refuse(query, "no room for a subscription", ErrorCode.server);
+    }
+    const item = newestHeld(this.#host, target, now)?.item;
+    const reply = this.#nodes(query, target);
+    reply.interval = LEASE_MS / 1000;
+    reply.token = this.tokens.issue(from, now);
+    if (item !== undefined) {
+      const { value, signed } = item;
+      reply.seq = signed?.seq;
+      const { id: holder } = this.outbox.self;
+      reply.proof = proofOf(this.#host, { challenge: secret, holder, value });
+    }
+    return this.#reply(query, reply);
   }
 
   #sourceOf(from: Endpoint): string | undefined {

@@ -29,10 +29,12 @@ export class EventListeners {
 }
 
 /** The events of the core that other parts of the runtime report. `nat` events each cover only one address family. */
-type OtherEvent = Extract<NodeEvent, { type: "nat" | "announce" }>;
+type OtherEvent = Extract<NodeEvent, { type: (typeof OTHER_EVENTS)[number] }>;
+
+const OTHER_EVENTS = ["nat", "announce", "watch.version", "watch.read"] as const;
 
 export const isReported = (event: NodeEvent): event is Exclude<NodeEvent, OtherEvent> =>
-  event.type !== "nat" && event.type !== "announce";
+  !(OTHER_EVENTS as readonly string[]).includes(event.type);
 
 /** Turns an event of the core into a report. */
 export function serviceEvent(

@@ -261,6 +261,9 @@ export class Reports {
 
   measurements(): Measurements {
     const { traffic, searches: { statistics: lookups }, replication } = this.#core;
+    const { watching, responder: { subscriptions } } = this.#core;
+    const { sent, acknowledged, refused } = subscriptions.counts;
+    const { received, unknown } = watching.counts;
     const commits = this.node.disk?.commits;
     return {
       roundTrips: traffic.roundTrips,
@@ -274,6 +277,12 @@ export class Reports {
       },
       published: this.node.publications.itemsAtRisk(),
       replication: { turns: replication.completed, waiting: replication.pending },
+      watching: {
+        held: subscriptions.size,
+        made: watching.subscriptions,
+        refused,
+        notices: { sent, acknowledged, received, unknown },
+      },
       pending: this.#core.pending,
       process: processReport(this.node.clock.wall(this.node.startedAt)),
     };

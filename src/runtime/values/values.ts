@@ -2,6 +2,7 @@
 
 import { type Item, mutableTarget, sameBytes } from "../../dht/items/item.ts";
 import type { PublishedStore } from "../../dht/items/published.ts";
+import type { Watching } from "../../dht/serving/watching.ts";
 import type { Blobs } from "../../large_values/item_network.ts";
 import { LargeValues } from "../../large_values/large_values.ts";
 import { isMarked } from "../../large_values/manifest.ts";
@@ -75,6 +76,7 @@ export class Values {
   readonly #published: PublishedStore;
   readonly #publicKey: Uint8Array;
   readonly #items: NetworkItems;
+  readonly #watching: Watching;
   readonly publications: Publications;
   readonly watches: Watches;
   readonly #largeValues: LargeValues;
@@ -142,8 +144,14 @@ export class Values {
     const sync = () => this.#sync(), now = () => core.clock.now();
     this.pins = new Pins({ ...parts, publicKey, maxValueSize, now, sync });
     this.#counter = new ReplicaCounter({ items, largeValues, bucketSize });
+    this.#watching = core.node.watching;
     this.watches = new Watches({
       read: (...version) => this.reader.readVersion(...version),
+      holders: {
+        start: (hash) => core.node.watching.start(Id.from(hash)),
+        stop: (hash) => core.do(() => core.node.watching.stop(Id.from(hash))),
+        isPushed: (hash) => core.node.watching.isPushed(Id.from(hash)),
+      },
       clock: core.clock,
       random: Math.random,
     });
@@ -309,6 +317,7 @@ export class Values {
     if (this.watches.size === 0) return;
     const hash = `${item.target}`;
     if (!this.watches.has(hash)) return;
+    this.#watching.noteVersion(item);
     // The item belongs to a large value, whose size only a poll can find out.
     if (isMarked(item.value)) this.watches.noteNewer(hash);
     else this.watches.noteVersion(hash, versionOf(item));

@@ -1,4 +1,5 @@
 // Watches values for clients, with one poller for each value. Hints that a new version exists cause an early poll.
+// While the holders of a value report its new versions, the value is not polled.
 
 import { compareBytes } from "../../krpc/bencode.ts";
 import type { Seq } from "../../krpc/seq.ts";
@@ -31,6 +32,16 @@ export interface Watch {
   close(): void;
 }
 
+/** Subscribes at the holders of values. Values are given by their hashes. */
+export interface HolderWatch {
+  /** Called when the first client watches a value. Each poll from then on renews the list of holders. */
+  start(hash: string): void;
+  /** Called when the last client has left. */
+  stop(hash: string): void;
+  /** Whether enough holders will report a new version, so that the value needs no polls. */
+  isPushed(hash: string): boolean;
+}
+
 /** The parts of the node that watching uses. */
 export interface WatchOptions {
   /** Returns the newest version on the network, or undefined if it is not newer than `known`. May reject. */
@@ -39,12 +50,14 @@ export interface WatchOptions {
     key: string | null,
     known: Version | undefined,
   ) => Promise<Version | undefined>;
+  /** The subscriptions at the holders of the watched values. */
+  readonly holders: HolderWatch;
   readonly clock: Clock & Pick<NodeClock, "wall">;
   /** Returns a random number from 0 to 1. */
   readonly random: () => number;
 }
 
-/** Maximum number of values that are watched at a time. Each is polled at least about once per minute. */
+/** Maximum number of values that are watched at a time. Each costs up to 24 queries a minute. */
 export const MAX_TARGETS = 1_000;
 
 /** Maximum number of watches at a time. Each keeps a client's connection open. */
@@ -88,11 +101,14 @@ export class Watches {
       if (this.#targets.size >= MAX_TARGETS) return undefined;
       target = new Target(hash, this.options);
       this.#targets.set(hash, target);
+      this.options.holders.start(hash);
     }
     const polled = target;
     const watcher = new Watcher(after, () => {
       this.#watchers--;
-      if (polled.remove(watcher)) this.#targets.delete(hash);
+      if (!polled.remove(watcher)) return;
+      this.#targets.delete(hash);
+      this.options.holders.stop(hash);
     });
     this.#watchers++;
     target.add(watcher, key);
@@ -183,13 +199,19 @@ class Target {
     return this.#version !== undefined && this.#version.seq === null;
   }
 
+  /** Sets the time of the next poll. By then, subscriptions may have made the poll unnecessary. */
   #schedule(): void {
     this.#waiting.abort();
+    const isPushed = () => this.options.holders.isPushed(this.hash);
     const { clock, random } = this.options, { signal } = this.#waiting = new AbortController();
     const wait = this.#isHurried
       ? Math.max(0, this.#polledAt + POLL_GAP_MS - clock.now())
-      : this.#interval * (1 - JITTER + 2 * JITTER * random());
-    void clock.sleep(wait, signal).then(() => signal.aborted ? undefined : this.#poll());
+      : (isPushed() ? MAX_POLL_MS : this.#interval) * (1 - JITTER + 2 * JITTER * random());
+    void clock.sleep(wait, signal).then(() => {
+      if (signal.aborted) return;
+      if (this.#isHurried || !isPushed()) return this.#poll();
+      this.#schedule();
+    });
   }
 
   async #poll(): Promise<void> {

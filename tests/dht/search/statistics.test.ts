@@ -18,6 +18,7 @@ function result(target: Id, ids: Id[], changes: Partial<LookupResult> = {}): Loo
     rtt: 1,
     expected: NaN,
     token: undefined,
+    client: 0,
   } satisfies Candidate));
   return {
     isWhole: true,

@@ -14,7 +14,7 @@ import { latin1 } from "../../packets.ts";
 const MINUTE = 60_000, HOUR = 60 * MINUTE;
 
 /** Returns the data of the reported event. Asserts that the data matches its schema. */
-function sent(event: Exclude<NodeEvent, { type: "nat" | "announce" }>) {
+function sent(event: Parameters<typeof serviceEvent>[0]) {
   const { type, data } = serviceEvent(event, () => assert.fail("no peer joins here"));
   assert.deepEqual(EVENTS[type].data.parse(data), data);
   return data as Record<string, unknown>;

@@ -30,6 +30,10 @@ class World {
   key: string | null = null;
   fails = false;
   readonly reads: [at: number, key: string | null][] = [];
+  /** Whether the holders will report a new version. */
+  isPushed = false;
+  readonly started: string[] = [];
+  readonly stopped: string[] = [];
   #timers: { at: number; run: () => void }[] = [];
   readonly watches = new Watches({
     read: (_hash, key, seen) => {
@@ -39,6 +43,11 @@ class World {
       return Promise.resolve(
         this.key !== null && key !== this.key || isOld ? undefined : this.current,
       );
+    },
+    holders: {
+      start: (hash) => void this.started.push(hash),
+      stop: (hash) => void this.stopped.push(hash),
+      isPushed: () => this.isPushed,
     },
     random: () => 0.5,
     clock: {
@@ -165,6 +174,7 @@ Deno.test("jitter moves polls by up to a fifth of the interval", async () => {
     const waits: number[] = [];
     const watches = new Watches({
       read: () => Promise.resolve(version(1)),
+      holders: { start: () => {}, stop: () => {}, isPushed: () => false },
       random: () => random,
       clock: {
         now: () => 0,
@@ -247,6 +257,28 @@ Deno.test("failed polls are repeated", async () => {
   world.current = version(1);
   await world.pass(MAX_POLL_MS * 2);
   assert.equal(await nextSeq(watch), 1);
+});
+
+Deno.test("a value is not polled while its holders report new versions", async () => {
+  const world = new World();
+  world.current = version(1);
+  const watch = world.watches.open("a", null, null);
+  assert.deepEqual(world.started, ["a"]);
+  await world.pass(0);
+  assert.equal(await nextSeq(watch), 1);
+  world.isPushed = true;
+  await world.pass(3_600_000);
+  assert.equal(world.reads.length, 1, "only the first read");
+  world.watches.noteVersion("a", version(2));
+  assert.equal(await nextSeq(watch), 2);
+  world.watches.noteNewer("a");
+  await world.pass(0);
+  assert.equal(world.reads.length, 2, "a read that the core asks for");
+  world.isPushed = false;
+  await world.pass(2 * MAX_POLL_MS);
+  assert.ok(world.reads.length > 2, "polls go on without the holders");
+  watch!.close();
+  assert.deepEqual(world.stopped, ["a"]);
 });
 
 Deno.test("polling ends with the last client", async () => {
