@@ -11,10 +11,11 @@ import { report } from "../sim/report.ts";
 import theme from "../web/theme.css" with { type: "text" };
 import type { Measured } from "../sim/measures.ts";
 import type { Scenario, ScenarioResult } from "../sim/scenario.ts";
-import { type CompletedRun, conditions, hopsFit, summary } from "../sim/summary.ts";
+import { type CompletedRun, conditions, hopsFit, milliseconds, summary } from "../sim/summary.ts";
+import type { WatchResult, WatchScenario } from "../sim/watching.ts";
 import { VERSION } from "../version.ts";
 import { bytes, count, duration, plural } from "../web/format.js";
-import type { SimMessage } from "./sim_worker.ts";
+import type { SimMessage, SimRequest } from "./sim_worker.ts";
 import { reason, UserError } from "./terminal/errors.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { openOutput } from "./terminal/output.ts";
@@ -34,12 +35,16 @@ interface SimFlags
   readonly settle: number;
   /** The interval between health checks in seconds. */
   readonly healthCheckInterval: number;
+  /** The number of watched values. If it is not 0, the run measures watches instead of lookups. */
+  readonly watch: number;
+  readonly foreign: number;
   readonly json?: boolean;
   readonly report?: string;
 }
 
-export async function simulate(flags: SimFlags): Promise<void> {
+export async function simulate({ watch, foreign, ...flags }: SimFlags): Promise<void> {
   const latency = latencyOf(flags.latency);
+  if (watch > 0) return await simulateWatches({ ...flags, watch, foreign }, latency);
   // Open the report file now, so that a bad path fails immediately, not after a run that may take
   // an hour.
   const file = flags.report === undefined
@@ -80,6 +85,93 @@ export async function simulate(flags: SimFlags): Promise<void> {
   });
 }
 
+/** Measures watches, and prints the results. */
+async function simulateWatches(flags: SimFlags, latency: LatencyMatrix): Promise<void> {
+  if (flags.report !== undefined) throw new UserError("--report: not with --watch", true);
+  const runs: object[] = [];
+  await interruptible(async (signal) => {
+    for (const nodes of flags.nodes) {
+      const { watch, foreign, nat, kill, hours, seed, k, alpha } = flags;
+      const { loss, duplication, reordering } = flags;
+      const healthCheckIntervalMs = flags.healthCheckInterval * 1000;
+      const links = { latency, loss, duplication, reordering };
+      const scenario: WatchScenario = {
+        ...{ nodes, watch, foreign, nat, kill, hours, seed, k, alpha, healthCheckIntervalMs },
+        ...links,
+      };
+      const { result, wallMs } = await inWorker<WatchResult>(scenario, signal);
+      if (flags.json) runs.push(watchSummary(scenario, result, wallMs));
+      else printWatches(scenario, result, wallMs);
+    }
+  });
+  if (flags.json) printJson(runs.length === 1 ? runs[0] : { runs });
+}
+
+function watchSummary({ nodes, watch, seed }: WatchScenario, result: WatchResult, wallMs: number) {
+  const { rest, healthy, troubled, notices, virtualMs, digest } = result;
+  const changes = ({ count, heard, afterPut, afterAck }: WatchResult["healthy"]) => ({
+    count,
+    heard,
+    after_put_ms: { ...milliseconds(afterPut), max: afterPut.max },
+    after_ack_ms: { ...milliseconds(afterAck), max: afterAck.max },
+  });
+  return {
+    nodes,
+    watched: watch,
+    seed,
+    per_value_hour: {
+      queries: rest.queries,
+      polls: rest.polls,
+      renewals: rest.renewals,
+      pings: rest.pings,
+    },
+    subscriptions: rest.subscriptions,
+    pushed: rest.pushed,
+    changes: changes(healthy),
+    changes_after_loss: troubled === undefined ? null : changes(troubled),
+    notices,
+    virtual_s: virtualMs / 1000,
+    wall_s: wallMs / 1000,
+    digest,
+  };
+}
+
+function printWatches(scenario: WatchScenario, result: WatchResult, wallMs: number): void {
+  const { nodes, watch, latency, loss, foreign, nat, kill, seed } = scenario;
+  const { rest, healthy, troubled, notices } = result;
+  print(
+    `${plural(nodes, "node")}, ${plural(watch, "watched value")}: latency ${latency.name}, ` +
+      `${exactPercent(loss)} loss, ${exactPercent(foreign)} other software, ` +
+      `${exactPercent(nat)} of watchers behind NATs, seed ${seed}\n`,
+  );
+  const row = (name: string, { count: all, heard, afterPut, afterAck }: typeof healthy) => [
+    name,
+    count(all),
+    count(heard),
+    ...[afterPut, afterAck].flatMap(({ p50, p95, max }) => [p50, p95, max].map(count)),
+  ];
+  printTable(
+    ["", "changes", "heard", "after put p50", "p95", "max", "after ack p50", "p95", "max"]
+      .map(right),
+    [
+      row("all up", healthy),
+      ...(troubled === undefined ? [] : [row(`${exactPercent(kill)} gone`, troubled)]),
+    ],
+  );
+  print(
+    `\nAt rest, per value and hour: ${rest.queries.toFixed(1)} queries, of these ` +
+      `${rest.renewals.toFixed(1)} renewals and ${
+        rest.pings.toFixed(1)
+      } pings to keep NATs open; ` +
+      `${rest.polls.toFixed(1)} polls\n` +
+      `${rest.subscriptions.toFixed(1)} subscriptions per value; ` +
+      `${count(notices.sent)} notices sent, ${count(notices.acknowledged)} acknowledged, ` +
+      `${count(notices.unknown)} unknown\n` +
+      `${count(result.virtualMs / 1000)} s simulated in ${(wallMs / 1000).toFixed(1)} s; ` +
+      `digest ${result.digest}`,
+  );
+}
+
 function latencyOf(name: string): LatencyMatrix {
   if (name === "regions") return REGIONS;
   if (/^-?\d+(\.\d+)?$/.test(name)) {
@@ -97,13 +189,20 @@ function latencyOf(name: string): LatencyMatrix {
   }
 }
 
-/** Runs a scenario in a worker, so that this thread stays free to handle signals. */
 async function run(scenario: Scenario, signal: AbortSignal): Promise<CompletedRun> {
+  return { scenario, ...await inWorker<ScenarioResult>(scenario, signal) };
+}
+
+/** Runs a scenario in a worker, so that this thread stays free to handle signals. */
+async function inWorker<R>(
+  scenario: SimRequest,
+  signal: AbortSignal,
+): Promise<{ result: R; wallMs: number; rssBytes: number }> {
   const begun = performance.now();
   const bar = new ProgressBar("things", true);
   const worker = new Worker(new URL("./sim_worker.ts", import.meta.url), { type: "module" });
-  const { promise, resolve, reject } = Promise.withResolvers<ScenarioResult>();
-  worker.onmessage = ({ data }: MessageEvent<SimMessage>) => {
+  const { promise, resolve, reject } = Promise.withResolvers<R>();
+  worker.onmessage = ({ data }: MessageEvent<SimMessage<R>>) => {
     if (data.type === "done") return resolve(data.result);
     const { phase, done, total, now } = data.progress;
     bar.phase(`${plural(scenario.nodes, "node")}: ${phase}`, total);
@@ -118,7 +217,7 @@ async function run(scenario: Scenario, signal: AbortSignal): Promise<CompletedRu
     worker.postMessage(scenario);
     const result = await promise;
     const { rss } = Deno.memoryUsage();
-    return { scenario, result, wallMs: performance.now() - begun, rssBytes: rss };
+    return { result, wallMs: performance.now() - begun, rssBytes: rss };
   } finally {
     bar.clear();
     worker.terminate();

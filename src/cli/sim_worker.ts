@@ -7,18 +7,25 @@ import {
   type Scenario,
   type ScenarioResult,
 } from "../sim/scenario.ts";
+import { runWatchScenario, type WatchResult, type WatchScenario } from "../sim/watching.ts";
 
-export type SimMessage =
+export type SimMessage<R> =
   | { readonly type: "progress"; readonly progress: Progress }
-  | { readonly type: "done"; readonly result: ScenarioResult };
+  | { readonly type: "done"; readonly result: R };
+
+/** A scenario with lookups and fetches, or one with watched values. */
+export type SimRequest = Scenario | WatchScenario;
 
 const worker = globalThis as unknown as {
-  onmessage: (event: MessageEvent<Scenario>) => void;
-  postMessage(message: SimMessage): void;
+  onmessage: (event: MessageEvent<SimRequest>) => void;
+  postMessage(message: SimMessage<ScenarioResult | WatchResult>): void;
 };
 
-worker.onmessage = ({ data: scenario }) => {
+worker.onmessage = async ({ data: scenario }) => {
   const onProgress: ProgressListener = (progress) =>
     worker.postMessage({ type: "progress", progress });
-  worker.postMessage({ type: "done", result: runScenario(scenario, onProgress) });
+  const result = "watch" in scenario
+    ? await runWatchScenario(scenario, onProgress)
+    : runScenario(scenario, onProgress);
+  worker.postMessage({ type: "done", result });
 };

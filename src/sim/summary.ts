@@ -29,7 +29,7 @@ function counted(fetches: Measured) {
   return { count, found, success, ...figures(fetches) };
 }
 
-function milliseconds({ mean, p50, p95, p99 }: Distribution) {
+export function milliseconds({ mean, p50, p95, p99 }: Distribution) {
   return { mean: round(mean), p50: round(p50), p95: round(p95), p99: round(p99) };
 }
 

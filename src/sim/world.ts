@@ -1,7 +1,7 @@
 // A virtual Internet that runs the real node code on a virtual clock. Links delay, lose, duplicate and reorder packets.
 
 import { Agenda, type Millis, NO_SLOT, type Slot } from "../dht/deadlines.ts";
-import type { Host } from "../dht/host.ts";
+import type { Host, NodeEvent } from "../dht/host.ts";
 import { ItemStore } from "../dht/items/item_store.ts";
 import { DhtNode, type NodeOptions } from "../dht/node.ts";
 import { PublishedStore } from "../dht/items/published.ts";
@@ -115,6 +115,8 @@ export class World {
   packets = 0;
   /** The targets that nodes have reported as crowded, in the order of the reports. */
   readonly alarms: Id[] = [];
+  /** Called with each event of a node. It must not call the node. */
+  onEvent: ((sim: SimNode, event: NodeEvent) => void) | undefined;
   /** Bytes that all nodes, including departed nodes, have sent so far. */
   bytesSent = 0;
   packetsSent = 0;
@@ -155,6 +157,7 @@ export class World {
         this.#send(sim, port, datagram, to);
       },
       emit: (event) => {
+        this.onEvent?.(sim, event);
         if (event.type === "lookup.crowded") this.alarms.push(event.target);
         const hasJoined = event.type === "bootstrap" && event.state === "joined";
         if (hasJoined) sim.joinedAt = Math.min(sim.joinedAt, this.now);

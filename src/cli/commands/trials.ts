@@ -38,6 +38,7 @@ export function addTrialCommands(dmnode: Command): void {
       dmnode sim --nodes 1000 --values 200 --eclipse 50 --eclipse-networks 5
       dmnode sim --nodes 1000 --values 1000 --kill 0.5 --settle 60
       dmnode sim --nodes 500 --values 500 --mutable 0.5 --partition 60 --settle 30
+      dmnode sim --nodes 1000 --watch 300 --kill 0.2
       dmnode sim --nodes 1000 --values 1000 --churn 60 --hours 24 --report churn.html`,
   })
     .addOption(
@@ -69,6 +70,8 @@ export function addTrialCommands(dmnode: Command): void {
     .option("--calm <minutes>", "time between the last join and the measurement at rest", span, 2)
     .option("--settle <minutes>", "time between the troubles above and the measurement", span, 0)
     .option("--hours <h>", "spread the measurement over this virtual time", span, 0)
+    .option("--watch <n>", "values to watch; measures watches only", integer(0, 100_000), 0)
+    .option("--foreign <share>", "with --watch: nodes with other software", anyShare, 0)
     .option(
       "--k <n>",
       "contacts per bucket, replicas of a value",
