@@ -13,7 +13,7 @@ import { NetworkKey } from "../src/config/network_key.ts";
 import { Endpoint } from "../src/krpc/endpoint.ts";
 import { LocalNode } from "../src/runtime/local_node.ts";
 import { openLibrary } from "../src/runtime/net/message_batch.ts";
-import { PacketSeal } from "../src/runtime/net/packet_seal.ts";
+import { PacketSeal, TICK_MS } from "../src/runtime/net/packet_seal.ts";
 import { UdpSocket } from "../src/runtime/net/udp.ts";
 import { FULL_BUCKETS, HEALTH_CHECK_MS, K, putItems } from "./full_node.ts";
 import { Swarm } from "./swarm.ts";
@@ -27,10 +27,12 @@ const [p2pHost, ...options] = Deno.args;
 openLibrary();
 const networkKeys = options.filter((text) => text.startsWith("dmkey"))
   .map((text) => NetworkKey.parse(text) as NetworkKey);
-const newSeal = () =>
-  networkKeys.length === 0
-    ? undefined
-    : PacketSeal.create(networkKeys, { now: () => performance.now(), drop: () => {} });
+async function newSeal(): Promise<PacketSeal | undefined> {
+  if (networkKeys.length === 0) return undefined;
+  const seal = await PacketSeal.create(networkKeys, { drop: () => {} });
+  setInterval(() => seal.tick(), TICK_MS);
+  return seal;
+}
 // A seal may resend a message through any socket that has it, so `exchange` shares none with the swarm.
 const seal = await newSeal(), exchangeSeal = await newSeal();
 // With and without a key, servers can run at the same time.

@@ -57,7 +57,7 @@ function nodeCrypto(name: "aes-128-gcm" | "aes-256-gcm" | "chacha20-poly1305"): 
 }
 
 function libsodium(cipher: Cipher): Way {
-  cipher.setKey(0, KEY);
+  cipher.setKeys([KEY]);
   return {
     seal(message) {
       cipher.nonce.set(NONCE);
@@ -83,7 +83,7 @@ export async function benchSeal(options: LoadOptions): Promise<void> {
 
 async function benchWays(): Promise<void> {
   const ways: Record<string, Way> = {
-    "libsodium, xchacha20-poly1305": libsodium(await Cipher.load(1)),
+    "libsodium, xchacha20-poly1305": libsodium(await Cipher.load()),
     "node:crypto, chacha20-poly1305": nodeCrypto("chacha20-poly1305"),
     "node:crypto, aes-128-gcm": nodeCrypto("aes-128-gcm"),
     "node:crypto, aes-256-gcm": nodeCrypto("aes-256-gcm"),
@@ -196,7 +196,7 @@ async function benchServed(options: LoadOptions): Promise<void> {
 async function prepare({ port }: Server, file: string, key?: NetworkKey) {
   const server = Endpoint.parse("127.0.0.1", port)!;
   const seal = key &&
-    await PacketSeal.create([key], { now: () => performance.now(), drop: () => {} });
+    await PacketSeal.create([key], { drop: () => {} });
   const { promise, resolve } = Promise.withResolvers<Uint8Array>();
   const socket = UdpSocket.bind({
     host: "127.0.0.1",

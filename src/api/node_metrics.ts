@@ -210,6 +210,7 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   overloaded: 0,
   undecipherable: 0,
   unproven: 0,
+  replayed: 0,
 };
 
 function trafficSamples({ traffic }: NodeStats, unit: "messages" | "bytes"): Sample[] {

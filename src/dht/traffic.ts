@@ -22,6 +22,8 @@ export type Drop =
    * packet, or a replay.
    */
   | "unproven"
+  /** A packet with the same salt was opened before. */
+  | "replayed"
   /** The settings do not allow this node to exchange packets with the address. */
   | "not_allowed"
   /** The address or the id of the node is in the deny list. */

@@ -20,7 +20,7 @@ import { Beacons } from "./net/beacons.ts";
 import { DenyList } from "./net/deny_list.ts";
 import { DeniedEntries } from "./net/denied_nodes.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
-import { PacketSeal, PROOF_ROTATION_MS, type SealDrop } from "./net/packet_seal.ts";
+import { PacketSeal, PROOF_ROTATION_MS, type SealDrop, TICK_MS } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
 import { NodeSockets, systemAddresses } from "./net/node_sockets.ts";
@@ -133,7 +133,7 @@ export class LocalNode implements NodeService {
         node?.noteSealDrop(...given);
       const seal = config.networkKeys.length === 0
         ? undefined
-        : await PacketSeal.create(config.networkKeys, { now: () => storage.clock.now(), drop });
+        : await PacketSeal.create(config.networkKeys, { drop });
       node = new LocalNode(config, storage, { seal, resolve: options.resolve ?? systemNames });
       // Call this last: the callback may give up permissions that the node needed only until now.
       await options.onOpened?.();
@@ -401,7 +401,10 @@ export class LocalNode implements NodeService {
       this.#saveClock();
     }
     const seal = this.#seal;
-    if (seal !== undefined) this.#every(PROOF_ROTATION_MS, () => seal.rotateSecret());
+    if (seal !== undefined) {
+      this.#every(PROOF_ROTATION_MS, () => seal.rotateSecret());
+      this.#every(TICK_MS, () => seal.tick());
+    }
     this.#every(CHECK_CLOCK_INTERVAL_MS, () => this.#checkClock());
     const peerKeys = this.#peerKeys;
     if (peerKeys !== undefined) {

@@ -65,7 +65,7 @@ export class Beacons {
 
   /** Starts to send and receive beacons. Undefined if the system doesn't permit the socket. */
   static async start(options: BeaconOptions): Promise<Beacons | undefined> {
-    const cipher = await Cipher.load(MAX_KEYS), { groupPort: port = GROUP_PORT } = options;
+    const cipher = await Cipher.load(), { groupPort: port = GROUP_PORT } = options;
     try {
       // Several nodes of one machine share the port: each of them gets a copy of every beacon.
       const address = { transport: "udp", hostname: "0.0.0.0", port } as const;
@@ -87,11 +87,7 @@ export class Beacons {
 
   setKeys(keys: readonly NetworkKey[]): void {
     this.#keys = Math.min(keys.length, MAX_KEYS);
-    for (let i = 0; i < this.#keys; i++) {
-      const secret = keys[i].secret(), none = new Uint8Array(0);
-      const key = hkdfSync("sha256", secret, none, "dmnode beacons 1", 32);
-      this.#cipher.setKey(i, new Uint8Array(key));
-    }
+    this.#cipher.setKeys(keys.slice(0, MAX_KEYS).map(beaconKey));
   }
 
   close(): void {
@@ -169,4 +165,10 @@ export class Beacons {
       return;
     }
   }
+}
+
+/** Derives the key for beacons from the network key. */
+function beaconKey(key: NetworkKey): Uint8Array {
+  const none = new Uint8Array(0);
+  return new Uint8Array(hkdfSync("sha256", key.secret(), none, "dmnode beacons 1", 32));
 }

@@ -1,33 +1,37 @@
 // Seals packets with the network key: only nodes with the key can read or write them.
 //
-//   packet = nonce (16) | XChaCha20-Poly1305 of: proof (4) | offer (4) | message, with its tag (16)
+//   packet = salt (12) | proof (4), masked | check (4) | ciphertext with its tag (16)
+//   ciphertext = XChaCha20-Poly1305 of: offer (4) | message
 //
-// The nonce is random. A proof is the number that we last offered to the sender's address. It shows
-// that the packet was made for us, recently, and at this address. A packet that is replayed from
-// another address, to another node or later has no valid proof. A message without a valid proof is
-// not delivered. Its sender gets an empty packet with an offer, and sends its query again. Clocks
-// play no role. docs/decisions/0087-network-key.md gives the reasons.
+// The salt is random. Salt and masked proof are the nonce. The check and the mask are a keyed hash of the salt and the
+// packet's length, so most packets without the key are dropped without decrypting them.
+//
+// A proof is the number that we last offered to the sender's address. It shows that the packet was made for us,
+// recently, and at this address. A packet that is replayed from another address, to another node or later has no valid
+// proof. A message without a valid proof is not delivered. Its sender gets an empty packet with an offer, and sends its
+// query again. Clocks play no role.
+//
+// docs/decisions/0087-network-key.md and 0099-cheap-checks.md give the reasons.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
-import { SharedAllowance } from "../../dht/allowance.ts";
-import type { Millis } from "../../dht/deadlines.ts";
 import { ownerOf } from "../../dht/routing/diversity.ts";
-import { sipHash, type SipKey } from "../../dht/siphash.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { putWord, word } from "../../krpc/id.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
 
-/**
- * The size of the nonce's random part in bytes. The rest of the nonce is zero. Among 2^48 packets, the probability that
- * two have the same random part is 2^-33.
- */
-const SENT_NONCE_BYTES = 16;
+/** The sizes of the parts of a packet that are not encrypted. Salt and proof are the nonce, and zeros follow them. */
+const SALT_BYTES = 12, PROOF_BYTES = 4, CHECK_BYTES = 4;
 
-const HEADER_BYTES = 8;
+const NONCE_BYTES = SALT_BYTES + PROOF_BYTES;
+
+/** The number of bytes of a packet that are not encrypted. */
+export const HEADER_BYTES = NONCE_BYTES + CHECK_BYTES;
+
+const OFFER_BYTES = 4;
 
 /** The number of bytes that sealing adds to a message. */
-export const SEAL_BYTES = SENT_NONCE_BYTES + HEADER_BYTES + TAG_BYTES;
+export const SEAL_BYTES = HEADER_BYTES + OFFER_BYTES + TAG_BYTES;
 
 /** A longer packet is dropped unread: the socket truncates it. */
 const MAX_PACKET_BYTES = 2_047;
@@ -62,31 +66,44 @@ const RESPONSE = 0x72, ERROR = 0x65;
  */
 const KEPT_MESSAGES = 128;
 
-/**
- * A kept message is not sent again after this time, because nobody waits for the answer any more.
- */
-const KEPT_MS = 2_000;
+/** A kept message is not sent again after this number of ticks, because nobody waits for the answer any more. */
+const KEPT_TICKS = 2;
 
 /**
- * Maximum number of offers per second that are sent to senders without a proof. Packets replayed from one address can
- * use up at most a quarter of these offers.
+ * The interval at which `tick` should be called. The seal reads no clock, because that takes longer than dropping a
+ * packet.
  */
-const OFFERS_PER_SECOND = 1_000;
+export const TICK_MS = 1_000;
+
+/** Maximum number of offers between two ticks that are sent to senders without a proof. */
+const MAX_OFFERS = 1_000;
+
+/** Maximum number of these offers for one address, so that replays from one address don't use up all offers. */
+const MAX_OFFERS_PER_OWNER = 250;
+
+/**
+ * The number of opened packets whose salts are remembered, as an exponent of two. The table has 64 kB. It still has the
+ * salt of a packet after 1,000 more packets with a probability of 99.99 %, and after 4,000 with one of 98 %.
+ */
+const OPENED_BITS = 14;
+
+/** Each salt has this number of places in the table, as an exponent of two. */
+const WAY_BITS = 2;
 
 /** Random bytes are requested from the system in chunks of this size. */
 const POOL_BYTES = 4_096;
 
 /** The reason why a packet was not delivered. */
-export type SealDrop = "undecipherable" | "unproven";
+export type SealDrop = "undecipherable" | "unproven" | "replayed";
 
 interface KeptMessage {
   readonly message: Uint8Array;
   readonly to: Endpoint;
-  readonly at: Millis;
+  /** The number of ticks before the message was kept. */
+  readonly tick: number;
 }
 
 export interface PacketSealOptions {
-  readonly now: () => Millis;
   readonly drop: (reason: SealDrop, packet: Uint8Array, from: Endpoint) => void;
 }
 
@@ -98,17 +115,23 @@ export class PacketSeal {
   readonly #options: PacketSealOptions;
   readonly #pool = new Uint8Array(POOL_BYTES);
   #poolAt = POOL_BYTES;
-  #keys = 0;
-  #secret: SipKey = randomSecret();
-  #formerSecret: SipKey = randomSecret();
+  /** The key of the check and the mask, for each key of the cipher. */
+  #headerKeys: readonly Uint8Array[] = [];
+  #secret = randomSecret();
+  #formerSecret = randomSecret();
   /**
    * The offers of other nodes, in a table of fixed size. Each address has one place, which another
    * address may take over.
    */
   readonly #peers = new Int32Array(PEER_WORDS << PEER_BITS);
+  /** The salts of the packets that were opened last, to recognize replays: the second word of each salt. */
+  readonly #opened = new Int32Array(1 << OPENED_BITS);
   readonly #kept: (KeptMessage | undefined)[] = [];
   #nextKept = 0;
-  readonly #offers = new SharedAllowance(OFFERS_PER_SECOND, OFFERS_PER_SECOND);
+  /** The number of offers since the latest tick to senders without a proof, by owner. */
+  readonly #offersOf = new Map<string, number>();
+  #offers = 0;
+  #ticks = 0;
   /** The sender of the packet that was opened last, and our offer to it. */
   #from: Endpoint | undefined;
   #ourOffer = 0;
@@ -118,7 +141,7 @@ export class PacketSeal {
     keys: readonly NetworkKey[],
     options: PacketSealOptions,
   ): Promise<PacketSeal> {
-    const seal = new PacketSeal(await Cipher.load(MAX_KEYS), options);
+    const seal = new PacketSeal(await Cipher.load(), options);
     seal.setKeys(keys);
     return seal;
   }
@@ -129,8 +152,9 @@ export class PacketSeal {
   }
 
   setKeys(keys: readonly NetworkKey[]): void {
-    this.#keys = Math.min(keys.length, MAX_KEYS);
-    for (let i = 0; i < this.#keys; i++) this.#cipher.setKey(i, packetKey(keys[i]));
+    const derived = keys.slice(0, MAX_KEYS).map(packetKeys);
+    this.#cipher.setKeys(derived.map(({ key }) => key));
+    this.#headerKeys = derived.map(({ headerKey }) => headerKey);
   }
 
   /** Makes a new secret for the proofs. The present one stays valid until the next call. */
@@ -140,73 +164,140 @@ export class PacketSeal {
     this.#from = undefined;
   }
 
+  /** Permits more offers, and lets kept messages expire. Call this once a second. */
+  tick(): void {
+    this.#ticks++;
+    this.#offersOf.clear();
+    this.#offers = 0;
+  }
+
   /** Seals a message. The packet is valid until the next one is sealed. */
   seal(message: Uint8Array, to: Endpoint): Uint8Array {
     // A reply need not be kept: its receiver has just proved its address, so we have the receiver's offer. Keep the
     // reply only if another node has taken over the place of that offer in the table meanwhile.
     const kind = message[message.length - 2], proof = this.#offerOf(to);
-    if (proof === 0 || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
+    if (proof === undefined || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
     return this.#seal(message, to, proof);
   }
 
   /** Opens a packet. Returns the message, which is valid until the next one is opened, or undefined if there is none. */
   open(packet: Uint8Array, from: Endpoint, answer: Answer): Uint8Array | undefined {
-    const length = packet.length - SENT_NONCE_BYTES;
-    const opened = this.#cipher.decrypted;
-    if (packet.length < SEAL_BYTES || packet.length > MAX_PACKET_BYTES || !this.#decrypt(packet)) {
+    const { length } = packet;
+    const isPossible = length >= SEAL_BYTES && length <= MAX_PACKET_BYTES;
+    const key = isPossible ? this.#keyOf(packet) : -1;
+    if (key < 0) return void this.#options.drop("undecipherable", packet, from);
+    const proof = word(packet, SALT_BYTES) ^ word(this.#cipher.hashed, CHECK_BYTES);
+    if (this.#isOpened(packet)) return void this.#options.drop("replayed", packet, from);
+    const isEmpty = length === SEAL_BYTES, isProven = this.#isOurOffer(proof, from);
+    // An empty packet answers a message that had no proof. An empty packet without a valid proof is a replay. Drop it,
+    // and every packet that would be answered over the limit, before the expensive decryption.
+    if (!isProven && (isEmpty || !this.#takeOffer(from))) {
+      return void this.#options.drop("unproven", packet, from);
+    }
+    if (!this.#decrypt(packet, key)) {
       return void this.#options.drop("undecipherable", packet, from);
     }
-    const proof = word(opened, 0), offer = word(opened, 4);
-    const isProven = this.#isOurOffer(proof, from);
-    if (length === HEADER_BYTES + TAG_BYTES) {
-      // An empty packet answers a message that had no proof. An empty packet without a valid proof is a replay.
-      if (!isProven) return void this.#options.drop("unproven", packet, from);
-      this.#remember(from, offer);
-      return void this.#sendAgain(from, answer);
-    }
+    this.#noteOpened(packet);
+    const opened = this.#cipher.decrypted, offer = word(opened, 0);
     if (!isProven) {
       this.#options.drop("unproven", packet, from);
-      const isAffordable = this.#offers.take(ownerOf(from), this.#options.now());
-      if (isAffordable) answer(this.#seal(EMPTY, from, offer));
-      return undefined;
+      return void answer(this.#seal(EMPTY, from, offer));
     }
     this.#remember(from, offer);
-    return opened.subarray(HEADER_BYTES, length - TAG_BYTES);
+    if (isEmpty) return void this.#sendAgain(from, answer);
+    return opened.subarray(OFFER_BYTES, length - HEADER_BYTES - TAG_BYTES);
   }
 
-  #seal(message: Uint8Array, to: Endpoint, proof: number): Uint8Array {
-    const { outgoing, nonce } = this.#cipher;
-    if (this.#poolAt === POOL_BYTES) {
+  /** @param proof undefined if the receiver has made no offer. Random bits then take its place in the nonce. */
+  #seal(message: Uint8Array, to: Endpoint, proof: number | undefined): Uint8Array {
+    const { outgoing, nonce } = this.#cipher, length = SEAL_BYTES + message.length;
+    if (this.#poolAt + NONCE_BYTES > POOL_BYTES) {
       crypto.getRandomValues(this.#pool);
       this.#poolAt = 0;
     }
-    for (let i = 0; i < SENT_NONCE_BYTES; i++) outgoing[i] = nonce[i] = this.#pool[this.#poolAt++];
-    putWord(outgoing, SENT_NONCE_BYTES, proof);
-    putWord(outgoing, SENT_NONCE_BYTES + 4, this.#offerTo(to));
-    outgoing.set(message, SENT_NONCE_BYTES + HEADER_BYTES);
-    this.#cipher.encrypt(0, SENT_NONCE_BYTES, HEADER_BYTES + message.length);
-    return outgoing.subarray(0, SEAL_BYTES + message.length);
+    for (let i = 0; i < NONCE_BYTES; i++) outgoing[i] = this.#pool[this.#poolAt++];
+    const offer = this.#offerTo(to), { hashed } = this.#cipher;
+    this.#hash(0, outgoing, length);
+    if (proof !== undefined) putWord(outgoing, SALT_BYTES, proof ^ word(hashed, CHECK_BYTES));
+    for (let i = 0; i < NONCE_BYTES; i++) nonce[i] = outgoing[i];
+    putWord(outgoing, NONCE_BYTES, word(hashed, 0));
+    putWord(outgoing, HEADER_BYTES, offer);
+    outgoing.set(message, HEADER_BYTES + OFFER_BYTES);
+    this.#cipher.encrypt(0, HEADER_BYTES, OFFER_BYTES + message.length);
+    return outgoing.subarray(0, length);
   }
 
-  #decrypt(packet: Uint8Array): boolean {
+  /** Hashes the salt and the length of a packet with key `i`. The result has the check, and the mask of the proof. */
+  #hash(i: number, packet: Uint8Array, length: number): void {
+    const { hashInput } = this.#cipher;
+    for (let n = 0; n < SALT_BYTES; n++) hashInput[n] = packet[n];
+    putWord(hashInput, SALT_BYTES, length);
+    this.#cipher.hash(this.#headerKeys[i], i, SALT_BYTES + 4);
+  }
+
+  /** The index of the key with which the packet's check was made; -1 if there is none. */
+  #keyOf(packet: Uint8Array): number {
+    const check = word(packet, NONCE_BYTES);
+    for (let i = 0; i < this.#headerKeys.length; i++) {
+      this.#hash(i, packet, packet.length);
+      if (word(this.#cipher.hashed, 0) === check) return i;
+    }
+    return -1;
+  }
+
+  #decrypt(packet: Uint8Array, key: number): boolean {
     const { incoming, nonce } = this.#cipher, { length } = packet;
     incoming.set(packet);
-    for (let i = 0; i < SENT_NONCE_BYTES; i++) nonce[i] = packet[i];
-    for (let i = 0; i < this.#keys; i++) {
-      if (this.#cipher.decrypt(i, SENT_NONCE_BYTES, length - SENT_NONCE_BYTES)) return true;
-    }
+    for (let i = 0; i < NONCE_BYTES; i++) nonce[i] = packet[i];
+    return this.#cipher.decrypt(key, HEADER_BYTES, length - HEADER_BYTES);
+  }
+
+  /** Whether a packet with this salt was opened recently. */
+  #isOpened(packet: Uint8Array): boolean {
+    const opened = this.#opened, at = saltPlace(packet), salt = word(packet, 4);
+    for (let i = at; i < at + (1 << WAY_BITS); i++) if (opened[i] === salt) return true;
     return false;
+  }
+
+  /** Remembers the salt of a packet, in place of the oldest one that has the same places. */
+  #noteOpened(packet: Uint8Array): void {
+    const opened = this.#opened, at = saltPlace(packet);
+    for (let i = at + (1 << WAY_BITS) - 1; i > at; i--) opened[i] = opened[i - 1];
+    opened[at] = word(packet, 4);
   }
 
   /** The number that a node at `to` has to present as a proof. */
   #offerTo(to: Endpoint): number {
-    return to === this.#from ? this.#ourOffer : hash(this.#secret, to);
+    return to === this.#from ? this.#ourOffer : this.#makeOffer(this.#secret, to);
   }
 
   #isOurOffer(proof: number, from: Endpoint): boolean {
     this.#from = from;
-    this.#ourOffer = hash(this.#secret, from);
-    return proof === this.#ourOffer || proof === hash(this.#formerSecret, from);
+    this.#ourOffer = this.#makeOffer(this.#secret, from);
+    return proof === this.#ourOffer || proof === this.#makeOffer(this.#formerSecret, from);
+  }
+
+  /** Counts an offer to a sender without a proof. Returns false if that would exceed a limit. */
+  #takeOffer(to: Endpoint): boolean {
+    if (this.#offers >= MAX_OFFERS) return false;
+    const owner = ownerOf(to), count = this.#offersOf.get(owner) ?? 0;
+    if (count >= MAX_OFFERS_PER_OWNER) return false;
+    this.#offersOf.set(owner, count + 1);
+    this.#offers++;
+    return true;
+  }
+
+  #makeOffer(secret: Uint8Array, { family, a, b, c, d, port }: Endpoint): number {
+    const { hashInput, hashed } = this.#cipher;
+    putWord(hashInput, 0, port);
+    putWord(hashInput, 4, a);
+    if (family === 6) {
+      putWord(hashInput, 8, b);
+      putWord(hashInput, 12, c);
+      putWord(hashInput, 16, d);
+    }
+    this.#cipher.hash(secret, MAX_KEYS + Number(secret !== this.#secret), family === 4 ? 8 : 20);
+    return word(hashed, 0);
   }
 
   #remember(from: Endpoint, offer: number): void {
@@ -219,16 +310,16 @@ export class PacketSeal {
     peers[at + 5] = offer;
   }
 
-  /** The number that `to` last offered to us; 0 if unknown. */
-  #offerOf(to: Endpoint): number {
+  /** The number that `to` last offered to us; undefined if unknown. */
+  #offerOf(to: Endpoint): number | undefined {
     const peers = this.#peers, at = placeOf(to);
     const isKnown = peers[at] === to.a && peers[at + 4] === to.port && peers[at + 1] === to.b &&
       peers[at + 2] === to.c && peers[at + 3] === to.d;
-    return isKnown ? peers[at + 5] : 0;
+    return isKnown ? peers[at + 5] : undefined;
   }
 
   #keep(message: Uint8Array, to: Endpoint): void {
-    this.#kept[this.#nextKept] = { message: message.slice(), to, at: this.#options.now() };
+    this.#kept[this.#nextKept] = { message: message.slice(), to, tick: this.#ticks };
     this.#nextKept = (this.#nextKept + 1) % KEPT_MESSAGES;
   }
 
@@ -238,7 +329,7 @@ export class PacketSeal {
       const kept = this.#kept[i];
       if (kept === undefined || !kept.to.equals(to)) continue;
       this.#kept[i] = undefined;
-      if (this.#options.now() - kept.at > KEPT_MS) continue;
+      if (this.#ticks - kept.tick > KEPT_TICKS) continue;
       answer(this.#seal(kept.message, to, this.#offerOf(to)));
     }
   }
@@ -246,24 +337,19 @@ export class PacketSeal {
 
 const EMPTY = new Uint8Array(0);
 
-/** Derives the key for packets from the network key. Other uses of the network key derive different keys. */
-function packetKey(key: NetworkKey): Uint8Array {
-  return new Uint8Array(hkdfSync("sha256", key.secret(), EMPTY, "dmnode packets 1", 32));
+/** Derives the keys for packets from the network key. Other uses of the network key derive different keys. */
+function packetKeys(key: NetworkKey): { key: Uint8Array; headerKey: Uint8Array } {
+  const derived = hkdfSync("sha256", key.secret(), EMPTY, "dmnode packets 2", 48);
+  return { key: new Uint8Array(derived, 0, 32), headerKey: new Uint8Array(derived, 32) };
 }
 
-function randomSecret(): SipKey {
-  const [a, b, c, d] = crypto.getRandomValues(new Int32Array(4));
-  return [a, b, c, d];
+function randomSecret(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(16));
 }
 
-const IPV4 = [0, 0], IPV6 = [0, 0, 0, 0, 0];
-
-function hash(secret: SipKey, { family, a, b, c, d, port }: Endpoint): number {
-  const words = family === 4 ? IPV4 : IPV6;
-  words[0] = port;
-  words[1] = a;
-  if (family === 6) words[2] = b, words[3] = c, words[4] = d;
-  return sipHash(secret, words)[0];
+/** The first place of a packet's salt in the table of opened packets. */
+function saltPlace(packet: Uint8Array): number {
+  return word(packet, 0) >>> (32 - OPENED_BITS + WAY_BITS) << WAY_BITS;
 }
 
 function placeOf({ a, b, c, d, port }: Endpoint): number {

@@ -1,7 +1,11 @@
 // Tests the seal of packets: who can read them, and what happens to forged and replayed ones.
 
+import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
+import { Buffer } from "node:buffer";
 import assert from "node:assert/strict";
+import { hkdfSync } from "node:crypto";
 import { NetworkKey } from "../../../src/config/network_key.ts";
+import { sipHash, type SipKey } from "../../../src/dht/siphash.ts";
 import { Endpoint } from "../../../src/krpc/endpoint.ts";
 import { PacketSeal, SEAL_BYTES, type SealDrop } from "../../../src/runtime/net/packet_seal.ts";
 
@@ -20,7 +24,6 @@ class Node {
   readonly recorded: { readonly packet: Uint8Array; readonly from: Endpoint }[] = [];
   /** Packets that opening others made it send. */
   answers = 0;
-  now = 0;
   #seal!: PacketSeal;
 
   private constructor(readonly at: Endpoint, readonly network: Network) {}
@@ -28,7 +31,7 @@ class Node {
   static async start(network: Network, at: Endpoint, ...keys: NetworkKey[]): Promise<Node> {
     const node = new Node(at, network);
     const drop = (reason: SealDrop) => void node.drops.push(reason);
-    node.#seal = await PacketSeal.create(keys, { now: () => node.now, drop });
+    node.#seal = await PacketSeal.create(keys, { drop });
     network.set(`${at}`, node);
     return node;
   }
@@ -50,6 +53,10 @@ class Node {
 
   setKeys(...keys: NetworkKey[]): void {
     this.#seal.setKeys(keys);
+  }
+
+  tick(times: number): void {
+    for (let i = 0; i < times; i++) this.#seal.tick();
   }
 
   rotateSecret(): void {
@@ -116,6 +123,42 @@ Deno.test("a packet is 40 bytes longer than its message, and shows nothing of it
   assert.ok(common < packets[0].length / 4, "two packets with the same message differ");
 });
 
+/** The test vector in docs/protocol.md. */
+const VECTOR = {
+  key: "dmkeyaaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dyp526ko",
+  salt: "a0a1a2a3a4a5a6a7a8a9aaab",
+  proof: "01020304",
+  offer: "05060708",
+};
+
+/** Seals a packet as docs/protocol.md describes it, with other libraries. */
+function sealAsDescribed(message: Uint8Array, { key, salt, proof, offer }: typeof VECTOR): Buffer {
+  const secret = (NetworkKey.parse(key) as NetworkKey).secret();
+  const derived = Buffer.from(hkdfSync("sha256", secret, "", "dmnode packets 2", 48));
+  const length = Buffer.alloc(4), hash = Buffer.alloc(8), masked = Buffer.from(proof, "hex");
+  length.writeUint32BE(40 + message.length);
+  const input = Buffer.concat([Buffer.from(salt, "hex"), length]);
+  const words = (bytes: Buffer) => [0, 4, 8, 12].map((at) => bytes.readInt32LE(at));
+  sipHash(words(derived.subarray(32)) as unknown as SipKey, words(input))
+    .forEach((half, i) => hash.writeInt32LE(half, 4 * i));
+  for (let i = 0; i < 4; i++) masked[i] ^= hash[4 + i];
+  const nonce = Buffer.concat([Buffer.from(salt, "hex"), masked]);
+  const sealed = xchacha20poly1305(derived.subarray(0, 32), Buffer.concat([nonce, Buffer.alloc(8)]))
+    .encrypt(Buffer.concat([Buffer.from(offer, "hex"), message]));
+  return Buffer.concat([nonce, hash.subarray(0, 4), sealed]);
+}
+
+Deno.test("a packet that was sealed as the documentation describes is answered with an offer", async () => {
+  const packet = sealAsDescribed(MESSAGE, VECTOR);
+  const b = await Node.start(new Map(), B, NetworkKey.parse(VECTOR.key) as NetworkKey);
+  b.arrive(packet, A);
+  assert.deepEqual([b.drops, b.answers], [["unproven"], 1]);
+  const text = await Deno.readTextFile(new URL("../../../docs/protocol.md", import.meta.url));
+  for (const part of [...Object.values(VECTOR), packet.toString("hex")]) {
+    assert.ok(text.includes(part), `docs/protocol.md lacks ${part}`);
+  }
+});
+
 Deno.test("a node without the key, or with another one, gets no answer", async () => {
   const network: Network = new Map();
   const a = await Node.start(network, A, NetworkKey.random());
@@ -159,17 +202,29 @@ Deno.test("a packet that is replayed to another node is not delivered", async ()
   assert.deepEqual([b.received.length, c.received.length], [2, 0]);
 });
 
-Deno.test("a packet that is replayed after ten minutes, or after a restart, is not delivered", async () => {
+Deno.test("a packet that is replayed from its own address is not delivered again", async () => {
   const [a, b] = await pair();
   a.send(MESSAGE, B);
-  const packet = a.send(MESSAGE, B);
+  const packets = Array.from({ length: 100 }, () => a.send(MESSAGE, B));
+  const before = b.received.length;
+  for (const packet of packets) b.arrive(packet, A);
+  assert.equal(b.received.length, before);
+  assert.deepEqual(b.drops, ["unproven", ...packets.map(() => "replayed")]);
+});
+
+Deno.test("a lost packet that is replayed after ten minutes, or after a restart, is not delivered", async () => {
+  const [a, b] = await pair();
+  a.send(MESSAGE, B);
+  b.network.delete(`${B}`);
+  const packets = [a.send(MESSAGE, B), a.send(MESSAGE, B)];
+  b.network.set(`${B}`, b);
   b.rotateSecret();
-  b.arrive(packet, A);
-  assert.equal(b.received.length, 3, "for up to ten minutes it is a duplicate, as UDP may deliver");
+  b.arrive(packets[0], A);
+  assert.equal(b.received.length, 2, "it was only late");
   b.rotateSecret();
-  a.now += 3_000;
-  b.arrive(packet, A);
-  assert.equal(b.received.length, 3);
+  a.tick(3);
+  b.arrive(packets[1], A);
+  assert.equal(b.received.length, 2);
 });
 
 Deno.test("a query is not sent again once nobody waits for its answer", async () => {
@@ -177,41 +232,41 @@ Deno.test("a query is not sent again once nobody waits for its answer", async ()
   a.network.delete(`${B}`);
   const packet = a.send(MESSAGE, B);
   a.network.set(`${B}`, b);
-  a.now += 3_000;
+  a.tick(3);
   b.arrive(packet, A);
   assert.deepEqual(b.received, []);
 });
 
 Deno.test("replayed answers to first messages have no effect", async () => {
-  const [a, b] = await pair();
+  const key = NetworkKey.random(), [a, b] = await pair(key);
   a.send(MESSAGE, B);
-  const answer = a.recorded[0];
+  const { packet, from } = a.recorded[0];
   a.rotateSecret();
   a.rotateSecret();
-  a.arrive(answer.packet, answer.from);
-  b.arrive(answer.packet, A);
-  assert.deepEqual([a.drops, b.drops], [["unproven"], ["unproven", "unproven"]]);
+  a.arrive(packet, from);
+  b.arrive(packet, A);
+  (await Node.start(new Map([[`${A}`, a]]), C, key)).arrive(packet, A);
+  assert.deepEqual([a.drops, b.drops], [["replayed"], ["unproven", "unproven"]]);
   assert.deepEqual([a.answers, b.answers], [1, 1], "none beyond those of the first exchange");
 });
 
 Deno.test("replayed packets make a node send a limited number of offers, and newcomers still get theirs", async () => {
   const key = NetworkKey.random(), [a, b] = await pair(key);
-  a.send(MESSAGE, B);
-  const packet = a.send(MESSAGE, B), answers = b.answers;
-  const replayFrom = (at: Endpoint) => {
-    for (let port = 10_000; port < 15_000; port++) b.arrive(packet, at.withPort(port));
-    return b.answers - answers;
+  const packets = Array.from({ length: 1_500 }, () => a.send(MESSAGE, C)); // nobody is there
+  const replayFrom = (at: Endpoint, count: number) => {
+    const before = b.answers;
+    for (const packet of packets.splice(0, count)) b.arrive(packet, at);
+    return b.answers - before;
   };
-  assert.equal(replayFrom(A), 249, "a quarter of a thousand at once, less the first exchange");
-  b.now += 20;
-  assert.equal(replayFrom(A), 254, "250 a second");
-  b.now += 1_000;
+  assert.equal(replayFrom(A.withPort(9_000), 300), 250, "a quarter of a thousand for one address");
+  b.tick(1);
+  assert.equal(replayFrom(A.withPort(9_000), 300), 250, "again after a second");
   const before = b.received.length;
-  replayFrom(A);
   (await Node.start(a.network, C, key)).send(MESSAGE, B);
   assert.equal(b.received.length, before + 1, "a newcomer is served during the flood");
-  for (let i = 10; i < 20; i++) replayFrom(Endpoint.parse(`192.0.2.${i}`, 1)!);
-  assert.equal(b.answers - answers, 254 + 1_000, "from all addresses together");
+  const others = [10, 11, 12, 13].map((i) => Endpoint.parse(`192.0.2.${i}`, 1)!);
+  const answers = others.map((at) => replayFrom(at, 225));
+  assert.deepEqual(answers, [225, 225, 225, 74], "a thousand for all addresses together");
 });
 
 Deno.test("messages still arrive when the proofs have expired, or the receiver has restarted", async () => {
@@ -244,6 +299,16 @@ Deno.test("a key is replaced without a gap: added everywhere, then used everywhe
     b.setKeys(...keys);
     exchange();
   }
+});
+
+Deno.test("without the key nobody can make a node decrypt many packets: they are dropped by their headers", async () => {
+  const [a, b] = await pair();
+  const packets = Array.from({ length: 300 }, () => a.send(MESSAGE, C)); // nobody is there
+  const forged = packets.map((packet) => packet.with(30, packet[30] ^ 1));
+  for (const packet of forged) b.arrive(packet, A);
+  const count = (reason: SealDrop) => b.drops.filter((drop) => drop === reason).length;
+  assert.deepEqual([count("undecipherable"), count("unproven")], [250, 50], "250 were decrypted");
+  assert.equal(b.answers, 0);
 });
 
 Deno.test("10,000 forged, replayed and cut packets: none is accepted, and nothing grows", async () => {
