@@ -510,7 +510,7 @@ const TABLE = {
   },
   beacons: {
     ...variable("BEACONS", "--beacons", "auto"),
-    meaning: "find other nodes with the NETWORK_KEY on the local network, by sealed IPv4 multicast",
+    meaning: "find other nodes with the NETWORK_KEY on the local network, by sealed multicast",
     format: onOrOff("auto", "off"),
   },
   udpBatches: {

@@ -157,6 +157,11 @@ export class Endpoint {
     return isPrivate && !isTestAddress?.(this) ? "private" : "global";
   }
 
+  /** Whether the address is in fe80::/10. It is valid only on one link. */
+  get isLinkLocal(): boolean {
+    return this.#rest !== undefined && this.a >>> 22 === 0xfe80 >>> 6;
+  }
+
   /** `host:port`, or `[host]:port` for IPv6. */
   toString(): string {
     return this.family === 4 ? `${this.host}:${this.port}` : `[${this.host}]:${this.port}`;
@@ -165,11 +170,13 @@ export class Endpoint {
 
 /**
  * Whether a node at `source` may refer us to `endpoint`. The scope of `endpoint` must not be narrower than that of
- * `source`: otherwise strangers on the Internet could make us send packets to our own machine or local network.
+ * `source`: otherwise strangers on the Internet could make us send packets to our own machine or local network. Only a
+ * node on the same link knows which link a link-local address belongs to.
  */
 export function mayRefer(source: Endpoint, endpoint: Endpoint): boolean {
   const { scope } = endpoint;
   if (scope === "global") return true; // the usual case
+  if (endpoint.isLinkLocal && !source.isLinkLocal) return false;
   const { scope: own } = source;
   // Check this first, because in a private network `source` and `endpoint` usually have the same
   // scope.

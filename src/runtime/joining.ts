@@ -52,8 +52,8 @@ export class Joining {
   #isResolving = false;
   /** The endpoints that were last passed to the core. */
   #endpoints: readonly Endpoint[] = [];
-  /** The endpoint of the node on the local network through which this node has joined. */
-  #met: Endpoint | undefined;
+  /** The endpoints of the nodes on the local network through which this node has joined, one for each family. */
+  readonly #met = new Map<Family, Endpoint>();
   #closed = false;
 
   constructor(private readonly options: JoiningOptions) {
@@ -105,18 +105,23 @@ export class Joining {
   }
 
   /**
-   * Pings a node that was found on the local network. If it answers and there is no other contact,
-   * joins through it. A beacon may be replayed, so the join waits for the answer.
+   * Pings a node that was found on the local network. If it answers and there is no other contact
+   * of its address family, joins through it. A beacon may be replayed, so the join waits for the answer.
    */
   meet(endpoint: Endpoint): void {
     const { core } = this.options, { node } = core;
-    if (node.tables.byFamily[endpoint.family]?.at(endpoint) !== undefined) return;
+    const table = node.tables.byFamily[endpoint.family];
+    if (table === undefined || table.at(endpoint) !== undefined) return;
+    // Other links can't use a link-local address, so prefer the others.
+    if (endpoint.isLinkLocal && table.size > 0) return;
     core.do((at) =>
       node.ping(endpoint, at, ({ kind }, now) => {
         // Don't pass the same endpoint to the core again: the core retries it by itself.
-        if (kind !== "pong" || node.tables.size > 1 || this.#met?.equals(endpoint)) return;
-        this.#met = endpoint;
-        node.membership.join([...this.#endpoints, endpoint], [], now);
+        if (
+          kind !== "pong" || table.size > 1 || this.#met.get(endpoint.family)?.equals(endpoint)
+        ) return;
+        this.#met.set(endpoint.family, endpoint);
+        node.membership.join([...this.#endpoints, ...this.#met.values()], [], now);
       })
     );
   }

@@ -16,6 +16,7 @@ import { CoreRunner } from "./core_runner.ts";
 import { itemCrypto, randomBytes, randomId } from "./identity/crypto.ts";
 import { Joining } from "./joining.ts";
 import { Journal } from "./journal.ts";
+import { type BeaconAddress, beaconAddresses } from "./net/beacon_sockets.ts";
 import { Beacons } from "./net/beacons.ts";
 import { DenyList } from "./net/deny_list.ts";
 import { DeniedEntries } from "./net/denied_nodes.ts";
@@ -23,7 +24,7 @@ import { LocalAddresses } from "./net/local_addresses.ts";
 import { PacketSeal, PROOF_ROTATION_MS, type SealDrop, TICK_MS } from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
-import { NodeSockets, systemAddresses } from "./net/node_sockets.ts";
+import { NodeSockets } from "./net/node_sockets.ts";
 import { memoryStorage, type OpenedStorage, openStorage } from "./opened_storage.ts";
 import { PeerKeys } from "./peer_keys.ts";
 import { PeerOperations } from "./peer_operations.ts";
@@ -427,28 +428,33 @@ export class LocalNode implements NodeService {
 
   /**
    * Starts to send and receive beacons. Undefined without a network key, or if the node communicates only within this
-   * machine or only over IPv6.
+   * machine.
    */
-  #startBeacons(): Promise<Beacons | undefined> {
+  #startBeacons(): Promise<Beacons> | undefined {
     const { networkKeys: keys, beacons, allowNet, p2pInterface, readOnly: isSilent } = this.#config,
-      { hostname, port } = this.#socket;
+      { hostname, port, families } = this.#socket;
     const isOff = beacons === "off" || allowNet.mode === "loopback" || p2pInterface !== null;
-    if (keys.length === 0 || isOff || !this.#socket.families.includes(4)) {
-      return Promise.resolve(undefined);
-    }
-    const own = () =>
-      systemAddresses().filter(({ family }) => family === 4).map(({ host }) => host);
+    if (keys.length === 0 || isOff) return undefined;
     const isForAll = hostname === "::" || hostname === "0.0.0.0";
+    const isBound = ({ host }: BeaconAddress) => isForAll || host.split("%")[0] === hostname;
+    const addresses = () =>
+      beaconAddresses().filter((own) => families.includes(own.family) && isBound(own));
     return Beacons.start({
       keys,
       port,
       isSilent,
-      addresses: isForAll ? own : () => [hostname],
+      addresses,
       allows: (endpoint) => this.#filter.allows(endpoint),
       now: () => this.#storage.clock.now(),
-      onNode: (endpoint) => {
-        const isThisNode = endpoint.port === port && own().includes(endpoint.host);
-        if (!isThisNode && !this.#closed) this.#joining.meet(endpoint);
+      onNode: (endpoint, interfaceName) => {
+        const { host } = endpoint;
+        const isThisNode = endpoint.port === port &&
+          addresses().some((own) => own.host.split("%")[0] === host);
+        if (isThisNode || this.#closed) return;
+        if (interfaceName !== undefined && endpoint.isLinkLocal) {
+          this.#socket.setZone(host, interfaceName);
+        }
+        this.#joining.meet(endpoint);
       },
     });
   }

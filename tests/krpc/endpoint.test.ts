@@ -145,16 +145,23 @@ Deno.test("nodes may not refer us to a narrower scope than their own, nor to an 
       const may = target !== "none" && order.indexOf(target) >= order.indexOf(source);
       for (const from of SCOPES[source]) {
         for (const to of SCOPES[target]) {
-          assert.equal(
-            mayRefer(Endpoint.parse(from, 1)!, Endpoint.parse(to, 1)!),
-            may,
-            `${from} ${to}`,
-          );
+          const x = Endpoint.parse(from, 1)!, y = Endpoint.parse(to, 1)!;
+          if (!y.isLinkLocal) assert.equal(mayRefer(x, y), may, `${from} ${to}`);
         }
       }
     }
   }
   assert.equal(mayRefer(endpoint("1.1.1.1:1"), endpoint("8.8.8.8:0")), false);
+});
+
+Deno.test("only nodes with a link-local address may refer us to one", () => {
+  const near = [endpoint("[fe80::1]:1"), endpoint("[febf::2]:1")];
+  const others = ["[fd00::1]:1", "[fec0::1]:1", "[2003::1]:1", "10.0.0.1:1"].map(endpoint);
+  for (const to of near) {
+    assert.ok(to.isLinkLocal);
+    assert.ok(near.every((from) => mayRefer(from, to)));
+    assert.ok(others.every((from) => !from.isLinkLocal && !mayRefer(from, to)));
+  }
 });
 
 Deno.test("addresses that differ in any word or in their family are different", () => {

@@ -51,3 +51,37 @@ Deno.test("each beacon makes a node send one packet, also if it has saved contac
   for (let i = 0; i < 20; i++) joining.meet(endpoint(`10.2.0.${i}:6881`));
   assert.equal(sent, 20);
 });
+
+Deno.test("a node joins through a link-local address only if it has no IPv6 contact", () => {
+  const network = new VirtualNetwork();
+  const [first, second, routed, near] = [1, 2, 3, 4].map((n) =>
+    network.add({ at: `[${n === 4 ? "fe80" : "fd00"}::${n}]:6881` })
+  );
+  for (const { node } of [first, second]) node.membership.join([], [], network.now);
+  network.run(1_000);
+  joiningOf(first, network).meet(near.endpoint);
+  network.run(1_000);
+  assert.equal(first.node.tables.size, 1);
+
+  const joining = joiningOf(second, network);
+  for (const { endpoint } of [routed, near]) {
+    joining.meet(endpoint);
+    network.run(1_000);
+  }
+  assert.equal(second.node.tables.byFamily[6]?.at(near.endpoint), undefined);
+  assert.equal(second.node.tables.size, 1);
+});
+
+Deno.test("a node with contacts of one family still joins through a beacon of the other family", () => {
+  const network = new VirtualNetwork();
+  const both = [1, 2, 3].map((n) => network.add({ at: [`10.0.0.${n}:6881`, `[fd00::${n}]:6881`] }));
+  const [first, second, late] = both;
+  second.node.membership.join(first.endpoints.slice(1), [], network.now);
+  late.node.membership.join(first.endpoints.slice(0, 1), [], network.now);
+  network.run(10_000);
+  const { tables } = late.node;
+  assert.equal(tables.byFamily[6]?.size, 0);
+  joiningOf(late, network).meet(second.endpoints[1]);
+  network.run(1_000);
+  assert.equal(tables.byFamily[6]?.size, 2, "the node that it heard named the other one");
+});

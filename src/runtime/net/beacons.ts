@@ -2,23 +2,19 @@
 //
 //   beacon = nonce (16) | XChaCha20-Poly1305 of the P2P port (2), with its tag (16)
 //
-// They are sent by IPv4 multicast, from each address of this machine. The sender's address and the
-// port in the beacon are the endpoint of a node to join through. A replayed beacon only makes a
-// node send one sealed ping to the beacon's sender.
+// They are sent by multicast over IPv4 and IPv6, from each address of this machine. The sender's address and the port in
+// the beacon are the endpoint of a node to join through. A replayed beacon only makes a node send one sealed ping to the
+// beacon's sender.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
 import { Allowance } from "../../dht/allowance.ts";
 import type { Millis } from "../../dht/deadlines.ts";
 import { Endpoint } from "../../krpc/endpoint.ts";
+import { type BeaconAddress, BeaconSockets, type BeaconSocketsOptions } from "./beacon_sockets.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
+import { isLinkLocal } from "./own_addresses.ts";
 import { MAX_KEYS } from "./packet_seal.ts";
-
-/** A group of the administratively scoped range, which routers don't forward (RFC 2365). */
-const GROUP = "239.255.104.116";
-
-/** The port of the group. Tests use another port. */
-const GROUP_PORT = 8_787;
 
 const NONCE_BYTES = 16, PORT_BYTES = 2;
 const BEACON_BYTES = NONCE_BYTES + PORT_BYTES + TAG_BYTES;
@@ -32,56 +28,49 @@ const FIRST_MS = [100, 1_000, 2_000], INTERVAL_MS = 30_000;
 /** Limits on the beacons that we decrypt, because anyone on the network can send some. */
 const OPENED_PER_SECOND = 20, OPENED_AT_ONCE = 50;
 
-/** Pause after a failed receive, so that a socket that keeps failing does not use up the CPU. */
-const RECEIVE_PAUSE_MS = 1_000;
-
 export interface BeaconOptions {
   readonly keys: readonly NetworkKey[];
   /** The port of this node's P2P socket. */
   readonly port: number;
-  /** The IPv4 addresses of this machine. They are read before each beacon. */
-  readonly addresses: () => readonly string[];
+  /** The addresses of this machine. They are read before each beacon. */
+  readonly addresses: () => readonly BeaconAddress[];
   /** Whether the node sends no beacons and only listens, because others should not look for it. */
   readonly isSilent: boolean;
-  readonly groupPort?: number;
+  readonly groupPort?: BeaconSocketsOptions["groupPort"];
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly now: () => Millis;
   /**
-   * Called with the sender of each beacon that arrives, even if this node already knows the sender.
+   * Called with the sender of each beacon that arrives, even if this node already knows the sender, and with the
+   * interface if the beacon arrived over IPv6.
    */
-  readonly onNode: (endpoint: Endpoint) => void;
+  readonly onNode: (endpoint: Endpoint, interfaceName?: string) => void;
 }
 
 export class Beacons {
   readonly #options: BeaconOptions;
   readonly #cipher: Cipher;
-  readonly #receiver: Deno.DatagramConn;
-  readonly #joined = new Set<string>();
+  readonly #sockets: BeaconSockets;
   readonly #opened = new Allowance(OPENED_PER_SECOND, OPENED_AT_ONCE);
   #keys = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #sent = 0;
   #closed = false;
 
-  /** Starts to send and receive beacons. Undefined if the system doesn't permit the socket. */
-  static async start(options: BeaconOptions): Promise<Beacons | undefined> {
-    const cipher = await Cipher.load(), { groupPort: port = GROUP_PORT } = options;
-    try {
-      // Several nodes of one machine share the port: each of them gets a copy of every beacon.
-      const address = { transport: "udp", hostname: "0.0.0.0", port } as const;
-      const receiver = Deno.listenDatagram({ ...address, reuseAddress: true });
-      return new Beacons(options, cipher, receiver);
-    } catch {
-      return undefined;
-    }
+  /** Starts to send and receive beacons. */
+  static async start(options: BeaconOptions): Promise<Beacons> {
+    return new Beacons(options, await Cipher.load());
   }
 
-  private constructor(options: BeaconOptions, cipher: Cipher, receiver: Deno.DatagramConn) {
+  private constructor(options: BeaconOptions, cipher: Cipher) {
+    const { groupPort } = options;
     this.#options = options;
     this.#cipher = cipher;
-    this.#receiver = receiver;
+    this.#sockets = new BeaconSockets({
+      groupPort,
+      maxBytes: BEACON_BYTES,
+      receive: (...received) => this.#open(...received),
+    });
     this.setKeys(options.keys);
-    void this.#receive();
     this.#schedule();
   }
 
@@ -93,38 +82,28 @@ export class Beacons {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#receiver.close();
+    this.#sockets.close();
   }
 
   #schedule(): void {
-    const delay = FIRST_MS[this.#sent++] ?? INTERVAL_MS;
+    const delay = FIRST_MS[this.#sent] ?? INTERVAL_MS;
     this.#timer = setTimeout(async () => {
-      await Promise.all(this.#options.addresses().map((address) => this.#send(address)));
+      await this.#sendAll();
+      this.#sent++;
       if (!this.#closed) this.#schedule();
     }, delay);
   }
 
-  /** Joins the group at one address, and sends a beacon through the interface with this address. */
-  async #send(address: string): Promise<void> {
-    const { port, isSilent, groupPort = GROUP_PORT } = this.#options;
-    const from = Endpoint.parse(address, port);
-    if (from === undefined || !this.#options.allows(from)) return;
-    let conn: Deno.DatagramConn | undefined;
-    try {
-      if (!this.#joined.has(address)) {
-        this.#joined.add(address);
-        await this.#receiver.joinMulticastV4(GROUP, address).catch(() => {}); // joined through another address
-      }
-      if (isSilent) return;
-      const bound = { transport: "udp", hostname: address, port: 0, loopback: true } as const;
-      conn = Deno.listenDatagram(bound);
-      await conn.send(this.#beacon(), { transport: "udp", hostname: GROUP, port: groupPort });
-    } catch {
-      // The machine has just lost the address, or its network has no multicast. The next beacon
-      // tries again.
-    } finally {
-      conn?.close();
-    }
+  async #sendAll(): Promise<void> {
+    const { port, addresses, isSilent, allows } = this.#options;
+    const allowed = addresses().filter(({ host }) => {
+      const from = Endpoint.parse(host, port);
+      return from !== undefined && allows(from);
+    });
+    await this.#sockets.listen(allowed);
+    if (isSilent || this.#closed) return;
+    const senders = this.#sent === 0 ? preferred(allowed) : allowed;
+    await Promise.all(senders.map((from) => this.#sockets.send(this.#beacon(), from)));
   }
 
   #beacon(): Uint8Array {
@@ -138,22 +117,9 @@ export class Beacons {
     return outgoing.slice(0, BEACON_BYTES);
   }
 
-  async #receive(): Promise<void> {
-    const buffer = new Uint8Array(BEACON_BYTES + 1);
-    while (!this.#closed) {
-      try {
-        const [beacon, from] = await this.#receiver.receive(buffer);
-        this.#open(beacon, from as Deno.NetAddr);
-      } catch {
-        if (this.#closed) return;
-        await new Promise((resolve) => setTimeout(resolve, RECEIVE_PAUSE_MS));
-      }
-    }
-  }
-
-  #open(beacon: Uint8Array, { hostname }: Deno.NetAddr): void {
-    const { allows, now, onNode } = this.#options, from = Endpoint.parse(hostname, 1);
-    if (beacon.length !== BEACON_BYTES || from === undefined || !allows(from)) return;
+  #open(beacon: Uint8Array, from: Endpoint, interfaceName?: string): void {
+    const { allows, now, onNode } = this.#options;
+    if (beacon.length !== BEACON_BYTES || !allows(from)) return;
     if (!this.#opened.take(now())) return;
     const { incoming, nonce, decrypted } = this.#cipher;
     incoming.set(beacon);
@@ -161,10 +127,26 @@ export class Beacons {
     for (let i = 0; i < this.#keys; i++) {
       if (!this.#cipher.decrypt(i, NONCE_BYTES, PORT_BYTES + TAG_BYTES)) continue;
       const port = (decrypted[0] << 8) | decrypted[1];
-      if (port !== 0) onNode(from.withPort(port));
+      if (port !== 0) onNode(from.withPort(port), interfaceName);
       return;
     }
   }
+}
+
+/**
+ * The addresses for the first beacon: no link-local one of an interface that has others. The other nodes then know this
+ * node by an address that is valid beyond the link.
+ */
+function preferred(addresses: readonly BeaconAddress[]): BeaconAddress[] {
+  const isRouted = (own: BeaconAddress) => own.family === 6 && !isLinkLocal(own.host);
+  const routed = new Set(addresses.filter(isRouted).map(interfaceOf));
+  return addresses.filter((own) =>
+    own.family === 4 || isRouted(own) || !routed.has(interfaceOf(own))
+  );
+}
+
+function interfaceOf(own: BeaconAddress): string | undefined {
+  return own.family === 6 ? own.interfaceName : undefined;
 }
 
 /** Derives the key for beacons from the network key. */

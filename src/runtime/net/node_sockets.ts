@@ -4,6 +4,12 @@
 import { hostPortText } from "../../config/addresses.ts";
 import { BoundedMap } from "../../dht/bounded_map.ts";
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
+import {
+  isLinkLocal,
+  mayReadAddresses,
+  type OwnAddress,
+  systemAddresses,
+} from "./own_addresses.ts";
 import { type UdpOptions, UdpSocket } from "./udp.ts";
 
 /**
@@ -12,7 +18,7 @@ import { type UdpOptions, UdpSocket } from "./udp.ts";
  */
 const MAX_OWN = 32;
 
-/** Maximum number of nodes for which we remember the socket at which they reached us. */
+/** Maximum number of nodes for which we remember the socket at which they reached us, or their interface. */
 const MAX_ROUTES = 4_096;
 
 /**
@@ -20,13 +26,6 @@ const MAX_ROUTES = 4_096;
  * that is bound to all addresses.
  */
 const SCAN_INTERVAL_MS = 10_000;
-
-/** An address of this machine. */
-export interface OwnAddress {
-  readonly family: Family;
-  /** The address. A link-local one ends with `%` and the name of the interface. */
-  readonly host: string;
-}
 
 export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "onlyFamily"> {
   /** Reads the addresses of this machine. By default, reads the addresses that the system reports. */
@@ -53,7 +52,7 @@ export class NodeSockets {
   /** The socket at which each node last reached us, by the node's endpoint. */
   readonly #routes = new BoundedMap<string, UdpSocket>(MAX_ROUTES);
   /** The interfaces of link-local nodes, by the hosts of these nodes. */
-  readonly #zones = new Map<string, string>();
+  readonly #zones = new BoundedMap<string, string>(MAX_ROUTES);
   /** The sender of the packet that is being handled, and the socket at which it arrived. */
   #sender: Endpoint | undefined;
   #arrivedAt: UdpSocket | undefined;
@@ -254,31 +253,5 @@ function isDualStack(port: number): boolean {
     return false;
   } catch (error) {
     return error instanceof Deno.errors.AddrInUse;
-  }
-}
-
-/** Whether an address is in fe80::/10. It is valid only on one link. */
-export function isLinkLocal(host: string): boolean {
-  return /^fe[89ab]/.test(host);
-}
-
-function mayReadAddresses(): boolean {
-  const permission = { name: "sys", kind: "networkInterfaces" } as const;
-  return Deno.permissions.querySync(permission).state === "granted";
-}
-
-/** The addresses of this machine, or of one interface, except loopback; none if the program may not read them. */
-export function systemAddresses(interfaceName?: string): OwnAddress[] {
-  if (!mayReadAddresses()) return [];
-  try {
-    return Deno.networkInterfaces()
-      .filter(({ address }) => !address.startsWith("127.") && address !== "::1")
-      .filter(({ name }) => interfaceName === undefined || name === interfaceName)
-      .map(({ name, family, address }) => ({
-        family: family === "IPv4" ? 4 : 6,
-        host: isLinkLocal(address) ? `${address}%${name}` : address,
-      }));
-  } catch {
-    return []; // for example, a service that may not use netlink sockets
   }
 }

@@ -92,8 +92,8 @@ export const MIN_EXTERNAL_PORT = 1024;
 export function isOnOurNetwork(own: Endpoint, gateway: Endpoint): boolean {
   if (own.family !== gateway.family) return false;
   if (own.family === 6) {
-    const isLinkLocal = gateway.a >>> 22 === 0xfe80 >>> 6;
-    return isLinkLocal || (own.a === gateway.a && own.b === gateway.b && gateway.scope !== "none");
+    return gateway.isLinkLocal ||
+      (own.a === gateway.a && own.b === gateway.b && gateway.scope !== "none");
   }
   const isLocal = gateway.scope === "private" || gateway.scope === "loopback";
   return isLocal && blockOf(own) === blockOf(gateway);

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import type { Endpoint } from "../../../src/krpc/endpoint.ts";
-import { NodeSockets, type OwnAddress } from "../../../src/runtime/net/node_sockets.ts";
+import { NodeSockets } from "../../../src/runtime/net/node_sockets.ts";
+import type { OwnAddress } from "../../../src/runtime/net/own_addresses.ts";
 import { BindError, UdpSocket } from "../../../src/runtime/net/udp.ts";
 import { endpoint, latin1 } from "../../packets.ts";
 
