@@ -13,7 +13,7 @@ export interface Link {
 
 /** Parses an argument that may be a link. Undefined if the argument names a value in another way. */
 export function linkOf(text: string): Link | undefined {
-  if (!/^dm:/i.test(text)) return undefined;
+  if (!/^dm:|#/i.test(text)) return undefined;
   const link = parseSealLink(text);
   if (link !== null) return link;
   throw new UserError(

@@ -62,9 +62,12 @@ export function sealLink(hash, key) {
   return `dm:${hash}#${key}`;
 }
 
-/** Parses a link, or returns null. @param {string} text @returns {{ hash: string, key: string } | null} */
+/**
+ * Parses a link, or returns null. People copy links by hand, so it may lack the first three characters.
+ * @param {string} text @returns {{ hash: string, key: string } | null}
+ */
 export function parseSealLink(text) {
-  const [, hash, key] = /^dm:([0-9a-f]{40})#(.+)$/i.exec(text.trim()) ?? [];
+  const [, hash, key] = /^(?:dm:)?([0-9a-f]{40})#(.+)$/i.exec(text.trim()) ?? [];
   return key !== undefined && isSealKey(key) ? { hash: hash.toLowerCase(), key } : null;
 }
 

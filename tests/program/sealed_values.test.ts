@@ -93,6 +93,7 @@ if (!isExecutable) {
         await dmnode(0, "stat", link);
         await dmnode(0, "pin", link);
       }
+      assert.equal(await dmnode(2, "get", links[1].replace("dm:", "")), SECRET, "without dm:");
       await Promise.all(nodes.map((node) => node.stop()));
 
       const written = await traces(directory, nodes);

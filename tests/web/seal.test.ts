@@ -215,8 +215,9 @@ Deno.test("a link consists of the hash and the key, and other texts are not link
   assert.equal(sealLink(hash, key), `dm:${hash}#${key}`);
   assert.deepEqual(parseSealLink(` ${sealLink(hash, key)}\n`), { hash, key });
   assert.deepEqual(parseSealLink(sealLink(hash.toUpperCase(), key)), { hash, key });
+  assert.deepEqual(parseSealLink(`${hash}#${key}`), { hash, key }, "without dm:");
   const wrong = ["", hash, `dm:${hash}`, `dm:${hash}#`, `dm:${hash}#${key}a`];
-  wrong.push(`dm:${hash}#${key.slice(1)}`, `dm:${hash.slice(1)}#${key}`, `${hash}#${key}`);
+  wrong.push(`dm:${hash}#${key.slice(1)}`, `dm:${hash.slice(1)}#${key}`, `dmm:${hash}#${key}`);
   for (const text of wrong) assert.equal(parseSealLink(text), null, text);
   assert.ok(!isSealKey(`${KEY.slice(0, 21)}B`), "the last digit has two bits");
 });
