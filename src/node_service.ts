@@ -22,6 +22,7 @@ import type { PublishedMagnet, ResolvedMagnet } from "./reports/magnets.ts";
 import type { NetworkSample, NodeSample } from "./reports/samples.ts";
 import type { History, HistoryRange, NodeStats, Readiness } from "./reports/stats.ts";
 import type {
+  HeldItems,
   Holders,
   Pins,
   Published,
@@ -404,6 +405,8 @@ export interface NodeService {
   publishedValue(hash: string): Promise<PublishedDetail | undefined>;
   /** Lists the nodes that acknowledged each published value. */
   holders(): Promise<Holders>;
+  /** Lists up to `limit` of the items that this node holds for the network, nearest to its id first. */
+  held(limit: number): Promise<HeldItems>;
   /** Starts to publish a value again. Undefined if this node does not publish it. */
   publishNow(hash: string): Promise<PublishedValue | undefined>;
   /** Stops publishing a value. False if this node did not publish it. */

@@ -23,6 +23,8 @@ const MAX_WALK_QUERIES = 1_000;
 const MAX_PEERS_LIMIT = 10_000;
 /** Maximum number of published values in one response: the node has to visit all items of each listed value. */
 const MAX_PUBLISHED_LIMIT = 1_000;
+/** Maximum number of held items in one response: more dots than a map can show. */
+const MAX_HELD_LIMIT = 5_000;
 /** Maximum length of an entry of the deny list: longer than a public key in hex, the longest one. */
 const MAX_DENIED_CHARACTERS = 100;
 /** Maximum value of min_replicas: the largest possible K_BUCKET_SIZE. */
@@ -193,6 +195,10 @@ export const PublishedSearchQuery = PublishedQuery.extend({
       "Only values whose hash begins with this text, or whose key contains it. Letter case is ignored.",
     param: { example: "config" },
   }),
+});
+
+export const HeldQuery = z.object({
+  limit: wholeNumber(1, MAX_HELD_LIMIT).default(1_000).meta({ param: { example: 10 } }),
 });
 
 const MIN_REPLICAS = "Nodes that must acknowledge the value: 1 to K_BUCKET_SIZE. The default is " +

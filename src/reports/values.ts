@@ -197,6 +197,20 @@ export const Published = z.object({
 }).meta({ id: "Published" });
 export type Published = z.output<typeof Published>;
 
+/** An item that this node holds for the network. */
+export const HeldItem = z.object({
+  hash,
+  size: field(count, 12, "bytes of the bencoded value"),
+  expires_at: field(time, "2026-04-15T08:00:00Z"),
+}).meta({ id: "HeldItem" });
+
+/** The items that this node holds for the network, nearest to its id first. */
+export const HeldItems = z.object({
+  total: field(count, 1, "number of items that this node holds"),
+  items: z.array(HeldItem),
+}).meta({ id: "HeldItems" });
+export type HeldItems = z.output<typeof HeldItems>;
+
 /** A page of the pinned values. */
 export const Pins = z.object({
   total: field(count, 1, "number of pinned values"),

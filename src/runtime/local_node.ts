@@ -671,6 +671,7 @@ export class LocalNode implements NodeService {
   readonly pin: NodeService["pin"] = (request) => this.#values.pins.pin(request);
   readonly unpin: NodeService["unpin"] = (hash) => this.#values.pins.unpin(hash);
   readonly pins: NodeService["pins"] = (...page) => Promise.resolve(this.#values.listPins(...page));
+  readonly held: NodeService["held"] = (limit) => Promise.resolve(this.#reports.held(limit));
   readonly publishNow: NodeService["publishNow"] = (hash) =>
     Promise.resolve(this.#values.publishNow(hash));
   readonly forget: NodeService["forget"] = (hash) => this.#values.forget(hash);

@@ -20,6 +20,7 @@ import { Overview } from "./views/overview.js";
 const views = () => import("./views.js");
 const Events = lazy(async () => (await views()).Events);
 const Lookups = lazy(async () => (await views()).Lookups);
+const MapView = lazy(async () => (await views()).MapView);
 const Node = lazy(async () => (await views()).Node);
 const PeerPage = lazy(async () => (await views()).PeerPage);
 const Peers = lazy(async () => (await views()).Peers);
@@ -89,7 +90,8 @@ export function App({ state, session }) {
           "ul",
           null,
           VIEWS.map(({ view, path, label }) => {
-            const isHere = route.view === view || (view === "peers" && route.view === "peer") ||
+            const isHere = route.view === view ||
+              (view === "peers" && (route.view === "peer" || route.view === "map")) ||
               (view === "node" && route.view === "reachability");
             return h(
               "li",
@@ -150,6 +152,7 @@ function skip(event) {
 /** @param {Route} route */
 function titleOf({ view, id }) {
   if (view === "peer") return `Peer ${shortId(id ?? "")}`;
+  if (view === "map") return "Map of the id space";
   if (view === "search") return "Search";
   if (view === "reachability") return "Who can reach this node?";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
@@ -173,6 +176,8 @@ function View({ route: { view, id }, state, session }) {
       return h(Events, { state });
     case "node":
       return h(Node, { state, now });
+    case "map":
+      return h(MapView, { state });
     case "reachability":
       return h(ReachabilityView, { state, now });
     case "search":

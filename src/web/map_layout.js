@@ -53,6 +53,18 @@ export function layoutPeers(own, peers) {
 }
 
 /**
+ * Returns the place of any id on the map, such as that of a value.
+ *
+ * @param {string} own @param {string} id @param {readonly Ring[]} rings
+ * @returns {{ bucket: number, x: number, y: number }}
+ */
+export function placeOnMap(own, id, rings) {
+  const bucket = Math.min(sharedBits(own, id), rings.length - 1);
+  const { radius } = rings[bucket], angle = 2 * Math.PI * placeInBucket(own, id) - Math.PI / 2;
+  return { bucket, x: radius * Math.cos(angle), y: radius * Math.sin(angle) };
+}
+
+/**
  * Returns the dot nearest to a point, or null if none is within `reach`.
  *
  * @param {readonly Dot[]} dots @param {{ x: number, y: number }} point @param {number} reach

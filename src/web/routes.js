@@ -4,7 +4,7 @@ import { isId } from "./ids.js";
 
 /**
  * @typedef {object} Route
- * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "swarms" | "events" | "node" | "reachability" | "search"} view
+ * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "swarms" | "events" | "node" | "map" | "reachability" | "search"} view
  * @property {string | null} id the id of a peer, the target of a lookup, the hash of a value, or the info-hash of a swarm
  */
 
@@ -35,6 +35,7 @@ export function routeOf(hash) {
       return { view: name, id: given };
     case "events":
     case "node":
+    case "map":
     case "reachability":
     case "search":
       return { view: name, id: null };

@@ -23,6 +23,7 @@ import json from "./json.js" with { type: "text" };
 import lazyPart from "./lazy.js" with { type: "text" };
 import live from "./live.js" with { type: "text" };
 import main from "./main.js" with { type: "text" };
+import mapData from "./map_data.js" with { type: "text" };
 import mapLayout from "./map_layout.js" with { type: "text" };
 import mediaType from "./media_type.js" with { type: "text" };
 import nodeState from "./node_state.js" with { type: "text" };
@@ -40,6 +41,7 @@ import transfer from "./transfer.js" with { type: "text" };
 import views from "./views.js" with { type: "text" };
 import viewEvents from "./views/events.js" with { type: "text" };
 import viewLookups from "./views/lookups.js" with { type: "text" };
+import viewMap from "./views/map.js" with { type: "text" };
 import viewNode from "./views/node.js" with { type: "text" };
 import viewOverview from "./views/overview.js" with { type: "text" };
 import viewPeer from "./views/peer.js" with { type: "text" };
@@ -70,6 +72,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "lazy.js": lazyPart,
   "live.js": live,
   "main.js": main,
+  "map_data.js": mapData,
   "map_layout.js": mapLayout,
   "media_type.js": mediaType,
   "node_state.js": nodeState,
@@ -87,6 +90,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "views.js": views,
   "views/events.js": viewEvents,
   "views/lookups.js": viewLookups,
+  "views/map.js": viewMap,
   "views/node.js": viewNode,
   "views/overview.js": viewOverview,
   "views/peer.js": viewPeer,
@@ -102,7 +106,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|media_type|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|map_data|media_type|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

@@ -3,6 +3,7 @@
 
 export { Events } from "./views/events.js";
 export { Lookups } from "./views/lookups.js";
+export { MapView } from "./views/map.js";
 export { Node } from "./views/node.js";
 export { PeerPage } from "./views/peer.js";
 export { Peers } from "./views/peers.js";

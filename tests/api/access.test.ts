@@ -56,6 +56,7 @@ const PRIVATE: Route[] = [
   ["GET", "/network/published"],
   ["GET", "/network/transfers"],
   ["GET", "/network/denied"],
+  ["GET", "/network/held"],
   ["POST", "/network/denied?entry=203.0.113.7"],
   ["DELETE", "/network/denied?entry=203.0.113.7"],
   ["GET", "/network/diagnostics"],

@@ -531,6 +531,8 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call(detail, 400, { params: { hash: "x" } });
       await contract.call(detail, 404, { params: { hash: "00".repeat(20) } });
       await contract.call("get /network/holders", 200);
+      await contract.call("get /network/held", 200, { query: "?limit=10" });
+      await contract.call("get /network/held", 400, { query: "?limit=0" });
       const publish = "post /network/published/{hash}";
       await contract.call(publish, 202, { params: hello });
       await contract.call(publish, 400, { params: { hash: "x" } });

@@ -54,6 +54,7 @@ import { PUBLISHED_MAGNET, ResolvedMagnet } from "../../src/reports/magnets.ts";
 import { AnnouncedSwarm, type AnnouncedSwarms, SwarmPeers } from "../../src/reports/swarms.ts";
 import { timeText } from "../../src/reports/time.ts";
 import {
+  type HeldItems,
   type Holders,
   PINNED,
   type Pins,
@@ -136,6 +137,7 @@ export class FakeService implements NodeService {
   readonly holderDigits = new Map<string, string[]>();
   readonly publications = new Map<string, PublishedDetail["history"]>();
   readonly pinned: PublishedValue[] = [];
+  heldItems: HeldItems["items"] = [];
   readonly deniedEntries = new Set<string>();
   /** If not null, the outcome of each entry that is denied. */
   denyOutcome: DenyOutcome | null = null;
@@ -259,6 +261,11 @@ export class FakeService implements NodeService {
   allowEntry(entry: string): Promise<boolean> {
     this.#asked("allowEntry", entry);
     return Promise.resolve(this.deniedEntries.delete(entry));
+  }
+
+  held(limit: number): Promise<HeldItems> {
+    this.#asked("held", limit);
+    return Promise.resolve({ total: this.heldItems.length, items: this.heldItems.slice(0, limit) });
   }
 
   publishNow(hash: string): Promise<PublishedValue | undefined> {

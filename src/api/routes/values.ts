@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { NodeService, StoreOptions, StoreOutcome } from "../../node_service.ts";
 import { exampleOf, HELLO, SIGNED_HASH } from "../../reports/fields.ts";
 import {
+  HeldItems,
   Holders,
   Published,
   PublishedDetail,
@@ -50,6 +51,7 @@ import {
   FetchQuery,
   HashParams,
   hashParams,
+  HeldQuery,
   PublishedSearchQuery,
   SignedQuery,
   SignedRequest,
@@ -480,6 +482,19 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
       "can tell which values would have too few copies if some nodes were gone. It causes no traffic in the network.",
     responses: { 200: json("The holders", Holders, "One value") },
   }, async (c) => c.json(await service.holders(), 200));
+
+  serve(app, {
+    ...reading,
+    ...get("/network/held", "listHeld", "List the items that this node holds for the network"),
+    description:
+      "Items that other nodes put here, because the ids of the items are near that of this node. A chunked value " +
+      "consists of many items, which are on different nodes. The item nearest to the id of this node comes first, unless there are more than 10,000.",
+    request: { query: HeldQuery },
+    responses: {
+      200: json("The items", HeldItems, "One item"),
+      ...problem(400, "query parameter limit: expected a whole number from 1 to 5000."),
+    },
+  }, async (c) => c.json(await service.held(c.req.valid("query").limit), 200));
 
   serve(app, {
     ...reading,

@@ -12,6 +12,7 @@ import type { PublishedStore } from "../../dht/items/published.ts";
 import type { DiskStorage } from "../../storage/disk.ts";
 import { VERSION } from "../../version.ts";
 import { hex } from "../../krpc/hex.ts";
+import { compareDistance } from "../../krpc/id.ts";
 import type { KeyMismatch } from "./key_mismatch.ts";
 import { DAY, FigureHistory, MONTH } from "./figure_history.ts";
 import type { Marks } from "./marks.ts";
@@ -26,6 +27,7 @@ import type { ReadinessProbe } from "./readiness.ts";
 import type { Measurements, ProcessReport } from "../../node_service.ts";
 import type { History, HistoryRange, Mapping, Nat, NodeStats } from "../../reports/stats.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
+import type { HeldItems } from "../../reports/values.ts";
 import { PeerReports } from "./peers.ts";
 import type { Publications } from "../values/publications.ts";
 
@@ -256,6 +258,23 @@ export class Reports {
       made,
       renewals,
       problem,
+    };
+  }
+
+  /** Lists held items. With many items, leaves out the order by distance, because sorting would delay packets. */
+  held(limit: number): HeldItems {
+    const { id } = this.#core, { items } = this.node;
+    const { clock } = this.node, isFew = items.count <= FEW_ITEMS;
+    const all = isFew
+      ? [...items.entries()].sort((a, b) => compareDistance(a.target, b.target, id))
+      : items.entries();
+    return {
+      total: items.count,
+      items: Array.from(Iterator.from(all).take(limit), ({ target, value, expiresAt }) => ({
+        hash: `${target}`,
+        size: value.length,
+        expires_at: timeText(clock.wall(expiresAt)),
+      })),
     };
   }
 

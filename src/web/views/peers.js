@@ -80,7 +80,12 @@ export function Peers({ state, now }) {
     { class: "peers-view" },
     h(
       Card,
-      { title: "Id space", id: "map-title", class: "peers-map" },
+      {
+        title: "Id space",
+        id: "map-title",
+        class: "peers-map",
+        actions: h("a", { class: "quiet", href: "#/map" }, "Open the map"),
+      },
       h(PeerMap, { state, pointed, bucket, onPoint: setPointed }),
       h(MapKey, null),
       h("h3", { class: "side-title" }, "Buckets"),
