@@ -116,11 +116,30 @@ interface Writing {
   readonly create: () => BlobWriter;
 }
 
+/** The space on other nodes that one store still needs. `total` is the sum for all stores. */
+class Reservation {
+  #bytes = 0;
+
+  constructor(private readonly total: { bytes: number }) {}
+
+  set(bytes: number): void {
+    this.total.bytes += bytes - this.#bytes;
+    this.#bytes = bytes;
+  }
+
+  /** Called when other nodes have stored one more item. */
+  shrink(bytes: number): void {
+    this.set(Math.max(0, this.#bytes - bytes));
+  }
+}
+
 /** Runs the transfers of large values for one node. */
 export class LargeValues {
   readonly #options: LargeValuesOptions;
   readonly #transfers: Transfers;
   readonly #meters = new Set<Meter>();
+  /** The space on other nodes that the stores in progress still need. */
+  readonly #reserved = { bytes: 0 };
   #count = 0;
 
   constructor(options: LargeValuesOptions) {
@@ -146,13 +165,16 @@ export class LargeValues {
     hasRoom: (bytes: number, copies: number) => Promise<boolean> = () => Promise.resolve(true),
   ): Promise<StoredTree> {
     const { network, crypto } = this.#options;
+    const reservation = new Reservation(this.#reserved);
     const checkRoom = async (size: number) => {
       const { copies, hasParity } = spreadOver(network.size());
-      if (await hasRoom(storedCost(size, hasParity), copies)) return;
+      // Stores that run at the same time must not count on the same space.
+      reservation.set(storedCost(size, hasParity));
+      if (await hasRoom(this.#reserved.bytes, copies)) return;
       throw new TransferError("no_room", "The network has no room for the value.");
     };
     const progress = { label, direction: "store", hash: null, total_bytes: totalBytes } as const;
-    return await this.#write(progress, pieceLifeOf(lifeMs), async (writing) => {
+    const store = async (writing: Writing) => {
       const { transfer, meter } = writing;
       // A value of up to one item is not large.
       if (totalBytes !== null && totalBytes > MAX_ITEM_BYTES) await checkRoom(totalBytes);
@@ -163,7 +185,11 @@ export class LargeValues {
       const nodes = network.size();
       if (nodes + 1 < minReplicas) throw tooFew(nodes + 1, minReplicas);
       const spread = spreadOver(nodes);
-      const pieces = await this.#storePieces({ ...spooled, ...spread, id, transfer, meter });
+      const pieces = await this.#storePieces({
+        ...spooled,
+        ...spread,
+        ...{ id, transfer, meter, reservation },
+      });
       const ids = await this.#writeIds(pieces.ids, writing);
       const top = new Layout(spooled.size).top;
       const root = immutableItem(
@@ -184,7 +210,12 @@ export class LargeValues {
         blobs: { value: id, ids },
         isPlaced: spread.copies > 0,
       };
-    });
+    };
+    try {
+      return await this.#write(progress, pieceLifeOf(lifeMs), store);
+    } finally {
+      reservation.set(0);
+    }
   }
 
   /**
@@ -276,11 +307,12 @@ export class LargeValues {
 
   /** Stores all pieces. Returns their ids, and how many nodes must vanish before any stripe is lost. */
   async #storePieces(
-    { id, size, copies, hasParity, transfer, meter }: Spread & {
+    { id, size, copies, hasParity, transfer, meter, reservation }: Spread & {
       readonly id: number;
       readonly size: number;
       readonly transfer: Transfer;
       readonly meter: Meter;
+      readonly reservation?: Reservation;
     },
   ): Promise<{ readonly ids: Uint8Array; readonly tolerance: number }> {
     const { crypto, blobs } = this.#options;
@@ -313,6 +345,7 @@ export class LargeValues {
           else if (isData || hasParity) {
             await upload.begin(item, (nodes) => {
               meter.addPlaced(length);
+              reservation?.shrink(itemCost(item));
               holders.add(nodes);
               if (--missing > 0) return;
               tolerance = Math.min(tolerance, holders.tolerance);

@@ -377,6 +377,21 @@ Deno.test("a value without room is refused before its first packet, and leaves n
   assert.equal(asked[2][1], 3);
 });
 
+Deno.test("two values that are stored at once don't count on the same room", async () => {
+  const { values } = setup();
+  const rooms: number[] = [];
+  const store = (bytes: Uint8Array) =>
+    values.store(inPieces(bytes), { totalBytes: bytes.length }, (room) => {
+      rooms.push(room);
+      return Promise.resolve(room < 1.5 * rooms[0]);
+    });
+  const [first, second] = await Promise.allSettled([1, 2].map(() => store(sampleBytes(50_000))));
+  assert.deepEqual([first.status, second.status], ["fulfilled", "rejected"]);
+  assert.equal(rooms[1], 2 * rooms[0]);
+  await store(sampleBytes(50_000));
+  assert.equal(rooms[2], rooms[0], "stores that have ended need no more room");
+});
+
 Deno.test("each piece gets two copies, and the root comes last", async () => {
   const { network, values } = setup();
   const copies = new Set<number>();
