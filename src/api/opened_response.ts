@@ -12,6 +12,7 @@ import {
   RECORD_BYTES,
   SealError,
 } from "../web/seal.js";
+import { joined } from "./joined.ts";
 import { Problem } from "./problems.ts";
 import { type ByteRange, problemOf, SAFE_HEADERS, select, setOwner } from "./value_response.ts";
 
@@ -68,8 +69,7 @@ export async function openedResponse(
  */
 async function openFirst({ size, read }: Sealed, key: string) {
   const end = Math.min(size, HEADER_BYTES + RECORD_BYTES);
-  const pieces = await Array.fromAsync(read(0, end)) as Bytes[];
-  const head = new Uint8Array(await new Blob(pieces).arrayBuffer());
+  const head = await joined(read(0, end));
   const opener = await openerOf(head, key);
   const content = await opener.open(0, head.subarray(HEADER_BYTES), end === size);
   return { opener, head, content };

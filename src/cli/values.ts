@@ -6,6 +6,7 @@ import { ago, bytes, duration, ms, plural, until } from "../web/format.js";
 import { jsonText, parseJson } from "../web/json.js";
 import { mediaType } from "../web/media_type.js";
 import {
+  HEADER_BYTES,
   isSealed,
   newSealKey,
   open as openSealed,
@@ -390,14 +391,20 @@ function contentOf(response: Response, sealKey: string | undefined, signal: Abor
  * user.
  */
 async function* unsealed(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let isFirst = true;
+  const head = new Uint8Array(HEADER_BYTES);
+  let length = 0;
   for await (const piece of body) {
-    if (isFirst && isSealed(piece)) {
-      stderr.write(
-        "dmnode: this value is sealed: only dmnode get with its link shows the content\n",
-      );
+    if (length < HEADER_BYTES) {
+      // The first pieces may be shorter than the header.
+      const part = piece.subarray(0, HEADER_BYTES - length);
+      head.set(part, length);
+      length += part.length;
+      if (length === HEADER_BYTES && isSealed(head)) {
+        stderr.write(
+          "dmnode: this value is sealed: only dmnode get with its link shows the content\n",
+        );
+      }
     }
-    isFirst = false;
     yield piece;
   }
 }

@@ -133,6 +133,13 @@ export function compareDistance(x: Id, y: Id, target: Id): number {
   return (p ^ SIGN) < (q ^ SIGN) ? -1 : 1;
 }
 
+/** Orders ids like their hex digits. */
+export function compareIds(x: Id, y: Id): number {
+  return compareDistance(x, y, ZERO);
+}
+
+const ZERO = new Id(0, 0, 0, 0, 0);
+
 /** A map whose keys are ids. Its hash function is seeded, so strangers can't choose ids that collide. */
 export class IdMap<V> {
   readonly #chains = new Map<number, Entry<V>>();

@@ -4,7 +4,7 @@
 import { ApiError, authorization, errorOf, request } from "./api.js";
 import { parseJson } from "./json.js";
 import { mediaType } from "./media_type.js";
-import { isSealed, open, openedSize, seal, SealError } from "./seal.js";
+import { HEADER_BYTES, isSealed, open, openedSize, seal, SealError } from "./seal.js";
 
 /** @typedef {import("../reports/values.ts").Stored} Stored */
 
@@ -131,13 +131,15 @@ export async function fetchValue({ hash, key, sealKey, onReceived, signal }) {
     throw new ApiError(whyStopped(error, signal), 0, null);
   }
   const first = pieces[0] ?? new Uint8Array(0);
+  // Use a neutral type, so that the browser never opens the value as a page of this origin.
+  const value = new Blob(pieces, { type: "application/octet-stream" });
   return {
-    // Use a neutral type, so that the browser never opens the value as a page of this origin.
-    body: new Blob(pieces, { type: "application/octet-stream" }),
+    body: value,
     type: isOpenedHere
       ? mediaType(first, first.length === total)
       : response.headers.get("content-type") ?? "application/octet-stream",
-    isSealed: isSealed(first),
+    // The first piece may be shorter than the header.
+    isSealed: isSealed(new Uint8Array(await value.slice(0, HEADER_BYTES).arrayBuffer())),
     seq: response.headers.get("x-seq"),
     publicKey: response.headers.get("x-public-key"),
     elapsedMs: performance.now() - begun,

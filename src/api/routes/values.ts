@@ -23,6 +23,7 @@ import {
 import { newSealKey, seal, sealedSize, sealLink } from "../../web/seal.js";
 import { isEventStream, watchResponse } from "../events/stream.ts";
 import { Problem } from "../problems.ts";
+import { joined } from "../joined.ts";
 import type { Requirement } from "../access.ts";
 import { jsonBodyLimit } from "../limits.ts";
 import {
@@ -129,7 +130,9 @@ function storeRoutes(
       ? await bodies.read(c.req.raw, jsonLimit, async (body) => {
         const { value: given, terms } = decodeStore(body);
         const { key, options } = checked(mergeTerms(terms, query));
-        const value = sealKey === null ? given : await sealed(given, sealKey);
+        const value = sealKey === null
+          ? given
+          : await joined(seal(ReadableStream.from([given]), sealKey));
         if (value.length > maxValueSize) {
           throw tooLarge({ size: value.length, limit: maxValueSize });
         }
@@ -510,11 +513,6 @@ function keyForStore(request: Request, { seal }: StoreTerms): string | null {
   if (seal) return given ?? newSealKey();
   if (given === null) return null;
   throw new Problem(400, `${SEAL_KEY_HEADER}: add ?seal=1, so that the value is sealed.`);
-}
-
-async function sealed(value: Uint8Array, key: string): Promise<Uint8Array> {
-  const pieces = await Array.fromAsync(seal(ReadableStream.from([value]), key));
-  return new Uint8Array(await new Blob(pieces).arrayBuffer());
 }
 
 /** Yields `pieces`. Throws a Problem if they have more bytes than the limit. */

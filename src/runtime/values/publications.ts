@@ -8,7 +8,7 @@ import { decodeReference, decodeRoot } from "../../large_values/manifest.ts";
 import type { OwnPieces, OwnValue } from "../../large_values/own_pieces.ts";
 import { roundTimeMs } from "../../large_values/republisher.ts";
 import { byteStringContent } from "../../krpc/bencode.ts";
-import { type Id, IdMap } from "../../krpc/id.ts";
+import { compareIds, type Id, IdMap } from "../../krpc/id.ts";
 import type { EventData } from "../../reports/events.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
 import type { PublicationState } from "./publication_log.ts";
@@ -288,9 +288,8 @@ export class Publications {
   }
 
   #page(values: Published[], offset: number, limit: number): PublishedValue[] {
-    return values.sort((x, y) =>
-      x.nextAt - y.nextAt || (`${x.item.target}` < `${y.item.target}` ? -1 : 1)
-    )
+    return values
+      .sort((x, y) => x.nextAt - y.nextAt || compareIds(x.item.target, y.item.target))
       .slice(offset, offset + limit)
       .map((published) => this.#describe(published));
   }
