@@ -54,6 +54,8 @@ const MAX_HEALTH_CHECK_INTERVAL_S = 86_400;
 const MAX_MAX_VALUE_SIZE = 256 * 1024 * 1024;
 /** Maximum relay rate in bytes per second. It is one gigabit per second, more than any node should relay for others. */
 const MAX_RELAY = 125_000_000;
+/** Minimum of the limits on traffic in bytes per second: with less, a node can't keep up its routing table. */
+const MIN_LINE_RATE = 1_000;
 /** A shorter token causes a warning: anyone who can reach the API could guess it within days. */
 const SHORT_TOKEN_LENGTH = 16;
 /**
@@ -183,6 +185,20 @@ function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => st
   return { ...texts, schema: refined };
 }
 
+/** A rate of traffic; null for 0, which means no limit. */
+function lineRate(): Format<number | null> {
+  const rates = wholeNumber(0, Number.MAX_SAFE_INTEGER, { of: "bytes", suffix: " per second" });
+  const isUsable = (rate: number) => rate === 0 || rate >= MIN_LINE_RATE;
+  const usable = checked(
+    rates,
+    (rate) =>
+      isUsable(rate)
+        ? undefined
+        : `expected at least ${MIN_LINE_RATE} bytes per second, or 0 for no limit`,
+  );
+  return mapped(usable, (rate) => rate === 0 ? null : rate);
+}
+
 /** The word that means no hosts at all: the API then has only its Unix socket. */
 const NO_HOST = "none";
 
@@ -304,6 +320,28 @@ const TABLE = {
     details:
       "For example 203.0.113.5:8000,[2001:db8::1]:8000. The port must be the same in both. The node then asks no router for a port.",
     format: externalEndpoints(),
+  },
+  p2pUpLimit: {
+    ...variable("P2P_UP_LIMIT", "--p2p-up-limit", "0"),
+    meaning: "bytes per second to send, of all P2P traffic; 0: no limit",
+    details: "For example 250 kB. Answers and health checks come first, large values last.",
+    format: lineRate(),
+  },
+  p2pDownLimit: {
+    ...variable("P2P_DOWN_LIMIT", "--p2p-down-limit", "0"),
+    meaning: "bytes per second to accept, of all P2P traffic; 0: no limit",
+    details: "The node asks for less, and drops the queries of strangers that exceed the limit.",
+    format: lineRate(),
+  },
+  p2pMonthlyBudget: {
+    ...variable("P2P_MONTHLY_BUDGET", "--p2p-monthly-budget", "0"),
+    meaning: "bytes to send and receive in a month (UTC); 0: no limit",
+    details:
+      "For example 100 GB. When they are used up, the node is read-only until the next month.",
+    format: mapped(
+      wholeNumber(0, Number.MAX_SAFE_INTEGER, { of: "bytes" }),
+      (bytes) => bytes === 0 ? null : bytes,
+    ),
   },
   bootstrapNodes: {
     ...variable("BOOTSTRAP_NODES", "--bootstrap", ""),
@@ -736,6 +774,9 @@ const RELOADABLE: readonly (keyof Config)[] = [
   "apiAllowedHosts",
   "apiRateLimit",
   "apiSendRateLimit",
+  "p2pUpLimit",
+  "p2pDownLimit",
+  "p2pMonthlyBudget",
   "logLevel",
 ];
 

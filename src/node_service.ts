@@ -4,6 +4,7 @@ import type { HostPort } from "./config/addresses.ts";
 import type { Magnet } from "./krpc/magnet.ts";
 import type { Seq } from "./krpc/seq.ts";
 import type { DurationHistogram } from "./dht/histogram.ts";
+import type { Bytes } from "./dht/purpose.ts";
 import type { LookupResult } from "./dht/search/lookup.ts";
 import type { StoreOptions as TransferOptions } from "./large_values/large_values.ts";
 import type { ContentHint } from "./large_values/manifest.ts";
@@ -21,6 +22,7 @@ import type { AnnouncedSwarm, AnnouncedSwarms, SwarmPeers } from "./reports/swar
 import type { PublishedMagnet, ResolvedMagnet } from "./reports/magnets.ts";
 import type { NetworkSample, NodeSample } from "./reports/samples.ts";
 import type { History, HistoryRange, NodeStats, Readiness } from "./reports/stats.ts";
+import type { TrafficReport } from "./reports/traffic.ts";
 import type {
   HeldItems,
   Holders,
@@ -316,6 +318,8 @@ export interface Measurements {
      */
     readonly ending: number;
   };
+  /** Bytes since the start, with the headers of UDP and IP, by purpose. */
+  readonly usage: { readonly sent: Readonly<Bytes>; readonly received: Readonly<Bytes> };
   readonly replication: {
     /** The number of times that this node has counted the copies of an item and restored missing ones. */
     readonly turns: number;
@@ -363,6 +367,8 @@ export interface NodeService {
    * milliseconds since 1970.
    */
   history(after: number, range?: HistoryRange): Promise<History>;
+  /** The bytes sent and received by hour, day and month. */
+  traffic(): Promise<TrafficReport>;
   readiness(): Promise<Readiness>;
   /** Pings the peer with this id (40 lower-case hex digits). */
   ping(id: string): Promise<PingOutcome>;

@@ -3,6 +3,7 @@
 import { COMMIT } from "../commit.ts";
 import { BOUNDS_MS } from "../dht/histogram.ts";
 import type { Drop } from "../dht/traffic.ts";
+import { type Bytes, PURPOSES } from "../dht/purpose.ts";
 import type { Durations, Measurements } from "../node_service.ts";
 import { natType, type NodeStats } from "../reports/stats.ts";
 import { histogramSamples, type Metric, type MetricType, type Sample } from "./exposition.ts";
@@ -62,6 +63,11 @@ const NODE_METRICS = {
     dmnode_database_waiting_changes: "Changes that are not committed yet.",
     dmnode_database_damaged_rows: "Damaged rows that were skipped at the start.",
     dmnode_transfers_active: "Transfers of chunked values in progress.",
+    dmnode_traffic_budget_bytes: "P2P_MONTHLY_BUDGET; absent without a budget.",
+    dmnode_traffic_budget_used_bytes:
+      "Bytes sent and received in this month (UTC); absent without a budget.",
+    dmnode_traffic_budget_spent:
+      "Whether the node is read-only because its budget is used up; absent without a budget.",
     dmnode_event_listeners: "Connections that receive events.",
     dmnode_left_out_nodes: "Nodes of the last hour that MAX_PER_SUBNET left out.",
     dmnode_nat_reachable: "Whether unsolicited packets reach this node; absent while unknown.",
@@ -79,6 +85,8 @@ const NODE_METRICS = {
   counter: {
     dmnode_messages_total: "KRPC messages by direction, method and kind.",
     dmnode_message_bytes_total: "Bytes of KRPC messages, without UDP and IP headers.",
+    dmnode_traffic_bytes_total:
+      "Bytes of all P2P packets, with the headers of UDP and IP, by direction and purpose.",
     dmnode_dropped_packets_total:
       "Packets that were not served, or not sent (send_queue_full), by reason.",
     dmnode_lookups_total: "Lookups that ended, by whether any node answered.",
@@ -126,6 +134,10 @@ function readingsOf(
     dmnode_network_size_nodes: stats.network_size_estimate,
     dmnode_messages_total: trafficSamples(stats, "messages"),
     dmnode_message_bytes_total: trafficSamples(stats, "bytes"),
+    dmnode_traffic_bytes_total: [
+      ...usageSamples("in", measured.usage.received),
+      ...usageSamples("out", measured.usage.sent),
+    ],
     dmnode_dropped_packets_total: ["reason", { ...DROPS, ...traffic.dropped }],
     dmnode_round_trip_seconds: measured.roundTrips,
     dmnode_lookups_total: ["outcome", {
@@ -169,6 +181,9 @@ function readingsOf(
     dmnode_database_damaged_rows: database?.damagedRows,
     dmnode_transfers_active: ["direction", transfers],
     dmnode_http_refusals_total: ["reason", { ...refusals }],
+    dmnode_traffic_budget_bytes: traffic.budget?.bytes,
+    dmnode_traffic_budget_used_bytes: traffic.budget?.used,
+    dmnode_traffic_budget_spent: traffic.budget?.read_only,
     dmnode_event_listeners: listeners,
     dmnode_event_loop_lag_seconds: measured.eventLoopLag,
     dmnode_nat_reachable: nat.reachable,
@@ -208,10 +223,15 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   over_budget: 0,
   would_amplify: 0,
   overloaded: 0,
+  over_limit: 0,
   undecipherable: 0,
   unproven: 0,
   replayed: 0,
 };
+
+function usageSamples(direction: "in" | "out", bytes: Readonly<Bytes>): Sample[] {
+  return PURPOSES.map((purpose) => ({ labels: { direction, purpose }, value: bytes[purpose] }));
+}
 
 function trafficSamples({ traffic }: NodeStats, unit: "messages" | "bytes"): Sample[] {
   return (["in", "out"] as const).flatMap((direction) =>

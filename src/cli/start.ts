@@ -66,6 +66,7 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
     const { config: inForce } = reloading;
     node.setNetworkKeys(inForce.networkKeys);
     node.deny(inForce.denied);
+    node.limitTraffic(inForce);
     const log = getLogger(["dmnode", "api"]);
     const { urls } = await api.serve({ service: node, config: inForce, log });
     url = urls.join(", ");
@@ -151,6 +152,7 @@ function reloadOnHangup(reloading: Reloading): void {
     reloading.config = inForce;
     reloading.node?.setNetworkKeys(inForce.networkKeys);
     reloading.node?.deny(inForce.denied);
+    reloading.node?.limitTraffic(inForce);
     await setLogLevel(inForce.logLevel);
     api.reconfigure(inForce);
     if (now.length + later.length === 0) {

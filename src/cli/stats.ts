@@ -3,6 +3,7 @@
 import { NAT_WORDS } from "../runtime/reports/nat_report.ts";
 import { bytes, count, duration, ms, percent, plural, rate } from "../web/format.js";
 import type { Stats } from "../reports/stats.ts";
+import type { TrafficReport } from "../reports/traffic.ts";
 import { Api, type ApiFlags } from "./client/api_client.ts";
 import { type Cell, printPairs, printTable, right, texts } from "./terminal/table.ts";
 import { print, printable, printJson, stdout } from "./terminal/terminal.ts";
@@ -19,6 +20,7 @@ export async function stats(flags: ApiFlags): Promise<void> {
   const api = new Api(flags);
   const stats = await api.get<Stats>("/network/stats", "traffic");
   if (flags.json) return printJson(stats);
+  const totals = await api.get<TrafficReport>("/network/traffic", "months");
   printPairs(identity(stats, api.url));
   section("Network", network(stats));
   section("Lookups since the start", lookups(stats));
@@ -26,6 +28,8 @@ export async function stats(flags: ApiFlags): Promise<void> {
   section("Reachability", reachability(stats));
   section("Traffic", []);
   printTraffic(stats);
+  section("Traffic over months, with the headers of UDP and IP; in UTC", []);
+  printTotals(totals);
   section("Settings", leaves(stats.config).map(([name, value]) => [name.toUpperCase(), value]));
 }
 
@@ -183,6 +187,38 @@ function printTraffic({ traffic }: Stats): void {
   if (dropped.length === 0) return;
   print();
   printPairs([["dropped", dropped.join(", ")]]);
+}
+
+/** The number of months in the table of totals. */
+const SHOWN_MONTHS = 3;
+
+function printTotals({ days, months, budget }: TrafficReport): void {
+  if (budget !== null) {
+    const { used, bytes: all, until, read_only } = budget;
+    const text = `${bytes(used)} of ${bytes(all)} used, until ${until}`;
+    printPairs([["budget", read_only ? [`${text}: read-only`, "red"] : text]]);
+  }
+  const [today] = days.slice(-1), latest = months.slice(-SHOWN_MONTHS).toReversed();
+  const rows = [
+    ...(today === undefined ? [] : [{ name: today.day, ...today }]),
+    ...latest.map(({ month, ...total }) => ({ name: month, ...total })),
+  ];
+  printTable(
+    ["", right("SENT"), right("RECEIVED")],
+    rows.map(({ name, sent, received }) => [name, bytes(sent), bytes(received)]),
+  );
+  const [month] = latest;
+  if (month === undefined) return;
+  print();
+  printTable(
+    [texts(`IN ${month.month}`), right("SENT"), right("RECEIVED")],
+    Object.entries(month.by_purpose).filter(([, flow]) => flow.sent + flow.received > 0)
+      .map(([purpose, flow]) => [
+        purpose.replaceAll("_", " "),
+        bytes(flow.sent),
+        bytes(flow.received),
+      ]),
+  );
 }
 
 /** Flattens an object into pairs of a path, such as `outer.inner`, and a value. A list becomes one value. */

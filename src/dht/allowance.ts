@@ -33,6 +33,11 @@ export class Allowance {
     this.#amount = this.available(now) - amount;
   }
 
+  /** Like `spend`, for callers that don't know the time. A negative amount gives back. */
+  charge(amount: number): void {
+    this.#amount = Math.min(this.burst, this.#amount - amount);
+  }
+
   /** Milliseconds until `amount` is available; 0 if it is available now. */
   waitFor(now: Millis, amount = 1): Millis {
     return Math.max(0, amount - this.available(now)) * 1000 / this.perSecond;

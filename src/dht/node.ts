@@ -16,7 +16,7 @@ import { Hidden, RELAY_RATE } from "./nat/hidden.ts";
 import type { NatState } from "./nat/nat_state.ts";
 import { Nat, type Nats } from "./nat/nat.ts";
 import { OwnAddress, type OwnAddresses } from "./nat/own_address.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, purposeOf } from "./outbox.ts";
 import { Random } from "./random.ts";
 import type { Contact } from "./routing/contact.ts";
 import { Tables } from "./routing/tables.ts";
@@ -26,13 +26,14 @@ import { whenDone } from "./search/query.ts";
 import { Sampler } from "./search/sampler.ts";
 import { type FindResult, Searches } from "./search/searches.ts";
 import { Self } from "./self.ts";
-import { Gate } from "./serving/gate.ts";
+import { Gate, isReply } from "./serving/gate.ts";
 import { RateLimiter } from "./serving/rate_limit.ts";
 import { Responder } from "./serving/responder.ts";
 import { Announcements } from "./serving/announcements.ts";
 import { Swarms } from "./serving/swarms.ts";
 import { Watching } from "./serving/watching.ts";
-import { Traffic } from "./traffic.ts";
+import { type Drop, Traffic } from "./traffic.ts";
+import type { Purpose } from "./purpose.ts";
 
 /** The interval at which expired data is removed. */
 const HOUSEKEEPING_MS = 60_000;
@@ -52,6 +53,8 @@ export interface NodeOptions {
   readonly nat?: boolean;
   /** The maximum rate of forwarded messages in bytes per second, not counting introductions. 2048 by default. */
   readonly relayRate?: number;
+  /** By how many bytes the host lengthens each packet; 0 by default. Counted only. */
+  readonly sealBytes?: number;
   /**
    * The port at which other nodes reach this node, if the user has set one. By default, the port at
    * which other nodes see this node.
@@ -83,7 +86,7 @@ export interface IdentityAnswer {
 const KEPT = { keepsAsker: true, isSmall: false }, NOT_KEPT = { keepsAsker: false, isSmall: false };
 
 export class DhtNode {
-  readonly traffic = new Traffic();
+  readonly traffic: Traffic;
   readonly self: Self;
   readonly tables: Tables;
   readonly searches: Searches;
@@ -120,7 +123,7 @@ export class DhtNode {
   constructor(readonly host: Host, options: NodeOptions, now: Millis) {
     const { alpha, healthCheckIntervalMs, readOnly, nat: detectsNat = true } = options;
     const { isPrivate = false } = options;
-    const { traffic } = this;
+    const traffic = this.traffic = new Traffic(options.sealBytes);
     const deadlines = this.#deadlines;
     const random = this.#random = new Random((length) => host.randomBytes(length));
     const emit = (event: Parameters<Host["emit"]>[0]) => host.emit(event);
@@ -270,23 +273,45 @@ export class DhtNode {
 
   /** Handles one datagram. Its bytes may be overwritten once this returns. */
   receive(datagram: Uint8Array, from: Endpoint, now: Millis): void {
+    const purpose = this.#receive(datagram, from, now);
+    if (purpose !== undefined) {
+      this.traffic.usage.noteReceived(purpose, datagram.length, from.family);
+    }
+  }
+
+  /** Returns the purpose of the datagram; undefined if it was counted already. */
+  #receive(datagram: Uint8Array, from: Endpoint, now: Millis): Purpose | undefined {
     if (!this.gate.isOpen && !this.gate.admits(datagram, from, now)) {
-      return this.traffic.drop("overloaded");
+      return this.#drop("overloaded");
+    }
+    const { line } = this.traffic.usage;
+    if (line.isLimitedDown && !line.mayReceive(this.#senderOf(datagram, from), now)) {
+      return this.#drop("over_limit");
     }
     // No answer can be sent to port 0.
     const message = from.port === 0 ? "malformed" : decode(datagram);
     if (typeof message === "string") {
-      this.traffic.drop(message);
       this.traffic.in.count("unknown", "error", datagram.length);
       this.membership.noteUnusable({ from, kind: message });
-    } else if (this.#isDenied(message.id, from)) {
-      this.traffic.drop("denied");
-    } else if (message.type === "q") {
-      this.#receiveQuery(message, from, now);
-    } else this.#receiveReply(message, from, now);
+      return this.#drop(message);
+    }
+    if (this.#isDenied(message.id, from)) return this.#drop("denied");
+    if (message.type === "q") return this.#receiveQuery(message, from, now);
+    return this.#receiveReply(message, from, now);
   }
 
-  #receiveQuery(query: Message, from: Endpoint, now: Millis): void {
+  /** Judges a datagram before it is parsed. */
+  #senderOf(datagram: Uint8Array, from: Endpoint): "answer" | "contact" | "stranger" {
+    if (isReply(datagram)) return "answer";
+    return this.tables.byFamily[from.family]?.at(from) === undefined ? "stranger" : "contact";
+  }
+
+  #drop(reason: Drop): Purpose {
+    this.traffic.drop(reason);
+    return "other";
+  }
+
+  #receiveQuery(query: Message, from: Endpoint, now: Millis): Purpose {
     if (query.id?.equals(this.self.id)) this.clones.noteOwnQuery(query, from, now);
     const { nats, hidden } = this, contacts = this.#contacts;
     this.traffic.in.count(query.method!, "query", query.packet.length);
@@ -295,14 +320,16 @@ export class DhtNode {
     crossing?.reaching.noteQuery(query, from, now);
     const isUnwanted = this.self.isReadOnly(from.family) &&
       !crossing?.meeting.admits(query, from, now) && !this.watching.expects(query, from);
-    if (isUnwanted) return this.traffic.drop("read_only");
+    if (isUnwanted) return this.#drop("read_only");
     const isContact = query.id !== undefined && this.tables.at(from, query.id) !== undefined;
     const limiter = isContact ? this.#limiters.contacts : this.#limiters.strangers;
-    if (!limiter.allow(from, now)) return this.traffic.drop("rate_limited");
+    if (!limiter.allow(from, now)) return this.#drop("rate_limited");
+    const isPing = query.method === "ping";
+    if (!this.traffic.usage.line.mayAnswer(isPing, now)) return this.#drop("over_limit");
     // Drop puts of strangers while the node can't keep up: checking a signature takes as long as
     // answering thirty queries.
     if (!this.gate.isOpen && query.method === "put" && !isContact && from.scope !== "loopback") {
-      return this.traffic.drop("overloaded");
+      return this.#drop("overloaded");
     }
     const standing = query.readOnly ? "none" : contacts.considerAsker(query, from, now);
     if (query.method === "dm_notice") this.#receiveNotice(query, from, now);
@@ -315,6 +342,7 @@ export class DhtNode {
       }
     }
     if (standing === "wanted") contacts.verify(query.id!, from, now);
+    return purposeOf(query.method) ?? "answers";
   }
 
   /** Handles a notice, and acknowledges it if it belongs to a subscription. */
@@ -326,13 +354,13 @@ export class DhtNode {
     outbox.sendReply(notice, from, kind);
   }
 
-  #receiveReply(reply: Message, from: Endpoint, now: Millis): void {
-    if (this.#queries.receive(reply, from, now)) return;
-    if (this.hidden.crossing?.reaching.noteReply(reply, from, now)) return;
-    this.traffic.drop("unmatched");
+  #receiveReply(reply: Message, from: Endpoint, now: Millis): Purpose | undefined {
+    if (this.#queries.receive(reply, from, now)) return undefined;
+    if (this.hidden.crossing?.reaching.noteReply(reply, from, now)) return "upkeep";
     this.membership.noteUnusable({ from, kind: "unmatched" });
     const kind = reply.type === "r" ? "response" : "error";
     this.traffic.in.count("unknown", kind, reply.packet.length);
+    return this.#drop("unmatched");
   }
 
   #scheduleHousekeeping(now: Millis): void {
@@ -406,6 +434,15 @@ export class DhtNode {
     this.#queries.send(query, now, watcher);
   }
 
+  /**
+   * Makes the node read-only (BEP 43), or ends that. A node that is read-only for this reason does
+   * not repair the copies of other nodes' values either. Own values and requests go on.
+   */
+  forceReadOnly(isForced: boolean, now: Millis): void {
+    this.replicator.repairs = !isForced;
+    for (const nat of Object.values(this.nats)) nat.forceReadOnly(isForced, now);
+  }
+
   /** Our endpoint in a family, as most other nodes see it. */
   ownEndpoint(family: Family): Endpoint | undefined {
     return this.#own[family]?.tally?.endpoint;
@@ -413,7 +450,7 @@ export class DhtNode {
 
   /** Finds the k nodes closest to `target`. */
   find(target: Id, now: Millis, done: (result: FindResult, now: Millis) => void): void {
-    this.searches.find({ target, method: "find_node" }, now, done);
+    this.searches.find({ target, method: "find_node", purpose: "requests" }, now, done);
   }
 
   /**
@@ -433,8 +470,8 @@ export class DhtNode {
   }
 
   /** Creates a batch: gets and puts of one batch share what they learn about other nodes. */
-  batch(): Batch {
-    return new Batch(this.#random.word());
+  batch(purpose: Purpose = "transfers"): Batch {
+    return new Batch(this.#random.word(), purpose);
   }
 
   /**

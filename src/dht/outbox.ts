@@ -15,6 +15,7 @@ import {
 import type { Self } from "./self.ts";
 import type { Traffic } from "./traffic.ts";
 import type { SpareSockets, Transport } from "./transport.ts";
+import type { Purpose } from "./purpose.ts";
 
 /** The buffer for messages. All nodes of a process share it, because each message is written and sent in one call. */
 const WRITER = new Writer(4_096);
@@ -26,6 +27,8 @@ export interface OutgoingQuery {
   readonly tid: number;
   readonly to: Endpoint;
   readonly args: QueryArguments;
+  /** Upkeep by default, and relay for messages that are forwarded. */
+  readonly purpose?: Purpose;
   /** If given, overrides whether the query says that we are read-only. */
   readonly isReadOnly?: boolean;
   /** The minimum size of the query; a shorter one is padded with zeros. */
@@ -63,12 +66,13 @@ export class Outbox {
   /** Sends a query. Returns false if the query was dropped because it is longer than `maxBytes`. */
   send(query: OutgoingQuery): boolean {
     const datagram = this.write(query);
-    const { method, to, maxBytes, socket } = query;
+    const { method, to, maxBytes, socket, purpose = purposeOf(method) ?? "upkeep" } = query;
     if (maxBytes !== undefined && datagram.length > maxBytes) {
       this.traffic.drop("would_amplify");
       return false;
     }
     this.traffic.out.count(method, "query", datagram.length);
+    this.traffic.usage.noteSent(purpose, datagram.length, to.family);
     if (socket === undefined) this.transport.send(datagram, to);
     else socket.sockets.send(socket.index, datagram, to);
     return true;
@@ -98,7 +102,14 @@ export class Outbox {
   /** Sends the reply that was written last. `to` is the sender of `query`. */
   sendReply(query: Echo, to: Endpoint, kind: ReplyKind): void {
     const datagram = WRITER.done();
-    this.traffic.out.count(query.method ?? "unknown", kind, datagram.length);
+    const { method } = query;
+    this.traffic.out.count(method ?? "unknown", kind, datagram.length);
+    this.traffic.usage.noteSent(purposeOf(method) ?? "answers", datagram.length, to.family);
     this.transport.send(datagram, to);
   }
+}
+
+/** The purpose of messages that this node forwards, or that other nodes forward for it; undefined for all others. */
+export function purposeOf(method: Method | "unknown" | undefined): "relay" | undefined {
+  return method === "dm_pass" ? "relay" : undefined;
 }

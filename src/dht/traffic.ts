@@ -2,6 +2,7 @@
 
 import { type DropReason, type Method, METHODS } from "../krpc/message.ts";
 import { DurationHistogram } from "./histogram.ts";
+import { Usage } from "./usage.ts";
 
 /** Why a packet was dropped. */
 export type Drop =
@@ -9,6 +10,8 @@ export type Drop =
   | "rate_limited"
   /** The node could not keep up, and dropped the query of a stranger. */
   | "overloaded"
+  /** The packet would have exceeded the rates that the user has set. */
+  | "over_limit"
   /** A response without a valid id of its sender: it does not count as an answer. */
   | "no_id"
   /** A response or error that does not belong to any open query of ours to its sender. */
@@ -95,6 +98,12 @@ export class Traffic {
    * disk, so they don't count. Neither do queries during which our own process stalled.
    */
   readonly roundTrips = new DurationHistogram();
+  readonly usage: Usage;
+
+  /** `sealBytes`: see `Usage`. */
+  constructor(sealBytes = 0) {
+    this.usage = new Usage(sealBytes);
+  }
 
   drop(reason: Drop): void {
     this.dropped[reason] = (this.dropped[reason] ?? 0) + 1;

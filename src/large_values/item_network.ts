@@ -1,6 +1,7 @@
 // Interfaces of the network, disk, hashes and clock that large values use.
 
 import type { Item, ItemCrypto, ItemError } from "../dht/items/item.ts";
+import type { Purpose } from "../dht/purpose.ts";
 import type { Id } from "../krpc/id.ts";
 
 /** A network that holds BEP 44 items. */
@@ -9,9 +10,9 @@ export interface ItemNetwork {
   size(): number;
   /**
    * Opens a batch for the items of one value. `lifeMs`: how long nodes should keep the items that are put; a day by
-   * default.
+   * default. `purpose`: transfers by default.
    */
-  batch(lifeMs?: number): ItemBatch;
+  batch(options?: { readonly lifeMs?: number; readonly purpose?: Purpose }): ItemBatch;
 }
 
 /** The result of a put. */

@@ -167,7 +167,8 @@ export class Republisher {
     const isOld = now - (this.#batch?.openedAt ?? -Infinity) > BATCH_MS;
     if (this.#batch === undefined || isOld || this.#batch.lifeMs !== lifeMs) {
       this.#batch?.items.close();
-      this.#batch = { items: this.#options.network.batch(lifeMs), openedAt: now, lifeMs };
+      const items = this.#options.network.batch({ lifeMs, purpose: "own_values" });
+      this.#batch = { items, openedAt: now, lifeMs };
     }
     return this.#batch.items;
   }

@@ -177,7 +177,7 @@ export class Transfers {
   open(network: ItemNetwork, lifeMs?: number): Transfer {
     if (this.#open.size >= TRANSFERS) this.#makeRoom();
     const transfer: Transfer = new Transfer({
-      batch: network.batch(lifeMs),
+      batch: network.batch({ lifeMs }),
       clock: this.#clock,
       gets: this.#gets,
       puts: this.#puts,

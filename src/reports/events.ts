@@ -177,6 +177,14 @@ export const EVENTS = {
       jump_s: field(z.int(), 28_800, "how far the clock jumped ahead, in seconds; negative: back"),
     }),
   ),
+  "budget": event(
+    "The node has used up its monthly budget for traffic and is now read-only, or it may send again.",
+    z.object({
+      read_only: field(z.boolean(), true),
+      used: field(count, 100_000_031_200, "bytes in this month"),
+      bytes: field(count.nullable(), 100_000_000_000, "P2P_MONTHLY_BUDGET"),
+    }),
+  ),
   "ready": event("The readiness of the node changed: whether it can store and fetch.", Readiness),
   "stats": event("The statistics without the configuration, every second.", NodeStats, false),
   "watch": event(

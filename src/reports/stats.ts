@@ -15,6 +15,7 @@ import {
   time,
 } from "./fields.ts";
 import { BucketDistribution } from "./peers.ts";
+import { MonthlyBudget } from "./traffic.ts";
 
 const EXTERNAL = field(z.string().nullable(), "198.51.100.7:8000");
 const MAPPED = "203.0.113.9:8000";
@@ -144,6 +145,9 @@ export const ConfigReport = z.object({
   p2p_host: field(z.string(), "0.0.0.0"),
   p2p_interface: field(z.string().nullable(), null, "the only interface of P2P traffic"),
   p2p_external: field(z.array(z.string()), [], "addresses and ports that its user has set"),
+  p2p_up_limit: field(count.nullable(), null, "bytes per second; null: no limit"),
+  p2p_down_limit: field(count.nullable(), null),
+  p2p_monthly_budget: field(count.nullable(), null, "bytes; null: no limit"),
   bootstrap_nodes: field(z.array(z.string()), ["dht.example.org:8000"]),
   k_bucket_size: field(count, 20),
   min_replicas: field(count, 1),
@@ -225,6 +229,7 @@ export const Stats = z.object({
     in: Traffic,
     out: Traffic,
     dropped: field(z.record(z.string(), count), { unmatched: 3 }, "refused packets by reason"),
+    budget: MonthlyBudget,
   }),
   lookups: z.object({
     count: field(count, 120),

@@ -137,6 +137,21 @@ export class Journal {
     );
   }
 
+  /** Records that the monthly budget for traffic is used up, or that it has room again. */
+  noteBudget({ isSpent, used, bytes }: {
+    readonly isSpent: boolean;
+    readonly used: number;
+    readonly bytes: number | null;
+  }): void {
+    this.tell({ type: "budget", data: { read_only: isSpent, used, bytes } });
+    if (!isSpent) return this.#log.info("The budget for traffic has room: no longer read-only");
+    this.#log.warning(
+      "P2P_MONTHLY_BUDGET is used up ({used} of {bytes} bytes): the node is read-only until the next month (UTC), or " +
+        "until you raise the budget and send SIGHUP",
+      { used, bytes },
+    );
+  }
+
   /** Records that the system's clock has jumped ahead by `ms`, or back if that is negative. */
   noteJump(ms: number): void {
     const jump_s = Math.round(ms / 1000);

@@ -10,6 +10,7 @@ import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
 import { hex } from "../krpc/hex.ts";
 import type { NodeService } from "../node_service.ts";
 import type { ServiceEvent } from "../reports/events.ts";
+import type { Budget, TrafficReport } from "../reports/traffic.ts";
 import { CLIENT, VERSION } from "../version.ts";
 import { clock } from "./clock.ts";
 import { CoreRunner } from "./core_runner.ts";
@@ -21,7 +22,13 @@ import { Beacons } from "./net/beacons.ts";
 import { DenyList } from "./net/deny_list.ts";
 import { DeniedEntries } from "./net/denied_nodes.ts";
 import { LocalAddresses } from "./net/local_addresses.ts";
-import { PacketSeal, PROOF_ROTATION_MS, type SealDrop, TICK_MS } from "./net/packet_seal.ts";
+import {
+  PacketSeal,
+  PROOF_ROTATION_MS,
+  SEAL_BYTES,
+  type SealDrop,
+  TICK_MS,
+} from "./net/packet_seal.ts";
 import { NetFilter, type ResolveName, systemNames } from "./net/net_scope.ts";
 import { SparePorts } from "./net/spare_sockets.ts";
 import { NodeSockets } from "./net/node_sockets.ts";
@@ -36,6 +43,7 @@ import { KeyMismatch } from "./reports/key_mismatch.ts";
 import { PeerHistory } from "./reports/peer_history.ts";
 import { CHECK_EVERY_MS, ReadinessProbe } from "./reports/readiness.ts";
 import { Reports } from "./reports/reports.ts";
+import { TrafficTotals } from "./reports/traffic_totals.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
 import { SampleOperations } from "./sample_operations.ts";
 import { SwarmOperations } from "./swarm_operations.ts";
@@ -53,6 +61,9 @@ export interface LocalNodeOptions {
   readonly resolveAloneMs?: number;
 }
 
+/** The limits on P2P traffic. */
+export type TrafficLimits = Pick<Config, "p2pUpLimit" | "p2pDownLimit" | "p2pMonthlyBudget">;
+
 /** The interval at which the names in `--allow-net`, and bootstrap nodes without an address, are looked up again. */
 const RESOLVE_INTERVAL_MS = 5 * 60_000;
 
@@ -67,6 +78,12 @@ const SAVE_INTERVAL_MS = 5 * 60_000;
 
 /** The interval at which the state of the clock is saved. After a crash, node time continues from the saved state. */
 const SAVE_CLOCK_INTERVAL_MS = 60_000;
+
+/** The interval at which the totals of traffic are saved. A crash loses what was counted since. */
+const SAVE_TRAFFIC_INTERVAL_MS = 60_000;
+
+/** The interval at which traffic is added to the totals. */
+const NOTE_TRAFFIC_INTERVAL_MS = 1_000;
 
 /**
  * The interval at which the node checks whether the system's clock has jumped. After a sleep, earlier write tokens stay
@@ -117,6 +134,9 @@ export class LocalNode implements NodeService {
   readonly #reports: Reports;
   readonly #marks: Marks;
   readonly #journal: Journal;
+  readonly #totals: TrafficTotals;
+  #limits: TrafficLimits;
+  #isBudgetSpent = false;
   readonly #intervals: ReturnType<typeof setInterval>[] = [];
   /** Readiness probes ask the peers near this random target whether they would store a value. */
   readonly #probeTarget = randomId();
@@ -152,7 +172,7 @@ export class LocalNode implements NodeService {
     storage: OpenedStorage,
     { seal, resolve }: { readonly seal: PacketSeal | undefined; readonly resolve: ResolveName },
   ) {
-    this.#config = config;
+    this.#config = this.#limits = config;
     this.#seal = seal;
     this.#storage = storage;
     // Change this setting only if there are test networks, because all nodes of the process share it.
@@ -165,7 +185,7 @@ export class LocalNode implements NodeService {
     const host = config.allowNet.mode === "loopback" ? "127.0.0.1" : config.p2pHost;
     const interfaceName = config.p2pInterface ?? undefined;
     const receive = (datagram: Uint8Array, from: Endpoint) => this.#core.receive(datagram, from);
-    const allows = (endpoint: Endpoint) => this.#allows(endpoint);
+    const allows = (endpoint: Endpoint, received?: number) => this.#allows(endpoint, received);
     const sockets = this.#socket = NodeSockets.bind({
       host,
       interfaceName,
@@ -193,6 +213,7 @@ export class LocalNode implements NodeService {
     this.#mapping = this.#createMapping();
     const core = this.#core = this.#createCore();
     const isSealed = seal !== undefined;
+    this.#totals = new TrafficTotals(core.node.traffic.usage, storage.records);
     this.#peerKeys = isSealed
       ? new PeerKeys({
         core,
@@ -257,6 +278,7 @@ export class LocalNode implements NodeService {
       publications: this.#values.publications,
       history: this.#history,
       readiness: this.#readiness,
+      budget: () => this.#budget(),
       mapping: this.#mapping,
       keyMismatch: this.#keyMismatch,
       keyOf: (contact) => this.#peerKeys?.keyOf(contact) ?? null,
@@ -303,6 +325,7 @@ export class LocalNode implements NodeService {
       healthCheckIntervalMs,
       relayRate,
       externalPort: p2pExternal[0]?.port,
+      sealBytes: this.#seal === undefined ? 0 : SEAL_BYTES,
       nat: nat === "auto",
     };
     const node = { id, isNewId, families, readOnly, client: CLIENT, ...settings };
@@ -324,7 +347,7 @@ export class LocalNode implements NodeService {
       ping: (endpoint) => this.#core.do((at) => node.ping(endpoint, at, () => {})),
       seekOffers: (done) =>
         this.#core.do((at) =>
-          node.items.get({ target: this.#probeTarget }, at, ({ closest }) => {
+          node.items.get({ target: this.#probeTarget, purpose: "upkeep" }, at, ({ closest }) => {
             done(closest.length, closest.filter(({ token }) => token !== undefined).length);
           })
         ),
@@ -373,6 +396,7 @@ export class LocalNode implements NodeService {
   async #start({ resolveAloneMs = RESOLVE_ALONE_INTERVAL_MS }: LocalNodeOptions): Promise<void> {
     const { disk } = this.#storage, joining = this.#joining;
     this.deny(this.#config.denied);
+    this.limitTraffic(this.#config);
     await joining.resolveScope();
     this.#socket.start();
     const log = getLogger(["dmnode", "node"]);
@@ -399,6 +423,7 @@ export class LocalNode implements NodeService {
       disk.onSettled = () => this.#core.do(() => {});
       this.#every(SAVE_INTERVAL_MS, () => this.#saveContacts());
       this.#every(SAVE_CLOCK_INTERVAL_MS, () => this.#saveClock());
+      this.#every(SAVE_TRAFFIC_INTERVAL_MS, () => this.#saveTraffic());
       this.#saveClock();
     }
     const seal = this.#seal;
@@ -411,6 +436,7 @@ export class LocalNode implements NodeService {
     if (peerKeys !== undefined) {
       this.#every(ASK_KEYS_INTERVAL_MS, () => this.#core.do((at) => peerKeys.ask(at)));
     }
+    this.#every(NOTE_TRAFFIC_INTERVAL_MS, () => this.#noteTraffic());
     this.#every(CHECK_VALUES_INTERVAL_MS, () => this.#checkValues());
     if (!this.#storage.clock.isShortStop) this.#core.do((at) => this.#core.node.catchUp(at));
     this.#every(resolveAloneMs, () => void joining.resolveIfAlone());
@@ -479,6 +505,7 @@ export class LocalNode implements NodeService {
     await this.#sparePorts.close();
     this.#saveContacts();
     this.#saveClock();
+    this.#saveTraffic();
     await this.#storage.disk?.close();
     await unmapped;
   }
@@ -496,16 +523,27 @@ export class LocalNode implements NodeService {
     return this.#socket.port;
   }
 
-  /** Whether the settings allow packets from and to an address. Counts the packets that they don't allow. */
-  #allows(endpoint: Endpoint): boolean {
+  /**
+   * Whether the settings allow packets from and to an address. Counts the packets that they don't
+   * allow. `received`: the bytes of a packet that has arrived.
+   */
+  #allows(endpoint: Endpoint, received?: number): boolean {
     if (this.#filter.allows(endpoint)) return true;
     this.#core.node.traffic.drop(this.#filter.denied.has(endpoint) ? "denied" : "not_allowed");
+    if (received !== undefined) this.#noteRefused(received, endpoint);
     return false;
+  }
+
+  /** Counts the bytes of a packet that arrived and did not reach the core. */
+  #noteRefused(bytes: number, { family }: Endpoint): void {
+    const { usage } = this.#core.node.traffic;
+    usage.noteReceived("other", Math.max(0, bytes - usage.sealBytes), family);
   }
 
   /** Counts a packet that was not sealed for this node. Called by the seal. */
   noteSealDrop(reason: SealDrop, packet: Uint8Array, from: Endpoint): void {
     this.#core.node.traffic.drop(reason);
+    this.#noteRefused(packet.length, from);
     if (reason !== "undecipherable") return;
     const line = this.#keyMismatch!.note(packet, from, this.#storage.clock.now());
     if (line !== undefined) this.#journal.noteKeyMismatch(line);
@@ -607,6 +645,44 @@ export class LocalNode implements NodeService {
     void this.#values.pins.follow();
   }
 
+  #noteTraffic(): void {
+    const { clock } = this.#storage;
+    this.#totals.note(clock.wall(clock.now()));
+    const budget = this.#budget(), isSpent = budget?.read_only ?? false;
+    if (isSpent === this.#isBudgetSpent) return;
+    this.#isBudgetSpent = isSpent;
+    this.#core.do((at) => this.#core.node.forceReadOnly(isSpent, at));
+    this.#journal.noteBudget({
+      isSpent,
+      used: this.#totals.monthBytes,
+      bytes: budget?.bytes ?? null,
+    });
+  }
+
+  #budget(): Budget | null {
+    const bytes = this.#limits.p2pMonthlyBudget;
+    return bytes === null ? null : this.#totals.budget(bytes);
+  }
+
+  /** Changes the limits on P2P traffic. */
+  limitTraffic(limits: TrafficLimits): void {
+    this.#limits = limits;
+    const { p2pUpLimit: up, p2pDownLimit: down } = limits;
+    this.#core.node.traffic.usage.line.set({ up: up ?? undefined, down: down ?? undefined });
+    this.#noteTraffic();
+  }
+
+  #saveTraffic(): void {
+    this.#noteTraffic();
+    this.#totals.save();
+  }
+
+  #trafficReport(): TrafficReport {
+    this.#noteTraffic();
+    const { p2pUpLimit: up, p2pDownLimit: down } = this.#limits;
+    return { ...this.#totals.report(), limits: { up, down }, budget: this.#budget() };
+  }
+
   #saveClock(): void {
     this.#storage.disk?.saveClock(this.#storage.clock.saved());
   }
@@ -639,6 +715,7 @@ export class LocalNode implements NodeService {
   readonly measurements = () => Promise.resolve(this.#reports.measurements());
   readonly history: NodeService["history"] = (after, range = "hour") =>
     Promise.resolve(this.#reports.history(after, range));
+  readonly traffic: NodeService["traffic"] = () => Promise.resolve(this.#trafficReport());
   readonly readiness = () => Promise.resolve(this.#readiness.state(this.#storage.clock.now()));
   readonly ping: NodeService["ping"] = (id) => this.#operations.ping(id);
   readonly pingAddress: NodeService["pingAddress"] = (to) => this.#operations.pingAddress(to);

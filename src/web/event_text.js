@@ -200,6 +200,13 @@ const SENTENCES = {
     link: null,
     text: `${d.ready ? "Ready" : "Not ready"}: ${d.reason}`,
   }),
+  budget: (d) => ({
+    tone: d.read_only ? "bad" : "ok",
+    link: null,
+    text: d.read_only
+      ? `The monthly budget for traffic is used up (${bytes(d.used)}): read-only until next month`
+      : "The node answers others again: its budget for traffic has room",
+  }),
   clock: (d) => ({
     tone: "warn",
     link: null,

@@ -103,6 +103,7 @@ export function judgeNode(stats, medianRttMs) {
     ...leftOut(stats),
     ...clones(stats),
     ...droppedPackets(stats),
+    ...budget(stats),
     storage(stats),
     ...publishedValues(stats),
     ...reachability(stats),
@@ -125,6 +126,23 @@ export function judgeNode(stats, medianRttMs) {
 /** @param {Finding} finding */
 export function needsAttention({ verdict }) {
   return verdict === "warn" || verdict === "fail";
+}
+
+/** If more than this share of the monthly budget is used, it may not last. */
+const MAX_BUDGET_SHARE = 0.9;
+
+/** @param {Stats} stats @returns {Finding[]} */
+function budget({ traffic: { budget } }) {
+  if (budget === null) return [];
+  const found = `${bytes(budget.used)} of ${bytes(budget.bytes)} used, until ${budget.until}`;
+  if (budget.read_only) {
+    const advice = "raise P2P_MONTHLY_BUDGET and send the node SIGHUP, or wait until then";
+    return [fail("traffic budget", `${found}: the node is read-only`, advice)];
+  }
+  const isLow = budget.used > MAX_BUDGET_SHARE * budget.bytes;
+  const advice = "lower P2P_UP_LIMIT, or raise P2P_MONTHLY_BUDGET: without a rest, the node is " +
+    "read-only";
+  return [judged("traffic budget", found, isLow && advice)];
 }
 
 /** @param {Stats} stats */

@@ -42,6 +42,7 @@ import type {
   Peers,
   PeerSelection,
 } from "../../src/reports/peers.ts";
+import { noBytes } from "../../src/dht/purpose.ts";
 import { exampleOf } from "../../src/reports/fields.ts";
 import { NetworkSample, NodeSample } from "../../src/reports/samples.ts";
 import {
@@ -50,6 +51,7 @@ import {
   NodeStats,
   type Readiness,
 } from "../../src/reports/stats.ts";
+import { TrafficReport } from "../../src/reports/traffic.ts";
 import { PUBLISHED_MAGNET, ResolvedMagnet } from "../../src/reports/magnets.ts";
 import { AnnouncedSwarm, type AnnouncedSwarms, SwarmPeers } from "../../src/reports/swarms.ts";
 import { timeText } from "../../src/reports/time.ts";
@@ -211,6 +213,10 @@ export class FakeService implements NodeService {
         ],
       },
     );
+  }
+
+  traffic(): Promise<TrafficReport> {
+    return Promise.resolve(exampleOf(TrafficReport));
   }
 
   readiness(): Promise<Readiness> {
@@ -589,6 +595,7 @@ export class FakeService implements NodeService {
       eventLoopLag: new DurationHistogram(),
       database: null,
       published: { failing: 0, short: 1, ending: 0 },
+      usage: { sent: { ...noBytes(), answers: 4_000 }, received: noBytes() },
       replication: { turns: 9, waiting: 2 },
       watching: {
         held: 12,
@@ -636,7 +643,7 @@ export class FakeService implements NodeService {
       network_size_estimate: null,
       clones: [],
       left_out: { nodes: 0, subnets: 0, largest: null },
-      traffic: { in: traffic, out: traffic, dropped: { malformed: 2 } },
+      traffic: { in: traffic, out: traffic, dropped: { malformed: 2 }, budget: null },
       lookups: {
         count: 3,
         success: 2,

@@ -25,6 +25,7 @@ const STATS = {
     in: { messages: 1, bytes: 1e6, messages_per_second: 12, bytes_per_second: 3_400, by_type: {} },
     out: { messages: 1, bytes: 2e6, messages_per_second: 7, bytes_per_second: 900, by_type: {} },
     dropped: {},
+    budget: null,
   },
   lookups: {
     count: 9,

@@ -1,7 +1,9 @@
 // A node with real sockets and files: restarts, mutable values, pings and readiness.
 
 import assert from "node:assert/strict";
-import type { LocalNode } from "../../src/runtime/local_node.ts";
+import { loadConfig } from "../../src/config.ts";
+import type { ServiceEvent } from "../../src/reports/events.ts";
+import { LocalNode } from "../../src/runtime/local_node.ts";
 import type { FetchOutcome } from "../../src/node_service.ts";
 import { latin1, text } from "../packets.ts";
 import { inTemporaryDirectory } from "../storage/temporary.ts";
@@ -39,15 +41,39 @@ Deno.test("a read-only node uses the network, and no other node keeps it in its 
   await Promise.all([first, second, client].map((node) => node.close()));
 });
 
+Deno.test("with its monthly budget used up, a node is read-only until the budget is raised", async () => {
+  const first = await start();
+  const env = { P2P_PORT: "0", P2P_MONTHLY_BUDGET: "3 kB", P2P_UP_LIMIT: "100 kB" };
+  const config = loadConfig({ env, flags: { bootstrap: `127.0.0.1:${first.port}` } });
+  const node = await LocalNode.start(config, { persistent: false });
+  const told: ServiceEvent[] = [];
+  node.onEvent((event) => void (event.type === "budget" && told.push(event)));
+  const ping = async () =>
+    (await first.pingAddress({ host: "127.0.0.1", port: node.port })).outcome;
+  await until(async () => (await ping(), told.length > 0));
+  assert.equal(await ping(), "timeout");
+  const { budget, limits } = await node.traffic();
+  assert.deepEqual([budget?.left, budget?.read_only, limits.up], [0, true, 100_000]);
+  assert.ok((await node.stats()).traffic.budget?.read_only);
+
+  node.limitTraffic({ p2pUpLimit: null, p2pDownLimit: null, p2pMonthlyBudget: 1e9 });
+  assert.equal(await ping(), "pong");
+  assert.deepEqual(told.map(({ data }) => "read_only" in data && data.read_only), [true, false]);
+  await Promise.all([first.close(), node.close()]);
+});
+
 Deno.test("identity, node id, contacts and values survive a restart", async () => {
   await inTemporaryDirectory(async (path) => {
     const [first, second] = await pair(path("data"));
     const { hash, nodes } = stored(await second.store(latin1("kept"), null));
     assert.ok(nodes.includes(first.nodeId));
     const { nodeId } = first, { public_key } = await first.stats();
+    const [{ sent }] = (await first.traffic()).months;
+    assert.ok(sent > 0);
     await first.close();
     const again = await start({ dataDir: path("data") });
     assert.equal(again.nodeId, nodeId);
+    assert.ok((await again.traffic()).months.some((month) => month.sent >= sent));
     assert.equal((await again.stats()).public_key, public_key);
     assert.equal(valueOf(await again.fetch(hash, null)), "kept");
     await until(async () => (await again.peers()).routing_table_size === 1);

@@ -6,6 +6,7 @@ import { describeEntry, hostPortText } from "../../config/addresses.ts";
 import type { Config } from "../../config.ts";
 import { field } from "../../reports/fields.ts";
 import { ConfigReport, History, Readiness, Stats } from "../../reports/stats.ts";
+import { TrafficReport } from "../../reports/traffic.ts";
 import { Problem } from "../problems.ts";
 import { HistoryQuery } from "../schemas.ts";
 import { headers, json, problem, text } from "./answers.ts";
@@ -47,6 +48,15 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
     const { after, range } = c.req.valid("query");
     return c.json(await service.history(after === undefined ? 0 : Date.parse(after), range), 200);
   });
+
+  serve(app, {
+    ...reading,
+    ...get("/network/traffic", "readTraffic", "Read the bytes sent and received over months"),
+    description:
+      "All P2P packets, with the headers of UDP and IP, by hour, day and month in UTC, and by their purpose. The node " +
+      "saves the totals once a minute, so they survive restarts.",
+    responses: { 200: json("The totals", TrafficReport, "One hour, day and month") },
+  }, async (c) => c.json(await service.traffic(), 200));
 
   serve(app, {
     tags,

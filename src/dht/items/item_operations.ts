@@ -11,6 +11,7 @@ import type { Contacts } from "../membership/contacts.ts";
 import type { Batch } from "../search/batch.ts";
 import type { Candidate, Placed } from "../search/lookup.ts";
 import type { FindResult, Search, Searches } from "../search/searches.ts";
+import type { Purpose } from "../purpose.ts";
 import { type Write, write, type WriteResult } from "../search/write.ts";
 import {
   compareVersions,
@@ -48,6 +49,8 @@ export interface Get {
   readonly salt?: Uint8Array;
   /** Gets and puts of the same batch share what they learn about the network. */
   readonly batch?: Batch;
+  /** That of the batch by default or, without a batch, requests. */
+  readonly purpose?: Purpose;
 }
 
 export interface Put extends Get {
@@ -135,7 +138,7 @@ export interface ReplicasResult extends FindResult {
   readonly replicas: readonly Replica[];
 }
 
-interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent"> {
+interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent" | "purpose"> {
   readonly item: Item & Pick<StoredItem, "copies">;
   /** The number of nodes to write to; by default, the number of nodes that should hold the item. */
   readonly count?: number;
@@ -209,7 +212,7 @@ export class ItemOperations {
   }
 
   #get(
-    { target, salt, batch }: Get,
+    { target, salt, batch, purpose = batch?.purpose ?? "requests" }: Get,
     held: Item | undefined,
     now: Millis,
     done: (result: GetResult, now: Millis) => void,
@@ -229,7 +232,7 @@ export class ItemOperations {
       if (reader.isWrong && id !== undefined) this.#contacts.noteFault(id, endpoint, at);
       return isEnough;
     };
-    this.find({ target, onResponse, isHurried: true, batch }, now, (result, at) => {
+    this.find({ target, onResponse, isHurried: true, batch, purpose }, now, (result, at) => {
       const { newest, isSaltUnknown } = reader;
       const found = { ...result, item: newest, saltUnknown: isSaltUnknown };
       done(found, at);
@@ -266,7 +269,13 @@ export class ItemOperations {
           if (isOpen) askNext(end);
           isOpen = false;
         };
-        const query = { method: "get", to: endpoint, args: { target }, expected: id } as const;
+        const query = {
+          method: "get",
+          to: endpoint,
+          args: { target },
+          expected: id,
+          purpose: batch.purpose,
+        } as const;
         queries.send({ ...query, rtt: expectedMs }, at, {
           onLate: () => {},
           onOverdue: goOn,
@@ -332,7 +341,7 @@ export class ItemOperations {
       const holder = holders.get(`${id}`);
       return holder !== undefined && order(holder) < 0;
     });
-    this.write({ item, age, nodes }, now, () => {});
+    this.write({ item, age, nodes, purpose: "upkeep" }, now, () => {});
   }
 
   /**
@@ -357,7 +366,7 @@ export class ItemOperations {
       if (reader.isWrong) this.#contacts.noteFault(id, endpoint, at);
       return false;
     };
-    this.find({ target, onResponse }, now, (result, at) => {
+    this.find({ target, onResponse, purpose: "requests" }, now, (result, at) => {
       const closest = new Set(result.closest.slice(0, result.holders).map(({ id }) => `${id}`));
       const among = replicas.filter(({ id }) => closest.has(`${id}`));
       readHeld(this.host, target, at, (held) => {
@@ -373,10 +382,11 @@ export class ItemOperations {
 
   /** Stores an item on the k nodes closest to its target, which may include our own node. */
   put(
-    { target, salt, cas, isGuarded, copies, lifeMs, isOwn, make, batch }: Put,
+    { target, salt, cas, isGuarded, copies, lifeMs, isOwn, make, batch, ...given }: Put,
     now: Millis,
     done: (result: PutResult, now: Millis) => void,
   ): void {
+    const { purpose = batch?.purpose ?? "requests" } = given;
     const held = newestHeld(this.host, target, now);
     const reader = new ItemReader(this.host, { target, salt, held: held?.item });
     const versions = new Map<string, Pick<HolderVersion, "seq" | "value">>();
@@ -391,7 +401,7 @@ export class ItemOperations {
       }
       return false;
     };
-    this.find({ target, onResponse, batch }, now, (result, at) => {
+    this.find({ target, onResponse, batch, purpose }, now, (result, at) => {
       const item = make(reader.newest);
       if (isItemError(item)) {
         return done({ ...result, item: undefined, stored: [], refusals: [item] }, at);
@@ -415,9 +425,9 @@ export class ItemOperations {
       const ownCas = isGuarded ? held?.item.signed?.seq ?? 0 : cas;
       this.#storeHere({ item, nodes, holders, cas: ownCas, copies, lifeMs, isOwn }, at, (here) => {
         const { stored } = here, count = this.copiesAmong(holders, copies);
-        const given = { item: { ...item, copies }, count, lifeMs };
+        const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose };
         this.write(
-          { ...given, nodes, stored, casFor, isCurrent },
+          { ...itemWrite, nodes, stored, casFor, isCurrent },
           at,
           ({ stored, refusals }, end) => {
             const all = [...here.refusals, ...refusals];
@@ -452,7 +462,8 @@ export class ItemOperations {
     if (nodes === undefined) return putAfterLookup(now);
     const wanted = Math.min(copies ?? k, nodes.length);
     this.#storeHere({ item, nodes, holders: k, copies, isOwn: true }, now, (here) => {
-      const itemWrite = { item: { ...item, copies }, lifeMs, nodes, stored: here.stored };
+      const { stored } = here, { purpose } = batch;
+      const itemWrite = { item: { ...item, copies }, lifeMs, nodes, stored, purpose };
       this.write(itemWrite, now, ({ stored: all, refusals }, at) => {
         const stored = this.#unlessFull({ stored: all, refusals });
         if (stored.length >= MIN_BATCH_STORED_SHARE * wanted) {
@@ -497,7 +508,8 @@ export class ItemOperations {
     };
     const ask = (index: number, from: Millis) => {
       const target = request.targets[index], ttl = ttlOf(request.lifeMs);
-      this.find({ target, onResponse, wantsRoom: true, ttl }, from, ({ closest }, at) => {
+      const search = { target, onResponse, wantsRoom: true, ttl, purpose: "requests" } as const;
+      this.find(search, from, ({ closest }, at) => {
         const isAll = closest.length < k;
         if (isAll || index + 1 === request.targets.length) end(isAll, at);
         else ask(index + 1, at);

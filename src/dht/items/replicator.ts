@@ -146,6 +146,8 @@ interface ReplicatorOptions {
 export class Replicator {
   /** How many publications succeeded, how many replica repairs have run, and how many copies the repairs made. */
   readonly counts = { published: 0, completed: 0, copies: 0 };
+  /** Whether to repair the copies of other nodes' values. */
+  repairs = true;
   readonly #options: ReplicatorOptions;
   readonly #tables: Tables;
   readonly #items: ItemStore;
@@ -403,6 +405,7 @@ export class Replicator {
       this.#waiting.push({ kind: "publish", target: item.target });
     }
     this.#cursor ??= this.#items.entries()[Symbol.iterator]();
+    if (!this.repairs) return;
     for (let i = 0; i < COLLECT_ITEMS && this.#waiting.length < MAX_WAITING; i++) {
       const { value: item, done } = this.#cursor.next();
       if (done) {

@@ -60,7 +60,7 @@ export class Upkeep {
       newest !== undefined && compareVersions(newest, own) > 0 ? newest : own;
     const { self } = this.operations.searches;
     const put = { target: own.target, salt: own.signed?.salt, lifeMs, isOwn: true, make };
-    this.operations.put(put, now, (result, at) => {
+    this.operations.put({ ...put, purpose: "own_values" }, now, (result, at) => {
       const newest = result.item ?? own;
       const replicas = result.stored.length;
       const others = result.stored.filter((id) => !id.equals(self.id)).length;
@@ -105,7 +105,8 @@ export class Upkeep {
         );
       });
     };
-    operations.find({ target: item.target, onResponse, challenge }, now, onFound);
+    const { target } = item;
+    operations.find({ target, onResponse, challenge, purpose: "upkeep" }, now, onFound);
   }
 
   /** Sends an item to each of the k closest nodes that lacks it, and to each node that reported an older version. */
@@ -151,7 +152,8 @@ export class Upkeep {
     const held = closest.length - lacking.length + (isFar ? 0 : 1);
     const missing = copies < k ? Math.max(0, copies - held) : lacking.length + stale.length;
     const age = Math.round((now - item.storedAt) / 1000), lifeMs = lifeTimeOf(item);
-    operations.write({ item, age, lifeMs, nodes, count: missing }, now, ({ stored }, end) => {
+    const itemWrite = { item, age, lifeMs, nodes, count: missing, purpose: "upkeep" } as const;
+    operations.write(itemWrite, now, ({ stored }, end) => {
       if (stored.length > 0) this.#emit({ type: "data.replicate", item, to: stored });
       const isHeld = ({ id }: { id: Id }) =>
         holders.has(`${id}`) || stored.some((other) => other.equals(id));
@@ -181,7 +183,8 @@ export class Upkeep {
     const { target, signed } = item;
     const { operations } = this;
     // The get also stores the newest version here, and sends it to the nodes that return another version.
-    operations.get({ target, salt: signed!.salt }, now, (result, at) => {
+    const get = { target, salt: signed!.salt, purpose: "upkeep" } as const;
+    operations.get(get, now, (result, at) => {
       const cost = costOf(result, { item, puts: 0 });
       const { item: newest } = result;
       if (newest === undefined || compareVersions(newest, item) <= 0) return done(item, cost, at);

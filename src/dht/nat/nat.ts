@@ -157,6 +157,8 @@ export class Nat {
   /** The deadline of the next step of the present check or, between checks, of the next check. */
   #next: Deadline | undefined;
   #retryMs = RETRY_MS;
+  /** Whether the user's budget for traffic is used up. */
+  #isForcedReadOnly = false;
   #reported = "";
 
   constructor(parts: NatParts, now: Millis) {
@@ -179,6 +181,7 @@ export class Nat {
   }
 
   get #readOnly(): boolean {
+    if (this.#isForcedReadOnly) return true;
     if (!this.#isAuto) return this.#parts.mode === "read_only";
     const isUndecided = this.#reachable === undefined && this.#trial !== "running";
     return this.#reachable === false || (this.#isBehindNat && isUndecided);
@@ -201,7 +204,7 @@ export class Nat {
       reachable: this.#reachable,
       readOnly: this.#readOnly,
       wantsIntroducers: this.#isAuto && this.#external !== undefined && !this.#isTrivial &&
-        this.#reachable !== true,
+        this.#reachable !== true && !this.#isForcedReadOnly,
       evidence: {
         tally: this.#parts.own.tally,
         reason: this.#reason,
@@ -292,6 +295,12 @@ export class Nat {
     if (reported === this.#reported) return;
     this.#reported = reported;
     this.#parts.onChange(this.state, now);
+  }
+
+  /** Makes the node read-only whether strangers can reach it or not, or ends that. */
+  forceReadOnly(isForced: boolean, now: Millis): void {
+    this.#isForcedReadOnly = isForced;
+    this.#report(now);
   }
 
   #setReadOnly(): void {

@@ -6,6 +6,7 @@ import type { Message } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
 import type { Self } from "../self.ts";
 import { TOKEN_ROTATION_MS } from "../tokens.ts";
+import type { Purpose } from "../purpose.ts";
 import type { Candidate, KnownNode, LookupResult } from "./lookup.ts";
 import { Region } from "./region.ts";
 
@@ -88,8 +89,8 @@ export class Batch {
   /** Nodes that answers named, but that no lookup has asked. */
   readonly #unasked = new NodeIndex<{ readonly id: Id }>();
 
-  /** `seed`: a 32-bit integer that strangers can't know. */
-  constructor(seed: number) {
+  /** `seed`: a 32-bit integer that strangers can't know. `purpose`: of all messages of the batch. */
+  constructor(seed: number, readonly purpose: Purpose = "transfers") {
     this.#asked = new IdMap(seed);
   }
 

@@ -4,13 +4,15 @@
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { word } from "../../krpc/id.ts";
 import { ErrorCode, type Message } from "../../krpc/message.ts";
+import type { LineCost } from "../line.ts";
 import { Agenda, type Millis, NO_SLOT, type Slot } from "../deadlines.ts";
-import type { Outbox, OutgoingQuery } from "../outbox.ts";
+import { type Outbox, type OutgoingQuery, purposeOf } from "../outbox.ts";
 import type { Random } from "../random.ts";
 import { entitledBytes } from "../reply_size.ts";
 import { isContradicted, OWN_COORDINATE_BYTES } from "../routing/coordinate.ts";
 import type { Contact } from "../routing/contact.ts";
 import type { Tables } from "../routing/tables.ts";
+import type { Purpose } from "../purpose.ts";
 import { Pace } from "./pace.ts";
 import type { Answer, Query, QueryOutcome, QueryWatcher, UnusableReply } from "./query.ts";
 import { type Transaction, Transactions } from "./transactions.ts";
@@ -68,6 +70,12 @@ const JITTER_SHARE = 0.25;
 const MAX_HELD_MS = 2_000;
 
 /**
+ * The maximum time for which a query waits because of the rates that the user has set. Another
+ * receiver would not be faster, so it is worth waiting longer.
+ */
+const MAX_LINE_HELD_MS = 20_000;
+
+/**
  * If a timer fires this late, our own process or machine has stalled, and the query gets more time.
  */
 const STALL_MS = 20;
@@ -95,6 +103,7 @@ type Reply = Exclude<QueryOutcome, { kind: "timeout" }>;
 /** A query in flight. */
 interface Pending extends Transaction, OutgoingQuery {
   readonly query: Query;
+  readonly purpose: Purpose;
   readonly watcher: QueryWatcher;
   /** Undefined, because this is the first packet of its query; see `Repeat.first`. */
   readonly first: undefined;
@@ -103,6 +112,8 @@ interface Pending extends Transaction, OutgoingQuery {
    * rate of our queries to it.
    */
   readonly isOurs: boolean;
+  /** What the query costs; undefined if no rates are set, or if it does not count against them. */
+  readonly cost: LineCost | undefined;
   startedAt: Millis;
   readonly lateAfter: number;
   /** The time until the query is sent again: `lateAfter` or, for a node known to be slow, more. */
@@ -204,11 +215,15 @@ export class Queries {
    */
   send(query: Query, now: Millis, watcher: QueryWatcher): void {
     const tid = this.#newTid();
-    const { method, to, args, sendsCoordinate, expected } = query;
+    const { method, to, args, sendsCoordinate, expected, purpose } = query;
     const contact = expected && this.tables.at(to, expected);
     // A node that lies about its software only makes us send more packets to that node.
     const isOurs = contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
-    const wait = isOurs ? 0 : this.#holdFor(query, now);
+    const cost = this.#costOf(query);
+    const { line } = this.outbox.traffic.usage;
+    const paceWait = isOurs ? 0 : this.#holdFor(query, now);
+    const lineWait = cost === undefined ? 0 : line.waitFor(cost, now);
+    const wait = Math.max(paceWait, lineWait);
     // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
     const isProven = contact?.keepsUs === true;
     const repeatAfter = this.#waitFor(query, contact);
@@ -218,11 +233,13 @@ export class Queries {
       method,
       to,
       args: sendsCoordinate ? { ...args, coordinate: COORDINATE } : args,
+      purpose: purpose ?? purposeOf(method) ?? "upkeep",
       minBytes: query.minBytes ?? (isProven ? undefined : entitledBytes(query)),
       query,
       watcher,
       first: undefined,
       isOurs,
+      cost,
       startedAt: now,
       lateAfter,
       repeatAfter,
@@ -239,13 +256,37 @@ export class Queries {
     this.#open++;
     if (wait === 0) return this.#write(pending, now);
     // End the query later, not within this call: the caller may be in the middle of a search.
-    const isRefused = wait > MAX_HELD_MS;
-    this.#schedule(
-      pending,
-      now,
-      isRefused ? this.#refused : (_, at) => this.#hold(pending, at, now + wait),
-    );
+    if (paceWait > MAX_HELD_MS || lineWait > MAX_LINE_HELD_MS) {
+      return this.#schedule(pending, now, this.#refused);
+    }
+    if (lineWait > 0) {
+      line.hold(cost!);
+      return this.#schedule(pending, now + wait, this.#releaseToLine);
+    }
+    this.#schedule(pending, now, (_, at) => this.#hold(pending, at, now + wait));
   }
+
+  /** What a query costs. Undefined if it does not wait: health checks come first. */
+  #costOf({ method, args, purpose }: Query): LineCost | undefined {
+    const { line } = this.outbox.traffic.usage;
+    if (!line.isLimited || method === "ping") return undefined;
+    return line.costOf({
+      purpose: purpose ?? purposeOf(method) ?? "upkeep",
+      isPut: method === "put",
+      valueBytes: args.value?.length ?? 0,
+    });
+  }
+
+  /** Sends a query that has waited for the line, or waits on if answers have used the line up. */
+  readonly #releaseToLine = (pending: Pending, now: Millis): void => {
+    const { line } = this.outbox.traffic.usage, cost = pending.cost!;
+    line.release(cost);
+    const wait = line.waitFor(cost, now);
+    if (wait === 0) return this.#release(pending, now);
+    if (now + wait - pending.startedAt > MAX_LINE_HELD_MS) return this.#refused(pending, now);
+    line.hold(cost);
+    this.#schedule(pending, now + wait, this.#releaseToLine);
+  };
 
   /**
    * How long a query must wait because of our rate limit for its receiver. Pings never wait,
@@ -344,6 +385,8 @@ export class Queries {
     traffic.in.count(transaction.method, kind, reply.packet.length);
     const isSecondTry = transaction.first !== undefined;
     const pending = isSecondTry ? transaction.first : transaction;
+    traffic.usage.noteReceived(pending.purpose, reply.packet.length, from.family);
+    if (pending.cost !== undefined) traffic.usage.line.noteExpected(pending.cost);
     this.#remove(pending);
     this.#agenda.remove(pending, pending.slot);
     const { query, watcher, lateAt, stalls, dueAt, isOver } = pending;
@@ -377,6 +420,8 @@ export class Queries {
     // repeat nothing while our process can't keep up with the answers.
     if (args.cas !== undefined || isOnce || stalls >= MAX_STALLS) return;
     if (!pending.isOurs && this.pace.waitFor(to, now) > 0) return;
+    const { cost } = pending;
+    if (cost !== undefined && this.outbox.traffic.usage.line.waitFor(cost, now) > 0) return;
     const tid = this.#newTid();
     pending.repeat = { tid, method, to, first: pending, at: now };
     this.#transactions.add(pending.repeat);
@@ -386,6 +431,7 @@ export class Queries {
   #transmit(pending: Pending, tid = pending.tid): void {
     if (pending.query.sendsCoordinate) this.tables.coordinate.write(COORDINATE, 0);
     this.onSent?.(pending.to);
+    if (pending.cost !== undefined) this.outbox.traffic.usage.line.expect(pending.cost);
     this.outbox.send(tid === pending.tid ? pending : { ...pending, tid });
   }
 

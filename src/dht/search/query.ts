@@ -4,6 +4,7 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
 import type { DropReason, Message, Method, QueryArguments } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
+import type { Purpose } from "../purpose.ts";
 
 export interface Query {
   readonly method: Method;
@@ -24,6 +25,8 @@ export interface Query {
   readonly isVerification?: boolean;
   /** The minimum size of the query in bytes. By default, it depends on the reply that the query asks for. */
   readonly minBytes?: number;
+  /** Upkeep by default. */
+  readonly purpose?: Purpose;
 }
 
 /** How a query ended. */

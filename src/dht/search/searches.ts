@@ -17,6 +17,7 @@ import type { Contact } from "../routing/contact.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { Tables } from "../routing/tables.ts";
 import type { Self } from "../self.ts";
+import type { Purpose } from "../purpose.ts";
 import type { Batch } from "./batch.ts";
 import {
   type Candidate,
@@ -89,6 +90,8 @@ export interface Search {
    * and adds the nodes that it finds to the batch.
    */
   readonly batch?: Batch;
+  /** That of the batch by default or, without a batch, upkeep. */
+  readonly purpose?: Purpose;
 }
 
 /** A search in one address family. */
@@ -273,6 +276,7 @@ export class Searches {
     onEnd: (result: LookupResult, now: Millis) => void,
   ): Lookup {
     const { target, method, family, batch, isHurried, onResponse } = search;
+    const purpose = search.purpose ?? batch?.purpose;
     const { queries, tables, self } = this;
     const { alpha, emit } = this.#options;
     const table = tables.of(family);
@@ -303,7 +307,7 @@ export class Searches {
       coordinate: tables.coordinate,
       ask: (candidate, at, watcher) => {
         const { endpoint: to, id: expected, expected: rtt } = candidate;
-        const known = { to, expected, rtt };
+        const known = { to, expected, rtt, purpose };
         const askPlainly = (later: Millis) =>
           queries.send({ ...known, method: "find_node", args: plainArgs }, later, watcher);
         const contact = expected && tables.at(to, expected);

@@ -3,6 +3,7 @@
 import type { Id } from "../../krpc/id.ts";
 import { ErrorCode, type Method, type QueryArguments } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
+import type { Purpose } from "../purpose.ts";
 import type { Placed } from "./lookup.ts";
 import type { Queries } from "./queries.ts";
 
@@ -18,6 +19,7 @@ export interface Write {
   /** Whether a node already holds exactly this version. If so, its refusal with "seq too low" counts as a success. */
   readonly isCurrent?: (id: Id) => boolean;
   readonly onStored?: (id: Id, now: Millis) => void;
+  readonly purpose: Purpose;
 }
 
 export interface WriteResult {
@@ -34,7 +36,8 @@ const OVERDUE_SHARE = 1 / 4;
 
 /** Writes to the closest nodes. If one of them fails, writes to the next farther node instead. */
 export function write(
-  { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored }: Write,
+  { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored, purpose }:
+    Write,
   now: Millis,
   done: (result: WriteResult, now: Millis) => void,
 ): void {
@@ -65,7 +68,7 @@ export function write(
         aside++;
         step(later);
       };
-      const query = { method, to: endpoint, args: args(token!, id), expected: id };
+      const query = { method, to: endpoint, args: args(token!, id), expected: id, purpose };
       queries.send(query, at, {
         // In a small network, every copy matters. So the write also waits for queries that a rate limit delays.
         onHeld: (later) => nodes.length > wanted / 2 && setAside(later),

@@ -166,7 +166,7 @@ const REPLY_END = literal("1:y1:re"), LETTER = 5, R = 0x72, E = 0x65;
  * Whether a datagram looks like an answer to a query of ours. Such datagrams are always admitted,
  * because matching them with our queries is cheap.
  */
-function isReply(datagram: Uint8Array): boolean {
+export function isReply(datagram: Uint8Array): boolean {
   const start = datagram.length - REPLY_END.length;
   if (start < 0) return false;
   for (let i = 0; i < REPLY_END.length; i++) {

@@ -17,6 +17,7 @@ import type { ItemCrypto } from "../items/item.ts";
 import type { Candidate } from "../search/lookup.ts";
 import type { MergedResult, Searches } from "../search/searches.ts";
 import { write } from "../search/write.ts";
+import type { Purpose } from "../purpose.ts";
 import type { PeerStore } from "./peer_store.ts";
 
 /** Cap on the peers that one search collects. */
@@ -29,6 +30,8 @@ export interface PeerSearch {
   readonly noSeeds?: boolean;
   /** Whether to ask for the Bloom filters from which the size of the swarm is estimated. */
   readonly scrapes?: boolean;
+  /** Requests by default. */
+  readonly purpose?: Purpose;
   /** Called with peers that were not found before. If it returns true, the search ends. */
   readonly onPeers?: (peers: readonly Endpoint[]) => boolean;
 }
@@ -89,7 +92,7 @@ export class Swarms {
     now: Millis,
     done: (result: PeersResult, now: Millis) => void,
   ): void {
-    const { infoHash, noSeeds, scrapes, onPeers } = search;
+    const { infoHash, noSeeds, scrapes, onPeers, purpose = "requests" } = search;
     const found = new Map<string, Endpoint>();
     const count = scrapes ? new SwarmCount(this.#sha1) : undefined;
     const add = (peers: readonly Endpoint[]): boolean => {
@@ -109,7 +112,7 @@ export class Swarms {
       return add(peers);
     };
     const swarm = (noSeeds ? NO_SEED : 0) | (scrapes ? SCRAPE : 0);
-    const lookup = { target: infoHash, method: "get_peers", swarm, onResponse } as const;
+    const lookup = { target: infoHash, method: "get_peers", swarm, onResponse, purpose } as const;
     this.#searches.find(lookup, now, (result, at) => {
       done({ ...result, peers: [...found.values()], scrape: count?.result() }, at);
     });
@@ -128,12 +131,13 @@ export class Swarms {
       impliedPort: (port ?? this.#externalPort) === undefined,
       swarm: isSeed ? SEED : 0,
     });
-    const { queries } = this.#searches;
-    this.getPeers({ infoHash }, now, (result, at) => {
+    const { queries } = this.#searches, purpose = "own_values";
+    this.getPeers({ infoHash, purpose }, now, (result, at) => {
       const announced = new Map<string, Id>();
       let open = result.lookups.length;
       for (const { closest: nodes } of result.lookups) {
-        write({ queries, method: "announce_peer", nodes, args }, at, ({ stored }, end) => {
+        const request = { queries, method: "announce_peer", nodes, args, purpose } as const;
+        write(request, at, ({ stored }, end) => {
           for (const id of stored) announced.set(`${id}`, id);
           if (--open > 0) return;
           done({ ...result, announced: [...announced.values()], elapsed: end - now }, end);

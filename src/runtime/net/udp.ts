@@ -56,8 +56,8 @@ export interface UdpOptions {
    * families.
    */
   readonly onlyFamily?: Family;
-  /** Whether to handle the datagrams of a sender. By default, all are handled. */
-  readonly allows?: (from: Endpoint) => boolean;
+  /** Whether to handle a datagram of `bytes` bytes from a sender. By default, all are handled. */
+  readonly allows?: (from: Endpoint, bytes: number) => boolean;
   /** Seals sent datagrams, and opens received ones. Without it, datagrams are sent as they are. */
   readonly seal?: PacketSeal;
   /** Called with each datagram. The bytes are overwritten after the call. Must not throw. */
@@ -306,7 +306,7 @@ export class UdpSocket {
 
   #accept(datagram: Uint8Array, from: Endpoint): void {
     const { allows, seal, receive } = this.#options;
-    if (allows !== undefined && !allows(from)) return;
+    if (allows !== undefined && !allows(from, datagram.length)) return;
     if (seal === undefined) return receive(datagram, from);
     const message = seal.open(datagram, from, (packet) => this.#send(packet, from));
     if (message !== undefined) receive(message, from);

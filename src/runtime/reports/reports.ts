@@ -26,6 +26,7 @@ import type { NodeClock } from "../clock.ts";
 import type { ReadinessProbe } from "./readiness.ts";
 import type { Measurements, ProcessReport } from "../../node_service.ts";
 import type { History, HistoryRange, Mapping, Nat, NodeStats } from "../../reports/stats.ts";
+import type { Budget } from "../../reports/traffic.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
 import type { HeldItems } from "../../reports/values.ts";
 import { PeerReports } from "./peers.ts";
@@ -68,6 +69,7 @@ export interface ReportedNode {
   readonly publications: Pick<Publications, "count" | "items" | "counts" | "itemsAtRisk">;
   readonly history: PeerHistory;
   readonly readiness: ReadinessProbe;
+  readonly budget: () => Budget | null;
   readonly mapping: PortMapping | undefined;
   /** Returns the key that a contact has proven to hold; null if it has proven none. */
   readonly keyOf: (contact: Contact) => string | null;
@@ -149,6 +151,7 @@ export class Reports {
         in: this.#trafficReport("in"),
         out: this.#trafficReport("out"),
         dropped: { ...traffic.dropped } as Record<string, number>,
+        budget: this.node.budget(),
       },
       lookups: {
         count: lookups.count,
@@ -295,6 +298,7 @@ export class Reports {
         damagedRows: this.node.disk!.damagedRows,
       },
       published: this.node.publications.itemsAtRisk(),
+      usage: { sent: traffic.usage.sent, received: traffic.usage.received },
       replication: { turns: replication.completed, waiting: replication.pending },
       watching: {
         held: subscriptions.size,

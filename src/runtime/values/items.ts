@@ -144,8 +144,8 @@ export class NetworkItems implements ItemNetwork {
     return size < k ? size : Math.max(k, Math.round(estimate ?? size));
   }
 
-  batch(lifeMs?: number): ItemBatch {
-    const batch = this.core.node.batch();
+  batch({ lifeMs, purpose }: Parameters<ItemNetwork["batch"]>[0] = {}): ItemBatch {
+    const batch = this.core.node.batch(purpose);
     return {
       putPiece: (item, copies) =>
         this.core.ask((at, done) =>

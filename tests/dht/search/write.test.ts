@@ -22,7 +22,7 @@ function scene(count: number) {
   const given = { method: "put", nodes, args: () => ({}) } as const;
   const queries = { tables, send } as unknown as Queries;
   const onStored = (by: unknown) => void late.push(`${by}`);
-  write({ ...given, queries, onStored }, 0, (ended) => result = ended);
+  write({ ...given, queries, onStored, purpose: "requests" }, 0, (ended) => result = ended);
   const answer = (index: number) =>
     sent[index].done({
       kind: "response",
