@@ -1,7 +1,8 @@
 // Floods a running dmnode from 10,000 addresses, at twice the rate of find_node queries that it can answer, and shows how
 // many queries of honest contacts and strangers it still answers, and how its memory develops.
 //
-// deno run --allow-all bench/flood.ts [--seconds S] [--kinds LIST] [--sources N] [--factor F] [--rate R] [--main FILE]
+// deno run --allow-all bench/flood.ts [--seconds S] [--kinds LIST] [--sources N] [--factor F] [--rate R]
+//   [--store BYTES] [--main FILE]
 //
 // It runs in a network namespace of its own, in which all addresses of 198.18.0.0/15 are local. That needs Linux with
 // user namespaces, and a C compiler.
@@ -16,6 +17,7 @@ import { printTable } from "./measure.ts";
 import { buildGenerator, here } from "./running.ts";
 
 const HOST = "198.19.255.254", PORT = 6881, CLIENT_HOST = "198.19.255.1";
+const API = "http://127.0.0.1:8680";
 
 /** Contacts, each of which asks ten times a second, and strangers, each of which asks every ten seconds. */
 const CONTACTS = 20, STRANGERS = 2_000;
@@ -26,6 +28,9 @@ const PACKETS = 2_000, ITEMS = 20_000;
 const ITEM_BYTES = 500;
 
 const MEMORY_INTERVAL_MS = 500;
+
+/** How long after its first request the API has compacted its heap. */
+const API_SETTLE_MS = 4_000;
 
 interface Packet {
   readonly bytes: Uint8Array;
@@ -122,6 +127,8 @@ const { values: options } = parseArgs({
     factor: { type: "string", default: "2" },
     /** Packets a second, instead of measuring what the node can answer. */
     rate: { type: "string" },
+    /** The node's STORAGE_LIMIT. */
+    store: { type: "string", default: "1073741824" },
     main: { type: "string", default: here("../src/main.ts") },
   },
 });
@@ -162,6 +169,8 @@ async function run(): Promise<void> {
         "at half time",
         "at the end",
         "most",
+        "items at half time",
+        "at the end",
       ],
       rows,
     );
@@ -192,10 +201,13 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
       "--allow-sys=networkInterfaces",
     ],
     ...[options.main, "start", "--allow-net", "--p2p-port", `${PORT}`, "--nat", "off"],
-    ...["--api-port", "0", "--data-dir", data, "--log-level", "warning"],
+    ...["--api-port", new URL(API).port, "--data-dir", data, "--log-level", "warning"],
   ]);
   try {
     const item = await untilReady();
+    // The API loads its program at the first request. That memory must not count as growth.
+    await itemsHeld();
+    await new Promise((resolve) => setTimeout(resolve, API_SETTLE_MS));
     const capacity = options.rate === undefined ? await capacityOf(load, directory) : 0;
     const rate = options.rate === undefined
       ? Number(options.factor) * capacity
@@ -208,8 +220,13 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
     ]);
     let text = "";
     const memory: number[] = [];
+    let itemsAtHalfTime = Promise.resolve(NaN);
     for await (const chunk of generator.stdout.pipeThrough(new TextDecoderStream())) {
-      if (text === "") void sampleMemory(node.pid, memory, () => text.includes("}"));
+      if (text === "") {
+        void sampleMemory(node.pid, memory, () => text.includes("}"));
+        const halfMs = Number(options.seconds) * 500;
+        setTimeout(() => itemsAtHalfTime = itemsHeld(), halfMs);
+      }
       text += chunk;
     }
     const result = JSON.parse(text.slice(text.indexOf("{")));
@@ -224,6 +241,8 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
       megabytes(0.5),
       megabytes(1),
       (Math.max(...memory) / 1024).toFixed(0),
+      `${await itemsAtHalfTime}`,
+      `${await itemsHeld()}`,
     ];
   } finally {
     node.kill("SIGKILL");
@@ -234,7 +253,7 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
 
 function start(program: string, args: string[]): Deno.ChildProcess {
   const command = program === "deno" ? Deno.execPath() : program;
-  const env = { TEST_NETWORKS: "198.18.0.0/15", NO_COLOR: "1" };
+  const env = { TEST_NETWORKS: "198.18.0.0/15", NO_COLOR: "1", STORAGE_LIMIT: options.store };
   return new Deno.Command(command, { args, env, stdin: "null", stdout: "piped", stderr: "inherit" })
     .spawn();
 }
@@ -265,6 +284,12 @@ async function exchange(packet: Uint8Array): Promise<Uint8Array> {
       // The timer has closed it.
     }
   }
+}
+
+/** The number of items that the node holds for others. */
+async function itemsHeld(): Promise<number> {
+  const metrics = await (await fetch(`${API}/metrics`)).text();
+  return Number(/^dmnode_storage_items\{owner="others"\} (\d+)$/m.exec(metrics)![1]);
 }
 
 /** The find_node queries a second that the node answers, from addresses without a limit. */

@@ -76,7 +76,7 @@ const V8_FLAGS = "--v8-flags=--max-semi-space-size=2,--expose-gc";
 const COLLECTING = fileURLToPath(new URL("./collecting.ts", import.meta.url));
 
 /** How long a start may take while many nodes share a processor. */
-const START_MS = 180_000;
+const START_MS = 900_000;
 
 export class SoakNode {
   /** Undefined while the node is down. */
