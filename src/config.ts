@@ -101,7 +101,9 @@ const UNITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
 /** Creates the format of a whole number, which may have a unit if it is a number of `bytes` or `seconds`. */
 function wholeNumber(min: number, max: number, { of = "", suffix = "" } = {}): Format<number> {
   const noun = `a whole number${of && ` of ${of}`}${suffix}`;
-  return format(`${noun} from ${min} to ${max}`, (text) => {
+  const units = Object.keys(UNITS[of] ?? {});
+  const unit = units.length === 0 ? "" : `, or with a unit: ${units.join(", ")}`;
+  return format(`${noun} from ${min} to ${max}${unit}`, (text) => {
     // Number() would also accept 1e3, 0x10 and the empty string, which are mistakes here.
     const [, digits, unit] = /^(\d{1,16}) ?([A-Za-z]*)$/.exec(text) ?? [];
     const factor = unit === "" ? 1 : UNITS[of]?.[unit] ?? NaN;
@@ -164,7 +166,11 @@ function externalEndpoints(): Format<readonly HostPort[]> {
   const list = listOf(allowed, (entry) => {
     const parsed = parseHostPort(entry);
     const isAddress = typeof parsed !== "string" && parseAddress(parsed.host) !== undefined;
-    return isAddress ? parsed : `does not fit; expected ${allowed}`;
+    if (!isAddress) return `does not fit; expected ${allowed}`;
+    const { scope } = Endpoint.parse(parsed.host, parsed.port)!;
+    return scope === "none" || scope === "loopback"
+      ? "can't be reached by other machines; expected the external address"
+      : parsed;
   });
   return checked(list, (endpoints) => {
     const families = new Set(endpoints.map(({ host }) => host.includes(":")));
@@ -643,6 +649,11 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     throw refusal(TABLE.apiHost, texts.get(TABLE.apiHost)!, "needs an API_SOCKET");
   }
   const apiTokens = apiTokensIn(values, texts.get(TABLE.apiTokensFile)!, sources.readApiTokens);
+  const hasSocketSettings = values.apiSocketGroup !== null ||
+    texts.get(TABLE.apiSocketMode)!.text.trim() !== TABLE.apiSocketMode.default;
+  if (values.apiSocket === null && hasSocketSettings) {
+    warnings.push("API_SOCKET_GROUP and API_SOCKET_MODE have no effect without API_SOCKET: set it");
+  }
   const token = isExposed(apiHost) ? apiToken : undefined;
   if (token === null && apiTokens === null) {
     const problem = "lets other machines reach the API, which requires an API_TOKEN; " +

@@ -167,6 +167,10 @@ const BAD: Record<string, string[]> = {
     "203.0.113.5:0",
     "203.0.113.5:1,[2001:db8::1]:2",
     "1.2.3.4:1,1.2.3.5:1",
+    "0.0.0.0:8000",
+    "127.0.0.1:8000",
+    "[::]:8000",
+    "[::1]:8000",
   ],
   P2P_UP_LIMIT: ["-1", "999", "1 kB/s", "fast"],
   P2P_DOWN_LIMIT: ["-1", "1", "10 Mbit"],
@@ -254,6 +258,18 @@ Deno.test("settings accept the spellings and units that people use", () => {
   for (const [name, text, member, expected] of spellings) {
     assert.deepEqual(fromEnv(name, text)[member], expected, `${name}=${text}`);
   }
+});
+
+Deno.test("the message about a size or a time names the units", () => {
+  assert.match(refusal(() => fromEnv("STORAGE_LIMIT", "1 GO")), /unit: kB, MB, GB, TB, KiB, MiB/);
+  assert.match(refusal(() => fromEnv("HEALTH_CHECK_INTERVAL", "1 min")), /unit: s, m, h, d/);
+});
+
+Deno.test("settings of a Unix socket that does not exist draw a warning", () => {
+  assert.match(fromEnv("API_SOCKET_GROUP", "adm").warnings.join(), /without API_SOCKET/);
+  assert.match(fromEnv("API_SOCKET_MODE", "0660").warnings.join(), /without API_SOCKET/);
+  const env = { API_SOCKET: "a.sock", API_SOCKET_GROUP: "adm" };
+  assert.deepEqual(loadConfig({ env }).warnings, []);
 });
 
 Deno.test("settings that are read again apply now or at the next start, and never open the API", () => {
@@ -365,7 +381,10 @@ Deno.test("API_TOKENS_FILE provides tokens with scopes, by default from DATA_DIR
   assert.deepEqual(read, ["./data/api_tokens", "./data/api_tokens", "t"]);
   assert.match(refusal(() => load({ API_TOKENS_FILE: "t" }, undefined)), /the file does not exist/);
   const line = (bad: string) => refusal(() => load({}, bad));
-  assert.match(line("a write 0 never sha256:" + hash), /line 1: "write": expected read, store/);
+  assert.match(
+    line("a write 0 never sha256:" + hash),
+    /line 1: "write": expected scopes: read, store/,
+  );
   assert.match(line("\na read x never sha256:" + hash), /line 2: "x" is no number/);
   assert.match(line("a read 0 soon sha256:" + hash), /"soon" is neither never nor a time/);
   assert.match(line("a read 0 never sha256:0"), /expected sha256: and 64 hex digits/);

@@ -161,6 +161,8 @@ export function readEnvFile(name: string | undefined): string | undefined {
 
 function openEnvFile(name: string | undefined): OpenFile | undefined {
   try {
+    // Opening a named pipe would wait for its writer. Only a user who names one can mean that.
+    if (name === undefined && Deno.statSync(".env").isFifo) throw new Error("it is a named pipe");
     return new OpenFile(name ?? ".env");
   } catch (error) {
     if (name === undefined && error instanceof Deno.errors.NotFound) return undefined;

@@ -88,7 +88,7 @@ function parseLine(line: string): ApiToken | string {
   const expiresAt = expiry === "never" ? null : parseTime(expiry);
   const hash = /^sha256:([0-9a-f]{64})$/.exec(hashText)?.[1];
   if (!isTokenName(name)) return `${quote(name)} is no name of a token`;
-  if (scopes === undefined) return `${quote(scopeText)}: expected ${SCOPES.join(", ")}`;
+  if (scopes === undefined) return `${quote(scopeText)}: expected scopes: ${SCOPES.join(", ")}`;
   if (!(rate <= MAX_TOKEN_RATE)) return `${quote(rateText)} is no number of requests per second`;
   if (expiresAt === undefined) return `${quote(expiry)} is neither never nor a time`;
   if (hash === undefined || rest.length > 0) return "expected sha256: and 64 hex digits at its end";

@@ -56,7 +56,7 @@ export function lifetime(text: string): number {
 export function scopes(text: string): readonly Scope[] {
   const parsed = parseScopes(text);
   if (parsed !== undefined) return parsed;
-  throw new InvalidArgumentError(`Expected ${SCOPES.join(", ")}, separated by commas.`);
+  throw new InvalidArgumentError(`Expected scopes, separated by commas: ${SCOPES.join(", ")}.`);
 }
 
 /** Parses a date, or a time from now such as 12h or 90d, and returns it in ms since 1970. */
