@@ -153,8 +153,9 @@ export class Line {
 
   /** Whether a query may be answered now. */
   mayAnswer(isPing: boolean, now: Millis): boolean {
+    if (this.#up === undefined) return true;
     const share = isPing ? -MAX_DEBT_SHARE : 0;
-    return [this.#up, this.#answers].every((direction) => direction?.isLeft(now, share) ?? true);
+    return this.#up.isLeft(now, share) && this.#answers!.isLeft(now, share);
   }
 
   /** Whether a packet may be accepted. `from`: its sender, or that it looks like the answer to a query. */
