@@ -215,7 +215,7 @@ function SearchLink({ isHere }) {
     {
       class: "search-link",
       href: "#/search",
-      "aria-label": "Search",
+      "aria-label": "Search: Id, key, name or address",
       "aria-current": isHere ? "page" : undefined,
       "aria-keyshortcuts": "/ Control+K",
       title: "Search (/)",

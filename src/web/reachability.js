@@ -31,7 +31,7 @@ export function Reachability({ nat: { type, reachable }, addresses }) {
 
 /** A link to the explanation. */
 function Why() {
-  return h("a", { href: "#/reachability" }, "Why?");
+  return h("a", { class: "why", href: "#/reachability" }, "Why?");
 }
 
 /**

@@ -6,7 +6,19 @@ import type { Page } from "playwright-core";
 import { browserTest, NO_SANITIZERS, type TestBrowser, until } from "./browser.ts";
 import { startSwarm } from "./swarm.ts";
 
-const VIEWS = ["#/", "#/peers", "peer", "#/lookups", "#/values", "#/swarms", "#/events", "#/node"];
+const VIEWS = [
+  "#/",
+  "#/peers",
+  "peer",
+  "#/lookups",
+  "#/values",
+  "#/swarms",
+  "#/events",
+  "#/node",
+  "#/map",
+  "#/search?q=10",
+  "#/reachability",
+];
 
 browserTest("the dashboard passes axe-core and works by keyboard", async (browser, test) => {
   const swarm = await startSwarm(50);

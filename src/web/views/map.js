@@ -10,6 +10,7 @@ import { isId, randomId } from "../ids.js";
 import { clustersOf, peersAt, responsibility, wayOf } from "../map_data.js";
 import { layoutPeers, placeOnMap } from "../map_layout.js";
 import { Card, choice, Note } from "../parts.js";
+import { open } from "../routes.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/peers.ts").Lookup} Lookup */
@@ -366,34 +367,34 @@ function Drawing({ own, peers, range, network, layer, values, lookups }) {
         d: `M${x - 3} ${y}h6M${x} ${y - 3}v6`,
       });
     }),
+    // The table of peers and the list of values open the same pages by keyboard.
     dots.map(({ peer, x, y }) =>
       h(
-        "a",
-        { key: peer.node_id, href: `#/peers/${peer.node_id}`, tabIndex: -1 },
-        h(
-          "circle",
-          {
-            class: `space-peer ${peer.health} ${members.has(peer.node_id) ? "in-cluster" : ""} ${
-              members.size > 0 && !members.has(peer.node_id) ? "off-cluster" : ""
-            }`,
-            cx: SIZE + x * SCALE,
-            cy: SIZE + y * SCALE,
-            r: members.has(peer.node_id) ? 6 : 4.5,
-          },
-          h("title", null, `${shortId(peer.node_id)}, ${peer.address}, ${peer.health}`),
-        ),
+        "circle",
+        {
+          key: peer.node_id,
+          class: `space-peer ${peer.health} ${members.has(peer.node_id) ? "in-cluster" : ""} ${
+            members.size > 0 && !members.has(peer.node_id) ? "off-cluster" : ""
+          }`,
+          cx: SIZE + x * SCALE,
+          cy: SIZE + y * SCALE,
+          r: members.has(peer.node_id) ? 6 : 4.5,
+          onClick: () => open(`#/peers/${peer.node_id}`),
+        },
+        h("title", null, `${shortId(peer.node_id)}, ${peer.address}, ${peer.health}`),
       )
     ),
     published.map(({ hash, key }) => {
       const { x, y } = at(hash);
       return h(
-        "a",
-        { key: `p${hash}`, href: `#/values/${hash}`, tabIndex: -1 },
-        h(
-          "path",
-          { class: "value-mark published", d: `M${x} ${y - 5}l5 5l-5 5l-5 -5z` },
-          h("title", null, key ?? shortId(hash)),
-        ),
+        "path",
+        {
+          key: `p${hash}`,
+          class: "value-mark published",
+          d: `M${x} ${y - 5}l5 5l-5 5l-5 -5z`,
+          onClick: () => open(`#/values/${hash}`),
+        },
+        h("title", null, key ?? shortId(hash)),
       );
     }),
     lookups.map(({ name, target, result }) =>
