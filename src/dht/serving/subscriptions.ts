@@ -36,6 +36,12 @@ export const MAX_SUBSCRIPTIONS = 8_192;
  */
 const ADDRESS_SHARE = 1 / 4, NETWORK_SHARE = 1;
 
+/**
+ * The minimum time between two searches for expired subscriptions. A search goes through all of
+ * them, and each refused subscription would cause one.
+ */
+const EXPIRE_GAP_MS = 1_000;
+
 /** The minimum time between two notices about one item. Notices about versions in between are left out. */
 const NOTICE_GAP_MS = 1_000;
 
@@ -81,6 +87,7 @@ export class Subscriptions {
   readonly #queue: Subscriber[] = [];
   #drain: Deadline | undefined;
   #size = 0;
+  #expiredAt: Millis = -Infinity;
 
   constructor(parts: SubscriptionsParts) {
     this.#parts = parts;
@@ -107,7 +114,7 @@ export class Subscriptions {
       held.renewedAt = now;
       return true;
     }
-    if (!this.#hasRoomFor(from)) this.expire(now);
+    if (!this.#hasRoomFor(from) && this.#expiredAt + EXPIRE_GAP_MS <= now) this.expire(now);
     if (!this.#hasRoomFor(from)) {
       this.counts.refused++;
       return false;
@@ -148,6 +155,7 @@ export class Subscriptions {
 
   /** Removes the subscriptions whose lease has ended. */
   expire(now: Millis): void {
+    this.#expiredAt = now;
     for (const [target, subject] of [...this.#subjects?.entries() ?? []]) {
       for (const subscriber of [...subject.subscribers.values()]) {
         if (subscriber.renewedAt + LEASE_MS <= now) this.#remove(subscriber);

@@ -441,6 +441,28 @@ Deno.test("subscriptions are limited in all, for each address and for each netwo
   assert.equal(fill(() => "1.2.3.4:5"), ofOne, "the counts start at zero again");
 });
 
+Deno.test("refused subscriptions don't make a node search for expired ones again and again", () => {
+  const { server, network: { now } } = new Holder(), { subscriptions } = server.node.responder;
+  const from = endpoint("1.2.3.4:5"), found = new Set<number>();
+  const expire = subscriptions.expire.bind(subscriptions);
+  let searches = 0;
+  subscriptions.expire = (at) => {
+    searches++;
+    expire(at);
+  };
+  const addAt = (n: number, at: number) => {
+    const target = id(n.toString(16).padStart(40, "0"));
+    if (subscriptions.add({ target, from, secret: SECRET }, at)) found.add(n);
+  };
+  for (let n = 0; n < MAX_SUBSCRIPTIONS; n++) addAt(n, now);
+  assert.ok(found.size < MAX_SUBSCRIPTIONS);
+  assert.equal(searches, 1);
+  const next = MAX_SUBSCRIPTIONS;
+  addAt(next, now + LEASE_MS);
+  assert.ok(found.has(next), "a place is free again as soon as a lease has ended");
+  assert.equal(searches, 2);
+});
+
 Deno.test("a full holder answers 202", () => {
   const holder = new Holder(), { server, network: { now } } = holder;
   for (let i = 0; i < MAX_SUBSCRIPTIONS; i++) {
