@@ -25,7 +25,7 @@ export type Drop =
    * packet, or a replay.
    */
   | "unproven"
-  /** A packet with the same salt was opened before. */
+  /** A packet with the same salt and a valid proof was opened before. */
   | "replayed"
   /** The settings do not allow this node to exchange packets with the address. */
   | "not_allowed"

@@ -124,7 +124,10 @@ export class PacketSeal {
    * address may take over.
    */
   readonly #peers = new Int32Array(PEER_WORDS << PEER_BITS);
-  /** The salts of the packets that were opened last, to recognize replays: the second word of each salt. */
+  /**
+   * The salts of the packets with a valid proof that were opened last, to recognize replays: the
+   * second word of each salt.
+   */
   readonly #opened = new Int32Array(1 << OPENED_BITS);
   readonly #kept: (KeptMessage | undefined)[] = [];
   #nextKept = 0;
@@ -197,12 +200,14 @@ export class PacketSeal {
     if (!this.#decrypt(packet, key)) {
       return void this.#options.drop("undecipherable", packet, from);
     }
-    this.#noteOpened(packet);
     const opened = this.#cipher.decrypted, offer = word(opened, 0);
     if (!isProven) {
       this.#options.drop("unproven", packet, from);
       return void answer(this.#seal(EMPTY, from, offer));
     }
+    // Remember only packets that came from the right address. Otherwise a copy from another address
+    // that arrives before the original would make the original count as a replay.
+    this.#noteOpened(packet);
     this.#remember(from, offer);
     if (isEmpty) return void this.#sendAgain(from, answer);
     return opened.subarray(OFFER_BYTES, length - HEADER_BYTES - TAG_BYTES);

@@ -192,6 +192,18 @@ Deno.test("a packet that is replayed from another address is not delivered", asy
   assert.equal(b.received.length, before);
 });
 
+Deno.test("a copy from another address that arrives first does not suppress the original", async () => {
+  const [a, b] = await pair();
+  a.send(MESSAGE, B);
+  b.network.delete(`${B}`);
+  const packet = a.send(MESSAGE, B), before = b.received.length;
+  b.network.set(`${B}`, b);
+  b.arrive(packet, C);
+  assert.equal(b.received.length, before);
+  b.arrive(packet, A);
+  assert.equal(b.received.length, before + 1);
+});
+
 Deno.test("a packet that is replayed to another node is not delivered", async () => {
   const key = NetworkKey.random(), [a, b] = await pair(key);
   const c = await Node.start(a.network, C, key);
