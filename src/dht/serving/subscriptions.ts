@@ -64,7 +64,7 @@ interface Subject {
   /** The newest version that the subscribers know, or are being told of. */
   known: Item | undefined;
   noticedAt: Millis;
-  /** The delayed notice about a version that came too soon after the one before. */
+  /** The next notice. It is delayed if the version came too soon after the one before. */
   delayed: Deadline | undefined;
 }
 
@@ -172,8 +172,9 @@ export class Subscriptions {
     if (subject.known !== undefined && compareVersions(item, subject.known) <= 0) return;
     subject.known = item;
     if (subject.delayed !== undefined) return;
-    const at = subject.noticedAt + NOTICE_GAP_MS;
-    if (at <= now) return this.#notify(subject, now);
+    // `now` is when the put arrived, and the item has been committed since. With this time, the
+    // notices would be late as soon as they are sent. A deadline runs with the present time.
+    const at = Math.max(now, subject.noticedAt + NOTICE_GAP_MS);
     subject.delayed = this.#parts.deadlines.schedule(at, (due) => {
       subject.delayed = undefined;
       this.#notify(subject, due);

@@ -19,6 +19,7 @@ import { MAX_SEQ, type Seq } from "../../../src/krpc/seq.ts";
 import { Identity, itemCrypto } from "../../../src/runtime/identity/crypto.ts";
 import {
   decodeAny,
+  encode,
   endpoint,
   id,
   latin1,
@@ -395,6 +396,24 @@ Deno.test("dm_subscribe: the answer has a lease, a token, nodes, and a proof of 
   const { a, q } = decodeAny(stranger.received[0].packet);
   assert.equal(text(q), "dm_notice");
   assert.deepEqual([a.seq, text(a.token), a.target], [8, text(SECRET), TARGET.toBytes()]);
+});
+
+Deno.test("a notice is not late because the put took long to be committed", () => {
+  const holder = new Holder(version(1)), { server, network, stranger } = holder;
+  holder.watch({ target: TARGET.toBytes(), token: holder.token, rt: SECRET });
+  const { roundTrips } = server.node.traffic, before = roundTrips.sum;
+  const commitMs = 400, putAt = network.now;
+  network.run(commitMs);
+  stranger.answer = (packet) => {
+    const { t, q } = decodeAny(packet);
+    return text(q ?? []) === "dm_notice"
+      ? encode({ t, y: "r", r: { id: id("a5c3").toBytes() } })
+      : undefined;
+  };
+  server.node.responder.subscriptions.noteVersion(version(2), putAt);
+  network.run(3 * network.delayMs);
+  assert.equal(server.node.responder.subscriptions.counts.acknowledged, 1);
+  assert.equal(roundTrips.sum - before, 2 * network.delayMs);
 });
 
 Deno.test("dm_subscribe: without a valid token, a secret or enough bytes, it is refused", () => {
