@@ -334,7 +334,9 @@ export class ItemOperations {
     const age = ages.length > 0 ? Math.min(...ages) : 0;
     const held = this.host.items.get(item.target, now);
     if (held !== undefined && compareVersions(held, item) < 0) {
-      this.host.items.put({ item, ageMs: age * 1000 }, now, () => this.onHeld?.(item, now));
+      this.host.items.put({ item, ageMs: age * 1000 }, now, (outcome) => {
+        if (outcome === "kept") this.onHeld?.(item, now);
+      });
     }
     this.host.published.adopt(item);
     const nodes = closest.filter(({ id }) => {

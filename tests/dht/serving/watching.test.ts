@@ -205,6 +205,22 @@ Deno.test("a greater value with the same seq is reported too", () => {
   assert.deepEqual(scene.heard, [1]);
 });
 
+Deno.test("a holder that can't store a version does not report it", () => {
+  const scene = new Scene(), { network } = scene;
+  scene.put(version(1));
+  scene.watch();
+  const [holder] = scene.holders, { subscriptions } = holder.node.responder;
+  holder.items.put = (_given, _now, done) => done("failed");
+  scene.put(version(2));
+  const { item } = network.complete<GetResult>((now, done) =>
+    holder.node.items.get({ target: TARGET, salt: NO_SALT }, now, done)
+  );
+  assert.equal(item?.signed?.seq, 2);
+  scene.run(2_000);
+  assert.equal(subscriptions.counts.sent, 0);
+  assert.equal(subscriptions.size, 1, "the watcher does not avoid the holder");
+});
+
 Deno.test("a value is reported that did not exist when the watch began", () => {
   const scene = new Scene();
   scene.watch();
