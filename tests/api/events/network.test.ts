@@ -12,7 +12,7 @@ import { startNetwork } from "../../network/nodes.ts";
 import { latin1 } from "../../packets.ts";
 import { Client, type Message } from "./clients.ts";
 
-/** Types that need hours, two networks, or an address on the Internet. tests/runtime tests them. */
+/** Types that need hours, two networks, a budget, or an address on the Internet. tests/runtime tests them. */
 const ELSEWHERE = [
   "data.replicate",
   "data.adopt",
@@ -22,6 +22,7 @@ const ELSEWHERE = [
   "id",
   "clone",
   "clock",
+  "budget",
 ];
 
 /** Peers are checked every second, so that a lost one soon leaves. */
