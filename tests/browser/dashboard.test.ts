@@ -326,7 +326,7 @@ async function events(browser: TestBrowser, api: string): Promise<void> {
   assert.equal(await page.locator(".event", { hasText: second }).count(), 0);
   await page.getByRole("button", { name: "Resume" }).click();
   await page.locator(".event", { hasText: "data.publish" }).filter({ hasText: second }).waitFor();
-  for (const kind of ["Peers", "Lookups", "Node"]) {
+  for (const kind of ["Peers", "Swarms", "Lookups", "Node"]) {
     await page.getByRole("button", { name: kind, exact: true }).click();
   }
   const types = await page.locator(".event-type").allInnerTexts();
