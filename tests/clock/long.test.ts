@@ -18,8 +18,8 @@ const GONE_BY_HOURS = 30;
 /** The networks, and how many times faster than real time they live. A network of ten nodes has more to do. */
 const NETWORKS = [
   { nodes: 1, factor: 600 },
-  { nodes: 3, factor: 600 },
-  { nodes: 10, factor: 300 },
+  { nodes: 3, factor: 400 },
+  { nodes: 10, factor: 150 },
 ];
 
 /** A busy machine may answer a single request too late: a second is ten minutes here. */
