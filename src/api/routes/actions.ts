@@ -3,7 +3,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { HELLO } from "../../reports/fields.ts";
 import { Diagnostics } from "../../reports/diagnostics.ts";
-import { DeniedNodes, Ping } from "../../reports/peers.ts";
+import { DeniedNodes } from "../../reports/peers.ts";
 import { PublishedValue } from "../../reports/values.ts";
 import { judgeNode, medianRttOf } from "../../web/findings.js";
 import { jsonText, parseJson } from "../../web/json.js";
@@ -11,7 +11,7 @@ import { type EventFeed, typesOf } from "../events/feed.ts";
 import { Problem } from "../problems.ts";
 import { DenyQuery, HashParams, PingQuery } from "../schemas.ts";
 import { BAD_HASH, headers, json, problem } from "./answers.ts";
-import { pinged } from "./network.ts";
+import { PING_RESPONSES, pinged, pingLabel } from "./network.ts";
 import { configReport } from "./node.ts";
 import { del, describeGuarded, exactJson, get, post, type RouteDeps, serve } from "./route.ts";
 
@@ -34,21 +34,11 @@ function connectRoute(app: OpenAPIHono, { service, access, metrics }: RouteDeps)
       "Pings the node at an address. If it answers, this node joins the network through it, as through a bootstrap " +
       "node. This lasts until the restart: BOOTSTRAP_NODES names the nodes for each start.",
     request: { query: PingQuery },
-    responses: {
-      200: json("The node answered", Ping, "The node answered"),
-      ...problem(400, "query parameter address: it has no port; expected host:port."),
-      ...problem(403, "192.0.2.10:8000 is not permitted by --allow-net."),
-      ...problem(404, "The name has no address that this node can use."),
-      ...problem(504, "Nobody answered at 192.0.2.10:8000."),
-    },
+    responses: PING_RESPONSES,
   }, async (c) => {
     const { address } = c.req.valid("query");
-    const outcome = await metrics.measure(
-      "ping",
-      () => service.connect(address),
-      ({ outcome }) => outcome === "pong" || outcome === "timeout" ? outcome : "unknown",
-    );
-    return c.json(pinged(address, outcome), 200);
+    const result = await metrics.measure("ping", () => service.connect(address), pingLabel);
+    return c.json(pinged(address, result), 200);
   });
 }
 

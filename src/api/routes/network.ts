@@ -79,21 +79,10 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
     description:
       "Pings the node at an address. A name stands for the first of its addresses that `--allow-net` permits.",
     request: { query: PingQuery },
-    responses: {
-      200: json("The node answered", Ping, "The node answered"),
-      ...problem(400, "query parameter address: it has no port; expected host:port."),
-      ...problem(403, "192.0.2.10:8000 is not permitted by --allow-net."),
-      ...problem(404, "The name has no address that this node can use."),
-      ...problem(504, "Nobody answered at 192.0.2.10:8000."),
-    },
+    responses: PING_RESPONSES,
   }, async (c) => {
     const { address } = c.req.valid("query");
-    const ping = () => service.pingAddress(address);
-    const result = await metrics.measure(
-      "ping",
-      ping,
-      ({ outcome }) => outcome === "pong" || outcome === "timeout" ? outcome : "unknown",
-    );
+    const result = await metrics.measure("ping", () => service.pingAddress(address), pingLabel);
     return c.json(pinged(address, result), 200);
   });
 
@@ -120,6 +109,20 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
     );
     return c.json(c.req.valid("query").trace ? { ...report, trace } : report, 200);
   });
+}
+
+/** The responses of an operation that pings a node at an address. */
+export const PING_RESPONSES = {
+  200: json("The node answered", Ping, "The node answered"),
+  ...problem(400, "query parameter address: it has no port; expected host:port."),
+  ...problem(403, "192.0.2.10:8000 is not permitted by --allow-net."),
+  ...problem(404, "The name has no address that this node can use."),
+  ...problem(504, "Nobody answered at 192.0.2.10:8000."),
+} as const;
+
+/** How the metrics name the outcome of a ping to an address. */
+export function pingLabel({ outcome }: AddressPingOutcome): "pong" | "timeout" | "unknown" {
+  return outcome === "pong" || outcome === "timeout" ? outcome : "unknown";
 }
 
 /** The report of a ping to an address. Throws a Problem if nobody answered. */
