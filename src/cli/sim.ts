@@ -266,14 +266,13 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
       ]),
     ],
   );
-  const replicas = result.replicas === undefined
-    ? ""
-    : `, ${result.replicas.toFixed(1)} replicas per value`;
+  const { replicas: mean, stores } = result;
+  const replicas = mean === undefined ? "" : `, ${mean.toFixed(1)} replicas per value`;
   print(
     `\n${count(result.contactsPerNode)} contacts per node${replicas}; at rest a node sends ` +
       `${idle.packetsPerSecond.toFixed(2)} packets/s and ${bytes(idle.bytesPerSecond)}/s, ` +
       `then ${load.packetsPerSecond.toFixed(2)} packets/s and ` +
-      `${bytes(load.bytesPerSecond)}/s${retentionText(result)}\n` +
+      `${bytes(load.bytesPerSecond)}/s${storesText(stores)}${retentionText(result)}\n` +
       `${alarmText(result)}\n` +
       `${count(result.virtualMs / 1000)} s simulated in ${(wallMs / 1000).toFixed(1)} s, ` +
       `${bytes(rssBytes)} of memory; digest ${result.digest}`,
@@ -287,6 +286,15 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
 function alarmText({ alarms, eclipse }: ScenarioResult): string {
   if (eclipse === undefined) return `${plural(alarms, "false alarm")}`;
   return `${count(eclipse.noticed)} of ${plural(eclipse.values, "attack")} noticed`;
+}
+
+/** Describes how long stores took. Empty if there were none. */
+function storesText(stores: ScenarioResult["stores"]): string {
+  if (stores === undefined) return "";
+  const { count: all, enough, latency, whole } = stores;
+  return `\n${count(enough)} of ${plural(all, "store")} reached three quarters of k nodes, ` +
+    `after ${count(latency.mean)} ms (p95 ${count(latency.p95)}), and all ended ` +
+    `after ${count(whole.mean)} ms (p95 ${count(whole.p95)})`;
 }
 
 /** Describes how well values survived and how much replication ran. Empty if no values were stored. */

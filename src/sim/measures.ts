@@ -22,6 +22,30 @@ export interface Sample {
   readonly isAskerFlaky: boolean;
 }
 
+/** One store of a value. */
+export interface StoreSample {
+  /** The number of nodes that acknowledged the value. */
+  readonly replicas: number;
+  /** The number of nodes that the store's lookup asked. */
+  readonly queries: number;
+  /** Milliseconds until three quarters of k nodes had acknowledged the value; NaN if fewer did. */
+  readonly enoughMs: number;
+  /** Milliseconds until the store ended. */
+  readonly elapsed: number;
+}
+
+/** Summarizes stores. `enough` counts those that three quarters of k nodes acknowledged. */
+export function measuredStores(samples: readonly StoreSample[]) {
+  const times = samples.map(({ enoughMs }) => enoughMs).filter((ms) => !Number.isNaN(ms));
+  return {
+    count: samples.length,
+    enough: times.length,
+    queries: distribution(samples.map(({ queries }) => queries)),
+    latency: distribution(times),
+    whole: distribution(samples.map(({ elapsed }) => elapsed)),
+  };
+}
+
 /** Summarizes operations of one kind. `found` counts operations that found the closest node or the stored value. */
 export function measured(samples: readonly Sample[]) {
   const found = samples.filter((sample) => sample.found).length;

@@ -8,12 +8,15 @@ import type { FindResult } from "../dht/search/searches.ts";
 import { hex } from "../krpc/hex.ts";
 import { compareDistance, Id, ID_BYTES } from "../krpc/id.ts";
 import { sha1 } from "../runtime/identity/sha1.ts";
-import type { Sample } from "./measures.ts";
+import type { Sample, StoreSample } from "./measures.ts";
 import type { SeededRandom } from "./random.ts";
 import type { SimValue } from "./values.ts";
 import type { SimNode, World } from "./world.ts";
 
 export type Outcome = Omit<Sample, "at">;
+
+/** The time of a store is measured until this share of k nodes has acknowledged the value. */
+const ENOUGH_SHARE = 3 / 4;
 
 /** The result of pinging a node behind a NAT. */
 export interface Reached {
@@ -51,22 +54,34 @@ export class Operations {
     }
   }
 
-  store(value: SimValue, done: (replicas: number) => void): void {
+  store(value: SimValue, done: (sample: StoreSample) => void): void {
     this.#run(() => this.#asker(), (sim, ended) => this.put(sim, value, ended), done);
   }
 
   /** Puts the newest version of a value. The node then keeps the value published, as a real node does. */
-  put(sim: SimNode, value: SimValue, done: (replicas: number) => void): void {
-    const { item } = value;
+  put(sim: SimNode, value: SimValue, done: (sample: StoreSample) => void): void {
+    const { item } = value, { target } = item;
     value.owner = sim;
-    const put = { target: item.target, salt: item.signed?.salt, isOwn: true, make: () => item };
-    this.world.act(sim, (node, now) =>
+    this.world.act(sim, (node, now) => {
+      const enough = Math.ceil(ENOUGH_SHARE * node.tables.k);
+      let enoughMs = NaN;
+      const onAcknowledged = (count: number, at: Millis) => {
+        if (count === enough) enoughMs = at - now;
+      };
+      const put = {
+        target,
+        salt: item.signed?.salt,
+        isOwn: true,
+        make: () => item,
+        onAcknowledged,
+      };
       node.items.put(put, now, (result, at) => {
-        const { stored } = result;
+        const { stored, asked } = result;
         node.replicator.keepPublished({ item, replicas: stored.length }, at);
-        this.#foldResult(["put", item.target, stored.length], result, stored);
-        done(stored.length);
-      }));
+        this.#foldResult(["put", target, stored.length], result, stored);
+        done({ replicas: stored.length, queries: asked.length, enoughMs, elapsed: at - now });
+      });
+    });
   }
 
   lookup(done: (outcome: Outcome) => void): void {

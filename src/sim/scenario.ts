@@ -4,7 +4,14 @@ import type { Millis } from "../dht/deadlines.ts";
 import { bencodeBytes } from "../krpc/bencode.ts";
 import { CLIENT } from "../version.ts";
 import { Identity } from "../runtime/identity/crypto.ts";
-import { distribution, loadByType, measured, type Sample } from "./measures.ts";
+import {
+  distribution,
+  loadByType,
+  measured,
+  measuredStores,
+  type Sample,
+  type StoreSample,
+} from "./measures.ts";
 import { Colluders } from "./colluders.ts";
 import { besiege } from "./eclipse.ts";
 import { drawNat } from "./nat.ts";
@@ -122,7 +129,7 @@ class Run {
   readonly #world: World;
   readonly #operations: Operations;
   readonly #colluders: Colluders;
-  #replicas = 0;
+  readonly #stores: StoreSample[] = [];
 
   constructor(
     private readonly scenario: Scenario,
@@ -144,7 +151,9 @@ class Run {
     const idle = idleSince();
     for (const sim of this.#share(silent)) world.silence(sim);
     const sieges = this.scenario.eclipse > 0 ? this.#eclipse(count) : undefined;
+    const storingSince = this.#loadFrom();
     const values = sieges === undefined ? this.#store(count) : [];
+    const storing = storingSince();
     const loadSince = this.#loadFrom();
     const alarmsBefore = world.alarms.length;
     for (const sim of this.#share(kill)) world.depart(sim);
@@ -176,7 +185,11 @@ class Run {
       copies: values.length === 0
         ? undefined
         : copiesOf(values, { nodes: up, eligible: reachable, k }, world.now),
-      replicas: values.length === 0 ? undefined : this.#replicas / count,
+      replicas: values.length === 0
+        ? undefined
+        : this.#stores.reduce((sum, { replicas }) => sum + replicas, 0) / count,
+      /** The stores, and a node's average load meanwhile. Undefined if there are no values. */
+      stores: values.length === 0 ? undefined : { ...measuredStores(this.#stores), load: storing },
       replication: world.totals().replication,
       /** How often nodes reported during the measurement that a target is crowded. */
       alarms: world.alarms.length - alarmsBefore,
@@ -323,8 +336,8 @@ class Run {
     this.#spread("storing", { count }, (i, done) => {
       const value = this.#draw(i);
       values.push(value);
-      this.#operations.store(value, (replicas) => {
-        this.#replicas += replicas;
+      this.#operations.store(value, (sample) => {
+        this.#stores.push(sample);
         done();
       });
     });
@@ -352,7 +365,7 @@ class Run {
     const each = Math.max(1, Math.round(lookups / count));
     const store = (values: readonly SimValue[]) =>
       this.#spread("storing", { count: values.length }, (i, done) => {
-        this.#operations.store(values[i], done);
+        this.#operations.store(values[i], () => done());
       });
     const fetch = (values: readonly SimValue[]) => {
       const samples: Sample[] = [];

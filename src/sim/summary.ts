@@ -41,6 +41,7 @@ function perSecond({ packetsPerSecond, bytesPerSecond }: Load) {
 export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
   const { lookups, fetches, fetchesOfGood, fetchedValues, eclipse, reaches, copies, idle, load } =
     result;
+  const { stores } = result;
   return {
     nodes: scenario.nodes,
     seed: scenario.seed,
@@ -62,6 +63,14 @@ export function summary({ scenario, result, wallMs, rssBytes }: CompletedRun) {
           ...figures(fetchesOfGood),
         },
       }),
+    },
+    stores: stores === undefined ? null : {
+      count: stores.count,
+      enough: stores.enough,
+      queries: { mean: round(stores.queries.mean), p95: stores.queries.p95 },
+      latency_ms: milliseconds(stores.latency),
+      whole_ms: milliseconds(stores.whole),
+      ...perSecond(stores.load),
     },
     eclipse: eclipse === undefined ? null : {
       quiet: counted(eclipse.quiet),

@@ -14,6 +14,8 @@ Deno.test("--json prints one object, which is the same in every run except for t
   assert.equal(x.nodes, 40);
   assert.equal(x.found, 10);
   assert.equal(x.fetches.found, 10);
+  assert.equal(x.stores.count, 3);
+  assert.ok(x.stores.latency_ms.mean > 0);
   assert.equal(x.fetches.values, 3);
   assert.equal(x.fetches.values_missed, 0);
   assert.ok(x.wall_s > 0 && x.rss_bytes > 1e6);

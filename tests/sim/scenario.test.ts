@@ -31,11 +31,16 @@ Deno.test("equal seeds give equal results, and other seeds or scenarios give oth
 });
 
 Deno.test("without disturbances, every lookup finds the closest node and every value is found", () => {
-  const { lookups, fetches, fetchedValues, copies, replicas, lookupSamples, fetchSamples } =
-    simulate({ values: 20 });
+  const { lookups, fetches, fetchedValues, copies, replicas, stores, ...samples } = simulate({
+    values: 20,
+  });
+  const { lookupSamples, fetchSamples } = samples;
   assert.equal(lookups.found, 40);
   assert.equal(fetches?.found, 40);
   assert.equal(replicas, 8);
+  assert.deepEqual([stores?.count, stores?.enough], [20, 20]);
+  // A node acknowledges a put only after it has given a token, so a store takes at least two round trips.
+  assert.ok(stores!.latency.p50 > 100 && stores!.whole.p50 >= stores!.latency.p50);
   assert.deepEqual(fetchedValues, { count: 20, missed: 0 });
   // In one of the 160 cases, the ninth closest node may have replaced the eighth.
   assert.ok(copies!.mean > 7.85 && copies!.least >= 7, JSON.stringify(copies));

@@ -75,6 +75,8 @@ export interface Put extends Get {
    * k closest.
    */
   readonly isOwn?: boolean;
+  /** Called at each acknowledgement, with the number of nodes that have acknowledged the item so far. */
+  readonly onAcknowledged?: (count: number, now: Millis) => void;
   /** Called with the newest version on the network. Returns the item to store, or the reason not to store one. */
   readonly make: (newest: Item | undefined) => Item | ItemError;
 }
@@ -139,6 +141,7 @@ export interface ReplicasResult extends FindResult {
 }
 
 interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent" | "purpose"> {
+  readonly onAcknowledged?: Put["onAcknowledged"];
   readonly item: Item & Pick<StoredItem, "copies">;
   /** The number of nodes to write to; by default, the number of nodes that should hold the item. */
   readonly count?: number;
@@ -388,7 +391,7 @@ export class ItemOperations {
     now: Millis,
     done: (result: PutResult, now: Millis) => void,
   ): void {
-    const { purpose = batch?.purpose ?? "requests" } = given;
+    const { purpose = batch?.purpose ?? "requests", onAcknowledged } = given;
     const held = newestHeld(this.host, target, now);
     const reader = new ItemReader(this.host, { target, salt, held: held?.item });
     const versions = new Map<string, Pick<HolderVersion, "seq" | "value">>();
@@ -427,7 +430,8 @@ export class ItemOperations {
       const ownCas = isGuarded ? held?.item.signed?.seq ?? 0 : cas;
       this.#storeHere({ item, nodes, holders, cas: ownCas, copies, lifeMs, isOwn }, at, (here) => {
         const { stored } = here, count = this.copiesAmong(holders, copies);
-        const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose };
+        const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose, onAcknowledged };
+        if (stored.length > 0) onAcknowledged?.(stored.length, at);
         this.write(
           { ...itemWrite, nodes, stored, casFor, isCurrent },
           at,
@@ -613,7 +617,7 @@ export class ItemOperations {
 
   /** Sends an item to the k closest of `nodes`. */
   write(
-    { item, age, lifeMs, casFor, count = item.copies, ...rest }: ItemWrite,
+    { item, age, lifeMs, casFor, count = item.copies, onAcknowledged, ...rest }: ItemWrite,
     now: Millis,
     done: (result: WriteResult, now: Millis) => void,
   ): void {
@@ -628,7 +632,11 @@ export class ItemOperations {
       ttl,
       ...signed,
     });
-    const onStored = (id: Id, at: Millis) => this.#acknowledgedAt.set(pairKey(target, id), at);
+    let acknowledged = rest.stored?.length ?? 0;
+    const onStored = (id: Id, at: Millis) => {
+      this.#acknowledgedAt.set(pairKey(target, id), at);
+      onAcknowledged?.(++acknowledged, at);
+    };
     const { queries } = this.searches;
     write({ ...rest, queries, method: "put", args, count, onStored }, now, done);
   }
