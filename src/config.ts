@@ -737,7 +737,9 @@ function apiTokensIn(
     tokens = content === undefined ? null : parseApiTokens(content);
   } catch (error) {
     const problem = `expected a file that can be read: ${firstLine(error)}`;
-    throw refusal(TABLE.apiTokensFile, text, problem);
+    // The path is that of DATA_DIR, unless the user gave another one.
+    const advice = values.apiTokensFile === null ? "; the directory is DATA_DIR" : "";
+    throw refusal(TABLE.apiTokensFile, text, problem + advice);
   }
   if (typeof tokens === "string") throw refusal(TABLE.apiTokensFile, text, tokens);
   if (tokens === null && read !== undefined && values.apiTokensFile !== null) {

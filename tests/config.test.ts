@@ -380,6 +380,14 @@ Deno.test("API_TOKENS_FILE provides tokens with scopes, by default from DATA_DIR
   assert.deepEqual(load({ API_HOST: "0.0.0.0", API_TOKENS_FILE: "t" }, text).warnings, []);
   assert.deepEqual(read, ["./data/api_tokens", "./data/api_tokens", "t"]);
   assert.match(refusal(() => load({ API_TOKENS_FILE: "t" }, undefined)), /the file does not exist/);
+  const unreadable = () =>
+    loadConfig({
+      env: { DATA_DIR: "/d" },
+      readApiTokens: () => {
+        throw new Error("it is closed");
+      },
+    });
+  assert.match(refusal(unreadable), /"\/d\/api_tokens".*it is closed; the directory is DATA_DIR/);
   const line = (bad: string) => refusal(() => load({}, bad));
   assert.match(
     line("a write 0 never sha256:" + hash),

@@ -68,9 +68,9 @@ interface OpenSocket {
 /** Listens at all hosts, at the same port. @throws {ListenError} */
 function listen(hosts: readonly string[], given: number): { sockets: OpenSocket[]; port: number } {
   const sockets: OpenSocket[] = [];
-  let port = given;
+  let port = given, host = "";
   try {
-    for (const host of hosts) {
+    for (host of hosts) {
       for (const { hostname, listener } of listenAt(host, port)) {
         port = listener.addr.port;
         const address = hostname.includes(":") ? `[${hostname}]` : hostname;
@@ -80,7 +80,7 @@ function listen(hosts: readonly string[], given: number): { sockets: OpenSocket[
     return { sockets, port: sockets.length === 0 ? 0 : port };
   } catch (error) {
     for (const { listener } of sockets) listener.close();
-    throw new ListenError(bindFailure(error, { prefix: "API", host: hosts.join(), port }));
+    throw new ListenError(bindFailure(error, { prefix: "API", host, port: given }));
   }
 }
 

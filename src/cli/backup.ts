@@ -14,7 +14,8 @@ import { StorageError } from "../storage/sqlite.ts";
 import { plural } from "../web/format.js";
 import { dataDirOf, exists } from "./identity.ts";
 import { readEnvFile, readSecretFile } from "./settings.ts";
-import { asUserError, explaining, UserError } from "./terminal/errors.ts";
+import { asUserError, explaining, Interrupted, UserError } from "./terminal/errors.ts";
+import { interruptible } from "./terminal/interrupt.ts";
 import { print, printJson, stderr } from "./terminal/terminal.ts";
 
 interface BackupFlags {
@@ -29,13 +30,13 @@ interface BackupFlags {
 const PATHS = ["DATA_DIR", "DENY_LIST", "API_TOKENS_FILE"];
 
 /** Writes a backup to a new file that only its owner can read, or to standard output if `file` is -. */
-export function backup(
+export async function backup(
   file: string,
   { all = false, force = false, json = false, ...flags }: BackupFlags & {
     readonly all?: boolean;
     readonly force?: boolean;
   },
-): void {
+): Promise<void> {
   const dataDir = dataDirOf(flags), isPiped = file === "-";
   if (!isPiped && !force && exists(file)) {
     throw new UserError(`${file} exists: give another name, or --force to replace it`);
@@ -47,39 +48,62 @@ export function backup(
   // Use the directory of the backup for temporary files: it needs space for the backup anyway, and
   // /tmp may be small.
   const beside = isPiped ? undefined : dirname(resolve(file));
-  const scratch = explaining(
-    `${beside ?? "a directory for temporary files"} can't be written`,
-    () => Deno.makeTempDirSync({ dir: beside, prefix: ".dmnode-backup-" }),
+  if (beside !== undefined && !exists(beside)) {
+    throw new UserError(`${beside} does not exist: create it, or give another file`);
+  }
+  const source = { dataDir, ...files, withItems: all };
+  const { published, bytes } = await withScratch(beside, async (scratch, signal) => {
+    if (isPiped) return { ...await writeBackup(Deno.stdout, source, scratch), bytes: null };
+    const unfinished = `${scratch}/backup`;
+    using to = Deno.openSync(unfinished, { write: true, createNew: true, mode: 0o600 });
+    const written = await writeBackup(to, source, scratch);
+    to.syncSync();
+    signal.throwIfAborted();
+    Deno.renameSync(unfinished, file);
+    syncDirectory(dirname(resolve(file)));
+    return { ...written, bytes: to.statSync().size };
+  });
+  if (isPiped) return;
+  if (json) return printJson({ file, bytes, published });
+  print(
+    `Saved the identity, the settings and ${plural(published, "published value")} in ${file}`,
   );
+}
+
+/**
+ * Runs a task with a directory for temporary files, in `parent` or the usual place. Removes the directory at the end,
+ * also if a signal ends the task.
+ */
+async function withScratch<T>(
+  parent: string | undefined,
+  task: (scratch: string, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  let scratch: string | undefined;
   try {
-    const source = { dataDir, ...files, withItems: all };
-    const { published, bytes } = saved(() => {
-      if (isPiped) return { ...writeBackup(Deno.stdout, source, scratch), bytes: null };
-      const unfinished = `${scratch}/backup`;
-      using to = Deno.openSync(unfinished, { write: true, createNew: true, mode: 0o600 });
-      const written = writeBackup(to, source, scratch);
-      to.syncSync();
-      Deno.renameSync(unfinished, file);
-      syncDirectory(dirname(resolve(file)));
-      return { ...written, bytes: to.statSync().size };
+    return await interruptible(async (signal) => {
+      const created = scratch = explaining(
+        `${parent ?? "a directory for temporary files"} can't be written`,
+        () => Deno.makeTempDirSync({ dir: parent, prefix: ".dmnode-backup-" }),
+      );
+      return await saved(() => task(created, signal));
     });
-    if (isPiped) return;
-    if (json) return printJson({ file, bytes, published });
-    print(
-      `Saved the identity, the settings and ${plural(published, "published value")} in ${file}`,
-    );
   } finally {
-    Deno.removeSync(scratch, { recursive: true });
+    if (scratch !== undefined) Deno.removeSync(scratch, { recursive: true });
   }
 }
 
 /** Restores a backup from a file, or from standard input if `file` is -. Never replaces a file. */
-export function restore(file: string, { json = false, ...flags }: BackupFlags): void {
+export async function restore(
+  file: string,
+  { json = false, ...flags }: BackupFlags,
+): Promise<void> {
   const dataDir = dataDirOf(flags);
   const from = file === "-"
     ? Deno.stdin
     : explaining(`${file} can't be read`, () => Deno.openSync(file));
-  saved(() => restoreBackup(from, dataDir, (warning) => stderr.write(`dmnode: ${warning}\n`)));
+  await saved(() =>
+    restoreBackup(from, dataDir, (warning) => stderr.write(`dmnode: ${warning}\n`))
+  );
   const settings = `${dataDir}/${SETTINGS_FILE}`;
   if (json) return printJson({ data_dir: dataDir, settings });
   print(`Restored. Start the node with: dmnode --env-file ${settings}`);
@@ -109,11 +133,12 @@ function settingsOf(
 }
 
 /** Runs an operation, and turns errors about files into errors for the user. */
-function saved<T>(run: () => T): T {
+async function saved<T>(run: () => T | Promise<T>): Promise<T> {
   try {
-    return run();
+    return await run();
   } catch (error) {
     if (error instanceof StorageError) throw asUserError(error, StorageError);
+    if (error instanceof Interrupted) throw error;
     return explaining("the backup failed", () => {
       throw error;
     });

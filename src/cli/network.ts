@@ -8,7 +8,7 @@ import type { Lookup, Peer, PeerDetail, Peers, Ping } from "../reports/peers.ts"
 import { jsonText } from "../web/json.js";
 import { reason, UserError } from "./terminal/errors.ts";
 import { type Cell, ids, printPairs, printTable, right, texts } from "./terminal/table.ts";
-import { print, printable, printJson, stdout, type Style } from "./terminal/terminal.ts";
+import { print, printable, printJson, stderr, stdout, type Style } from "./terminal/terminal.ts";
 
 const rttText = (rtt: number | null) => rtt === null ? "-" : ms(rtt);
 
@@ -28,6 +28,7 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
   const found = await api.get<Lookup>(path, "nodes", { trace: flags.trace ? 1 : undefined });
   if (flags.json) return printJson(found);
   if (found.trace !== undefined) printTrace(found.trace);
+  if (found.nodes.length === 0 && found.queries === 0) return sayAlone();
   printTable(
     [NODE, "ADDRESS", right("DISTANCE")],
     found.nodes.map((node) => [node.node_id, node.address, `${node.distance}`]),
@@ -36,6 +37,14 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
   print(
     `${result}; ${plural(found.hops, "hop")}, ${plural(found.queries, "query", "queries")}, ` +
       ms(found.elapsed_ms),
+  );
+}
+
+/** Says that the node has no peers, and how it gets some. The command has done its work, so its status remains 0. */
+export function sayAlone(): void {
+  stderr.write(
+    "dmnode: this node has no peers: join a network with dmnode connect HOST:PORT, or --bootstrap " +
+      "HOST:PORT at its start\n",
   );
 }
 
@@ -115,6 +124,7 @@ export async function peers(
   }
   const list = await new Api(flags).get<Peers>("/network/peers", "peers", { health, sort, limit });
   if (flags.json) return printJson(list);
+  if (list.routing_table_size === 0) return sayAlone();
   const now = Date.now();
   printTable(
     [NODE, "ADDRESS", "HEALTH", right("RTT"), right("SCORE"), right("SEEN"), texts("CLIENT")],

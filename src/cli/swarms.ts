@@ -9,7 +9,7 @@ import { jsonText, parseJson } from "../web/json.js";
 import { Api, type ApiFlags, NodeGone } from "./client/api_client.ts";
 import { dataOf } from "./client/event_stream.ts";
 import { checkId } from "./client/ids.ts";
-import { peerId } from "./network.ts";
+import { peerId, sayAlone } from "./network.ts";
 import { UserError } from "./terminal/errors.ts";
 import { interruptible } from "./terminal/interrupt.ts";
 import { ids, printTable, right, texts } from "./terminal/table.ts";
@@ -42,7 +42,8 @@ export async function discover(hash: string | undefined, flags: DiscoverFlags): 
       : printFound(api, url, signal)
   );
   if (json) return printJson(result);
-  const { peers, ipv4, ipv6, nodes, elapsed_ms, scrape: size } = result;
+  const { peers, ipv4, ipv6, nodes, queries, elapsed_ms, scrape: size } = result;
+  if (peers.length === 0 && queries === 0) return sayAlone();
   if (size !== null) {
     const counted = plural(size.nodes, "node");
     print(

@@ -115,6 +115,24 @@ export class BlobDatabase {
     return next === first;
   }
 
+  /**
+   * Reads all segments. @throws {StorageError} if one is damaged, or if one is missing between the
+   * first and the last one of a blob
+   */
+  check(): void {
+    this.#do(() => {
+      for (let key = 0, before = -1;;) {
+        const { id } = this.#next.get(key) as { id: number | null };
+        if (id === null) return;
+        const blob = Math.floor(id / SEGMENTS_PER_BLOB), isFirst = id % SEGMENTS_PER_BLOB === 0;
+        if (!isFirst && id !== before + 1) throw damaged(this.path, `blob ${blob}`);
+        this.#segment(blob, id);
+        before = id;
+        key = id + 1;
+      }
+    });
+  }
+
   /** Marks a blob as removed. Later calls of `tidy` free its space. */
   remove(id: number): void {
     this.#removed.push(id);

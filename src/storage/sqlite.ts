@@ -8,6 +8,17 @@ export class StorageError extends Error {
   override readonly name = "StorageError";
 }
 
+/** A file has wrong content. */
+export class DamagedFile extends StorageError {
+  /** `how` says what is wrong with the content. */
+  constructor(path: string, readonly how: string, cause?: unknown) {
+    super(
+      `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
+      { cause },
+    );
+  }
+}
+
 /** SQLite's error code if it can't lock a file, for example because the file is read-only. */
 const SQLITE_IOERR_LOCK = 3850;
 
@@ -39,11 +50,8 @@ export function openFile(
 }
 
 /** Returns the error for a file with wrong content. `how` says what is wrong with it. */
-export function damaged(path: string, how: string, cause?: unknown): StorageError {
-  return new StorageError(
-    `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
-    { cause },
-  );
+export function damaged(path: string, how: string, cause?: unknown): DamagedFile {
+  return new DamagedFile(path, how, cause);
 }
 
 /**

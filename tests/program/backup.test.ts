@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Ended, type NodeProcess, run, withNodes } from "./program.ts";
+import { command, type Ended, type NodeProcess, run, withNodes } from "./program.ts";
 
 /** Large enough to be cut into pieces, which are in a file of their own. */
-const LARGE_BYTES = 300_000;
+const LARGE_BYTES = 300_000, LARGE_BYTE = 0xdd;
 
 function assertDone({ code, stdout, stderr }: Ended): string {
   assert.equal(code, 0, stderr);
@@ -17,6 +17,22 @@ function assertRefused({ code, stderr }: Ended, message: RegExp): void {
   assert.equal(code, 1, stderr);
   assert.match(stderr, message);
   assert.match(stderr, /^dmnode: [^\n]+\n$/);
+}
+
+/** The directories for temporary files of `dmnode backup`. */
+function scratches(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].map(({ name }) => name).filter((name) => name[0] === ".");
+}
+
+/** Starts a backup to a pipe that holds less than the backup and that nobody reads, and interrupts it. */
+async function interruptBackup(directory: string, args: string[]): Promise<void> {
+  const options = { cwd: directory, env: { TMPDIR: directory } };
+  const piped = command(["backup", "-", ...args], options, "null").spawn();
+  while (scratches(directory).length === 0) await new Promise((done) => setTimeout(done, 20));
+  piped.kill("SIGINT");
+  assert.equal((await piped.status).code, 130);
+  await Promise.all([piped.stdout.cancel(), piped.stderr.cancel()]);
+  assert.deepEqual(scratches(directory), []);
 }
 
 async function put(node: NodeProcess, body: BodyInit): Promise<string> {
@@ -48,7 +64,10 @@ Deno.test(
     const others = [await start("a"), await start("b")];
     const bootstrap = ["--bootstrap", others.map(({ udp }) => udp).join()];
     const node = await start("data", bootstrap);
-    const hashes = [await put(node, "small"), await put(node, new Uint8Array(LARGE_BYTES).fill(7))];
+    const hashes = [
+      await put(node, "small"),
+      await put(node, new Uint8Array(LARGE_BYTES).fill(LARGE_BYTE)),
+    ];
     const stats = await (await fetch(`${node.api}/network/stats`)).json();
 
     const args = ["--data-dir", "data", "--env-file", "node.env"];
@@ -58,10 +77,15 @@ Deno.test(
     }
     assertRefused(await run(["backup", "b.tar", ...args], at), /b\.tar exists/);
     assertDone(await run(["backup", "b.tar", "--force", ...args], at));
-    assert.deepEqual(
-      [...Deno.readDirSync(directory)].map(({ name }) => name).filter((name) => name[0] === "."),
-      [],
-    );
+    assert.deepEqual(scratches(directory), []);
+
+    const damaged = await Deno.readFile(join(directory, "b.tar"));
+    damaged[damaged.lastIndexOf(LARGE_BYTE)] ^= 1;
+    const refusedDamage = run(["restore", "-", "--data-dir", "r"], { ...at, stdin: damaged });
+    assertRefused(await refusedDamage, /restored: its large\.sqlite is damaged \(blob \d+\): use/);
+    assertRefused(await run(["backup", "no/b.tar", ...args], at), /no does not exist: create it/);
+
+    if (Deno.build.os !== "windows") await interruptBackup(directory, args);
 
     await node.stop();
     assertRefused(

@@ -142,6 +142,24 @@ Deno.test(
 );
 
 Deno.test(
+  "commands say that a node has no peers, and that its settings permit no other address",
+  withNodes(async (start) => {
+    const { api } = await start("1");
+    const alone = [["find", HASH], ["peers"], ["discover", HASH]].map(async (args) => {
+      const ended = await run([...args, "--api", api]);
+      const { code, stdout, stderr } = ended;
+      assert.deepEqual([code, stdout], [0, ""], args.join(" "));
+      assert.match(stderr, /^dmnode: this node has no peers: [^\n]* dmnode connect [^\n]*\n$/);
+    });
+    const permitted = /192\.0\.2\.1:1 is not permitted.* Add 192\.0\.2\.1 to the node's ALLOW_NET/;
+    await Promise.all([
+      ...alone,
+      refused(["connect", "192.0.2.1:1", "--api", api], 1, permitted),
+    ]);
+  }),
+);
+
+Deno.test(
   "commands find the node and its token in the environment and in .env",
   withNodes(async (start, directory) => {
     const token = "a-token-of-some-length";

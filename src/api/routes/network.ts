@@ -115,7 +115,7 @@ export function networkRoutes(app: OpenAPIHono, { service, access, metrics }: Ro
 export const PING_RESPONSES = {
   200: json("The node answered", Ping, "The node answered"),
   ...problem(400, "query parameter address: it has no port; expected host:port."),
-  ...problem(403, "192.0.2.10:8000 is not permitted by --allow-net."),
+  ...problem(403, notAllowed("192.0.2.10:8000")),
   ...problem(404, "The name has no address that this node can use."),
   ...problem(504, "Nobody answered at 192.0.2.10:8000."),
 } as const;
@@ -133,10 +133,16 @@ export function pinged(address: HostPort, result: AddressPingOutcome): z.output<
     case "no_address":
       throw new Problem(404, noAddress(address));
     case "not_allowed":
-      throw new Problem(403, `${result.address} is not permitted by --allow-net.`);
+      throw new Problem(403, notAllowed(result.address));
     case "timeout":
       throw new Problem(504, `Nobody answered at ${result.address}.`);
   }
+}
+
+/** Explains which address the node's setting must contain. A function, as the example of the response uses the text too. */
+function notAllowed(address: string): string {
+  const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  return `${address} is not permitted by --allow-net. Add ${host} to the node's ALLOW_NET and restart it.`;
 }
 
 function noAddress({ host, port }: HostPort): string {

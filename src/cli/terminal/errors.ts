@@ -29,11 +29,11 @@ export class Interrupted extends Error {
 export function reason(error: unknown): string {
   if (!(error instanceof Error)) return String(error).split("\n")[0];
   if (error instanceof Deno.errors.NotCapable && mayAccessFiles()) {
-    return "it is a device; use standard input or output";
+    return "it is in /dev, /proc or /sys: give another path, or - for standard input or output";
   }
   if (error instanceof TypeError && error.cause !== undefined) return reason(error.cause);
   // Remove the error number and the file name that Deno appends. The caller's message names the file anyway.
-  return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+ '.*')?/g, "");
+  return error.message.split("\n")[0].replace(/ \(os error \d+\)(: \w+( '.*')?)?/g, "");
 }
 
 /** Whether the program is permitted to access all files. Even with this permission, Deno refuses access to devices. */

@@ -7,13 +7,20 @@ import { firstLine } from "../../krpc/error_text.ts";
 import { BlobDatabase } from "../../storage/blob_database.ts";
 import { Database } from "../../storage/database.ts";
 import { extractDatabase, type Extracted, mergeBlobs } from "../../storage/extract.ts";
-import { StorageError } from "../../storage/sqlite.ts";
+import { DamagedFile, StorageError } from "../../storage/sqlite.ts";
 import { prepareDataDir } from "../data_directory.ts";
 import { files, syncDirectory } from "../files.ts";
 import { Identity } from "../identity/crypto.ts";
 import { blobsPath, databasePath, identityPath, readIdentity } from "../identity/identity.ts";
 import { copyDatabase } from "./copy.ts";
-import { endTar, readEntries, type TarEntry, TarError, writeEntry } from "./tar.ts";
+import {
+  type AsyncWriter,
+  endTar,
+  readEntries,
+  type TarEntry,
+  TarError,
+  writeEntry,
+} from "./tar.ts";
 
 /** The names of the settings and of the deny list in a backup, and in a restored DATA_DIR. */
 export const SETTINGS_FILE = "settings.env", DENY_LIST_FILE = "denied.txt";
@@ -51,20 +58,20 @@ export interface BackupSource {
 }
 
 /**
- * Writes a backup to `to`. Uses `scratch`, an empty directory, for temporary files. @throws
- * {StorageError}
+ * Writes a backup to `to`. Uses `scratch`, an empty directory, for temporary files. The work is not
+ * done in one go, so that signals are noticed in the meantime. @throws {StorageError}
  */
-export function writeBackup(
-  to: { writeSync(bytes: Uint8Array): number },
+export async function writeBackup(
+  to: AsyncWriter,
   { dataDir, settings, denyList, apiTokens, withItems }: BackupSource,
   scratch: string,
-): { readonly published: number } {
+): Promise<{ readonly published: number }> {
   const identity = readIdentity(dataDir);
   if (identity === undefined) {
     throw new StorageError(`${identityPath(dataDir)} does not exist: DATA_DIR has no node`);
   }
   const extracted = join(scratch, "extracted.sqlite"), blobs = join(scratch, BLOBS_FILE);
-  const { published } = extract(dataDir, { extracted, blobs, scratch, withItems });
+  const { published } = await extract(dataDir, { extracted, blobs, scratch, withItems });
   const mtimeS = Date.now() / 1000;
   for (
     const [name, text] of [
@@ -74,19 +81,19 @@ export function writeBackup(
       ...(apiTokens === undefined ? [] : [[TOKENS_FILE, apiTokens]]),
     ]
   ) {
-    writeEntry(to, textEntry(name, text), mtimeS);
+    await writeEntry(to, textEntry(name, text), mtimeS);
   }
   for (const [name, path] of [[DATABASE_FILE, extracted], [BLOBS_FILE, blobs]]) {
     if (files.size(path) === undefined) continue;
     using content = Deno.openSync(path);
-    writeEntry(to, { name, size: files.size(path)!, content }, mtimeS);
+    await writeEntry(to, { name, size: files.size(path)!, content }, mtimeS);
   }
-  endTar(to);
+  await endTar(to);
   return { published };
 }
 
 /** Copies both databases, and repeats this until the copy has the blobs of all published values. */
-function extract(
+async function extract(
   dataDir: string,
   { extracted, blobs, scratch, withItems }: {
     readonly extracted: string;
@@ -94,14 +101,14 @@ function extract(
     readonly scratch: string;
     readonly withItems: boolean;
   },
-): Extracted {
+): Promise<Extracted> {
   const copy = join(scratch, DATABASE_FILE),
     hasBlobs = files.size(blobsPath(dataDir)) !== undefined;
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     // Copy the database first. A node writes a blob before it publishes the value, so each
     // published value in this copy has its blob already.
-    copyDatabase(databasePath(dataDir), copy);
-    if (hasBlobs) copyDatabase(blobsPath(dataDir), blobs);
+    await copyDatabase(databasePath(dataDir), copy);
+    if (hasBlobs) await copyDatabase(blobsPath(dataDir), blobs);
     const result = extractDatabase(copy, extracted, { files, withItems });
     if (!hasBlobs || mergeBlobs(blobs, result.blobs)) return result;
     for (const path of [copy, extracted, blobs]) files.remove(path);
@@ -183,8 +190,31 @@ function check(restored: ReadonlySet<string>, pathOf: (name: string) => string):
     if (!restored.has(name)) throw new TarError(`it has no ${name}`);
   }
   Identity.fromPem(Deno.readTextFileSync(pathOf(IDENTITY_FILE)));
-  new Database(pathOf(DATABASE_FILE), { files, mayBeEmpty: false }).close();
-  if (restored.has(BLOBS_FILE)) new BlobDatabase(pathOf(BLOBS_FILE)).close();
+  checkFile(DATABASE_FILE, pathOf, (path) => new Database(path, { files, mayBeEmpty: false }));
+  if (restored.has(BLOBS_FILE)) checkFile(BLOBS_FILE, pathOf, (path) => new BlobDatabase(path));
+}
+
+/** Checks the whole content of a database. An error names the file in the backup, not the unfinished one. */
+function checkFile(
+  name: string,
+  pathOf: (name: string) => string,
+  open: (path: string) => Database | BlobDatabase,
+): void {
+  const path = pathOf(name);
+  try {
+    const file = open(path);
+    try {
+      if (file instanceof BlobDatabase) file.check();
+    } finally {
+      file.close();
+    }
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    const problem = error instanceof DamagedFile
+      ? `its ${name} is damaged (${error.how}): use another backup`
+      : error.message.replaceAll(path, `its ${name}`);
+    throw new TarError(problem, { cause: error });
+  }
 }
 
 /** Adds the settings that depend on the path of DATA_DIR to the restored file of settings. */

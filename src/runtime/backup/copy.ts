@@ -21,19 +21,19 @@ const MAX_TRIES = 20;
 const CHUNK_BYTES = 1 << 20;
 
 /** Copies a database file and its log. @throws {StorageError} if the file is written too often to be copied */
-export function copyDatabase(path: string, to: string): void {
+export async function copyDatabase(path: string, to: string): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const before = logHeader(path);
-    Deno.copyFileSync(path, to);
+    await Deno.copyFile(path, to);
     const hasLog = before.length > 0;
-    if (hasLog) copyIfPresent(`${path}-wal`, `${to}-wal`);
+    if (hasLog) await copyIfPresent(`${path}-wal`, `${to}-wal`);
     const after = logHeader(path);
     const isSameLog = before.length === after.length &&
       before.every((byte, at) => byte === after[at]);
     // Without a log, only a comparison with the copy shows whether the database changed during the
     // copy.
     if (isSameLog && (hasLog || hasSameContent(path, to))) return;
-    if (hasLog) removeIfPresent(`${to}-wal`);
+    if (hasLog) await removeIfPresent(`${to}-wal`);
   }
   throw new StorageError(
     `${path} changes too fast to be copied: try again later, or stop the node`,
@@ -74,17 +74,17 @@ function fill(file: Deno.FsFile, bytes: Uint8Array): number {
   return length;
 }
 
-function copyIfPresent(from: string, to: string): void {
-  ignoringMissing(() => Deno.copyFileSync(from, to));
+async function copyIfPresent(from: string, to: string): Promise<void> {
+  await ignoringMissing(Deno.copyFile(from, to));
 }
 
-function removeIfPresent(path: string): void {
-  ignoringMissing(() => Deno.removeSync(path));
+async function removeIfPresent(path: string): Promise<void> {
+  await ignoringMissing(Deno.remove(path));
 }
 
-function ignoringMissing(run: () => void): void {
+async function ignoringMissing(operation: Promise<void>): Promise<void> {
   try {
-    run();
+    await operation;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

@@ -20,6 +20,8 @@ const NAME = [0, 100], MODE = [100, 8], UID = [108, 8], GID = [116, 8], SIZE = [
 const MTIME = [136, 12], CHECKSUM = [148, 8], TYPE = 156, MAGIC = 257;
 
 type Writer = { writeSync(bytes: Uint8Array): number };
+/** A pipe may block for long, so an archive is written without blocking the thread. */
+export type AsyncWriter = { write(bytes: Uint8Array): Promise<number> };
 type Reader = { readSync(bytes: Uint8Array): number | null };
 
 /** Thrown for bytes that are not an archive. */
@@ -36,21 +38,25 @@ export interface TarEntry {
 }
 
 /** Writes one file of an archive. Call `endTar` after the last one. */
-export function writeEntry(to: Writer, { name, size, content }: TarEntry, mtimeS: number): void {
-  writeAll(to, headerOf(name, size, mtimeS));
+export async function writeEntry(
+  to: AsyncWriter,
+  { name, size, content }: TarEntry,
+  mtimeS: number,
+): Promise<void> {
+  await writeWhole(to, headerOf(name, size, mtimeS));
   const chunk = new Uint8Array(CHUNK_BYTES);
   let left = size;
   while (left > 0) {
     const read = content.readSync(chunk.subarray(0, Math.min(left, chunk.length)));
     if (read === null) throw new TarError(`${name} has become shorter`);
-    writeAll(to, chunk.subarray(0, read));
+    await writeWhole(to, chunk.subarray(0, read));
     left -= read;
   }
-  writeAll(to, new Uint8Array(paddingOf(size)));
+  await writeWhole(to, new Uint8Array(paddingOf(size)));
 }
 
-export function endTar(to: Writer): void {
-  writeAll(to, new Uint8Array(2 * BLOCK_BYTES));
+export async function endTar(to: AsyncWriter): Promise<void> {
+  await writeWhole(to, new Uint8Array(2 * BLOCK_BYTES));
 }
 
 /** A file in an archive. Read its content before the next entry. */
@@ -151,6 +157,10 @@ function readExactly(from: Reader, bytes: Uint8Array, problem: string): void {
     if (read === null) throw new TarError(problem);
     at += read;
   }
+}
+
+async function writeWhole(to: AsyncWriter, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
 
 function writeAll(to: Writer, bytes: Uint8Array): void {

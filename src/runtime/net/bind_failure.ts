@@ -21,5 +21,13 @@ export function bindFailure(
   if (error instanceof Deno.errors.PermissionDenied) {
     return `${socket}: not permitted; ports below 1024 need privileges, choose another with ${flag}-port`;
   }
+  if (isFailedLookup(error)) {
+    return `${socket}: DNS finds no address for this name; give an address of this machine with ${flag}-host`;
+  }
   return `${socket}: can't be bound: ${firstLine(error)}`;
+}
+
+/** Whether DNS found no address for a host. Deno gives a code to every other error of the system, but none to this one. */
+function isFailedLookup(error: unknown): boolean {
+  return error instanceof Error && error.constructor === Error && !("code" in error);
 }
