@@ -58,6 +58,14 @@ export interface StoreOptions extends TransferOptions {
   readonly ttl?: number;
 }
 
+/** Which published values to list. */
+export interface PublishedFilter {
+  /** Only values whose hash begins with this text, or whose key contains it. */
+  readonly text?: string;
+  /** Only values that are short of copies, failing, ending, or on this node only. */
+  readonly isAtRisk?: boolean;
+}
+
 /** A value to pin: by its hash, or by its key and the public key of its owner. */
 export interface PinRequest {
   readonly hash?: string;
@@ -403,10 +411,10 @@ export interface NodeService {
   /** Finds the torrent that a magnet link under a key refers to. */
   resolveMagnet(magnet: Magnet): Promise<ResolveOutcome>;
   /**
-   * Returns a page of the values that this node keeps published, ordered by when they will next be published. If `text`
-   * is given, returns only values whose hash begins with it, or whose key contains it.
+   * Returns a page of the values that this node keeps published, ordered by when they will next be published. A filter
+   * leaves out the others.
    */
-  published(offset: number, limit: number, text?: string): Promise<Published>;
+  published(offset: number, limit: number, filter?: PublishedFilter): Promise<Published>;
   /** Describes a value that this node keeps published, and its past. Undefined if the node does not publish it. */
   publishedValue(hash: string): Promise<PublishedDetail | undefined>;
   /** Lists the nodes that acknowledged each published value. */

@@ -187,6 +187,15 @@ export const HistoryQuery = z.object({
 export const PublishedQuery = z.object({
   limit: wholeNumber(1, MAX_PUBLISHED_LIMIT).default(100).meta({ param: { example: 10 } }),
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0).meta({ param: { example: 0 } }),
+  hash: hexId.optional().meta({
+    type: "string",
+    pattern: HEX,
+    description: "Only this value.",
+    param: { example: HELLO },
+  }),
+  at_risk: z.literal("1").optional().meta({
+    description: "Only values that are short of copies, failing, ending, or on this node only.",
+  }),
 });
 
 export const PublishedSearchQuery = PublishedQuery.extend({

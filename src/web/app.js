@@ -27,6 +27,8 @@ const Peers = lazy(async () => (await views()).Peers);
 const ReachabilityView = lazy(async () => (await views()).ReachabilityView);
 const Search = lazy(async () => (await views()).Search);
 const Swarms = lazy(async () => (await views()).Swarms);
+const LossView = lazy(async () => (await views()).LossView);
+const ValuePage = lazy(async () => (await views()).ValuePage);
 const Values = lazy(async () => (await views()).Values);
 
 /** @param {{ state: NodeState, session: Session }} props */
@@ -90,9 +92,7 @@ export function App({ state, session }) {
           "ul",
           null,
           VIEWS.map(({ view, path, label }) => {
-            const isHere = route.view === view ||
-              (view === "peers" && (route.view === "peer" || route.view === "map")) ||
-              (view === "node" && route.view === "reachability");
+            const isHere = (PARENTS[route.view] ?? route.view) === view;
             return h(
               "li",
               { key: view },
@@ -143,6 +143,15 @@ export function App({ state, session }) {
   );
 }
 
+/** For each view without an entry in the navigation, the view that it belongs to. @type {Partial<Record<Route["view"], Route["view"]>>} */
+const PARENTS = {
+  peer: "peers",
+  map: "peers",
+  value: "values",
+  loss: "values",
+  reachability: "node",
+};
+
 /** @param {Event} event */
 function skip(event) {
   event.preventDefault();
@@ -155,6 +164,8 @@ function titleOf({ view, id }) {
   if (view === "map") return "Map of the id space";
   if (view === "search") return "Search";
   if (view === "reachability") return "Who can reach this node?";
+  if (view === "value") return `Value ${shortId(id ?? "")}`;
+  if (view === "loss") return "What if peers are gone?";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
 
@@ -169,7 +180,11 @@ function View({ route: { view, id }, state, session }) {
     case "lookups":
       return h(Lookups, { state, session, target: id, now });
     case "values":
-      return h(Values, { state, hash: id, now });
+      return h(Values, { state, now });
+    case "value":
+      return h(ValuePage, { key: id, state, hash: id ?? "", now });
+    case "loss":
+      return h(LossView, { state });
     case "swarms":
       return h(Swarms, { state, infoHash: id, now });
     case "events":

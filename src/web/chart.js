@@ -4,8 +4,11 @@ import { h } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { colorsOf, useTheme, withAlpha } from "./appearance.js";
-import { clock } from "./format.js";
+import { clock, date, day } from "./format.js";
 import { useSize } from "./hooks.js";
+
+/** For longer charts, the time under the pointer is shown with its date. */
+const DAY_MS = 86_400_000;
 
 /**
  * @typedef {object} Series
@@ -19,18 +22,21 @@ import { useSize } from "./hooks.js";
  * @param {{
  *   label: string, times: number[], series: Series[], format: (value: number) => string,
  *   from: number, to: number, version: unknown, height?: number, latest?: (string | null)[],
+ *   marks?: readonly { at: string, text: string }[],
  * }} props
- * `times`, `from` and `to` are in milliseconds since 1970. `latest` replaces the last value while the pointer is
+ * `times`, `from` and `to` are in milliseconds since 1970. `marks` are events at their times. `latest` replaces the last value while the pointer is
  * elsewhere.
  */
-export function Chart({ label, times, series, format, from, to, version, height = 124, latest }) {
+export function Chart(
+  { label, times, series, format, from, to, version, height = 124, latest, marks = [] },
+) {
   const [frame, { width }] = useSize();
   const { theme } = useTheme();
   const plot = useRef(/** @type {uPlot | null} */ (null));
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [pointed, setPointed] = useState(/** @type {number | null} */ (null));
-  const scale = useRef({ from, to });
-  scale.current = { from, to };
+  const scale = useRef({ from, to, marks });
+  scale.current = { from, to, marks };
   const data = useMemo(
     () => /** @type {uPlot.AlignedData} */ ([
       times.map((at) => at / 1000),
@@ -53,7 +59,7 @@ export function Chart({ label, times, series, format, from, to, version, height 
   }, [theme, width, height, label]);
   useEffect(() => {
     plot.current?.setData(data);
-  }, [version, from]);
+  }, [version, from, marks.length]);
   const at = pointed !== null && pointed < times.length ? pointed : null;
   const shown = series.map(({ values }, i) => {
     const value = values[at ?? values.length - 1] ?? null;
@@ -76,7 +82,11 @@ export function Chart({ label, times, series, format, from, to, version, height 
           h("b", null, shown[i]),
         )
       ),
-      h("li", { class: "legend-time" }, at === null ? "" : clock(times[at])),
+      h(
+        "li",
+        { class: "legend-time" },
+        at === null ? "" : to - from > DAY_MS ? date(times[at]) : clock(times[at]),
+      ),
     ),
     h("div", {
       class: "plot",
@@ -104,12 +114,21 @@ function summary(series, format) {
 /**
  * @param {{
  *   width: number, height: number, series: Series[], format: (value: number) => string,
- *   scale: { current: { from: number, to: number } }, onPoint: (index: number | null) => void,
+ *   scale: { current: { from: number, to: number, marks: readonly { at: string }[] } },
+ *   onPoint: (index: number | null) => void,
  * }} of
  * @returns {uPlot.Options}
  */
 function options({ width, height, series, format, scale, onPoint }) {
-  const colors = colorsOf(["series-1", "series-2", "series-3", "bad", "chart-grid", "faint"]);
+  const colors = colorsOf([
+    "series-1",
+    "series-2",
+    "series-3",
+    "bad",
+    "chart-grid",
+    "faint",
+    "warn",
+  ]);
   const font = `11px "IBM Plex Sans", system-ui, sans-serif`;
   const axis = {
     stroke: colors.faint,
@@ -172,8 +191,30 @@ function options({ width, height, series, format, scale, onPoint }) {
     ],
     hooks: {
       setCursor: [(/** @type {uPlot} */ self) => onPoint(self.cursor.idx ?? null)],
+      drawClear: [(/** @type {uPlot} */ self) => drawMarks(self, scale.current.marks, colors.warn)],
     },
   };
+}
+
+/**
+ * Draws a dashed line at the time of each event.
+ *
+ * @param {uPlot} self @param {readonly { at: string }[]} marks @param {string} color
+ */
+function drawMarks({ ctx, bbox, valToPos }, marks, color) {
+  ctx.save();
+  ctx.strokeStyle = color;
+  ctx.lineWidth = 1;
+  ctx.setLineDash([3, 3]);
+  for (const { at } of marks) {
+    const x = Math.round(valToPos(Date.parse(at) / 1000, "x", true)) + 0.5;
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.restore();
 }
 
 const bars = uPlot.paths.bars?.({ size: [0.7, 8, 1] });
@@ -184,6 +225,9 @@ const bars = uPlot.paths.bars?.({ size: [0.7, 8, 1] });
  * @param {number[]} splits seconds since 1970
  */
 function axisTimes(splits) {
+  if (splits.length > 1 && splits[1] - splits[0] >= 86_400) {
+    return splits.map((seconds) => day(seconds * 1000));
+  }
   const digits = splits.length > 1 && splits[1] - splits[0] < 60 ? 8 : 5;
   return splits.map((seconds) => clock(seconds * 1000).slice(0, digits));
 }

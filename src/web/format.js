@@ -34,6 +34,11 @@ export const clock = lazily(() =>
   })
 );
 
+/** The day of a month. @type {(at: number) => string} */
+export const day = lazily(() =>
+  new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" })
+);
+
 /** Date and time. @type {(at: number) => string} */
 export const date = lazily(() =>
   new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" })

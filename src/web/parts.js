@@ -190,6 +190,38 @@ export function Listing({ isBarred, what, error, total, empty, draw }) {
     : h(Note, { tone: "warn" }, error);
 }
 
+/**
+ * A field of a form with its label, a hint, and the reason why its text is wrong.
+ *
+ * @param {{
+ *   label: string, id: string, value: string, onChange: (value: string) => void, hint?: string, error?: string | null,
+ *   class?: string, placeholder?: string, inputMode?: "numeric", autocapitalize?: "off",
+ * }} props
+ */
+export function Field({ label, id, value, onChange, hint, error = null, ...rest }) {
+  const errorId = `${id}-wrong`;
+  return h(
+    "div",
+    { class: "field-frame" },
+    h(
+      "label",
+      { class: "field" },
+      h("span", null, label, hint === undefined ? null : [" ", h("small", null, hint)]),
+      h("input", {
+        spellcheck: false,
+        autocomplete: "off",
+        ...rest,
+        value,
+        "aria-invalid": error === null ? undefined : "true",
+        "aria-describedby": error === null ? undefined : errorId,
+        onInput: (/** @type {InputEvent & { currentTarget: HTMLInputElement }} */ event) =>
+          onChange(event.currentTarget.value),
+      }),
+    ),
+    error !== null && h("p", { class: "field-error", id: errorId }, error),
+  );
+}
+
 /** A highlighted note. @param {{ tone: Tone, children?: Children }} props */
 export function Note({ tone, children }) {
   return h(

@@ -4,7 +4,7 @@ import { isId } from "./ids.js";
 
 /**
  * @typedef {object} Route
- * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "swarms" | "events" | "node" | "map" | "reachability" | "search"} view
+ * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "value" | "loss" | "swarms" | "events" | "node" | "map" | "reachability" | "search"} view
  * @property {string | null} id the id of a peer, the target of a lookup, the hash of a value, or the info-hash of a swarm
  */
 
@@ -29,8 +29,11 @@ export function routeOf(hash) {
   switch (name) {
     case "peers":
       return given === null ? { view: "peers", id: null } : { view: "peer", id: given };
-    case "lookups":
     case "values":
+      return given === null ? { view: "values", id: null } : { view: "value", id: given };
+    case "loss":
+      return { view: "loss", id: null };
+    case "lookups":
     case "swarms":
       return { view: name, id: given };
     case "events":

@@ -9,10 +9,12 @@ import api from "./api.js" with { type: "text" };
 import app from "./app.js" with { type: "text" };
 import appearance from "./appearance.js" with { type: "text" };
 import buckets from "./buckets.js" with { type: "text" };
+import charts from "./charts.js" with { type: "text" };
 import chart from "./chart.js" with { type: "text" };
 import convergence from "./convergence.js" with { type: "text" };
 import eventList from "./event_list.js" with { type: "text" };
 import eventText from "./event_text.js" with { type: "text" };
+import fetchForm from "./fetch_form.js" with { type: "text" };
 import findings from "./findings.js" with { type: "text" };
 import firstPaint from "./first_paint.js" with { type: "text" };
 import format from "./format.js" with { type: "text" };
@@ -22,6 +24,7 @@ import ids from "./ids.js" with { type: "text" };
 import json from "./json.js" with { type: "text" };
 import lazyPart from "./lazy.js" with { type: "text" };
 import live from "./live.js" with { type: "text" };
+import loss from "./loss.js" with { type: "text" };
 import main from "./main.js" with { type: "text" };
 import mapData from "./map_data.js" with { type: "text" };
 import mapLayout from "./map_layout.js" with { type: "text" };
@@ -29,6 +32,7 @@ import mediaType from "./media_type.js" with { type: "text" };
 import nodeState from "./node_state.js" with { type: "text" };
 import parts from "./parts.js" with { type: "text" };
 import peerMap from "./peer_map.js" with { type: "text" };
+import preview from "./preview.js" with { type: "text" };
 import reachCase from "./reach_case.js" with { type: "text" };
 import reachability from "./reachability.js" with { type: "text" };
 import routes from "./routes.js" with { type: "text" };
@@ -40,15 +44,19 @@ import table from "./table.js" with { type: "text" };
 import transfer from "./transfer.js" with { type: "text" };
 import views from "./views.js" with { type: "text" };
 import viewEvents from "./views/events.js" with { type: "text" };
+import viewLoss from "./views/loss.js" with { type: "text" };
 import viewLookups from "./views/lookups.js" with { type: "text" };
 import viewMap from "./views/map.js" with { type: "text" };
 import viewNode from "./views/node.js" with { type: "text" };
 import viewOverview from "./views/overview.js" with { type: "text" };
 import viewPeer from "./views/peer.js" with { type: "text" };
 import viewPeers from "./views/peers.js" with { type: "text" };
+import viewPublished from "./views/published.js" with { type: "text" };
 import viewReachability from "./views/reachability.js" with { type: "text" };
 import viewSearch from "./views/search.js" with { type: "text" };
+import viewStore from "./views/store.js" with { type: "text" };
 import viewSwarms from "./views/swarms.js" with { type: "text" };
+import viewValue from "./views/value.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
 
 /** The JavaScript modules that the browser runs. Their types are declared in JSDoc comments. */
@@ -59,9 +67,11 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "appearance.js": appearance,
   "buckets.js": buckets,
   "chart.js": chart,
+  "charts.js": charts,
   "convergence.js": convergence,
   "event_list.js": eventList,
   "event_text.js": eventText,
+  "fetch_form.js": fetchForm,
   "findings.js": findings,
   "first_paint.js": firstPaint,
   "format.js": format,
@@ -71,6 +81,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "json.js": json,
   "lazy.js": lazyPart,
   "live.js": live,
+  "loss.js": loss,
   "main.js": main,
   "map_data.js": mapData,
   "map_layout.js": mapLayout,
@@ -78,6 +89,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "node_state.js": nodeState,
   "parts.js": parts,
   "peer_map.js": peerMap,
+  "preview.js": preview,
   "reach_case.js": reachCase,
   "reachability.js": reachability,
   "routes.js": routes,
@@ -89,15 +101,19 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "transfer.js": transfer,
   "views.js": views,
   "views/events.js": viewEvents,
+  "views/loss.js": viewLoss,
   "views/lookups.js": viewLookups,
   "views/map.js": viewMap,
   "views/node.js": viewNode,
   "views/overview.js": viewOverview,
   "views/peer.js": viewPeer,
   "views/peers.js": viewPeers,
+  "views/published.js": viewPublished,
   "views/reachability.js": viewReachability,
   "views/search.js": viewSearch,
+  "views/store.js": viewStore,
   "views/swarms.js": viewSwarms,
+  "views/value.js": viewValue,
   "views/values.js": viewValues,
   "vendor/preact.js": preact,
   "vendor/preact_hooks.js": preactHooks,
@@ -106,7 +122,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|map_data|media_type|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|fetch_form|loss|map_data|media_type|preview|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

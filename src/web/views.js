@@ -10,4 +10,6 @@ export { Peers } from "./views/peers.js";
 export { ReachabilityView } from "./views/reachability.js";
 export { Search } from "./views/search.js";
 export { Swarms } from "./views/swarms.js";
+export { LossView } from "./views/loss.js";
+export { ValuePage } from "./views/value.js";
 export { Values } from "./views/values.js";

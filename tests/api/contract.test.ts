@@ -524,9 +524,13 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
 
     await t.step("get /network/published, get /network/transfers", async () => {
       await contract.call("get /network/published", 200, { query: "?limit=10&offset=0" });
+      await contract.call("get /network/published", 200, { query: "?at_risk=1" });
       await contract.call("get /network/published", 400, { query: "?limit=0" });
       const { published } = JSON.parse(textOf(await contract.call("get /network/published", 200)));
       const detail = "get /network/published/{hash}", { hash } = published[0];
+      const one = await contract.call("get /network/published", 200, { query: `?hash=${hash}` });
+      assert.equal(JSON.parse(textOf(one)).total, 1);
+      await contract.call("get /network/published", 200, { query: `?hash=${"00".repeat(20)}` });
       await contract.call(detail, 200, { params: { hash } });
       await contract.call(detail, 400, { params: { hash: "x" } });
       await contract.call(detail, 404, { params: { hash: "00".repeat(20) } });

@@ -22,6 +22,7 @@ import type {
   PingOutcome,
   PinOutcome,
   PinRequest,
+  PublishedFilter,
   ReplicasOutcome,
   ResolveOutcome,
   SampleOutcome,
@@ -379,10 +380,15 @@ export class FakeService implements NodeService {
     return Promise.resolve(hidden ? { outcome: "key_needed" } : { outcome: "found", value });
   }
 
-  published(offset: number, limit: number, text = ""): Promise<Published> {
+  published(
+    offset: number,
+    limit: number,
+    { text = "", isAtRisk = false }: PublishedFilter = {},
+  ): Promise<Published> {
     this.#asked("published", offset, limit);
-    const all = this.publishedValues.filter(({ hash, key }) =>
-      hash.startsWith(text) || key?.toLowerCase().includes(text.toLowerCase())
+    const all = this.publishedValues.filter(({ hash, key, state }) =>
+      (hash.startsWith(text) || key?.toLowerCase().includes(text.toLowerCase())) &&
+      (!isAtRisk || state !== "safe")
     );
     const published = all.slice(offset, offset + limit);
     return Promise.resolve({ total: all.length, offset, published });

@@ -12,6 +12,7 @@ const VIEWS = [
   "peer",
   "#/lookups",
   "#/values",
+  "#/loss",
   "#/swarms",
   "#/events",
   "#/node",

@@ -256,10 +256,13 @@ async function files(browser: TestBrowser, api: string): Promise<void> {
   assert.equal(download.suggestedFilename(), `${hash}.bin`);
   const got = new Uint8Array(await Deno.readFile(await download.path()));
   assert.ok(Buffer.from(got).equals(Buffer.from(bytes)), "the fetched value differs");
-  await page.getByRole("button", { name: "Show holders" }).click();
+  await page.getByRole("button", { name: "Count copies" }).click();
   // The node that stored the value has a copy of its own, and the network may lose a packet.
   await page.getByRole("heading", { name: /^(19|20|21) copies, 20 wanted/ }).waitFor();
 
+  await page.getByRole("heading", { name: "Copies over time" }).waitFor();
+
+  await page.goBack();
   const row = page.getByRole("row", { name: new RegExp(hash.slice(0, 8)) });
   await row.waitFor();
   await row.getByRole("button", { name: `Stop publishing ${hash.slice(0, 8)}` }).click();
@@ -294,7 +297,8 @@ async function texts(browser: TestBrowser, api: string): Promise<void> {
   assert.equal(await preview.locator("*").count(), 0, "the value became markup");
   await page.getByText("text/plain; charset=utf-8").waitFor();
 
-  await page.getByRole("textbox", { name: /^Key optional/ }).fill("");
+  await page.goBack();
+  await page.getByRole("button", { name: "Text", exact: true }).click();
   await page.getByRole("textbox", { name: "Text" }).fill('{"b":[1,2],"a":"ü"}');
   await page.getByRole("button", { name: "Store", exact: true }).click();
   await until(async () => await page.locator(".store-result").count() === 3);

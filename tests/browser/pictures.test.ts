@@ -118,9 +118,16 @@ async function views(
   await page.locator(".store-stored").nth(1).waitFor();
   await page.locator(".store-result .id").last().click();
   await page.getByLabel("Preview of the value").waitFor();
-  await page.getByRole("button", { name: "Show holders" }).click();
+  await page.getByRole("button", { name: "Count copies" }).click();
   await page.getByRole("heading", { name: /copies, \d+ wanted/ }).waitFor();
+  await picture(page, `value-${suffix}`);
+  await go("#/values");
+  await page.locator(".published-card tbody .id").first().waitFor();
   await picture(page, `values-${suffix}`);
+  await go("#/loss");
+  await page.locator(".losses").waitFor();
+  await page.getByRole("checkbox").first().check();
+  await picture(page, `loss-${suffix}`);
   await go("#/swarms");
   const finding = page.locator(".fetch-card");
   await finding.getByRole("textbox").fill("chat");

@@ -30,13 +30,13 @@ fakeNodeTest("every view shows only answers to its own question", {
     const release = await holdBack(page, new RegExp(`/data/${SLOW}`));
     await go(page, `#/values/${SLOW}`);
     await page.getByText(`Fetching ${SLOW.slice(0, 8)}…`).waitFor();
-    await page.getByRole("button", { name: "Show holders" }).click();
+    await page.getByRole("button", { name: "Count copies" }).click();
     await go(page, `#/values/${QUICK}`);
     const preview = page.getByLabel("Preview of the value");
     await preview.waitFor();
     assert.equal(await preview.innerText(), "the quick value");
     await release();
-    await page.getByRole("button", { name: "Show holders" }).click();
+    await page.getByRole("button", { name: "Count copies" }).click();
     await page.getByRole("heading", { name: "2 copies, 20 wanted" }).waitFor();
     assert.equal(await preview.innerText(), "the quick value");
     assert.deepEqual(service.calls.filter(([call]) => call === "replicas"), [

@@ -173,12 +173,12 @@ fakeNodeTest("storing from the dashboard overwrites and loses nothing silently",
     const link = await page.locator(".seal-link").innerText();
     const { bytes } = service.values.get(parseSealLink(link)!.hash) ?? {};
     assert.ok(bytes !== undefined && isSealed(bytes), "the node sealed the value");
+    await page.getByText("What is a link?").click();
+    await page.getByText("so the node encrypts the value and gets the key for a moment").waitFor();
     await page.locator(".store-result .id").click();
     const preview = page.getByLabel("Preview of the value");
     await preview.waitFor();
     assert.equal(await preview.innerText(), "my secret");
-    await page.getByText("What is a link?").click();
-    await page.getByText("so the node encrypts the value and gets the key for a moment").waitFor();
     await visit.end();
   },
 

@@ -55,7 +55,7 @@ Deno.test("every URL hash leads to a view, even a malformed one", () => {
   for (const { view, path } of VIEWS) assert.deepEqual(routeOf(path), { view, id: null });
   const id = "AB".repeat(20);
   assert.deepEqual(routeOf(`#/peers/${id}`), { view: "peer", id: id.toLowerCase() });
-  assert.deepEqual(routeOf(`#/values/${id}`), { view: "values", id: id.toLowerCase() });
+  assert.deepEqual(routeOf(`#/values/${id}`), { view: "value", id: id.toLowerCase() });
   for (const odd of ["", "#", "#/nothing", "#/%E0%A4%A", "#//", "#/__proto__"]) {
     assert.deepEqual(routeOf(odd), { view: "overview", id: null }, odd);
   }

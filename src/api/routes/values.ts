@@ -451,8 +451,17 @@ not deleted: they expire \`ttl\` seconds after the last publication, or within t
       ...problem(400, "query parameter limit: expected a whole number from 1 to 1000."),
     },
   }, async (c) => {
-    const { offset, limit, q } = c.req.valid("query");
-    return exactJson(await service.published(offset, limit, q), 200);
+    const { offset, limit, q, at_risk, hash } = c.req.valid("query");
+    if (hash !== undefined) {
+      const { wanted: _, holders: _holders, history: _history, ...value } =
+        await service.publishedValue(hash) ?? {};
+      const published = "hash" in value ? [value] : [];
+      return exactJson({ total: published.length, offset: 0, published }, 200);
+    }
+    return exactJson(
+      await service.published(offset, limit, { text: q, isAtRisk: at_risk !== undefined }),
+      200,
+    );
   });
 
   serve(app, {

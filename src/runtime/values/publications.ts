@@ -11,6 +11,7 @@ import { byteStringContent } from "../../krpc/bencode.ts";
 import { compareIds, type Id, IdMap } from "../../krpc/id.ts";
 import type { EventData } from "../../reports/events.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
+import type { PublishedFilter } from "../../node_service.ts";
 import type { PublicationState } from "./publication_log.ts";
 import type { PublishedValue, ValueState } from "../../reports/values.ts";
 
@@ -241,16 +242,19 @@ export class Publications {
     return this.#page(this.#all(), offset, limit);
   }
 
-  /** Returns a page of the values whose hash begins with a text or whose key contains it, and their number. */
+  /** Returns a page of the values that fit a filter, and their number. */
   search(
-    text: string,
+    { text = "", isAtRisk = false }: PublishedFilter,
     offset: number,
     limit: number,
   ): { readonly total: number; readonly published: PublishedValue[] } {
-    const wanted = text.toLowerCase();
+    const wanted = text.toLowerCase(), now = this.options.clock.now();
     const values = this.#all().filter(({ item: { target, signed } }) => {
       const key = signed === undefined ? null : textOf(signed.salt);
-      return `${target}`.startsWith(wanted) || (key?.toLowerCase().includes(wanted) ?? false);
+      const fits = `${target}`.startsWith(wanted) || (key?.toLowerCase().includes(wanted) ?? false);
+      if (!fits || !isAtRisk) return fits;
+      const health = this.#healthOf(target);
+      return health.endsAt <= now || this.#stateOf(health, now) !== "safe";
     });
     return { total: values.length, published: this.#page(values, offset, limit) };
   }

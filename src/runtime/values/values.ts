@@ -15,6 +15,7 @@ import type {
   FetchOutcome,
   MagnetOutcome,
   MagnetRequest,
+  PublishedFilter,
   ReplicasOutcome,
   ResolveOutcome,
   StoreOutcome,
@@ -223,8 +224,11 @@ export class Values {
     return outcome;
   }
 
-  published(offset: number, limit: number, text = ""): Published {
-    if (text !== "") return { offset, ...this.publications.search(text, offset, limit) };
+  published(offset: number, limit: number, filter: PublishedFilter = {}): Published {
+    const { text = "", isAtRisk = false } = filter;
+    if (text !== "" || isAtRisk) {
+      return { offset, ...this.publications.search(filter, offset, limit) };
+    }
     const { count: total } = this.publications;
     return { total, offset, published: this.publications.list(offset, limit) };
   }

@@ -1,9 +1,10 @@
 // The first view: the state of the node at a glance.
 
 import { h } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Buckets } from "../buckets.js";
 import { EventList } from "../event_list.js";
+import { Charts } from "../charts.js";
 import { conditionOf } from "../findings.js";
 import {
   about,
@@ -17,18 +18,13 @@ import {
   plural,
   rate,
 } from "../format.js";
-import { useParameter } from "../hooks.js";
-import { lazy } from "../lazy.js";
-import { Card, choice, Copy, Empty, Facts, Meter } from "../parts.js";
+import { Card, Copy, Empty, Facts, Meter } from "../parts.js";
 import { PeerMap } from "../peer_map.js";
 import { Reachability } from "../reachability.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/stats.ts").Stats} Stats */
 
-const Chart = lazy(async () => (await import("../chart.js")).Chart);
-
-const SPANS = /** @type {const} */ ({ "10 min": 600_000, "1 h": 3_600_000 });
 const RECENT_EVENTS = 8;
 
 /** @param {{ state: NodeState }} props */
@@ -340,147 +336,6 @@ export function NoPeers({ stats }) {
         ),
     ),
   );
-}
-
-/** @param {{ state: NodeState, stats: Stats }} props */
-function Charts({ state, stats }) {
-  const [text, setSpan] = useParameter("span", "1 h");
-  const span = /** @type {keyof typeof SPANS} */ (text in SPANS ? text : "1 h");
-  const version = `${state.versions.hour} ${span}`;
-  const { times, columns, from, to } = useMemo(() => chartData(state.hour, SPANS[span]), [version]);
-  const common = { times, from, to, version };
-  return h(
-    Card,
-    {
-      title: "Last hour",
-      id: "charts-title",
-      class: "charts-card",
-      actions: choice({
-        label: "Span of the charts",
-        options: [["10 min", "10 min"], ["1 h", "1 h"]],
-        value: span,
-        onChoose: setSpan,
-      }),
-    },
-    times.length < 2
-      ? h(
-        Empty,
-        { icon: "events", title: "The first figures appear within 20 seconds" },
-        "The node takes a sample every ten seconds and keeps one hour.",
-      )
-      : h(
-        "div",
-        { class: "charts" },
-        h(
-          ChartBox,
-          { title: "Traffic" },
-          h(Chart, {
-            ...common,
-            label: "Traffic",
-            format: byteRate,
-            series: [
-              { label: "in", color: "series-1", values: columns.bytesIn, style: "area" },
-              { label: "out", color: "series-2", values: columns.bytesOut },
-            ],
-            latest: [
-              byteRate(stats.traffic.in.bytes_per_second),
-              byteRate(stats.traffic.out.bytes_per_second),
-            ],
-          }),
-        ),
-        h(
-          ChartBox,
-          { title: "Latency" },
-          h(Chart, {
-            ...common,
-            label: "Latency of lookups and round-trip time of peers",
-            format: ms,
-            series: [
-              { label: "p95", color: "series-2", values: columns.p95, style: "dots" },
-              { label: "p50", color: "series-1", values: columns.p50, style: "dots" },
-              { label: "peer RTT", color: "series-3", values: columns.rtt },
-            ],
-          }),
-        ),
-        h(
-          ChartBox,
-          { title: "Lookups per minute" },
-          h(Chart, {
-            ...common,
-            label: "Lookups per minute",
-            format: rate,
-            series: [
-              { label: "answered", color: "series-1", values: columns.answered, style: "bars" },
-              { label: "unanswered", color: "bad", values: columns.unanswered, style: "bars" },
-            ],
-          }),
-        ),
-        h(
-          ChartBox,
-          { title: "Storage" },
-          h(Chart, {
-            ...common,
-            label: "Storage",
-            format: bytes,
-            series: [{ label: "held", color: "series-3", values: columns.stored, style: "area" }],
-            latest: [bytes(stats.storage.bytes)],
-          }),
-        ),
-      ),
-  );
-}
-
-/** @param {{ title: string, children?: import("preact").ComponentChildren }} props */
-function ChartBox({ title, children }) {
-  return h("div", { class: "chart-box" }, h("h3", null, title), children);
-}
-
-/** The node was not running if the gap between two samples is longer than this. */
-const GAP_MS = 25_000;
-
-/**
- * Turns the samples of the last `span` milliseconds into columns, with an empty value in each gap.
- *
- * @param {readonly import("../node_state.js").Sample[]} hour @param {number} span
- */
-function chartData(hour, span) {
-  const to = hour.length === 0 ? 0 : Date.parse(hour[hour.length - 1].at);
-  // If the node has run for less than an hour, the axis starts at the first sample: an empty part would look like
-  // inactivity.
-  const first = hour.length === 0 ? 0 : Date.parse(hour[0].at);
-  const from = Math.max(to - span, Math.min(first, to - 120_000));
-  /** @type {number[]} */
-  const times = [];
-  const columns = {
-    bytesIn: /** @type {(number | null)[]} */ ([]),
-    bytesOut: /** @type {(number | null)[]} */ ([]),
-    rtt: /** @type {(number | null)[]} */ ([]),
-    p50: /** @type {(number | null)[]} */ ([]),
-    p95: /** @type {(number | null)[]} */ ([]),
-    answered: /** @type {(number | null)[]} */ ([]),
-    unanswered: /** @type {(number | null)[]} */ ([]),
-    stored: /** @type {(number | null)[]} */ ([]),
-  };
-  for (const sample of hour) {
-    const at = Date.parse(sample.at);
-    if (at < from) continue;
-    const before = times.at(-1);
-    if (before !== undefined && at - before > GAP_MS) {
-      times.push(before + 1);
-      for (const column of Object.values(columns)) column.push(null);
-    }
-    times.push(at);
-    const { in: inward, out, lookups, storage } = sample;
-    columns.bytesIn.push(inward.bytes_per_second);
-    columns.bytesOut.push(out.bytes_per_second);
-    columns.rtt.push(sample.rtt_ms);
-    columns.p50.push(lookups.p50_ms);
-    columns.p95.push(lookups.p95_ms);
-    columns.answered.push(lookups.success * 6);
-    columns.unanswered.push((lookups.count - lookups.success) * 6);
-    columns.stored.push(storage.bytes);
-  }
-  return { times, columns, from, to };
 }
 
 /** @param {string} text */

@@ -7,7 +7,7 @@ import { ago, count, date, isolated, ms, plural, shortId, until } from "../forma
 import { useAction, useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { isId } from "../ids.js";
-import { AskFirst, Card, Copy, Empty, Facts, FullId, Listing, Note } from "../parts.js";
+import { AskFirst, Card, Copy, Empty, Facts, Field, FullId, Listing, Note } from "../parts.js";
 import { open } from "../routes.js";
 import { table } from "../table.js";
 
@@ -53,28 +53,15 @@ function nameOf(text) {
  */
 function SwarmField({ id, value, onChange }) {
   const size = new TextEncoder().encode(nameOf(value)).length, isLong = size > MAX_SERVICE_BYTES;
-  return h(
-    "label",
-    { class: "field" },
-    h("span", null, "Service or info-hash"),
-    h("input", {
-      value,
-      placeholder: "a name, or 40 hex digits",
-      spellcheck: false,
-      autocomplete: "off",
-      autocapitalize: "off",
-      "aria-invalid": isLong ? "true" : undefined,
-      "aria-describedby": isLong ? id : undefined,
-      onInput: (/** @type {InputEvent & { currentTarget: HTMLInputElement }} */ event) =>
-        onChange(event.currentTarget.value),
-    }),
-    isLong &&
-      h(
-        "span",
-        { class: "field-error", id },
-        `A name has at most ${MAX_SERVICE_BYTES} bytes. This one has ${size}.`,
-      ),
-  );
+  return h(Field, {
+    label: "Service or info-hash",
+    id,
+    value,
+    placeholder: "a name, or 40 hex digits",
+    autocapitalize: "off",
+    error: isLong ? `A name has at most ${MAX_SERVICE_BYTES} bytes. This one has ${size}.` : null,
+    onChange,
+  });
 }
 
 /** @param {string} text */
@@ -112,26 +99,16 @@ function AnnounceCard() {
         },
       },
       h(SwarmField, { id: "announce-wrong", value: swarm, onChange: setSwarm }),
-      h(
-        "label",
-        { class: "field" },
-        h("span", null, "Port ", h("small", null, "without one, the UDP port of this node")),
-        h("input", {
-          value: port,
-          inputMode: "numeric",
-          placeholder: "for example 6881",
-          autocomplete: "off",
-          "aria-invalid": isPort ? undefined : "true",
-          "aria-describedby": isPort ? undefined : "port-wrong",
-          onInput: (event) => setPort(event.currentTarget.value.trim()),
-        }),
-        !isPort &&
-          h(
-            "span",
-            { class: "field-error", id: "port-wrong" },
-            `A port is a number from 1 to ${count(MAX_PORT)}.`,
-          ),
-      ),
+      h(Field, {
+        label: "Port",
+        hint: "without one, the UDP port of this node",
+        id: "port",
+        value: port,
+        inputMode: "numeric",
+        placeholder: "for example 6881",
+        error: isPort ? null : `A port is a number from 1 to ${count(MAX_PORT)}.`,
+        onChange: (text) => setPort(text.trim()),
+      }),
       h(
         "label",
         { class: "check" },
