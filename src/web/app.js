@@ -28,6 +28,7 @@ const ReachabilityView = lazy(async () => (await views()).ReachabilityView);
 const Search = lazy(async () => (await views()).Search);
 const Swarms = lazy(async () => (await views()).Swarms);
 const LossView = lazy(async () => (await views()).LossView);
+const TrafficView = lazy(async () => (await views()).TrafficView);
 const ValuePage = lazy(async () => (await views()).ValuePage);
 const Values = lazy(async () => (await views()).Values);
 
@@ -150,6 +151,7 @@ const PARENTS = {
   value: "values",
   loss: "values",
   reachability: "node",
+  traffic: "node",
 };
 
 /** @param {Event} event */
@@ -165,6 +167,7 @@ function titleOf({ view, id }) {
   if (view === "search") return "Search";
   if (view === "reachability") return "Who can reach this node?";
   if (view === "value") return `Value ${shortId(id ?? "")}`;
+  if (view === "traffic") return "What does it cost?";
   if (view === "loss") return "What if peers are gone?";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
@@ -185,6 +188,8 @@ function View({ route: { view, id }, state, session }) {
       return h(ValuePage, { key: id, state, hash: id ?? "", now });
     case "loss":
       return h(LossView, { state });
+    case "traffic":
+      return h(TrafficView, { state, now });
     case "swarms":
       return h(Swarms, { state, infoHash: id, now });
     case "events":

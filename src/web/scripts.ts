@@ -56,6 +56,7 @@ import viewReachability from "./views/reachability.js" with { type: "text" };
 import viewSearch from "./views/search.js" with { type: "text" };
 import viewStore from "./views/store.js" with { type: "text" };
 import viewSwarms from "./views/swarms.js" with { type: "text" };
+import viewTraffic from "./views/traffic.js" with { type: "text" };
 import viewValue from "./views/value.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
 
@@ -113,6 +114,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "views/search.js": viewSearch,
   "views/store.js": viewStore,
   "views/swarms.js": viewSwarms,
+  "views/traffic.js": viewTraffic,
   "views/value.js": viewValue,
   "views/values.js": viewValues,
   "vendor/preact.js": preact,

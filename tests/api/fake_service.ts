@@ -133,6 +133,7 @@ export class FakeService implements NodeService {
   underWay: Transfer[] = [];
   hour: History["samples"] = [];
   marks: History["marks"] = [];
+  trafficReport = exampleOf(TrafficReport);
   /** The options of each store. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -217,7 +218,8 @@ export class FakeService implements NodeService {
   }
 
   traffic(): Promise<TrafficReport> {
-    return Promise.resolve(exampleOf(TrafficReport));
+    this.#asked("traffic");
+    return Promise.resolve(this.trafficReport);
   }
 
   readiness(): Promise<Readiness> {

@@ -196,6 +196,7 @@ function Packets({ traffic }) {
       note: `${rate(traffic.in.messages_per_second)} a second in, ${
         rate(traffic.out.messages_per_second)
       } out`,
+      actions: h("a", { class: "quiet", href: "#/traffic" }, "Totals by day and month"),
     },
     rows.length === 0 ? h(Empty, { icon: "events", title: "None yet" }) : table({
       caption: "Packets by type since start",

@@ -172,7 +172,7 @@ function Figures({ stats }) {
       {
         label: "Traffic",
         value: byteRate(traffic.in.bytes_per_second + traffic.out.bytes_per_second),
-        href: "#/node",
+        href: "#/traffic",
       },
       h(
         "p",
