@@ -150,7 +150,12 @@ export type DenyOutcome =
   /** Too many entries were added while the node ran. */
   | { outcome: "full"; limit: number }
   /** The entry names this node. */
-  | { outcome: "self" };
+  | { outcome: "self" }
+  /** The entry is in force, but could not be written to the disk. */
+  | { outcome: "unsaved" };
+
+/** "unknown": there is no such entry. "unsaved": the disk still has it, so the next start of the node reads it. */
+export type AllowOutcome = "allowed" | "unknown" | "unsaved";
 
 export type StoreOutcome =
   | { outcome: "stored"; report: Stored }
@@ -386,10 +391,10 @@ export interface NodeService {
   connect(node: HostPort): Promise<AddressPingOutcome>;
   /** Lists the nodes and addresses that the user has denied while the node ran. */
   denied(): Promise<DeniedNodes>;
-  /** Ignores a node or address from now on. `entry` has the form of a line in the deny list. */
+  /** Ignores a node or address from now on. Resolves when `entry`, in the form of a line in the deny list, is on disk. */
   denyEntry(entry: string): Promise<DenyOutcome>;
-  /** Ends the effect of `denyEntry`. False if there is no such entry. */
-  allowEntry(entry: string): Promise<boolean>;
+  /** Ends the effect of `denyEntry`. Resolves when that is on disk. */
+  allowEntry(entry: string): Promise<AllowOutcome>;
   /** Finds the nodes closest to an id. The report includes the steps of the lookup. */
   find(id: string): Promise<Lookup>;
   /** Stores an immutable value or, if a `key` is given, the next version of a mutable value, signed by this node. */

@@ -721,10 +721,8 @@ export class LocalNode implements NodeService {
   readonly pingAddress: NodeService["pingAddress"] = (to) => this.#operations.pingAddress(to);
   readonly connect: NodeService["connect"] = (to) => this.#operations.connect(to);
   readonly denied: NodeService["denied"] = () => Promise.resolve(this.#denied.report());
-  readonly denyEntry: NodeService["denyEntry"] = (entry) =>
-    Promise.resolve(this.#denied.add(entry));
-  readonly allowEntry: NodeService["allowEntry"] = (entry) =>
-    Promise.resolve(this.#denied.remove(entry));
+  readonly denyEntry: NodeService["denyEntry"] = (entry) => this.#denied.add(entry);
+  readonly allowEntry: NodeService["allowEntry"] = (entry) => this.#denied.remove(entry);
   readonly find: NodeService["find"] = (id) => this.#operations.find(id);
   readonly store = (...given: Parameters<Values["store"]>) => this.#values.store(...given);
   readonly openUpload: NodeService["openUpload"] = (key, options) =>

@@ -7,10 +7,11 @@
 export class Records {
   readonly #records: Map<string, Uint8Array>;
 
-  /** `save` writes a record to the disk; null deletes it. */
+  /** `save` writes a record to the disk; null deletes it. Resolves with whether that is on disk. */
   constructor(
     saved: ReadonlyMap<string, Uint8Array> = new Map(),
-    private readonly save: (name: string, bytes: Uint8Array | null) => void = () => {},
+    private readonly save: (name: string, bytes: Uint8Array | null) => Promise<boolean> = () =>
+      Promise.resolve(true),
   ) {
     this.#records = new Map(saved);
   }
@@ -22,12 +23,13 @@ export class Records {
     }
   }
 
-  set(name: string, bytes: Uint8Array): void {
+  /** Resolves with whether the record is on disk. Never rejects. */
+  set(name: string, bytes: Uint8Array): Promise<boolean> {
     this.#records.set(name, bytes);
-    this.save(name, bytes);
+    return this.save(name, bytes);
   }
 
   delete(name: string): void {
-    if (this.#records.delete(name)) this.save(name, null);
+    if (this.#records.delete(name)) void this.save(name, null);
   }
 }

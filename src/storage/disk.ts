@@ -128,9 +128,11 @@ export class DiskStorage {
     );
   }
 
-  /** Saves a record for later runs; null deletes it. */
-  saveRecord(name: string, bytes: Uint8Array | null): void {
-    this.#queue.add((changes) => (changes.records ??= []).push({ name, bytes }));
+  /** Saves a record for later runs; null deletes it. Resolves with whether that is on disk. */
+  saveRecord(name: string, bytes: Uint8Array | null): Promise<boolean> {
+    return new Promise((resolve) =>
+      this.#queue.add((changes) => (changes.records ??= []).push({ name, bytes }), resolve)
+    );
   }
 
   saveClock(state: Uint8Array): void {

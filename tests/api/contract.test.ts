@@ -601,6 +601,10 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call(allow, 400, { query: "?entry=" });
       const full = { outcome: "full", limit: 1_000 } as const;
       await contract.forcing({ denyEntry: () => Promise.resolve(full) }, deny, 507, entry);
+      const unsaved = { outcome: "unsaved" } as const;
+      await contract.forcing({ denyEntry: () => Promise.resolve(unsaved) }, deny, 503, entry);
+      const kept = { allowEntry: () => Promise.resolve(unsaved.outcome) };
+      await contract.forcing(kept, allow, 503, entry);
     });
 
     await t.step("the node and its documentation", async () => {

@@ -5,6 +5,7 @@ import type { HostPort } from "../../src/config/addresses.ts";
 import { DurationHistogram } from "../../src/dht/histogram.ts";
 import type {
   AddressPingOutcome,
+  AllowOutcome,
   AnnounceOptions,
   AnnounceOutcome,
   DenyOutcome,
@@ -267,9 +268,9 @@ export class FakeService implements NodeService {
     return Promise.resolve(this.denyOutcome ?? { outcome: "denied", isNew });
   }
 
-  allowEntry(entry: string): Promise<boolean> {
+  allowEntry(entry: string): Promise<AllowOutcome> {
     this.#asked("allowEntry", entry);
-    return Promise.resolve(this.deniedEntries.delete(entry));
+    return Promise.resolve(this.deniedEntries.delete(entry) ? "allowed" : "unknown");
   }
 
   held(limit: number): Promise<HeldItems> {

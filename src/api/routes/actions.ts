@@ -42,6 +42,10 @@ function connectRoute(app: OpenAPIHono, { service, access, metrics }: RouteDeps)
   });
 }
 
+/** The detail if a change of the denied entries is not on disk. */
+const NOT_SAVED =
+  "The change is in force, but not on disk, so a restart undoes it. See the node's log.";
+
 function denyRoutes(app: OpenAPIHono, { service, access }: RouteDeps): void {
   const tags = ["Network"], changing = { tags, ...access.private("admin") };
 
@@ -67,6 +71,7 @@ function denyRoutes(app: OpenAPIHono, { service, access }: RouteDeps): void {
       201: json("Denied", DeniedNodes, "Two entries"),
       ...problem(400, "query parameter entry: expected an address, CIDR, node id or public key."),
       ...problem(409, "The entry names this node."),
+      ...problem(503, NOT_SAVED),
       ...problem(507, "1000 entries are denied through the API; put more into the DENY_LIST file."),
     },
   }, async (c) => {
@@ -76,6 +81,8 @@ function denyRoutes(app: OpenAPIHono, { service, access }: RouteDeps): void {
         return c.json(await service.denied(), result.isNew ? 201 : 200);
       case "self":
         throw new Problem(409, "The entry names this node.");
+      case "unsaved":
+        throw new Problem(503, NOT_SAVED);
       case "full": {
         const advice = "put more into the DENY_LIST file";
         throw new Problem(507, `${result.limit} entries are denied through the API; ${advice}.`);
@@ -92,11 +99,18 @@ function denyRoutes(app: OpenAPIHono, { service, access }: RouteDeps): void {
       204: { description: "The entry was removed", headers: headers() },
       ...problem(400, "query parameter entry: expected an address, CIDR, node id or public key."),
       ...problem(404, "No entry 203.0.113.7 was added through the API."),
+      ...problem(503, NOT_SAVED),
     },
   }, async (c) => {
     const { entry } = c.req.valid("query");
-    if (await service.allowEntry(entry)) return c.body(null, 204);
-    throw new Problem(404, `No entry ${entry} was added through the API.`);
+    switch (await service.allowEntry(entry)) {
+      case "allowed":
+        return c.body(null, 204);
+      case "unknown":
+        throw new Problem(404, `No entry ${entry} was added through the API.`);
+      case "unsaved":
+        throw new Problem(503, NOT_SAVED);
+    }
   });
 }
 

@@ -108,8 +108,13 @@ export class BeaconSockets {
       this.#ipv4 = this.#open("0.0.0.0");
       void this.#receive(this.#ipv4);
     }
-    this.#joined.add(address);
-    await this.#ipv4.joinMulticastV4(GROUPS[4], address); // fails if joined through another address of the interface
+    try {
+      await this.#ipv4.joinMulticastV4(GROUPS[4], address);
+      this.#joined.add(address);
+    } catch (error) {
+      // The socket has joined through another address of this interface, which is enough.
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
   }
 
   /** Deno does not report the interface at which a packet arrives, so each interface has its own socket. */

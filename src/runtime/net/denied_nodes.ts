@@ -1,7 +1,7 @@
 // The nodes and addresses that this node ignores: those in the file, and those that the user adds while the node runs.
 
 import { meaningOf, parseDenied } from "../../config/deny_list.ts";
-import type { DenyOutcome } from "../../node_service.ts";
+import type { AllowOutcome, DenyOutcome } from "../../node_service.ts";
 import type { DeniedNodes } from "../../reports/peers.ts";
 import type { Records } from "../records.ts";
 
@@ -37,33 +37,33 @@ export class DeniedEntries {
     this.#apply();
   }
 
-  /** Adds an entry, which must be valid. It takes effect immediately. */
-  add(entry: string): DenyOutcome {
+  /** Adds an entry, which must be valid. It takes effect immediately. Resolves when it is on disk. */
+  async add(entry: string): Promise<DenyOutcome> {
     const meaning = meaningOf(entry), isNew = !this.#added.has(meaning);
     if (this.#options.isOwn(meaning)) return { outcome: "self" };
     if (isNew && this.#added.size >= MAX_ADDED) return { outcome: "full", limit: MAX_ADDED };
     if (isNew) {
       this.#added.set(meaning, entry);
-      this.#changed();
+      if (!await this.#changed()) return { outcome: "unsaved" };
     }
     return { outcome: "denied", isNew };
   }
 
-  /** Removes an added entry, which must be valid. False if there is none. */
-  remove(entry: string): boolean {
-    const isThere = this.#added.delete(meaningOf(entry));
-    if (isThere) this.#changed();
-    return isThere;
+  /** Removes an added entry, which must be valid. Resolves when that is on disk. */
+  async remove(entry: string): Promise<AllowOutcome> {
+    if (!this.#added.delete(meaningOf(entry))) return "unknown";
+    return await this.#changed() ? "allowed" : "unsaved";
   }
 
   report(): DeniedNodes {
     return { in_file: this.#inFile.length, denied: [...this.#added.values()] };
   }
 
-  #changed(): void {
+  /** Applies and saves the entries. Resolves with whether they are on disk. */
+  #changed(): Promise<boolean> {
     const entries = JSON.stringify([...this.#added.values()]);
-    this.#options.records.set(RECORD, new TextEncoder().encode(entries));
     this.#apply();
+    return this.#options.records.set(RECORD, new TextEncoder().encode(entries));
   }
 
   #apply(): void {

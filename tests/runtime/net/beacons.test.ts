@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { NetworkKey } from "../../../src/config/network_key.ts";
+import { BeaconSockets } from "../../../src/runtime/net/beacon_sockets.ts";
 import { Beacons } from "../../../src/runtime/net/beacons.ts";
 
 /** A free UDP port, so that no node of this machine takes part. */
@@ -76,5 +77,28 @@ Deno.test({
       await until(() => heard[9001].size === 2 && heard[9002].has(9003) && heard[9003].has(9002));
       assert.ok([1, 2, 3].every((n) => !heard[9000 + n].has(9001)));
     }, [9001]);
+  },
+});
+
+Deno.test({
+  name: "a failed join of the IPv4 group is tried again, and a successful one is not",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const open = Deno.listenDatagram;
+    let joins = 0;
+    Deno.listenDatagram = ((options: Deno.UdpListenOptions & { transport: "udp" }) => {
+      const conn = open(options), join = conn.joinMulticastV4.bind(conn);
+      conn.joinMulticastV4 = (...args) =>
+        ++joins === 1 ? Promise.reject(new Error("No such device")) : join(...args);
+      return conn;
+    }) as typeof open;
+    const sockets = new BeaconSockets({ groupPort: freePort(), maxBytes: 1, receive: () => {} });
+    try {
+      for (let i = 0; i < 3; i++) await sockets.listen([{ family: 4, host: "127.0.0.1" }]);
+      assert.equal(joins, 2);
+    } finally {
+      Deno.listenDatagram = open;
+      sockets.close();
+    }
   },
 });

@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { parseAllowNet } from "../../../src/config/addresses.ts";
+import { DeniedEntries } from "../../../src/runtime/net/denied_nodes.ts";
 import { DenyList } from "../../../src/runtime/net/deny_list.ts";
 import { NetFilter } from "../../../src/runtime/net/net_scope.ts";
+import { Records } from "../../../src/runtime/records.ts";
 import { endpoint } from "../../packets.ts";
 
 Deno.test("a deny list contains its addresses and networks, and no others", () => {
@@ -48,4 +50,25 @@ Deno.test("the deny list takes precedence over --allow-net", () => {
   filter.denied = new DenyList(["10.1.0.0/16"]);
   assert.ok(filter.allows(endpoint("10.2.0.1:1")));
   assert.equal(filter.allows(endpoint("10.1.0.1:1")), false);
+});
+
+Deno.test("an added entry is in force at once, and acknowledged when the disk has answered", async () => {
+  const inForce: (readonly string[])[] = [], answers: ((isSaved: boolean) => void)[] = [];
+  const save = () => new Promise<boolean>((resolve) => answers.push(resolve));
+  const denied = new DeniedEntries({
+    records: new Records(new Map(), save),
+    onChange: (entries) => inForce.push(entries),
+    isOwn: () => false,
+  });
+  const outcomes: unknown[] = [];
+  const adding = denied.add("203.0.113.7").then((outcome) => outcomes.push(outcome));
+  assert.deepEqual([inForce, outcomes], [[["203.0.113.7"]], []]);
+  answers.shift()!(true);
+  await adding;
+  assert.deepEqual(outcomes, [{ outcome: "denied", isNew: true }]);
+
+  const unsaved = denied.add("203.0.113.8"), kept = denied.remove("203.0.113.7");
+  for (const answer of answers) answer(false);
+  assert.deepEqual([await unsaved, await kept], [{ outcome: "unsaved" }, "unsaved"]);
+  assert.deepEqual(inForce.at(-1), ["203.0.113.8"]);
 });
