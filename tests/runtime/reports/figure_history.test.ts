@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { Sample } from "../../../src/reports/stats.ts";
 import { Records } from "../../../src/runtime/records.ts";
 import { DAY, FigureHistory, MONTH } from "../../../src/runtime/reports/figure_history.ts";
+import { recordsInto } from "../records.ts";
 
 const SERIES = { name: "test/", intervalMs: 1_000, count: 10 };
 const START = 1_000_000;
@@ -39,7 +40,7 @@ Deno.test("the samples of an interval become one", () => {
 
 Deno.test("the newest samples are kept, also over a restart", () => {
   const saved = new Map<string, Uint8Array>();
-  const records = new Records(new Map(), (name, bytes) => void saved.set(name, bytes!));
+  const records = recordsInto(saved);
   const history = new FigureHistory(SERIES, records), end = START + 25 * SERIES.intervalMs;
   for (let at = START; at <= end; at += SERIES.intervalMs) history.add(at, sample(1));
   assert.equal(saved.size, SERIES.count, "old samples are overwritten");
@@ -64,7 +65,10 @@ Deno.test("damaged records and those of another time are left out", () => {
 
 Deno.test("the histories of a day and of thirty days need less than 300 kB", () => {
   let bytes = 0;
-  const records = new Records(new Map(), (name, record) => bytes += name.length + record!.length);
+  const records = new Records(new Map(), (name, record) => {
+    bytes += name.length + record!.length;
+    return Promise.resolve(true);
+  });
   for (const series of [DAY, MONTH]) {
     const history = new FigureHistory(series, records);
     for (let i = 0; i <= series.count; i++) history.add(START + i * series.intervalMs, sample(1));

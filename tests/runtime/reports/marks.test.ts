@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { Records } from "../../../src/runtime/records.ts";
 import { Marks, MAX_MARKS } from "../../../src/runtime/reports/marks.ts";
+import { recordsInto } from "../records.ts";
 
 const MINUTE = 60_000;
 
@@ -13,7 +14,7 @@ const ready = (isReady: boolean) => ({
 
 Deno.test("important events are kept in order, also over a restart", () => {
   const saved = new Map<string, Uint8Array>();
-  const marks = new Marks(new Records(new Map(), (name, bytes) => void saved.set(name, bytes!)));
+  const marks = new Marks(recordsInto(saved));
   marks.start("0.1.0", 0);
   marks.note(ready(false), MINUTE);
   marks.changeId(3 * MINUTE);
@@ -29,7 +30,7 @@ Deno.test("important events are kept in order, also over a restart", () => {
 
 Deno.test("a state that flutters leaves one mark a minute, and old marks are dropped", () => {
   const saved = new Map<string, Uint8Array>();
-  const marks = new Marks(new Records(new Map(), (name, bytes) => void saved.set(name, bytes!)));
+  const marks = new Marks(recordsInto(saved));
   for (let i = 0; i < 10; i++) marks.note(ready(i % 2 === 0), i);
   assert.equal(marks.after(-1).length, 1);
   for (let i = 1; i <= 2 * MAX_MARKS; i++) marks.note(ready(true), i * MINUTE);

@@ -5,6 +5,7 @@ import { Usage } from "../../../src/dht/usage.ts";
 import { Records } from "../../../src/runtime/records.ts";
 import { TrafficTotals } from "../../../src/runtime/reports/traffic_totals.ts";
 import { latin1 } from "../../packets.ts";
+import { recordsInto } from "../records.ts";
 
 const EVENING = Date.parse("2026-04-30T23:30:00Z"), HOUR_MS = 3_600_000;
 
@@ -42,11 +43,7 @@ Deno.test("a seal counts for each packet", () => {
 
 /** Records in memory, and what was saved of them. */
 function recorded(saved = new Map<string, Uint8Array>()) {
-  const records = new Records(saved, (name, bytes) => {
-    if (bytes === null) saved.delete(name);
-    else saved.set(name, bytes);
-  });
-  return { records, saved };
+  return { records: recordsInto(saved, saved), saved };
 }
 
 Deno.test("totals continue after a restart, and damaged ones are left out", () => {

@@ -8,6 +8,7 @@ import {
   PublicationLog,
   type PublicationState,
 } from "../../../src/runtime/values/publication_log.ts";
+import { recordsInto } from "../records.ts";
 
 const HASH = "ab".repeat(20);
 
@@ -43,9 +44,7 @@ Deno.test("each publication, failure and count is logged once", () => {
 
 Deno.test("the log is bounded, survives a restart and forgets values that are no longer published", () => {
   const saved = new Map<string, Uint8Array>();
-  const save = (name: string, bytes: Uint8Array | null) =>
-    void (bytes === null ? saved.delete(name) : saved.set(name, bytes));
-  const log = new PublicationLog(new Records(new Map(), save));
+  const log = new PublicationLog(recordsInto(saved));
   for (let i = 1; i <= 2 * MAX_ENTRIES; i++) log.follow([state(i)], i);
   assert.equal(log.of(HASH).length, MAX_ENTRIES);
   assert.deepEqual(new PublicationLog(new Records(saved)).of(HASH), log.of(HASH));
