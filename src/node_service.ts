@@ -22,6 +22,7 @@ import type { AnnouncedSwarm, AnnouncedSwarms, SwarmPeers } from "./reports/swar
 import type { PublishedMagnet, ResolvedMagnet } from "./reports/magnets.ts";
 import type { NetworkSample, NodeSample } from "./reports/samples.ts";
 import type { History, HistoryRange, NodeStats, Readiness } from "./reports/stats.ts";
+import type { NodeThreats } from "./reports/threats.ts";
 import type { TrafficReport } from "./reports/traffic.ts";
 import type {
   HeldItems,
@@ -382,6 +383,9 @@ export interface NodeService {
   history(after: number, range?: HistoryRange): Promise<History>;
   /** The bytes sent and received by hour, day and month. */
   traffic(): Promise<TrafficReport>;
+
+  /** Signs of an attack: refused packets, the density of ids, and the concentration of addresses. */
+  threats(): Promise<NodeThreats>;
   readiness(): Promise<Readiness>;
   /** Pings the peer with this id (40 lower-case hex digits). */
   ping(id: string): Promise<PingOutcome>;

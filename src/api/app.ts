@@ -89,7 +89,7 @@ export function createApi(options: ApiOptions): Api {
   networkRoutes(app, deps);
   eventRoutes(app, deps, feed);
   actionRoutes(app, deps, feed);
-  nodeRoutes(app, deps);
+  nodeRoutes(app, { ...deps, refusals });
   pageRoutes(app);
 
   const endStreams = () => {

@@ -18,6 +18,7 @@ import { Nat, type Nats } from "./nat/nat.ts";
 import { OwnAddress, type OwnAddresses } from "./nat/own_address.ts";
 import { Outbox, purposeOf } from "./outbox.ts";
 import { Random } from "./random.ts";
+import { RefusedSources } from "./refused_sources.ts";
 import type { Contact } from "./routing/contact.ts";
 import { Tables } from "./routing/tables.ts";
 import { Batch } from "./search/batch.ts";
@@ -87,6 +88,7 @@ const KEPT = { keepsAsker: true, isSmall: false }, NOT_KEPT = { keepsAsker: fals
 
 export class DhtNode {
   readonly traffic: Traffic;
+  readonly refusedSources: RefusedSources;
   readonly self: Self;
   readonly tables: Tables;
   readonly searches: Searches;
@@ -139,6 +141,7 @@ export class DhtNode {
       contacts: new RateLimiter(randomWord),
       strangers: new RateLimiter(randomWord),
     };
+    this.refusedSources = new RefusedSources(this.#limiters.strangers.seed, now);
     this.gate = new Gate({
       isContact: (from) => tables.byFamily[from.family]?.at(from) !== undefined,
       isProven: (from, at) => this.responder.proofs.hasAddress(from, at),
@@ -282,20 +285,20 @@ export class DhtNode {
   /** Returns the purpose of the datagram; undefined if it was counted already. */
   #receive(datagram: Uint8Array, from: Endpoint, now: Millis): Purpose | undefined {
     if (!this.gate.isOpen && !this.gate.admits(datagram, from, now)) {
-      return this.#drop("overloaded");
+      return this.refuse("overloaded", from, now);
     }
     const { line } = this.traffic.usage;
     if (line.isLimitedDown && !line.mayReceive(this.#senderOf(datagram, from), now)) {
-      return this.#drop("over_limit");
+      return this.refuse("over_limit", from, now);
     }
     // No answer can be sent to port 0.
     const message = from.port === 0 ? "malformed" : decode(datagram);
     if (typeof message === "string") {
       this.traffic.in.count("unknown", "error", datagram.length);
       this.membership.noteUnusable({ from, kind: message });
-      return this.#drop(message);
+      return this.refuse(message, from, now);
     }
-    if (this.#isDenied(message.id, from)) return this.#drop("denied");
+    if (this.#isDenied(message.id, from)) return this.refuse("denied", from, now);
     if (message.type === "q") return this.#receiveQuery(message, from, now);
     return this.#receiveReply(message, from, now);
   }
@@ -306,8 +309,10 @@ export class DhtNode {
     return this.tables.byFamily[from.family]?.at(from) === undefined ? "stranger" : "contact";
   }
 
-  #drop(reason: Drop): Purpose {
+  /** Counts a packet that is dropped on arrival, by its reason and its sender's network. */
+  refuse(reason: Drop, from: Endpoint, now: Millis): Purpose {
     this.traffic.drop(reason);
+    this.refusedSources.note(reason, from, now);
     return "other";
   }
 
@@ -320,16 +325,18 @@ export class DhtNode {
     crossing?.reaching.noteQuery(query, from, now);
     const isUnwanted = this.self.isReadOnly(from.family) &&
       !crossing?.meeting.admits(query, from, now) && !this.watching.expects(query, from);
-    if (isUnwanted) return this.#drop("read_only");
+    if (isUnwanted) return this.refuse("read_only", from, now);
     const isContact = query.id !== undefined && this.tables.at(from, query.id) !== undefined;
     const limiter = isContact ? this.#limiters.contacts : this.#limiters.strangers;
-    if (!limiter.allow(from, now)) return this.#drop("rate_limited");
+    if (!limiter.allow(from, now)) return this.refuse("rate_limited", from, now);
     const isPing = query.method === "ping";
-    if (!this.traffic.usage.line.mayAnswer(isPing, now)) return this.#drop("over_limit");
+    if (!this.traffic.usage.line.mayAnswer(isPing, now)) {
+      return this.refuse("over_limit", from, now);
+    }
     // Drop puts of strangers while the node can't keep up: checking a signature takes as long as
     // answering thirty queries.
     if (!this.gate.isOpen && query.method === "put" && !isContact && from.scope !== "loopback") {
-      return this.#drop("overloaded");
+      return this.refuse("overloaded", from, now);
     }
     const standing = query.readOnly ? "none" : contacts.considerAsker(query, from, now);
     if (query.method === "dm_notice") this.#receiveNotice(query, from, now);
@@ -360,7 +367,7 @@ export class DhtNode {
     this.membership.noteUnusable({ from, kind: "unmatched" });
     const kind = reply.type === "r" ? "response" : "error";
     this.traffic.in.count("unknown", kind, reply.packet.length);
-    return this.#drop("unmatched");
+    return this.refuse("unmatched", from, now);
   }
 
   #scheduleHousekeeping(now: Millis): void {

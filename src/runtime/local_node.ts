@@ -5,6 +5,7 @@ import type { Config } from "../config.ts";
 import type { NetworkKey } from "../config/network_key.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
+import type { Drop } from "../dht/traffic.ts";
 import { cidrIncludes } from "../krpc/address_range.ts";
 import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
 import { hex } from "../krpc/hex.ts";
@@ -529,21 +530,22 @@ export class LocalNode implements NodeService {
    */
   #allows(endpoint: Endpoint, received?: number): boolean {
     if (this.#filter.allows(endpoint)) return true;
-    this.#core.node.traffic.drop(this.#filter.denied.has(endpoint) ? "denied" : "not_allowed");
-    if (received !== undefined) this.#noteRefused(received, endpoint);
+    const reason = this.#filter.denied.has(endpoint) ? "denied" : "not_allowed";
+    if (received === undefined) this.#core.node.traffic.drop(reason);
+    else this.#refuse(reason, received, endpoint);
     return false;
   }
 
-  /** Counts the bytes of a packet that arrived and did not reach the core. */
-  #noteRefused(bytes: number, { family }: Endpoint): void {
-    const { usage } = this.#core.node.traffic;
-    usage.noteReceived("other", Math.max(0, bytes - usage.sealBytes), family);
+  /** Counts a packet of `bytes` that arrived and does not reach the core. */
+  #refuse(reason: Drop, bytes: number, from: Endpoint): void {
+    const { node } = this.#core, { usage } = node.traffic;
+    node.refuse(reason, from, this.#storage.clock.now());
+    usage.noteReceived("other", Math.max(0, bytes - usage.sealBytes), from.family);
   }
 
   /** Counts a packet that was not sealed for this node. Called by the seal. */
   noteSealDrop(reason: SealDrop, packet: Uint8Array, from: Endpoint): void {
-    this.#core.node.traffic.drop(reason);
-    this.#noteRefused(packet.length, from);
+    this.#refuse(reason, packet.length, from);
     if (reason !== "undecipherable") return;
     const line = this.#keyMismatch!.note(packet, from, this.#storage.clock.now());
     if (line !== undefined) this.#journal.noteKeyMismatch(line);
@@ -715,6 +717,7 @@ export class LocalNode implements NodeService {
   readonly measurements = () => Promise.resolve(this.#reports.measurements());
   readonly history: NodeService["history"] = (after, range = "hour") =>
     Promise.resolve(this.#reports.history(after, range));
+  readonly threats: NodeService["threats"] = () => Promise.resolve(this.#reports.threats.report());
   readonly traffic: NodeService["traffic"] = () => Promise.resolve(this.#trafficReport());
   readonly readiness = () => Promise.resolve(this.#readiness.state(this.#storage.clock.now()));
   readonly ping: NodeService["ping"] = (id) => this.#operations.ping(id);

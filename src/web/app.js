@@ -28,6 +28,7 @@ const ReachabilityView = lazy(async () => (await views()).ReachabilityView);
 const Search = lazy(async () => (await views()).Search);
 const Swarms = lazy(async () => (await views()).Swarms);
 const LossView = lazy(async () => (await views()).LossView);
+const ThreatsView = lazy(async () => (await views()).ThreatsView);
 const TrafficView = lazy(async () => (await views()).TrafficView);
 const ValuePage = lazy(async () => (await views()).ValuePage);
 const Values = lazy(async () => (await views()).Values);
@@ -152,6 +153,7 @@ const PARENTS = {
   loss: "values",
   reachability: "node",
   traffic: "node",
+  threats: "node",
 };
 
 /** @param {Event} event */
@@ -168,6 +170,7 @@ function titleOf({ view, id }) {
   if (view === "reachability") return "Who can reach this node?";
   if (view === "value") return `Value ${shortId(id ?? "")}`;
   if (view === "traffic") return "What does it cost?";
+  if (view === "threats") return "Is somebody attacking this node?";
   if (view === "loss") return "What if peers are gone?";
   return VIEWS.find((each) => each.view === view)?.label ?? "Overview";
 }
@@ -188,6 +191,8 @@ function View({ route: { view, id }, state, session }) {
       return h(ValuePage, { key: id, state, hash: id ?? "", now });
     case "loss":
       return h(LossView, { state });
+    case "threats":
+      return h(ThreatsView, { state, now });
     case "traffic":
       return h(TrafficView, { state, now });
     case "swarms":

@@ -4,7 +4,7 @@ import { isId } from "./ids.js";
 
 /**
  * @typedef {object} Route
- * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "value" | "loss" | "swarms" | "events" | "node" | "map" | "reachability" | "traffic" | "search"} view
+ * @property {"overview" | "peers" | "peer" | "lookups" | "values" | "value" | "loss" | "swarms" | "events" | "node" | "map" | "reachability" | "traffic" | "threats" | "search"} view
  * @property {string | null} id the id of a peer, the target of a lookup, the hash of a value, or the info-hash of a swarm
  */
 
@@ -41,6 +41,7 @@ export function routeOf(hash) {
     case "map":
     case "reachability":
     case "traffic":
+    case "threats":
     case "search":
       return { view: name, id: null };
     default:

@@ -41,6 +41,7 @@ import seal from "./seal.js" with { type: "text" };
 import session from "./session.js" with { type: "text" };
 import stores from "./stores.js" with { type: "text" };
 import table from "./table.js" with { type: "text" };
+import threats from "./threats.js" with { type: "text" };
 import transfer from "./transfer.js" with { type: "text" };
 import views from "./views.js" with { type: "text" };
 import viewEvents from "./views/events.js" with { type: "text" };
@@ -56,6 +57,7 @@ import viewReachability from "./views/reachability.js" with { type: "text" };
 import viewSearch from "./views/search.js" with { type: "text" };
 import viewStore from "./views/store.js" with { type: "text" };
 import viewSwarms from "./views/swarms.js" with { type: "text" };
+import viewThreats from "./views/threats.js" with { type: "text" };
 import viewTraffic from "./views/traffic.js" with { type: "text" };
 import viewValue from "./views/value.js" with { type: "text" };
 import viewValues from "./views/values.js" with { type: "text" };
@@ -99,6 +101,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "session.js": session,
   "stores.js": stores,
   "table.js": table,
+  "threats.js": threats,
   "transfer.js": transfer,
   "views.js": views,
   "views/events.js": viewEvents,
@@ -114,6 +117,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "views/search.js": viewSearch,
   "views/store.js": viewStore,
   "views/swarms.js": viewSwarms,
+  "views/threats.js": viewThreats,
   "views/traffic.js": viewTraffic,
   "views/value.js": viewValue,
   "views/values.js": viewValues,
@@ -124,7 +128,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 
 /** Modules that the page loads when it first shows what they draw, and modules that only these import. */
 const LATER =
-  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|fetch_form|loss|map_data|media_type|preview|reach_case|seal|search|stores|table|transfer|vendor\/uplot)\.js$)/;
+  /^(views\.js|views\/(?!overview)|(actions|chart|convergence|fetch_form|loss|map_data|media_type|preview|reach_case|seal|search|stores|table|threats|transfer|vendor\/uplot)\.js$)/;
 
 /** The modules that the page needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>

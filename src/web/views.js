@@ -11,6 +11,7 @@ export { ReachabilityView } from "./views/reachability.js";
 export { Search } from "./views/search.js";
 export { Swarms } from "./views/swarms.js";
 export { LossView } from "./views/loss.js";
+export { ThreatsView } from "./views/threats.js";
 export { TrafficView } from "./views/traffic.js";
 export { ValuePage } from "./views/value.js";
 export { Values } from "./views/values.js";

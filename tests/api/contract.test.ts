@@ -612,6 +612,7 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       await contract.call("get /network/diagnostics", 200);
       await contract.call("get /network/stats", 400, { query: "?surplus=1" });
       await contract.call("get /network/traffic", 200);
+      await contract.call("get /network/threats", 200);
       await contract.call("get /network/history", 200);
       await contract.call("get /network/history", 200, { query: "?after=2026-04-14T10:00:00Z" });
       await contract.call("get /network/history", 400, { query: "?after=yesterday" });

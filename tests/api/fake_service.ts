@@ -53,6 +53,7 @@ import {
   NodeStats,
   type Readiness,
 } from "../../src/reports/stats.ts";
+import { NodeThreats } from "../../src/reports/threats.ts";
 import { TrafficReport } from "../../src/reports/traffic.ts";
 import { PUBLISHED_MAGNET, ResolvedMagnet } from "../../src/reports/magnets.ts";
 import { AnnouncedSwarm, type AnnouncedSwarms, SwarmPeers } from "../../src/reports/swarms.ts";
@@ -135,6 +136,7 @@ export class FakeService implements NodeService {
   hour: History["samples"] = [];
   marks: History["marks"] = [];
   trafficReport = exampleOf(TrafficReport);
+  threatReport = exampleOf(NodeThreats);
   /** The options of each store. */
   readonly options: (StoreOptions | undefined)[] = [];
   publishedValues: PublishedValue[] = [];
@@ -221,6 +223,11 @@ export class FakeService implements NodeService {
   traffic(): Promise<TrafficReport> {
     this.#asked("traffic");
     return Promise.resolve(this.trafficReport);
+  }
+
+  threats(): Promise<NodeThreats> {
+    this.#asked("threats");
+    return Promise.resolve(this.threatReport);
   }
 
   readiness(): Promise<Readiness> {

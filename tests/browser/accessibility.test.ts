@@ -19,6 +19,8 @@ const VIEWS = [
   "#/map",
   "#/search?q=10",
   "#/reachability",
+  "#/traffic",
+  "#/threats",
 ];
 
 browserTest("the dashboard passes axe-core and works by keyboard", async (browser, test) => {

@@ -6,7 +6,9 @@ import { describeEntry, hostPortText } from "../../config/addresses.ts";
 import type { Config } from "../../config.ts";
 import { field } from "../../reports/fields.ts";
 import { ConfigReport, History, Readiness, Stats } from "../../reports/stats.ts";
+import { Threats } from "../../reports/threats.ts";
 import { TrafficReport } from "../../reports/traffic.ts";
+import type { Refusals } from "../limits.ts";
 import { Problem } from "../problems.ts";
 import { HistoryQuery } from "../schemas.ts";
 import { headers, json, problem, text } from "./answers.ts";
@@ -21,7 +23,15 @@ const METRICS =
 dmnode_ready 1
 `;
 
-export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: RouteDeps): void {
+/** The dependencies of these routes. */
+interface NodeDeps extends RouteDeps {
+  readonly refusals: Readonly<Refusals>;
+}
+
+export function nodeRoutes(
+  app: OpenAPIHono,
+  { service, access, metrics, refusals }: NodeDeps,
+): void {
   const tags = ["Node"], reading = { tags, ...access.open("read") };
 
   serve(app, {
@@ -57,6 +67,19 @@ export function nodeRoutes(app: OpenAPIHono, { service, access, metrics }: Route
       "saves the totals once a minute, so they survive restarts.",
     responses: { 200: json("The totals", TrafficReport, "One hour, day and month") },
   }, async (c) => c.json(await service.traffic(), 200));
+
+  serve(app, {
+    ...reading,
+    ...get("/network/threats", "readThreats", "Read the signs of an attack"),
+    description:
+      "The packets that the node refused, by reason, rate and source network; how dense the ids around this node and " +
+      "around its values are, compared with the network's size; and the networks of most contacts. All lists are " +
+      "bounded. The sources are estimates that are never too high.",
+    responses: { 200: json("The signs", Threats, "A node with few refused packets") },
+  }, async (c) => {
+    const refused = Object.entries(refusals).filter(([, n]) => n > 0);
+    return c.json({ ...await service.threats(), api_refusals: Object.fromEntries(refused) }, 200);
+  });
 
   serve(app, {
     tags,

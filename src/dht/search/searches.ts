@@ -1,7 +1,7 @@
 // Runs one lookup per address family, and merges, counts and reports their results.
 
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
-import { compareDistance, Id } from "../../krpc/id.ts";
+import { compareDistance, Id, sharedPrefix } from "../../krpc/id.ts";
 import {
   ErrorCode,
   MAX_REPLY_NODES,
@@ -11,9 +11,10 @@ import {
   WANT_N4,
   WANT_N6,
 } from "../../krpc/message.ts";
-import { Recent } from "../bounded_map.ts";
+import { BoundedMap, Recent } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 import type { Contact } from "../routing/contact.ts";
+import { maxSimilar, SIMILAR_BITS } from "../routing/diversity.ts";
 import type { RoutingTable } from "../routing/routing_table.ts";
 import type { Tables } from "../routing/tables.ts";
 import type { Self } from "../self.ts";
@@ -62,6 +63,35 @@ export type LookupEvent =
   }
   /** A query of a lookup has changed its state. Reported only while `reportsSteps` is set. */
   | { readonly type: "lookup.step"; readonly step: LookupStep };
+
+/** How many nodes a lookup found close to its target, and how many the network's size predicts there. */
+export interface Density {
+  readonly target: Id;
+  readonly family: Family;
+  readonly nodes: number;
+  readonly expected: number;
+  /** Whether there are so many nodes that most of them are probably Sybils. */
+  readonly isCrowded: boolean;
+  readonly at: Millis;
+}
+
+/** How dense the ids of our contacts are around our own id. */
+export interface OwnDensity {
+  readonly family: Family;
+  /**
+   * The contacts in the part of the id space in which `expected` nodes are expected; null if no
+   * lookup has shown the network's size yet.
+   */
+  readonly nodes: number | null;
+  readonly expected: number;
+  /** With this number of nodes, the part is crowded. */
+  readonly limit: number;
+  /** The contacts whose ids are similar to ours; see `SIMILAR_BITS`. */
+  readonly similar: number;
+  readonly expectedSimilar: number;
+  /** The maximum number of similar ids that a bucket accepts. */
+  readonly maxSimilar: number;
+}
 
 /** The target of a search, and its options. */
 export interface Search {
@@ -136,6 +166,9 @@ const ESTIMATE_MS = 1_000;
  */
 const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
 
+/** Cap on the densities that are remembered, at about 150 bytes each. */
+const MAX_DENSITIES = 256;
+
 const NO_BITS = new Id(0, 0, 0, 0, 0);
 
 /**
@@ -168,6 +201,8 @@ export class Searches {
   #lastLookup = 0;
   /** The crowded targets reported in the last hour, each as the leading bits that all ids around it share. */
   readonly #crowded = new Recent(CROWDED_AGAIN_MS, MAX_CROWDED);
+  /** The densities around the latest values that this node has stored or looked for, by family and target. */
+  readonly #densities = new BoundedMap<string, Density>(MAX_DENSITIES);
 
   constructor(options: SearchesOptions) {
     this.#options = options;
@@ -338,6 +373,9 @@ export class Searches {
         this.statistics.active--;
         this.statistics.record(result, { k: tables.k, own: self.id });
         if (result.isCrowded) this.#noteCrowded(result, region, at);
+        // Repairs concern the values of others. A lookup that ended early has not found all nodes.
+        const isOfUser = method === "get" && purpose !== "upkeep";
+        if (isOfUser && result.isWhole && region.core > 0) this.#noteDensity(result, region, at);
         const { hops, asked, elapsed, closest } = result;
         const counts = { hops, queries: asked.length, elapsed, success: closest.length > 0 };
         emit({ type: "lookup", lookup: { lookup, target, method, ...counts } });
@@ -354,6 +392,43 @@ export class Searches {
     this.#crowded.add(place, now);
     this.statistics.noteCrowded(target, now);
     this.#options.emit({ type: "lookup.crowded", target, nodes, expected: region.expectedInCore });
+  }
+
+  #noteDensity(
+    { target, family, nodesInCore: nodes, isCrowded }: LookupResult,
+    { expectedInCore: expected }: Region,
+    at: Millis,
+  ): void {
+    const density = { target, family, nodes, expected, isCrowded, at };
+    this.#densities.set(`${family} ${target}`, density);
+  }
+
+  /** The densities around the latest values that this node has stored or looked for. */
+  get densities(): Iterable<Density> {
+    return this.#densities.values();
+  }
+
+  /** The density of our contacts around our own id. */
+  ownDensity(family: Family, now: Millis): OwnDensity {
+    const { tables: { k }, self: { id: own } } = this, table = this.tables.of(family);
+    // The estimate leaves out our neighbours, because they are what it is compared with.
+    const size = this.statistics.networkSize({ own, family, neighbours: [] }, now);
+    const region = new Region(own, { k, size });
+    const similarBits = table.leastShared + SIMILAR_BITS;
+    let nodes = 0, similar = 0;
+    for (const { id } of table.contacts()) {
+      if (region.isInCore(id)) nodes++;
+      if (sharedPrefix(own, id) >= similarBits) similar++;
+    }
+    return {
+      family,
+      nodes: size === null ? null : nodes,
+      expected: region.expectedInCore,
+      limit: k,
+      similar,
+      expectedSimilar: k / 2 ** SIMILAR_BITS,
+      maxSimilar: maxSimilar(k),
+    };
   }
 
   #argsOf({ target, method, challenge, swarm, wantsRoom, ttl }: Search): QueryArguments {

@@ -56,6 +56,11 @@ export class RateLimiter {
     this.#seed = randomWord();
   }
 
+  /** The present seed of the hashes: a 32-bit integer that strangers can't know. */
+  get seed(): number {
+    return this.#seed;
+  }
+
   /** Counts a query from this address; false if the address is over its limit. Loopback has no limit. */
   allow(from: Endpoint, now: Millis): boolean {
     if (from.family === 4 ? from.a >>> 24 === 127 : from.scope === "loopback") return true;
@@ -93,7 +98,10 @@ export class RateLimiter {
 }
 
 /** A 32-bit hash of an IPv4 address or an IPv6 /64. */
-export function hashAddress({ a, b, family }: Endpoint, seed: number): number {
+export function hashAddress(
+  { a, b, family }: Pick<Endpoint, "a" | "b" | "family">,
+  seed: number,
+): number {
   let h = Math.imul(a ^ seed, 0x9e3779b1);
   if (family === 6) h = Math.imul(h ^ (h >>> 15) ^ b, 0x85ebca77);
   h ^= h >>> 16;

@@ -30,6 +30,7 @@ import type { Budget } from "../../reports/traffic.ts";
 import { optionalTime, timeText } from "../../reports/time.ts";
 import type { HeldItems } from "../../reports/values.ts";
 import { PeerReports } from "./peers.ts";
+import { REFUSALS_INTERVAL_MS, ThreatReports } from "./threats.ts";
 import type { Publications } from "../values/publications.ts";
 
 /** Rates are averages over this many seconds: long enough to be readable, short enough to show changes. */
@@ -83,6 +84,7 @@ export interface ReportedNode {
 /** The reports of one node, as `NodeService` describes them. */
 export class Reports {
   readonly peers: PeerReports;
+  readonly threats: ThreatReports;
   readonly #core: DhtNode;
   readonly #samples: { in: [number, number]; out: [number, number] }[] = [];
   readonly #eventLoopLag = new DurationHistogram();
@@ -96,6 +98,7 @@ export class Reports {
     this.#core = node.core;
     const wall = (at: Millis) => node.clock.wall(at);
     this.peers = new PeerReports(node.core, node.history, wall, node.keyOf);
+    this.threats = new ThreatReports(node);
     this.pastHour = new PastHour(node.startedAt, wall);
     this.#longer = {
       day: new FigureHistory(DAY, node.records),
@@ -107,6 +110,7 @@ export class Reports {
   start(every: (ms: number, run: () => void) => void): void {
     every(1000, () => this.#sample());
     every(SAMPLE_INTERVAL_MS, () => this.#sampleHour());
+    every(REFUSALS_INTERVAL_MS, () => this.threats.sample());
     let at = performance.now();
     every(LAG_EVERY_MS, () => {
       const now = performance.now();

@@ -8,6 +8,7 @@ import { useMedia } from "../hooks.js";
 import { Card, Empty, fact, Facts, FullId } from "../parts.js";
 import { reachabilityFacts } from "../reachability.js";
 import { table } from "../table.js";
+import { dropText } from "../threats.js";
 
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/stats.ts").Stats} Stats */
@@ -110,32 +111,6 @@ export function Node({ state, now }) {
   );
 }
 
-/**
- * Explains why packets were dropped, so that users can distinguish harmless reasons from harmful
- * ones. @type {Record<string, string>}
- */
-const DROPS = {
-  unmatched: "Late or repeated answers (harmless)",
-  no_id: "Answers without a valid node id",
-  rate_limited: "Queries over the rate limit",
-  overloaded: "Queries of strangers while the node was busy",
-  read_only: "Queries while this node was read-only",
-  not_allowed: "From or to addresses outside --allow-net",
-  undecipherable: "Not sealed with the network key",
-  unproven: "First packets of peers, and replays (harmless)",
-  replayed: "Sealed packets that arrived twice (harmless)",
-  send_queue_full: "Not sent, because the send queue was full",
-  not_introduced: "Forwarded by a node that does not introduce this one",
-  over_budget: "Over the budget for helping other nodes",
-  would_amplify: "Replies that a forged sender could abuse",
-};
-
-/** @param {string} name */
-function words(name) {
-  const text = name.replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
 /** @param {string} name @param {unknown} value @param {Stats} stats */
 function configText(name, value, { addresses, config }) {
   // Without --allow-net, a node listens only on loopback, with any P2P_HOST.
@@ -157,10 +132,15 @@ function Dropped({ dropped }) {
   const rows = Object.entries(dropped).filter(([, n]) => n > 0).sort(([, a], [, b]) => b - a);
   return h(
     Card,
-    { title: "Dropped packets", id: "dropped-title", note: "Since start, by reason" },
+    {
+      title: "Dropped packets",
+      id: "dropped-title",
+      note: "Since start, by reason",
+      actions: h("a", { class: "quiet", href: "#/threats" }, "Is it an attack?"),
+    },
     rows.length === 0 ? h(Empty, { icon: "check", title: "None" }) : h(Facts, {
       class: "figures-right",
-      rows: rows.map(([reason, n]) => fact(DROPS[reason] ?? words(reason), count(n))),
+      rows: rows.map(([reason, n]) => fact(dropText(reason), count(n))),
     }),
   );
 }
