@@ -3,7 +3,8 @@
 #
 # Builds the image of packaging/Dockerfile from dist/dmnode-linux-*, runs the five nodes of packaging/compose.yml, and
 # stores and fetches through them. `podman` uses Debian's podman, podman-compose and runc, and builds a base image from
-# Debian's packages, without an image registry. podman needs root.
+# Debian's packages, without an image registry. podman needs root, and, for the names of the nodes,
+# golang-github-containernetworking-plugin-dnsname.
 set -euo pipefail
 [ $# -eq 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
 engine=$1
