@@ -119,6 +119,8 @@ export class PacketSeal {
   #headerKeys: readonly Uint8Array[] = [];
   #secret = randomSecret();
   #formerSecret = randomSecret();
+  /** The lowest bit of the offers that the present secret makes. Those of the former secret have the other value. */
+  #secretBit = 0;
   /**
    * The offers of other nodes, in a table of fixed size. Each address has one place, which another
    * address may take over.
@@ -164,6 +166,7 @@ export class PacketSeal {
   rotateSecret(): void {
     this.#formerSecret = this.#secret;
     this.#secret = randomSecret();
+    this.#secretBit ^= 1;
     this.#from = undefined;
   }
 
@@ -273,13 +276,14 @@ export class PacketSeal {
 
   /** The number that a node at `to` has to present as a proof. */
   #offerTo(to: Endpoint): number {
-    return to === this.#from ? this.#ourOffer : this.#makeOffer(this.#secret, to);
+    return to === this.#from ? this.#ourOffer : this.#makeOffer(this.#secretBit, to);
   }
 
   #isOurOffer(proof: number, from: Endpoint): boolean {
-    this.#from = from;
-    this.#ourOffer = this.#makeOffer(this.#secret, from);
-    return proof === this.#ourOffer || proof === this.#makeOffer(this.#formerSecret, from);
+    const bit = proof & 1, offer = this.#makeOffer(bit, from);
+    this.#from = bit === this.#secretBit ? from : undefined;
+    this.#ourOffer = offer;
+    return proof === offer;
   }
 
   /** Counts an offer to a sender without a proof. Returns false if that would exceed a limit. */
@@ -292,7 +296,8 @@ export class PacketSeal {
     return true;
   }
 
-  #makeOffer(secret: Uint8Array, { family, a, b, c, d, port }: Endpoint): number {
+  /** @param bit the lowest bit of the offer, which says which of the two secrets makes it. */
+  #makeOffer(bit: number, { family, a, b, c, d, port }: Endpoint): number {
     const { hashInput, hashed } = this.#cipher;
     putWord(hashInput, 0, port);
     putWord(hashInput, 4, a);
@@ -301,8 +306,9 @@ export class PacketSeal {
       putWord(hashInput, 12, c);
       putWord(hashInput, 16, d);
     }
-    this.#cipher.hash(secret, MAX_KEYS + Number(secret !== this.#secret), family === 4 ? 8 : 20);
-    return word(hashed, 0);
+    const secret = bit === this.#secretBit ? this.#secret : this.#formerSecret;
+    this.#cipher.hash(secret, MAX_KEYS + bit, family === 4 ? 8 : 20);
+    return word(hashed, 0) & ~1 | bit;
   }
 
   #remember(from: Endpoint, offer: number): void {
