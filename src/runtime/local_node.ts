@@ -83,8 +83,8 @@ const SAVE_CLOCK_INTERVAL_MS = 60_000;
 /** The interval at which the totals of traffic are saved. A crash loses what was counted since. */
 const SAVE_TRAFFIC_INTERVAL_MS = 60_000;
 
-/** The interval at which traffic is added to the totals. */
-const NOTE_TRAFFIC_INTERVAL_MS = 1_000;
+/** The interval at which traffic is added to the totals and compared with the budget. */
+const NOTE_TRAFFIC_INTERVAL_MS = 5_000;
 
 /**
  * The interval at which the node checks whether the system's clock has jumped. After a sleep, earlier write tokens stay

@@ -12,14 +12,21 @@ const HOURS = 26;
 /** After this time, the value of an owner that left is still readable. The rest of its day allows for the start. */
 const KEPT_HOURS = 22;
 
-/** After this time, it is gone everywhere. Node time may lag behind, because a busy machine pauses the processes. */
-const GONE_BY_HOURS = 30;
+/**
+ * After this time of the slowest clock, it is gone everywhere. On a quiet machine, that happens after 24 hours. A busy
+ * machine pauses the processes in turn. Each time, the copy of the paused node stays younger, and the others take over
+ * its age.
+ */
+const GONE_BY_HOURS = 60;
 
-/** The networks, and how many times faster than real time they live. A network of ten nodes has more to do. */
+/**
+ * The networks, how many times faster than real time they live, and the interval of their health checks in seconds. Ten
+ * nodes send so many health checks that two cores could not run them as fast.
+ */
 const NETWORKS = [
-  { nodes: 1, factor: 600 },
-  { nodes: 3, factor: 400 },
-  { nodes: 10, factor: 150 },
+  { nodes: 1, factor: 600, healthCheckS: 60 },
+  { nodes: 3, factor: 400, healthCheckS: 60 },
+  { nodes: 10, factor: 250, healthCheckS: 600 },
 ];
 
 /** A busy machine may answer a single request too late: a second is ten minutes here. */
@@ -62,18 +69,18 @@ async function uptime({ api }: NodeProcess): Promise<number> {
   return (await tried(stats, () => true)).uptime_s;
 }
 
-/** Waits until a node has run for this long, by its own clock. */
-async function reach(node: NodeProcess, hours: number): Promise<void> {
-  while (await uptime(node) < hours * HOUR_S) await pause(500);
+/** How long each node has run by its own clock, in hours. */
+async function ages(nodes: readonly NodeProcess[]): Promise<number[]> {
+  return (await Promise.all(nodes.map(uptime))).map((seconds) => seconds / HOUR_S);
 }
 
-for (const { nodes: count, factor } of NETWORKS) {
+for (const { nodes: count, factor, healthCheckS } of NETWORKS) {
   Deno.test({
     name:
       `nodes: ${count}, for ${HOURS} hours: values whose owners stay are kept, others end after a day`,
     ignore: isMissing,
     fn: withNodes(async (start) => {
-      const env = accelerated(factor);
+      const env = { ...accelerated(factor), HEALTH_CHECK_INTERVAL: `${healthCheckS}` };
       const nodes: NodeProcess[] = [];
       for (let i = 0; i < count; i++) {
         const bootstrap = i === 0 ? [] : ["--bootstrap", nodes[0].udp];
@@ -96,13 +103,13 @@ for (const { nodes: count, factor } of NETWORKS) {
           assert.ok(found === text, `node ${i} reads ${text.slice(0, 30)}`);
         }
       };
-      await reach(nodes[0], KEPT_HOURS);
+      while (Math.max(...await ages(nodes)) < KEPT_HOURS) await pause(1_000);
       await assertRead(orphan);
-      await reach(nodes[0], HOURS);
+      while (Math.min(...await ages(nodes)) < HOURS) await pause(1_000);
       for (const one of stored) await assertRead(one);
       for (const [i, node] of nodes.entries()) {
         while (await value(node, orphan.hash) !== undefined) {
-          const hours = await uptime(nodes[0]) / HOUR_S;
+          const hours = Math.min(...await ages(nodes));
           assert.ok(hours < GONE_BY_HOURS, `node ${i} reads an orphan after ${hours} h`);
           await pause(500);
         }

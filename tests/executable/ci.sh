@@ -37,5 +37,5 @@ build >/dev/null
 totals
 deno=$(make -s --no-print-directory deno-path | tail -n 1)
 DMNODE=$PWD/dist/dmnode DMNODE_PLAIN=$PWD/dist/dmnode-plain DMNODE_PROBE=$PWD/dist/probe \
-  "$deno" test --no-check --allow-all tests/executable tests/program
+  "$deno" test --parallel --no-check --allow-all tests/executable tests/program
 [ "$failed" -eq 0 ]
