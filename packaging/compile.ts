@@ -203,6 +203,14 @@ async function bundlePage(): Promise<void> {
   const web = join(STAGE, "src", "web"), pages = join(web, "bundles");
   const options = ["--platform", "browser", "--minify", "--code-splitting", "--outdir", pages];
   await bundle("src/web/main.js", options);
+  // The API's reference page has a bundle of its own, so that it shares no file with the dashboard.
+  await bundle("src/web/docs.js", [
+    "--platform",
+    "browser",
+    "--minify",
+    "--output",
+    join(pages, "docs.js"),
+  ]);
   const names = Array.from(Deno.readDirSync(pages), ({ name }) => name).sort();
   const imports = names.map((name, i) =>
     `import file${i} from "./bundles/${name}" with { type: "text" };`

@@ -57,7 +57,8 @@ async function makePolicy(): Promise<string> {
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 }
 
-function file(type: string, body: PageFile["body"]): PageFile {
+/** Makes a file of a page. The hash and the compressed content are computed once, when they are needed. */
+export function pageFile(type: string, body: PageFile["body"]): PageFile {
   let hash: Promise<string> | undefined, gzip: Promise<Uint8Array<ArrayBuffer>> | undefined;
   return {
     type,
@@ -90,18 +91,18 @@ function* files(): Generator<[path: string, file: PageFile]> {
     "<!-- IMPORT MAP -->",
     () => [...importMap, ...modules].join("\n    "),
   );
-  yield ["/", file("text/html; charset=utf-8", html)];
-  yield ["/assets/icon.svg", file("image/svg+xml", icon)];
-  yield ["/assets/icon_attention.svg", file("image/svg+xml", attentionIcon())];
-  yield ["/assets/ibm-plex-sans.woff2", file("font/woff2", sansFont)];
-  yield ["/assets/ibm-plex-mono.woff2", file("font/woff2", monoFont)];
+  yield ["/", pageFile("text/html; charset=utf-8", html)];
+  yield ["/assets/icon.svg", pageFile("image/svg+xml", icon)];
+  yield ["/assets/icon_attention.svg", pageFile("image/svg+xml", attentionIcon())];
+  yield ["/assets/ibm-plex-sans.woff2", pageFile("font/woff2", sansFont)];
+  yield ["/assets/ibm-plex-mono.woff2", pageFile("font/woff2", monoFont)];
   for (const [name, body] of Object.entries(STYLES)) {
-    yield [`/assets/${name}`, file("text/css; charset=utf-8", body)];
+    yield [`/assets/${name}`, pageFile("text/css; charset=utf-8", body)];
   }
   for (const [name, body] of Object.entries(SCRIPTS)) {
     // Remove references to the packages' source maps, which are not served.
     const script = body.replace(/^\/\/# sourceMappingURL=.*$/m, "");
-    yield [`/assets/${name}`, file("text/javascript; charset=utf-8", script)];
+    yield [`/assets/${name}`, pageFile("text/javascript; charset=utf-8", script)];
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { h } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { writeClipboard } from "./clipboard.js";
 import { Icon } from "./icons.js";
 import { shortId } from "./format.js";
 
@@ -70,27 +71,6 @@ export function Copy({ text, what }) {
     },
     h(Icon, { name: done ? "check" : "copy", size: 14 }),
   );
-}
-
-/**
- * Copies text through a text area, because browsers deny the clipboard to pages loaded over plain HTTP.
- *
- * @param {string} text
- */
-async function writeClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.className = "visually-hidden";
-    document.body.append(area);
-    area.select();
-    const copied = document.execCommand("copy");
-    area.remove();
-    return copied;
-  }
 }
 
 /** A complete id with a copy button. The id may be wrapped. @param {{ id: string, what: string }} props */

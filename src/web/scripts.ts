@@ -11,7 +11,11 @@ import appearance from "./appearance.js" with { type: "text" };
 import buckets from "./buckets.js" with { type: "text" };
 import charts from "./charts.js" with { type: "text" };
 import chart from "./chart.js" with { type: "text" };
+import clipboard from "./clipboard.js" with { type: "text" };
 import convergence from "./convergence.js" with { type: "text" };
+import docs from "./docs.js" with { type: "text" };
+import docsTry from "./docs_try.js" with { type: "text" };
+import element from "./element.js" with { type: "text" };
 import eventList from "./event_list.js" with { type: "text" };
 import eventText from "./event_text.js" with { type: "text" };
 import fetchForm from "./fetch_form.js" with { type: "text" };
@@ -71,7 +75,11 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   "buckets.js": buckets,
   "chart.js": chart,
   "charts.js": charts,
+  "clipboard.js": clipboard,
   "convergence.js": convergence,
+  "docs.js": docs,
+  "docs_try.js": docsTry,
+  "element.js": element,
   "event_list.js": eventList,
   "event_text.js": eventText,
   "fetch_form.js": fetchForm,
@@ -130,9 +138,12 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
 const LATER =
   /^(views\.js|views\/(?!overview)|(actions|chart|convergence|fetch_form|loss|map_data|media_type|preview|reach_case|seal|search|stores|table|threats|transfer|vendor\/uplot)\.js$)/;
 
-/** The modules that the page needs at the start. */
+/** The modules that only the API's reference page loads. */
+const REFERENCE = /^(docs|docs_try|element)\.js$/;
+
+/** The modules that the dashboard needs at the start. */
 export const FIRST: readonly string[] = Object.keys(SCRIPTS).filter((name) =>
-  name !== "first_paint.js" && !LATER.test(name)
+  name !== "first_paint.js" && !LATER.test(name) && !REFERENCE.test(name)
 );
 
 /** The URLs of the packages that the modules import by name. The type checker uses the same names. */

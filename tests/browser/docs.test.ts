@@ -1,4 +1,5 @@
-// The API's reference page in a real browser: accessible, at any width, without scripts, and by keyboard.
+// The API's reference page in a real browser: accessible, at any width, without scripts, by keyboard, and its search,
+// copy buttons and forms.
 
 import assert from "node:assert/strict";
 import axe from "axe-core";
@@ -12,10 +13,15 @@ import { ARTIFACTS, browserTest, NO_SANITIZERS, type TestBrowser } from "./brows
 /** Width of a phone, and of a desktop. */
 const WIDTHS = [390, 1440];
 
+const TOKEN = "the-token-of-this-test-0123456789";
+
 browserTest(
   "the API's reference page is accessible at any width, without scripts and by keyboard",
   async (browser, test) => {
-    const api = createApi({ service: new FakeService(), config: loadConfig({ env: {} }) });
+    const api = createApi({
+      service: new FakeService(),
+      config: loadConfig({ env: { API_TOKEN: TOKEN } }),
+    });
     const server = await serveApi(api, { hostnames: ["127.0.0.1"], port: 0 });
     const step = (name: string, fn: () => Promise<void>) =>
       test.step({ ...NO_SANITIZERS, name, fn });
@@ -33,6 +39,18 @@ browserTest(
         () => withoutScript(browser, server.url),
       );
       await step("the page works by keyboard", () => keyboard(browser, server.url));
+      await step(
+        "the search shows the matching entries only, and a link to another entry ends it",
+        () => search(browser, server.url),
+      );
+      await step(
+        "a button copies an example in the chosen language",
+        () => copy(browser, server.url),
+      );
+      await step(
+        "a form sends a request with the token, and a reload forgets the token",
+        () => tryIt(browser, server.url),
+      );
       await step(
         "the page uses the theme chosen on the dashboard",
         () => theme(browser, server.url),
@@ -57,6 +75,8 @@ async function looks(
     if (!["fetchValue", "event-types", "schema-Stats"].includes(article.id)) article.remove();
     for (const details of article.querySelectorAll("details")) details.open = true;
   }`);
+  await page.locator("#fetchValue").getByRole("button", { name: /^Try it/ }).click();
+  await page.locator("#fetchValue").getByLabel("Token").waitFor();
   assert.deepEqual(await violationsOf(page), []);
   await page.reload();
   await page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true");
@@ -107,6 +127,77 @@ async function keyboard(browser: TestBrowser, url: string): Promise<void> {
   await page.keyboard.press("Enter");
   await leadsTo(page, "/network/peers", "listPeers");
   await visit.end();
+}
+
+async function search(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs");
+  const { page } = visit;
+  const field = page.getByRole("searchbox", { name: "Search the reference" });
+  await page.keyboard.press("/");
+  await page.keyboard.type("Network/PING");
+  await page.getByRole("status").filter({ hasText: /^2 of \d+ entries match/ }).waitFor();
+  const shown = () =>
+    page.evaluate<string[]>(
+      "Array.from(document.querySelectorAll('article')).filter((one) => one.offsetParent !== null).map(({ id }) => id)",
+    );
+  assert.deepEqual((await shown()).toSorted(), ["pingAddress", "pingNode"]);
+  assert.equal(await page.locator(".side a[href='#listPeers']").isVisible(), false);
+  await field.fill("no such word");
+  await page.getByText("Nothing matches “no such word”.").waitFor();
+  assert.deepEqual(await shown(), []);
+  await page.evaluate("location.hash = '#listPeers'");
+  await page.locator("#listPeers").waitFor();
+  assert.equal(await field.inputValue(), "");
+  await visit.end();
+}
+
+async function copy(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs", {
+    permissions: ["clipboard-read", "clipboard-write"],
+  });
+  const { page } = visit;
+  for (const [language, code] of [["curl", /^curl /], ["Python", /^import json\n/]] as const) {
+    await page.getByLabel("Language of the examples").selectOption(language);
+    await page.locator("#readStatistics").getByRole("button", { name: "Copy: Request" }).click();
+    await page.locator("#readStatistics").getByRole("button", { name: "Copied" }).waitFor();
+    const copied = await page.evaluate<string>("navigator.clipboard.readText()");
+    assert.match(copied, code);
+    assert.ok(copied.includes(`${url}/network/stats`), copied);
+    await page.locator("#readStatistics").getByRole("button", { name: "Copy: Request" }).waitFor();
+  }
+  await visit.end();
+}
+
+async function tryIt(browser: TestBrowser, url: string): Promise<void> {
+  const visit = await browser.visit(url, "docs");
+  const { page } = visit;
+  const article = page.locator("#storeValue");
+  const open = () => article.getByRole("button", { name: "Try it: Store a value" }).press("Enter");
+  await open();
+  const send = article.getByRole("button", { name: "Send POST" });
+  await send.press("Enter");
+  await article.getByRole("status").filter({ hasText: /^401 / }).waitFor();
+  await article.getByLabel("Token").fill(TOKEN);
+  await article.getByLabel("Body", { exact: true }).fill('{"value":"of the form"}');
+  await send.press("Enter");
+  await article.getByRole("status").filter({ hasText: /^201 Created, \d+ bytes/ }).waitFor();
+  const body = await article.getByLabel("Body of the response").textContent();
+  assert.match(JSON.parse(body ?? "").hash, /^[0-9a-f]{40}$/);
+  // Other forms use the same token, and encode what they put into a path.
+  const fetched = page.locator("#fetchValue");
+  await fetched.getByRole("button", { name: /^Try it/ }).click();
+  assert.equal(await fetched.getByLabel("Token").inputValue(), TOKEN);
+  await fetched.getByLabel("hash path").fill("../network/stats");
+  await fetched.getByRole("button", { name: "Send GET" }).click();
+  await fetched.getByRole("status").filter({ hasText: /^40[04] / }).waitFor();
+  const kept = await page.evaluate<string>(
+    "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])",
+  );
+  assert.ok(!kept.includes(TOKEN), kept);
+  await page.reload();
+  await open();
+  assert.equal(await article.getByLabel("Token").inputValue(), "");
+  await visit.end(/status of 40[014]/);
 }
 
 async function theme(browser: TestBrowser, url: string): Promise<void> {

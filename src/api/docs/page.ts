@@ -1,9 +1,10 @@
-// Renders the API's OpenAPI document as an HTML page that works without scripts and loads nothing from other hosts.
+// Renders the API's OpenAPI document as an HTML page that loads nothing from other hosts. Without scripts, the page
+// lacks only search, copy buttons and the forms that send requests.
 
 import { html } from "hono/html";
 import type { HtmlEscapedString } from "hono/utils/html";
 import { SAFE_HEADERS } from "../problems.ts";
-import { curlOf, requestsOf } from "./curl.ts";
+import { type ExampleRequest, LANGUAGES, requestsOf } from "./examples.ts";
 import {
   type Content,
   type Document,
@@ -14,9 +15,10 @@ import {
   type Schema,
 } from "./document.ts";
 
-/** Content-Security-Policy: allows only our own styles, fonts, icon, and the script that restores the theme. */
+/** Content-Security-Policy: allows only our own files, and requests to this API. Scripts can't turn text into markup. */
 export const DOCS_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; " +
-  "font-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+  "font-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
+  "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
@@ -40,7 +42,7 @@ const TONES: Readonly<Record<string, string>> = {
   delete: "bad",
 };
 
-/** Renders the documentation page, with curl commands that send requests to `origin`. */
+/** Renders the documentation page, with examples that send requests to `origin`. */
 export async function docsPage(document: Document, origin: string): Promise<string> {
   const page = await new Page(document, origin).render();
   return `<!doctype html>\n${page}`;
@@ -73,13 +75,20 @@ class Page {
           <link rel="stylesheet" href="/assets/theme.css">
           <link rel="stylesheet" href="/assets/docs.css">
           <script src="/assets/first_paint.js"></script>
+          <script type="module" src="/assets/docs.js"></script>
         </head>
         <body>
           <a class="skip" href="#main">To the content</a>
           <header class="top">
             <a class="brand"
-              href="/"><img src="/assets/icon.svg" width="26" height="26" alt=""><b>${title}</b></a>
+              href="/"><img src="/assets/icon.svg" width="26" height="26" alt="Dashboard"><b>${title}</b></a>
             <span class="where">API ${version}</span>
+            <search><input id="search" type="search" hidden placeholder="Search" aria-label="Search the reference"
+              autocomplete="off" spellcheck="false"></search>
+            <label
+              class="language"><span>Examples in</span> <select id="language" aria-label="Language of the examples">
+              ${LANGUAGES.map(({ id, title }) => html`<option value="${id}">${title}</option>`)}
+            </select></label>
             <a class="source" href="/openapi.json">openapi.json</a>
           </header>
           <details class="menu">
@@ -89,12 +98,14 @@ class Page {
           <div class="columns">
             <nav class="side" aria-label="Contents">${this.#contents()}</nav>
             <main id="main" tabindex="-1">
+      <p id="matches" role="status"></p>
       <section class="intro">
       <h1>REST API</h1>
       ${markdown(description)}
       <p>Every response has <code>X-Content-Type-Options: nosniff</code>,
       <code>Cross-Origin-Resource-Policy: same-origin</code> and a <code>Cache-Control</code>, which is
       <code>no-store</code> except for immutable values.</p>
+      <p>If a request needs a token, add the header <code>Authorization: Bearer TOKEN</code> to its example.</p>
       </section>
       ${tags.map((tag) => this.#tag(tag.name, tag.description ?? ""))}
       <section class="part" id="schemas">
@@ -148,9 +159,11 @@ ${name === "Events" ? this.#events() : ""}
     const { method, path, operation } = named;
     const { operationId, summary, description = "", security } = operation;
     const responses = Object.entries(operation.responses ?? {}) as [string, Response][];
-    const [, success] = responses[0];
+    const [status, success] = responses[0];
+    // A form can't open a WebSocket.
+    const canTry = status !== "101";
     return html`
-      <article class="operation" id="${operationId}">
+      <article class="operation" id="${operationId}" ${canTry ? " data-try" : ""}>
         <h3><a href="#${operationId}">${summary}</a></h3>
         <p class="endpoint">${badge(method)} <code>${breakable(path)}</code>${security === undefined
           ? ""
@@ -170,7 +183,7 @@ ${name === "Events" ? this.#events() : ""}
         html`
           <figure>
             <figcaption>${request.summary ?? "Request"}</figcaption>
-            <pre class="line"><code>${curlOf(request, this.#origin)}</code></pre>
+            ${this.#codeOf(request)}
           </figure>
         `
       )}
@@ -234,6 +247,14 @@ ${name === "Events" ? this.#events() : ""}
       )}
       </details>
     `;
+  }
+
+  #codeOf(request: ExampleRequest): Html[] {
+    return LANGUAGES.map(({ id, render }) =>
+      html`<pre class="line" data-language="${id}" tabindex="0"><code>${
+        render(request, this.#origin)
+      }</code></pre>`
+    );
   }
 
   #examples({ content = {} }: Response): Html[] {

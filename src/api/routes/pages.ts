@@ -2,7 +2,7 @@
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { z } from "zod";
-import { PAGE_FILES, pagePolicy } from "../../web/page.ts";
+import { PAGE_FILES, type PageFile, pageFile, pagePolicy } from "../../web/page.ts";
 import { apiDocument, type Document } from "../docs/document.ts";
 import { DOCS_POLICY, docsPage } from "../docs/page.ts";
 import { example, headers, json, text } from "./answers.ts";
@@ -44,14 +44,22 @@ export function pageRoutes(app: OpenAPIHono): void {
   const documentOnce = () => document ??= apiDocument(app);
   app.get("/openapi.json", (c) => c.json(documentOnce()));
 
-  // Cache the page for the latest origin only: the page's curl commands contain the origin.
-  let docs: { readonly origin: string; readonly page: Promise<string> } | undefined;
+  // Cache the page for the latest origin only: the page's examples contain the origin.
+  let docs: { readonly origin: string; readonly file: Promise<PageFile> } | undefined;
   app.get("/docs", async (c) => {
     const { origin } = new URL(c.req.url);
-    if (docs?.origin !== origin) docs = { origin, page: docsPage(documentOnce(), origin) };
-    return c.html(await docs.page, 200, {
+    if (docs?.origin !== origin) {
+      const page = docsPage(documentOnce(), origin);
+      docs = { origin, file: page.then((html) => pageFile("text/html; charset=utf-8", html)) };
+    }
+    const file = await docs.file;
+    const gzip = acceptsGzip(c.req.header("accept-encoding")) ? file.gzip : null;
+    return c.body(gzip === null ? file.body : await gzip(), 200, {
+      "content-type": file.type,
       "content-security-policy": DOCS_POLICY,
       "referrer-policy": "no-referrer",
+      ...gzip === null ? {} : { "content-encoding": "gzip" },
+      vary: "accept-encoding",
     });
   });
   describePages(app);
@@ -90,7 +98,7 @@ function describePages(app: OpenAPIHono): void {
     tags,
     ...get("/docs", "readReference", "Read this document as a page"),
     description:
-      "The page loads nothing from other hosts. Its only script restores the chosen theme.",
+      "The page loads nothing from other hosts. It has examples in curl, TypeScript and Python, and forms that send requests. A token that is entered there stays in the page's memory.",
     responses: {
       200: {
         description: "The page",
