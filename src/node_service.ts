@@ -317,7 +317,7 @@ export interface Measurements {
     readonly failedCommits: number;
     /** The number of changes that are not committed to the database yet. */
     readonly waitingChanges: number;
-    /** The number of damaged rows that were skipped when the database was opened. */
+    /** The number of damaged rows that were found at the start, or when a value was read later. */
     readonly damagedRows: number;
   } | null;
   /** Counts of the items of the values that this node keeps published. */

@@ -61,7 +61,8 @@ const NODE_METRICS = {
     dmnode_watch_subscriptions:
       "Subscriptions to values: held here for other nodes, or made by this node at others.",
     dmnode_database_waiting_changes: "Changes that are not committed yet.",
-    dmnode_database_damaged_rows: "Damaged rows that were skipped at the start.",
+    dmnode_database_damaged_rows:
+      "Damaged rows that were found at the start, or when a value was read later.",
     dmnode_transfers_active: "Transfers of chunked values in progress.",
     dmnode_traffic_budget_bytes: "P2P_MONTHLY_BUDGET; absent without a budget.",
     dmnode_traffic_budget_used_bytes:

@@ -224,9 +224,9 @@ export class DhtNode {
       this.announcements.noteNewContact(at);
       this.membership.noteFound(at);
     };
-    this.host.items.onEvict = ({ target }) =>
+    this.host.items.onEvict = (target) =>
       this.host.emit({ type: "data.expire", target, reason: "evicted" });
-    this.responder.onSeenTo = (item, by, at) => this.replicator.noteSeenTo(item, by, at);
+    this.responder.onSeenTo = (target, by, at) => this.replicator.noteSeenTo(target, by, at);
   }
 
   /** Our id. It changes if it is not bound to the address at which other nodes see us (BEP 42). */
@@ -376,7 +376,7 @@ export class DhtNode {
       this.#scheduleHousekeeping(at);
       this.responder.peers.expire(at);
       this.responder.subscriptions.expire(at);
-      for (const { target } of this.host.items.expire(at)) {
+      for (const target of this.host.items.expire(at)) {
         this.host.emit({ type: "data.expire", target, reason: "expired" });
       }
       this.#bindId(at);

@@ -205,14 +205,21 @@ export class IdMap<V> {
     return this.entries().map(([, value]) => value);
   }
 
-  #hash(id: Id): number {
-    let h = this.#seed;
-    h = mix(h ^ id.a);
-    h = mix(h ^ id.b);
-    h = mix(h ^ id.c);
-    h = mix(h ^ id.d);
-    return mix(h ^ id.e) >> 1; // V8 stores 31-bit integers without an allocation
+  #hash({ a, b, c, d, e }: Id): number {
+    return hashWords(this.#seed, a, b, c, d, e) >> 1; // V8 stores 31-bit integers without an allocation
   }
+}
+
+/** A 32-bit hash of the words of an id. With a secret seed, strangers can't choose ids that collide. */
+export function hashWords(
+  seed: number,
+  a: number,
+  b: number,
+  c: number,
+  d: number,
+  e: number,
+): number {
+  return mix(mix(mix(mix(mix(seed ^ a) ^ b) ^ c) ^ d) ^ e);
 }
 
 interface Entry<V> {

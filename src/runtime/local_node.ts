@@ -420,7 +420,7 @@ export class LocalNode implements NodeService {
     this.#mapping?.start(this.port, this.#socket.families);
     this.#every(RESOLVE_INTERVAL_MS, () => void joining.resolveMissing());
     if (disk !== undefined) {
-      // The core handles puts after their commit. Deliver its events, and set the timer for its queries.
+      // The core goes on after commits and reads. Deliver its events, and set the timer for its queries.
       disk.onSettled = () => this.#core.do(() => {});
       this.#every(SAVE_INTERVAL_MS, () => this.#saveContacts());
       this.#every(SAVE_CLOCK_INTERVAL_MS, () => this.#saveClock());

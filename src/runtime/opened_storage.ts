@@ -64,6 +64,8 @@ export async function openStorage(
         log.error("{reason}. Until then values are refused", { reason: firstLine(error) }),
       recovered: () => log.info("Values are stored again"),
     },
+    onLost: () =>
+      log.warning("A value in {dataDir} is damaged or missing, and is left out", { dataDir }),
   });
   try {
     if (identity === undefined) refuseIfSigned(disk, dataDir);

@@ -9,6 +9,8 @@ export interface RowChanges {
   /** Targets of items to delete. They are deleted before other items are written. */
   readonly deletedItems: Uint8Array[];
   readonly items: ItemRow[];
+  /** New times of items that are on disk. They are written before `items`. */
+  renewedItems?: Pick<ItemRow, "target" | "stored_at" | "expires_at">[];
   /** Published values to write, in this order. An entry with only a target deletes the value of that target. */
   readonly published: (PublishedRow | Pick<PublishedRow, "target">)[];
   /** The complete list of contacts, which replaces the saved list; undefined keeps the saved list. */

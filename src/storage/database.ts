@@ -4,7 +4,7 @@ import { firstLine } from "../krpc/error_text.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { PAGE_BYTES } from "../dht/items/item_cost.ts";
 import type { RowChanges } from "./commit_queue.ts";
-import { PackedTable } from "./packed_table.ts";
+import { PackedTable, TARGET_PREFIX } from "./packed_table.ts";
 import type { AnnouncementRow, ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 import {
   applySteps,
@@ -223,6 +223,25 @@ export class Database {
     return this.#sound<ItemRow>("items");
   }
 
+  /** The items with these targets, in any order. Leaves out missing ones, and those whose checksum is wrong. */
+  readItems(targets: readonly Uint8Array[]): ItemRow[] {
+    try {
+      return targets.flatMap((target) => this.#readItem(target) ?? []);
+    } catch (error) {
+      throw explained(this.path, error);
+    }
+  }
+
+  /** The item with this target; undefined if it is missing, or if its checksum is wrong. */
+  #readItem(target: Uint8Array): ItemRow | undefined {
+    const find = this.#prepared(
+      `SELECT ${columnsToRead("items")} FROM items
+        WHERE ${TARGET_PREFIX} = substr(?, 1, 8) AND target = ?`,
+    );
+    const row = find.get(target, target) as Checked<ItemRow> | undefined;
+    return row !== undefined && isSound(row) ? row : undefined;
+  }
+
   /** All published values with a correct checksum. The others are counted in `damagedRows`. */
   published(): Generator<PublishedRow> {
     return this.#sound<PublishedRow>("published");
@@ -230,8 +249,7 @@ export class Database {
 
   *#sound<R extends ItemRow | PublishedRow>(table: Table): Generator<R> {
     for (const row of this.#rows(table) as Iterable<Checked<R>>) {
-      restoreSeq(row);
-      if (row.checksum === checksumOf(row)) yield row;
+      if (isSound(row)) yield row;
       else this.damagedRows++;
     }
   }
@@ -270,7 +288,8 @@ export class Database {
   }
 
   #write(changes: RowChanges): void {
-    const { deletedItems, items, published, announcements, contacts, nodeId, clock } = changes;
+    const { deletedItems, items, renewedItems, published, announcements, contacts, nodeId, clock } =
+      changes;
     for (const { name, bytes } of changes.records ?? []) {
       if (bytes !== null) this.setMeta(RECORD + name, bytes);
       else this.#prepared("DELETE FROM meta WHERE name = ?").run(RECORD + name);
@@ -279,6 +298,12 @@ export class Database {
     if (nodeId !== undefined) this.setMeta(NODE_ID, nodeId);
     if (clock !== undefined) this.setMeta(CLOCK, clock);
     for (const target of deletedItems) tables.items.delete(target);
+    for (const times of renewedItems ?? []) {
+      const row = this.#readItem(times.target);
+      if (row === undefined) continue;
+      const renewed = { ...row, ...times };
+      tables.items.put({ ...renewed, checksum: checksumOf(renewed) });
+    }
     for (const row of items) tables.items.put({ ...row, checksum: checksumOf(row) });
     for (const row of published) {
       if ("value" in row) tables.published.put({ ...row, checksum: checksumOf(row) });
@@ -315,6 +340,12 @@ export class Database {
 }
 
 type Row = Record<string, unknown>;
+
+/** Completes a row that was read, and checks its checksum. */
+function isSound(row: Checked<ItemRow | PublishedRow>): boolean {
+  restoreSeq(row);
+  return row.checksum === checksumOf(row);
+}
 
 /** Creates an empty file for a database. @throws {StorageError} */
 export function createFile(files: Files, path: string): void {

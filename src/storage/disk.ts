@@ -1,15 +1,16 @@
 // Everything that a node keeps on disk. The core accesses it through the stores in this folder.
 
 import type { Millis } from "../dht/deadlines.ts";
-import type { StoredItem } from "../dht/items/item.ts";
 import { Id, word } from "../krpc/id.ts";
 import { type BlobStore, DiskBlobs } from "./blobs.ts";
 import { type Changes, type CommitObserver, CommitQueue } from "./commit_queue.ts";
+import { ItemReads } from "./item_reads.ts";
 import { DurableItemStore } from "./item_store.ts";
 import { DurablePublishedStore } from "./published.ts";
 import {
   announcementRow,
   contactRow,
+  type PackedItems,
   publishedOf,
   type SavedAnnouncement,
   savedAnnouncement,
@@ -37,6 +38,8 @@ export interface DiskOptions {
   /** Returns unpredictable bytes in a new array. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly observer: CommitObserver;
+  /** Called when a value of another node turns out to be damaged or missing, for the first time since the start. */
+  readonly onLost?: (() => void) | undefined;
 }
 
 export class DiskStorage {
@@ -50,16 +53,16 @@ export class DiskStorage {
   readonly announcements: readonly SavedAnnouncement[];
   /** The records that earlier runs saved, by their names. */
   readonly records: ReadonlyMap<string, Uint8Array>;
-  /** The number of rows that were skipped because their checksum was wrong. */
-  readonly damagedRows: number;
+  readonly #damagedAtStart: number;
   readonly #thread: DatabaseThread;
   readonly #queue: CommitQueue;
+  readonly #reads: ItemReads;
 
   /** Opens the file, or creates it, and reads its content. @throws {StorageError} if it can't be used */
   static async open(options: DiskOptions): Promise<DiskStorage> {
     const { worker, path, blobsPath, mayBeEmpty, randomBytes } = options;
-    const items: StoredItem[] = [];
-    const thread = new DatabaseThread(worker, path, (part) => items.push(...unpackItems(part)));
+    const items: PackedItems[] = [];
+    const thread = new DatabaseThread(worker, path, (some) => items.push(some));
     const saved = await thread.open({ path, blobsPath, mayBeEmpty, newNodeId: randomBytes(20) });
     return new DiskStorage(thread, saved, items, options);
   }
@@ -67,8 +70,8 @@ export class DiskStorage {
   private constructor(
     thread: DatabaseThread,
     saved: Saved,
-    items: readonly StoredItem[],
-    { limitBytes, startClock, randomBytes, observer }: DiskOptions,
+    packed: readonly PackedItems[],
+    { limitBytes, startClock, randomBytes, observer, onLost }: DiskOptions,
   ) {
     const seed = () => word(randomBytes(4), 0);
     this.#thread = thread;
@@ -77,23 +80,37 @@ export class DiskStorage {
     this.contacts = saved.contacts.map(savedContact);
     this.announcements = saved.announcements.map(savedAnnouncement);
     this.records = saved.records;
-    this.damagedRows = saved.damagedRows;
+    this.#damagedAtStart = saved.damagedRows;
     this.blobs = new DiskBlobs(thread, this.#queue, saved.lastBlob);
     const published = saved.published.map(publishedOf);
-    const times = [
-      ...items.map(({ storedAt }) => storedAt),
-      ...published.map(({ firstAt, lastAt }) => Math.max(firstAt, lastAt)),
-      ...this.contacts.map(({ lastSeen }) => lastSeen ?? -Infinity),
-    ];
-    const latest = times.reduce((x, y) => Math.max(x, y), -Infinity);
+    const items = () => Iterator.from(packed).flatMap(unpackItems);
+    let latest = -Infinity;
+    for (const { storedAt } of items()) latest = Math.max(latest, storedAt);
+    for (const { firstAt, lastAt } of published) latest = Math.max(latest, firstAt, lastAt);
+    for (const { lastSeen } of this.contacts) latest = Math.max(latest, lastSeen ?? -Infinity);
     const now = startClock(saved.clock, latest);
     const isOlder = saved.clock === undefined;
-    const options = { own: this.nodeId, limitBytes, seed: seed(), queue: this.#queue };
-    this.items = new DurableItemStore({ ...options, saved: items, isOlder }, now);
+    const reads = this.#reads = new ItemReads(thread, seed());
+    this.items = new DurableItemStore({
+      own: this.nodeId,
+      limitBytes,
+      seed: seed(),
+      queue: this.#queue,
+      saved: items(),
+      isOlder,
+      readItem: (target, done) => reads.read(target, done),
+      clock: () => performance.now(),
+      onLost,
+    }, now);
     this.published = new DurablePublishedStore(
       { queue: this.#queue, saved: published, seed: seed() },
       now,
     );
+  }
+
+  /** The number of rows that were damaged, at the start or when they were read later. Includes missing rows of items. */
+  get damagedRows(): number {
+    return this.#damagedAtStart + this.items.lost;
   }
 
   /** Statistics of commits: durations, failures, and the number of waiting changes. */
@@ -101,9 +118,13 @@ export class DiskStorage {
     return this.#queue;
   }
 
-  /** Sets a function that is called after each commit, once all its changes have been reported. */
+  /**
+   * Sets a function that is called after each commit and after each read of items, once all
+   * callbacks have been called.
+   */
   set onSettled(settled: () => void) {
     this.#queue.onSettled = settled;
+    this.#reads.onSettled = settled;
   }
 
   /** Replaces the saved contacts. The next commit writes them to disk. */

@@ -1,49 +1,72 @@
-// Items that survive a restart: served from memory, and committed to disk before they are acknowledged.
+// Items that survive a restart: committed to disk before they are acknowledged. Their values are read from disk when they
+// are needed.
 
 import type { Millis } from "../dht/deadlines.ts";
 import {
   type GivenItem,
+  type Item,
   ITEM_LIFE_MS,
   lifeTimeOf,
   type StoredItem,
   storedItem,
 } from "../dht/items/item.ts";
+import { itemCost } from "../dht/items/item_cost.ts";
 import { addedBy, ItemStore, type PutOutcome } from "../dht/items/item_store.ts";
+import type { ItemRecord, Slot } from "../dht/items/item_table.ts";
 import { type Id, IdMap } from "../krpc/id.ts";
 import type { CommitQueue } from "./commit_queue.ts";
+import type { ReadResult } from "./item_reads.ts";
 import { itemRow } from "./rows.ts";
 
 /** Cap on the puts that wait to be committed. Further puts are refused, so that a slow disk can't fill the memory. */
 const MAX_WAITING = 10_000;
 
+/** The cost of the items whose values stay in memory after they were stored or read: about 3,400 items. */
+const MAX_CACHED_BYTES = 4 << 20;
+
 export class DurableItemStore extends ItemStore {
   readonly #queue: CommitQueue;
+  readonly #readItem: (target: Id, done: (result: ReadResult) => void) => void;
+  readonly #clock: () => Millis;
   /** The newest item of each target, while it is not on disk yet. */
   readonly #pending: IdMap<StoredItem>;
   /** Targets that were dropped from memory while a newer item for them was being committed. */
   readonly #dropped: IdMap<true>;
+  /** The items whose values are in memory, and some that have been replaced or dropped, oldest first. */
+  readonly #cached = new Set<StoredItem>();
+  #cachedBytes = 0;
   #waiting = 0;
+  #lost = 0;
+  /** Called when the first value is found to be lost. */
+  readonly #onLost: () => void;
 
   /**
-   * `saved`: the items of an earlier run. `isOlder`: whether the items were saved by a version of
-   * the program that had no node time. See {@link ItemStore} for the other options.
+   * `saved`: the records of an earlier run. `isOlder`: whether the items were saved by a version of
+   * the program that had no node time. `readItem` reads an item from disk. `clock` returns
+   * milliseconds, with any origin. `onLost` is called when the first value is found to be lost; see `lost`. See {@link ItemStore} for the other options.
    */
   constructor(
-    { own, limitBytes, seed, queue, saved, isOlder = false }: {
+    { own, limitBytes, seed, queue, saved, readItem, clock, onLost = () => {}, isOlder = false }: {
       own: Id;
       limitBytes: number;
       seed: number;
       queue: CommitQueue;
-      saved: Iterable<StoredItem>;
+      saved: Iterable<ItemRecord>;
+      readItem: (target: Id, done: (result: ReadResult) => void) => void;
+      clock: () => Millis;
+      onLost?: (() => void) | undefined;
       isOlder?: boolean;
     },
     now: Millis,
   ) {
     super(own, limitBytes, seed);
     this.#queue = queue;
+    this.#readItem = readItem;
+    this.#clock = clock;
+    this.#onLost = onLost;
     this.#pending = new IdMap(seed);
     this.#dropped = new IdMap(seed);
-    this.onDrop = ({ target }) => {
+    this.onDrop = (target) => {
       // Deleting the target now could also delete the newer item. So wait until that item is committed.
       if (this.#pending.has(target)) this.#dropped.set(target, true);
       else this.#delete(target);
@@ -52,11 +75,20 @@ export class DurableItemStore extends ItemStore {
       // A wrong clock may have set the times of this item, so keep it for another day.
       if (isOlder && item.expiresAt <= now) this.#renew(item, now);
       else if (item.expiresAt <= now) this.#delete(item.target);
-      else if (item.storedAt <= now) this.restore(item);
+      else if (item.storedAt <= now) this.restoreRecord(item);
       // The clock is saved only once a minute, and this item was stored after the clock was last
       // saved. So restart the item's life now.
-      else this.restore({ ...item, storedAt: now, expiresAt: now + lifeTimeOf(item) });
+      else this.restoreRecord({ ...item, storedAt: now, expiresAt: now + lifeTimeOf(item) });
     }
+  }
+
+  /** The number of items that were dropped because their rows were missing or damaged when they were read. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  override has(target: Id, now: Millis): boolean {
+    return this.#pending.has(target) || super.has(target, now);
   }
 
   /** The newest item, even if it is not on disk yet, so that an item with a lower seq can't overwrite it meanwhile. */
@@ -64,8 +96,53 @@ export class DurableItemStore extends ItemStore {
     return this.#pending.get(target) ?? super.get(target, now);
   }
 
+  override read(
+    target: Id,
+    now: Millis,
+    done: (item: StoredItem | undefined, now: Millis) => void,
+  ): void {
+    if (!this.isOnDisk(target, now)) return super.read(target, now, done);
+    const askedAt = this.#clock();
+    this.#readItem(target, (result) => {
+      const at = now + this.#clock() - askedAt;
+      const slot = this.records.find(target);
+      // The item may have been put again, dropped or read meanwhile.
+      if (slot < 0 || !this.isOnDisk(target, at)) return super.read(target, at, done);
+      // A later read may succeed.
+      if (result === "failed") return done(undefined, at);
+      if (result === "missing") {
+        // The disk has lost the value. Don't claim to have it, so that another holder sends us a copy.
+        this.remove(target);
+        if (this.#lost++ === 0) this.#onLost();
+        return done(undefined, at);
+      }
+      const item = this.#withRecord(result, slot);
+      this.#cache(slot, item);
+      done(item, at);
+    });
+  }
+
   override put(given: GivenItem, now: Millis, done: (outcome: PutOutcome) => void): void {
-    const { target } = given.item, held = this.get(target, now);
+    const { item } = given, { target } = item;
+    if (!this.isOnDisk(target, now)) return this.#put(given, this.get(target, now), now, done);
+    if (item.signed === undefined) {
+      // All versions of an immutable item are the same.
+      return this.#put(given, this.#withRecord(item, this.records.find(target)), now, done);
+    }
+    this.read(target, now, (held, at) => {
+      // Without the version that we hold, we can't tell which one is newer.
+      if (held === undefined && this.has(target, at)) done("failed");
+      else this.#put(given, held, at, done);
+    });
+  }
+
+  #put(
+    given: GivenItem,
+    held: StoredItem | undefined,
+    now: Millis,
+    done: (outcome: PutOutcome) => void,
+  ): void {
+    const { target } = given.item;
     const item = storedItem(given, held, now);
     if (this.#waiting >= MAX_WAITING) return done("failed");
     const refused = this.refusalOf(item, { held, by: given.by }, now);
@@ -90,19 +167,45 @@ export class DurableItemStore extends ItemStore {
     });
   }
 
-  #renew(item: StoredItem, now: Millis): void {
-    const renewed = { ...item, storedAt: now, expiresAt: now + ITEM_LIFE_MS };
-    this.restore(renewed);
+  override restore(item: StoredItem): void {
+    super.restore(item);
+    this.#cache(this.records.find(item.target), item);
+  }
+
+  /** Keeps a value in memory until many others have been stored or read. */
+  #cache(slot: Slot, item: StoredItem): void {
+    this.inMemory[slot] = item;
+    this.#cached.add(item);
+    this.#cachedBytes += itemCost(item);
+    for (const oldest of this.#cached) {
+      if (this.#cachedBytes <= MAX_CACHED_BYTES) return;
+      this.#cached.delete(oldest);
+      this.#cachedBytes -= itemCost(oldest);
+      const at = this.records.find(oldest.target);
+      if (at >= 0 && this.inMemory[at] === oldest) this.inMemory[at] = undefined;
+    }
+  }
+
+  /** The stored form of an item of which we hold the record. */
+  #withRecord({ target, value, signed }: Item, slot: Slot): StoredItem {
+    const { storedAt, expiresAt, by, copies } = this.records.get(slot);
+    return { target, value, signed, storedAt, expiresAt, by, copies };
+  }
+
+  #renew(item: ItemRecord, now: Millis): void {
+    const { target } = item, storedAt = now, expiresAt = now + ITEM_LIFE_MS;
+    const slot = this.restoreRecord({ ...item, storedAt, expiresAt });
+    const row = { target: target.toBytes(), stored_at: storedAt, expires_at: expiresAt };
     this.#queue.addUntilCommitted(
-      (changes) => changes.items.push(itemRow(renewed)),
-      () => super.get(item.target, now) === renewed,
+      (changes) => (changes.renewedItems ??= []).push(row),
+      () => this.records.find(target) === slot && this.records.storedAt(slot) === storedAt,
     );
   }
 
   #delete(target: Id): void {
     this.#queue.addUntilCommitted(
       (changes) => changes.deletedItems.push(target.toBytes()),
-      () => !this.#pending.has(target) && super.get(target, -Infinity) === undefined,
+      () => !this.#pending.has(target) && !super.has(target, -Infinity),
     );
   }
 }

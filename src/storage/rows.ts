@@ -1,16 +1,11 @@
 // The rows of the database, in a form that can be sent to another thread, and conversions from and to the core's types.
 
-import {
-  type Item,
-  PUBLIC_KEY_BYTES,
-  SIGNATURE_BYTES,
-  type Signed,
-  type StoredItem,
-} from "../dht/items/item.ts";
+import type { Item, Signed, StoredItem } from "../dht/items/item.ts";
+import type { ItemRecord } from "../dht/items/item_table.ts";
 import type { Published } from "../dht/items/published.ts";
 import type { OwnAnnouncement } from "../dht/serving/announcements.ts";
 import { Endpoint } from "../krpc/endpoint.ts";
-import { Id, ID_BYTES } from "../krpc/id.ts";
+import { Id, ID_BYTES, word } from "../krpc/id.ts";
 import type { Seq } from "../krpc/seq.ts";
 
 type Bytes = Uint8Array;
@@ -119,80 +114,59 @@ export function itemRow(item: StoredItem): ItemRow {
 }
 
 export function storedItem(row: ItemRow): StoredItem {
-  // Write out each field, so that V8 gives all items the same shape. A node holds many items.
   const { target, value, signed } = itemOf(row);
   const { stored_at: storedAt, expires_at: expiresAt, source, copies } = row;
   const by = source ?? undefined;
   return { target, value, signed, storedAt, expiresAt, by, copies: copies ?? undefined };
 }
 
-/**
- * Many rows of `items` in two buffers, which can be transferred to another thread without a copy. A
- * node can have 100,000 rows at its start, and copying them one by one would take longer than
- * reading them from disk.
- */
+/** The records of many rows of `items`, in a form that another thread gets without a copy. */
 export interface PackedItems {
-  /** For each row: target, value, and for a mutable value public key, signature and salt. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** For each row: lengths of value and salt (-1 if immutable), the two times, and `copies` (0 if undefined). */
+  /** For each row, the 20 bytes of the target. */
+  readonly targets: Uint8Array<ArrayBuffer>;
+  /** For each row, `NUMBERS_PER_ITEM` numbers; see `packItems`. */
   readonly numbers: Float64Array<ArrayBuffer>;
-  /** For each row of a mutable value: the seq. */
-  readonly seqs: readonly Seq[];
   /** For each row, the source of the item; see `StoredItem.by`. */
-  readonly sources: readonly (string | undefined)[];
+  readonly sources: readonly (string | null)[];
 }
 
-const NUMBERS_PER_ROW = 5;
+const NUMBERS_PER_ITEM = 6;
 
 export function packItems(rows: readonly ItemRow[]): PackedItems {
-  let length = 0;
-  for (const { value, salt } of rows) length += ID_BYTES + value.length + signedLength(salt);
-  const bytes = new Uint8Array(length), numbers = new Float64Array(rows.length * NUMBERS_PER_ROW);
-  const seqs: Seq[] = [];
-  const sources: (string | undefined)[] = [];
-  let at = 0;
-  const put = (part: Bytes) => {
-    bytes.set(part, at);
-    at += part.length;
-  };
+  const targets = new Uint8Array(rows.length * ID_BYTES);
+  const numbers = new Float64Array(rows.length * NUMBERS_PER_ITEM);
   for (const [i, row] of rows.entries()) {
-    const { target, value, public_key, signature, salt, seq, stored_at, expires_at } = row;
-    sources.push(row.source ?? undefined);
-    put(target);
-    put(value);
-    if (public_key !== null) put(public_key), put(signature!), put(salt!), seqs.push(seq!);
-    numbers.set(
-      [value.length, salt?.length ?? -1, stored_at, expires_at, row.copies ?? 0],
-      i * NUMBERS_PER_ROW,
-    );
+    const { public_key: key, signature, salt } = row;
+    const keyedBytes = key === null ? 0 : key.length + signature!.length + salt!.length;
+    targets.set(row.target, i * ID_BYTES);
+    const at = i * NUMBERS_PER_ITEM;
+    numbers[at] = row.stored_at;
+    numbers[at + 1] = row.expires_at;
+    numbers[at + 2] = row.copies ?? 0;
+    numbers[at + 3] = row.value.length;
+    numbers[at + 4] = keyedBytes;
+    numbers[at + 5] = key === null ? 0 : word(key, 0);
   }
-  return { bytes, numbers, seqs, sources };
+  return { targets, numbers, sources: rows.map(({ source }) => source) };
 }
 
-/** Yields the items that `packItems` packed. Each has its own copy of its bytes, so it can be freed separately. */
-export function* unpackItems(packed: PackedItems): Generator<StoredItem> {
-  const { bytes, numbers, seqs, sources } = packed;
-  let at = 0, seqAt = 0;
-  const take = (length: number) => bytes.slice(at, at += length);
-  for (let i = 0; i < numbers.length; i += NUMBERS_PER_ROW) {
-    const saltLength = numbers[i + 1];
-    const target = Id.read(bytes, at);
-    at += ID_BYTES;
-    const value = take(numbers[i]);
-    const signed: Signed | undefined = saltLength < 0 ? undefined : {
-      publicKey: take(PUBLIC_KEY_BYTES),
-      signature: take(SIGNATURE_BYTES),
-      salt: take(saltLength),
-      seq: seqs[seqAt++],
+/** The records that `packItems` packed. */
+export function* unpackItems(
+  { targets, numbers, sources }: PackedItems,
+): Generator<ItemRecord> {
+  for (const [i, source] of sources.entries()) {
+    const at = i * NUMBERS_PER_ITEM;
+    yield {
+      target: Id.read(targets, i * ID_BYTES),
+      storedAt: numbers[at],
+      expiresAt: numbers[at + 1],
+      by: source ?? undefined,
+      copies: numbers[at + 2] || undefined,
+      valueBytes: numbers[at + 3],
+      keyedBytes: numbers[at + 4],
+      signer: numbers[at + 5],
     };
-    const storedAt = numbers[i + 2], expiresAt = numbers[i + 3];
-    const by = sources[i / NUMBERS_PER_ROW], copies = numbers[i + 4] || undefined;
-    yield { target, value, signed, storedAt, expiresAt, by, copies };
   }
-}
-
-function signedLength(salt: Bytes | null): number {
-  return salt === null ? 0 : PUBLIC_KEY_BYTES + SIGNATURE_BYTES + salt.length;
 }
 
 export function publishedRow(published: Published): PublishedRow {
@@ -300,7 +274,8 @@ function valueRow({ target, value, signed }: Item): ValueRow {
   };
 }
 
-function itemOf({ target, value, public_key, signature, salt, seq }: ValueRow): Item {
+/** The item of a row. */
+export function itemOf({ target, value, public_key, signature, salt, seq }: ValueRow): Item {
   const signed: Signed | undefined = public_key === null
     ? undefined
     : { publicKey: public_key, signature: signature!, salt: salt!, seq: seq! };

@@ -4,6 +4,7 @@ import { BlobDatabase } from "./blob_database.ts";
 import type { BlobFile, BlobPart, Segment } from "./blobs.ts";
 import type { Changes } from "./commit_queue.ts";
 import { CLOCK, createFile, Database, type Files, NODE_ID } from "./database.ts";
+import type { ItemFile } from "./item_reads.ts";
 import { explained, StorageError } from "./sqlite.ts";
 import {
   type AnnouncementRow,
@@ -52,13 +53,14 @@ export interface Saved {
 type Request =
   | { readonly do: "open"; readonly open: OpenDatabase }
   | { readonly do: "commit"; readonly changes: Changes }
+  | { readonly do: "read_items"; readonly targets: readonly Uint8Array[] }
   | { readonly do: "write_segment"; readonly segment: Segment }
   | { readonly do: "sync_blobs" }
   | { readonly do: "read_blob"; readonly part: BlobPart }
   | { readonly do: "remove_blob"; readonly id: number }
   | { readonly do: "close" };
 
-type Result = Saved | Uint8Array<ArrayBuffer> | undefined;
+type Result = Saved | readonly ItemRow[] | Uint8Array<ArrayBuffer> | undefined;
 
 /** Each request is answered once, in order. Messages with items come before the answer to `open`. */
 type Message =
@@ -67,13 +69,16 @@ type Message =
   | { readonly type: "failed"; readonly message: string };
 
 /** The main thread's handle to a database in another thread. */
-export class DatabaseThread implements BlobFile {
+export class DatabaseThread implements BlobFile, ItemFile {
   readonly #worker: Worker;
   readonly #waiting: PromiseWithResolvers<Result>[] = [];
   readonly #onItems: (items: PackedItems) => void;
   #failure: StorageError | undefined;
 
-  /** Uses `worker`, a thread that runs `serveDatabase`. `onItems` is called several times, with some of the items. */
+  /**
+   * Uses `worker`, a thread that runs `serveDatabase`. `onItems` is called several times, with the
+   * records of some of the items.
+   */
   constructor(worker: Worker, path: string, onItems: (items: PackedItems) => void) {
     this.#worker = worker;
     this.#onItems = onItems;
@@ -103,6 +108,10 @@ export class DatabaseThread implements BlobFile {
    */
   async commit(changes: Changes): Promise<void> {
     await this.#ask({ do: "commit", changes });
+  }
+
+  async readItems(targets: readonly Uint8Array[]): Promise<readonly ItemRow[]> {
+    return (await this.#ask({ do: "read_items", targets })) as readonly ItemRow[];
   }
 
   async writeSegment(segment: Segment): Promise<void> {
@@ -190,6 +199,8 @@ export function serveDatabase(
         for (const id of request.changes.removedBlobs) blobs.remove(id);
         if (request.changes.removedBlobs.length > 0) tidy();
         return undefined;
+      case "read_items":
+        return database.readItems(request.targets);
       case "write_segment":
         return void blobs.write(request.segment);
       case "sync_blobs":
@@ -210,8 +221,8 @@ export function serveDatabase(
     if (nodeId === undefined) database.setMeta(NODE_ID, nodeId = newNodeId);
     let rows: ItemRow[] = [];
     const post = () => {
-      const items = packItems(rows);
-      thread.postMessage({ type: "items", items }, [items.bytes.buffer, items.numbers.buffer]);
+      const items = packItems(rows), { targets, numbers } = items;
+      thread.postMessage({ type: "items", items }, [targets.buffer, numbers.buffer]);
       rows = [];
     };
     for (const row of database.items()) if (rows.push(row) === ROWS_PER_MESSAGE) post();

@@ -1,10 +1,10 @@
 // A slice of the model check (`make check-model` runs all of it), and bugs that it must find.
 
 import assert from "node:assert/strict";
-import type { StoredItem } from "../../src/dht/items/item.ts";
 import { ItemOperations } from "../../src/dht/items/item_operations.ts";
 import { PublishedStore } from "../../src/dht/items/published.ts";
 import { Upkeep } from "../../src/dht/items/upkeep.ts";
+import type { Id } from "../../src/krpc/id.ts";
 import { DurableItemStore } from "../../src/storage/item_store.ts";
 import { DurablePublishedStore } from "../../src/storage/published.ts";
 import { type Chooser, Explorer } from "./explorer.ts";
@@ -131,7 +131,7 @@ Deno.test("found: items expire before their time", async () => {
     prototype: DurableItemStore.prototype,
     name: "expire",
     bug: (expire) =>
-      function (this: DurableItemStore, now): StoredItem[] {
+      function (this: DurableItemStore, now): Id[] {
         return expire.call(this, now + 23 * HOUR);
       },
   });

@@ -5,6 +5,7 @@ import { DurableItemStore } from "../../src/storage/item_store.ts";
 import { DurablePublishedStore } from "../../src/storage/published.ts";
 import { type Changes, CommitQueue } from "../../src/storage/commit_queue.ts";
 import {
+  itemOf,
   type ItemRow,
   publishedOf,
   type PublishedRow,
@@ -13,6 +14,8 @@ import {
 import type { Millis } from "../../src/dht/deadlines.ts";
 import type { NodeEvent } from "../../src/dht/host.ts";
 import type { Item } from "../../src/dht/items/item.ts";
+import { recordOf } from "../../src/dht/items/item_table.ts";
+import type { ReadResult } from "../../src/storage/item_reads.ts";
 import { DhtNode } from "../../src/dht/node.ts";
 import type { Endpoint } from "../../src/krpc/endpoint.ts";
 import { hex } from "../../src/krpc/hex.ts";
@@ -74,6 +77,11 @@ interface Commit {
 class Disk {
   readonly items = new Map<string, ItemRow>();
   readonly published = new Map<string, PublishedRow>();
+
+  read(target: Id): ReadResult {
+    const row = this.items.get(hex(target.toBytes()));
+    return row === undefined ? "missing" : itemOf(row);
+  }
 
   apply({ deletedItems, items, published }: Changes): void {
     for (const target of deletedItems) this.items.delete(hex(target));
@@ -381,11 +389,15 @@ export class World {
         machine.commit = { changes, end };
       }), { failed: () => {}, recovered: () => {} });
     this.run(machine, () => {
-      const saved = [...disk.items.values()].map(storedItem);
-      const items = machine.items = new DurableItemStore(
-        { own: id, limitBytes, seed: 1, queue, saved },
-        this.now,
-      );
+      const items = machine.items = new DurableItemStore({
+        own: id,
+        limitBytes,
+        seed: 1,
+        queue,
+        saved: [...disk.items.values()].map((row) => recordOf(storedItem(row))),
+        readItem: (target, done) => done(disk.read(target)),
+        clock: () => this.now,
+      }, this.now);
       const published = machine.published = new DurablePublishedStore(
         { queue, saved: [...disk.published.values()].map(publishedOf), seed: 1 },
         this.now,

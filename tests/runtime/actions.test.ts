@@ -1,4 +1,4 @@
-// The operator's actions on real nodes: connect, deny and allow, and publish now.
+// The operator's actions on real nodes: connect, deny and allow, publish now, and the list of held values.
 
 import assert from "node:assert/strict";
 import { stored, until, withNodes } from "./nodes.ts";
@@ -78,5 +78,22 @@ Deno.test(
     await until(async () => !(await listed()).this_node_only);
     assert.equal((await other.fetch(hash, null)).outcome, "found");
     assert.equal(await node.publishNow("ee".repeat(20)), undefined);
+  }),
+);
+
+Deno.test(
+  "held lists the values that a node holds for others, also after a restart",
+  withNodes(async (start, path) => {
+    const owner = await start();
+    let holder = await start({ dataDir: path("holder") });
+    await owner.connect(at(holder.port));
+    await until(async () => (await owner.peers()).peers.length === 1);
+    const { hash } = stored(await owner.store(bytes("held"), null));
+    await until(async () => (await holder.held(10)).total === 1);
+    const sizes = async () => (await holder.held(10)).items.map(({ hash, size }) => [hash, size]);
+    assert.deepEqual(await sizes(), [[hash, "4:held".length]]);
+    await holder.close();
+    holder = await start({ dataDir: path("holder") });
+    assert.deepEqual(await sizes(), [[hash, "4:held".length]]);
   }),
 );

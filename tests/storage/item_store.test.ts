@@ -1,9 +1,16 @@
 // Items that survive the process: acknowledged only when they are on disk.
 
 import assert from "node:assert/strict";
-import { immutableItem, type Item, ITEM_LIFE_MS, mutableTarget } from "../../src/dht/items/item.ts";
+import {
+  immutableItem,
+  type Item,
+  ITEM_LIFE_MS,
+  mutableTarget,
+  type StoredItem,
+} from "../../src/dht/items/item.ts";
 import { itemCost } from "../../src/dht/items/item_cost.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
+import type { Id } from "../../src/krpc/id.ts";
 import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
 import { CommitQueue } from "../../src/storage/commit_queue.ts";
 import { DurableItemStore } from "../../src/storage/item_store.ts";
@@ -13,6 +20,13 @@ import { TestDisk } from "./test_disk.ts";
 const item = (text: string) => immutableItem(itemCrypto, bencodeBytes(latin1(text)));
 const targets = (items: Iterable<{ target: unknown }>) =>
   Array.from(items, ({ target }) => `${target}`).sort();
+
+/** Reads an item from a disk that answers at once. */
+function read(store: DurableItemStore, target: Id, now = 0): StoredItem | undefined {
+  let found: StoredItem | undefined;
+  store.read(target, now, (item) => found = item);
+  return found;
+}
 
 /** A version of one mutable item. The signature does not matter here. */
 function version(seq: number): Item {
@@ -42,8 +56,15 @@ async function withStore(
     failed: () => {},
     recovered: () => {},
   });
-  const options = { own: id("5a"), limitBytes: limit, seed: 1, queue, saved: disk.items() };
-  const store = new DurableItemStore(options, now);
+  const store = new DurableItemStore({
+    own: id("5a"),
+    limitBytes: limit,
+    seed: 1,
+    queue,
+    saved: disk.records(),
+    readItem: (target, done) => disk.read(target, done),
+    clock: () => now,
+  }, now);
   const answers: (boolean | undefined)[] = [];
   const put = (item: Item, now = 0) => {
     const at = answers.push(undefined) - 1;
@@ -89,9 +110,10 @@ Deno.test("items are restored with their times, and expired ones are not", async
   const alive = saved("alive", 2000), dead = saved("dead", 1000);
   const disk = new TestDisk([alive, dead]);
   await withStore(async ({ store, queue, put }) => {
-    assert.deepEqual([store.count, targets(store.entries())], [1, targets([alive])]);
-    assert.equal(store.get(alive.target, 1500)!.expiresAt, 2000);
-    assert.equal(store.get(alive.target, 2000), undefined);
+    assert.equal(store.count, 1);
+    const held = read(store, alive.target, 1500)!;
+    assert.deepEqual([held.expiresAt, held.value], [2000, alive.value]);
+    assert.equal(read(store, alive.target, 2000), undefined);
     put(item("new"), 1000);
     await queue.flush();
     assert.deepEqual(targets(disk.items()), targets([alive, item("new")]));
@@ -102,7 +124,7 @@ Deno.test("an item stored while the clock was ahead still expires within a day",
   const HOUR = 3_600_000, ahead = 700 * HOUR;
   const saved = { ...item("a"), storedAt: ahead, expiresAt: ahead + ITEM_LIFE_MS };
   return withStore(({ store }) => {
-    const { storedAt, expiresAt } = store.get(saved.target, HOUR)!;
+    const { storedAt, expiresAt } = read(store, saved.target, HOUR)!;
     assert.deepEqual([storedAt, expiresAt], [HOUR, HOUR + ITEM_LIFE_MS]);
     return Promise.resolve();
   }, { now: HOUR, disk: new TestDisk([saved]) });
@@ -116,7 +138,7 @@ Deno.test("the life that a put asked for is restored, also after the clock was a
   }, { disk });
   for (const [now, end] of [[20 * HOUR, 82 * HOUR], [5 * HOUR, 77 * HOUR]]) {
     await withStore(({ store }) => {
-      assert.equal(store.get(item("a").target, now)!.expiresAt, end);
+      assert.equal(read(store, item("a").target, now)!.expiresAt, end);
       return Promise.resolve();
     }, { now, disk });
   }
@@ -212,7 +234,8 @@ Deno.test("expired and evicted items are deleted on disk too", async () => {
     for (const text of ["a", "b"]) put(item(text));
     put(item("later"), 1000);
     await queue.flush();
-    assert.deepEqual(targets(store.expire(ITEM_LIFE_MS)), targets([item("a"), item("b")]));
+    const expired = Array.from(store.expire(ITEM_LIFE_MS), String).sort();
+    assert.deepEqual(expired, targets([item("a"), item("b")]));
     await queue.flush();
     assert.deepEqual(targets(disk.items()), targets([item("later")]));
   });
@@ -285,3 +308,102 @@ Deno.test("the number of waiting puts is limited, so that a slow disk does not f
     await queue.flush();
     assert.equal(answers.filter((kept) => kept).length, 10_001);
   }));
+
+/** More items than a store keeps in memory. */
+const MANY = 5_000;
+
+/** Stores many items of 1,000 bytes, so that the first of them are on disk only. */
+async function putMany({ put, queue }: Given): Promise<Item[]> {
+  const many = Array.from({ length: MANY }, (_, n) => item(`${n}`.padEnd(996, "x")));
+  for (const one of many) put(one);
+  while (queue.waiting > 0) await queue.flush();
+  return many;
+}
+
+Deno.test("the values of most items are on disk only, and are read when they are needed", () =>
+  withStore(async (given) => {
+    const { store, disk } = given, many = await putMany(given);
+    assert.equal(store.count, MANY);
+    const inMemory = [...store.entries()].length;
+    assert.ok(inMemory < 0.8 * MANY, `${inMemory} values are in memory`);
+    const { target, value } = many[0];
+    assert.deepEqual([store.has(target, 0), store.isOnDisk(target, 0)], [true, true]);
+    assert.deepEqual(read(store, target)?.value, value);
+    assert.deepEqual([store.isOnDisk(target, 0), disk.reads], [false, 1]);
+    assert.deepEqual(store.get(target, 0)?.value, value, "the next get needs no read");
+  }, { limit: 1e8 }));
+
+Deno.test("an item that expires, or is put again, while it is read", () =>
+  withStore(async ({ store, disk, queue, put }) => {
+    const found: (number | undefined)[] = [];
+    const readSeq = (now: number) =>
+      store.read(version(1).target, now, (item) => found.push(item?.signed?.seq as number));
+    disk.heldReads = [];
+    readSeq(10);
+    put(version(2), 10);
+    // The put reads the version on disk as well. Its read ends first.
+    for (const end of disk.heldReads.toReversed()) end();
+    await queue.flush();
+    disk.heldReads = undefined;
+    readSeq(10);
+    readSeq(10 + ITEM_LIFE_MS);
+    assert.deepEqual(found, [2, 2, undefined]);
+  }, { now: 10, disk: new TestDisk([{ ...version(1), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
+
+Deno.test("a version that is on disk only is not replaced by an older one", () =>
+  withStore(async ({ store, queue, put, answers }) => {
+    put(version(1));
+    await queue.flush();
+    put({ ...version(2) });
+    await queue.flush();
+    assert.deepEqual([answers, read(store, version(1).target)?.signed?.seq], [[true, true], 2]);
+  }, { disk: new TestDisk([{ ...version(1), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
+
+Deno.test("an immutable item that is put again is not read, and keeps its source", () =>
+  withStore(async ({ store, disk, queue }) => {
+    const again = { item: item("a"), by: "2.2/2.2.2" };
+    const outcome = new Promise((resolve) => store.put(again, 5, resolve));
+    await queue.flush();
+    assert.equal(await outcome, "kept");
+    const { by, storedAt } = store.get(item("a").target, 5)!;
+    assert.deepEqual([by, storedAt, disk.reads], ["1.1/1.1.1", 5, 0]);
+  }, {
+    disk: new TestDisk([{
+      ...item("a"),
+      storedAt: 0,
+      expiresAt: ITEM_LIFE_MS,
+      by: "1.1/1.1.1",
+    }]),
+  }));
+
+Deno.test("a mutable item is refused while the version on disk can't be read", () =>
+  withStore(async ({ store, disk, queue, put, answers }) => {
+    disk.isUnreadable = true;
+    put(version(2));
+    assert.deepEqual(answers, [false]);
+    assert.equal(read(store, version(1).target), undefined);
+    assert.ok(store.has(version(1).target, 0), "it is still held");
+    disk.isUnreadable = false;
+    put(version(2));
+    await queue.flush();
+    assert.deepEqual(answers, [false, true]);
+  }, { disk: new TestDisk([{ ...version(1), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
+
+Deno.test("an item whose value the disk has lost is dropped", () => {
+  const saved = { ...item("a"), storedAt: 0, expiresAt: ITEM_LIFE_MS },
+    disk = new TestDisk([saved]);
+  return withStore(async ({ store, queue }) => {
+    await disk.commit({
+      deletedItems: [saved.target.toBytes()],
+      items: [],
+      published: [],
+      removedBlobs: [],
+      contacts: undefined,
+    });
+    assert.ok(store.has(saved.target, 0));
+    assert.equal(read(store, saved.target), undefined);
+    assert.deepEqual([store.has(saved.target, 0), store.count, store.usedBytes], [false, 0, 0]);
+    assert.equal(store.lost, 1);
+    await queue.flush();
+  }, { disk });
+});

@@ -1,9 +1,12 @@
 // A fake disk that a test can make full or slow. It records what the database would contain.
 
 import type { StoredItem } from "../../src/dht/items/item.ts";
+import { type ItemRecord, recordOf } from "../../src/dht/items/item_table.ts";
 import type { Changes } from "../../src/storage/commit_queue.ts";
 import { StorageError } from "../../src/storage/sqlite.ts";
+import type { ReadResult } from "../../src/storage/item_reads.ts";
 import {
+  itemOf,
   itemRow,
   publishedOf,
   type PublishedRow,
@@ -11,10 +14,15 @@ import {
   savedContact,
   storedItem,
 } from "../../src/storage/rows.ts";
+import type { Id } from "../../src/krpc/id.ts";
 import type { Published } from "../../src/dht/items/published.ts";
 
 export class TestDisk {
   isFull = false;
+  isUnreadable = false;
+  reads = 0;
+  /** The reads that wait, if reads are held. A read returns the state when it began. */
+  heldReads: (() => void)[] | undefined;
   commits = 0;
   contacts: SavedContact[] = [];
   readonly #items = new Map<string, ReturnType<typeof itemRow>>();
@@ -28,6 +36,21 @@ export class TestDisk {
 
   items(): StoredItem[] {
     return Array.from(this.#items.values(), storedItem);
+  }
+
+  /** The records of all items. */
+  records(): ItemRecord[] {
+    return this.items().map(recordOf);
+  }
+
+  /** Reads an item immediately, unless reads are held. */
+  read(target: Id, done: (result: ReadResult) => void): void {
+    this.reads++;
+    const row = this.#items.get(`${target.toBytes()}`);
+    const end = () =>
+      done(this.isUnreadable ? "failed" : row === undefined ? "missing" : itemOf(row));
+    if (this.heldReads === undefined) end();
+    else this.heldReads.push(end);
   }
 
   published(): Published[] {

@@ -45,17 +45,6 @@ export interface Item {
   readonly signed: Signed | undefined;
 }
 
-/** Our next repair of an item's replicas; see `replicator.ts`. */
-export interface Turn {
-  at: Millis;
-  /** The number of changes among our contacts that had been counted when the repair was planned. */
-  changes: number;
-  /** How many times in a row another node did the repair before ours was due. */
-  readonly deferrals: number;
-  /** The node that did the latest of the repairs counted in `deferrals`. */
-  readonly by: Id | undefined;
-}
-
 /** An item that we hold for the network or publish ourselves. */
 export interface Held {
   readonly item: Item;
@@ -75,8 +64,6 @@ export interface StoredItem extends Item {
   readonly by?: string | undefined;
   /** How many nodes should hold the item, as its owner said; undefined means k. */
   readonly copies?: number | undefined;
-  /** Our next repair of the item's replicas. */
-  turn?: Turn;
 }
 
 /** An item to store. */
@@ -124,7 +111,9 @@ export function storedItem(
  * How long an item lives after its owner's last put, rounded to seconds because the times of an
  * item are not exact.
  */
-export function lifeTimeOf({ storedAt, expiresAt }: StoredItem): Millis {
+export function lifeTimeOf(
+  { storedAt, expiresAt }: Pick<StoredItem, "storedAt" | "expiresAt">,
+): Millis {
   return Math.round((expiresAt - storedAt) / 1000) * 1000;
 }
 

@@ -53,10 +53,17 @@ const MIN_COST = 1_024;
  * bytes if it is mutable.
  */
 export function itemCost({ value, signed }: ItemSize): number {
-  const keyed = signed === undefined
-    ? 0
-    : signed.publicKey.length + signed.signature.length + signed.salt.length;
-  const contentBytes = value.length + keyed;
+  return contentCost(value.length + keyedBytes(signed));
+}
+
+/** The bytes of an item's public key, signature and salt; 0 if it is immutable. */
+export function keyedBytes(signed: Signed | undefined): number {
+  if (signed === undefined) return 0;
+  return signed.publicKey.length + signed.signature.length + signed.salt.length;
+}
+
+/** Like {@link itemCost}. `contentBytes`: value, key, signature and salt. */
+export function contentCost(contentBytes: number): number {
   const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
   // A value that is longer than a page can't be an item. Nevertheless, its cost must not be less than its size.
   return Math.max(Math.max(rowBytes, contentBytes + ROW_BYTES) + INDEX_BYTES, MIN_COST);

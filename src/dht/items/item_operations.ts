@@ -25,7 +25,7 @@ import {
   type StoredItem,
 } from "./item.ts";
 import { ItemReader } from "./item_reader.ts";
-import { newestHeld, readHeld, type Stores } from "./held.ts";
+import { readHeld, readNewest, type Stores } from "./held.ts";
 import { notKept } from "./item_store.ts";
 
 /** A node's stores for items, and the functions that verify items. */
@@ -211,7 +211,7 @@ export class ItemOperations {
    * not one of the closest nodes.
    */
   get(get: Get, now: Millis, done: (result: GetResult, now: Millis) => void): void {
-    readHeld(this.host, get.target, now, (held) => this.#get(get, held?.item, now, done));
+    readHeld(this.host, get.target, now, (held, at) => this.#get(get, held?.item, at, done));
   }
 
   #get(
@@ -257,11 +257,11 @@ export class ItemOperations {
     now: Millis,
     done: (item: Item | undefined, now: Millis) => void,
   ): void {
-    readHeld(this.host, target, now, (held) => {
-      if (held !== undefined) return done(held.item, now);
+    readHeld(this.host, target, now, (held, readAt) => {
+      if (held !== undefined) return done(held.item, readAt);
       const { tables: { k }, queries } = this.searches;
-      const networkSize = this.searches.networkSize(now) ?? Infinity;
-      const known = batch.holders(target, { k, count: PART_HOLDERS, networkSize }, now);
+      const networkSize = this.searches.networkSize(readAt) ?? Infinity;
+      const known = batch.holders(target, { k, count: PART_HOLDERS, networkSize }, readAt);
       const nodes = known?.slice(0, PART_HOLDERS) ?? [];
       const askNext = (at: Millis): void => {
         const node = nodes.shift();
@@ -294,7 +294,7 @@ export class ItemOperations {
           },
         });
       };
-      askNext(now);
+      askNext(readAt);
     });
   }
 
@@ -335,12 +335,13 @@ export class ItemOperations {
       order(holder) === 0 && !Number.isNaN(holder.age)
     ).map((holder) => holder.age);
     const age = ages.length > 0 ? Math.min(...ages) : 0;
-    const held = this.host.items.get(item.target, now);
-    if (held !== undefined && compareVersions(held, item) < 0) {
-      this.host.items.put({ item, ageMs: age * 1000 }, now, (outcome) => {
-        if (outcome === "kept") this.onHeld?.(item, now);
-      });
-    }
+    this.host.items.read(item.target, now, (held, at) => {
+      if (held !== undefined && compareVersions(held, item) < 0) {
+        this.host.items.put({ item, ageMs: age * 1000 }, at, (outcome) => {
+          if (outcome === "kept") this.onHeld?.(item, at);
+        });
+      }
+    });
     this.host.published.adopt(item);
     const nodes = closest.filter(({ id }) => {
       const holder = holders.get(`${id}`);
@@ -374,26 +375,30 @@ export class ItemOperations {
     this.find({ target, onResponse, purpose: "requests" }, now, (result, at) => {
       const closest = new Set(result.closest.slice(0, result.holders).map(({ id }) => `${id}`));
       const among = replicas.filter(({ id }) => closest.has(`${id}`));
-      readHeld(this.host, target, at, (held) => {
+      readHeld(this.host, target, at, (held, end) => {
         if (held !== undefined) {
-          const seq = held.item.signed?.seq, ageMs = at - held.putAt;
+          const seq = held.item.signed?.seq, ageMs = end - held.putAt;
           among.push({ id: self.id, endpoint: undefined, seq, ageMs });
         }
         among.sort((x, y) => compareDistance(x.id, y.id, target));
-        done({ ...result, replicas: among }, at);
+        done({ ...result, replicas: among }, end);
       });
     });
   }
 
   /** Stores an item on the k nodes closest to its target, which may include our own node. */
-  put(
+  put(put: Put, now: Millis, done: (result: PutResult, now: Millis) => void): void {
+    readNewest(this.host, put.target, now, (held, at) => this.#put(put, held?.item, at, done));
+  }
+
+  #put(
     { target, salt, cas, isGuarded, copies, lifeMs, isOwn, make, batch, ...given }: Put,
+    held: Item | undefined,
     now: Millis,
     done: (result: PutResult, now: Millis) => void,
   ): void {
     const { purpose = batch?.purpose ?? "requests", onAcknowledged } = given;
-    const held = newestHeld(this.host, target, now);
-    const reader = new ItemReader(this.host, { target, salt, held: held?.item });
+    const reader = new ItemReader(this.host, { target, salt, held });
     const versions = new Map<string, Pick<HolderVersion, "seq" | "value">>();
     // Unlike a get, a put needs the tokens of all the closest nodes, so its search never ends
     // early.
@@ -427,7 +432,7 @@ export class ItemOperations {
         return version === undefined || version.seq === item.signed?.seq ? 0 : version.seq || 0;
       };
       const { closest: nodes, holders } = result;
-      const ownCas = isGuarded ? held?.item.signed?.seq ?? 0 : cas;
+      const ownCas = isGuarded ? held?.signed?.seq ?? 0 : cas;
       this.#storeHere({ item, nodes, holders, cas: ownCas, copies, lifeMs, isOwn }, at, (here) => {
         const { stored } = here, count = this.copiesAmong(holders, copies);
         const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose, onAcknowledged };
@@ -540,18 +545,22 @@ export class ItemOperations {
     if (isForOthers || !this.isAmongClosest(item.target, { closest: nodes, holders })) {
       return done({ stored: [], refusals: [] });
     }
-    // Check against the version that we hold now. It may have changed since the lookup began.
-    const held = newestHeld(this.host, item.target, now)?.item;
-    const refused = refusal(held, item, cas);
-    if (refused !== undefined) return done({ stored: [], refusals: [refused] });
     const here = { stored: [this.searches.self.id], refusals: [] };
-    // Put a mutable item into the item store too, so that we refuse older versions from other nodes
-    // even before `published` has the item.
-    if (isOwn && item.signed === undefined) return done(here);
-    this.host.items.put({ item, copies, lifeMs }, now, (outcome) => {
-      if (outcome === "kept") this.onHeld?.(item, now);
-      if (outcome === "kept" || isOwn) return done(here);
-      done({ stored: [], refusals: [notKept(outcome)] });
+    const store = (at: Millis) =>
+      this.host.items.put({ item, copies, lifeMs }, at, (outcome) => {
+        if (outcome === "kept") this.onHeld?.(item, at);
+        if (outcome === "kept" || isOwn) return done(here);
+        done({ stored: [], refusals: [notKept(outcome)] });
+      });
+    // All versions of an immutable item are the same.
+    if (item.signed === undefined) return isOwn ? done(here) : store(now);
+    // Check against the version that we hold now. It may have changed since the lookup began. Put our
+    // own item into the item store too, so that we refuse older versions from other nodes even before
+    // `published` has the item.
+    readNewest(this.host, item.target, now, (held, at) => {
+      const refused = refusal(held?.item, item, cas);
+      if (refused !== undefined) return done({ stored: [], refusals: [refused] });
+      store(at);
     });
   }
 

@@ -1,6 +1,6 @@
-// An in-memory store of items held for the network. An item stays until it expires. A full store refuses new items.
+// The items held for the network. An item stays until it expires. A full store refuses new items.
 
-import { compareDistance, type Id, IdMap } from "../../krpc/id.ts";
+import { compareDistance, type Id } from "../../krpc/id.ts";
 import { ErrorCode } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
 import {
@@ -13,6 +13,7 @@ import {
   storedItem,
 } from "./item.ts";
 import { itemCost } from "./item_cost.ts";
+import { type ItemRecord, ItemTable, recordOf, type Slot } from "./item_table.ts";
 
 /**
  * The items from a source may fill this many times the space that is still free. One source can
@@ -88,33 +89,29 @@ const NOT_KEPT = {
   failed: "could not store",
 };
 
-/** Keeps items in memory only. `DurableItemStore` also keeps them on disk. */
+/** Keeps items in memory. `DurableItemStore` keeps their records in memory, and their values on disk. */
 export class ItemStore {
-  readonly #items: IdMap<StoredItem>;
+  readonly records: ItemTable;
+  /** For each slot of `records`, the item if its value is in memory. */
+  protected readonly inMemory: (StoredItem | undefined)[] = [];
   #bytes = 0;
   #usedBytes = 0;
   /** The bytes charged to each source, and to each wider network. */
   readonly #usedBy = new Map<string, number>();
-  /**
-   * Items that may be evicted because enough closer nodes held them at our last check, with the
-   * time of that check.
-   */
-  readonly #spare: IdMap<Millis>;
-  /** Called with each item that expired or was evicted. */
-  onDrop: ((item: StoredItem) => void) | undefined;
-  /** Called with each item that was evicted. */
-  onEvict: ((item: StoredItem) => void) | undefined;
+  /** Called with the target of each item that expired or was evicted. */
+  onDrop: ((target: Id) => void) | undefined;
+  /** Called with the target of each item that was evicted. */
+  onEvict: ((target: Id) => void) | undefined;
   #own: Id;
 
   /** `own` is the node's id. Among spare items, those far from it are evicted first. */
   constructor(own: Id, readonly limitBytes: number, seed: number) {
     this.#own = own;
-    this.#items = new IdMap(seed);
-    this.#spare = new IdMap(seed);
+    this.records = new ItemTable(seed);
   }
 
   get count(): number {
-    return this.#items.size;
+    return this.records.size;
   }
 
   /** The total size of the values in bytes. */
@@ -130,10 +127,34 @@ export class ItemStore {
     return this.#usedBytes;
   }
 
-  /** The item, unless it has expired. */
+  /** Whether the store has the item, and it has not expired. */
+  has(target: Id, now: Millis): boolean {
+    const slot = this.records.find(target);
+    return slot >= 0 && this.records.expiresAt(slot) > now;
+  }
+
+  /** The item, unless it has expired. Undefined also if its value must be read from disk. */
   get(target: Id, now: Millis): StoredItem | undefined {
-    const item = this.#items.get(target);
+    const slot = this.records.find(target);
+    const item = slot < 0 ? undefined : this.inMemory[slot];
     return item !== undefined && item.expiresAt > now ? item : undefined;
+  }
+
+  /** Whether the store has the item, but must read its value from disk. */
+  isOnDisk(target: Id, now: Millis): boolean {
+    return this.get(target, now) === undefined && this.has(target, now);
+  }
+
+  /**
+   * Reads an item. Calls `done` once, now or later, with the time; without the item if the store
+   * does not have it, or if it can't be read. In the latter case, `has` is still true.
+   */
+  read(
+    target: Id,
+    now: Millis,
+    done: (item: StoredItem | undefined, now: Millis) => void,
+  ): void {
+    done(this.get(target, now), now);
   }
 
   /**
@@ -207,32 +228,41 @@ export class ItemStore {
    * store is full.
    */
   restore(item: StoredItem): void {
-    const held = this.#items.get(item.target);
-    if (held !== undefined) this.#remove(held);
-    this.#bytes += item.value.length;
-    this.account(costOf(item), item.by);
-    this.#items.set(item.target, item);
+    this.inMemory[this.restoreRecord(recordOf(item))] = item;
   }
 
-  expire(now: Millis): StoredItem[] {
-    const expired = [...this.entries()].filter((item) => item.expiresAt <= now);
-    for (const item of expired) this.#drop(item);
+  /** Adds the record of an item, even if the store is full. Returns its slot. */
+  protected restoreRecord(record: ItemRecord): Slot {
+    const held = this.records.find(record.target);
+    if (held >= 0) this.#account(held, -1);
+    const slot = this.records.set(record);
+    this.inMemory[slot] = undefined;
+    this.#account(slot, 1);
+    return slot;
+  }
+
+  /** Drops the items that have expired, and returns their targets. */
+  expire(now: Millis): Id[] {
+    const { records } = this, expired: Id[] = [];
+    for (let slot = 0; slot < records.end; slot++) {
+      if (records.expiresAt(slot) <= now) expired.push(this.#drop(slot));
+    }
     return expired;
   }
 
   /** Drops an item immediately, if it is here. */
   remove(target: Id): void {
-    const item = this.#items.get(target);
-    if (item !== undefined) this.#drop(item);
+    const slot = this.records.find(target);
+    if (slot >= 0) this.#drop(slot);
   }
 
   /**
    * Records whether enough closer nodes hold an item. If so, it may be evicted when space is
    * needed.
    */
-  noteSpare({ target }: Item, isSpare: boolean, now: Millis): void {
-    if (!isSpare) this.#spare.delete(target);
-    else if (this.#items.get(target) !== undefined) this.#spare.set(target, now);
+  noteSpare({ target }: Pick<Item, "target">, isSpare: boolean, now: Millis): void {
+    const slot = this.records.find(target);
+    if (slot >= 0) this.records.setSpareSince(slot, isSpare ? now : NaN);
   }
 
   /** Sets the node's new id. Items far from it are evicted first from now on. */
@@ -240,39 +270,48 @@ export class ItemStore {
     this.#own = own;
   }
 
-  entries(): Iterable<StoredItem> {
-    return this.#items.values();
+  /** The items whose values are in memory. */
+  *entries(): Generator<StoredItem> {
+    for (const slot of this.records.slots()) {
+      const item = this.inMemory[slot];
+      if (item !== undefined) yield item;
+    }
   }
 
   /** Evicts spare items, farthest first, until a share of the limit is free. */
   #evictSpare(now: Millis): void {
-    const goal = EVICTED_SHARE * this.limitBytes;
-    if (this.#spare.size === 0 || this.#free >= goal) return;
-    const spare: StoredItem[] = [];
-    for (const [target, since] of [...this.#spare.entries()]) {
-      if (now - since < SPARE_MS) spare.push(this.#items.get(target)!);
-      else this.#spare.delete(target);
+    const goal = EVICTED_SHARE * this.limitBytes, { records } = this;
+    if (records.spares === 0 || this.#free >= goal) return;
+    const spare: { readonly slot: Slot; readonly target: Id }[] = [];
+    for (let slot = 0; slot < records.end; slot++) {
+      const since = records.spareSince(slot);
+      if (now - since < SPARE_MS) spare.push({ slot, target: records.target(slot) });
+      else if (since <= now) records.setSpareSince(slot, NaN);
     }
     spare.sort((x, y) => compareDistance(y.target, x.target, this.#own));
-    for (const item of spare) {
+    for (const { slot, target } of spare) {
       if (this.#free >= goal) return;
-      this.#drop(item);
-      this.onEvict?.(item);
+      this.#drop(slot);
+      this.onEvict?.(target);
     }
   }
 
-  #drop(item: StoredItem): void {
-    if (!this.#items.delete(item.target)) return;
-    this.#remove(item);
-    this.onDrop?.(item);
+  /** Drops an item, and returns its target. */
+  #drop(slot: Slot): Id {
+    const target = this.records.target(slot);
+    this.#account(slot, -1);
+    this.records.remove(slot);
+    this.inMemory[slot] = undefined;
+    this.onDrop?.(target);
+    return target;
   }
 
-  /** Subtracts an item from the totals. */
-  #remove(item: StoredItem): void {
-    const { bytes, charge } = costOf(item);
-    this.#bytes -= item.value.length;
-    this.account({ bytes: -bytes, charge: -charge }, item.by);
-    this.#spare.delete(item.target);
+  /** Adds a held item to the totals, or subtracts it from them. */
+  #account(slot: Slot, sign: 1 | -1): void {
+    const { records } = this, bytes = sign * records.cost(slot);
+    const life = { storedAt: records.storedAt(slot), expiresAt: records.expiresAt(slot) };
+    this.#bytes += sign * records.valueBytes(slot);
+    this.account({ bytes, charge: bytes * weightOf(lifeTimeOf(life)) }, records.source(slot));
   }
 }
 

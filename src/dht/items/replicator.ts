@@ -9,8 +9,9 @@ import type { Random } from "../random.ts";
 import type { Contact } from "../routing/contact.ts";
 import { ownerOf } from "../routing/diversity.ts";
 import type { Tables } from "../routing/tables.ts";
-import { compareVersions, ITEM_LIFE_MS, type StoredItem } from "./item.ts";
+import { compareVersions, ITEM_LIFE_MS } from "./item.ts";
 import type { ItemStore } from "./item_store.ts";
+import type { ItemTable, Slot } from "./item_table.ts";
 import type { Published, PublishedStore } from "./published.ts";
 import type { Cost, PublishResult, Upkeep } from "./upkeep.ts";
 
@@ -155,8 +156,9 @@ export class Replicator {
   #waiting: Job[] = [];
   #active = 0;
   #work: Deadline | undefined;
-  /** The position from which the next search for items to repair continues. */
-  #cursor: Iterator<StoredItem> | undefined;
+  readonly #records: ItemTable;
+  /** The slot at which the next search for items to repair begins. */
+  #cursor: Slot = 0;
   /** The number of arrivals and departures of contacts since the start. */
   #changes = 0;
   /** The value of `#changes` when we last planned to publish our own mutable values. */
@@ -183,6 +185,7 @@ export class Replicator {
     const { operations } = options.upkeep, { host, searches } = operations;
     this.#tables = searches.tables;
     this.#items = host.items;
+    this.#records = host.items.records;
     this.#published = host.published;
     this.#holders = new IdMap(options.random.word());
     operations.onOwnStored = (target, holders) => this.#noteHolders(target, holders);
@@ -340,10 +343,17 @@ export class Replicator {
    * Records that a contact repairs an item. Postpones our own repair, unless the same contact did
    * the previous one.
    */
-  noteSeenTo(item: StoredItem, by: Id, now: Millis): void {
-    const deferrals = (item.turn?.deferrals ?? 0) + 1;
-    if (deferrals > MAX_DEFERRALS || item.turn?.by?.equals(by)) return;
-    item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals, by };
+  noteSeenTo(target: Id, { a: by }: Id, now: Millis): void {
+    const slot = this.#records.find(target);
+    if (slot < 0) return;
+    const turn = this.#records.turn(slot), deferrals = (turn?.deferrals ?? 0) + 1;
+    if (deferrals > MAX_DEFERRALS || (turn !== undefined && turn.by === by)) return;
+    this.#records.setTurn(slot, {
+      at: now + this.#turn(),
+      changes: this.#changes,
+      deferrals,
+      by,
+    });
   }
 
   /** The wait after a value's first put: short if too few nodes acknowledged the value. */
@@ -404,35 +414,39 @@ export class Replicator {
     for (const { item } of due.slice(0, MAX_WAITING)) {
       this.#waiting.push({ kind: "publish", target: item.target });
     }
-    this.#cursor ??= this.#items.entries()[Symbol.iterator]();
     if (!this.repairs) return;
+    const records = this.#records;
     for (let i = 0; i < COLLECT_ITEMS && this.#waiting.length < MAX_WAITING; i++) {
-      const { value: item, done } = this.#cursor.next();
-      if (done) {
-        this.#cursor = undefined;
+      if (this.#cursor >= records.end) {
+        this.#cursor = 0;
         break;
       }
-      if (this.#isDue(item, now) && !this.#published.has(item.target)) {
-        this.#waiting.push({ kind: "complete", target: item.target });
-      }
+      const slot = this.#cursor++;
+      if (records.isFree(slot) || !this.#isDue(slot, now)) continue;
+      const target = records.target(slot);
+      if (!this.#published.has(target)) this.#waiting.push({ kind: "complete", target });
     }
   }
 
-  #isDue(item: StoredItem, now: Millis): boolean {
-    const turn = item.turn ??= {
-      at: this.#firstTurn(item, now),
+  #isDue(slot: Slot, now: Millis): boolean {
+    const records = this.#records, storedAt = records.storedAt(slot);
+    const planned = records.turn(slot);
+    let { at, changes, deferrals, by } = planned ?? {
+      at: this.#firstTurn(storedAt, now),
       // Count only the changes that came after the item was stored.
-      changes: this.#changes - this.#changedSince(item.storedAt),
+      changes: this.#changes - this.#changedSince(storedAt),
       deferrals: 0,
-      by: undefined,
+      by: 0,
     };
-    if (turn.changes < this.#changes) {
-      if (this.#isAffected(item, this.#changes - turn.changes)) {
-        turn.at = Math.min(turn.at, now + this.#changedTurn());
+    if (planned !== undefined && changes >= this.#changes) return at <= now;
+    if (changes < this.#changes) {
+      if (this.#isAffected(slot, this.#changes - changes)) {
+        at = Math.min(at, now + this.#changedTurn());
       }
-      turn.changes = this.#changes;
+      changes = this.#changes;
     }
-    return turn.at <= now;
+    records.setTurn(slot, { at, changes, deferrals, by });
+    return at <= now;
   }
 
   /** How many of the remembered changes happened at this time or later. */
@@ -447,8 +461,9 @@ export class Replicator {
   }
 
   /** Whether any of the latest `count` changes affects a node that should hold the item. */
-  #isAffected({ target, copies }: StoredItem, count: number): boolean {
+  #isAffected(slot: Slot, count: number): boolean {
     if (count > this.#changed.length) return true;
+    const target = this.#records.target(slot), copies = this.#records.copies(slot);
     const limit = copies ?? this.#tables.k;
     const byFamily: { [F in Family]?: Contact[] } = {};
     return this.#changed.slice(-count).some(({ id, endpoint: { family }, isThere }) => {
@@ -463,8 +478,8 @@ export class Replicator {
     });
   }
 
-  #firstTurn(item: StoredItem, now: Millis): Millis {
-    return item.storedAt < this.startedAt
+  #firstTurn(storedAt: Millis, now: Millis): Millis {
+    return storedAt < this.startedAt
       ? now + RESTART_WITHIN_MS * this.#options.random.fraction()
       : now + this.#turn();
   }
@@ -507,14 +522,23 @@ export class Replicator {
   }
 
   #complete(target: Id, now: Millis): void {
-    const item = this.#items.get(target, now);
-    if (item === undefined || item.turn === undefined || item.turn.at > now) return;
+    const records = this.#records, slot = records.find(target);
+    const turn = slot < 0 ? undefined : records.turn(slot);
+    if (turn === undefined || turn.at > now || !this.#items.has(target, now)) return;
     this.#active++;
-    item.turn = { at: now + this.#turn(), changes: this.#changes, deferrals: 0, by: undefined };
-    this.#options.upkeep.complete(item, now, ({ copies, cost }, at) => {
-      this.counts.completed++;
-      this.counts.copies += copies;
-      this.#end(cost, at);
+    records.setTurn(slot, {
+      at: now + this.#turn(),
+      changes: this.#changes,
+      deferrals: 0,
+      by: 0,
+    });
+    this.#items.read(target, now, (item, readAt) => {
+      if (item === undefined) return this.#end({ packets: 0, bytes: 0 }, readAt);
+      this.#options.upkeep.complete(item, readAt, ({ copies, cost }, at) => {
+        this.counts.completed++;
+        this.counts.copies += copies;
+        this.#end(cost, at);
+      });
     });
   }
 

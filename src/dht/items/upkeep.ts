@@ -189,7 +189,7 @@ export class Upkeep {
       const { item: newest } = result;
       if (newest === undefined || compareVersions(newest, item) <= 0) return done(item, cost, at);
       operations.host.items.put({ item: newest }, at, () => {
-        done(operations.host.items.get(target, at) ?? item, cost, at);
+        operations.host.items.read(target, at, (held, end) => done(held ?? item, cost, end));
       });
     });
   }

@@ -21,7 +21,7 @@ import {
 import { isSeq, type Seq } from "../../krpc/seq.ts";
 import type { Deadlines, Millis } from "../deadlines.ts";
 import type { ItemEvent, ItemHost } from "../items/item_operations.ts";
-import { newestHeld } from "../items/held.ts";
+import { mustRead, newestHeld, readHeld, readNewest } from "../items/held.ts";
 import {
   compareVersions,
   type Held,
@@ -30,7 +30,6 @@ import {
   lifeOf,
   refusal,
   sameBytes,
-  type StoredItem,
   unverifiedItem,
   verified,
 } from "../items/item.ts";
@@ -92,6 +91,9 @@ const ROOM_BYTES = 22;
 
 const NO_BYTES = new Uint8Array(0);
 
+/** Called with an item that was read, and the time. */
+type HeldRead = (held: Held | undefined, now: Millis) => void;
+
 const NO_TABLES: { readonly [F in Family]?: RoutingTable } = {};
 
 /** The values of a response. All these objects have the same shape, which keeps packet handling fast. */
@@ -137,7 +139,7 @@ export class Responder {
   readonly peers: PeerStore;
   readonly subscriptions: Subscriptions;
   /** Called when another node has restored the missing copies of an item that we hold. */
-  onSeenTo: ((item: StoredItem, by: Id, now: Millis) => void) | undefined;
+  onSeenTo: ((target: Id, by: Id, now: Millis) => void) | undefined;
   readonly #tables: Tables;
   readonly #host: ResponderOptions["host"];
   readonly #isPrivate: boolean;
@@ -284,23 +286,27 @@ export class Responder {
     const { target, seq } = query;
     if (target === undefined) return this.#refuse(query, "target is not 20 bytes");
     if (query.hasSeq && Number.isNaN(seq)) return this.#refuse(query, "seq is not an integer");
-    const held = newestHeld(this.#host, target, this.#now);
-    if (held !== undefined || !this.#host.published.has(target)) {
-      return this.#answerGet(query, target, held);
+    if (!mustRead(this.#host, target, this.#now)) {
+      return this.#answerGet(query, target, newestHeld(this.#host, target, this.#now));
     }
-    return this.#readOwn(query, target);
+    const read = (done: HeldRead) => readHeld(this.#host, target, this.#now, done);
+    return this.#answerLater(query, read, (copy, held) => this.#answerGet(copy, target, held));
   }
 
-  /** Reads an item that we publish and that may be on disk only, and then sends the reply. */
-  #readOwn(query: Message, target: Id): undefined {
-    const from = this.#from, now = this.#now, keeps = this.#keeps, named = this.#named;
+  /** Reads an item from disk, and then sends the reply that `answer` writes. */
+  #answerLater(
+    query: Message,
+    read: (done: HeldRead) => void,
+    answer: (copy: Message, held: Held | undefined) => ReplyKind | undefined,
+  ): undefined {
+    const from = this.#from, keeps = this.#keeps, named = this.#named;
     const maxBytes = this.#maxBytes, sendLater = this.#sendLater;
     const copy = decode(query.packet.slice());
     if (typeof copy === "string") return;
-    this.#host.published.read(target, (own) => {
+    read((held, now) => {
       this.#now = now, this.#from = from, this.#keeps = keeps, this.#named = named;
       this.#maxBytes = maxBytes, this.#sendLater = sendLater;
-      const kind = this.#answerGet(copy, target, own);
+      const kind = answer(copy, held);
       if (kind === undefined) return;
       if (sendLater !== undefined) sendLater();
       else this.outbox.sendReply(copy, from, kind);
@@ -339,8 +345,9 @@ export class Responder {
       // its own, if both have the same seq.
       reply.signature = signed?.signature;
       if (this.#named[from.family]?.find(query.id!)?.endpoint.equals(from)) {
-        const stored = this.#host.items.get(target, this.#now);
-        if (stored !== undefined) this.onSeenTo?.(stored, query.id!, this.#now);
+        if (this.#host.items.has(target, this.#now)) {
+          this.onSeenTo?.(target, query.id!, this.#now);
+        }
       }
     }
     if (isSent) {
@@ -353,14 +360,29 @@ export class Responder {
   }
 
   #put(query: Message): "error" | undefined {
-    const from = this.#from;
     if (!this.#mayWrite(query)) return this.#refuse(query, "bad token");
     if (query.hasCas && !isSeq(query.cas)) {
       return this.#refuse(query, "cas is not an integer from 0 to 2^63-1");
     }
     const item = unverifiedItem(this.#host, query);
-    if (isItemError(item)) return this.outbox.writeError(query, from, item);
-    const held = newestHeld(this.#host, item.target, this.#now)?.item;
+    if (isItemError(item)) return this.outbox.writeError(query, this.#from, item);
+    const { target, signed } = item;
+    // All versions of an immutable item are the same.
+    if (signed === undefined || !this.#host.items.isOnDisk(target, this.#now)) {
+      return this.#putUnless(query, item, newestHeld(this.#host, target, this.#now)?.item);
+    }
+    const read = (done: HeldRead) => readNewest(this.#host, target, this.#now, done);
+    return this.#answerLater(query, read, (copy, held) => {
+      // Without the version that we hold, we can't tell whether the item is newer.
+      return this.#host.items.isOnDisk(target, this.#now)
+        ? this.outbox.writeError(copy, this.#from, notKept("failed"))
+        : this.#putUnless(copy, item, held?.item);
+    });
+  }
+
+  /** Stores an item, unless `held`, the version that we hold, or the item's signature is a reason not to. */
+  #putUnless(query: Message, item: Item, held: Item | undefined): "error" | undefined {
+    const from = this.#from;
     const refused = refusal(held, item, query.hasCas ? query.cas : undefined);
     if (refused !== undefined) return this.outbox.writeError(query, from, refused);
     // Check the signature last, because that takes longest.
@@ -388,7 +410,6 @@ export class Responder {
 
   /** Adds or renews a subscription. The answer also shows which version we hold, and names closer nodes. */
   #watch(query: Message): ReplyKind | undefined {
-    const from = this.#from, now = this.#now;
     const { target, returnToken: secret, packet } = query;
     if (target === undefined) return this.#refuse(query, "target is not 20 bytes");
     if (secret?.length !== SECRET_BYTES) {
@@ -398,10 +419,23 @@ export class Responder {
       return this.#refuse(query, `dm_subscribe is shorter than ${NOTICE_BYTES} bytes`);
     }
     if (!this.#mayWrite(query)) return this.#refuse(query, "bad token");
-    if (!this.subscriptions.add({ target, from, secret }, now)) {
+    if (!this.#host.items.isOnDisk(target, this.#now)) {
+      return this.#subscribe(query, target, newestHeld(this.#host, target, this.#now)?.item);
+    }
+    const read = (done: HeldRead) => readNewest(this.#host, target, this.#now, done);
+    return this.#answerLater(
+      query,
+      read,
+      (copy, held) => this.#subscribe(copy, target, held?.item),
+    );
+  }
+
+  /** Adds or renews a subscription. `item`: the version that we hold. */
+  #subscribe(query: Message, target: Id, item: Item | undefined): ReplyKind | undefined {
+    const from = this.#from, now = this.#now, secret = query.returnToken!;
+    if (!this.subscriptions.add({ target, from, secret, held: item }, now)) {
       return this.#refuse(query, "no room for a subscription", ErrorCode.server);
     }
-    const item = newestHeld(this.#host, target, now)?.item;
     const reply = this.#nodes(query, target);
     reply.interval = LEASE_MS / 1000;
     reply.token = this.tokens.issue(from, now);

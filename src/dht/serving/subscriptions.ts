@@ -5,7 +5,7 @@ import { type Id, IdMap } from "../../krpc/id.ts";
 import { CHALLENGE_BYTES } from "../../krpc/message.ts";
 import { Allowance } from "../allowance.ts";
 import type { Deadline, Deadlines, Millis } from "../deadlines.ts";
-import { newestHeld } from "../items/held.ts";
+import { isHeld } from "../items/held.ts";
 import { compareVersions, type Item } from "../items/item.ts";
 import type { ItemHost } from "../items/item_operations.ts";
 import { proofOf } from "../items/proof.ts";
@@ -100,18 +100,20 @@ export class Subscriptions {
 
   /** Adds or renews a subscription. Returns false if there is no place for it. The caller has checked the token. */
   add(
-    { target, from, secret }: {
+    { target, from, secret, held }: {
       readonly target: Id;
       readonly from: Endpoint;
       readonly secret: Uint8Array;
+      /** The version that this node holds, if any. */
+      readonly held?: Item | undefined;
     },
     now: Millis,
   ): boolean {
     const subjects = this.#subjects ??= new IdMap(this.#parts.random.word());
-    const name = `${from}`, held = subjects.get(target)?.subscribers.get(name);
-    if (held !== undefined) {
-      held.secret = secret.slice();
-      held.renewedAt = now;
+    const name = `${from}`, known = subjects.get(target)?.subscribers.get(name);
+    if (known !== undefined) {
+      known.secret = secret.slice();
+      known.renewedAt = now;
       return true;
     }
     if (!this.#hasRoomFor(from) && this.#expiredAt + EXPIRE_GAP_MS <= now) this.expire(now);
@@ -121,8 +123,7 @@ export class Subscriptions {
     }
     let subject = subjects.get(target);
     if (subject === undefined) {
-      const known = newestHeld(this.#parts.host, target, now)?.item;
-      subject = { subscribers: new Map(), known, noticedAt: -Infinity, delayed: undefined };
+      subject = { subscribers: new Map(), known: held, noticedAt: -Infinity, delayed: undefined };
       subjects.set(target, subject);
     }
     const subscriber = { target, endpoint: from, secret: secret.slice(), renewedAt: now };
@@ -161,7 +162,7 @@ export class Subscriptions {
         if (subscriber.renewedAt + LEASE_MS <= now) this.#remove(subscriber);
       }
       // Don't keep the bytes of an item that the store has dropped.
-      if (newestHeld(this.#parts.host, target, now) === undefined) subject.known = undefined;
+      if (!isHeld(this.#parts.host, target, now)) subject.known = undefined;
     }
   }
 

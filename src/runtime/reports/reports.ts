@@ -4,15 +4,15 @@ import process from "node:process";
 import type { Config } from "../../config.ts";
 import type { Millis } from "../../dht/deadlines.ts";
 import { DurationHistogram } from "../../dht/histogram.ts";
-import { sameBytes } from "../../dht/items/item.ts";
 import type { ItemStore } from "../../dht/items/item_store.ts";
+import type { Slot } from "../../dht/items/item_table.ts";
 import type { Contact } from "../../dht/routing/contact.ts";
 import type { DhtNode } from "../../dht/node.ts";
 import type { PublishedStore } from "../../dht/items/published.ts";
 import type { DiskStorage } from "../../storage/disk.ts";
 import { VERSION } from "../../version.ts";
 import { hex } from "../../krpc/hex.ts";
-import { compareDistance } from "../../krpc/id.ts";
+import { compareDistance, word } from "../../krpc/id.ts";
 import type { KeyMismatch } from "./key_mismatch.ts";
 import { DAY, FigureHistory, MONTH } from "./figure_history.ts";
 import type { Marks } from "./marks.ts";
@@ -228,10 +228,11 @@ export class Reports {
     const known = this.#itemCounts, isDear = this.node.items.count > FEW_ITEMS;
     if (known !== undefined && isDear && at - known.at < COUNT_ITEMS_INTERVAL_MS) return known;
     let expiring = 0, ours = 0;
-    for (const item of this.node.items.entries()) {
-      if (item.expiresAt - at < 3_600_000) expiring++;
-      const isSigned = item.signed && sameBytes(item.signed.publicKey, this.node.publicKey);
-      if (isSigned || this.node.published.get(item.target) !== undefined) ours++;
+    const { records } = this.node.items, signer = word(this.node.publicKey, 0);
+    for (const slot of records.slots()) {
+      if (records.expiresAt(slot) - at < 3_600_000) expiring++;
+      const isSigned = records.signer(slot) === signer;
+      if (isSigned || this.node.published.get(records.target(slot)) !== undefined) ours++;
     }
     this.#itemCounts = { at, expiring, ours };
     return this.#itemCounts;
@@ -270,17 +271,19 @@ export class Reports {
 
   /** Lists held items. With many items, leaves out the order by distance, because sorting would delay packets. */
   held(limit: number): HeldItems {
-    const { id } = this.#core, { items } = this.node;
-    const { clock } = this.node, isFew = items.count <= FEW_ITEMS;
-    const all = isFew
-      ? [...items.entries()].sort((a, b) => compareDistance(a.target, b.target, id))
-      : items.entries();
+    const { id } = this.#core, { items, clock } = this.node, { records } = items;
+    let slots: Iterable<Slot> = records.slots();
+    if (items.count <= FEW_ITEMS) {
+      const byDistance = Array.from(slots, (slot) => ({ slot, target: records.target(slot) }))
+        .sort((a, b) => compareDistance(a.target, b.target, id));
+      slots = byDistance.map(({ slot }) => slot);
+    }
     return {
       total: items.count,
-      items: Array.from(Iterator.from(all).take(limit), ({ target, value, expiresAt }) => ({
-        hash: `${target}`,
-        size: value.length,
-        expires_at: timeText(clock.wall(expiresAt)),
+      items: Array.from(Iterator.from(slots).take(limit), (slot) => ({
+        hash: `${records.target(slot)}`,
+        size: records.valueBytes(slot),
+        expires_at: timeText(clock.wall(records.expiresAt(slot))),
       })),
     };
   }

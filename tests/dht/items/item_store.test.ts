@@ -1,16 +1,11 @@
 // Items in memory: bounds, expiry, admission and eviction.
 
 import assert from "node:assert/strict";
-import {
-  type GivenItem,
-  immutableItem,
-  ITEM_LIFE_MS,
-  type StoredItem,
-} from "../../../src/dht/items/item.ts";
+import { type GivenItem, immutableItem, ITEM_LIFE_MS } from "../../../src/dht/items/item.ts";
 import { itemCost } from "../../../src/dht/items/item_cost.ts";
 import { ItemStore, type PutOutcome } from "../../../src/dht/items/item_store.ts";
 import { bencodeBytes } from "../../../src/krpc/bencode.ts";
-import { compareDistance } from "../../../src/krpc/id.ts";
+import { compareDistance, type Id } from "../../../src/krpc/id.ts";
 import { itemCrypto } from "../../../src/runtime/identity/crypto.ts";
 import { id } from "../../packets.ts";
 
@@ -38,7 +33,7 @@ Deno.test("an item is kept for a day after its owner last put it (Kademlia, sect
 
 Deno.test("an expired item is removed and returned once", () => {
   const store = new ItemStore(OWN, 1e6, 1);
-  const dropped: StoredItem[] = [];
+  const dropped: Id[] = [];
   store.onDrop = (gone) => dropped.push(gone);
   for (let n = 0; n < 10; n++) store.put({ item: item(n) }, n, () => {});
   assert.equal(store.expire(ITEM_LIFE_MS + 4).length, 5);
@@ -178,7 +173,7 @@ Deno.test("the room that is announced to a source can be used to the end", () =>
 
 Deno.test("only spare items are evicted, the farthest first, and reported", () => {
   const store = new ItemStore(OWN, 100 * ITEM_BYTES, 1);
-  const evicted: StoredItem[] = [];
+  const evicted: Id[] = [];
   store.onEvict = (gone) => evicted.push(gone);
   const all = Array.from({ length: 100 }, (_, n) => item(n));
   for (const one of all) assert.equal(put(store, { item: one }), "kept");
@@ -188,7 +183,7 @@ Deno.test("only spare items are evicted, the farthest first, and reported", () =
   assert.equal(put(store, { item: item(100) }), "kept");
   const farthest = spare.slice(10)
     .sort((x, y) => compareDistance(y.target, x.target, OWN)).slice(0, 5);
-  assert.deepEqual(evicted.map(({ target }) => target), farthest.map(({ target }) => target));
+  assert.deepEqual(evicted, farthest.map(({ target }) => target));
   for (let n = 101; n < 200; n++) put(store, { item: item(n) });
   assert.equal(evicted.length, 40);
   for (const one of all.filter((_, n) => n % 2 === 1)) assert.ok(store.get(one.target, 0));

@@ -1,7 +1,7 @@
 // Answers to the queries of other nodes.
 
 import assert from "node:assert/strict";
-import type { GivenItem } from "../../../src/dht/items/item.ts";
+import type { GivenItem, StoredItem } from "../../../src/dht/items/item.ts";
 import { immutableItem, ITEM_LIFE_MS, signedBytes } from "../../../src/dht/items/item.ts";
 import { proofOf } from "../../../src/dht/items/proof.ts";
 import { itemCost } from "../../../src/dht/items/item_cost.ts";
@@ -826,4 +826,56 @@ Deno.test("a get of an item that is on disk is answered once it is read, among o
   network.run(100);
   const [{ t, r }] = replies();
   assert.deepEqual([text(t), text(r.v)], ["xyz", "from disk"]);
+});
+
+/** Keeps all values on a disk, which answers reads when the test calls `reads`. */
+class StoreOnDisk extends ItemStore {
+  readonly reads: (() => void)[] = [];
+  isReadable = true;
+  /** As in a real store, a value that was just read is in memory. */
+  #isInMemory = false;
+
+  override get(target: Id, now: number): StoredItem | undefined {
+    return this.#isInMemory ? super.get(target, now) : undefined;
+  }
+
+  override read(...[target, now, done]: Parameters<ItemStore["read"]>): void {
+    this.reads.push(() => {
+      this.#isInMemory = this.isReadable;
+      done(this.get(target, now), now);
+      this.#isInMemory = false;
+    });
+  }
+}
+
+Deno.test("a held item on disk is read for a get, and its proof needs the value", () => {
+  const items = new StoreOnDisk(id("5e"), 1e6, 1), scene = new Scene({ items });
+  const v = "Hello World!", value = encode(v), target = immutableItem(itemCrypto, value).target;
+  scene.put({ v });
+  assert.equal(items.reads.length, 0, "an immutable item is not read before it is put");
+  const challenge = latin1("12345678");
+  for (const args of [{}, { pc: challenge }] as Arguments[]) {
+    assert.equal(scene.ask("get", { target: target.toBytes(), ...args }), undefined, "not yet");
+    scene.ask("ping");
+    items.reads.shift()!();
+    scene.network.run(100);
+    const { r } = decodeAny(scene.stranger.received.at(-1)!.packet);
+    const proof = proofOf(itemCrypto, { challenge, holder: scene.server.node.id, value });
+    if ("pc" in args) assert.deepEqual([...r.pf], [...proof]);
+    else assert.equal(text(r.v), v);
+  }
+});
+
+Deno.test("BEP 44: a put is compared with the version on disk, and refused if that can't be read", () => {
+  const items = new StoreOnDisk(id("5e"), 1e6, 1), scene = new Scene({ items });
+  const put = (seq: Seq, isReadable = true) => {
+    assert.equal(scene.put(signed(`value ${seq}`, seq)), undefined, "not yet");
+    items.isReadable = isReadable;
+    items.reads.shift()!();
+    scene.network.run(100);
+    const { e } = decodeAny(scene.stranger.received.at(-1)!.packet);
+    return e === undefined ? "stored" : e[0];
+  };
+  assert.equal(text(scene.put(signed("value 4", 4)).y), "r");
+  assert.deepEqual([put(3), put(5, false), put(5), put(4)], [302, 202, "stored", 302]);
 });

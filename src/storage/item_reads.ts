@@ -1,0 +1,96 @@
+// Reads the values of items from disk. All reads of one moment are one request to the storage thread. One request is under
+// way at a time, so that strangers' gets can't delay the commits by more than one request.
+
+import type { Item } from "../dht/items/item.ts";
+import { type Id, IdMap } from "../krpc/id.ts";
+import { itemOf, type ItemRow } from "./rows.ts";
+
+/**
+ * Cap on the items of one request. Commits wait while a request is answered: for about 1 ms if the
+ * system has the file in memory, and for half a second on a disk that needs 8 ms for each item.
+ */
+const MAX_TARGETS = 64;
+
+/** Cap on the items that are being read, so that a slow disk can't fill the memory with waiting queries. */
+const MAX_WAITING = 4_096;
+
+/** The file that contains the items, accessed in another thread. */
+export interface ItemFile {
+  /**
+   * Reads the items with these targets. Leaves out items that are missing or damaged. @throws
+   * {StorageError} if the file can't be read
+   */
+  readItems(targets: readonly Uint8Array[]): Promise<readonly ItemRow[]>;
+}
+
+/** The result of reading an item. "missing": the file has no intact item. */
+export type ReadResult = Item | "missing" | "failed";
+
+type Done = (result: ReadResult) => void;
+
+export class ItemReads {
+  /** Called after each request, once all its callbacks have been called. */
+  onSettled: (() => void) | undefined;
+  readonly #file: ItemFile;
+  /** The requests to send. Further reads may still join the last one. */
+  readonly #requests: IdMap<Done[]>[] = [];
+  #isBusy = false;
+  #waiting = 0;
+  readonly #seed: number;
+
+  /** `seed`: a 32-bit integer that strangers can't know. */
+  constructor(file: ItemFile, seed: number) {
+    this.#file = file;
+    this.#seed = seed;
+  }
+
+  /** Reads an item. Calls `done` once, later; or now, with "failed", if too many reads are waiting. */
+  read(target: Id, done: Done): void {
+    if (this.#waiting >= MAX_WAITING) return done("failed");
+    this.#waiting++;
+    let last = this.#requests.at(-1);
+    const sharing = last?.get(target);
+    if (sharing !== undefined) return void sharing.push(done);
+    if (last === undefined || last.size === MAX_TARGETS) {
+      last = new IdMap<Done[]>(this.#seed);
+      this.#requests.push(last);
+    }
+    last.set(target, [done]);
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    queueMicrotask(() => void this.#sendAll());
+  }
+
+  async #sendAll(): Promise<void> {
+    for (let next = this.#requests.shift(); next !== undefined; next = this.#requests.shift()) {
+      await this.#send(next);
+    }
+    this.#isBusy = false;
+  }
+
+  async #send(request: IdMap<Done[]>): Promise<void> {
+    const targets = Array.from(request.entries(), ([target]) => target.toBytes());
+    let other: "missing" | "failed" = "missing";
+    const found = new IdMap<Item>(this.#seed);
+    try {
+      for (const row of await this.#file.readItems(targets)) {
+        const item = itemOf(row);
+        found.set(item.target, item);
+      }
+    } catch {
+      other = "failed";
+    }
+    for (const [target, sharing] of request.entries()) {
+      this.#waiting -= sharing.length;
+      for (const done of sharing) {
+        try {
+          done(found.get(target) ?? other);
+        } catch (error) {
+          // The other reads must still end. The program logs a rejection that nobody handles.
+          void Promise.reject(error);
+        }
+      }
+    }
+    this.onSettled?.();
+  }
+}
