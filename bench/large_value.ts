@@ -121,8 +121,16 @@ class Node implements AsyncDisposable {
     } MB`;
   }
 
+  /** The answer to a GET request. Asks again while the node is too busy to answer. */
   async get(path: string) {
-    return await (await fetch(`${this.api}${path}`)).json();
+    for (;;) {
+      const response = await fetch(`${this.api}${path}`), answer = await response.json();
+      if (response.ok) return answer;
+      if (response.status !== 503 && response.status !== 429) {
+        throw new Error(JSON.stringify(answer));
+      }
+      await sleep(POLL_MS);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -203,16 +211,23 @@ const print = (step: string, text: string) => console.log(`${step.padEnd(20)} ${
 const POLL_MS = 1_000;
 
 /** Publishing has ended if no puts were sent for this time. */
-const QUIET_MS = 10_000;
+const QUIET_MS = 30_000;
+
+/** A node publishes a large value every four hours. Give up if it has sent no put after this time on its own clock. */
+const MAX_WAIT_MS = 6 * 3_600_000;
 
 /** Waits until the node has sent `count` puts since its start, or sends no more. Returns their number. */
 async function publish(node: Node, count = Infinity): Promise<number> {
-  for (let puts = 0, changedAt = performance.now();;) {
+  const begunAt = performance.now();
+  for (let puts = 0, changedAt = begunAt;;) {
     const { traffic } = await node.get("/network/stats");
     const sent: number = traffic.out.by_type["put.query"]?.messages ?? 0;
-    if (sent > puts) puts = sent, changedAt = performance.now();
-    const hasEnded = puts > 0 && performance.now() - changedAt > QUIET_MS;
-    if (puts >= count || hasEnded) return puts;
+    const now = performance.now();
+    if (sent > puts) puts = sent, changedAt = now;
+    if (puts >= count || (puts > 0 && now - changedAt > QUIET_MS)) return puts;
+    if (puts === 0 && now - begunAt > MAX_WAIT_MS / speed) {
+      throw new Error("The owner has published nothing.");
+    }
     await sleep(POLL_MS);
   }
 }
