@@ -308,7 +308,7 @@ const TABLE = {
     ...variable("P2P_HOST", "--p2p-host", "0.0.0.0"),
     meaning: "address to bind if --allow-net is given",
     details: "Without --allow-net the node binds 127.0.0.1.",
-    format: format("an IPv4 or IPv6 address", parseAddress),
+    format: format("an IPv4 or IPv6 address, not an interface: see P2P_INTERFACE", parseAddress),
   },
   p2pInterface: {
     ...variable("P2P_INTERFACE", "--p2p-interface", ""),

@@ -20,8 +20,12 @@ interface Diagnosis {
   readonly findings: Finding[];
 }
 
-async function diagnose(args: readonly string[], cwd: string): Promise<Diagnosis> {
-  const { code, stdout, stderr } = await run(["doctor", "--json", ...args], { cwd });
+async function diagnose(
+  args: readonly string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): Promise<Diagnosis> {
+  const { code, stdout, stderr } = await run(["doctor", "--json", ...args], { cwd, env });
   const diagnosis: Diagnosis = JSON.parse(stdout);
   assert.equal(code, diagnosis.ok ? 0 : 1, stderr);
   assert.equal(diagnosis.ok, diagnosis.findings.every(({ verdict }) => verdict !== "fail"));
@@ -42,6 +46,13 @@ Deno.test(
     }
     assert.match(stdout, /^unknown running node: no node answers at http:\/\/127\.0\.0\.1:1/m);
     assert.match(stdout, /^ok +UDP over IPv4: a datagram to itself/m);
+    // Kubernetes sets such variables.
+    const env = { API_PORT: "tcp://192.0.2.1:1", P2P_PORT: "tcp://192.0.2.1:2" };
+    const unusual = await run(["doctor", ...NOBODY], { cwd: directory, env });
+    assert.deepEqual(unusual.stdout.match(/Correct it|see the advice above/g), [
+      "Correct it",
+      "see the advice above",
+    ]);
     assert.deepEqual([...Deno.readDirSync(directory)], []);
   }),
 );
@@ -108,6 +119,9 @@ Deno.test(
     assert.match(settings.found, /K_BUCKET_SIZE/);
     const open = await verdict("settings", ["--api-host", "0.0.0.0"]);
     assert.match(open.found, /API_TOKEN/);
+    const { findings } = await diagnose([], directory, { API_HOST: "http://127.0.0.1" });
+    assert.match(of(findings, "settings").found, /API_HOST.*"http:\/\/127\.0\.0\.1"/);
+    assert.match(of(findings, "running node").found, /is not a URL/);
     await Deno.writeTextFile(join(directory, "file"), "");
     assert.equal((await verdict("DATA_DIR", ["--data-dir", "file"])).verdict, "fail");
     await Deno.mkdir(join(directory, "broken"), { mode: 0o700 });

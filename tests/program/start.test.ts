@@ -251,6 +251,9 @@ Deno.test("--version and --help print, and exit with 0", async () => {
   }
 });
 
+/** Limits on traffic, as lines of a .env file. */
+const LIMITS = "P2P_UP_LIMIT=200 kB\nP2P_DOWN_LIMIT=300 kB\nP2P_MONTHLY_BUDGET=5 MB\n";
+
 Deno.test({
   name: "SIGHUP makes a node read its settings again",
   ignore: Deno.build.os === "windows",
@@ -270,10 +273,15 @@ Deno.test({
     };
     assert.equal(await statusWith("the-first-token"), 200);
 
-    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=8\n");
+    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=8\n" + LIMITS);
     node.signal("SIGHUP");
     const { now, later } = await node.line(({ message }) => message.startsWith("SIGHUP: settings"));
-    assert.deepEqual([now, later], ["API_TOKEN, LOG_LEVEL", "K_BUCKET_SIZE"]);
+    assert.deepEqual([now, later], [
+      "P2P_UP_LIMIT, P2P_DOWN_LIMIT, P2P_MONTHLY_BUDGET, API_TOKEN, LOG_LEVEL",
+      "K_BUCKET_SIZE",
+    ]);
+    const { limits, budget } = JSON.parse(await text(`${node.api}/network/traffic`));
+    assert.deepEqual([limits.up, limits.down, budget.bytes], [200_000, 300_000, 5_000_000]);
     // The API runs in another thread, which may learn of the change a moment later.
     const deadline = Date.now() + 20_000;
     while (await statusWith("the-first-token") !== 401) assert.ok(Date.now() < deadline);
@@ -286,7 +294,7 @@ Deno.test({
     await node.line(({ message }) => /nothing was changed: LOG_LEVEL.*"nonsense"/.test(message));
     assert.equal(await statusWith("the-second-token"), 200);
 
-    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=20\n");
+    write("the-second-token", "LOG_LEVEL=debug\nK_BUCKET_SIZE=20\n" + LIMITS);
     Deno.writeTextFileSync(`${envFile}.new`, "LOG_LEVEL=info\n");
     Deno.renameSync(`${envFile}.new`, envFile);
     node.signal("SIGHUP");

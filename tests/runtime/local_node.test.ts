@@ -62,6 +62,29 @@ Deno.test("with its monthly budget used up, a node is read-only until the budget
   await Promise.all([first.close(), node.close()]);
 });
 
+Deno.test("P2P_DOWN_LIMIT drops the queries of strangers that exceed it, until it is lifted", async () => {
+  const QUERIES = 400;
+  const limits = { p2pUpLimit: null, p2pMonthlyBudget: null };
+  const node = await start();
+  node.limitTraffic({ ...limits, p2pDownLimit: 1_000 });
+  const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  const address = { transport: "udp", hostname: "127.0.0.1", port: node.port } as const;
+  const ping = latin1(`d1:ad2:id20:${"x".repeat(20)}e1:q4:ping1:t2:aa1:y1:qe`);
+  const counts = async () => {
+    const { in: { messages }, dropped } = (await node.stats()).traffic;
+    return { accepted: messages, refused: dropped.over_limit };
+  };
+  for (let i = 0; i < QUERIES; i++) await socket.send(ping, address);
+  await until(async () => (await counts()).refused > 0);
+  node.limitTraffic({ ...limits, p2pDownLimit: null });
+  const { accepted, refused } = await counts();
+  assert.ok(refused < QUERIES, "some are within the limit");
+  await socket.send(ping, address);
+  await until(async () => (await counts()).accepted > accepted);
+  socket.close();
+  await node.close();
+});
+
 Deno.test("identity, node id, contacts and values survive a restart", async () => {
   await inTemporaryDirectory(async (path) => {
     const [first, second] = await pair(path("data"));

@@ -50,21 +50,24 @@ export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
   const isStart = apiUrl === undefined &&
     Object.values(startOptions).some((value) => value !== undefined);
   const start = { wall: Date.now(), monotonic: performance.now() };
-  const api = new Api({ ...flags, timeout: timeout ?? DOCTOR_TIMEOUT_S });
+  const api = clientOf({ ...flags, timeout: timeout ?? DOCTOR_TIMEOUT_S });
   const answer = isStart
     ? "not checked: these options are for starting a node; use --api to check a running one"
+    : typeof api === "string"
+    ? api
     : await statsOf(api);
   const stats = typeof answer === "string" ? undefined : answer;
+  const url = typeof api === "string" ? "" : api.url;
   const { config, findings } = checkSettings(settings);
   const dataDir = flags.dataDir === undefined && stats !== undefined
     ? stats.config.data_dir
     : config.dataDir;
   findings.push(program(), permissions(dataDir));
-  if (stats === undefined || isLoopbackUrl(api.url)) {
-    const node = stats && { stats, api: api.url };
+  if (stats === undefined || isLoopbackUrl(url)) {
+    const node = stats && { stats, api: url };
     findings.push(...dataDirectory(dataDir, config.storageLimit, node), ...ports(config, node));
   } else {
-    findings.push(unknown("DATA_DIR and ports", `they are on the machine of ${api.url}`));
+    findings.push(unknown("DATA_DIR and ports", `they are on the machine of ${url}`));
   }
   findings.push(
     addresses(),
@@ -78,8 +81,21 @@ export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
 
   const failed = findings.filter(({ verdict }) => verdict === "fail").length;
   if (json) printJson({ ok: failed === 0, node: stats?.node_id ?? null, findings });
-  else findings.forEach(printFinding);
+  else printFindings(findings);
   if (failed > 0) throw new UserError(`${failed} of ${plural(findings.length, "check")} failed`);
+}
+
+/**
+ * The client of the node's API. If the settings name no valid URL, returns the error's message, because the check of
+ * the settings reports them. Throws a UserError if --api is wrong.
+ */
+function clientOf(flags: ApiFlags): Api | string {
+  try {
+    return new Api(flags);
+  } catch (error) {
+    if (flags.api === undefined && error instanceof UserError) return error.message;
+    throw error;
+  }
 }
 
 /** Fetches the node's statistics. If that fails, returns the error's message. */
@@ -92,7 +108,8 @@ async function statsOf(api: Api): Promise<Stats | string> {
   }
 }
 
-async function medianRtt(api: Api): Promise<number | null> {
+async function medianRtt(api: Api | string): Promise<number | null> {
+  if (typeof api === "string") return null;
   const { peers } = await api.get<Peers>("/network/peers", "peers").catch(() => ({ peers: [] }));
   return medianRttOf(peers);
 }
@@ -181,8 +198,22 @@ const STYLES: Readonly<Record<Verdict, Style>> = {
 
 const VERDICT_CELLS = 8;
 
-function printFinding({ check, verdict, found, advice }: Finding): void {
-  const todo = advice === null ? "" : `. ${advice[0].toUpperCase()}${advice.slice(1)}`;
+/** Prints the findings, and each piece of advice once. */
+function printFindings(findings: readonly Finding[]): void {
+  const given = new Set<string>();
+  for (const finding of findings) {
+    const { advice } = finding;
+    printFinding(finding, advice !== null && given.has(advice));
+    if (advice !== null) given.add(advice);
+  }
+}
+
+function printFinding({ check, verdict, found, advice }: Finding, isAdviceGiven: boolean): void {
+  const todo = advice === null
+    ? ""
+    : isAdviceGiven
+    ? " (see the advice above)"
+    : `. ${advice[0].toUpperCase()}${advice.slice(1)}`;
   // Statistics may contain text from strangers, such as an address that they report, so replace control characters.
   const text = printable(`${check}: ${found}${todo}`);
   const width = stdout.columns === null ? Infinity : stdout.columns - VERDICT_CELLS;
