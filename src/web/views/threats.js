@@ -5,7 +5,7 @@ import { DeniedCard } from "../actions.js";
 import { json } from "../api.js";
 import { ago, clock, count, percent, plural, rate, shortId } from "../format.js";
 import { needsAttention } from "../findings.js";
-import { useAnswer } from "../hooks.js";
+import { useAnswer, useMedia } from "../hooks.js";
 import { Icon } from "../icons.js";
 import { Card, Empty, fact, Facts, Listing, Note } from "../parts.js";
 import { table } from "../table.js";
@@ -14,6 +14,9 @@ import { dropText, isHarmless, signsOf } from "../threats.js";
 /** @typedef {import("../node_state.js").NodeState} NodeState */
 /** @typedef {import("../../reports/stats.ts").Stats} Stats */
 /** @typedef {import("../../reports/threats.ts").Threats} Threats */
+
+/** Networks with a single contact are shown only if fewer than this number have more. */
+const MIN_SHOWN = 3;
 
 /** How often the page asks again. */
 const ASK_INTERVAL_MS = 15_000;
@@ -113,6 +116,7 @@ function sentence(text) {
 
 /** @param {{ refused: Threats["refused"] }} props */
 function Reasons({ refused: { reasons } }) {
+  const isNarrow = useMedia("(max-width: 480px)");
   /** @typedef {typeof reasons[number]} Row */
   /** @type {(key: "per_second" | "recent" | "total", label: string, text: (n: number) => string) => import("../table.js").Column<Row>} */
   const column = (key, label, text) => ({
@@ -133,8 +137,8 @@ function Reasons({ refused: { reasons } }) {
         {
           key: "reason",
           label: "Reason",
-          by: ({ reason }) => `${isHarmless(reason) ? 1 : 0}${dropText(reason)}`,
-          cell: ({ reason }) =>
+          by: (/** @type {Row} */ { reason }) => `${isHarmless(reason) ? 1 : 0}${dropText(reason)}`,
+          cell: (/** @type {Row} */ { reason }) =>
             h(
               "span",
               { title: reason, class: isHarmless(reason) ? "muted" : "" },
@@ -144,7 +148,7 @@ function Reasons({ refused: { reasons } }) {
         column("per_second", "A second", rate),
         column("recent", "Last hour", count),
         column("total", "Since start", count),
-      ],
+      ].filter(({ key }) => !(isNarrow && key === "total")),
       rows: reasons,
       keyOf: ({ reason }) => reason,
       sortedBy: "recent",
@@ -266,7 +270,7 @@ function Values({ values: { counted, densest }, now }) {
 /** @param {{ contacts: Threats["contacts"] }} props */
 function Networks({ contacts: { all, networks, largest, widest } }) {
   const share = (/** @type {number} */ n) => `${count(n)} (${percent(n / Math.max(1, all))})`;
-  const rows = [...widest, ...largest];
+  const rows = [...widest, ...largest].filter(({ contacts }, i) => contacts > 1 || i < MIN_SHOWN);
   return h(
     Card,
     {

@@ -10,7 +10,8 @@ export function Values({ state, now }) {
   return h(
     "div",
     { class: "values-view" },
-    h("div", { class: "column" }, h(StoreCard, { state }), h(PublishedCard, { state, now })),
-    h("div", { class: "column" }, h(FetchCard, { hash: null })),
+    h(StoreCard, { state }),
+    h(FetchCard, { hash: null }),
+    h(PublishedCard, { state, now }),
   );
 }
