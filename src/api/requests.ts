@@ -1,6 +1,7 @@
 // Reads request bodies within limits on size, time and memory, and validates requests.
 
 import { z } from "zod";
+import { release } from "../krpc/release.ts";
 import { parseSeq, type Seq } from "../krpc/seq.ts";
 import { isSealKey } from "../web/seal.js";
 import { Problem } from "./problems.ts";
@@ -99,7 +100,7 @@ export class BodyReader {
         if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;
         if (length > limit) throw bodyTooLarge(limit);
-        yield chunk;
+        yield inOwnBuffer(chunk);
       }
     } finally {
       reader?.cancel().catch(() => {});
@@ -122,6 +123,18 @@ export class BodyReader {
       clearTimeout(timer);
     }
   }
+}
+
+/**
+ * Moves a chunk into a buffer of its own size. Deno.serve reads each chunk into a new buffer of 64
+ * KiB, even if the chunk has one byte. This frees that buffer, which would otherwise wait for the
+ * garbage collector.
+ */
+function inOwnBuffer(chunk: Uint8Array): Uint8Array {
+  if (chunk.length === chunk.buffer.byteLength) return chunk;
+  const moved = chunk.slice();
+  release(new Uint8Array(chunk.buffer));
+  return moved;
 }
 
 interface JsonBodies<T> {

@@ -121,3 +121,20 @@ Deno.test("a body that ends early is the client's fault, unless the node is stop
   reader.stop();
   assert.equal(await read(), 503);
 });
+
+Deno.test("the large buffer of each chunk of a body is freed at once", async () => {
+  const buffers = Array.from({ length: 3 }, () => new ArrayBuffer(65_536));
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (const buffer of buffers) controller.enqueue(new Uint8Array(buffer, 0, 9).fill(7));
+      controller.close();
+    },
+  });
+  const request = new Request("http://localhost/", { method: "POST", body });
+  const sizes = [];
+  for await (const chunk of new BodyReader(1e9, 30_000).stream(request, 1e9)) {
+    sizes.push(chunk.buffer.byteLength);
+    assert.deepEqual(chunk, new Uint8Array(9).fill(7));
+  }
+  assert.deepEqual([sizes, buffers.map(({ byteLength }) => byteLength)], [[9, 9, 9], [0, 0, 0]]);
+});
