@@ -198,7 +198,7 @@ function columnsFor(isNarrow, now) {
       key: "address",
       label: "Address",
       by: (peer) => peer.address,
-      cell: (peer) => h("span", { class: "address" }, peer.address),
+      cell: (peer) => h("span", { class: "address", title: peer.address }, peer.address),
     },
     health,
     score,
