@@ -350,14 +350,19 @@ Deno.test("an item that expires, or is put again, while it is read", () =>
     assert.deepEqual(found, [2, 2, undefined]);
   }, { now: 10, disk: new TestDisk([{ ...version(1), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
 
-Deno.test("a version that is on disk only is not replaced by an older one", () =>
-  withStore(async ({ store, queue, put, answers }) => {
+Deno.test("a version is not replaced by an older one, on disk or in memory", () =>
+  withStore(async ({ store, disk, queue, put, answers }) => {
     put(version(1));
+    assert.equal(store.isOnDisk(version(1).target, 0), false);
+    put(version(3));
+    put(version(2));
     await queue.flush();
-    put({ ...version(2) });
+    put(version(2));
     await queue.flush();
-    assert.deepEqual([answers, read(store, version(1).target)?.signed?.seq], [[true, true], 2]);
-  }, { disk: new TestDisk([{ ...version(1), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
+    assert.deepEqual(answers, [false, true, false, false]);
+    assert.equal(read(store, version(1).target)?.signed?.seq, 3);
+    assert.equal(disk.items()[0].signed?.seq, 3);
+  }, { disk: new TestDisk([{ ...version(2), storedAt: 0, expiresAt: ITEM_LIFE_MS }]) }));
 
 Deno.test("an immutable item that is put again is not read, and keeps its source", () =>
   withStore(async ({ store, disk, queue }) => {

@@ -4,6 +4,7 @@ import { compareDistance, type Id } from "../../krpc/id.ts";
 import { ErrorCode } from "../../krpc/message.ts";
 import type { Millis } from "../deadlines.ts";
 import {
+  compareVersions,
   type GivenItem,
   type Item,
   ITEM_LIFE_MS,
@@ -73,19 +74,21 @@ export function addedBy(stored: StoredItem, held: StoredItem | undefined): ItemC
 
 /**
  * The outcome of a put. Either the item is kept, or it is not: for lack of space, because it has
- * expired, or because of a disk error.
+ * expired, because the store has a newer version, or because of a disk error.
  */
-export type PutOutcome = "kept" | "full" | "source_full" | "expired" | "failed";
+export type PutOutcome = "kept" | "full" | "source_full" | "expired" | "outdated" | "failed";
 
 /** The KRPC error for an item that was not kept. */
 export function notKept(outcome: Exclude<PutOutcome, "kept">): ItemError {
-  return { code: ErrorCode.server, text: NOT_KEPT[outcome] };
+  const code = outcome === "outdated" ? ErrorCode.seqTooLow : ErrorCode.server;
+  return { code, text: NOT_KEPT[outcome] };
 }
 
 const NOT_KEPT = {
   full: "storage is full",
   source_full: "your network's share of the storage is full",
   expired: "the item has expired",
+  outdated: "a newer version is stored",
   failed: "could not store",
 };
 
@@ -158,7 +161,7 @@ export class ItemStore {
   }
 
   /**
-   * Stores an item, replacing any item with the same target. Calls `done` once, now or later: with "kept" when the item
+   * Stores an item, replacing any item with the same target that is not newer. Calls `done` once, now or later: with "kept" when the item
    * is stored as durably as this store promises.
    */
   put(given: GivenItem, now: Millis, done: (outcome: PutOutcome) => void): void {
@@ -178,8 +181,10 @@ export class ItemStore {
     stored: StoredItem,
     { held, by }: { held: StoredItem | undefined; by: string | undefined },
     now: Millis,
-  ): "full" | "source_full" | "expired" | undefined {
+  ): Exclude<PutOutcome, "kept" | "failed"> | undefined {
     if (stored.expiresAt <= now) return "expired";
+    // The item may have been compared with an earlier version, before a lookup or a read of the disk.
+    if (held !== undefined && compareVersions(stored, held) < 0) return "outdated";
     const { bytes, charge } = addedBy(stored, held);
     const added = stored.by === undefined ? bytes : Math.max(bytes, charge);
     // A repeated put adds nothing, so it is never refused.
