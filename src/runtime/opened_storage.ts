@@ -58,6 +58,7 @@ export async function openStorage(
       clock = new NodeClock({ saved, latest });
       return clock.now();
     },
+    clock: () => clock.now(),
     randomBytes,
     observer: {
       failed: (error) =>

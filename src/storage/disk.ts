@@ -35,6 +35,8 @@ export interface DiskOptions {
    * `latest` is the latest time in the file, or -Infinity if the file has no times.
    */
   readonly startClock: (saved: Uint8Array | undefined, latest: number) => Millis;
+  /** The time of the node's clock once it has started. */
+  readonly clock: () => Millis;
   /** Returns unpredictable bytes in a new array. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly observer: CommitObserver;
@@ -71,7 +73,7 @@ export class DiskStorage {
     thread: DatabaseThread,
     saved: Saved,
     packed: readonly PackedItems[],
-    { limitBytes, startClock, randomBytes, observer, onLost }: DiskOptions,
+    { limitBytes, startClock, clock, randomBytes, observer, onLost }: DiskOptions,
   ) {
     const seed = () => word(randomBytes(4), 0);
     this.#thread = thread;
@@ -99,7 +101,7 @@ export class DiskStorage {
       saved: items(),
       isOlder,
       readItem: (target, done) => reads.read(target, done),
-      clock: () => performance.now(),
+      clock,
       onLost,
     }, now);
     this.published = new DurablePublishedStore(

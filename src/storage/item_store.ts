@@ -42,8 +42,8 @@ export class DurableItemStore extends ItemStore {
 
   /**
    * `saved`: the records of an earlier run. `isOlder`: whether the items were saved by a version of
-   * the program that had no node time. `readItem` reads an item from disk. `clock` returns
-   * milliseconds, with any origin. `onLost` is called when the first value is found to be lost; see `lost`. See {@link ItemStore} for the other options.
+   * the program that had no node time. `readItem` reads an item from disk. `clock` returns the
+   * node's time. `onLost` is called when the first value is found to be lost; see `lost`. See {@link ItemStore} for the other options.
    */
   constructor(
     { own, limitBytes, seed, queue, saved, readItem, clock, onLost = () => {}, isOlder = false }: {

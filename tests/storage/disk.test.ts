@@ -156,6 +156,21 @@ Deno.test("the state of the clock is restored", async () => {
   });
 });
 
+Deno.test("a read takes node time, which stands still while the process is stopped", async () => {
+  await inTemporaryDirectory(async (path) => {
+    const first = await open(path("db"));
+    assert.ok(await put(first, "a"));
+    await first.disk.close();
+    const { disk } = await open(path("db"), { clock: () => 1000 });
+    const { target } = item("a");
+    const at = await new Promise((resolve) =>
+      disk.items.read(target, 2000, (held, at) => resolve(held && at))
+    );
+    assert.equal(at, 2000);
+    await disk.close();
+  });
+});
+
 Deno.test("from a version without node time, items that its clock had made expire live for another day", async () => {
   await inTemporaryDirectory(async (path) => {
     const YEAR = 365 * 24 * 3_600_000, times = [YEAR, 2 * YEAR, 3 * YEAR];

@@ -11,11 +11,13 @@ export interface DiskSettings {
   readonly limitBytes?: number;
   readonly observer?: CommitObserver;
   readonly startClock?: DiskOptions["startClock"];
+  readonly clock?: DiskOptions["clock"];
 }
 
 /** Opens the database at `path`, with its other file beside it. */
 export function openDisk(path: string, settings: DiskSettings = {}): Promise<DiskStorage> {
-  const { worker = WORKER, limitBytes = 1e8, startClock = () => 1000 } = settings;
+  const { worker = WORKER, limitBytes = 1e8, startClock = () => 1000, clock = () => 1000 } =
+    settings;
   return DiskStorage.open({
     worker: new Worker(worker, { type: "module" }),
     path,
@@ -23,6 +25,7 @@ export function openDisk(path: string, settings: DiskSettings = {}): Promise<Dis
     mayBeEmpty: true,
     limitBytes,
     startClock,
+    clock,
     randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
     observer: settings.observer ?? { failed: () => {}, recovered: () => {} },
   });
