@@ -392,7 +392,7 @@ function closeQuietly(socket: ClientSocket): void {
 function problemOf(held: Uint8Array, { bodyBytes }: ConnectionLimits): Problem | undefined {
   const [head] = new TextDecoder("latin1").decode(held).trimStart().split(/\r?\n\r?\n/, 1);
   const header = (name: string) => new RegExp(`^${name}:(.*)$`, "im").exec(head)?.[1].trim();
-  if (/^\S+ \S+ HTTP\/1\.1\s/.test(head) && header("host") === undefined) {
+  if (/^\S+ \S+ HTTP\/1\.1(\s|$)/.test(head) && header("host") === undefined) {
     return new Problem(400, "The Host header is missing.");
   }
   const limit = bodyBytes(header("content-type") ?? "");
