@@ -266,13 +266,16 @@ function leftOut({ left_out: { nodes, subnets, largest }, routing_table_size, co
 /** Reports nodes that share an id. If this node is one of them, peers keep only one of the two. @param {Stats} stats */
 function clones({ clones }) {
   return clones.map(({ node_id, addresses, is_own }) => {
-    const found = `${addresses.join(" and ")} use${is_own ? "s" : ""} the id ${node_id}`;
-    const advice =
-      "if they are yours, a DATA_DIR was copied: stop one of them, and start it with an empty DATA_DIR";
+    const places = addresses.join(" and ");
+    const found = is_own
+      ? `another node, at ${places}, uses this node's id ${node_id} too`
+      : `the nodes at ${places} use one id, ${node_id}`;
     // Any stranger can imitate a node, so two nodes with one id are never a failure.
-    return is_own
-      ? warn("clone", `this node, and another one at ${found} of this node`, advice)
-      : warn("clone", `the nodes at ${found}`, advice);
+    return warn(
+      "clone",
+      found,
+      "if they are yours, a DATA_DIR was copied: stop one of them, and start it with an empty DATA_DIR",
+    );
   });
 }
 

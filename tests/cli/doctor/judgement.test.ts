@@ -115,10 +115,15 @@ Deno.test("nodes without a place because of MAX_PER_SUBNET are a warning if ther
   assert.ok(!findings.some(({ check }) => check === "left out"));
 });
 
-Deno.test("nodes with one id are a warning, and a failure if this node is one of them", () => {
-  const clone = EXAMPLE.clones[0];
-  assert.match(judge("clone", { clones: [clone] }), /^warn .*empty DATA_DIR/);
-  assert.match(judge("clone", { clones: [{ ...clone, is_own: true }] }), /^warn .*empty DATA_DIR/);
+Deno.test("nodes with one id are a warning that says whether this node is one of them", () => {
+  const text = (is_own: boolean) => {
+    const clones = [{ ...EXAMPLE.clones[0], is_own, addresses: ["192.0.2.1:8000"] }];
+    assert.match(judge("clone", { clones }), /^warn .*empty DATA_DIR/);
+    return findingOf(judgeNode({ ...HEALTHY, clones }, NEAR_RTT), "clone").found;
+  };
+  const id = EXAMPLE.clones[0].node_id;
+  assert.equal(text(true), `another node, at 192.0.2.1:8000, uses this node's id ${id} too`);
+  assert.equal(text(false), `the nodes at 192.0.2.1:8000 use one id, ${id}`);
 });
 
 Deno.test("a key with too many nodes around it is reported", () => {
