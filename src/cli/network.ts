@@ -1,7 +1,7 @@
 // The commands that inspect the network of a running node: find, ping, connect, peers and diagnostics.
 
 import { ago, ms, plural, shortDuration, until } from "../web/format.js";
-import { Api, type ApiFlags } from "./client/api_client.ts";
+import { Api, type ApiFlags, Refused } from "./client/api_client.ts";
 import { checkId, isWholeId, wholeId } from "./client/ids.ts";
 import type { Diagnostics } from "../reports/diagnostics.ts";
 import type { Lookup, Peer, PeerDetail, Peers, Ping } from "../reports/peers.ts";
@@ -40,12 +40,14 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
   );
 }
 
+/** Why a node knows no other node, and what to do about it. */
+const ALONE =
+  "this node has no peers: join a network with dmnode connect HOST:PORT, or --bootstrap HOST:PORT " +
+  "at its start";
+
 /** Says that the node has no peers, and how it gets some. The command has done its work, so its status remains 0. */
 export function sayAlone(): void {
-  stderr.write(
-    "dmnode: this node has no peers: join a network with dmnode connect HOST:PORT, or --bootstrap " +
-      "HOST:PORT at its start\n",
-  );
+  stderr.write(`dmnode: ${ALONE}\n`);
 }
 
 function printTrace(steps: NonNullable<Lookup["trace"]>): void {
@@ -72,11 +74,23 @@ export async function ping(node: string, flags: ApiFlags): Promise<void> {
   // Text with a colon can't be an id. The node checks whether it is an address.
   const pong = node.includes(":")
     ? await api.get<Ping>("/network/ping", "rtt_ms", { address: node })
-    : await api.get<Ping>(`/network/ping/${await peerId(api, node)}`, "rtt_ms");
+    : await pingId(api, await peerId(api, node));
   if (flags.json) return printJson(pong);
   const health = stdout.paint(HEALTH_STYLES[pong.health], pong.health);
   const via = pong.via === "direct" ? "" : `, ${pong.via}`;
   print(`${pong.node_id} at ${pong.address}: ${ms(pong.rtt_ms)}, ${health}${via}`);
+}
+
+/** Pings the node with this id. If the node is not found and there are no peers to ask, the error says so. */
+async function pingId(api: Api, id: string): Promise<Ping> {
+  try {
+    return await api.get<Ping>(`/network/ping/${id}`, "rtt_ms");
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    const { routing_table_size } = await api.get<Peers>("/network/peers", "peers", { limit: 1 });
+    if (routing_table_size > 0) throw error;
+    throw new UserError(`no node ${id} was found, because ${ALONE}`, false, { cause: error });
+  }
 }
 
 /** Joins through the node at an address, and prints the node. */

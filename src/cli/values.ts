@@ -233,6 +233,7 @@ async function store(
     signal.throwIfAborted();
     if (error instanceof NodeGone && sent > 0) throw await whyBrokenOff(api, sent, error);
     if (error instanceof Refused && isTooLong(error)) throw tooLong(error.members.limit, error);
+    if (error instanceof Refused && error.status === 507) throw noRoom(error);
     if (error instanceof Refused && ifSeq !== undefined) throw whyOvertaken(error, ifSeq);
     throw error;
   } finally {
@@ -240,6 +241,14 @@ async function store(
     bar.clear();
   }
 }
+
+/** The error for a value that the other nodes have no room for. */
+const noRoom = (cause: Refused) =>
+  new UserError(
+    `${cause.message}: raise STORAGE_LIMIT on the other nodes, add nodes, or try again when values have expired`,
+    false,
+    { cause },
+  );
 
 /** Explains why the node refused a store with --if-seq, in terms of the command line. */
 function whyOvertaken(error: Refused, ifSeq: Seq): UserError {

@@ -94,6 +94,8 @@ Deno.test("an absent node or another server is reported in one line, without a s
         status: 429,
         headers: { "retry-after": "7" },
       }),
+    "/full": () =>
+      Response.json({ title: "Insufficient Storage", detail: "No room." }, { status: 507 }),
     "/evil": () => Response.json({ title: "Conflict", detail: "\x1b[2Jboo\nbar" }, { status: 409 }),
   };
   const server = Deno.serve(quiet, (request) => {
@@ -114,7 +116,15 @@ Deno.test("an absent node or another server is reported in one line, without a s
       [at("/busy"), /try again in 7 seconds \(over the limit\)/],
       [at("/evil"), /\?\[2Jboo\?bar \(HTTP 409\)/],
     ];
-    await Promise.all(cases.map(([api, message]) => refused(["stats", "--api", api], 1, message)));
+    const store = ["put", "deno.json", "--api", at("/full")];
+    await Promise.all([
+      ...cases.map(([api, message]) => refused(["stats", "--api", api], 1, message)),
+      refused(
+        store,
+        1,
+        /no room \(HTTP 507\): raise STORAGE_LIMIT on the other nodes, add nodes, or/,
+      ),
+    ]);
   } finally {
     await server.shutdown();
   }
@@ -155,6 +165,11 @@ Deno.test(
     await Promise.all([
       ...alone,
       refused(["connect", "192.0.2.1:1", "--api", api], 1, permitted),
+      refused(
+        ["ping", HASH, "--api", api],
+        1,
+        /no node .* was found, because this node has no peers/,
+      ),
     ]);
   }),
 );
