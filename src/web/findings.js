@@ -192,8 +192,9 @@ function answers({ readiness: { queries, answers, over_s } }) {
 /** @param {Stats} stats @param {number | null} medianRttMs */
 function lookups({ lookups }, medianRttMs) {
   const { count, success, latency_ms: { p50, p95 } } = lookups;
-  if (count < MIN_LOOKUPS || p50 === null || p95 === null) {
-    return unknown("lookups", `${count} so far: too few to judge`);
+  if (count < MIN_LOOKUPS) return unknown("lookups", `${count} so far: too few to judge`);
+  if (p50 === null || p95 === null) {
+    return unknown("lookups", `${count} so far, and none found another node`);
   }
   const share = success / count;
   const found =

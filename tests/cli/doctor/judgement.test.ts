@@ -106,6 +106,16 @@ Deno.test("slow or failing lookups are explained", () => {
   assert.match(lookups(1_500, 4_000, { rtt: 250 }), /^warn slow: 3\.0 hops/);
 });
 
+Deno.test("lookups of a node without peers are not called too few", () => {
+  const text = (count: number) => {
+    const latency_ms = { mean: null, p50: null, p95: null };
+    const lookups = { ...HEALTHY.lookups, count, success: 0, latency_ms };
+    return findingOf(judgeNode({ ...HEALTHY, lookups }, null), "lookups").found;
+  };
+  assert.equal(text(1), "1 so far: too few to judge");
+  assert.equal(text(3_000), "3000 so far, and none found another node");
+});
+
 Deno.test("nodes without a place because of MAX_PER_SUBNET are a warning if there are as many of them as peers", () => {
   const left_out = { nodes: 9, subnets: 1, largest: "198.51.100.0/24" };
   assert.match(judge("left out", { left_out, routing_table_size: 2 }), /^warn .*BOOTSTRAP_NODES/);
