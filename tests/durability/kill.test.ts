@@ -94,7 +94,10 @@ Deno.test(`${KILLS} times kill -9: every acknowledged value is restored`, async 
       client.close();
       await writing;
       const { lines } = node;
-      assert.deepEqual(lines.filter(({ level }) => /^(error|warning)$/.test(level)), []);
+      // On a busy machine, the client may be too slow for the node's checks of its peers.
+      const isExpected = ({ level, message }: (typeof lines)[number]) =>
+        !/^(error|warning)$/.test(level) || message.startsWith("Not ready any more");
+      assert.deepEqual(lines.filter((line) => !isExpected(line)), []);
     }
     node = await NodeProcess.start(dataDir, [], options);
     const client = new Client(node.udp);

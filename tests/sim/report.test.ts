@@ -24,7 +24,7 @@ Deno.test("the summary has all documented keys with figures", () => {
   const all = summary(RUNS[0]);
   const keys = "nodes seed lookups found success hops queries latency_ms virtual_s wall_s " +
     "rss_bytes bytes_per_node_s digest fetches replicas idle contacts_per_node " +
-    "network_size_estimate packets copies replication load reaches eclipse alarms";
+    "network_size_estimate packets copies replication load reaches eclipse alarms stores";
   assert.deepEqual(Object.keys(all).sort(), keys.split(" ").sort());
   assert.deepEqual(Object.keys(all.hops), ["mean", "p50", "p95", "max"]);
   assert.deepEqual(Object.keys(all.queries), ["mean", "p95"]);
