@@ -104,7 +104,7 @@ async function measure(run: Run, stores: number, restSeconds: number) {
     print(
       `Stored: ${store.stored} of ${stores} on ${store.replicas} nodes each, ${summary(store)}`,
     );
-    print(`Found: ${fetch.found} of ${stores} by nodes without a copy, ${summary(fetch)}`);
+    print(`Found: ${fetch.found} of ${stores} by ${readers(fetch)}, ${summary(fetch)}`);
   }
   const rest = restSeconds === 0 ? null : await measureRest(run, restSeconds);
   if (rest !== null) {
@@ -174,13 +174,15 @@ async function measureValues({ swarm, bar, signal }: Run, count: number) {
     const start = 1 + Math.floor(Math.random() * (light - 1));
     for (let i = 0; i < light - 1; i++) {
       const place = swarm.place((from + 1 + (start + i) % (light - 1)) % light);
-      if (!await place.thread.ask("holds", place.index, hash)) return place;
+      if (!await place.thread.ask("holds", place.index, hash)) return { place, isHolder: false };
     }
-    return swarm.place((from + 1) % light);
+    return { place: swarm.place((from + 1) % light), isHolder: true };
   };
+  let local = 0;
   const fetched = await forEach("fetching", async ({ bytes, from }, i) => {
     const { hash } = stored[i];
-    const { thread, index } = await readerOf(from, hash);
+    const { place: { thread, index }, isHolder } = await readerOf(from, hash);
+    if (isHolder) local++;
     return thread.ask("fetch", index, hash, bytes);
   });
   const replicas = stored.reduce((sum, { replicas }) => sum + replicas, 0) / count;
@@ -192,8 +194,16 @@ async function measureValues({ swarm, bar, signal }: Run, count: number) {
       replicas: count === 0 ? null : round(replicas),
       ...distributions(stored),
     },
-    fetch: { count, found: succeeded(fetched), ...distributions(fetched) },
+    fetch: { count, found: succeeded(fetched), local, ...distributions(fetched) },
   };
+}
+
+/** Names the nodes that fetched. A node that holds the value needs no network, so its fetch measures little. */
+function readers({ count, local }: { count: number; local: number }): string {
+  if (local === 0) return "nodes without a copy";
+  return local === count
+    ? "holders, because every node has a copy of every value"
+    : `nodes without a copy, but ${local} by holders, because every node has a copy`;
 }
 
 /** Measures the traffic and the CPU time of an idle swarm. */
