@@ -54,7 +54,9 @@ browserTest(
 
       await page.evaluate(`globalThis.fetch = async (path) => {
       const peers = Array.from({ length: ${PEERS} }, (_, n) => madeUpPeer(n + 1));
-      return Response.json(path === "/network/peers" ? { peers } : { samples: [] });
+      const denied = { denied: [], in_file: 0 };
+      const answers = { "/network/peers": { peers }, "/network/denied": denied };
+      return Response.json(answers[path] ?? { samples: [] });
     }`);
       await page.evaluate(`location.hash = "#/peers"`);
       // The page reads the list again every ten seconds.
