@@ -737,7 +737,7 @@ function apiTokensIn(
     tokens = content === undefined ? null : parseApiTokens(content);
   } catch (error) {
     const problem = `expected a file that can be read: ${firstLine(error)}`;
-    // The path is that of DATA_DIR, unless the user gave another one.
+    // If the user gave no path, the file is in DATA_DIR.
     const advice = values.apiTokensFile === null ? "; the directory is DATA_DIR" : "";
     throw refusal(TABLE.apiTokensFile, text, problem + advice);
   }

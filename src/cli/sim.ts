@@ -280,8 +280,7 @@ function printOne({ scenario, result, wallMs, rssBytes }: CompletedRun): void {
 }
 
 /**
- * Describes how often nodes reported too many nodes near a target, and how many of the simulated attacks they
- * detected.
+ * Describes how many of the simulated attacks the nodes detected; without attacks, the number of false alarms.
  */
 function alarmText({ alarms, eclipse }: ScenarioResult): string {
   if (eclipse === undefined) return `${plural(alarms, "false alarm")}`;

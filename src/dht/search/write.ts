@@ -57,8 +57,8 @@ export function write(
   let open = 0, aside = 0, overdue = 0, isDone = false;
   const step = (at: Millis) => {
     if (isDone) return;
-    // If a node's query must wait or its answer is overdue, the node still gets the value, but does
-    // not count towards the wanted number.
+    // If our query to a node must wait or its answer is overdue, another node is asked too. The slow
+    // node counts once it has answered.
     while (stored.length + open - aside < most && waiting.length > 0) {
       const { id, endpoint, token } = waiting.shift()!;
       open++;

@@ -61,7 +61,7 @@ export class Proofs {
     return this.#proven.has(host, now);
   }
 
-  /** Records that this address has presented a valid token. */
+  /** Records that this address is proven: it has presented a valid token, or answered a ping. */
   note(from: Endpoint, now: Millis): void {
     this.#proven.add(from.host, now);
   }
