@@ -28,7 +28,7 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
   const found = await api.get<Lookup>(path, "nodes", { trace: flags.trace ? 1 : undefined });
   if (flags.json) return printJson(found);
   if (found.trace !== undefined) printTrace(found.trace);
-  if (found.nodes.length === 0 && found.queries === 0) return sayAlone();
+  if (found.nodes.length === 0) return sayAlone();
   printTable(
     [NODE, "ADDRESS", right("DISTANCE")],
     found.nodes.map((node) => [node.node_id, node.address, `${node.distance}`]),

@@ -3,6 +3,7 @@
 import { getLogger } from "logtape";
 import type { Config } from "../config.ts";
 import type { NetworkKey } from "../config/network_key.ts";
+import type { Millis } from "../dht/deadlines.ts";
 import type { Host, NodeEvent } from "../dht/host.ts";
 import type { NatState } from "../dht/nat/nat_state.ts";
 import type { Drop } from "../dht/traffic.ts";
@@ -536,18 +537,22 @@ export class LocalNode implements NodeService {
     return false;
   }
 
-  /** Counts a packet of `bytes` that arrived and does not reach the core. */
-  #refuse(reason: Drop, bytes: number, from: Endpoint): void {
-    const { node } = this.#core, { usage } = node.traffic;
-    node.refuse(reason, from, this.#storage.clock.now());
+  /**
+   * Counts a packet of `bytes` that arrived and does not reach the core. Returns the time, because reading the clock
+   * takes longer than all the rest.
+   */
+  #refuse(reason: Drop, bytes: number, from: Endpoint): Millis {
+    const { node } = this.#core, { usage } = node.traffic, now = this.#storage.clock.now();
+    node.refuse(reason, from, now);
     usage.noteReceived("other", Math.max(0, bytes - usage.sealBytes), from.family);
+    return now;
   }
 
   /** Counts a packet that was not sealed for this node. Called by the seal. */
   noteSealDrop(reason: SealDrop, packet: Uint8Array, from: Endpoint): void {
-    this.#refuse(reason, packet.length, from);
+    const now = this.#refuse(reason, packet.length, from);
     if (reason !== "undecipherable") return;
-    const line = this.#keyMismatch!.note(packet, from, this.#storage.clock.now());
+    const line = this.#keyMismatch!.note(packet, from, now);
     if (line !== undefined) this.#journal.noteKeyMismatch(line);
   }
 
