@@ -6,6 +6,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import type { MiddlewareHandler } from "hono";
 import type { Config } from "../config.ts";
 import type { NodeService } from "../node_service.ts";
+import { refuses } from "./accept.ts";
 import { Access } from "./access.ts";
 import type { ApiLog } from "./errors.ts";
 import { EventFeed } from "./events/feed.ts";
@@ -78,6 +79,7 @@ export function createApi(options: ApiOptions): Api {
       return new Problem(405, detail, { headers: { allow } }).toResponse();
     },
   }));
+  app.use(negotiated);
 
   const deps = { service, config, access, metrics };
   registerAnswers(app);
@@ -127,6 +129,35 @@ function logged(access: Access, log: ApiLog | undefined): MiddlewareHandler {
       token,
     });
   };
+}
+
+/**
+ * Refuses to answer with a type to which the Accept header gives the weight 0. A request that changes something is
+ * refused before it runs. All of these answer with JSON.
+ */
+const negotiated: MiddlewareHandler = async (c, next) => {
+  const accept = c.req.header("accept"), { method } = c.req;
+  if (accept === undefined) return await next();
+  const isRead = method === "GET" || method === "HEAD";
+  if ((method === "POST" || method === "PUT") && refuses(accept, JSON_TYPE)) {
+    throw notAcceptable(JSON_TYPE);
+  }
+  await next();
+  const { headers, body, ok } = c.res;
+  const [type] = headers.get("content-type")?.split(";", 1) ?? [];
+  if (!isRead || !ok || type === undefined || !refuses(accept, type)) return;
+  await body?.cancel();
+  // Without this, Hono would add the headers of the refused answer.
+  c.res = undefined;
+  c.res = notAcceptable(type).toResponse();
+};
+
+const JSON_TYPE = "application/json";
+
+function notAcceptable(type: string): Problem {
+  const detail =
+    `This answer is ${type}, which the Accept header refuses (q=0): send Accept: ${type}.`;
+  return new Problem(406, detail);
 }
 
 const safeHeaders: MiddlewareHandler = async (c, next) => {

@@ -4,7 +4,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { matchedRoutes } from "hono/route";
 import type { NodeService } from "../node_service.ts";
 import { EVENT_TYPES, type EventType } from "../reports/events.ts";
-import { accepts } from "./accept.ts";
+import { accepts, weightOf } from "./accept.ts";
 import { Counter, exposition, FORMATS, Histogram } from "./exposition.ts";
 import type { Refusals } from "./limits.ts";
 import { nodeMetrics } from "./node_metrics.ts";
@@ -153,9 +153,9 @@ export class ApiMetrics {
     });
   }
 
-  /** All metrics, in OpenMetrics format if the Accept header `accept` names it, otherwise in Prometheus' format. */
+  /** All metrics, in OpenMetrics format if the Accept header `accept` prefers it, otherwise in Prometheus' format. */
   async response(accept: string | undefined): Promise<Response> {
-    const isOpen = accepts(accept, "application/openmetrics-text");
+    const isOpen = prefersOpenMetrics(accept);
     const format = isOpen ? "openMetrics" : "prometheus";
     const [stats, measured, moving] = await Promise.all([
       this.#service.stats(),
@@ -176,6 +176,13 @@ export class ApiMetrics {
     ], format);
     return new Response(text, { headers: { "content-type": FORMATS[format] } });
   }
+}
+
+/** Whether a client prefers OpenMetrics. Of two equal weights, the format that the header names in full wins. */
+function prefersOpenMetrics(accept: string | undefined): boolean {
+  const open = weightOf(accept, "application/openmetrics-text") ?? 0;
+  const plain = weightOf(accept, "text/plain") ?? 0;
+  return open > plain || (open === plain && accepts(accept, "application/openmetrics-text"));
 }
 
 /** The path of the route that handled the request, as in the OpenAPI document; "none" for unknown paths. */

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { z } from "zod";
+import { refuses, weightOf } from "../../src/api/accept.ts";
 import { createApi } from "../../src/api/app.ts";
 import { ProblemDocument } from "../../src/reports/problem.ts";
 import { exampleOf } from "../../src/reports/fields.ts";
@@ -827,4 +828,58 @@ Deno.test("responses forbid caching, guessing of the type, and embedding in othe
     assert.equal(headers.get("cross-origin-resource-policy"), "same-origin");
     assert.equal(headers.get("access-control-allow-origin"), null);
   }
+});
+
+Deno.test("an answer of a type that the Accept header refuses is 406, and names the type", async () => {
+  const { service, request } = setup();
+  service.values.set(STRANGER, {
+    bytes: bytes("text"),
+    isBencoded: false,
+    publicKey: null,
+    seq: null,
+  } as never);
+  const refused: [path: string, type: string][] = [
+    ["/network/stats", "application/json"],
+    ["/openapi.json", "application/json"],
+    ["/docs", "text/html"],
+    ["/", "text/html"],
+    [`/data/${STRANGER}`, "text/plain"],
+  ];
+  for (const accept of ["text/plain;q=0", "*/*;q=0"]) {
+    await problemOf(request("/metrics", { headers: { accept } }), 406);
+  }
+  for (const [path, type] of refused) {
+    const [main] = type.split("/");
+    for (const accept of [`${type};q=0`, `${main}/*;q=0, */*`, "image/png, */*; q=0.000"]) {
+      const { detail } = await problemOf(request(path, { headers: { accept } }), 406);
+      assert.match(detail, new RegExp(`send Accept: ${type}\\.$`));
+    }
+    for (const accept of ["", "*/*", "image/png", BROWSER, `${type}, */*;q=0`, `${main}/*;q=0.1`]) {
+      const response = await request(path, { headers: { accept } });
+      await response.body?.cancel();
+      assert.equal(response.status, 200, `${path} ${accept}`);
+    }
+  }
+});
+
+/** The Accept header of a browser that opens a page. */
+const BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+
+Deno.test("a request that changes something is refused before it runs", async () => {
+  const { service, request } = setup();
+  const init = { ...postJson({ value: "x" }), headers: { accept: "application/json;q=0" } };
+  await problemOf(request("/network/store", init), 406);
+  assert.deepEqual(service.calls, []);
+});
+
+Deno.test("the most specific range of an Accept header decides", () => {
+  const JSON_TYPE = "application/json";
+  assert.equal(weightOf("*/*;q=0.1, application/*;q=0.2, application/json;q=0.3", JSON_TYPE), 0.3);
+  assert.equal(weightOf("*/*;q=0.1, application/*;q=0.2", JSON_TYPE), 0.2);
+  assert.equal(weightOf("text/html", JSON_TYPE), undefined);
+  assert.ok(!refuses("application/json, application/*;q=0, */*;q=0", JSON_TYPE));
+  assert.ok(refuses("APPLICATION/JSON ; Q=0", JSON_TYPE));
+  // A malformed weight, or one of some other form of the type, refuses nothing.
+  assert.ok(!refuses("application/json;q=-1, application/json;q=none", JSON_TYPE));
+  assert.ok(!refuses("application/json;version=2;q=0", JSON_TYPE));
 });

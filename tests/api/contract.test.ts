@@ -752,6 +752,12 @@ Deno.test("the API and its OpenAPI document agree", async (t) => {
       }
     });
 
+    await t.step("an answer that the Accept header refuses is 406", async () => {
+      for (const name of ["get /network/stats", "head /data/{hash}"]) {
+        await contract.call(name, 406, { ...sample(name), headers: { accept: "*/*;q=0" } });
+      }
+    });
+
     await t.step("too many requests are 429", async () => {
       const env = { API_RATE_LIMIT: "1" };
       const limited = createApi({ service: node, config: loadConfig({ flags, env }) });

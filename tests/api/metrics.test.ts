@@ -113,6 +113,8 @@ Deno.test("the format is the requested one, and by default that of Prometheus", 
       OPEN_METRICS,
     ],
     ["text/plain;q=0.5, Application/OpenMetrics-Text ; version=1.0.0", OPEN_METRICS],
+    ["application/openmetrics-text;q=0.1, text/plain;q=0.9", PLAIN],
+    ["text/plain;q=0, */*", OPEN_METRICS],
     ["", PLAIN],
   ];
   for (const [accept, type] of asked) {

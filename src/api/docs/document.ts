@@ -54,7 +54,7 @@ values, looks up nodes, and reports the state of the node.
 - Bodies are JSON in UTF-8 with snake_case names, unless the operation says otherwise. Times are RFC 3339 in UTC. Ids and
   hashes are 40 hex digits: lower-case in answers, in either case in requests.
 - Every error is a problem document (RFC 9457). An unknown path is 404. A method that a path does not have is 405, with
-  \`Allow\`. Any request may be answered with 500, which is a bug in the node, or with 503 while the node stops. A URL or
+  \`Allow\`. An \`Accept\` header that refuses the type of the answer (\`q=0\`) leads to 406. Any request may be answered with 500, which is a bug in the node, or with 503 while the node stops. A URL or
   header that is too long is 414 or 431.
 - Every \`GET\` may be sent as \`HEAD\`.
 - If the node has an \`API_TOKEN\`, requests that change or send something need it as a bearer token. If other machines can

@@ -129,6 +129,7 @@ const MEANINGS = {
   403:
     "Sent by a web page of another origin, for another host, or with the wrong key of a sealed value",
   404: "Not found",
+  406: "The Accept header refuses the type of the answer",
   408: "The body stalled",
   409: "The network has a newer seq",
   412: "cas is not the stored seq",
@@ -171,6 +172,10 @@ const COMMON = {
     { sent: ["WWW-Authenticate"] },
   ),
   Forbidden: problem(403, "Web pages of other origins may not use this API."),
+  NotAcceptable: problem(
+    406,
+    "This answer is application/json, which the Accept header refuses (q=0): send Accept: application/json.",
+  ),
   TooManyRequests: problem(
     429,
     "Too many requests from your address; try again in 2 s.",
