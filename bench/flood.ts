@@ -191,7 +191,7 @@ async function measure(kind: string, { directory, flood, load }: Tools): Promise
   const node = start("deno", [
     ...[
       "run",
-      "--v8-flags=--max-semi-space-size=2,--expose-gc", // as in the task `start`
+      "--v8-flags=--max-semi-space-size=2,--heap-growing-percent=30,--expose-gc", // as in the task `start`
       "--no-check",
       "--no-prompt",
       "--allow-net",

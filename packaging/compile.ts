@@ -310,8 +310,8 @@ async function compile(
     "--no-check",
     // Deno would cache compiled code in /tmp under a name that any user of the machine could have created before.
     "--no-code-cache",
-    // Like the task `start`: each of three threads would keep up to 48 MB for young objects.
-    "--v8-flags=--max-semi-space-size=2,--expose-gc",
+    // Like the task `start`: each of three threads would keep up to 48 MB for young objects, and much garbage.
+    "--v8-flags=--max-semi-space-size=2,--heap-growing-percent=30,--expose-gc",
     ...manifest.unstable.map((feature) => `--unstable-${feature}`),
     ...permissionFlags(target.os, withBatches && target.os === "linux"),
     "--target",

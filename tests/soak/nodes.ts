@@ -70,7 +70,7 @@ export type Sample = Readonly<Record<Measure, number>>;
 export type Role = "usual" | "collected" | "killed";
 
 /** The flags of V8 with which the task `start` runs a node. */
-const V8_FLAGS = "--v8-flags=--max-semi-space-size=2,--expose-gc";
+const V8_FLAGS = "--v8-flags=--max-semi-space-size=2,--heap-growing-percent=30,--expose-gc";
 
 /** The module that makes a node collect its garbage. */
 const COLLECTING = fileURLToPath(new URL("./collecting.ts", import.meta.url));
