@@ -63,6 +63,21 @@ for (const name of ["one value", "two writers"]) {
   });
 }
 
+Deno.test("nodes that have restarted read their items from disk", async () => {
+  const scenario = scenarioOf("a new version of an item on disk");
+  const explorer = new Explorer({ deviations: 1 });
+  let failedReads = 0;
+  do {
+    const world = new World(scenario, explorer);
+    await world.within(async () => {
+      await world.start();
+      await world.operate(scenario.operations);
+    });
+    failedReads += world.log.filter((line) => line.endsWith("can't read from its disk")).length;
+  } while (explorer.advance());
+  assert(failedReads > 0);
+});
+
 /** Replaces a method while one scenario is searched for a violation. Returns the first one found. */
 async function planted<T extends object, K extends keyof T>(
   scenarioName: string,

@@ -229,6 +229,25 @@ const VARIANTS: readonly (Pick<Scenario, "name" | "operations"> & Partial<Scenar
     operations: [publish(0, immutable("one")), publish(1, immutable("two"))],
   },
   {
+    name: "a new version of an item on disk",
+    operations: [
+      publish(0, mutable("old", 1)),
+      restart(1),
+      restart(2),
+      publish(0, mutable("new", 2)),
+    ],
+  },
+  {
+    name: "two writers of one seq, with items on disk",
+    operations: [
+      publish(0, mutable("old", 1)),
+      restart(1),
+      restart(2),
+      publish(0, mutable("this", 2)),
+      publish(1, mutable("that", 2)),
+    ],
+  },
+  {
     name: "nobody publishes a value again",
     isExpired: true,
     operations: [store(0, immutable("one"))],
@@ -352,7 +371,7 @@ async function read(
 
 function heldBy({ node }: Machine, { target }: Item, now: number): Item | undefined {
   let found: Item | undefined;
-  // The disks of the model answer at once.
+  // After the operations, the disks of the model answer at once.
   readNewest(node.host, target, now, (held) => found = held?.item);
   return found;
 }

@@ -1,5 +1,5 @@
-// A small network of real nodes, in which a chooser decides what happens next: deliveries, losses, crashes, partitions
-// and commits to disk.
+// A small network of real nodes, in which a chooser decides what happens next: deliveries, losses, crashes, partitions,
+// commits to disk and reads from disk.
 
 import { DurableItemStore } from "../../src/storage/item_store.ts";
 import { DurablePublishedStore } from "../../src/storage/published.ts";
@@ -39,7 +39,7 @@ const REORDERED = 3;
 const CHUNK_BYTES = 32_768;
 
 /** Caps on what may go wrong in one run. */
-const MAX_LOSSES = 2, MAX_CRASHES = 1, MAX_PARTITIONS = 1;
+const MAX_LOSSES = 2, MAX_CRASHES = 1, MAX_PARTITIONS = 1, MAX_FAILED_READS = 1;
 
 export interface WorldOptions {
   readonly nodes: number;
@@ -71,6 +71,11 @@ interface Packet {
 interface Commit {
   readonly changes: Changes;
   readonly end: () => void;
+}
+
+interface Read {
+  readonly target: Id;
+  readonly end: (result: ReadResult) => void;
 }
 
 /** The stores' tables, as they are on disk. */
@@ -107,6 +112,8 @@ type Input =
   | "packet"
   | "tick"
   | "commit"
+  | "read"
+  | "failed read"
   | "begin"
   | "crash"
   | "crash after commit"
@@ -117,6 +124,8 @@ const INPUTS: readonly Input[] = [
   "packet",
   "tick",
   "commit",
+  "read",
+  "failed read",
   "begin",
   "crash",
   "crash after commit",
@@ -139,6 +148,8 @@ export class Machine {
   restartAt: Millis = Infinity;
   /** The commit that the disk has not finished yet. */
   commit: Commit | undefined;
+  /** The reads that the disk has not finished yet, oldest first. */
+  reads: Read[] = [];
   /** The calls that the commit queue has scheduled. */
   timers: (() => void)[] = [];
 
@@ -179,7 +190,7 @@ export class World {
   readonly #open = new Set<Operation>();
   /** Targets that their owner has begun to withdraw. */
   readonly #released = new Set<string>();
-  readonly #spent = { losses: 0, crashes: 0, partitions: 0 };
+  readonly #spent = { losses: 0, crashes: 0, partitions: 0, failedReads: 0 };
   /** The machine whose code runs now. */
   #running: Machine | undefined;
 
@@ -240,7 +251,7 @@ export class World {
     };
     for (let step = 0; step < 2_000; step++) {
       const isBusy = this.#flight.some(({ isChosen }) => isChosen) ||
-        this.machines.some(({ commit }) => commit !== undefined);
+        this.machines.some(({ commit, reads }) => commit !== undefined || reads.length > 0);
       const isEnd = !isBusy && this.#open.size === 0 && waiting.length === 0;
       if (this.#chooser.isCovered(this.#fingerprint(waiting.length), isEnd)) return false;
       if (isEnd) return true;
@@ -345,13 +356,18 @@ export class World {
     if (normal !== undefined) return [() => this.#deliver(normal)];
     const flight = this.#flight.slice(0, REORDERED);
     const committing = this.machines.filter(({ commit }) => commit !== undefined);
+    const reading = this.machines.filter(({ reads }) => reads.length > 0);
     const actions = [
       ...flight.map((packet) => () => this.#deliver(packet)),
+      ...reading.map((machine) => () => this.#endRead(machine)),
       ...committing.map((machine) => () => this.#endCommit(machine)),
       () => this.#advance(),
     ];
     if (this.#spent.losses < MAX_LOSSES) {
       actions.push(...flight.map((one) => () => this.#lose(one)));
+    }
+    if (this.#spent.failedReads < MAX_FAILED_READS) {
+      actions.push(...reading.map((machine) => () => this.#failRead(machine)));
     }
     if (this.#spent.crashes < MAX_CRASHES) {
       for (const machine of this.machines) actions.push(() => this.#crash(machine));
@@ -395,7 +411,10 @@ export class World {
         seed: 1,
         queue,
         saved: [...disk.items.values()].map((row) => recordOf(storedItem(row))),
-        readItem: (target, done) => done(disk.read(target)),
+        readItem: (target, end) => {
+          if (this.#isOperating) machine.reads.push({ target, end });
+          else end(disk.read(target));
+        },
         clock: () => this.now,
       }, this.now);
       const published = machine.published = new DurablePublishedStore(
@@ -442,6 +461,7 @@ export class World {
     machine.isUp = false;
     machine.note("off", this.now);
     machine.commit = undefined;
+    machine.reads = [];
     machine.timers = [];
     this.#endOperations(machine);
   }
@@ -509,11 +529,27 @@ export class World {
     this.run(machine, () => {});
   }
 
+  /** Ends the oldest read of a machine. */
+  #endRead(machine: Machine, input: "read" | "failed read" = "read"): void {
+    const { target, end } = machine.reads.shift()!;
+    machine.note(input, this.now);
+    const result = input === "read" ? machine.disk.read(target) : "failed";
+    this.#isChosen = true;
+    this.run(machine, () => end(result));
+    this.#isChosen = false;
+  }
+
+  #failRead(machine: Machine): void {
+    this.log.push(`node ${machine.number} can't read from its disk`);
+    this.#spent.failedReads++;
+    this.#endRead(machine, "failed read");
+  }
+
   /** The state of this world: two worlds with the same fingerprint go on in the same way. */
   #fingerprint(waiting: number): Fingerprint {
-    const { losses, crashes, partitions } = this.#spent;
+    const { losses, crashes, partitions, failedReads } = this.#spent;
     const state = new Fingerprint().addTime(this.now).add(waiting).add(losses).add(crashes)
-      .add(partitions).add(this.#isolated?.number ?? -1).add(this.problems.length);
+      .add(partitions).add(failedReads).add(this.#isolated?.number ?? -1).add(this.problems.length);
     for (const { history } of this.#everyone) state.addFingerprint(history);
     for (const { fingerprint, arrivesAt } of this.#flight) {
       state.addFingerprint(fingerprint).addTime(arrivesAt);
