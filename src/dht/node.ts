@@ -224,8 +224,8 @@ export class DhtNode {
       this.announcements.noteNewContact(at);
       this.membership.noteFound(at);
     };
-    this.host.items.onEvict = (target) =>
-      this.host.emit({ type: "data.expire", target, reason: "evicted" });
+    this.host.items.onEarlyDrop = (target, reason) =>
+      this.host.emit({ type: "data.expire", target, reason });
     this.responder.onSeenTo = (target, by, at) => this.replicator.noteSeenTo(target, by, at);
   }
 

@@ -96,9 +96,9 @@ export const EVENTS = {
     }),
   ),
   "data.expire": event(
-    "This node dropped an item that it held: it had expired (`expired`), or the node needed its space and enough " +
-      "closer nodes held it (`evicted`).",
-    z.object({ hash, reason: field(z.enum(["expired", "evicted"]), "expired") }),
+    "This node dropped an item that it held: it had expired (`expired`), the node needed its space and enough closer " +
+      "nodes held it (`evicted`), or its value was missing or damaged on disk (`lost`).",
+    z.object({ hash, reason: field(z.enum(["expired", "evicted", "lost"]), "expired") }),
   ),
   "data.health": event(
     "The state of a value that this node keeps published changed: it became more or less safe.",

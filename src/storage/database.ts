@@ -5,6 +5,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { PAGE_BYTES } from "../dht/items/item_cost.ts";
 import type { RowChanges } from "./commit_queue.ts";
 import { PackedTable, TARGET_PREFIX } from "./packed_table.ts";
+import type { RowResult } from "./item_reads.ts";
 import type { AnnouncementRow, ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 import {
   applySteps,
@@ -223,13 +224,16 @@ export class Database {
     return this.#sound<ItemRow>("items");
   }
 
-  /** The items with these targets, in any order. Leaves out missing ones, and those whose checksum is wrong. */
-  readItems(targets: readonly Uint8Array[]): ItemRow[] {
-    try {
-      return targets.flatMap((target) => this.#readItem(target) ?? []);
-    } catch (error) {
-      throw explained(this.path, error);
-    }
+  /** Reads the items with these targets, and returns a result for each target, in the same order. */
+  readItems(targets: readonly Uint8Array[]): RowResult[] {
+    return targets.map((target) => {
+      try {
+        return this.#readItem(target) ?? "missing";
+      } catch {
+        // A page of the file can't be read. Other items are on other pages.
+        return "failed";
+      }
+    });
   }
 
   /** The item with this target; undefined if it is missing, or if its checksum is wrong. */

@@ -16,15 +16,15 @@ const MAX_WAITING = 4_096;
 
 /** The file that contains the items, accessed in another thread. */
 export interface ItemFile {
-  /**
-   * Reads the items with these targets. Leaves out items that are missing or damaged. @throws
-   * {StorageError} if the file can't be read
-   */
-  readItems(targets: readonly Uint8Array[]): Promise<readonly ItemRow[]>;
+  /** Reads the items with these targets, and returns a result for each target, in the same order. */
+  readItems(targets: readonly Uint8Array[]): Promise<readonly RowResult[]>;
 }
 
-/** The result of reading an item. "missing": the file has no intact item. */
-export type ReadResult = Item | "missing" | "failed";
+/** The result of reading a row. "missing": the file has no intact row. "failed": the disk could not read it. */
+export type RowResult = ItemRow | "missing" | "failed";
+
+/** The result of reading an item, as in {@link RowResult}. */
+export type ReadResult = Item | Exclude<RowResult, ItemRow>;
 
 type Done = (result: ReadResult) => void;
 
@@ -69,22 +69,17 @@ export class ItemReads {
   }
 
   async #send(request: IdMap<Done[]>): Promise<void> {
-    const targets = Array.from(request.entries(), ([target]) => target.toBytes());
-    let other: "missing" | "failed" = "missing";
-    const found = new IdMap<Item>(this.#seed);
-    try {
-      for (const row of await this.#file.readItems(targets)) {
-        const item = itemOf(row);
-        found.set(item.target, item);
-      }
-    } catch {
-      other = "failed";
-    }
-    for (const [target, sharing] of request.entries()) {
+    const entries = [...request.entries()];
+    const targets = entries.map(([target]) => target.toBytes());
+    // The storage thread has ended if this fails.
+    const rows = await this.#file.readItems(targets).catch(() => []);
+    for (const [i, [, sharing]] of entries.entries()) {
+      const row = rows[i] ?? "failed";
+      const result = typeof row === "string" ? row : itemOf(row);
       this.#waiting -= sharing.length;
       for (const done of sharing) {
         try {
-          done(found.get(target) ?? other);
+          done(result);
         } catch (error) {
           // The other reads must still end. The program logs a rejection that nobody handles.
           void Promise.reject(error);

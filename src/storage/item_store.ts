@@ -113,6 +113,7 @@ export class DurableItemStore extends ItemStore {
       if (result === "missing") {
         // The disk has lost the value. Don't claim to have it, so that another holder sends us a copy.
         this.remove(target);
+        this.onEarlyDrop?.(target, "lost");
         if (this.#lost++ === 0) this.#onLost();
         return done(undefined, at);
       }

@@ -4,7 +4,7 @@ import { BlobDatabase } from "./blob_database.ts";
 import type { BlobFile, BlobPart, Segment } from "./blobs.ts";
 import type { Changes } from "./commit_queue.ts";
 import { CLOCK, createFile, Database, type Files, NODE_ID } from "./database.ts";
-import type { ItemFile } from "./item_reads.ts";
+import type { ItemFile, RowResult } from "./item_reads.ts";
 import { explained, StorageError } from "./sqlite.ts";
 import {
   type AnnouncementRow,
@@ -60,7 +60,7 @@ type Request =
   | { readonly do: "remove_blob"; readonly id: number }
   | { readonly do: "close" };
 
-type Result = Saved | readonly ItemRow[] | Uint8Array<ArrayBuffer> | undefined;
+type Result = Saved | readonly RowResult[] | Uint8Array<ArrayBuffer> | undefined;
 
 /** Each request is answered once, in order. Messages with items come before the answer to `open`. */
 type Message =
@@ -110,8 +110,8 @@ export class DatabaseThread implements BlobFile, ItemFile {
     await this.#ask({ do: "commit", changes });
   }
 
-  async readItems(targets: readonly Uint8Array[]): Promise<readonly ItemRow[]> {
-    return (await this.#ask({ do: "read_items", targets })) as readonly ItemRow[];
+  async readItems(targets: readonly Uint8Array[]): Promise<readonly RowResult[]> {
+    return (await this.#ask({ do: "read_items", targets })) as readonly RowResult[];
   }
 
   async writeSegment(segment: Segment): Promise<void> {

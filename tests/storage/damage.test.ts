@@ -134,6 +134,35 @@ Deno.test("rows that are left out are counted", () => {
   });
 });
 
+Deno.test("a page that can't be read fails only the reads of its own items", () => {
+  inTemporaryDirectory((path) => {
+    // More pages than SQLite keeps in memory, so that it reads them again.
+    const items = Array.from({ length: 6_000 }, (_, n) => item(n));
+    const database = open(path("db"));
+    for (let n = 0; n < items.length; n += 100) {
+      database.commit({
+        items: items.slice(n, n + 100).map(itemRow),
+        deletedItems: [],
+        published: [],
+        contacts: undefined,
+      });
+    }
+    database.close();
+    const opened = open(path("db"));
+    const text = new TextDecoder("latin1").decode(Deno.readFileSync(path("db")));
+    const at = text.indexOf(String(77).padStart(100, "0"));
+    using file = Deno.openSync(path("db"), { write: true });
+    file.seekSync(at - at % PAGE_BYTES, Deno.SeekMode.Start);
+    file.writeSync(new Uint8Array(64).fill(0xff));
+    const results = opened.readItems(items.map(({ target }) => target.toBytes()));
+    const failed = results.filter((result) => result === "failed").length;
+    assert.equal(results[77], "failed");
+    assert.ok(failed < 10, `${failed} reads failed`);
+    assert.equal(results.includes("missing"), false);
+    opened.close();
+  });
+});
+
 Deno.test("a file with a changed byte in its header is refused, or read completely", () => {
   for (const whole of [image(false), image(true)]) {
     for (let at = 0; at < 100; at++) {

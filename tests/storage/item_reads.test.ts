@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { immutableItem, type Item } from "../../src/dht/items/item.ts";
 import { bencodeBytes } from "../../src/krpc/bencode.ts";
 import { itemCrypto } from "../../src/runtime/identity/crypto.ts";
-import { ItemReads, type ReadResult } from "../../src/storage/item_reads.ts";
-import { type ItemRow, itemRow } from "../../src/storage/rows.ts";
+import { ItemReads, type ReadResult, type RowResult } from "../../src/storage/item_reads.ts";
+import { itemRow } from "../../src/storage/rows.ts";
 import { latin1 } from "../packets.ts";
 
 const ITEMS = Array.from(
@@ -17,10 +17,11 @@ const ITEMS = Array.from(
 class SlowFile {
   readonly requests: { targets: readonly Uint8Array[]; answer: () => void }[] = [];
 
-  readItems(targets: readonly Uint8Array[]): Promise<readonly ItemRow[]> {
-    const names = targets.map(String);
-    const rows = ITEMS.filter(({ target }) => names.includes(`${target.toBytes()}`))
-      .map((item) => itemRow({ ...item, storedAt: 0, expiresAt: 1 }));
+  readItems(targets: readonly Uint8Array[]): Promise<readonly RowResult[]> {
+    const rows = targets.map((target): RowResult => {
+      const item = ITEMS.find((one) => `${one.target.toBytes()}` === `${target}`);
+      return item === undefined ? "missing" : itemRow({ ...item, storedAt: 0, expiresAt: 1 });
+    });
     return new Promise((resolve) => this.requests.push({ targets, answer: () => resolve(rows) }));
   }
 }

@@ -406,7 +406,10 @@ Deno.test("an item whose value the disk has lost is dropped", () => {
       contacts: undefined,
     });
     assert.ok(store.has(saved.target, 0));
+    const drops: string[] = [];
+    store.onEarlyDrop = (target, reason) => drops.push(`${target} ${reason}`);
     assert.equal(read(store, saved.target), undefined);
+    assert.deepEqual(drops, [`${saved.target} lost`]);
     assert.deepEqual([store.has(saved.target, 0), store.count, store.usedBytes], [false, 0, 0]);
     assert.equal(store.lost, 1);
     await queue.flush();

@@ -26,7 +26,7 @@ import {
 } from "./item.ts";
 import { ItemReader } from "./item_reader.ts";
 import { readHeld, readNewest, type Stores } from "./held.ts";
-import { notKept } from "./item_store.ts";
+import { type EarlyDrop, notKept } from "./item_store.ts";
 
 /** A node's stores for items, and the functions that verify items. */
 export interface ItemHost extends ItemCrypto, Stores {}
@@ -41,7 +41,7 @@ export type ItemEvent =
   /**
    * We no longer hold an item: it expired, or we needed its space and enough closer nodes have it.
    */
-  | { readonly type: "data.expire"; readonly target: Id; readonly reason: "expired" | "evicted" };
+  | { readonly type: "data.expire"; readonly target: Id; readonly reason: "expired" | EarlyDrop };
 
 export interface Get {
   readonly target: Id;

@@ -78,6 +78,12 @@ export function addedBy(stored: StoredItem, held: StoredItem | undefined): ItemC
  */
 export type PutOutcome = "kept" | "full" | "source_full" | "expired" | "outdated" | "failed";
 
+/**
+ * Why an item was dropped before it expired: the node needed its space and enough closer nodes held
+ * it, or the disk has lost its value.
+ */
+export type EarlyDrop = "evicted" | "lost";
+
 /** The KRPC error for an item that was not kept. */
 export function notKept(outcome: Exclude<PutOutcome, "kept">): ItemError {
   const code = outcome === "outdated" ? ErrorCode.seqTooLow : ErrorCode.server;
@@ -103,8 +109,8 @@ export class ItemStore {
   readonly #usedBy = new Map<string, number>();
   /** Called with the target of each item that expired or was evicted. */
   onDrop: ((target: Id) => void) | undefined;
-  /** Called with the target of each item that was evicted. */
-  onEvict: ((target: Id) => void) | undefined;
+  /** Called with the target of each item that was dropped before it expired, and the reason. */
+  onEarlyDrop: ((target: Id, reason: EarlyDrop) => void) | undefined;
   #own: Id;
 
   /** `own` is the node's id. Among spare items, those far from it are evicted first. */
@@ -297,7 +303,7 @@ export class ItemStore {
     for (const { slot, target } of spare) {
       if (this.#free >= goal) return;
       this.#drop(slot);
-      this.onEvict?.(target);
+      this.onEarlyDrop?.(target, "evicted");
     }
   }
 

@@ -174,7 +174,7 @@ Deno.test("the room that is announced to a source can be used to the end", () =>
 Deno.test("only spare items are evicted, the farthest first, and reported", () => {
   const store = new ItemStore(OWN, 100 * ITEM_BYTES, 1);
   const evicted: Id[] = [];
-  store.onEvict = (gone) => evicted.push(gone);
+  store.onEarlyDrop = (gone) => evicted.push(gone);
   const all = Array.from({ length: 100 }, (_, n) => item(n));
   for (const one of all) assert.equal(put(store, { item: one }), "kept");
   const spare = all.filter((_, n) => n % 2 === 0);
