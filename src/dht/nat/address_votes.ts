@@ -1,33 +1,25 @@
-// Votes on our address in one family. The field `ip` of a response is a vote: the endpoint at which
-// its sender sees us (BEP 42).
+// Counts votes on our address in one family. The field `ip` of a response is a vote: the endpoint at which the
+// responding node sees us (BEP 42).
 
 import { type Endpoint, isWider } from "../../krpc/endpoint.ts";
 import type { Millis } from "../deadlines.ts";
 import { isSameNetwork, networkMark } from "../routing/diversity.ts";
 
-/**
- * Cap on the networks that vote. The first networks keep their seats, so that newcomers can't
- * displace them.
- */
+/** Cap on the networks that vote. Once the table is full, newcomers can't displace active voters. */
 const MAX_VOTERS = 32;
 
-/**
- * A voter that has not voted for this long may lose its seat to another. Contacts vote at each
- * health check.
- */
+/** A voter that has not voted for this long may lose its seat to another voter. Contacts vote at each health check. */
 const SEAT_MS = 15 * 60_000;
 
-/**
- * While fewer voters than this agree with the accepted result, the votes of new voters count too.
- */
+/** While the accepted result counts fewer voters than this, the votes of new voters count too. */
 const ENOUGH_VOTERS = 8;
 
-/** Our address stays if more than this share of the voters still sees it. */
+/** We keep our address if more than this share of the voters still sees us there. */
 const STAYING_SHARE = 0.2;
 
 /**
- * The same limit as `STAYING_SHARE`, for the case that our machine or router has the new address.
- * It is higher, because older connections may still use the former address.
+ * The same limit as `STAYING_SHARE`, if the new address belongs to our machine or router. It is higher, because older
+ * connections may still use the former address.
  */
 const STAYING_SHARE_IF_OURS = 0.5;
 
@@ -57,11 +49,11 @@ export class AddressVotes {
   readonly #times: Millis[] = [];
   readonly #voters: Endpoint[] = [];
   readonly #seen: Endpoint[] = [];
-  /** For each row, whether the voter has standing: it has seen us at the accepted address. */
+  /** For each row, whether the voter has standing, that is, has seen us at the accepted address. */
   readonly #hasStanding: boolean[] = [];
   #accepted: Tally | undefined;
 
-  /** The result of the votes that is in use. Only `accept` changes it. */
+  /** The result that is in use. Only `accept` changes it, except that agreeing votes of new voters are added to it. */
   get accepted(): Tally | undefined {
     return this.#accepted;
   }
@@ -73,10 +65,9 @@ export class AddressVotes {
   }
 
   /**
-   * Records the vote of `voter`. If the voter has no seat, `mayEnter` decides whether it may take a
-   * free one. Returns whether the votes should be counted again. This is the case if the vote
-   * disagrees with the accepted result, and the voter has standing, or is one of the first
-   * `ENOUGH_VOTERS`, or most voters disagree too.
+   * Records that `voter` sees us at `seen`. A voter without a seat gets a free one only if `mayEnter` returns true.
+   * Returns whether to count the votes again: if the vote disagrees with the accepted result, and the voter has
+   * standing, is among the first `ENOUGH_VOTERS`, or belongs to a majority that disagrees.
    */
   add(
     voter: Endpoint,
@@ -88,7 +79,7 @@ export class AddressVotes {
     const isNew = row < 0 || !this.#voters[row].sameAddress(voter);
     if (isNew) {
       if (!mayEnter()) return false;
-      // Another node of the same network replaces the voter only if the voter has fallen silent.
+      // Another node of the same network gets the voter's seat only if the voter has fallen silent.
       if (row < 0) row = this.#freeSeat(now);
       else if (now - this.#times[row] < SEAT_MS) return false;
       if (row < 0) return false;
@@ -108,7 +99,7 @@ export class AddressVotes {
     return false;
   }
 
-  /** The row of the voter's network; -1 if the network has no row. */
+  /** The row of the voter's network; -1 if there is none. */
   #find(voter: Endpoint, mark: number): number {
     const marks = this.#marks;
     for (let row = 0; row < marks.length; row++) {
@@ -117,16 +108,13 @@ export class AddressVotes {
     return -1;
   }
 
-  /** The index of a new row or, if the table is full, of the row of a silent voter; -1 if no voter is silent. */
+  /** The row for a new voter. If the table is full, this is the row of a silent voter; -1 if no voter is silent. */
   #freeSeat(now: Millis): number {
     const times = this.#times;
     return times.length < MAX_VOTERS ? times.length : times.findIndex((at) => now - at >= SEAT_MS);
   }
 
-  /**
-   * Whether a vote agrees with the accepted result. If peers see us at different ports, the port
-   * does not matter.
-   */
+  /** Whether a vote agrees with the accepted result. The port must match only if most voters see the same port. */
   #agrees(seen: Endpoint): boolean {
     const { endpoint, samePort, votes } = this.#accepted!;
     return samePort > votes / 2 ? endpoint.equals(seen) : endpoint.sameAddress(seen);
@@ -155,21 +143,21 @@ export class AddressVotes {
     return rows;
   }
 
-  /** The nodes that vote for their networks. */
+  /** The endpoints of the voters that count, one for each network. */
   get voters(): readonly Endpoint[] {
     return this.#rows(-Infinity).map((row) => this.#voters[row]);
   }
 
-  /** The result of all votes. At least one vote must have been recorded. */
+  /** Returns the result of all votes. At least one vote must have been recorded. */
   count(): Tally {
     const rows = this.#rows(-Infinity);
     return this.#tally(rows, mostFrequent(rows.map((row) => this.#seen[row].host)));
   }
 
   /**
-   * The new result that follows from the votes since `since`; undefined if the accepted one stays.
-   * If two or more voters with standing have voted, no other votes count, so even many strangers
-   * can't change our address. `isOurs` returns whether our machine or router has an address.
+   * Returns the new result that follows from the votes since `since`, or undefined if the accepted result stays. If two
+   * or more voters with standing have voted, only their votes count, so even many strangers can't change our address.
+   * `isOurs` returns whether an address belongs to our machine or router.
    */
   recount(since: Millis, isOurs: (address: Endpoint) => boolean): Tally | undefined {
     const fresh = this.#rows(since);
@@ -200,7 +188,7 @@ export class AddressVotes {
   }
 }
 
-/** Returns the result with one more vote that agrees with it. */
+/** Returns the result plus one more vote for it. */
 function withVote(tally: Tally, voter: Endpoint, seen: Endpoint): Tally {
   const { endpoint, votes, voters, samePort, by } = tally;
   return {
@@ -212,7 +200,7 @@ function withVote(tally: Tally, voter: Endpoint, seen: Endpoint): Tally {
   };
 }
 
-/** The most frequent value; of equally frequent values, the first. `values` must not be empty. */
+/** Returns the most frequent value, or the first of equally frequent ones. `values` must not be empty. */
 function mostFrequent<T>(values: readonly T[]): T {
   let [best] = values, most = 0;
   for (const [value, same] of Map.groupBy(values, (value) => value)) {

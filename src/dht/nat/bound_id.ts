@@ -10,8 +10,8 @@ import type { Transport } from "../transport.ts";
 import type { OwnAddresses } from "./own_address.ts";
 
 /**
- * We change our id only if voters in at least this many networks report the same address. One is
- * enough if this machine has the address, or if no node keeps us under our present id yet.
+ * We change our id only if voters in at least this many networks report the same address. One voter is enough if this
+ * machine has the address, or if no node knows our current id yet.
  */
 const VOTES_TO_BIND = 3;
 
@@ -32,7 +32,10 @@ export class BoundId {
     this.#parts = parts;
   }
 
-  /** If our address is settled and our id does not fit it, changes the id and returns the address; else undefined. */
+  /**
+   * If our settled address and our id don't match, changes the id and returns the address. Otherwise, returns
+   * undefined.
+   */
   update(): Endpoint | undefined {
     const { self, random } = this.#parts;
     const address = this.#address();
@@ -44,8 +47,8 @@ export class BoundId {
   }
 
   /**
-   * The address that our id should fit. One id can't fit an address of each family, so IPv4 has priority if IPv4 nodes
-   * answer. Once the id is bound to a family, it stays with that family.
+   * The address that our id should match. One id can't match both an IPv4 and an IPv6 address, so IPv4 has priority if
+   * IPv4 nodes answer. Once the id is bound to a family, it stays bound to that family.
    */
   #address(): Endpoint | undefined {
     const { own, tables, transport, self } = this.#parts;

@@ -11,55 +11,55 @@ import type { Outbox } from "../outbox.ts";
 import type { Random } from "../random.ts";
 
 /**
- * How many ports the symmetric side opens. The number must not exceed a router's NAT table or the
- * limit on open files.
+ * The number of ports that the symmetric side opens. It must not exceed a router's NAT table or the limit on open
+ * files.
  */
 const OPENED_PORTS = 384;
 
-/** The ports that NATs assign: from 1024 up. */
+/** The first port that NATs assign, and the number of ports from there up. */
 const FIRST_PORT = 1_024, PORTS = 65_536 - FIRST_PORT;
 
 /** The step between tried ports. It is coprime to the number of ports, 2^10 * 3^2 * 7, so no port is tried twice. */
 const STRIDE = 40_507;
 
 /**
- * How many ports the side without a symmetric NAT tries. With probability 1 - (1 - 384 /
- * 64512)^1400 = 99.98 %, one of them is open.
+ * The number of ports that the side without a symmetric NAT tries. With probability 1 - (1 - 384 / 64512)^1400 = 99.98
+ * %, at least one of them is open.
  */
 export const TRIED_PORTS = 1_400;
 
-/** The number of ports tried in one step, and the time between steps: 1,000 ports and about a megabit per second. */
+/**
+ * The number of ports tried in one step, and the time between steps. Together, they mean 1,000 ports and about one
+ * megabit per second.
+ */
 const PORTS_PER_STEP = 10, STEP_MS = 10;
 
 /**
- * Cap on the steps that run at once if the timer fires late. With this cap, all ports are still
- * tried before the symmetric side closes its ports.
+ * Cap on the delayed steps that run at once if the timer fires late. With this cap, all ports are still tried before
+ * the symmetric side closes its ports.
  */
 const MAX_STEPS = 4;
 
-/**
- * When to repeat our ping to an endpoint from which the other node has reached us, in ms after the
- * packet from that endpoint.
- */
+/** Delays after a packet from the other node, in ms, at which we ping that node's endpoint again. */
 const MET_AGAIN_MS = [150, 400];
 
-/** The maximum number of bursts per minute, including those that other nodes request. Only one runs at a time. */
+/** The maximum number of bursts per minute, including those that other nodes request. Only one burst runs at a time. */
 const BURSTS_A_MINUTE = 3;
 
 /**
- * How long the opened ports wait for a packet from the other node. Trying all ports and a round
- * trip together take less time.
+ * How long the opened ports wait for a packet from the other node. Trying all ports, plus one round trip, takes less
+ * time.
  */
 const OPEN_MS = 5_000;
 
-/** Opened ports are closed after this time, even the port at which the other node got through. */
+/** All opened ports are closed after this time, even the port through which the other node got in. */
 const PORTS_OPEN_MS = 120_000;
 
 interface Burst {
   /** The node to meet. */
   readonly other: Id;
   readonly to: Endpoint;
-  /** The transaction id of all pings to the tried ports; undefined on the symmetric side. */
+  /** The transaction id that all pings to the tried ports share; undefined on the symmetric side. */
   readonly tid: number | undefined;
   readonly stop: () => void;
 }
@@ -74,14 +74,14 @@ interface BurstsOptions {
 
 /** Runs the bursts of a node, one at a time. */
 export class Bursts {
-  /** Called when the ports that were opened for a node are closed. */
+  /** Called when the ports that we opened for the node `other` are closed. */
   onClosed: ((other: Id) => void) | undefined;
   readonly #options: BurstsOptions;
   readonly #allowance = new Allowance(BURSTS_A_MINUTE / 60, BURSTS_A_MINUTE);
   #burst: Burst | undefined;
   /**
-   * The latest burst in which this node tried ports. It is kept after its end, because several
-   * ports may be open and more replies may arrive.
+   * The latest burst in which this node tried ports. It is kept after the burst ends, because further replies may
+   * arrive from other open ports.
    */
   #latestTrying: Burst | undefined;
 
@@ -98,8 +98,8 @@ export class Bursts {
   }
 
   /**
-   * Starts our side of a burst towards `to`. Returns false if another burst is running, or if too
-   * many have run recently.
+   * Starts our side of a burst towards `to`. Returns false if another burst is running, if too many have run recently,
+   * or if no port could be opened.
    */
   start(
     { other, to, isSymmetric }: { other: Id; to: Endpoint; isSymmetric: boolean },
@@ -112,8 +112,8 @@ export class Bursts {
   }
 
   /**
-   * Runs the symmetric side: opens ports, and keeps the one that the other node reaches. Returns
-   * false if no port was opened.
+   * Runs the symmetric side: opens ports, and keeps the one that the other node reaches. Returns false if no port could
+   * be opened.
    */
   #openPorts(other: Id, to: Endpoint, now: Millis): boolean {
     const { outbox, deadlines, random, onDatagram } = this.#options;
@@ -145,7 +145,7 @@ export class Bursts {
     return true;
   }
 
-  /** Runs the side without a symmetric NAT: pings the ports of an address one after another. */
+  /** Runs the side without a symmetric NAT: pings many ports of one address, one step after another. */
   #tryPorts(other: Id, to: Endpoint, now: Millis): void {
     const { deadlines, random } = this.#options;
     const tid = random.word();
@@ -176,21 +176,24 @@ export class Bursts {
     if (this.#burst === burst) this.#burst = undefined;
   }
 
-  /** Ends the burst with success if a packet came from the node that the burst should reach. */
+  /**
+   * Records a packet from the node `id`. If it is the node that the burst tries to reach, ends the burst and pings the
+   * node.
+   */
   meet(id: Id, from: Endpoint, now: Millis): void {
     const burst = this.#burst;
     if (burst === undefined || !burst.other.equals(id) || !burst.to.sameAddress(from)) return;
     burst.stop();
     const { tid } = burst;
     if (tid === undefined) return;
-    // The other node may not know that it reached us: its packet may have come through a hole of an earlier attempt.
+    // The other node may not know that its packet reached us, so ping it.
     this.#ping(from, tid);
     for (const ms of MET_AGAIN_MS) {
       this.#options.deadlines.schedule(now + ms, () => this.#ping(from, tid));
     }
   }
 
-  /** Whether a reply answers one of the pings of the latest burst that tried ports. */
+  /** Whether a reply answers a ping of the latest burst in which this node tried ports. */
   isAnswer(tid: number, from: Endpoint): boolean {
     const trying = this.#latestTrying;
     return trying !== undefined && tid === trying.tid && trying.to.sameAddress(from);

@@ -2,15 +2,12 @@
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
-/**
- * Once the set holds more hashes than this, it treats all addresses as contacted. No packet then
- * counts as unrequested.
- */
+/** Once the set holds more hashes than this, it counts all addresses as contacted, and no packet as unrequested. */
 const MAX_HASHES = 8_192;
 
 /**
- * The contacted endpoints, as a set of hashes. A collision may hide an unrequested packet, but
- * can't make a requested packet look unrequested.
+ * The contacted endpoints, as a set of hashes. A hash collision may make an unrequested packet look requested, but
+ * never the reverse.
  */
 export class Contacted {
   readonly #hashes = new Set<number>();

@@ -14,8 +14,8 @@ export interface Helper {
 }
 
 /**
- * Finds helpers among the nodes closest to our id. Also reports how many of these nodes answered,
- * no matter which software they run.
+ * Finds helpers among the nodes closest to our id. Also reports how many of these nodes answered, whatever software
+ * they run.
  */
 export function findHelpers(
   { searches, family }: { searches: Searches; family: Family },

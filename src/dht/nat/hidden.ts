@@ -1,5 +1,5 @@
-// Extensions for nodes behind NATs: makes this node reachable, reaches other nodes behind NATs, and
-// serves unreachable nodes.
+// Protocol extensions for nodes behind NATs: makes this node reachable, reaches other nodes behind NATs, and helps
+// unreachable nodes.
 
 import { byteStringContent } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
@@ -16,7 +16,7 @@ import type { NatState } from "./nat_state.ts";
 import { Reaching } from "./reaching.ts";
 import { Relay } from "./relay.ts";
 
-/** The default limit on forwarded messages in bytes per second: enough for an occasional small value. */
+/** The default relay rate: forwarded bytes per second, enough for an occasional small value. */
 export const RELAY_RATE = 2_048;
 
 interface HiddenOptions {
@@ -25,13 +25,13 @@ interface HiddenOptions {
   readonly responder: Responder;
   readonly deadlines: Deadlines;
   readonly random: Random;
-  /** Limit on forwarded messages in bytes per second, not counting introductions; with 0, no messages are forwarded. */
+  /** The limit on forwarded bytes per second, not counting introductions; 0 disables forwarding. */
   readonly relayRate: number;
   /** Called with a datagram from another node that arrived at an extra socket. */
   readonly onDatagram: (datagram: Uint8Array, from: Endpoint, now: Millis) => void;
 }
 
-/** The parts for crossing NATs. A node needs them if it may be behind a NAT, or wants to reach a node that is. */
+/** The components for crossing NATs. A node needs them if it may be behind a NAT, or wants to reach a node that is. */
 interface Crossing {
   readonly relay: Relay;
   readonly meeting: Meeting;
@@ -39,7 +39,7 @@ interface Crossing {
 }
 
 export class Hidden {
-  /** The parts for crossing NATs; undefined until they are first needed. Most nodes never need them. */
+  /** The components for crossing NATs; undefined until first needed. Most nodes never need them. */
   crossing: Crossing | undefined;
   readonly #options: HiddenOptions;
   #introducer: Introducer | undefined;
@@ -48,7 +48,7 @@ export class Hidden {
     this.#options = options;
   }
 
-  /** Returns the parts for crossing NATs, and creates them on first use. */
+  /** Returns the components for crossing NATs, and creates them on first use. */
   cross(): Crossing {
     if (this.crossing !== undefined) return this.crossing;
     const { nats, searches, responder, deadlines, random, onDatagram } = this.#options;
@@ -67,7 +67,7 @@ export class Hidden {
     return this.#introducer ??= new Introducer({ responder, tables, random, relayRate });
   }
 
-  /** Starts registering at other nodes unless strangers can reach us, and stops when they can. */
+  /** Keeps this node registered at introducers, unless strangers can reach it without them. */
   noteNat(state: NatState, now: Millis): void {
     const crossing = state.wantsIntroducers ? this.cross() : this.crossing;
     crossing?.meeting.noteNat(state, now);
@@ -78,7 +78,7 @@ export class Hidden {
     const { method } = query;
     if (method !== "dm_pass" && method !== "dm_probe" && method !== "dm_punch") return false;
     const { id, token, values } = query;
-    // The responder refuses a query without an id.
+    // Leave a query without an id to the responder, which refuses it.
     if (id === undefined) return false;
     const { self, traffic } = this.#options.responder.outbox;
     if (method === "dm_pass" && token === undefined) this.#deliver(query, from, now);
@@ -92,7 +92,7 @@ export class Hidden {
     return true;
   }
 
-  /** Handles a message that another node has forwarded to us: a query, or the answer to one of our queries. */
+  /** Handles a message that another node has forwarded to us: either a query, or the answer to one of our queries. */
   #deliver(outer: Message, from: Endpoint, now: Millis): void {
     const { traffic } = this.#options.responder.outbox;
     const payload = outer.value && byteStringContent(outer.value);

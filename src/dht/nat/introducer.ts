@@ -18,21 +18,24 @@ import type { Tokens } from "../tokens.ts";
 /** The maximum size of a forwarded message: enough for the largest item, and one packet can carry it. */
 export const MAX_FORWARDED_BYTES = 1_250;
 
-/** The maximum size of an introduction, and of the answer to one. */
+/** The maximum size of an introduction, and of the answer to an introduction. */
 const MAX_INTRODUCTION_BYTES = 160;
 
 /**
- * Limits on the introductions that we forward, of about 300 bytes each. In a large network, each
- * node is asked for few introductions.
+ * Limits on the introductions that we forward, at about 300 bytes each. In a large network, each node gets few such
+ * requests.
  */
 const INTRODUCTIONS_PER_SECOND = 8, INTRODUCTION_BURST = 40;
 
-/** The largest burst of forwarded bytes, in seconds at the relay rate: by default 16 kB, enough for several items. */
+/**
+ * The largest burst of forwarded bytes, as seconds at the relay rate. By default, it is 16 kB, enough for several
+ * items.
+ */
 const RELAY_BURST_S = 8;
 
 /**
- * Limits on the probes that we request from other nodes for nodes behind NATs. Each node behind a
- * NAT needs about nine probes in half an hour.
+ * Limits on the probes that we request on behalf of nodes behind NATs. Each such node needs about nine probes in half
+ * an hour.
  */
 const ASKED_PER_SECOND = 2, ASKED_BURST = 20;
 
@@ -42,7 +45,7 @@ interface IntroducerOptions {
   readonly responder: Responder;
   readonly tables: Tables;
   readonly random: Random;
-  /** Limit on forwarded messages in bytes per second, not counting introductions; with 0, no messages are forwarded. */
+  /** The limit on forwarded bytes per second, not counting introductions; 0 disables forwarding. */
   readonly relayRate: number;
 }
 
@@ -108,8 +111,8 @@ export class Introducer {
   }
 
   /**
-   * Handles a `dm_probe` with a token: asks another node to probe the asker, and probes the asker
-   * from an extra port.
+   * Handles a `dm_probe` with a token: asks another node to probe the sender, and probes the sender from an extra
+   * port.
    */
   askProbe(query: Message, from: Endpoint, now: Millis): void {
     if (!this.#tokens.verify(query.token!, from, now)) {
@@ -125,7 +128,7 @@ export class Introducer {
       this.#reply(query, from, [to]);
       return void this.#sendProbe(from, query);
     }
-    // If there is no other node, we can probe the asker only from an extra port of ours.
+    // Without another node, the only possible probe is from an extra port of ours.
     if (this.#sendProbe(from, query)) return this.#reply(query, from);
     return this.#error(query, from, { code: ErrorCode.server, text: "nobody to probe from" });
   }
@@ -140,7 +143,9 @@ export class Introducer {
     if (!this.#sendProbe(to, query)) this.#send({ method: "dm_probe", to, args: {} }, query);
   }
 
-  /** Sends a probe from an extra port, to which the receiver has sent nothing. False if no port can be opened. */
+  /**
+   * Sends a probe from an extra port, to which the receiver has sent nothing. Returns false if no port can be opened.
+   */
   #sendProbe(to: Endpoint, cause: Message): boolean {
     const sockets = this.#outbox.transport.openSockets(1, () => {});
     if (sockets === undefined) return false;
@@ -150,7 +155,7 @@ export class Introducer {
     return true;
   }
 
-  /** A random contact that can send a probe, outside the asker's subnet if possible. */
+  /** Returns a random contact that can send a probe, if possible outside the asker's subnet. */
   #prober(asker: Endpoint, now: Millis): Contact | undefined {
     let chosen: Contact | undefined, fit = 0, isFar = false;
     for (const contact of this.#tables.contactsOf(asker.family)) {
@@ -166,8 +171,8 @@ export class Introducer {
   }
 
   /**
-   * Sends a query that the query `cause` asked for, and doesn't wait for a reply. Drops the query
-   * if it is longer than `cause`, so that nobody can use us to amplify traffic.
+   * Sends a query that the query `cause` requested, and doesn't wait for a reply. Drops the query if it is longer than
+   * `cause`, so that nobody can use us to amplify traffic.
    */
   #send(query: Omit<OutgoingQuery, "tid" | "maxBytes">, cause: Message): boolean {
     const tid = this.#random.word();

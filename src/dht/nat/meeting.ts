@@ -18,27 +18,30 @@ import { NAT_CODE, type NatState } from "./nat_state.ts";
 import { Registration } from "./registration.ts";
 
 /**
- * Limits on the introductions that we act on. For each, we send one packet to a stranger and one to
- * the introducer.
+ * Limits on the introductions that we act on. For each introduction, we send one packet to a stranger and one to the
+ * introducer.
  */
 const INTRODUCED_PER_SECOND = 4, INTRODUCED_BURST = 16;
 
 /** How long we keep answering an introduced node after its latest query. */
 const INTRODUCED_MS = 60_000;
 
-/** Cap on the introduced addresses that we remember. */
+/** Cap on the addresses of introduced nodes that we remember. */
 const MAX_INTRODUCED = 64;
 
-/** How to answer a forwarded query. The reply goes to the introducer and must be small, so it names no nodes. */
+/**
+ * Options for answering a forwarded query. The reply goes through the introducer and must be small, so it lists no
+ * nodes.
+ */
 const TO_CONTACT = { keepsAsker: true, isSmall: true, maxBytes: MAX_FORWARDED_BYTES };
 const TO_STRANGER = { ...TO_CONTACT, keepsAsker: false };
 
-/** Where to send the answer to a forwarded message. */
+/** The route by which the answer to a forwarded message returns. */
 interface WayBack {
-  /** The endpoint at which the introducer sees the sender. */
+  /** The sender's endpoint, as the introducer sees it. */
   readonly sender: Endpoint;
   readonly via: Endpoint;
-  /** The token with which the introducer accepts the answer. */
+  /** The token that the introducer requires with the answer. */
   readonly token: Uint8Array;
 }
 
@@ -56,7 +59,7 @@ export class Meeting {
   readonly #outbox: Outbox;
   readonly #registrations: { readonly [F in Family]?: Registration };
   readonly #allowance = new Allowance(INTRODUCED_PER_SECOND, INTRODUCED_BURST);
-  /** For each address of an introduced node, the time until which we answer queries from it. */
+  /** The addresses of introduced nodes, each with the time until which we answer queries from there. */
   readonly #introduced = new BoundedMap<string, Millis>(MAX_INTRODUCED);
 
   constructor(parts: MeetingParts) {
@@ -76,7 +79,7 @@ export class Meeting {
     return Object.values(this.#registrations).reduce((sum, { count }) => sum + count, 0);
   }
 
-  /** Starts registering at introducers unless strangers can reach us, and stops when they can. */
+  /** Keeps us registered at introducers, unless strangers can reach us without them. */
   noteNat({ family, wantsIntroducers }: NatState, now: Millis): void {
     const registration = this.#registrations[family];
     if (wantsIntroducers) registration?.start(now);
@@ -89,15 +92,16 @@ export class Meeting {
   }
 
   /**
-   * Whether to answer a query even if we are read-only, because it was forwarded, or because its
-   * sender is one of our introducers or was introduced to us.
+   * Whether to answer a query even if we are read-only: the query was forwarded, or its sender is one of our
+   * introducers or was introduced to us.
    */
   admits({ id, method, token, keeps }: Message, from: Endpoint, now: Millis): boolean {
     if (id !== undefined) this.#parts.bursts.meet(id, from, now);
     if (method === "dm_pass" && token === undefined) return true;
     const isIntroducer = this.#registrations[from.family]?.at(from) !== undefined;
     if (!isIntroducer && this.#introduced.size === 0) return false;
-    // Nodes should not keep unreachable nodes like us in their tables. If we ignore their health checks, they drop us.
+    // A ping with `keeps` comes from a node that has us in its table. We ignore it, so that the node drops us: no table
+    // should keep nodes that strangers can't reach.
     if (method === "ping" && keeps === true) return false;
     if (isIntroducer) return true;
     const until = this.#introduced.get(from.host);
@@ -154,9 +158,8 @@ export class Meeting {
   }
 
   /**
-   * Offers or starts a burst if only one side's NAT is symmetric. A burst sends many packets, so
-   * the other node must first prove that it owns its address. To do so, it returns our token
-   * through a witness that we choose.
+   * If exactly one side's NAT is symmetric, offers or starts a burst. A burst sends many packets, so the other node
+   * must first prove that it owns its address: it must return our token through a witness that we choose.
    */
   #offerBurst(
     { id, token, natType }: Message,
@@ -178,7 +181,7 @@ export class Meeting {
     return hasBurst ? { token } : {};
   }
 
-  /** Sends the outbox's latest answer back through the introducer. */
+  /** Sends the latest answer in the outbox back through the introducer. */
   #sendBack({ sender, via, token }: WayBack): void {
     const answer = this.#outbox.written;
     if (answer.length > MAX_FORWARDED_BYTES) return;

@@ -1,4 +1,4 @@
-// Checks whether strangers can reach this node in one address family, using probes.
+// Checks with probes whether strangers can reach this node in one address family.
 
 import { type Endpoint, type Family, isWider } from "../../krpc/endpoint.ts";
 import { decode } from "../../krpc/message.ts";
@@ -18,24 +18,24 @@ import {
 } from "./nat_state.ts";
 import type { OwnAddress } from "./own_address.ts";
 
-/** If at least this share of the voters sees the same port, the NAT uses one port for all endpoints. */
+/** If at least this share of the voters sees the same port, the NAT maps us to one port for all endpoints. */
 const SAME_PORT_SHARE = 0.75;
 
 /**
- * If at most this share of the voters sees the same port, the NAT is symmetric. If the share is
- * between the two limits, the cause may be a restart of the router.
+ * If at most this share of the voters sees the same port, the NAT is symmetric. A share between the two limits may be
+ * due to a restart of the router, and decides nothing.
  */
 const OTHER_PORT_SHARE = 0.5;
 
 /**
- * How long a NAT or firewall may let in packets from nodes that we queried: RFC 4787 (REQ-5) recommends 5 minutes.
- * Within this time, packets from such a node don't prove that strangers can reach us.
+ * How long a NAT or firewall may let in packets from nodes that we queried; RFC 4787 (REQ-5) recommends 5 minutes.
+ * During this time, packets from these nodes don't prove that strangers can reach us.
  */
 const FILTER_MS = 5 * 60_000;
 
 /**
- * The wait before the first check. It gives the node time to join, and the nodes of a new network
- * don't all check at once.
+ * The wait before the first check. The node first joins. A random share of this time is added, so that the nodes of a
+ * new network don't all check at once.
  */
 const CHECK_AFTER_MS = 3_000;
 
@@ -45,7 +45,7 @@ const PASSIVE_MS = 2 * 60_000;
 /** The number of unrequested queries, each from a different address, that prove the node reachable without a probe. */
 const ENOUGH_STRANGERS = 2;
 
-/** The number of nodes that each round asks for a probe. */
+/** The number of nodes that we ask for a probe in each round. */
 const PROBERS = 3;
 
 /** How long a round waits for its probes. */
@@ -55,8 +55,8 @@ const ROUND_MS = 4_000;
 const MAX_ROUNDS = 3;
 
 /**
- * If this many promised probes don't arrive, a filter has blocked them. A single probe may have got
- * lost, as 1 % of packets do.
+ * If at least this many promised probes don't arrive, we assume that a filter blocked them. A single probe may simply
+ * be lost, as 1 % of packets are.
  */
 const ENOUGH_MISSED = 2;
 
@@ -64,8 +64,8 @@ const ENOUGH_MISSED = 2;
 const RETRY_MS = 30_000;
 
 /**
- * The interval between checks, to which up to half is added at random. Checks are repeated because
- * the user may change NAT settings.
+ * The minimum interval between checks. Up to half of it is added at random. Checks are repeated because the user may
+ * change NAT settings.
  */
 const RECHECK_MS = 40 * 60_000;
 
@@ -90,8 +90,8 @@ interface NatParts {
 }
 
 /**
- * A check in progress. Its extra port sends packets to one node only, so packets from other nodes
- * at this port are unrequested.
+ * A check in progress. Its extra port sends packets to one node only, so packets that other nodes send to this port are
+ * unrequested.
  */
 interface Check {
   round: number;
@@ -100,14 +100,14 @@ interface Check {
   awaited: Endpoint[];
   /** Closes the extra port of this round. */
   close: (() => void) | undefined;
-  /**
-   * The number of rounds in which the asked node promised that another node would probe the extra
-   * port.
-   */
+  /** The number of rounds in which the asked node promised that another node would probe the extra port. */
   extraProbes: number;
-  /** Whether a probe from a node that we had not asked has reached the extra port. If so, the NAT filters nothing. */
+  /**
+   * Whether a probe from a node to which we had sent nothing has reached the extra port. If so, the NAT filters
+   * nothing.
+   */
   hasStranger: boolean;
-  /** Whether a probe from another port of the asked node has arrived. If so, the NAT filters by address only. */
+  /** Whether a probe from another port of the asked node has arrived. If so, the NAT does not filter by port. */
   hasOtherPort: boolean;
 }
 
@@ -122,42 +122,38 @@ export class Nat {
   #external: Endpoint | undefined;
   #type: NatType = "unknown";
   #filtering: NatFiltering = "unknown";
-  /** Whether strangers can reach us at the present address, according to the latest check; undefined if unknown. */
+  /** Whether strangers can reach us at the current address, according to the latest check; undefined if unknown. */
   #reachable: boolean | undefined;
   #reason = UNCHECKED;
   #checkedAt: Millis | undefined;
   /**
-   * The state of the trial. If no node can probe us, we behave like a reachable node for a while.
-   * The trial fails if no stranger queries us.
+   * The state of the trial. During a trial, we behave like a reachable node, because no node could probe us. The trial
+   * fails if no stranger queries us.
    */
   #trial: "none" | "running" | "failed" = "none";
   #asked = 0;
   #missed = 0;
-  /**
-   * The number of promised probes that did not arrive, only counting those from addresses to which
-   * we had sent nothing.
-   */
+  /** The number of missing probes, counting only those promised from addresses to which we had sent nothing. */
   #missedStrangers = 0;
-  /** Addresses from which unrequested packets came. */
+  /** The senders of unrequested packets, at most one endpoint for each address. */
   #strangers: Endpoint[] = [];
-  /**
-   * Endpoints that sent us probes from another port: we had sent packets to the address, but not to
-   * this port.
-   */
+  /** The senders of probes from an unexpected port: we had sent packets to the address, but not to this port. */
   #otherPorts: Endpoint[] = [];
   /** Whether a router has mapped a port for us. */
   #isMapped = false;
   /**
-   * The endpoints that we have queried since `#contactedSince`; undefined while no check needs
-   * them.
+   * The endpoints that we have queried since `#contactedSince`; undefined if we don't record them, because no check is
+   * near.
    */
   #contacted: Contacted | undefined;
   #contactedSince: Millis;
   #check: Check | undefined;
-  /** The deadline of the next step of the present check or, between checks, of the next check. */
+  /**
+   * The deadline of the next step of the running check or, between checks, the deadline that leads to the next check.
+   */
   #next: Deadline | undefined;
   #retryMs = RETRY_MS;
-  /** Whether the user's budget for traffic is used up. */
+  /** Whether the node must be read-only because the user's traffic budget is used up. */
   #isForcedReadOnly = false;
   #reported = "";
 
@@ -175,7 +171,7 @@ export class Nat {
     return this.#external !== undefined && this.#type !== "none";
   }
 
-  /** Whether no check is needed, because there is no NAT and the address is not public. */
+  /** Whether no check is needed: there is no NAT, and the address is not public. */
   get #isTrivial(): boolean {
     return this.#type === "none" && this.#external?.scope !== "global";
   }
@@ -188,8 +184,8 @@ export class Nat {
   }
 
   /**
-   * Packets that we sent before `#contactedSince` may have opened a NAT's filter for their
-   * receivers. This is the time by which the filter has certainly closed again.
+   * The time by which the NAT has certainly closed the filters that packets sent before `#contactedSince` may have
+   * opened.
    */
   get #filtersClosedAt(): Millis {
     return this.#contactedSince + FILTER_MS;
@@ -219,11 +215,11 @@ export class Nat {
   /** The NAT type as other nodes receive it, in the field `nt`. */
   get code(): number {
     if (this.#reachable) return NAT_CODE.reachable;
-    // A firewall without a NAT does not change ports.
+    // A firewall without a NAT never changes ports.
     return this.#type === "none" ? NAT_CODE.endpoint_independent : NAT_CODE[this.#type];
   }
 
-  /** Updates the NAT type, and checks again if our address has changed. */
+  /** Updates our address and NAT type from the votes. Schedules a new check if the address has changed. */
   noteAddress(now: Millis): void {
     const { tally } = this.#parts.own;
     if (tally === undefined) return;
@@ -258,16 +254,16 @@ export class Nat {
     const contacted = this.#contacted, check = this.#check, external = this.#external;
     if (contacted === undefined) return;
     if (this.#reachable && this.#trial !== "running" && check === undefined) return;
-    // Packets from neighbours behind the same router, or from our own external address, prove
-    // nothing.
+    // Packets from neighbours behind the same router, or from our own external address, don't prove that strangers can
+    // reach us.
     if (external !== undefined && (isWider(external, from) || external.sameAddress(from))) return;
     if (!this.#isContacted(from)) remember(this.#strangers, from);
     else if (isProbe && !contacted.hasEndpoint(from)) remember(this.#otherPorts, from);
     else return;
     if (check !== undefined) {
       check.awaited = check.awaited.filter((awaited) => !awaited.sameAddress(from));
-      // An earlier run of this node may have opened our NAT for this sender. Until its filter has
-      // certainly closed, also wait for the probes to the extra port.
+      // An earlier run of this node may have opened our NAT for this sender. Until that opening has certainly closed,
+      // also wait for the probes to the extra port.
       const isCertain = !this.#isBehindNat || now >= this.#filtersClosedAt;
       if (isCertain && this.#strangers.length > 0) this.#judge(now);
     } else if (external !== undefined && this.#strangers.length >= ENOUGH_STRANGERS) {
@@ -275,11 +271,12 @@ export class Nat {
     }
   }
 
-  /** Whether we may have sent a packet to this address, so that a packet from there does not count as unrequested. */
+  /**
+   * Whether we may have sent a packet to this address. A packet from this address then does not count as unrequested.
+   */
   #isContacted(from: Endpoint): boolean {
     if (this.#contacted === undefined || this.#contacted.hasAddress(from)) return true;
-    // We may have pinged a contact before we began to record our queries, so treat all contacts as
-    // nodes that we queried.
+    // We may have pinged contacts before we began to record our queries. Treat all contacts as nodes that we queried.
     for (const { endpoint } of this.#parts.searches.tables.contactsOf(this.family)) {
       if (endpoint.sameAddress(from)) return true;
     }
@@ -297,7 +294,7 @@ export class Nat {
     this.#parts.onChange(this.state, now);
   }
 
-  /** Makes the node read-only whether strangers can reach it or not, or ends that. */
+  /** Makes the node read-only even if strangers can reach it, or ends this state. */
   forceReadOnly(isForced: boolean, now: Millis): void {
     this.#isForcedReadOnly = isForced;
     this.#report(now);
@@ -309,10 +306,7 @@ export class Nat {
     else self.isReadOnly6 = this.#readOnly;
   }
 
-  /**
-   * Starts the check over at a new address. If this is our first address, packets that arrived
-   * earlier still count.
-   */
+  /** Starts over with a new address. If it is our first address, packets that arrived earlier still count. */
   #begin(isFirst: boolean, now: Millis): void {
     if (!isFirst) this.#forget();
     this.#watch(now);
@@ -350,8 +344,8 @@ export class Nat {
   }
 
   /**
-   * Records the public endpoint that a router maps to us, if any. Checks again if such a mapping
-   * has begun or ended.
+   * Records the public endpoint that a router maps to us; undefined if none does. Checks again if a mapping was created
+   * or removed.
    */
   noteMapping(mapped: Endpoint | undefined, now: Millis): void {
     this.#parts.own.noteMapping(mapped);
@@ -361,14 +355,14 @@ export class Nat {
     this.recheck(now);
   }
 
-  /** Starts to record which nodes we query. */
+  /** Starts to record which nodes we query, unless that is already recorded. */
   #watch(now: Millis): void {
     if (this.#contacted !== undefined) return;
     this.#contacted = new Contacted();
     this.#contactedSince = now;
   }
 
-  /** Schedules the next step, and cancels the one that was scheduled before. */
+  /** Schedules the next step, in place of the one that was scheduled before. */
   #schedule(at: Millis, step: (now: Millis) => void): void {
     const { deadlines } = this.#parts;
     deadlines.cancel(this.#next);
@@ -399,9 +393,7 @@ export class Nat {
     });
   }
 
-  /**
-   * Asks some nodes to arrange probes of us. Each round asks different nodes if there are enough.
-   */
+  /** Asks several nodes to arrange probes of us. Each round asks different nodes if there are enough. */
   #runRound(check: Check, now: Millis): void {
     const { probers } = check;
     const first = check.round++ * PROBERS;
@@ -415,12 +407,12 @@ export class Nat {
   }
 
   #askForProbe(check: Check, { endpoint: to, id: expected, token }: Helper, now: Millis): void {
-    // The query includes our address, so it is at least as long as the probe. A prober thus never
-    // sends more bytes than it receives.
+    // The query includes our address, so it is at least as long as the probe. A prober thus never sends more bytes than
+    // it received.
     const args = { token, values: [this.#external!] };
     const watcher = whenDone((outcome) => {
       if (this.#check !== check || outcome.kind !== "response") return;
-      // A node that names no other prober has sent the probe itself.
+      // A node that names no other prober sends the probe itself.
       const prober = outcome.message.values?.[0] ?? to;
       if (prober.family !== this.family) return;
       this.#asked++;
@@ -432,9 +424,9 @@ export class Nat {
   }
 
   /**
-   * Opens an extra port, sends packets from it to a single node, and asks that node for a probe by
-   * another node. If the probe arrives, the NAT filters nothing. This works even if our main port
-   * has already sent packets to all nodes.
+   * Opens an extra port, sends packets from this port to a single node, and asks that node for a probe by another node.
+   * If the other node's probe arrives, the NAT filters nothing. This test works even if our main port has already sent
+   * packets to all nodes.
    */
   #askAtExtraPort(check: Check, { endpoint: to, token }: Helper): void {
     const external = this.#external!;
@@ -472,9 +464,7 @@ export class Nat {
     else this.#runRound(check, now);
   }
 
-  /**
-   * Decides whether strangers can reach us, from the results of a check or from strangers' queries.
-   */
+  /** Decides whether strangers can reach us, based on the results of a check or on queries from strangers. */
   #judge(now: Millis): void {
     const conclusion = this.#conclusion(now);
     if (conclusion === undefined) this.#tryWithoutProbes(now);
@@ -527,8 +517,8 @@ export class Nat {
     else {
       this.#contacted = undefined;
       if (!this.#isTrivial) {
-        // Begin to record our queries FILTER_MS before the check: for that long, a NAT may let in
-        // packets from the nodes that we queried.
+        // Begin to record our queries FILTER_MS before the check, because a NAT may let in packets from queried nodes
+        // for that long.
         const at = now + RECHECK_MS * (1 + random.fraction() / 2);
         this.#schedule(at - FILTER_MS, (due) => {
           this.#watch(due);
@@ -540,8 +530,8 @@ export class Nat {
   }
 
   /**
-   * Called if no node can probe us. Behind a NAT, we then stop being read-only for a while (the
-   * trial), because strangers never query read-only nodes. If no stranger queries us during the
+   * Called if no check has given a result, because no node could probe us. Behind a NAT, this starts a trial: we stop
+   * being read-only for a while, because strangers never query read-only nodes. If no stranger queries us during the
    * trial, we count as unreachable.
    */
   #tryWithoutProbes(now: Millis): void {
@@ -566,14 +556,14 @@ export class Nat {
   }
 }
 
-/** The type of mapping that the votes on our port suggest; `former` if the votes are not clear. */
+/** Returns the mapping type that the votes on our port suggest, or `former` if the votes are not clear. */
 function mappingOf({ votes, samePort }: Tally, former: NatType): NatType {
   if (votes < 2) return former;
   if (samePort >= SAME_PORT_SHARE * votes) return "endpoint_independent";
   return samePort <= OTHER_PORT_SHARE * votes ? "symmetric" : former;
 }
 
-/** The type of filtering that the packets at the extra ports suggest. */
+/** Returns the filtering type that the packets at the extra ports suggest. */
 function filteringOf({ extraProbes, hasStranger, hasOtherPort }: Check): NatFiltering {
   if (hasStranger) return "none";
   // A single missing probe may have been lost by chance.

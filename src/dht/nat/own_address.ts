@@ -1,5 +1,5 @@
-// Finds out our address in one family. Once the address is settled, it changes only after we have
-// again asked the nodes that confirmed it.
+// Finds our address in one family. Once the address is settled, it changes only after we have pinged the nodes that
+// confirmed it.
 
 import { type Endpoint, type Family, isWider } from "../../krpc/endpoint.ts";
 import type { Deadlines, Millis } from "../deadlines.ts";
@@ -7,12 +7,12 @@ import type { Queries } from "../search/queries.ts";
 import { type Query, whenDone } from "../search/query.ts";
 import { AddressVotes, type Tally } from "./address_votes.ts";
 
-/** The time from the first vote until the address is settled. By then, most nodes found while joining have voted. */
+/** The time between the first vote and settling the address. By then, most nodes found while joining have voted. */
 const SETTLE_MS = 10_000;
 
 /**
- * The minimum time between two probes. A probe pings all voters, so liars can't make us send more
- * than 32 pings in this time.
+ * The minimum time between two rounds of pings to all voters. Liars thus can't make us send more than 32 pings in this
+ * time.
  */
 const PROBE_INTERVAL_MS = 30_000;
 
@@ -30,36 +30,36 @@ export class OwnAddress {
   readonly #parts: OwnAddressParts;
   readonly #votes = new AddressVotes();
   /**
-   * settling: the majority decides. settled: a deviating vote only makes us ask all voters again.
-   * waiting: we will soon ask the voters. probing: we have asked the voters.
+   * settling: the majority of the votes decides. settled: a deviating vote only makes us ask all voters again. waiting:
+   * we will ask all voters soon. probing: we have asked all voters and collect their answers.
    */
   #phase: "unknown" | "settling" | "settled" | "waiting" | "probing" = "unknown";
   #probedAt: Millis = -Infinity;
-  /** The public endpoint that a router has mapped to us. */
+  /** The public endpoint that a router maps to us, if any. */
   #mapped: Endpoint | undefined;
 
   constructor(readonly family: Family, parts: OwnAddressParts) {
     this.#parts = parts;
   }
 
-  /** The present address and its votes; undefined if no node has voted. */
+  /** Our current address and the votes for it; undefined if no node has voted. */
   get tally(): Tally | undefined {
     return this.#votes.accepted;
   }
 
-  /** Whether the address is settled. Before that, each vote may change it. */
+  /** Whether our address is settled. Until then, each vote may change it. */
   get isSettled(): boolean {
     return this.#phase !== "unknown" && this.#phase !== "settling";
   }
 
-  /** Ends the collection of the first votes, for example because no more are expected. */
+  /** Settles the address now, for example because no more votes are expected. */
   settle(now: Millis): void {
     if (this.#phase !== "settling") return;
     this.#phase = "settled";
     this.#parts.onChange(now);
   }
 
-  /** Records the public endpoint that a router has mapped to us; undefined if there is no such mapping any more. */
+  /** Records the public endpoint that a router maps to us; undefined if the mapping has ended. */
   noteMapping(mapped: Endpoint | undefined): void {
     this.#mapped = mapped;
   }
@@ -69,7 +69,7 @@ export class OwnAddress {
     this.#mapped?.sameAddress(address) === true ||
     this.#parts.queries.outbox.transport.isLocal(address);
 
-  /** Records that the node to which we sent `query` sees us at `seen`. */
+  /** Records a vote: the node to which we sent the query sees us at `seen`. */
   noteVote({ to, expected, isVerification = false }: Query, seen: Endpoint, now: Millis): void {
     if (isVerification || seen.family !== this.family || seen.scope === "none") return;
     // A node on our own machine sees us at an address of this machine.
@@ -88,8 +88,8 @@ export class OwnAddress {
       onChange(now);
     } else if (isDisputed && this.#phase === "settled") {
       const { endpoint } = votes.accepted!;
-      // The accepted address is ours, and the vote names a foreign one. Ignore the vote, unless our address is private
-      // and the voter is outside our network: then we are behind a NAT, and the voter is right to see another address.
+      // The accepted address is ours, but the vote names a foreign address. Ignore such a vote, unless our address is
+      // private and the voter is outside our network. In that case we are behind a NAT, and the vote is right.
       if (this.#isOurs(endpoint) && !this.#isOurs(seen) && !isWider(to, endpoint)) return;
       this.#phase = "waiting";
       deadlines.schedule(

@@ -1,4 +1,5 @@
-// Finds a way to a node: directly, through a hole in its NAT, or through a relay that both nodes talk to.
+// Finds a path to a node: directly, through a hole in its NAT, or through a relay that exchanges packets with both
+// nodes.
 
 import { type Endpoint, mayRefer } from "../../krpc/endpoint.ts";
 import { type Id, word } from "../../krpc/id.ts";
@@ -35,26 +36,30 @@ export type ReachResult =
 
 type ReachListener = (result: ReachResult, now: Millis) => void;
 
-/** When to ping the target, in ms after its answer to an introduction. It answers once it has opened its NAT for us. */
+/**
+ * When to ping the target, in ms after it has answered an introduction. The target answers after opening its NAT for
+ * us.
+ */
 const PINGS_MS = [0, 60, 200, 500, 1_000];
 
-/** An unanswered introduction is repeated after this time, through another introducer if there is one. */
+/** An introduction without an answer is repeated after this time, through another introducer if there is one. */
 const REINTRODUCE_MS = 700;
 
 const MAX_INTRODUCTIONS = 3;
 
-/** If the target's NAT has not opened for us this long after an introduction, we assume that it never will. */
+/**
+ * If the target's NAT has not opened for us this long after the target answered an introduction, we fall back to a
+ * relay.
+ */
 const PUNCH_MS = 2_000;
 
-/** How long to ping if both NATs are symmetric. It is short because a hole is then unlikely to open. */
+/** How long to ping if both NATs are symmetric. The time is short because a hole is then unlikely to open. */
 const SYMMETRIC_PUNCH_MS = 400;
 
-/** The time allowed for a burst. Trying all ports takes 1.4 seconds, or twice that if one of the machines is busy. */
+/** The timeout of a burst. Trying all ports takes 1.4 seconds, or twice that if one of the machines is busy. */
 const BURST_MS = 3_200;
 
-/**
- * The time allowed for an introduction through a witness: as long as `Relay` waits for an answer.
- */
+/** The timeout of an introduction through a witness. `Relay` waits equally long for an answer. */
 const WITNESS_MS = 2_000;
 
 /**
@@ -63,13 +68,13 @@ const WITNESS_MS = 2_000;
  */
 const MAX_ENDPOINTS = 4, ENDPOINTS_EACH = 2;
 
-/** Cap on the further endpoints that we ping because the target sent packets from them. */
+/** Cap on the additional endpoints that we ping because packets from the target came from there. */
 const MAX_SOURCES = 4;
 
-/** When to repeat the ping to an endpoint from which the target sent a packet, in ms after that packet. */
+/** When to repeat the ping to an endpoint from which the target sent a packet, in ms after the packet. */
 const SOURCE_PINGS_MS = [150, 400];
 
-/** A way that worked less than this long ago is assumed to be still open. */
+/** A path to a node that worked less than this long ago is assumed to be still open. */
 const WAY_MS = 25_000;
 
 const MAX_WAYS = 64;
@@ -84,7 +89,9 @@ interface KnownWay {
 interface ReachingParts {
   readonly nats: Nats;
   readonly searches: Searches;
-  /** Nodes that strangers can't reach announce themselves here (BEP 5) under their ids. */
+  /**
+   * The announcements (BEP 5) stored here. Nodes that strangers can't reach announce themselves under their own ids.
+   */
   readonly peers: PeerStore;
   readonly relay: Relay;
   readonly bursts: Bursts;
@@ -101,13 +108,19 @@ export class Reaching {
     parts.bursts.onClosed = (other) => this.#ways.delete(other.toString());
   }
 
-  /** Records a query. If we are trying to reach its sender, the sender's NAT is open now, maybe at a new port. */
+  /**
+   * Records an incoming query. If we are trying to reach its sender, the sender's NAT is now open, perhaps at a new
+   * port.
+   */
   noteQuery({ id }: Message, from: Endpoint, now: Millis): void {
     if (id === undefined || this.#attempts.size === 0) return;
     this.#attempts.get(id.toString())?.noteSource(from, now);
   }
 
-  /** Handles a reply that no query waits for. It may be the target's answer to one of the many pings of a burst. */
+  /**
+   * Handles a reply that matches no pending query: it may answer one of the many pings of a burst. Returns whether it
+   * does.
+   */
   noteReply({ id, packet, tidStart, tidEnd }: Message, from: Endpoint, now: Millis): boolean {
     if (id === undefined || tidEnd - tidStart !== 4) return false;
     if (!this.#parts.bursts.isAnswer(word(packet, tidStart), from)) return false;
@@ -116,7 +129,7 @@ export class Reaching {
     return attempt !== undefined;
   }
 
-  /** Finds a way to a node, even one behind a NAT, and pings the node. */
+  /** Finds a path to a node, even to one behind a NAT, and pings the node. */
   reach(target: Id, now: Millis, done: ReachListener): void {
     const name = target.toString();
     const running = this.#attempts.get(name);
@@ -133,7 +146,10 @@ export class Reaching {
     attempt.start(way !== undefined && now - way.at < WAY_MS ? way : undefined, now);
   }
 
-  /** Sends a query to a node that may be behind a NAT. `done` receives the answer, or undefined if there is none. */
+  /**
+   * Sends a query to a node that may be behind a NAT. `done` is called with the answer, or with undefined if there is
+   * none.
+   */
   ask(
     { target, method, args }: { target: Id; method: "ping" | "get"; args: QueryArguments },
     now: Millis,
@@ -153,28 +169,31 @@ export class Reaching {
   }
 }
 
-/** An attempt to find a way to one node. */
+/** An attempt to find a path to one node. */
 class Attempt {
   readonly listeners: ReachListener[] = [];
   /**
-   * searching: looking for nodes that know the target. waiting: open queries or timers may still
-   * lead to success.
+   * searching: a lookup for nodes that know the target is running. waiting: the lookup has ended, but pending queries
+   * or timers may still lead to success.
    */
   #state: "searching" | "waiting" | "over" = "searching";
-  /** Endpoints of the target that we knew before, or that other nodes named. */
+  /** Endpoints of the target that we knew before or that other nodes named. */
   readonly #endpoints: Endpoint[] = [];
-  /** The endpoints from which the target itself sent packets. */
+  /** The endpoints from which the target has sent us packets. */
   readonly #sources: Endpoint[] = [];
-  /** Named endpoints that don't fit the target's id (BEP 42), and who named them. Any node could have made them up. */
+  /**
+   * Named endpoints that don't match the target's id (BEP 42), with the nodes that named them. Any node could have
+   * invented such endpoints.
+   */
   readonly #unbound: { readonly by: Helper | undefined; readonly endpoint: Endpoint }[] = [];
   readonly #introducers: Via[] = [];
   #introductions = 0;
-  /** The introducer through which the target answered. */
+  /** The introducer through which the target has answered. */
   #answered: Via | undefined;
   readonly #timers = new Set<Deadline>();
-  /** The timer that ends the wait for a hole in the target's NAT. A relay is tried next. */
+  /** The timer that ends the wait for a hole in the target's NAT. When it fires, we try a relay. */
   #relayTimer: Deadline | undefined;
-  /** The number of queries that have no outcome yet. */
+  /** The number of pending queries. */
   #open = 0;
 
   constructor(
@@ -184,9 +203,8 @@ class Attempt {
   ) {}
 
   /**
-   * First tries the way that worked last time. If no way is known, tries the target's endpoint in
-   * our tables. If this first try fails, or if there is nothing to try, searches for nodes that
-   * know the target.
+   * First tries the path that worked last time or, if none is known, the target's endpoint in our tables. If that fails
+   * or no endpoint is known, searches for nodes that know the target.
    */
   start(known: KnownWay | undefined, now: Millis): void {
     const { target } = this;
@@ -210,7 +228,7 @@ class Attempt {
     if (sources.length >= MAX_SOURCES || sources.some((known) => known.equals(from))) return;
     sources.push(from);
     this.parts.bursts.stopTrying();
-    // The target's packet got through, so our ping can get through too. Repeat the ping in case it gets lost.
+    // The target's packet came through, so our ping can get through too. Repeat the ping in case it gets lost.
     for (const ms of SOURCE_PINGS_MS) {
       this.#later(now + ms, (due) => this.#ping(from, "punched", due));
     }
@@ -219,7 +237,7 @@ class Attempt {
 
   #search(now: Millis): void {
     const { target, parts: { searches, peers } } = this;
-    // A node that has registered with us keeps its NAT open for us, and we may be its only introducer.
+    // If the target has registered with us, it keeps its NAT open for us. We may be its only introducer.
     const registered = searches.tables.families.flatMap((family) =>
       peers.peers(target, family, now)
     );
@@ -299,7 +317,7 @@ class Attempt {
     this.#relayAt(now + limitMs);
   }
 
-  /** Falls back to a relay at time `at`, unless another way has been found by then. */
+  /** Falls back to a relay at time `at`, unless the attempt has ended by then. Replaces an earlier such timer. */
   #relayAt(at: Millis): void {
     if (this.#relayTimer !== undefined) {
       this.parts.deadlines.cancel(this.#relayTimer);
@@ -313,10 +331,7 @@ class Attempt {
     });
   }
 
-  /**
-   * Prepares a burst if the target names a witness. A query through this node proves our address to
-   * the target.
-   */
+  /** Prepares a burst if the target names a witness: queries the witness, which proves our address to the target. */
   #askWitness(
     { via, answer, natType }: { via: Via; answer: Message; natType: number },
     now: Millis,
@@ -364,7 +379,7 @@ class Attempt {
     this.#query(query, now, (outcome, at) => this.#isPong(outcome, { way, endpoint: to }, at));
   }
 
-  /** Pings the target through the first of the relays. If that fails, tries one more relay. */
+  /** Pings the target through the first relay. If that fails, tries one more relay. */
   #pingThrough(
     [via, ...others]: readonly Via[],
     now: Millis,
@@ -383,7 +398,7 @@ class Attempt {
     this.parts.searches.queries.send(query, now, whenDone(this.#track(done)));
   }
 
-  /** Counts a query as open until its outcome arrives. The outcome is ignored once the attempt is over. */
+  /** Counts a query as pending until its outcome arrives. Ignores the outcome if the attempt has ended by then. */
   #track<T>(done: (outcome: T, now: Millis) => void): (outcome: T, now: Millis) => void {
     this.#open++;
     return (outcome, now) => {
@@ -394,7 +409,7 @@ class Attempt {
     };
   }
 
-  /** Whether the outcome of a ping is an answer from the target itself. If so, ends the attempt with success. */
+  /** Whether the target itself answered a ping. If so, the attempt ends with success. */
   #isPong(
     outcome: QueryOutcome,
     path: { readonly way: Way; readonly endpoint: Endpoint },

@@ -1,4 +1,4 @@
-// If strangers can't reach this node, registers it at other nodes, which can then introduce strangers to it.
+// Registers this node at other nodes if strangers can't reach it. The other nodes can then introduce strangers to it.
 
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import { compareDistance, type Id } from "../../krpc/id.ts";
@@ -11,41 +11,44 @@ import type { Searches } from "../search/searches.ts";
 import { findHelpers, type Helper } from "./helpers.ts";
 
 /**
- * The number of nodes closest to our id at which we register. Lookups of our id query these nodes.
- * We use several, because one may leave or lie.
+ * The number of nodes closest to our id at which we register. Lookups of our id query these nodes. One node would not
+ * be enough, because it may leave or lie.
  */
 const INTRODUCERS = 4;
 
 /**
- * The number of witnesses: random contacts in other subnets at which we also register. An attacker
- * can't predict which contacts these are.
+ * The number of witnesses: random contacts in other subnets at which we also register. An attacker can't predict the
+ * choice.
  */
 const WITNESSES = 2;
 
 /**
- * The interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes
- * (RFC 4787, REQ-5), but Linux keeps one with little traffic for only 30 seconds. We don't measure
- * how long our NAT keeps mappings. A longer interval would save a few bytes per second, but
- * introductions would get lost during the measurement.
+ * The maximum interval between the pings that keep our NAT open. NATs should keep a mapping for two minutes (RFC 4787,
+ * REQ-5), but Linux keeps a mapping with little traffic for only 30 seconds. We don't measure how long our NAT keeps
+ * mappings: a longer interval would save a few bytes per second, but introductions would get lost during the
+ * measurement.
  */
 const KEEP_ALIVE_MS = 25_000;
 
 /** The interval between searches for introducers. Announcements expire after 45 minutes, and closer nodes may join. */
 const REFRESH_MS = 20 * 60_000;
 
-/** The wait before the first search, in which the node joins. */
+/** The wait before the first search. The node joins during this time. */
 const START_MS = 1_000;
 
-/** The wait after a search that found no introducer. It doubles each time, up to the interval between searches. */
+/**
+ * The first wait after a search that found no introducer. It doubles after each further failure, up to the interval
+ * between searches.
+ */
 const FIRST_RETRY_MS = 2_000;
 
 /**
- * The maximum wait after a search that nobody answered. It is short, because after an outage nobody
- * can reach us until the next search.
+ * The maximum wait after a search that no node answered. It is short, because after an outage nobody can reach us until
+ * the next search.
  */
 const SILENT_RETRY_MS = 2 * 60_000;
 
-/** How soon a registrar that does not answer is replaced. */
+/** The maximum time until we search for a replacement of a registrar that does not answer. */
 const REPLACE_MS = 60_000;
 
 /** A node at which we are registered or want to be. */
@@ -53,9 +56,9 @@ interface Registrar {
   readonly id: Id;
   readonly endpoint: Endpoint;
   readonly isWitness: boolean;
-  /** The endpoint at which the registrar sees us. The registrar has stored this endpoint. */
+  /** The endpoint at which the registrar sees us, and which it has stored. */
   seenAs: Endpoint | undefined;
-  /** The next ping that keeps our NAT open. */
+  /** The deadline of the next ping that keeps our NAT open. */
   next: Deadline | undefined;
 }
 
@@ -70,7 +73,10 @@ export class Registration {
   readonly #options: RegistrationOptions;
   #registrars: Registrar[] = [];
   #isActive = false;
-  /** The generation: each search and each `stop` increase it. Results from an earlier generation are ignored. */
+  /**
+   * Each search and each `stop` increase this number. Outcomes of queries that were sent under an earlier number are
+   * ignored.
+   */
   #generation = 0;
   /** The next search. */
   #next: Deadline | undefined;
@@ -91,8 +97,8 @@ export class Registration {
   }
 
   /**
-   * Returns a random witness, which the introducer can't predict. Without a witness, returns a
-   * random registrar at another address than the introducer's.
+   * Returns a random witness, which the introducer can't predict. If there is no witness, returns a random registrar
+   * whose address differs from the introducer's.
    */
   witness(introducer: Endpoint): Registrar | undefined {
     const others = this.#registrars.filter(({ endpoint }) => !endpoint.sameAddress(introducer));
@@ -100,7 +106,7 @@ export class Registration {
     return this.#options.random.pick(witnesses.length > 0 ? witnesses : others);
   }
 
-  /** Registers at other nodes, and stays registered until `stop`. */
+  /** Registers us at other nodes, and keeps us registered until `stop`. */
   start(now: Millis): void {
     if (this.#isActive) return;
     this.#isActive = true;
@@ -114,7 +120,7 @@ export class Registration {
     for (const registrar of this.#registrars) this.#leave(registrar);
   }
 
-  /** Registers again at the nodes that are now closest to our id. */
+  /** Registers us again, at the nodes that are now closest to our id. */
   restart(now: Millis): void {
     if (!this.#isActive) return;
     this.stop();
@@ -122,7 +128,7 @@ export class Registration {
     this.#refresh(now);
   }
 
-  /** Looks for the nodes closest to our id, and registers at them. */
+  /** Looks up the nodes closest to our id, and registers us there. */
   #refresh(now: Millis): void {
     this.#next = undefined;
     const generation = ++this.#generation;
@@ -164,7 +170,7 @@ export class Registration {
     this.#next = deadlines.schedule(at, (due) => this.#refresh(due));
   }
 
-  /** Returns healthy contacts in different subnets: as many as are still needed as witnesses. */
+  /** Returns healthy contacts in different subnets, as many as we still need as witnesses. */
   #newWitnesses(nearest: readonly Helper[], witnesses: readonly Registrar[]): Contact[] {
     const { searches: { tables, self }, family, random } = this.#options;
     const others: { readonly endpoint: Endpoint }[] = [...nearest, ...witnesses];
@@ -182,7 +188,7 @@ export class Registration {
     return chosen;
   }
 
-  /** Asks a node for a token, and uses the token to announce us there. */
+  /** Requests a token from a node, and announces us there with this token. */
   #askForToken(registrar: Registrar, now: Millis): void {
     const { endpoint: to, id: expected } = registrar;
     const args = { infoHash: this.#options.searches.self.id };
@@ -216,8 +222,8 @@ export class Registration {
   #keepAliveLater(registrar: Registrar, now: Millis): void {
     const { deadlines, random } = this.#options;
     deadlines.cancel(registrar.next);
-    // Send the ping early by up to an eighth of the interval, at random. Otherwise, the pings to
-    // all registrars would be sent at once.
+    // Send the ping up to an eighth of the interval early, at random. Otherwise, the pings to all registrars would be
+    // sent at once.
     const at = now + KEEP_ALIVE_MS * (1 - random.fraction() / 8);
     registrar.next = deadlines.schedule(at, (due) => this.#keepAlive(registrar, due));
   }
@@ -252,7 +258,10 @@ export class Registration {
   }
 }
 
-/** Whether two endpoints are in the same subnet. In private networks, only equal endpoints count as neighbours. */
+/**
+ * Whether two endpoints are in the same subnet. In private networks, only equal endpoints count as being in the same
+ * subnet.
+ */
 function isNeighbour(x: Endpoint, y: Endpoint): boolean {
   return isCounted(x) ? isSameSubnet(x, y) : x.equals(y);
 }

@@ -14,12 +14,12 @@ import type { Helper } from "./helpers.ts";
 /** A query that has no answer after this time is sent again. */
 const RESEND_MS = 500;
 
-/** A query fails if it has no answer this long after it was first sent. */
+/** A query fails if there is no answer this long after it was first sent. */
 const GIVE_UP_MS = 2_000;
 
 /** A node that can forward messages to the target. */
 export interface Via extends Helper {
-  /** The endpoint at which the relaying node sees the target. */
+  /** The target's endpoint, as the relaying node sees it. */
   readonly sees: Endpoint;
 }
 
@@ -41,7 +41,7 @@ export class Relay {
     this.#random = parts.random;
   }
 
-  /** Sends a query to `target` through `via`. `done` receives the answer, or undefined if there is none. */
+  /** Sends a query to `target` through `via`. `done` is called with the answer, or with undefined if there is none. */
   send(
     { via, target, method, args }: { via: Via; target: Id; method: Method; args: QueryArguments },
     now: Millis,
@@ -77,7 +77,7 @@ export class Relay {
     pending.done(answer, now);
   }
 
-  /** Handles an answer that was forwarded to us; false if it matches none of our queries. */
+  /** Handles a forwarded answer. Returns false if it matches none of our pending queries. */
   receive(answer: Message, from: Endpoint, now: Millis): boolean {
     const tid = word(answer.packet, answer.tidStart);
     const isOurs = answer.tidEnd - answer.tidStart === 4 &&

@@ -1,5 +1,4 @@
-// What we know about one remote node: its id and endpoint, and when, how fast and how reliably it
-// answers.
+// What we know about one remote node: its id, its endpoint, and how fast and reliably it answers.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
@@ -12,60 +11,62 @@ import { isSecureId } from "./secure_id.ts";
  */
 export type Health = "healthy" | "degraded" | "unhealthy";
 
-/** A node is good for 15 minutes after it answers us or, if it has ever answered, after it queries us (BEP 5). */
+/** How long a node stays good after its latest answer or, if it has ever answered, after its latest query (BEP 5). */
 export const GOOD_FOR_MS = 15 * 60_000;
 
-/** A contact is removed after this many misses in a row: BEP 5's "fails to respond to multiple queries in a row". */
+/**
+ * A contact is removed after this many unanswered pings in a row: BEP 5's "fails to respond to multiple queries in a
+ * row".
+ */
 export const MISSES_TO_DROP = 3;
 
 /** The weight of the newest sample in the smoothed round-trip time and in its variation (RFC 6298, section 2). */
 const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
 
-/** The weight of the newest outcome in the answer rate, which thus covers about the last ten queries. */
+/** The weight of the newest outcome in the answer rate. The rate thus covers about the last ten queries. */
 const ANSWER_GAIN = 1 / 10;
 
 /**
- * If a query was sent twice and the second packet was answered, the answer rate counts this as this
- * share of an answer.
+ * How much an answer to the second packet of a query counts in the answer rate. An answer to the first packet counts 1.
  */
 const SECOND_TRY_SHARE = 0.5;
 
-/** The cost of an unanswered query: about the time until another node is asked. */
+/** The estimated cost of an unanswered query: about the time until another node is queried instead. */
 const UNANSWERED_MS = 500;
 
 /**
- * As long as a contact's answer rate is at least this, misses don't raise its expected time: a
- * single miss may be an accident.
+ * Unanswered queries raise a contact's expected time only if its answer rate is below this. A single unanswered query
+ * may be due to packet loss.
  */
 const RELIABLE_RATE = 0.85;
 
 /** A contact must have at least this answer rate to be trusted with values. */
 const TRUSTED_RATE = 0.6;
 
-/** A contact with this round-trip time has half the score. It is about the mean round trip between distant regions. */
+/**
+ * The round-trip time at which a contact's speed, one factor of its score, is 1/2: about the mean round-trip time
+ * between distant regions.
+ */
 const HALF_SCORE_RTT_MS = 300;
 
-/** A contact that has been known for this time gets half of what tenure can add to its score. */
+/** After this time, a contact has gained half of what tenure can add to its score. */
 const HALF_TENURE_MS = 30 * 60_000;
 
-/** The share of the score that depends on tenure: small, so that newcomers are worth little less than old contacts. */
+/** The share of the score that depends on tenure. It is small, so that new contacts count little less than old ones. */
 const TENURE_SHARE = 0.1;
 
 const MAX_FAULTS = 1_000;
 
-/** The share of earlier faults that each good answer cancels. */
+/** The share of its faults that each good answer of a node cancels. */
 const FORGIVEN_SHARE = 0.02;
 
-/** The parts of a contact's score, each from 0 to 1. The score is their product. */
+/** The factors of a contact's score, each from 0 to 1. The score is their product. */
 export interface ScoreParts {
-  /**
-   * The share of our recent queries that the node answered. If a query was sent twice, an answer to
-   * the second packet counts half.
-   */
+  /** The share of our recent queries that the node answered. An answer to the second packet of a query counts half. */
   readonly answers: number;
-  /** How fast the node answers: lower if its round-trip times are long or vary. */
+  /** How fast the node answers: lower if its round-trip times are long or vary much. */
   readonly speed: number;
-  /** How rarely the node gave wrong answers: 1 if it has no faults, 1/2 if it has one, and so on. */
+  /** How rarely the node gave wrong answers: 1 without faults, 1/2 with one fault, 1/3 with two. */
   readonly honesty: number;
   /** A value that rises with the time for which we have known the node. */
   readonly tenure: number;
@@ -76,61 +77,59 @@ export type ContactRecord = Readonly<
   Pick<Contact, "firstSeen" | "lastSeen" | "rtt" | "rttVariation" | "answerRate" | "faults">
 >;
 
-/** The time in which the weight of a saved record halves: older experience says less about the node. */
+/** The half-life of a saved record: older experience says less about the node. */
 const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 
 /**
- * The value of a time for an event that has not happened yet: earlier than all real times. V8
- * stores such small integers without an allocation.
+ * The stored time of an event that has not happened yet: earlier than all real times. V8 stores such a small integer
+ * without allocating memory.
  */
 const NEVER = -(2 ** 30);
 
 /**
- * Times are stored as multiples of 1/256 ms, and shares as multiples of 2^-20, because V8 would
- * allocate memory for fractions.
+ * Times are stored in units of 1/256 ms, and shares in units of 2^-20, because V8 would allocate memory for fractions.
  */
 const MS_UNITS = 256, SHARE_UNITS = 2 ** 20;
 
 /** The value of `#rtt` before the first measurement. */
 const UNMEASURED = -1;
 
-/** The queries that a node need not support (BEP 44). */
+/** The queries of BEP 44, which a node need not support. */
 export type OptionalMethod = "get" | "put";
 
 /**
- * The bits of `#support` for the methods that the node answers. Shifted left by two, these bits
- * mark the methods that it does not support. Shifted left by four, they mark the methods that it
- * has left unanswered.
+ * The bits of `#support` for methods that the node supports. The same bits shifted left by two mark methods that the
+ * node does not support, and shifted left by four, methods that it once left unanswered.
  */
 const SUPPORT_BITS = { get: 1, put: 2 } as const;
 
-/** A remote DHT node: the routing table's mutable record. */
+/** A remote DHT node. The record is mutable and belongs to the routing table. */
 export class Contact {
   lastResponse: Millis = NEVER;
   lastQuery: Millis = NEVER;
-  /** How many of our latest pings in a row the node has left unanswered. */
+  /** The number of our latest pings in a row that the node left unanswered. */
   misses = 0;
   lastMiss: Millis = NEVER;
   #rtt = UNMEASURED;
   #rttVariation = 0;
   #answerRate = SHARE_UNITS;
   #faults = 0;
-  /** The optional queries that the node supports, and those that it does not: see `SUPPORT_BITS`. */
+  /** The optional methods that the node supports, does not support, or left unanswered: see `SUPPORT_BITS`. */
   #support = 0;
-  /** The node's network coordinate in wire form, as two words; zeros if unknown. */
+  /** The node's network coordinate in wire form: x and y in this field, z and the height in the next. Both 0 if unknown. */
   coordinateXy = 0;
   coordinateZHeight = 0;
-  /** Whether the node says that it has us in its routing table; undefined if it doesn't say. */
+  /** Whether the node reports that its routing table contains us; undefined if it does not report this. */
   keepsUs: boolean | undefined = undefined;
   /** The node's client and version: the four bytes of `v`, or 0. */
   client = 0;
-  /** When the next health check is due, while the contact is in a table. */
+  /** When the contact's next health check is due. Only valid while the contact is in a table. */
   checkAt: Millis = 0;
-  /** The slot of the next health check in its agenda. */
+  /** The position of the next health check in the agenda of checks. */
   checkSlot: Slot = NO_SLOT;
 
   firstSeen: Millis;
-  /** Whether BEP 42 allows the node's id at its address. */
+  /** Whether the node's id is valid at its address (BEP 42). */
   readonly hasValidId: boolean;
 
   constructor(readonly id: Id, readonly endpoint: Endpoint, now: Millis) {
@@ -138,7 +137,7 @@ export class Contact {
     this.hasValidId = isSecureId(id, endpoint);
   }
 
-  /** Smoothed round-trip time; NaN before the first answer. */
+  /** The smoothed round-trip time in ms; NaN before the first answer. */
   get rtt(): number {
     return this.#rtt === UNMEASURED ? NaN : this.#rtt / MS_UNITS;
   }
@@ -147,7 +146,7 @@ export class Contact {
     return this.#rttVariation / MS_UNITS;
   }
 
-  /** The exponentially weighted share of our queries that the node answered. */
+  /** The share of our queries that the node answered, as an exponentially weighted average. */
   get answerRate(): number {
     return this.#answerRate / SHARE_UNITS;
   }
@@ -165,13 +164,16 @@ export class Contact {
     return this.misses === 0 ? "healthy" : this.misses === 1 ? "degraded" : "unhealthy";
   }
 
-  /** Whether the node is good in the sense of BEP 5. We name only good nodes to others. */
+  /** Whether the node is good as defined in BEP 5. Our replies name only good nodes. */
   isGood(now: Millis): boolean {
     return this.misses === 0 && this.lastResponse > NEVER &&
       now - Math.max(this.lastResponse, this.lastQuery) < GOOD_FOR_MS;
   }
 
-  /** Whether the node has us in its routing table. If it doesn't say, we assume so if it queried us recently. */
+  /**
+   * Whether the node's routing table contains us. If the node does not report this, a recent query from it counts as a
+   * yes.
+   */
   isMutual(now: Millis): boolean {
     return this.keepsUs ?? now - this.lastQuery < GOOD_FOR_MS;
   }
@@ -198,23 +200,26 @@ export class Contact {
     };
   }
 
-  /** The mean time that a query to the node costs in ms, including unanswered queries; NaN if never measured. */
+  /**
+   * The expected time of a query to the node in ms, including the cost of unanswered queries; NaN before the first
+   * measurement.
+   */
   get expectedMs(): number {
     return this.rtt + UNANSWERED_MS * Math.max(0, RELIABLE_RATE - this.answerRate);
   }
 
-  /** Whether the node can be trusted with values: it answers most queries, and its answers are rarely wrong. */
+  /** Whether the node can be trusted with values: it answers most queries, and rarely wrongly. */
   get isReliable(): boolean {
     return this.answerRate >= TRUSTED_RATE && this.faults < 1.5;
   }
 
-  /** The properties to save for the next run. */
+  /** The properties that are saved for the next run. */
   get record(): ContactRecord {
     const { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults } = this;
     return { firstSeen, lastSeen, rtt, rttVariation, answerRate, faults };
   }
 
-  /** Restores the record of an earlier run. The older the record, the less weight it has. */
+  /** Restores the record of an earlier run. An older record has less weight. */
   recall(record: ContactRecord, now: Millis): void {
     const weight = 2 ** (-Math.max(0, now - record.lastSeen) / RECORD_HALF_LIFE_MS);
     this.firstSeen = Math.min(this.firstSeen, record.firstSeen);
@@ -231,7 +236,7 @@ export class Contact {
     return (this.#support & SUPPORT_BITS[method]) !== 0;
   }
 
-  /** Whether the node does not support this optional query, so that it should not be asked again. */
+  /** Whether the node does not support this optional query. It should then not receive this query again. */
   lacks(method: OptionalMethod): boolean {
     return (this.#support & (SUPPORT_BITS[method] << 2)) !== 0;
   }
@@ -243,8 +248,8 @@ export class Contact {
   }
 
   /**
-   * Records that the node, although alive, left an optional query unanswered. The first such query
-   * may have been lost, so only the second counts.
+   * Records that the node left an optional query unanswered although it is alive. The first such query may have been
+   * lost, so the node counts as not supporting it only after the second.
    */
   noteIgnored(method: OptionalMethod): void {
     const ignored = SUPPORT_BITS[method] << 4;
@@ -259,9 +264,8 @@ export class Contact {
 
   /**
    * Records an answer after `rtt` ms.
-   * @param isRttUnsure whether `rtt` may be too long; it is then used only if no better one is
-   * known
-   * @param isSecondTry whether the query had been sent twice and the second packet was answered
+   * @param isRttUnsure whether `rtt` may be too long. It is then used only if no other measurement exists.
+   * @param isSecondTry whether the query was sent twice and the answer belongs to the second packet
    */
   answered(now: Millis, rtt: number, isRttUnsure = false, isSecondTry = false): void {
     this.lastResponse = Math.floor(now);

@@ -1,41 +1,38 @@
-// Network coordinates (Dabek, Cox, Kaashoek and Morris, "Vivaldi", SIGCOMM 2004): they predict round-trip times.
+// Network coordinates, which predict round-trip times (Dabek, Cox, Kaashoek and Morris, "Vivaldi", SIGCOMM 2004).
 
 import { word } from "../../krpc/id.ts";
 
-/** The size of a coordinate in messages, in bytes: three axes and the height, 16 bits each. */
+/** The size of a coordinate in messages: three axes and the height, 16 bits each. */
 export const COORDINATE_BYTES = 8;
 
-/** The size of a sender's own coordinate in messages, in bytes: a coordinate, and one byte for its error. */
+/** The size of the sender's own coordinate in messages: a coordinate, and one byte for its error. */
 export const OWN_COORDINATE_BYTES = 9;
 
-/** Messages give coordinates in quarters of a millisecond, so 16 bits cover ±8 s. */
+/** Messages give coordinates in units of a quarter of a millisecond, so 16 bits cover ±8 s. */
 const UNITS_PER_MS = 4;
 
-/** Messages give the error in hundredths, so a byte covers up to 2.55. */
+/** Messages give the error in units of one hundredth, so one byte covers up to 2.55. */
 const ERROR_UNITS = 100;
 
-/**
- * How much one sample changes the error and the coordinate: c_e and c_c in the paper on Vivaldi.
- */
+/** The weights of one sample in the error and in the coordinate: c_e and c_c in the paper on Vivaldi. */
 const ERROR_GAIN = 0.25, MOVE_GAIN = 0.25;
 
-/** The longest round trip that we learn from. Longer ones are due to outages or lies. */
+/** Cap on the round-trip times that we learn from. Longer ones are due to outages or lies. */
 const MAX_RTT_MS = 2_000;
 
 /**
- * A round trip contradicts a coordinate if it exceeds the predicted one times this factor, plus
- * this time. The factor allows for the usual error of predictions, and the time for the usual
- * jitter.
+ * A measured round trip contradicts a coordinate if it exceeds the predicted round trip times the factor, plus the
+ * time. The factor allows for the usual error of predictions, and the time for the usual jitter.
  */
 const CONTRADICTION_FACTOR = 2, CONTRADICTION_MS = 20;
 
 /**
- * Each new sample multiplies the remembered shortest round trip by this. A short round trip is thus
- * forgotten slowly, because this node may have moved.
+ * Each sample multiplies the remembered shortest round trip by this factor. An outdated short round trip thus loses its
+ * effect, for example after this node has moved.
  */
 const SHORTEST_GROWTH = 1.02;
 
-/** The minimum height: every node's Internet connection adds some delay. */
+/** The minimum height of a coordinate: every node's Internet connection adds some delay. */
 const MIN_HEIGHT_MS = 0.5;
 
 /** A point in a three-dimensional space of milliseconds, plus a height: the delay of the node's Internet connection. */
@@ -46,22 +43,21 @@ export interface Coordinate {
   readonly height: number;
 }
 
-/** The round-trip time that two coordinates predict. */
+/** Returns the round-trip time that two coordinates predict, in ms. */
 export function expectedRtt(p: Coordinate, q: Coordinate): number {
   const x = p.x - q.x, y = p.y - q.y, z = p.z - q.z;
   return Math.sqrt(x * x + y * y + z * z) + p.height + q.height;
 }
 
 /**
- * Whether a measured round trip shows that the predicted one was false. A false coordinate can make
- * a node seem nearer than it is, but can't make its answers arrive earlier. Returns false if the
- * prediction is NaN.
+ * Whether a measured round trip proves the predicted one false. A false coordinate can make a node seem nearer than it
+ * is, but can't make its answers arrive earlier. Returns false if the prediction is NaN.
  */
 export function isContradicted(expected: number, rtt: number): boolean {
   return rtt > CONTRADICTION_FACTOR * expected + CONTRADICTION_MS;
 }
 
-/** Reads a coordinate. The caller has checked the length. */
+/** Reads a coordinate from a message. The caller has checked the length of `bytes`. */
 export function readCoordinate(bytes: Uint8Array, at: number): Coordinate {
   const part = (i: number) => ((bytes[at + 2 * i] << 24) | (bytes[at + 2 * i + 1] << 16)) >> 16;
   return {
@@ -73,9 +69,9 @@ export function readCoordinate(bytes: Uint8Array, at: number): Coordinate {
 }
 
 /**
- * The predicted round-trip time to a coordinate in wire form: its eight bytes as two words. NaN if
- * both words are 0, which means that the coordinate is unknown. Contacts store this form to save
- * memory: 10,000 simulated nodes have two million contacts.
+ * Returns the predicted round-trip time to a coordinate in wire form, given as two 32-bit words. Returns NaN if both
+ * words are 0, which means that the coordinate is unknown. Contacts store this form to save memory: 10,000 simulated
+ * nodes have two million contacts.
  */
 export function expectedRttTo(own: Coordinate, xy: number, zHeight: number): number {
   const height = (zHeight << 16) >> 16;
@@ -87,7 +83,7 @@ export function expectedRttTo(own: Coordinate, xy: number, zHeight: number): num
   return Math.sqrt(x * x + y * y + z * z) + own.height + theirs;
 }
 
-/** The predicted round-trip time to entry `index` of a list of coordinates; NaN if the list is too short. */
+/** Returns the predicted round-trip time to entry `index` of a list of coordinates, or NaN if the list is too short. */
 export function expectedRttAt(
   own: Coordinate,
   list: Uint8Array | undefined,
@@ -116,18 +112,15 @@ export class OwnCoordinate implements Coordinate {
   y = 0;
   z = 0;
   height = MIN_HEIGHT_MS;
-  /**
-   * The relative error of predictions: near 0 if they are accurate, 1 before the first measurement.
-   */
+  /** The relative error of our predictions: near 0 if they are accurate, 1 before the first measurement. */
   error = 1;
   /**
-   * The shortest of the latest round trips. Each round trip includes our height, so the height
-   * can't exceed this. Without this bound, nodes that falsely claim to be near would raise the
-   * height up to their round trips.
+   * The shortest of the recent round trips. Each round trip includes our height, so our height can't exceed the
+   * shortest. Without this bound, nodes that falsely claim to be near could raise our height up to their round trips.
    */
   #shortest = MAX_RTT_MS;
 
-  /** Learns from a round trip to a node that sent its coordinate in `bytes`. `random` returns numbers in [0, 1). */
+  /** Learns from a round trip to a node whose coordinate is `bytes`. `random` returns numbers in [0, 1). */
   learn(bytes: Uint8Array, rtt: number, random: () => number): void {
     if (bytes.length !== OWN_COORDINATE_BYTES || !(rtt > 0) || rtt > MAX_RTT_MS) return;
     const other = readCoordinate(bytes, 0);
@@ -152,7 +145,7 @@ export class OwnCoordinate implements Coordinate {
     this.height = Math.max(MIN_HEIGHT_MS, Math.min(this.#shortest, height));
   }
 
-  /** Writes the coordinate and its error in wire form. */
+  /** Writes the coordinate and its error in wire form at offset `at`. */
   write(bytes: Uint8Array, at: number): void {
     writeCoordinate(this, bytes, at);
     bytes[at + COORDINATE_BYTES] = Math.min(255, Math.round(this.error * ERROR_UNITS));

@@ -6,23 +6,22 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 export const PER_SUBNET = 2;
 
 /**
- * Two ids are similar if their common prefix is at least this many bits longer than the prefix that
- * the ids of k neighbouring nodes share.
+ * Two ids are similar if their common prefix is at least this many bits longer than the prefix shared by the k nodes
+ * closest to us.
  */
 export const SIMILAR_BITS = 4;
 
 /**
- * Cap on similar ids in a bucket, and in a lookup's shortlist, so that Sybils around one key can't
- * fill them. Of 20 random neighbours, 1.25 on average are similar to a given id. The probability
- * that more than 6 are similar is 0.03 %.
+ * Cap on similar ids in a bucket and in a lookup's shortlist, so that Sybils around one key can't fill either. Of 20
+ * random neighbours, 1.25 on average are similar to a given id. The probability that more than 6 are similar is 0.03 %.
  */
 export function maxSimilar(k: number): number {
   return 4 + (k >> 3);
 }
 
 /**
- * A lookup's shortlist accepts this many times as many nodes per subnet as a bucket does, because a
- * lookup finds more nodes.
+ * The factor by which a lookup's shortlist accepts more nodes per subnet than a bucket does, because a lookup finds
+ * more nodes.
  */
 export const SHORTLIST_FACTOR = 2;
 
@@ -32,7 +31,10 @@ export function isSameSubnet(x: Endpoint, y: Endpoint): boolean {
   return x.family === 4 ? (x.a ^ y.a) >>> 8 === 0 : x.a === y.a && x.b === y.b;
 }
 
-/** A string that identifies an address's owner: the IPv4 address, the IPv6 /64, or on loopback the address and port. */
+/**
+ * Returns a string that identifies the owner of an address: the IPv4 address, the IPv6 /64, or on loopback the address
+ * and port.
+ */
 export function ownerOf(endpoint: Endpoint): string {
   const { family, scope, host, a, b } = endpoint;
   if (scope === "loopback") return `${endpoint}`;
@@ -40,9 +42,9 @@ export function ownerOf(endpoint: Endpoint): string {
 }
 
 /**
- * A string that identifies the network from which an item comes: the IPv4 /24 or IPv6 /48, which is usually all that
- * one customer of a provider gets. The part before the slash identifies the wider network: the /16 or /32. Undefined
- * for addresses on this machine and in private networks.
+ * Returns a string that identifies the network from which an item comes: the IPv4 /24 or IPv6 /48, which is usually all
+ * that one customer of a provider gets. The text before the slash is the wider network: the /16 or /32. Returns
+ * undefined for loopback and private addresses.
  */
 export function sourceOf(endpoint: Endpoint): string | undefined {
   if (!isCounted(endpoint)) return undefined;
@@ -52,8 +54,8 @@ export function sourceOf(endpoint: Endpoint): string | undefined {
 }
 
 /**
- * Whether two addresses are in one network, which usually belongs to one owner: an IPv4 /24 or IPv6 /48. In private
- * networks, each address counts as a network, and on loopback each endpoint.
+ * Whether two addresses are in the same network, which usually has one owner: an IPv4 /24 or IPv6 /48. In private
+ * networks, each address counts as a network of its own, and on loopback each endpoint does.
  */
 export function isSameNetwork(x: Endpoint, y: Endpoint): boolean {
   if (!isCounted(x)) return x.scope === "loopback" ? x.equals(y) : x.sameAddress(y);
@@ -61,7 +63,7 @@ export function isSameNetwork(x: Endpoint, y: Endpoint): boolean {
   return x.family === 4 ? (x.a ^ y.a) >>> 8 === 0 : x.a === y.a && (x.b ^ y.b) >>> 16 === 0;
 }
 
-/** A hash of an address's network: addresses of the same network (`isSameNetwork`) have the same hash. */
+/** A hash of an address's network. Two addresses in the same network (see `isSameNetwork`) have the same hash. */
 export function networkMark({ scope, family, a, b, d, port }: Endpoint): number {
   if (scope === "loopback") return a ^ d ^ port;
   if (scope !== "global") return a ^ d;
@@ -75,7 +77,7 @@ export function isSameOwner(x: Endpoint, y: Endpoint): boolean {
   return x.sameAddress(y);
 }
 
-/** Whether the limits apply to this address. They don't apply on loopback and in private networks. */
+/** Whether the limits apply to this address: not if it is on loopback or in a private network. */
 export function isCounted(endpoint: Endpoint): boolean {
   return endpoint.scope === "global";
 }

@@ -7,23 +7,20 @@ import { isSameSubnet, maxSimilar, SIMILAR_BITS } from "./diversity.ts";
 import { SubnetLimit } from "./subnet_limit.ts";
 import type { Millis } from "../deadlines.ts";
 
-/**
- * A node that another node named and that we have not queried. It seems faster than some of our
- * contacts.
- */
+/** A node that we have not queried, but that another node named. It seems faster than some of our contacts. */
 export interface Prospect {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** The round-trip time that the node's coordinate suggests. */
+  /** The round-trip time that the node's coordinate predicts. */
   readonly rtt: number;
 }
 
-/** Cap on the contacts that wait for a place in one bucket. No more are needed, because lookups find other nodes. */
+/** Cap on the replacements of one bucket. No more are needed, because lookups find other nodes. */
 const MAX_REPLACEMENTS = 8;
 
 /**
- * This is added to round-trip times before they are compared, so that small differences, which are
- * noise, matter less.
+ * This time is added to round-trip times before they are compared, so that small differences, which are noise, matter
+ * less.
  */
 const NOISE_MS = 10;
 
@@ -31,21 +28,21 @@ const NOISE_MS = 10;
 const LIMIT_REUSE_MS = 30_000;
 
 /**
- * Factor that increases a contact's price (see `price`) if the contact does not have us in its table. If two nodes are
- * contacts of each other, one ping checks both. Factors from 1.5 to 8 made no difference to the speed of fetches
+ * Factor that increases a contact's price (see `price`) if the contact's table does not contain us. If two nodes are in
+ * each other's tables, one ping checks both. Factors from 1.5 to 8 made no difference to the speed of fetches
  * (docs/performance.md).
  */
 const ONE_SIDED_FACTOR = 5;
 
 /**
- * Factor that increases a contact's price if its id is not bound to its address (BEP 42). The node
- * may have chosen such an id itself.
+ * Factor that increases a contact's price if its id is not bound to its address (BEP 42): the node may have chosen that
+ * id itself.
  */
 const UNBOUND_FACTOR = 1.5;
 
 /**
- * A newcomer replaces a contact only if its price is below this share of the contact's price.
- * Smaller gains don't count.
+ * A newcomer replaces a contact only if the newcomer's price is below this share of the contact's price. Smaller gains
+ * are not worth a replacement.
  */
 const REPLACING_SHARE = 0.8;
 
@@ -54,25 +51,26 @@ class Bucket {
   contacts: Contact[] = [];
   /** The first 32-bit words of the contacts' ids. Scanning this array is faster than visiting every contact. */
   words: number[] = [];
-  /** The first 32-bit words of the contacts' addresses, also for fast scans. */
+  /** The first 32-bit words of the contacts' addresses, in their own array for the same reason. */
   addresses: number[] = [];
-  /**
-   * Contacts that answered while the bucket was full. The contact that answered last is at the end.
-   */
+  /** Contacts that answered while the bucket was full. They wait for a place, the most recent one at the end. */
   readonly replacements: Contact[] = [];
   /** The first 32-bit words of the replacements' ids. */
   readonly replacementWords: number[] = [];
   /**
-   * The node with the shortest expected round trip among those that other nodes named and that are
-   * neither contacts nor replacements.
+   * The node with the lowest predicted round-trip time among those that other nodes named and that are neither contacts
+   * nor replacements.
    */
   prospect: Prospect | undefined = undefined;
   /**
-   * The price below which a newcomer replaces a contact. Cached until `limitUntil`, because every
+   * A newcomer with a lower price than this replaces a contact. The limit is cached until `limitUntil`, because every
    * query from a stranger needs it.
    */
   limit = 0;
-  /** Whether the bucket has a contact that is there only because its subnet is a home subnet. Cached like `limit`. */
+  /**
+   * Whether the bucket has a surplus contact: one that exceeds the subnet limit and is allowed only because its subnet
+   * is a home subnet. Cached like `limit`.
+   */
   hasSurplus = false;
   limitUntil: Millis = -Infinity;
 
@@ -92,7 +90,7 @@ class Bucket {
     return at < 0 ? undefined : this.replacements[at];
   }
 
-  /** Adds a contact as the latest of those that wait for a place. */
+  /** Adds a contact as the most recent replacement. */
   wait(contact: Contact): void {
     this.replacements.push(contact);
     this.replacementWords.push(contact.id.a);
@@ -112,7 +110,7 @@ class Bucket {
     if (this.contacts.length === this.k) this.#fit();
   }
 
-  /** Copies the lists to free the spare capacity that arrays keep when they have grown: 2 kB per node. */
+  /** Copies the lists to release the spare capacity that grown arrays keep: 2 kB per node. */
   #fit(): void {
     this.contacts = this.contacts.slice();
     this.words = this.words.slice();
@@ -133,7 +131,7 @@ class Bucket {
   }
 }
 
-/** The index of the contact with this id, given the first words of all ids; -1 if there is none. */
+/** Returns the index of the contact with this id, given the first words of all ids; -1 if there is none. */
 function indexOf(id: Id, words: readonly number[], contacts: readonly Contact[]): number {
   for (let i = 0; i < words.length; i++) {
     if (words[i] === id.a && contacts[i].id.equals(id)) return i;
@@ -141,7 +139,7 @@ function indexOf(id: Id, words: readonly number[], contacts: readonly Contact[])
   return -1;
 }
 
-/** The number of a bucket's contacts in the subnet of an address. */
+/** Counts the bucket's contacts in the same subnet as an address. */
 function countInSubnet({ addresses, contacts }: Bucket, endpoint: Endpoint): number {
   let count = 0;
   for (let i = 0; i < addresses.length; i++) {
@@ -151,25 +149,25 @@ function countInSubnet({ addresses, contacts }: Bucket, endpoint: Endpoint): num
   return count;
 }
 
-/** The sign bit. Distances are unsigned words: with this bit inverted, signed comparisons order them correctly. */
+/** The sign bit. Distances are unsigned words. With this bit inverted, signed comparisons sort them correctly. */
 const SIGN = 0x80000000 | 0;
 
-/**
- * What happened to a contact that answered: it is in the table, waits for a place, or was refused.
- */
+/** What happened to a contact that answered: it was added, it waits as a replacement, or it was refused. */
 interface Admission {
   readonly admission: "added" | "waiting" | "refused";
   readonly replaced?: Contact;
 }
 
 /**
- * Bucket i holds the contacts that share exactly i leading bits with our id. The last bucket also holds those that
- * share more bits, and is the only one that splits.
+ * Bucket i holds the contacts whose ids share exactly i leading bits with ours. The last bucket also holds those that
+ * share more bits, and is the only bucket that splits.
  */
 export class RoutingTable {
   readonly k: number;
   readonly #buckets: Bucket[];
-  /** Scratch array for `closest`: the sorted first words of the distances found so far, with the sign bit inverted. */
+  /**
+   * Scratch array for `closest`: the sorted first words of the distances found so far, each with its sign bit inverted.
+   */
   readonly #firstWords: number[] = [];
   readonly #subnets: SubnetLimit;
   #size = 0;
@@ -197,12 +195,12 @@ export class RoutingTable {
     return this.#bucket(id).find(id);
   }
 
-  /** Whether an id is in one of the last two buckets: together, these hold the k nodes closest to us. */
+  /** Whether an id is in the range of one of the last two buckets, which hold the k nodes closest to us. */
   isNeighbour(id: Id): boolean {
     return this.#index(id) >= this.#buckets.length - 2;
   }
 
-  /** The contact at this endpoint, with any id. */
+  /** Returns the contact at this endpoint, whatever its id. */
   at(endpoint: Endpoint): Contact | undefined {
     for (const { addresses, contacts } of this.#buckets) {
       for (let i = 0; i < addresses.length; i++) {
@@ -214,14 +212,14 @@ export class RoutingTable {
     return undefined;
   }
 
-  /** The contact with this id that is waiting for a place in a full bucket. */
+  /** Returns the replacement with this id: a contact that waits for a place in a full bucket. */
   waiting(id: Id): Contact | undefined {
     return this.#bucket(id).waiting(id);
   }
 
   /**
-   * The number of free places for this id in its bucket or, for the last bucket, in the bucket that
-   * splitting would create.
+   * The number of free places for this id in its bucket. If that is the last bucket, counts the free places in the
+   * bucket that a split would create.
    */
   room(id: Id): number {
     const index = this.#index(id);
@@ -231,7 +229,10 @@ export class RoutingTable {
     return this.k - contacts.filter((other) => sharedPrefix(this.own, other.id) === shared).length;
   }
 
-  /** The smallest number of leading bits that any contact of the last bucket shares with our id; 0 if it is empty. */
+  /**
+   * The smallest number of leading bits that any contact of the last bucket shares with our id; 0 if the bucket is
+   * empty.
+   */
   get leastShared(): number {
     const { contacts } = this.#buckets[this.#buckets.length - 1];
     let least = contacts.length === 0 ? 0 : Infinity;
@@ -239,14 +240,14 @@ export class RoutingTable {
     return least;
   }
 
-  /** Whether a contact with this id could be added without replacing another one. */
+  /** Whether a contact with this id could be added without replacing another contact. */
   hasRoom(id: Id): boolean {
     const index = this.#index(id);
     return this.#buckets[index].contacts.length < this.k ||
       (index === this.#buckets.length - 1 && this.#splits());
   }
 
-  /** Whether `admit` would probably add a contact with this id that answers in `rtt` milliseconds. */
+  /** Whether `admit` would probably add a contact with this id if it answers in `rtt` milliseconds. */
   wouldAdmit(
     { id, endpoint }: { readonly id: Id; readonly endpoint: Endpoint },
     { rtt, isMutual }: { readonly rtt: number; readonly isMutual: boolean },
@@ -265,8 +266,8 @@ export class RoutingTable {
   }
 
   /**
-   * Adds a contact that answered. If the bucket is full, the contact replaces a worse one, which is returned, or waits
-   * for a place.
+   * Adds a contact that answered. If the bucket is full, the contact replaces a worse contact, which is returned, or it
+   * waits as a replacement.
    */
   admit(contact: Contact, now: Millis): Admission {
     if (contact.id.equals(this.own)) return { admission: "refused" };
@@ -284,7 +285,7 @@ export class RoutingTable {
       this.#size++;
       return { admission: "added" };
     }
-    // If the contact is already waiting, drop that entry: a node must not have two places.
+    // If the contact is already a replacement, remove that entry: a node must not have two places.
     const known = indexOf(contact.id, bucket.replacementWords, bucket.replacements);
     if (known >= 0) bucket.unwait(known);
     let at = this.#replaceable(index, contact, now);
@@ -300,8 +301,8 @@ export class RoutingTable {
   }
 
   /**
-   * Whether another contact has the same address, or the bucket already has the maximum number of
-   * contacts in the same subnet or with similar ids.
+   * Whether a contact must not be added: another contact has the same address, or the bucket already has the maximum
+   * number of contacts in the same subnet or with similar ids.
    */
   #isCrowded({ id, endpoint }: Contact, now: Millis): boolean {
     const subnets = this.#subnets;
@@ -313,7 +314,7 @@ export class RoutingTable {
       if (isLeftOut) return true;
     }
     const { contacts } = this.#bucket(id);
-    // Our closest contacts show how many bits the ids of k neighbours share in this network.
+    // The ids of our closest contacts show how many leading bits k neighbours share in this network.
     const similarBits = Math.max(this.leastShared, 1 + sharedPrefix(this.own, id)) + SIMILAR_BITS;
     let similar = 0;
     for (const other of contacts) if (sharedPrefix(other.id, id) >= similarBits) similar++;
@@ -331,7 +332,10 @@ export class RoutingTable {
     return false;
   }
 
-  /** Whether a node at this address would get a place only because its subnet is a home subnet. */
+  /**
+   * Whether a node at this address would exceed the subnet limit, and is allowed only because its subnet is a home
+   * subnet.
+   */
   #isSurplus(endpoint: Endpoint, bucket: Bucket): boolean {
     const subnets = this.#subnets;
     return subnets.appliesTo(endpoint) && subnets.isHome(endpoint) &&
@@ -339,8 +343,8 @@ export class RoutingTable {
   }
 
   /**
-   * The index of the latest contact that is in the bucket only because its subnet is a home subnet;
-   * -1 if there is none.
+   * The index of the latest contact that exceeds the subnet limit and is allowed only because its subnet is a home
+   * subnet; -1 if there is none.
    */
   #surplus(bucket: Bucket): number {
     const { perSubnet } = this.#subnets;
@@ -350,10 +354,10 @@ export class RoutingTable {
   }
 
   /**
-   * The index of the contact that a newcomer replaces in a full bucket; -1 if there is none.
-   * Unhealthy contacts are replaced first, then surplus ones of a home subnet, then the one with
-   * the highest price if the newcomer's price is clearly lower. In the last bucket, prices are
-   * ignored, because we need all of our closest neighbours.
+   * Returns the index of the contact that a newcomer replaces in a full bucket; -1 if there is none. An unhealthy
+   * contact is replaced first, next a surplus contact of a home subnet, and last the contact with the highest price, if
+   * the newcomer's price is clearly lower. In the last bucket, prices are ignored, because we need all of our closest
+   * neighbours.
    */
   #replaceable(index: number, newcomer: Contact, now: Millis): number {
     const bucket = this.#buckets[index], { contacts } = bucket;
@@ -369,7 +373,9 @@ export class RoutingTable {
     return worst;
   }
 
-  /** The price below which a newcomer replaces a contact of a full bucket; Infinity if it does so at any price. */
+  /**
+   * Returns the price below which a newcomer replaces a contact of a full bucket; Infinity if any price is low enough.
+   */
   #limit(index: number, now: Millis): number {
     const { contacts } = this.#buckets[index];
     if (contacts.some(isUnhealthy)) return Infinity;
@@ -379,9 +385,7 @@ export class RoutingTable {
     return REPLACING_SHARE * highest;
   }
 
-  /**
-   * Considers a node that another node named. Returns whether it has become its bucket's prospect.
-   */
+  /** Considers a node that another node named. Returns true if it has become the prospect of its bucket. */
   consider(id: Id, endpoint: Endpoint, rtt: number): boolean {
     const index = this.#index(id);
     const bucket = this.#buckets[index];
@@ -392,7 +396,10 @@ export class RoutingTable {
     return true;
   }
 
-  /** Removes and returns a prospect that would be added if it answered as fast as expected, with its bucket's index. */
+  /**
+   * Removes and returns a prospect, with the index of its bucket. `admit` would add this node if it answered as fast as
+   * expected.
+   */
   takeProspect(now: Millis): { prospect: Prospect; bucket: number } | undefined {
     for (let i = 0; i < this.#buckets.length; i++) {
       const { prospect } = this.#buckets[i];
@@ -406,7 +413,7 @@ export class RoutingTable {
     return undefined;
   }
 
-  /** Removes a contact. The latest suitable replacement becomes a contact instead, and is returned. */
+  /** Removes a contact. The most recent suitable replacement takes its place, and is returned. */
   remove(contact: Contact, now: Millis): Contact | undefined {
     const bucket = this.#bucket(contact.id);
     const at = bucket.contacts.indexOf(contact);
@@ -444,14 +451,14 @@ export class RoutingTable {
     return found;
   }
 
-  /**
-   * Records that a lookup ran in the bucket of `id`. The bucket then needs no refresh for a while.
-   */
+  /** Records that a lookup ran in the range of the bucket of `id`, so that the bucket needs no refresh for a while. */
   touch(id: Id, now: Millis): void {
     this.#bucket(id).changed = now;
   }
 
-  /** The indexes of the buckets that have not changed since `before` or, if they are full, since `fullBefore`. */
+  /**
+   * Returns the indexes of the buckets that have not changed since `before` or, for full buckets, since `fullBefore`.
+   */
   staleBuckets(before: Millis, fullBefore: Millis): number[] {
     return this.#buckets.flatMap(({ changed, contacts }, index) =>
       changed <= (contacts.length < this.k ? before : fullBefore) ? [index] : []
@@ -462,7 +469,7 @@ export class RoutingTable {
     for (const bucket of this.#buckets) yield* bucket.contacts;
   }
 
-  /** Inserts the accepted contacts of a bucket into `found[from...]`, sorted by distance. */
+  /** Inserts a bucket's accepted contacts into `found`, starting at index `from`, sorted by distance. */
   #gather(
     index: number,
     target: Id,
@@ -475,7 +482,7 @@ export class RoutingTable {
     const words = this.#firstWords;
     const flipped = target.a ^ SIGN;
     for (let i = 0; i < idWords.length; i++) {
-      // The first words of two distances nearly always differ, so most contacts' full ids are not read.
+      // The first words of two distances nearly always differ, so the full ids of most contacts need not be read.
       const first = idWords[i] ^ flipped;
       let at = found.length;
       if (at === count) {
@@ -524,8 +531,8 @@ export class RoutingTable {
 }
 
 /**
- * The price of a contact: its answer time, increased if the contact does not have us in its table
- * or has no valid id (BEP 42).
+ * Returns the price of a contact: its response time, increased if the contact's table does not contain us or its id is
+ * not valid (BEP 42).
  */
 function price(ms: number, isMutual: boolean, hasValidId: boolean): number {
   return (ms + NOISE_MS) * (isMutual ? 1 : ONE_SIDED_FACTOR) * (hasValidId ? 1 : UNBOUND_FACTOR);

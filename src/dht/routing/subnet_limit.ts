@@ -1,18 +1,21 @@
-// The limit on nodes from one subnet: to which addresses it applies, and which nodes found no place
-// because of it.
+// Limits the nodes from one subnet: decides to which addresses the limit applies, and remembers which nodes got no
+// place because of it.
 
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
 import { BoundedMap } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 import { isCounted, isSameSubnet, PER_SUBNET } from "./diversity.ts";
 
-/** Cap on the remembered nodes that found no place. */
+/** Cap on the remembered nodes that got no place in a bucket. */
 const MAX_LEFT_OUT = 256;
 
-/** For how long reports include a node that found no place. */
+/** How long a node that got no place is included in reports. */
 const REPORTED_MS = 60 * 60_000;
 
-/** The nodes of one subnet that found no place because of the limit. */
+/**
+ * A bucket accepts only a few nodes of each /24 or /64. Our own subnet and the subnets of the bootstrap nodes are home
+ * subnets: their nodes may take all places that no other node needs.
+ */
 export interface LeftOut {
   /** An IPv4 /24 or IPv6 /64 in CIDR notation. */
   readonly subnet: string;
@@ -26,24 +29,24 @@ export interface LeftOut {
 export class SubnetLimit {
   #bootstrap: readonly Endpoint[] = [];
   readonly #own: { [F in Family]?: Endpoint } = {};
-  /** The nodes that found no place, and when, by their endpoints as text. */
+  /** The nodes that got no place in a bucket, each with the time, by endpoint as text. */
   #leftOut: BoundedMap<string, { readonly endpoint: Endpoint; readonly at: Millis }> | undefined;
 
-  /** `perSubnet`: the maximum number of contacts from one /24 or /64 in a bucket; 0: no limit. */
+  /** `perSubnet`: the maximum number of contacts from one /24 or /64 in a bucket; 0 for no limit. */
   constructor(readonly perSubnet: number = PER_SUBNET) {}
 
   setBootstrap(endpoints: readonly Endpoint[]): void {
     this.#bootstrap = endpoints.filter(isCounted);
   }
 
-  /** Records our own address in its family. */
+  /** Records our own address, which defines a home subnet in its address family. */
   setOwn(address: Endpoint): void {
     this.#own[address.family] = isCounted(address) ? address : undefined;
   }
 
   /**
-   * Whether the limit on similar ids applies to this address. Except in home subnets, the limit on
-   * subnets then applies too.
+   * Whether the limit on similar ids applies to this address. The limit on nodes from one subnet also applies, except
+   * in home subnets.
    */
   appliesTo(endpoint: Endpoint): boolean {
     return this.perSubnet > 0 && isCounted(endpoint);
@@ -53,7 +56,7 @@ export class SubnetLimit {
   isHome(endpoint: Endpoint): boolean {
     const own = this.#own[endpoint.family];
     if (own !== undefined && isSameSubnet(own, endpoint)) return true;
-    // Use a loop, which needs no closure, because this runs for each packet.
+    // Use a loop instead of `some`: this runs for each packet, and a loop needs no closure.
     for (const known of this.#bootstrap) if (isSameSubnet(known, endpoint)) return true;
     return false;
   }
@@ -64,7 +67,9 @@ export class SubnetLimit {
     this.#leftOut.set(`${endpoint}`, { endpoint, at: now });
   }
 
-  /** The nodes that found no place within the last hour, by subnet, most nodes first. */
+  /**
+   * The nodes that got no place within the last hour, grouped by subnet. The subnet with the most nodes comes first.
+   */
   leftOut(now: Millis): LeftOut[] {
     const recent = [...this.#leftOut?.values() ?? []]
       .filter(({ endpoint, at }) => now - at < REPORTED_MS && !this.isHome(endpoint));

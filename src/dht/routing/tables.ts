@@ -14,14 +14,14 @@ export interface TablesOptions {
   /** The maximum number of contacts in a bucket. */
   readonly k: number;
   readonly families: readonly Family[];
-  /** The maximum number of contacts from one /24 or /64 in a bucket; 0: no limit. */
+  /** The maximum number of contacts from one /24 or /64 in a bucket; 0 for no limit. */
   readonly perSubnet?: number;
 }
 
 export class Tables {
   readonly k: number;
   readonly subnets: SubnetLimit;
-  /** The families that have a table, IPv4 first. */
+  /** The address families that have a table, IPv4 first. */
   readonly families: readonly Family[];
   readonly coordinate = new OwnCoordinate();
   #byFamily: { readonly [F in Family]?: RoutingTable } = {};
@@ -37,7 +37,7 @@ export class Tables {
     return this.#byFamily;
   }
 
-  /** Replaces all tables with empty ones around our new id. */
+  /** Replaces all tables with empty tables around our new id. */
   reset(id: Id, now: Millis): void {
     const { k, subnets, families } = this;
     this.#byFamily = Object.fromEntries(
@@ -45,7 +45,7 @@ export class Tables {
     );
   }
 
-  /** The table of a family. Throws if there is none. */
+  /** Returns the table of an address family. Throws if there is none. */
   of(family: Family): RoutingTable {
     const table = this.#byFamily[family];
     if (table === undefined) throw new Error(`there is no table of family ${family}`);
@@ -56,7 +56,7 @@ export class Tables {
     for (const family of this.families) yield* this.of(family).contacts();
   }
 
-  /** The contacts of a family; none if there is no table for it. */
+  /** Returns the contacts of an address family; none if the family has no table. */
   contactsOf(family: Family): Iterable<Contact> {
     return this.#byFamily[family]?.contacts() ?? [];
   }
@@ -70,7 +70,7 @@ export class Tables {
     return this.#byFamily[4]?.find(id) ?? this.#byFamily[6]?.find(id);
   }
 
-  /** The contact with this id, if it is at this endpoint. */
+  /** The contact with this id, if it has this endpoint. */
   at(endpoint: Endpoint, id: Id): Contact | undefined {
     const contact = this.#byFamily[endpoint.family]?.find(id);
     return contact?.endpoint.equals(endpoint) ? contact : undefined;
