@@ -2,14 +2,14 @@
 
 import { Endpoint } from "./endpoint.ts";
 
-/** A range of addresses: those whose first `prefix` bits equal those of `address`. */
+/** The addresses whose first `prefix` bits equal those of `address`. */
 export interface AddressRange {
   readonly kind: "cidr";
   readonly address: Endpoint;
   readonly prefix: number;
 }
 
-/** Whether `endpoint`'s address is in the range. */
+/** Whether an endpoint's address is in the range `cidr`. */
 export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
   const { address, prefix } = cidr;
   return address.family === endpoint.family &&
@@ -19,7 +19,10 @@ export function cidrIncludes(cidr: AddressRange, endpoint: Endpoint): boolean {
     sameBits(address.d, endpoint.d, prefix - 96);
 }
 
-/** Whether a server that listens on `host` (an address or a name) can only be reached from this machine. */
+/**
+ * Whether `host` (an address or a name) is a loopback address, so that only this machine can reach a server that
+ * listens there.
+ */
 export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || Endpoint.parse(host, 1)?.scope === "loopback";
 }
@@ -28,7 +31,7 @@ function sameBits(x: number, y: number, bits: number): boolean {
   return bits <= 0 || ((x ^ y) >>> Math.max(0, 32 - bits)) === 0;
 }
 
-/** The first `prefix` bits of an address, as a number for IPv4 and as text for IPv6. */
+/** Returns the first `prefix` bits of an address, as a number for IPv4 and as text for IPv6. */
 export function network({ family, a, b, c, d }: Endpoint, prefix: number): number | string {
   const first = mask(a, prefix);
   if (family === 4) return first;

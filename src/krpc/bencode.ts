@@ -1,41 +1,41 @@
-// Bencode (BEP 3): a scanner over received bytes, and a writer into a fixed buffer.
+// Bencode (BEP 3): a scanner for received bytes, and a writer into a fixed buffer.
 
 import { type Id, putWord } from "./id.ts";
 import { parseSeq, type Seq } from "./seq.ts";
 
-/** The deepest accepted nesting of lists and dictionaries. KRPC itself needs 3 levels. */
+/** The maximum nesting depth of lists and dictionaries that we accept. KRPC itself needs 3 levels. */
 export const MAX_DEPTH = 32;
 
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, COLON = 0x3a, ZERO = 0x30, NINE = 0x39, MINUS = 0x2d;
 
 /**
- * Reads one datagram from front to back. It never throws: if the next value is not of the requested
- * kind, the read method reports this in its result or sets `failed`. It accepts unsorted keys,
- * because other implementations send them. Use {@link isCanonical} to reject these.
+ * Reads one datagram from front to back. It never throws: if the next value is not of the requested kind, the method
+ * returns this as its result or sets `failed`. Unsorted keys are accepted, because other implementations send them. Use
+ * {@link isCanonical} to reject them.
  */
 export class Scanner {
   pos = 0;
   failed = false;
-  /** The start of the string that was read most recently. */
+  /** The index of the first byte of the string that was read last. */
   start = 0;
-  /** The end, exclusive, of the string that was read most recently. */
+  /** The index after the last byte of the string that was read last. */
   end = 0;
 
   constructor(readonly bytes: Uint8Array, readonly limit: number = bytes.length) {}
 
-  /** The next byte, or -1 at the end. */
+  /** Returns the next byte, or -1 at the end of the datagram. */
   peek(): number {
     return this.pos < this.limit ? this.bytes[this.pos] : -1;
   }
 
-  /** Skips the next byte if it is `byte`, and returns whether it was. */
+  /** Skips the next byte if it equals `byte`. Returns whether it did. */
   take(byte: number): boolean {
     if (this.pos >= this.limit || this.bytes[this.pos] !== byte) return false;
     this.pos++;
     return true;
   }
 
-  /** Reads a byte string and sets `start` and `end`; returns false and sets `failed` if there is no byte string. */
+  /** Reads a byte string, and sets `start` and `end` to its position. Otherwise, sets `failed` and returns false. */
   string(): boolean {
     const { bytes, limit } = this;
     let pos = this.pos, length = 0;
@@ -44,7 +44,7 @@ export class Scanner {
       const c = bytes[pos];
       if (c < ZERO || c > NINE) break;
       length = length * 10 + c - ZERO;
-      // A length of seven digits already exceeds any datagram. The limit also keeps `length` from overflowing.
+      // A length of seven digits exceeds any datagram. This limit also keeps `length` from overflowing.
       if (++pos - first > 7) return this.#fail();
     }
     if (pos === first || pos >= limit || bytes[pos] !== COLON) return this.#fail();
@@ -56,8 +56,9 @@ export class Scanner {
   }
 
   /**
-   * Reads an integer. Returns NaN if there is none, if a double can't hold it exactly (beyond ±(2^53 - 1)), or if it is
-   * not canonical: `-0`, or with leading zeros. In the last two cases, `start` and `end` enclose its sign and digits.
+   * Reads an integer. Returns NaN if there is no integer, if a double can't hold it exactly (beyond ±(2^53 - 1)), or if
+   * it is not canonical: `-0`, or with leading zeros. In the last two cases, `start` and `end` enclose the sign and
+   * digits.
    */
   integer(): number {
     const { bytes, limit } = this;
@@ -84,7 +85,7 @@ export class Scanner {
     return negative ? -value : value;
   }
 
-  /** Reads an integer like {@link integer}, but exactly up to 2^63 - 1: the largest `seq` (BEP 44). */
+  /** Reads an integer like {@link integer}, but exactly up to 2^63 - 1, which is the largest `seq` (BEP 44). */
   seq(): Seq {
     const { pos } = this;
     const value = this.integer();
@@ -115,12 +116,12 @@ export class Scanner {
   }
 }
 
-/** Whether `bytes` are exactly one canonical value: no leading zeros, no `-0`, and sorted and unique keys. */
+/** Whether `bytes` contain exactly one canonical value: no leading zeros, no `-0`, and sorted and unique keys. */
 export function isCanonical(bytes: Uint8Array): boolean {
   return canonicalEnd(bytes, 0, 0) === bytes.length;
 }
 
-/** Returns the end of the canonical value at `pos`; -1 if there is none. */
+/** Returns the index after the canonical value at `pos`; -1 if there is none. */
 function canonicalEnd(bytes: Uint8Array, pos: number, depth: number): number {
   const c = bytes[pos];
   if (c >= ZERO && c <= NINE) return canonicalString(bytes, pos);
@@ -170,7 +171,7 @@ export function bencodeBytes(bytes: Uint8Array): Uint8Array {
   return writer.done();
 }
 
-/** The content of a bencoded byte string; undefined if `bencoded` is any other value. */
+/** Returns the content of a bencoded byte string; undefined if `bencoded` is any other value. */
 export function byteStringContent(bencoded: Uint8Array): Uint8Array | undefined {
   const scanner = new Scanner(bencoded);
   const isString = scanner.string() && scanner.pos === bencoded.length;
@@ -182,7 +183,7 @@ export function literal(text: string): Uint8Array {
   return Uint8Array.from(text, (c) => c.charCodeAt(0));
 }
 
-/** Writes messages into one reused buffer. The caller ensures that each message fits. */
+/** Writes messages into one reused buffer. The caller must ensure that each message fits. */
 export class Writer {
   readonly buffer: Uint8Array;
   pos = 0;
@@ -191,7 +192,7 @@ export class Writer {
     this.buffer = new Uint8Array(capacity);
   }
 
-  /** The bytes written since the last reset: a view that the next message overwrites. */
+  /** Returns the bytes written since the last reset, as a view that the next message overwrites. */
   done(): Uint8Array {
     return this.buffer.subarray(0, this.pos);
   }
@@ -245,7 +246,7 @@ export class Writer {
     this.buffer[this.pos++] = E;
   }
 
-  /** Appends a version number as an integer. */
+  /** Appends a version number (`seq`) as an integer. */
   seq(seq: Seq): void {
     if (typeof seq === "number") return this.integer(seq);
     this.buffer[this.pos++] = I;

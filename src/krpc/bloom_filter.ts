@@ -3,22 +3,21 @@
 
 import { Endpoint } from "./endpoint.ts";
 
-/** BEP 33 fixes the size of a filter. */
+/** The size of a filter in bytes, as fixed by BEP 33. */
 export const FILTER_BYTES = 256;
 
-/** The number of bits of a filter (`m` in BEP 33), and how many of them each address sets (`k`). */
+/** The number of bits in a filter (`m` in BEP 33), and the number of bits that each address sets (`k`). */
 const BITS = 8 * FILTER_BYTES, BITS_PER_ADDRESS = 2;
 
 /**
- * A filter with fewer zero bits than this is ignored. BEP 33 limits the addresses to 6,000, which
- * leave about 6 of 2,048 bits zero. A node that sends a fuller filter makes a mistake, or wants to
- * distort the count.
+ * A filter with fewer zero bits than this is ignored. BEP 33 limits the number of addresses to 6,000, which leaves
+ * about 6 of 2,048 bits zero. A node that sends a fuller filter is faulty, or wants to distort the count.
  */
 const MIN_ZERO_BITS = 6;
 
 /**
- * The positions of the two bits that an address sets in a filter, as one number. `sha1` returns the
- * 20 bytes of the hash.
+ * Returns the positions of the two bits that an address sets in a filter, packed into one number. `sha1` returns a hash
+ * of 20 bytes.
  */
 export function bitsOf(endpoint: Endpoint, sha1: (bytes: Uint8Array) => Uint8Array): number {
   const bytes = new Uint8Array(Endpoint.compactLength(endpoint.family));

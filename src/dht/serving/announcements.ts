@@ -1,4 +1,4 @@
-// Keeps this host announced as a peer of swarms, until the announcements are ended.
+// Keeps this host announced as a peer of swarms until the user ends each announcement.
 
 import type { Endpoint, Family } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
@@ -8,35 +8,40 @@ import type { Tables } from "../routing/tables.ts";
 import type { Announcement, AnnounceResult, Swarms } from "./swarms.ts";
 
 /**
- * How often an announcement is renewed, give or take a quarter. Nodes forget it after 30 minutes (libtorrent) or 45
- * minutes (dmnode).
+ * How often each announcement is renewed, and the share by which this varies at random. Nodes forget an announcement
+ * after 30 minutes (libtorrent) or 45 minutes (dmnode).
  */
 const RENEW_INTERVAL_MS = 20 * 60_000, RENEW_JITTER_SHARE = 0.25;
 
-/** The wait before the next attempt if no node accepted the announcement. It doubles with each failure. */
+/**
+ * The first wait before a retry if no node accepted the announcement. It doubles with each failure, up to the maximum.
+ */
 const RETRY_MS = 15_000, MAX_RETRY_MS = 10 * 60_000;
 
 /**
- * After a start or a change of our address, renewals are spread over this time per announcement,
- * but at least over the minimum.
+ * After a start or a change of our address, all renewals are spread over this time per announcement, but at least over
+ * the minimum.
  */
 const SPREAD_MS_EACH = 1_000, MIN_SPREAD_MS = 10_000;
 
 /**
- * The wait from a new contact to the renewal of announcements that fewer than k nodes have.
- * Contacts often arrive in groups.
+ * The wait after a new contact, before announcements that fewer than k nodes have are renewed. New contacts often
+ * arrive in groups.
  */
 const NEW_CONTACT_MS = 2_000;
 
-/** The minimum time between a success and a renewal because of a new contact. */
+/** The minimum time between a successful announcement and a renewal that a new contact causes. */
 const MIN_INTERVAL_MS = 30_000;
 
 const MAX_ACTIVE = 4;
 
-/** Cap on the announcements. At the cap, the node renews one every 1.2 s on average, with about 40 queries each. */
+/**
+ * Cap on the announcements of this node. At the cap, the node renews one announcement every 1.2 s on average, with
+ * about 40 queries each.
+ */
 export const MAX_OWN_ANNOUNCEMENTS = 1_000;
 
-/** An announcement that this node renews, with the outcome of the latest attempt. */
+/** An announcement that this node keeps renewing, with the outcome of the latest attempt. */
 export interface OwnAnnouncement extends Announcement {
   readonly isSeed: boolean;
   /** The name of the service from which the info-hash was computed, if any. */
@@ -47,11 +52,11 @@ export interface OwnAnnouncement extends Announcement {
   readonly nextAt: Millis;
   /** The number of nodes that accepted the announcement in the latest attempt. */
   readonly nodes: number;
-  /** The number of attempts since the latest one that a node accepted. */
+  /** The number of failed attempts since a node last accepted the announcement. */
   readonly failures: number;
 }
 
-/** An attempt to announce this host has ended. */
+/** The event that an attempt to announce this host has ended. */
 export interface AnnounceEvent {
   readonly type: "announce";
   readonly announcement: OwnAnnouncement;
@@ -69,7 +74,7 @@ export class Announcements {
   readonly #options: AnnouncementsOptions;
   /** The announcements, by info-hash. */
   readonly #own = new Map<string, OwnAnnouncement>();
-  /** The info-hashes that are being announced. */
+  /** The info-hashes for which an attempt is running. */
   readonly #active = new Set<string>();
   /** Our latest address in each family. */
   readonly #addresses = new Map<Family, Endpoint>();
@@ -91,15 +96,15 @@ export class Announcements {
     return this.#own.get(`${infoHash}`);
   }
 
-  /** Continues the announcements of an earlier run. Our address may have changed, so they are renewed soon. */
+  /** Restores the announcements of an earlier run. Our address may have changed, so all are renewed soon. */
   restore(saved: Iterable<OwnAnnouncement>, now: Millis): void {
     for (const own of saved) this.#own.set(`${own.infoHash}`, own);
     this.renewAll(now);
   }
 
   /**
-   * Announces this host from now on. `done` is called after the first attempt. Replaces any earlier
-   * announcement of the same swarm.
+   * Announces this host from now on, and replaces any earlier announcement of the same swarm. `done` is called after
+   * the first attempt.
    */
   start(
     given: Pick<OwnAnnouncement, "infoHash" | "port" | "isSeed" | "service">,
@@ -114,8 +119,8 @@ export class Announcements {
   }
 
   /**
-   * Ends an announcement, and returns false if there is none. Other nodes forget the announcement
-   * when it expires.
+   * Stops renewing an announcement. Returns false if there is none. Other nodes forget the announcement when it
+   * expires.
    */
   stop(infoHash: Id, now: Millis): boolean {
     const isKnown = this.#own.delete(`${infoHash}`);
@@ -140,8 +145,8 @@ export class Announcements {
   }
 
   /**
-   * When the node gets a new contact, renews the announcements that fewer than k nodes have. Does
-   * nothing if there are many contacts, because k nodes are then easily found.
+   * Called when the node gets a new contact: renews the announcements that fewer than k nodes have. Does nothing if
+   * there are many contacts, because k nodes are then easily found.
    */
   noteNewContact(now: Millis): void {
     const { tables } = this.#options;

@@ -1,5 +1,5 @@
-// While the node can't keep up, drops queries of the busiest strangers before parsing them, so that
-// contacts and strangers with few queries are served.
+// While the node can't keep up, drops queries of the busiest strangers before they are parsed, so that contacts and
+// strangers with few queries are still served.
 
 import { literal } from "../../krpc/bencode.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
@@ -8,44 +8,42 @@ import type { Random } from "../random.ts";
 import { hashAddress } from "./rate_limit.ts";
 
 /**
- * How often the gate checks whether the node keeps up. The interval is short, because the system's
- * buffer fills in milliseconds.
+ * How often the gate checks whether the node keeps up. The interval is short, because the system's receive buffer fills
+ * in milliseconds.
  */
 const JUDGE_INTERVAL_MS = 50;
 
-/**
- * If the node receives from the socket fewer times than this in an interval, it counts as not busy.
- */
+/** If fewer packets than this are received in an interval, the node counts as not busy. */
 const MIN_RECEIVES = 8;
 
 /**
- * The share of time that the host spends waiting for packets shows the load. Below `BUSY_SHARE`,
- * the node can't keep up, and halves the rate that each stranger may send. Above `RELAXED_SHARE`,
- * the node raises this rate by a tenth. With a faster rise, the load would oscillate.
+ * The load is measured by the share of time that the host spends waiting for packets. Below `BUSY_SHARE`, the node
+ * can't keep up, and halves the rate allowed to each stranger. Above `RELAXED_SHARE`, it raises this rate by a tenth.
+ * With faster rises, the load would oscillate.
  */
 const BUSY_SHARE = 0.15, RELAXED_SHARE = 0.25;
 
 /**
- * The queries per second that each stranger may send: the rate when the gate closes, the minimum,
- * and the rate at which the gate opens again.
+ * Limits in queries per second and stranger: the rate when the gate closes, the minimum rate, and the rate above which
+ * the gate opens again.
  */
 const FIRST_RATE = 16, MIN_RATE = 0.1, LAST_RATE = 100;
 
-/** If the gate admitted at most this share of the packets, a lower rate would save nothing, so the rate stays. */
+/** If the gate admitted at most this share of the queries, the rate stays: a lower rate would save nothing. */
 const MIN_ADMITTED_SHARE = 0.05;
 
-/** A stranger that has proven its address may send this many times as many queries as other strangers. */
+/** The factor by which a stranger with a proven address may send more queries than other strangers. */
 const PROVEN_FACTOR = 4;
 
 /**
- * How long two addresses may share a slot of the hash table. After that time, all addresses are
- * redistributed over the slots.
+ * How often all addresses are redistributed over the slots of the hash table. Two addresses share a slot for at most
+ * this time.
  */
 const RESEED_INTERVAL_MS = 60_000;
 
 /**
- * The number of slots, as an exponent of two. In a flood from 10,000 addresses, one in seven other
- * addresses shares a slot with a flooder.
+ * The number of slots is 2 to this power. In a flood from 10,000 addresses, one in seven of all other addresses shares
+ * a slot with a flooder.
  */
 const SLOT_BITS = 16;
 
@@ -56,23 +54,23 @@ export interface Standings {
 }
 
 interface Pressure {
-  /** How many queries per second each stranger may send. */
+  /** The number of queries per second that each stranger may send. */
   rate: number;
   /**
-   * For each slot, the time of its latest query that was admitted. Unlike the state of a
-   * `RateLimiter`, these times don't depend on the rate, which changes often.
+   * For each slot, the time of the latest admitted query. Unlike the state of a `RateLimiter`, these times don't depend
+   * on the rate, which changes often.
    */
   readonly admittedAt: Float64Array;
   seed: number;
   seededAt: Millis;
-  /** The number of packets that arrived since the rate was last adjusted. */
+  /** The number of queries that arrived in the current interval. */
   packets: number;
-  /** The number of packets that were admitted since the rate was last adjusted. */
+  /** The number of queries that passed the rate limit in the current interval. */
   admitted: number;
 }
 
 export class Gate {
-  /** The limits that apply while the node can't keep up; undefined while it keeps up. */
+  /** The limits that apply while the node can't keep up; undefined while the gate is open. */
   #pressure: Pressure | undefined;
   #receives = 0;
   #waitedMs = 0;
@@ -85,14 +83,14 @@ export class Gate {
     this.#random = random;
   }
 
-  /** Whether the node keeps up with all packets. */
+  /** Whether the node keeps up, so that all packets are handled. */
   get isOpen(): boolean {
     return this.#pressure === undefined;
   }
 
   /**
-   * Records for how long the host's socket has waited for a packet. The host also reports receives
-   * that did not wait, as 0.
+   * Records how long the host waited for a packet from its socket. The host calls this for each packet, with 0 if it
+   * did not have to wait.
    */
   note(waitedMs: Millis, now: Millis): void {
     this.#receives++;
@@ -119,8 +117,8 @@ export class Gate {
       if (this.#standings.isContact(from)) return true;
       if (since < interval / PROVEN_FACTOR || !this.#standings.isProven(from, now)) return false;
     }
-    // Spread over time when the next query of each flooder is admitted. Otherwise, all flooders
-    // would be admitted in one wave again and again.
+    // Randomize when a flooder's next query is admitted. Otherwise, the queries of all flooders would be admitted in
+    // waves.
     pressure.admittedAt[slot] = now + (this.#random.fraction() - 0.5) * interval;
     pressure.admitted++;
     return true;
@@ -157,14 +155,13 @@ export class Gate {
 }
 
 /**
- * The last bytes of a response. In an error, only the byte at `LETTER` differs: it is E instead of
- * R.
+ * The last bytes of a response. An error message differs from a response only in the byte at `LETTER`: E instead of R.
  */
 const REPLY_END = literal("1:y1:re"), LETTER = 5, R = 0x72, E = 0x65;
 
 /**
- * Whether a datagram looks like an answer to a query of ours. Such datagrams are always admitted,
- * because matching them with our queries is cheap.
+ * Whether a datagram looks like a response or an error. The gate admits all of these, because matching them with our
+ * queries is cheap.
  */
 export function isReply(datagram: Uint8Array): boolean {
   const start = datagram.length - REPLY_END.length;

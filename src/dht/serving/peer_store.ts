@@ -1,5 +1,5 @@
-// Stores the swarm members that were announced here (BEP 5), counts them (BEP 33), and samples
-// their info-hashes (BEP 51).
+// Stores the swarm members that were announced to this node (BEP 5), counts them (BEP 33), and samples their
+// info-hashes (BEP 51).
 
 import { bitsOf, FILTER_BYTES, insert } from "../../krpc/bloom_filter.ts";
 import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";
@@ -10,7 +10,7 @@ import { isSameOwner, ownerOf, sourceOf } from "../routing/diversity.ts";
 import type { Random } from "../random.ts";
 import { Shares } from "./shares.ts";
 
-/** How long an announcement is valid. Clients repeat an announcement every 15 to 30 minutes. */
+/** How long an announcement is valid. Clients renew their announcements every 15 to 30 minutes. */
 export const PEER_LIFE_MS = 45 * 60_000;
 
 /** Cap on the announcements of each address family. It limits the memory that strangers can fill to about 50 MB. */
@@ -20,61 +20,64 @@ export const MAX_ANNOUNCEMENTS = 25_000;
 export const MAX_ANNOUNCEMENTS_PER_SOURCE = 200;
 
 /**
- * Cap on the announcements of an address in a private network. It is higher than that of other
- * sources: in a small network, few nodes must store all announcements of a host with many torrents.
+ * Cap on the announcements of one private address. It is higher than for other sources: in a small network, few nodes
+ * must store all announcements of a host with many torrents.
  */
 export const MAX_ANNOUNCEMENTS_PER_PRIVATE_ADDRESS = 2_000;
 
-/** Cap on the peers of one swarm, in each address family: as many IPv4 peers as fit into a reply. */
+/** Cap on the peers of one swarm in each address family. As many IPv4 peers fit into one reply. */
 export const MAX_PEERS_PER_HASH = 128;
 
-/** The number of info-hashes in a sample: few enough for the reply to stay under 1,400 bytes. */
+/** The number of info-hashes in a sample. It keeps the reply under 1,400 bytes. */
 const SAMPLE_COUNT = 20;
 
-/** How long all askers receive the same sample. BEP 51 calls this `interval`. */
+/** How long a sample stays the same for all askers. BEP 51 calls this time `interval`. */
 export const SAMPLE_INTERVAL_MS = 5 * 60_000;
 
-/** Cap on the peers of one swarm at one address. Several are allowed because several clients may share a NAT. */
+/**
+ * Cap on the peers that one address may have in one swarm. More than one are allowed, because several clients may share
+ * a NAT.
+ */
 export const MAX_PEERS_PER_ADDRESS = 8;
 
-/** The peers of one info-hash by address family, those that announced themselves longest ago first. */
+/** The announced peers of one info-hash by address family, oldest announcement first. */
 type Swarm = Record<Family, Announced[]>;
 
 interface Announced {
   readonly infoHash: Id;
   readonly endpoint: Endpoint;
   readonly at: Millis;
-  /** The network of the endpoint. No network may hold more than its share of a full store. */
+  /** The network of the peer's endpoint. If the store is full, the network with the most announcements loses one. */
   readonly source: string;
   readonly isSeed: boolean;
-  /** The address's bits in a Bloom filter; undefined until they are needed. */
+  /** The bits that the peer's address sets in a Bloom filter; undefined until first needed. */
   bits: number | undefined;
 }
 
-/** The properties of a peer that its announcement states. */
+/** The properties that a peer states in its announcement. */
 interface PeerKind {
-  /** Whether the peer is a seed; false by default. */
+  /** Whether the peer is a seed; by default, it is not. */
   readonly isSeed?: boolean;
 }
 
-/** Selects the peers of a reply. */
+/** Which peers a reply should contain. */
 export interface PeerSelection {
   /** Maximum number of peers. */
   readonly count: number;
-  /** Whether to leave out seeds (BEP 33). */
+  /** Whether to leave out peers that are seeds (BEP 33). */
   readonly noSeeds: boolean;
 }
 
 /** Bloom filters of a swarm's members (BEP 33). */
 export interface SwarmFilters {
   readonly seeds: Uint8Array;
-  /** The filter of the members that don't seed. */
+  /** The filter of the members that are not seeds. */
   readonly peers: Uint8Array;
 }
 
 /**
- * Stores announcements, and never refuses one. A full store or swarm evicts the oldest announcement
- * of the network that has the most announcements, so one network can't displace those of others.
+ * Stores announcements, and never refuses one. A full store or swarm evicts the oldest announcement of the network that
+ * has the most announcements, so one network can't displace the announcements of others.
  */
 export class PeerStore {
   readonly #hashes: IdMap<Swarm>;
@@ -98,7 +101,7 @@ export class PeerStore {
     return this.#shares[4].size + this.#shares[6].size;
   }
 
-  /** Stores an announcement, which replaces another one if there is no place left. */
+  /** Stores an announcement. If there is no room, the new announcement replaces another one. */
   announce(infoHash: Id, endpoint: Endpoint, now: Millis, { isSeed = false }: PeerKind = {}): void {
     const { family } = endpoint;
     const network = sourceOf(endpoint), source = network ?? ownerOf(endpoint);
@@ -109,8 +112,8 @@ export class PeerStore {
     const peers = this.#hashes.get(infoHash)?.[family] ?? [];
     const replaced = replacedIn(peers, endpoint);
     if (replaced !== undefined) this.#remove(replaced);
-    // The peer that was removed from a full swarm may be from another source. So the new peer's
-    // source may still have too many announcements.
+    // The peer that was removed from a full swarm may belong to another source, so the new peer's source may still have
+    // too many announcements.
     const surplus = shares.countOf(source) >= max
       ? shares.oldestOf(source)
       : shares.size >= MAX_ANNOUNCEMENTS
@@ -124,7 +127,7 @@ export class PeerStore {
     shares.add(source, announced);
   }
 
-  /** Stores an announcement, and removes all earlier ones of its address from the swarm. */
+  /** Stores an announcement, and removes all earlier announcements of the same address from the swarm. */
   announceOnly(infoHash: Id, endpoint: Endpoint, now: Millis, kind: PeerKind = {}): void {
     for (const announced of this.#hashes.get(infoHash)?.[endpoint.family].slice() ?? []) {
       if (announced.endpoint.sameAddress(endpoint)) this.#remove(announced);
@@ -141,7 +144,10 @@ export class PeerStore {
     if (swarm[4].length === 0 && swarm[6].length === 0) this.#hashes.delete(infoHash);
   }
 
-  /** All recently announced peers of one address family, or only those that don't seed, in random order. */
+  /**
+   * Returns all peers of one address family with a valid announcement, in random order. With `noSeeds`, leaves out
+   * seeds.
+   */
   peers(infoHash: Id, family: Family, now: Millis, { noSeeds = false } = {}): Endpoint[] {
     const endpoints = this.#fresh(infoHash, family, now)
       .filter(({ isSeed }) => !(noSeeds && isSeed))
@@ -151,8 +157,8 @@ export class PeerStore {
   }
 
   /**
-   * Recent peers of the asker's family: all of them, or as many random ones as requested. Leaves
-   * out peers in private networks that the asker can't reach. Undefined if there are none.
+   * Returns at most `count` random peers of the asker's family with a valid announcement. Leaves out peers in private
+   * networks that the asker can't reach. Returns undefined if there are none.
    */
   peersFor(
     infoHash: Id,
@@ -169,7 +175,10 @@ export class PeerStore {
     return chosen.slice(0, count);
   }
 
-  /** Counts the recent members of a swarm, of both families. Undefined if there are none. */
+  /**
+   * Returns Bloom filters of the current members of a swarm, of both address families. Returns undefined if there are
+   * no members.
+   */
   filters(infoHash: Id, now: Millis, sha1: ItemCrypto["sha1"]): SwarmFilters | undefined {
     const fresh = [...this.#fresh(infoHash, 4, now), ...this.#fresh(infoHash, 6, now)];
     if (fresh.length === 0) return undefined;
@@ -186,13 +195,15 @@ export class PeerStore {
     return peers.filter(({ at }) => now - at < PEER_LIFE_MS);
   }
 
-  /** Whether this endpoint was announced recently. */
+  /** Whether there is a valid announcement of this endpoint for the swarm. */
   has(infoHash: Id, endpoint: Endpoint, now: Millis): boolean {
     const peers = this.#hashes.get(infoHash)?.[endpoint.family] ?? [];
     return peers.some((peer) => peer.endpoint.equals(endpoint) && now - peer.at < PEER_LIFE_MS);
   }
 
-  /** A random sample of the info-hashes, 20 bytes each. All askers receive the same sample during one interval. */
+  /**
+   * Returns a random sample of the info-hashes, 20 bytes each. All askers receive the same sample during one interval.
+   */
   sample(now: Millis): Uint8Array {
     if (now - this.#sampledAt < SAMPLE_INTERVAL_MS) return this.#sample;
     const ids = Array.from(this.#hashes.entries(), ([id]) => id);
@@ -200,7 +211,7 @@ export class PeerStore {
     const sample = new Uint8Array(Math.min(SAMPLE_COUNT, ids.length) * ID_BYTES);
     for (let i = 0; i * ID_BYTES < sample.length; i++) ids[i].write(sample, i * ID_BYTES);
     this.#sample = sample;
-    // An empty sample is not reused, so that the first announcement appears in the next sample.
+    // Don't reuse an empty sample. The first announcement then appears at once.
     if (sample.length > 0) this.#sampledAt = now;
     return sample;
   }
@@ -215,8 +226,9 @@ export class PeerStore {
 }
 
 /**
- * The peer to remove from a swarm before `endpoint` is added; undefined if there is room. If the
- * swarm is full, it is the oldest peer of the network with the most peers.
+ * Returns the peer to remove from a swarm before `endpoint` is added: its own earlier entry, the oldest peer of an
+ * address that has too many, or, if the swarm is full, the oldest peer of the network with the most peers. Returns
+ * undefined if there is room.
  */
 function replacedIn(peers: readonly Announced[], endpoint: Endpoint): Announced | undefined {
   const same = peers.find((peer) => peer.endpoint.equals(endpoint));

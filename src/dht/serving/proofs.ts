@@ -1,4 +1,4 @@
-// Knows which askers have proven that they receive packets at their address, and asks others for a proof.
+// Remembers which askers have proven that they receive packets at their address, and demands a proof from others.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Id } from "../../krpc/id.ts";
@@ -12,19 +12,16 @@ import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 import type { Tokens } from "../tokens.ts";
 
-/** How long the proof of an address counts: as long as a write token is valid. */
+/** How long an address counts as proven. A write token is valid for the same time. */
 const PROOF_LIFE_MS = 15 * 60_000;
 
-/** Cap on the addresses that we remember. A node at a forgotten address has to answer another ping. */
+/** Cap on the proven addresses that we remember. A node at a forgotten address has to answer another ping. */
 const MAX_PROVEN = 1_000;
 
-/**
- * Limits on the pings that ask for a proof. For each ping, a copy of one query is kept for at most
- * 2 s.
- */
+/** Limits on the pings that ask for a proof. For each ping, we keep a copy of one query for at most 2 s. */
 const PINGS_PER_SECOND = 100, PING_BURST = 200;
 
-/** Cap on the bytes of a ping that asks for a proof. */
+/** The maximum size of a ping that asks for a proof. */
 export const PROOF_PING_BYTES = 74;
 
 interface ProofsParts {
@@ -36,7 +33,7 @@ export class Proofs {
   readonly #queries: Queries;
   readonly #tables: Tables;
   readonly #tokens: Tokens;
-  /** The addresses at which askers that are not contacts have proven that they receive packets. */
+  /** The addresses at which strangers have proven that they receive packets. Contacts need no entry here. */
   readonly #proven = new Recent(PROOF_LIFE_MS, MAX_PROVEN);
   readonly #pings = new SharedAllowance(PINGS_PER_SECOND, PING_BURST);
 
@@ -47,8 +44,8 @@ export class Proofs {
   }
 
   /**
-   * Whether the sender of this query is a contact, or has recently answered a ping or presented a
-   * token.
+   * Whether the sender of this query needs no further proof: it is a contact, has recently answered a ping, or has
+   * presented a valid token.
    */
   has({ id, token }: Message, from: Endpoint, now: Millis): boolean {
     return (id !== undefined && this.#tables.at(from, id) !== undefined) ||
@@ -56,19 +53,19 @@ export class Proofs {
       (token !== undefined && this.#tokens.verify(token, from, now));
   }
 
-  /** Whether a stranger at this address has recently answered a ping or presented a token. */
+  /** Whether a stranger at this address has recently answered a ping or presented a valid token. */
   hasAddress({ host }: Endpoint, now: Millis): boolean {
     return this.#proven.has(host, now);
   }
 
-  /** Records that this address is proven: it has presented a valid token, or answered a ping. */
+  /** Records that an address is proven, because a node there has presented a valid token or answered a ping. */
   note(from: Endpoint, now: Millis): void {
     this.#proven.add(from.host, now);
   }
 
   /**
-   * Pings an asker, and calls `done` with whether it answered. If the budget is used up, returns
-   * false and does nothing else.
+   * Pings an asker, and calls `done` with whether the asker answered. If the budget for such pings is used up, only
+   * returns false.
    */
   demand(
     { id, from }: { id: Id | undefined; from: Endpoint },

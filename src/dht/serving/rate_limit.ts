@@ -1,47 +1,47 @@
-// Limits the queries from each address, so that no address can use up the service for all others.
+// Limits the queries from each address, so that no address can use up the capacity for all others.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Millis } from "../deadlines.ts";
 
-/** The steady rate of queries that each address (IPv6: each /64) may send: far more than any honest node sends. */
+/**
+ * The steady rate of queries that each address (IPv6: each /64) may send. It is far more than any honest node sends.
+ */
 export const QUERIES_PER_SECOND = 100;
 
-/** The largest burst of queries that is answered. A joining node sends many, and many nodes may share one NAT. */
+/** The largest burst of queries that we answer. A joining node sends many queries, and many nodes may share one NAT. */
 export const QUERY_BURST = 500;
 
 /**
- * How long two addresses may share a slot of the hash table. After that time, all addresses are
- * redistributed over the slots.
+ * How often all addresses are redistributed over the slots of the hash table. Two addresses share a slot for at most
+ * this time.
  */
 export const RESEED_INTERVAL_MS = 60_000;
 
 /**
- * The number of slots during a flood, as an exponent of two. One address in 4,096 shares the slot
- * of a given flooder.
+ * During a flood, the number of slots is 2 to this power. One address in 4,096 then shares the slot of a given flooder.
  */
 const MAX_SLOT_BITS = 12;
 
-/** The number of slots before a flood, as an exponent of two. A process with many nodes needs small tables. */
+/** Without a flood, the number of slots is 2 to this power. It is small, because a process may run many nodes. */
 const MIN_SLOT_BITS = 4;
 
 /**
- * The rate and the burst of an address in a private network are larger by this factor. In a small
- * network, each node gets the queries for all torrents of a host, which may be 600 at once for 300
- * torrents.
+ * The factor by which the rate and the burst of a private address are larger. In a small network, each node gets the
+ * queries for all torrents of a host: for 300 torrents, these may be 600 at once.
  */
 export const PRIVATE_FACTOR = 8;
 
 const INTERVAL_MS = 1000 / QUERIES_PER_SECOND, PRIVATE_INTERVAL_MS = INTERVAL_MS / PRIVATE_FACTOR;
 
 /**
- * If a slot is this far ahead of the steady rate, we assume a flood. At that point, the slot has
- * half of its burst left.
+ * If a slot is this far ahead of the steady rate, we assume a flood. At this point, the slot has used half of its
+ * burst.
  */
 const SUSPECT_MS = QUERY_BURST / 2 * INTERVAL_MS;
 
 /**
- * The generic cell rate algorithm (ATM Forum, 1996), for each slot of a table. Addresses are hashed into the slots with
- * a secret seed. The value of a slot is the time when all its queries would have arrived at the steady rate.
+ * The generic cell rate algorithm (ATM Forum, 1996), for each slot of a table. A hash with a secret seed assigns
+ * addresses to slots. The value of a slot is the time at which all its queries would have arrived at the steady rate.
  */
 export class RateLimiter {
   #slotBits = MIN_SLOT_BITS;
@@ -50,18 +50,18 @@ export class RateLimiter {
   #seededAt: Millis | undefined;
   readonly #randomWord: () => number;
 
-  /** `randomWord` returns random 32-bit integers that strangers can't know. */
+  /** `randomWord` returns random 32-bit integers that strangers can't predict. */
   constructor(randomWord: () => number) {
     this.#randomWord = randomWord;
     this.#seed = randomWord();
   }
 
-  /** The present seed of the hashes: a 32-bit integer that strangers can't know. */
+  /** The current seed of the hash: a 32-bit integer that strangers can't know. */
   get seed(): number {
     return this.#seed;
   }
 
-  /** Counts a query from this address; false if the address is over its limit. Loopback has no limit. */
+  /** Counts a query from this address. Returns false if the address is over its limit. Loopback has no limit. */
   allow(from: Endpoint, now: Millis): boolean {
     if (from.family === 4 ? from.a >>> 24 === 127 : from.scope === "loopback") return true;
     if (now - (this.#seededAt ??= now) >= RESEED_INTERVAL_MS) this.#reseed(now);
@@ -76,8 +76,8 @@ export class RateLimiter {
   }
 
   /**
-   * Redistributes the addresses over the slots. Each address gets a new burst, which adds 8 queries
-   * a second to a flooder's rate.
+   * Redistributes the addresses over the slots. Each address gets a new burst, which gives a flooder another 8 queries
+   * per second on average.
    */
   #reseed(now: Millis): void {
     this.#seed = this.#randomWord();
@@ -87,8 +87,8 @@ export class RateLimiter {
   }
 
   /**
-   * Increases the number of slots to the maximum. Each new slot starts with the value of the old
-   * slot that it was part of.
+   * Increases the number of slots to the maximum. Each new slot starts with the value of the slot from which it was
+   * split.
    */
   #split(): void {
     const before = this.#dueAt, shift = MAX_SLOT_BITS - this.#slotBits;
@@ -97,7 +97,7 @@ export class RateLimiter {
   }
 }
 
-/** A 32-bit hash of an IPv4 address or an IPv6 /64. */
+/** Returns a 32-bit hash of an IPv4 address or an IPv6 /64. */
 export function hashAddress(
   { a, b, family }: Pick<Endpoint, "a" | "b" | "family">,
   seed: number,

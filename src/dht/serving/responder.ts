@@ -1,4 +1,4 @@
-// Answers the queries of other nodes. It writes each reply, and the caller sends it.
+// Answers the queries of other nodes. The responder writes each reply, and its caller sends the reply.
 
 import { FILTER_BYTES } from "../../krpc/bloom_filter.ts";
 import { type Endpoint, type Family, mayRefer } from "../../krpc/endpoint.ts";
@@ -50,48 +50,57 @@ import { PeerStore, SAMPLE_INTERVAL_MS, type SwarmFilters } from "./peer_store.t
 import { PROOF_PING_BYTES, Proofs } from "./proofs.ts";
 import { LEASE_MS, NOTICE_BYTES, SECRET_BYTES, Subscriptions } from "./subscriptions.ts";
 
-/** Bytes of a reply apart from its transaction id and lists: field names, id, address, token and client. */
+/** The maximum size of a reply without its transaction id and its lists: field names, id, address, token and client. */
 const FIXED_BYTES = 120;
 
-/** Bytes that an item adds to a reply besides its value: field names, public key, signature, longest salt, seq, age. */
+/**
+ * The maximum number of bytes that an item adds to a reply besides its value: field names, public key, signature, salt,
+ * seq and age.
+ */
 const ITEM_BYTES = 230;
 
-/** Cap on the bytes of the field name and the delimiters of a list or string. */
+/** The maximum size of the field name and the delimiters of a list or string. */
 const LIST_BYTES = 40;
 
-/** Bytes of one peer in `values`, by address family. */
+/** The size of one peer in `values`, by address family. */
 const PEER_BYTES = { 4: 8, 6: 21 } as const;
 
-/** Bytes of the two Bloom filters of a swarm, and of their field names. */
+/** The size of a swarm's two Bloom filters and their field names. */
 const FILTERS_BYTES = 2 * (FILTER_BYTES + 10);
 
-/** Bytes of our own coordinate, and of the names of the fields that contain coordinates. */
+/** The size of our own coordinate, plus the names of the fields that contain coordinates. */
 const COORDINATES_BYTES = 40;
 
-/** A buffer for our coordinate in wire form. All nodes of a process can share it: each reply is written in one call. */
+/**
+ * A buffer for our coordinate in wire form. All nodes of a process can share it, because nothing else runs while a
+ * reply is written.
+ */
 const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
-/** How to answer a query. Callers pass constants, so that no object is created for each query. */
+/** How to answer a query. Callers pass constant objects, so that no object is created for each query. */
 export interface AnswerOptions {
-  /** Whether the asker is a contact of ours, or becomes one once it answers our ping. */
+  /** Whether the asker is our contact, or becomes our contact once it answers our ping. */
   readonly keepsAsker: boolean;
   /** Whether the reply must be small. A small reply names no nodes. */
   readonly isSmall: boolean;
   /**
-   * The longest reply. By default, it depends on the query's length and on whether the asker has
-   * proven its address.
+   * The maximum size of the reply. By default, it depends on the query's length and on whether the asker has proven its
+   * address.
    */
   readonly maxBytes?: number;
-  /** Sends the outbox's latest message, a reply that was written after `answer` returned. By default, to the asker. */
+  /**
+   * Called if the reply was written only after `answer` returned. It must send the outbox's latest message. By default,
+   * the reply is sent to the asker.
+   */
   readonly sendLater?: () => void;
 }
 
-/** Bytes of `room` and its name in a reply. */
+/** The size of the field `room` in a reply. */
 const ROOM_BYTES = 22;
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Called with an item that was read, and the time. */
+/** Called with an item after reading it from disk; undefined if there is none. */
 type HeldRead = (held: Held | undefined, now: Millis) => void;
 
 const NO_TABLES: { readonly [F in Family]?: RoutingTable } = {};
@@ -122,10 +131,7 @@ class Reply implements ResponseValues {
 interface ResponderOptions {
   readonly queries: Queries;
   readonly host: ItemHost & Prover;
-  /**
-   * Whether all nodes belong to one private network. In such a network, each source may use the
-   * whole store.
-   */
+  /** Whether all nodes belong to one private network. If so, each source may use the whole store. */
   readonly isPrivate: boolean;
   readonly deadlines: Deadlines;
   readonly random: Random;
@@ -138,22 +144,24 @@ export class Responder {
   readonly proofs: Proofs;
   readonly peers: PeerStore;
   readonly subscriptions: Subscriptions;
-  /** Called when another node has restored the missing copies of an item that we hold. */
+  /** Called when another node repairs the replicas of an item that we hold, so that we need not. */
   onSeenTo: ((target: Id, by: Id, now: Millis) => void) | undefined;
   readonly #tables: Tables;
   readonly #host: ResponderOptions["host"];
   readonly #isPrivate: boolean;
   readonly #emit: (event: ItemEvent) => void;
-  // The properties of the query that is being answered. They are fields, so that `#isGood` below is created only once.
+  // The current query's properties are fields instead of arguments, so that `#isGood` below is created only once.
   #now: Millis = 0;
   #from!: Endpoint;
-  /** Whether we keep the asker as a contact; undefined if the reply does not say. */
+  /** The field `keeps` of the reply: whether we keep the asker as a contact; undefined to leave out the field. */
   #keeps: boolean | undefined;
   #maxBytes: number | undefined;
   #sendLater: (() => void) | undefined;
   /** The tables whose contacts the reply may name. */
   #named: { readonly [F in Family]?: RoutingTable } = NO_TABLES;
-  /** Whether a contact is good, and not in a private network that the asker can't reach. */
+  /**
+   * Whether the reply may name a contact: the contact is good, and not in a private network that the asker can't reach.
+   */
   readonly #isGood = (contact: Contact) =>
     contact.isGood(this.#now) && mayRefer(this.#from, contact.endpoint);
 
@@ -173,9 +181,9 @@ export class Responder {
   }
 
   /**
-   * Writes the reply and returns its kind. Returns undefined if no reply is sent now: an accepted `put` is answered
-   * once the item is stored, a `get` once an item that we publish is read from disk, and a query with a long reply once
-   * the asker has proven its address.
+   * Writes the reply and returns its kind. Returns undefined if no reply is sent now: we answer an accepted `put` once
+   * the item is stored, a `get` once an item on disk is read, and a query with a long reply once the asker has proven
+   * its address.
    */
   answer(
     query: Message,
@@ -227,7 +235,7 @@ export class Responder {
     return this.#reply(query, reply);
   }
 
-  /** Our own coordinate, in a buffer that the next call overwrites. */
+  /** Returns our own coordinate, in a buffer that the next call overwrites. */
   #ownCoordinate(): Uint8Array {
     this.#tables.coordinate.write(OWN_COORDINATE, 0);
     return OWN_COORDINATE;
@@ -258,7 +266,7 @@ export class Responder {
     return this.#reply(query, reply);
   }
 
-  /** The bytes of a reply that peers may use. They leave room for the usual number of nodes of the asker's family. */
+  /** The number of bytes of a reply that peers may fill. The usual number of nodes of the asker's family still fit. */
   #roomForPeers(query: Message): number {
     const isOurs = query.wantCount >= 1;
     const nodes = REPLY_NODES * nodeBytes(this.#from.family, isOurs);
@@ -274,7 +282,7 @@ export class Responder {
       return this.#refuse(query, "port is not 1 to 65535");
     }
     const endpoint = impliedPort ? from : from.withPort(port);
-    // A node that announces its own id has only one valid endpoint: the one that its NAT gives it now.
+    // A node that announces its own id has only one valid endpoint: the one that its NAT assigns now.
     const isOnly = query.id!.equals(infoHash) && endpoint.scope !== "loopback";
     const kind = { isSeed: (swarm & SEED) !== 0 };
     if (isOnly) this.peers.announceOnly(infoHash, endpoint, this.#now, kind);
@@ -341,8 +349,8 @@ export class Responder {
         holder: this.outbox.self.id,
         value: item.value,
       });
-      // From the signature, a node that repairs replicas can tell whether our value is the same as
-      // its own, if both have the same seq.
+      // A node that repairs replicas compares the signatures to find out whether our value equals its own at the same
+      // seq.
       reply.signature = signed?.signature;
       if (this.#named[from.family]?.find(query.id!)?.endpoint.equals(from)) {
         if (this.#host.items.has(target, this.#now)) {
@@ -367,25 +375,25 @@ export class Responder {
     const item = unverifiedItem(this.#host, query);
     if (isItemError(item)) return this.outbox.writeError(query, this.#from, item);
     const { target, signed } = item;
-    // All versions of an immutable item are the same.
+    // An immutable item has only one version, so the held version need not be read from disk.
     if (signed === undefined || !this.#host.items.isOnDisk(target, this.#now)) {
       return this.#putUnless(query, item, newestHeld(this.#host, target, this.#now)?.item);
     }
     const read = (done: HeldRead) => readNewest(this.#host, target, this.#now, done);
     return this.#answerLater(query, read, (copy, held) => {
-      // Without the version that we hold, we can't tell whether the item is newer.
+      // The read has failed. Without the held version, we can't tell whether the new item is newer.
       return this.#host.items.isOnDisk(target, this.#now)
         ? this.outbox.writeError(copy, this.#from, notKept("failed"))
         : this.#putUnless(copy, item, held?.item);
     });
   }
 
-  /** Stores an item, unless `held`, the version that we hold, or the item's signature is a reason not to. */
+  /** Stores an item, unless its signature is invalid or `held`, the version that we hold, is a reason to refuse it. */
   #putUnless(query: Message, item: Item, held: Item | undefined): "error" | undefined {
     const from = this.#from;
     const refused = refusal(held, item, query.hasCas ? query.cas : undefined);
     if (refused !== undefined) return this.outbox.writeError(query, from, refused);
-    // Check the signature last, because that takes longest.
+    // Check the signature last, because this check takes longest.
     const checked = held !== undefined && hasSameSignature(held, item)
       ? item
       : verified(this.#host, item);
@@ -408,7 +416,7 @@ export class Responder {
     return undefined;
   }
 
-  /** Adds or renews a subscription. The answer also shows which version we hold, and names closer nodes. */
+  /** Adds or renews a subscription. The answer also proves which version we hold, and lists closer nodes. */
   #watch(query: Message): ReplyKind | undefined {
     const { target, returnToken: secret, packet } = query;
     if (target === undefined) return this.#refuse(query, "target is not 20 bytes");
@@ -462,14 +470,17 @@ export class Responder {
     return this.#reply(query, reply);
   }
 
-  /** Answers an unknown method, maybe from a later BEP: with the closest nodes, if the query has a target. */
+  /**
+   * Answers an unknown method, which may come from a later BEP. If the query has a target, the answer lists the closest
+   * nodes.
+   */
   #unknown(query: Message): ReplyKind | undefined {
     const target = query.target ?? query.infoHash;
     if (target !== undefined) return this.#reply(query, this.#nodes(query, target));
     return this.#refuse(query, "method unknown", ErrorCode.unknownMethod);
   }
 
-  /** Whether a query has a valid token. The token also proves the asker's address. */
+  /** Whether a query has a valid token. If so, also records that the asker's address is proven. */
   #mayWrite({ token }: Message): boolean {
     if (token?.length !== TOKEN_BYTES) return false;
     if (!this.tokens.verify(token, this.#from, this.#now)) return false;
@@ -478,8 +489,8 @@ export class Responder {
   }
 
   /**
-   * A reply with the good contacts closest to `target`, of the families that the asker wants. Leaves `used` bytes of
-   * the reply free for other values.
+   * Creates a reply with the good contacts closest to `target`, of the families that the asker wants. Leaves `used`
+   * bytes of the reply free for other values.
    */
   #nodes(query: Message, target: Id, used = 0): Reply {
     const { family } = this.#from;
@@ -488,15 +499,15 @@ export class Responder {
     const tables = this.#named;
     const reply = new Reply();
     let room = roomIn(query) - used;
-    // Only nodes of this project request a number of nodes (`nn`). So send such an asker the
-    // coordinates of nodes in its address family.
+    // Only nodes of this project request a number of nodes (`nn`). These nodes also get the coordinates of the nodes in
+    // their address family.
     const sendsCoordinates = query.wantCount >= 1 && room >= COORDINATES_BYTES;
     if (sendsCoordinates) {
       room -= COORDINATES_BYTES;
       reply.coordinate = this.#ownCoordinate();
       reply.keeps = this.#keeps;
     }
-    // If room is short, the nodes of the asker's own family come first: only those continue its lookup.
+    // List the nodes of the asker's own family first, in case space is short: only these continue its lookup.
     for (let i = 0; i < 2; i++) {
       const listed = (i === 0) === (family === 4) ? 4 : 6;
       if ((want & (listed === 4 ? WANT_N4 : WANT_N6)) === 0) continue;
@@ -510,21 +521,23 @@ export class Responder {
     return reply;
   }
 
-  /** Writes a reply, unless it is too long for an asker that may have forged its address. */
+  /** Writes a reply, or a shorter one if the reply is too long for an asker that may have forged its address. */
   #reply(query: Message, reply: Reply): "response" | undefined {
     this.outbox.writeResponse(query, this.#from, reply);
     const maxBytes = this.#maxBytes ?? MAX_REPLY_FACTOR * query.packet.length;
     if (this.outbox.writtenBytes <= maxBytes) return "response";
     if (this.#maxBytes === undefined) {
       if (this.proofs.has(query, this.#from, this.#now)) return "response";
-      // Ask for a proof only if it allows a longer reply. A read-only asker does not answer pings
-      // (BEP 43).
+      // Demand a proof only if it allows a longer reply. A read-only asker does not answer pings (BEP 43).
       if (isSubstantial(reply) && !query.readOnly && this.#demandProof(query)) return undefined;
     }
     return this.#shorten(query, reply, maxBytes);
   }
 
-  /** Pings the sender of a query, and then answers the query: with a short reply if the sender did not answer. */
+  /**
+   * Pings the sender of a query, and then answers the query. The answer is short if the sender did not answer the ping.
+   * Returns false if no ping could be sent.
+   */
   #demandProof(query: Message): boolean {
     const copy = decode(query.packet.slice());
     if (typeof copy === "string") return false;
@@ -538,8 +551,8 @@ export class Responder {
   }
 
   /**
-   * Writes a reply of at most `maxBytes`, with fewer nodes, which are all of the asker's family.
-   * Values that don't fit even without nodes are left out.
+   * Shortens a reply to at most `maxBytes`: lists fewer nodes, only of the asker's family. Leaves out values that don't
+   * fit even without nodes.
    */
   #shorten(query: Message, reply: Reply, maxBytes: number): "response" | undefined {
     const { family } = this.#from;
@@ -554,7 +567,7 @@ export class Responder {
         reply.signature =
         reply.salt =
           undefined;
-      // Leave out the age as well: without the item, we don't prove that we hold it.
+      // Leave out the age too: without the value, the asker can't check that we hold the item.
       reply.age = undefined;
       reply.values = reply.filters = undefined;
       if (reply.samples !== undefined) reply.samples = NO_BYTES;
@@ -567,7 +580,7 @@ export class Responder {
     return this.#unlessLong("response", maxBytes);
   }
 
-  /** Writes a reply, and returns the number of bytes by which it is too long. */
+  /** Writes a reply, and returns by how many bytes it is too long. */
   #excess(query: Message, reply: Reply, maxBytes: number): number {
     this.outbox.writeResponse(query, this.#from, reply);
     return this.outbox.writtenBytes - maxBytes;
@@ -578,7 +591,7 @@ export class Responder {
     return this.#unlessLong("error", this.#maxBytes ?? MAX_REPLY_FACTOR * query.packet.length);
   }
 
-  /** Drops a reply that is too long even without its values. */
+  /** Drops the written reply if it is too long even without its values. */
   #unlessLong<K extends ReplyKind>(kind: K, maxBytes: number): K | undefined {
     if (this.outbox.writtenBytes <= maxBytes) return kind;
     this.outbox.traffic.drop("would_amplify");
@@ -586,7 +599,7 @@ export class Responder {
   }
 }
 
-/** Whether two items are the same version with the same signature. If one is valid, so is the other. */
+/** Whether two items are the same version with the same signature. If one item is valid, so is the other. */
 function hasSameSignature(held: Item, item: Item): boolean {
   return held.signed !== undefined && item.signed !== undefined &&
     compareVersions(held, item) === 0 && sameBytes(held.signed.signature, item.signed.signature);
@@ -598,7 +611,7 @@ function isSubstantial({ value, values, filters, samples }: Reply): boolean {
     (samples !== undefined && samples.length > 0);
 }
 
-/** The bytes of a reply that are left for lists and other values. */
+/** The number of bytes in a reply that are available for lists and other values. */
 function roomIn({ tidStart, tidEnd }: Message): number {
   return MAX_REPLY_BYTES - FIXED_BYTES - (tidEnd - tidStart);
 }
@@ -607,7 +620,7 @@ function nodeBytes(family: Family, hasCoordinate: boolean): number {
   return COMPACT_NODE_BYTES[family] + (hasCoordinate ? COORDINATE_BYTES : 0);
 }
 
-/** The number of entries of `size` bytes that fit into `room` bytes, at most `wished`. */
+/** The number of entries of `size` bytes that fit into `room` bytes, but at most `wished`. */
 function fit(wished: number, room: number, size: number): number {
   return Math.min(wished, Math.floor(room / size));
 }

@@ -1,12 +1,12 @@
-// A table filled by strangers, in which no source can crowd out the other sources.
+// A table that strangers fill, and in which no source can displace the entries of smaller sources.
 
 /**
- * The entries of many sources, oldest first. A full table evicts the oldest entry of the source
- * with the most entries. A source that has fewer entries than another one never loses any.
+ * The entries of many sources, oldest first. A full table evicts the oldest entry of the source with the most entries,
+ * so a source never loses entries to a source with more.
  */
 export class Shares<T> {
   readonly #bySource = new Map<string, Set<T>>();
-  /** The sources that have `n` entries are in `#byCount[n]`. The last set is not empty. */
+  /** `#byCount[n]` contains the sources that have `n` entries. The last set is not empty. */
   readonly #byCount: Set<string>[] = [new Set()];
   #size = 0;
 
@@ -25,8 +25,8 @@ export class Shares<T> {
   }
 
   /**
-   * The oldest entry of the source with the most entries. If several sources have that many
-   * entries, the source that reached this number first is chosen.
+   * Returns the oldest entry of the source with the most entries. If several sources have this number of entries, the
+   * source that reached it first is chosen.
    */
   oldestOfLargest(): T | undefined {
     const largest = this.#byCount[this.#byCount.length - 1].values().next().value;

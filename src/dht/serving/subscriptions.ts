@@ -1,4 +1,4 @@
-// Other nodes' subscriptions to items, and the notices that report new versions to them.
+// Manages other nodes' subscriptions to items, and notifies them of new versions.
 
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import { type Id, IdMap } from "../../krpc/id.ts";
@@ -14,38 +14,43 @@ import { ownerOf, sourceOf } from "../routing/diversity.ts";
 import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 
-/** How long a subscription lasts. A watcher renews it every minute, so two renewals may get lost. */
+/**
+ * The lease of a subscription. A watcher renews its subscription every minute, so two renewals in a row may get lost.
+ */
 export const LEASE_MS = 150_000;
 
 /**
- * The length of the longest notice: a `dm_notice` with a seq of 19 digits from a read-only node. A
- * subscription must be at least as long, so that no notice is longer than its subscription.
+ * The size of the longest notice: a `dm_notice` from a read-only node, with a seq of 19 digits. A subscription must be
+ * at least as long, so that no notice is longer than its subscription.
  */
 export const NOTICE_BYTES = 167;
 
-/** The length of the secret with which a watcher recognizes the notices of a holder. */
+/** The size of the secret by which a watcher recognizes the notices of a holder. */
 export const SECRET_BYTES = CHALLENGE_BYTES;
 
-/** Cap on the subscriptions. Each takes about 0.5 kB of memory. */
+/** Cap on the subscriptions. Each subscription uses about 0.5 kB of memory. */
 export const MAX_SUBSCRIPTIONS = 8_192;
 
 /**
- * The subscriptions from one address may be this many times as many as the free places, and those
- * from one network (an IPv4 /24 or IPv6 /48) `NETWORK_SHARE` times. One address can thus take a
- * fifth of the places, which is more than a dmnode ever needs, and one network can take half.
+ * One address may have this many subscriptions for each free place, and one network (an IPv4 /24 or IPv6 /48)
+ * `NETWORK_SHARE`. One address can thus take a fifth of all places, which is more than a dmnode ever needs, and one
+ * network can take half.
  */
 const ADDRESS_SHARE = 1 / 4, NETWORK_SHARE = 1;
 
 /**
- * The minimum time between two searches for expired subscriptions. A search goes through all of
- * them, and each refused subscription would cause one.
+ * The minimum time between two scans for expired subscriptions. A scan visits all subscriptions, and without this
+ * limit, each refused subscription would cause one.
  */
 const EXPIRE_GAP_MS = 1_000;
 
-/** The minimum time between two notices about one item. Notices about versions in between are left out. */
+/** The minimum time between two notices about one item. Versions in between cause no notice. */
 const NOTICE_GAP_MS = 1_000;
 
-/** The rate of notices to all subscribers, and the size of a burst. One notice costs about 20 µs. */
+/**
+ * The maximum number of notices per second to all subscribers together, and the largest burst. Each notice costs about
+ * 20 µs.
+ */
 const NOTICES_PER_SECOND = 1_000, NOTICE_BURST = 500;
 
 interface Subscriber {
@@ -53,18 +58,18 @@ interface Subscriber {
   readonly endpoint: Endpoint;
   secret: Uint8Array;
   renewedAt: Millis;
-  /** Whether the subscriber waits for its notice because of the limit on the rate. */
+  /** Whether the subscriber's notice is in the queue, which the rate limit drains. */
   isQueued: boolean;
 }
 
 /** An item with subscribers. */
 interface Subject {
-  /** The subscribers, by their endpoints. */
+  /** The subscribers, by endpoint as text. */
   readonly subscribers: Map<string, Subscriber>;
-  /** The newest version that the subscribers know, or are being told of. */
+  /** The newest version that the subscribers know, or that is being reported to them. */
   known: Item | undefined;
   noticedAt: Millis;
-  /** The next notice. It is delayed if the version came too soon after the one before. */
+  /** The deadline of a notice that was delayed because it came too soon after the previous notice. */
   delayed: Deadline | undefined;
 }
 
@@ -76,10 +81,10 @@ interface SubscriptionsParts {
 }
 
 export class Subscriptions {
-  /** The numbers of notices that were sent, of those that were acknowledged, and of refused subscriptions. */
+  /** The numbers of sent notices, of acknowledged notices, and of refused subscriptions. */
   readonly counts = { sent: 0, acknowledged: 0, refused: 0 };
   readonly #parts: SubscriptionsParts;
-  /** Created at the first subscription, because most nodes never get one. */
+  /** Undefined until the first subscription, because most nodes never get one. */
   #subjects: IdMap<Subject> | undefined;
   readonly #byAddress = new Map<string, number>();
   readonly #byNetwork = new Map<string, number>();
@@ -93,12 +98,12 @@ export class Subscriptions {
     this.#parts = parts;
   }
 
-  /** The number of subscriptions, including those whose lease has just ended. */
+  /** The number of subscriptions, including expired ones that are not removed yet. */
   get size(): number {
     return this.#size;
   }
 
-  /** Adds or renews a subscription. Returns false if there is no place for it. The caller has checked the token. */
+  /** Adds or renews a subscription. Returns false if there is no free place. The caller has checked the token. */
   add(
     { target, from, secret, held }: {
       readonly target: Id;
@@ -154,27 +159,27 @@ export class Subscriptions {
     this.#subjects!.delete(target);
   }
 
-  /** Removes the subscriptions whose lease has ended. */
+  /** Removes the subscriptions whose lease has expired. */
   expire(now: Millis): void {
     this.#expiredAt = now;
     for (const [target, subject] of [...this.#subjects?.entries() ?? []]) {
       for (const subscriber of [...subject.subscribers.values()]) {
         if (subscriber.renewedAt + LEASE_MS <= now) this.#remove(subscriber);
       }
-      // Don't keep the bytes of an item that the store has dropped.
+      // If the store has dropped the item, also release the copy here.
       if (!isHeld(this.#parts.host, target, now)) subject.known = undefined;
     }
   }
 
-  /** Reports a version that this node holds now to the subscribers, unless it is not new. */
+  /** Called when this node holds a version. Notifies the subscribers, unless they know the version already. */
   noteVersion(item: Item, now: Millis): void {
     const subject = this.#subjects?.get(item.target);
     if (subject === undefined) return;
     if (subject.known !== undefined && compareVersions(item, subject.known) <= 0) return;
     subject.known = item;
     if (subject.delayed !== undefined) return;
-    // `now` is when the put arrived, and the item has been committed since. With this time, the
-    // notices would be late as soon as they are sent. A deadline runs with the present time.
+    // `now` is the time when the put arrived, but committing the item took a while. Queries sent with that time would
+    // seem late at once, so use a deadline, which runs with the current time.
     const at = Math.max(now, subject.noticedAt + NOTICE_GAP_MS);
     subject.delayed = this.#parts.deadlines.schedule(at, (due) => {
       subject.delayed = undefined;
@@ -204,7 +209,10 @@ export class Subscriptions {
     this.#drain = this.#parts.deadlines.schedule(at, (due) => this.#sendQueued(due));
   }
 
-  /** Sends a notice, at most twice. Removes the subscription if its owner does not acknowledge the notice. */
+  /**
+   * Sends a queued notice. Removes the subscription if its lease has expired or the subscriber does not acknowledge the
+   * notice.
+   */
   #send(subscriber: Subscriber, now: Millis): void {
     const { queries, host } = this.#parts, { target, endpoint: to, secret, renewedAt } = subscriber;
     subscriber.isQueued = false;

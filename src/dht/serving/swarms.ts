@@ -23,23 +23,23 @@ import type { PeerStore } from "./peer_store.ts";
 /** Cap on the peers that one search collects. */
 const MAX_PEERS_FOUND = 1_000;
 
-/** The swarm to search, and the options of the search. */
+/** The swarm to search for, and the options of the search. */
 export interface PeerSearch {
   readonly infoHash: Id;
-  /** Whether to ask only for peers that don't seed. Implementations without BEP 33 return all. */
+  /** Whether to request only peers that are not seeds. Nodes without BEP 33 return all peers. */
   readonly noSeeds?: boolean;
-  /** Whether to ask for the Bloom filters from which the size of the swarm is estimated. */
+  /** Whether to request Bloom filters, from which the size of the swarm is estimated. */
   readonly scrapes?: boolean;
   /** Requests by default. */
   readonly purpose?: Purpose;
-  /** Called with peers that were not found before. If it returns true, the search ends. */
+  /** Called with peers that this search had not found before. If it returns true, the search ends. */
   readonly onPeers?: (peers: readonly Endpoint[]) => boolean;
 }
 
 /** The size of a swarm, as estimated from the filters of several nodes (BEP 33). */
 export interface Scrape {
   readonly seeds: number;
-  /** Peers that don't seed, or that announced themselves to nodes without BEP 33. */
+  /** Peers that are not seeds, or that announced themselves to nodes without BEP 33. */
   readonly peers: number;
   /** The number of nodes that returned filters. */
   readonly nodes: number;
@@ -47,7 +47,7 @@ export interface Scrape {
 
 export interface PeersResult extends MergedResult {
   readonly peers: readonly Endpoint[];
-  /** The size of the swarm; undefined unless the search asked for it. */
+  /** The size of the swarm; undefined unless the search requested it. */
   readonly scrape: Scrape | undefined;
 }
 
@@ -58,7 +58,7 @@ export interface AnnounceResult extends PeersResult {
 
 export interface Announcement {
   readonly infoHash: Id;
-  /** The port at which this host serves the swarm; undefined means the port from which the node's packets come. */
+  /** The port at which this host serves the swarm; undefined for the port from which the node sends its packets. */
   readonly port: number | undefined;
   readonly isSeed?: boolean;
 }
@@ -68,8 +68,8 @@ interface SwarmsOptions {
   readonly peers: PeerStore;
   readonly sha1: ItemCrypto["sha1"];
   /**
-   * The port to announce as the node's own. By default, this is the port from which the node's
-   * packets come.
+   * The port to announce if the announcement has no port of its own. By default, this is the port from which the node
+   * sends its packets.
    */
   readonly externalPort?: number;
 }
@@ -147,12 +147,12 @@ export class Swarms {
   }
 }
 
-/** Unites the filters that several nodes return for one swarm. */
+/** Combines the filters that several nodes return for one swarm. */
 class SwarmCount {
   readonly #sha1: ItemCrypto["sha1"];
   readonly #seeds = new Uint8Array(FILTER_BYTES);
   readonly #peers = new Uint8Array(FILTER_BYTES);
-  /** The addresses that nodes without BEP 33 returned, as bits in a filter. */
+  /** The peers that nodes without BEP 33 returned, each as the bits that its address sets in a filter. */
   readonly #uncounted = new Set<number>();
   #nodes = 0;
 
@@ -166,7 +166,7 @@ class SwarmCount {
     unite(this.#peers, peers);
   }
 
-  /** Adds the filters of a response or, if it has none, the `peers` that it names. */
+  /** Adds the filters of a response. If the response has no filters, adds `peers`, the peers that it names. */
   add({ filters }: Message, peers: readonly Endpoint[]): void {
     if (filters === undefined) {
       for (const peer of peers) this.#uncounted.add(bitsOf(peer, this.#sha1));
@@ -179,8 +179,7 @@ class SwarmCount {
 
   result(): Scrape {
     const peers = this.#peers.slice();
-    // A node without BEP 33 does not say which peers seed, so leave out the addresses that other
-    // nodes know as seeds.
+    // A node without BEP 33 does not say which of its peers are seeds. Leave out those that other nodes list as seeds.
     for (const bits of this.#uncounted) {
       if (!mayContain(this.#seeds, bits)) insert(peers, bits);
     }

@@ -16,39 +16,43 @@ import { whenDone } from "../search/query.ts";
 import { NOTICE_BYTES, SECRET_BYTES } from "./subscriptions.ts";
 
 /**
- * The number of holders at which a node subscribes to an item. If a fifth of all nodes die, all
- * eight are dead with a probability of 3 in a million.
+ * The number of holders at which a node subscribes to an item. If a fifth of all nodes die, the probability that all
+ * eight are dead is 3 in a million.
  */
 export const SUBSCRIPTIONS = 8;
 
-/** The number for a node behind a NAT, which also has to ping each holder every 25 s. */
+/**
+ * The number of holders at which a node behind a NAT subscribes. Such a node also has to ping each holder every 25 s.
+ */
 const HIDDEN_SUBSCRIPTIONS = 4;
 
 /**
- * How often each subscription is renewed. The answer names the holder's version, so that a renewal
- * also finds a version whose notice got lost.
+ * How often each subscription is renewed. The holder's answer states its version, so a renewal also finds versions
+ * whose notice got lost.
  */
 export const RENEW_INTERVAL_MS = 60_000;
 
-/** The interval of the packets that keep a NAT open. Some NATs forget a silent peer after 30 s. */
+/** The interval between the pings that keep a NAT open. Some NATs forget a silent peer after 30 s. */
 const KEEP_ALIVE_MS = 25_000;
 
 /** The minimum time between two searches for the closest holders of one item. */
 const SEARCH_GAP_MS = 60_000;
 
 /**
- * How long a node that refused a subscription, or sent a false notice, is not asked again. A node
- * that holders name causes at most one search in this time.
+ * How long we don't subscribe at a node that refused a subscription or sent a false notice. Also, how long a node that
+ * holders name can't cause a second search.
  */
 const AVOIDED_MS = 10 * 60_000;
 
-/** Cap on the nodes that are avoided, and on those that have caused a search, for each item. */
+/** Cap on the avoided nodes, and on the nodes that have caused a search, for each item. */
 const MAX_AVOIDED = 64;
 
 export type WatchEvent =
-  /** A holder has returned a new version of a watched item. */
+  /** The event that a holder has returned a new version of a watched item. */
   | { readonly type: "watch.version"; readonly item: Item }
-  /** A watched item should be read, because subscriptions are missing or a new version is out of reach. */
+  /**
+   * The event that a watched item should be read, because too few subscriptions are left or new holders must be found.
+   */
   | { readonly type: "watch.read"; readonly target: Id };
 
 /** A subscription of this node at a holder. */
@@ -56,44 +60,47 @@ interface Subscription {
   readonly id: Id;
   readonly endpoint: Endpoint;
   token: Uint8Array;
-  /** The holder repeats this secret in its notices. */
+  /** A secret that the holder must repeat in its notices. */
   readonly secret: Uint8Array;
-  /** Whether the holder has accepted the subscription, and has not failed since. */
+  /** Whether the holder has accepted the subscription. A subscription that fails is removed. */
   isHeld: boolean;
-  /** When the subscription is renewed next. */
+  /** When the subscription will next be renewed. */
   renewAt: Millis;
   timer: Deadline | undefined;
 }
 
-/** What a holder has said about its version. */
+/** The version that a holder claims to have. */
 interface Announced {
   readonly from: Subscription;
-  /** NaN for an immutable item. */
+  /** The version number; NaN for an immutable item. */
   readonly seq: Seq;
   readonly proof: Uint8Array;
-  /** The id that the holder used. */
+  /** The node id that the holder used in the notice or answer. */
   readonly id: Id;
 }
 
 interface Watched {
   readonly target: Id;
-  /** The newest version that this node knows. */
+  /** The newest version that this node knows; undefined if it knows none. */
   known: Item | undefined;
-  /** The subscriptions, by the holder's endpoint. */
+  /** The subscriptions, by the holder's endpoint as text. */
   readonly subscriptions: Map<string, Subscription>;
   readonly avoided: Recent;
-  /** The unknown close nodes that holders have named. */
+  /**
+   * The nodes that holders have named and that caused a search, because they are close to the item and we have no
+   * subscription there.
+   */
   readonly named: Recent;
-  /** The number of subscriptions to make. */
+  /** The number of subscriptions that this node wants to have. */
   wanted: number;
-  /** The number of subscriptions without which the item has to be polled; Infinity if it has to be polled anyway. */
+  /** The number of accepted subscriptions below which the item must be polled; Infinity if it must always be polled. */
   needed: number;
-  /** When the latest search for the closest holders ended. */
+  /** When the latest search for the closest holders was requested or ended. */
   searchedAt: Millis;
   search: Deadline | undefined;
-  /** The announcement that is being fetched. */
+  /** The announced version that is being fetched now. */
   fetching: Announced | undefined;
-  /** The announcements to fetch if this one fails. */
+  /** Further announced versions, which may be fetched next. */
   readonly waiting: Announced[];
 }
 
@@ -105,13 +112,10 @@ interface WatchingParts {
 }
 
 export class Watching {
-  /**
-   * The numbers of notices that arrived for a subscription, of all other notices, and of the pings
-   * that kept NATs open.
-   */
+  /** The numbers of notices for a subscription, of all other notices, and of pings that keep NATs open. */
   readonly counts = { received: 0, unknown: 0, pings: 0 };
   readonly #parts: WatchingParts;
-  /** Created when an item is first watched, because most nodes never watch any. */
+  /** Undefined until an item is first watched, because most nodes never watch any. */
   #watched: IdMap<Watched> | undefined;
 
   constructor(parts: WatchingParts) {
@@ -126,7 +130,7 @@ export class Watching {
     return held;
   }
 
-  /** Begins to watch an item. The caller reads the item next, and whenever an event asks for it. */
+  /** Begins to watch an item. The caller must then read the item, and read it again at each `watch.read` event. */
   start(target: Id): void {
     const { random } = this.#parts;
     const all = this.#watched ??= new IdMap(random.word());
@@ -146,7 +150,7 @@ export class Watching {
     });
   }
 
-  /** Ends a watch. The holders drop the subscriptions when they expire, or at the next notice. */
+  /** Stops watching an item. The holders drop the subscriptions at their expiry or at the next notice. */
   stop(target: Id): void {
     const watched = this.#watched?.get(target);
     if (watched === undefined) return;
@@ -157,19 +161,22 @@ export class Watching {
     }
   }
 
-  /** Whether enough holders will report a new version, so that the item needs no polls. */
+  /** Whether enough holders will report new versions, so that the item need not be polled. */
   isPushed(target: Id): boolean {
     const watched = this.#watched?.get(target);
     return watched !== undefined && heldBy(watched) >= watched.needed;
   }
 
-  /** Records a version that this node has stored or put itself. */
+  /** Records a version that this node has stored or published itself. */
   noteVersion(item: Item): void {
     const watched = this.#watched?.get(item.target);
     if (watched !== undefined) this.#learn(watched, item);
   }
 
-  /** Forgets all subscriptions, because they may have expired while the machine slept. */
+  /**
+   * Drops all subscriptions and requests new searches, because the subscriptions may have expired while the machine
+   * slept.
+   */
   reset(now: Millis): void {
     for (const watched of this.#watched?.values() ?? []) {
       for (const subscription of [...watched.subscriptions.values()]) {
@@ -179,14 +186,14 @@ export class Watching {
     }
   }
 
-  /** Returns true if `item` is newer than the version that was known. */
+  /** Records `item` if it is newer than the newest known version. Returns whether it is. */
   #learn(watched: Watched, item: Item): boolean {
     if (watched.known !== undefined && compareVersions(item, watched.known) <= 0) return false;
     watched.known = item;
     return true;
   }
 
-  /** Asks the caller to read the item. The result of the read brings new holders. */
+  /** Requests a read of the item from the caller. The read also finds new holders. */
   #ask({ target }: Watched, now: Millis): void {
     const watched = this.#watched!.get(target)!;
     this.#parts.deadlines.cancel(watched.search);
@@ -195,13 +202,13 @@ export class Watching {
     this.#parts.emit({ type: "watch.read", target });
   }
 
-  /** Like `#ask`, but at most once in a while. */
+  /** Like `#ask`, but at most once per `SEARCH_GAP_MS` and item. */
   #askSoon(watched: Watched, now: Millis): void {
     const at = Math.max(now, watched.searchedAt + SEARCH_GAP_MS);
     watched.search ??= this.#parts.deadlines.schedule(at, (due) => this.#ask(watched, due));
   }
 
-  /** Subscribes at the closest nodes that a search has found. */
+  /** Subscribes at the closest nodes that a read has found, and ends all other subscriptions. */
   #noteRead(target: Id, { closest, holders, item }: GetResult, now: Millis): void {
     const watched = this.#watched?.get(target);
     if (watched === undefined) return;
@@ -210,7 +217,7 @@ export class Watching {
     this.#parts.deadlines.cancel(watched.search);
     watched.search = undefined;
     watched.searchedAt = now;
-    // An immutable item has no other version.
+    // An immutable item has only one version, so no subscription is needed.
     if (watched.known !== undefined && watched.known.signed === undefined) {
       for (const subscription of [...watched.subscriptions.values()]) {
         this.#end(watched, subscription);
@@ -223,8 +230,8 @@ export class Watching {
     const nearest = closest.slice(0, most);
     const isOurs = (client: number) => self.isSameSoftware(client);
     const ours = nearest.filter(({ client }) => isOurs(client)).length;
-    // Around a crowded target, the closest nodes may be Sybils. Other implementations send no
-    // notices, and store values on only the eight closest nodes.
+    // Poll the item in two cases. Around a crowded target, the closest nodes may be Sybils. Other implementations send
+    // no notices, and store values only on the eight closest nodes.
     const isTrusted = ours > 0 && ours >= nearest.length / 2 && holders <= tables.k;
     watched.needed = isTrusted ? Math.ceil(Math.min(count, ours) / 2) : Infinity;
     const chosen = closest.filter(({ client, token, endpoint, id }) =>
@@ -247,7 +254,8 @@ export class Watching {
         token: token!,
         secret: this.#parts.random.bytes(SECRET_BYTES),
         isHeld: false,
-        // Spread the renewals evenly, so that one of them soon finds a version whose notices got lost.
+        // Spread the renewals evenly over the interval: if all notices of a version got lost, one of the renewals soon
+        // finds it.
         renewAt: now + (i + 1) / chosen.length * RENEW_INTERVAL_MS,
         timer: undefined,
       };
@@ -276,14 +284,14 @@ export class Watching {
         } as const;
         queries.send(ping, at, whenDone(() => {}));
       }
-      // The subscription may have ended in this call.
+      // `#subscribe` may have ended the subscription.
       if (watched.subscriptions.get(`${endpoint}`) === subscription) {
         this.#schedule(watched, subscription, at);
       }
     });
   }
 
-  /** Makes or renews a subscription. */
+  /** Sends a query that creates or renews a subscription. */
   #subscribe(watched: Watched, subscription: Subscription, now: Millis): void {
     const { queries } = this.#parts.operations.searches;
     const { id: expected, endpoint: to, token, secret } = subscription;
@@ -298,7 +306,7 @@ export class Watching {
           subscription.isHeld = true;
           return this.#noteAnswer(watched, subscription, outcome.message, at);
         }
-        // The holder may have restarted, so that it no longer knows its tokens: a search gets a new one.
+        // The holder may have restarted and no longer accept its earlier tokens. A search then gets a new token.
         const isStaleToken = outcome.kind === "error" && outcome.code === ErrorCode.protocol;
         if (outcome.kind !== "timeout" && !isStaleToken) this.#avoid(watched, subscription, at);
         this.#lose(watched, subscription, at);
@@ -306,7 +314,7 @@ export class Watching {
     );
   }
 
-  /** Reads a holder's answer to a subscription: its version, its next token, and closer nodes. */
+  /** Handles a holder's answer to a subscription: its version, its next token, and the closer nodes that it names. */
   #noteAnswer(
     watched: Watched,
     subscription: Subscription,
@@ -320,7 +328,7 @@ export class Watching {
     this.#noteVersionOf(watched, { from: subscription, seq, proof: proof.slice(), id }, now);
   }
 
-  /** Whether an answer names an unknown node that should be one of the holders at which this node subscribes. */
+  /** Whether an answer names an unknown node close enough to the item that this node should subscribe there. */
   #namesNewHolder(
     { target, subscriptions, avoided, named, wanted }: Watched,
     { endpoint: { family } }: Subscription,
@@ -348,7 +356,7 @@ export class Watching {
     avoided.add(nameOf(id, endpoint), now);
   }
 
-  /** Ends a subscription that failed, and searches for another holder. */
+  /** Ends a subscription that failed, and requests a search for another holder. */
   #lose(watched: Watched, subscription: Subscription, now: Millis): void {
     const wasPushed = this.isPushed(watched.target);
     this.#end(watched, subscription);
@@ -361,14 +369,14 @@ export class Watching {
     subscriptions.delete(`${subscription.endpoint}`);
   }
 
-  /** Whether a query is a notice from a holder at which this node has subscribed. */
+  /** Whether a query is a notice that belongs to one of this node's subscriptions. */
   expects({ method, target, token }: Message, from: Endpoint): boolean {
     if (method !== "dm_notice" || target === undefined || token === undefined) return false;
     const subscription = this.#watched?.get(target)?.subscriptions.get(`${from}`);
     return subscription !== undefined && sameBytes(subscription.secret, token);
   }
 
-  /** Handles a notice. Returns false if it belongs to no subscription. */
+  /** Handles a notice. Returns false if it belongs to none of this node's subscriptions. */
   receive(notice: Message, from: Endpoint, now: Millis): boolean {
     const { id, target, seq, proof } = notice;
     if (!this.expects(notice, from) || id === undefined || proof === undefined) {
@@ -391,7 +399,7 @@ export class Watching {
     waiting.push(announced);
   }
 
-  /** Whether a holder may have a newer version than this node. */
+  /** Whether a holder may have another version than this node, and not an older one. */
   #isNews({ known }: Watched, { seq, proof, id: holder, from: { secret } }: Announced): boolean {
     if (known === undefined) return true;
     if (known.signed === undefined || seq < known.signed.seq) return false;
@@ -399,7 +407,7 @@ export class Watching {
     return !sameBytes(proof, proofOf(host, { challenge: secret, holder, value: known.value }));
   }
 
-  /** Gets the announced version from the holder that announced it. */
+  /** Fetches the announced version from the holder that announced it. */
   #fetch(watched: Watched, announced: Announced, now: Millis): void {
     const { host, searches: { queries } } = this.#parts.operations;
     const { target, known } = watched, salt = known?.signed?.salt, { from } = announced;
@@ -418,7 +426,7 @@ export class Watching {
         if (newest !== undefined && this.#learn(watched, newest)) {
           this.#parts.emit({ type: "watch.version", item: newest });
         } else if (this.#isNews(watched, announced)) {
-          // The holder does not have the version that it announced.
+          // The holder did not return the version that it announced.
           if (outcome.kind !== "timeout") this.#avoid(watched, from, at);
           if (watched.subscriptions.get(`${from.endpoint}`) === from) {
             this.#lose(watched, from, at);
