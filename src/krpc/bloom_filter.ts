@@ -1,5 +1,4 @@
-// Bloom filters of IP addresses (BEP 33). The union of several nodes' filters shows how many
-// members a swarm has.
+// Bloom filters of IP addresses (BEP 33). The union of several nodes' filters gives an estimate of a swarm's size.
 
 import { Endpoint } from "./endpoint.ts";
 
@@ -27,31 +26,34 @@ export function bitsOf(endpoint: Endpoint, sha1: (bytes: Uint8Array) => Uint8Arr
   return first * BITS + second;
 }
 
-/** Inserts an address by its {@link bitsOf}. */
+/** Adds an address to a filter. `bits` is the result of {@link bitsOf} for this address. */
 export function insert(filter: Uint8Array, bits: number): void {
   const first = Math.floor(bits / BITS), second = bits % BITS;
   filter[first >> 3] |= 1 << (first & 7);
   filter[second >> 3] |= 1 << (second & 7);
 }
 
-/** Whether a filter may contain the address with these {@link bitsOf}. */
+/** Whether a filter may contain an address. `bits` is the result of {@link bitsOf} for this address. */
 export function mayContain(filter: Uint8Array, bits: number): boolean {
   const first = Math.floor(bits / BITS), second = bits % BITS;
   return (filter[first >> 3] & 1 << (first & 7)) !== 0 &&
     (filter[second >> 3] & 1 << (second & 7)) !== 0;
 }
 
-/** Adds the addresses of another filter. */
+/** Adds all addresses of the filter `other` to `filter`. */
 export function unite(filter: Uint8Array, other: Uint8Array): void {
   for (let i = 0; i < FILTER_BYTES; i++) filter[i] |= other[i];
 }
 
-/** Whether a filter from another node has the right size, and few enough addresses to be counted. */
+/** Whether a filter from another node has the right size, and is not too full to estimate its number of addresses. */
 export function isPlausible(filter: Uint8Array): boolean {
   return filter.length === FILTER_BYTES && zeroBits(filter) >= MIN_ZERO_BITS;
 }
 
-/** The estimated number of addresses in a filter. For an empty filter it is 0, and not 0.5 as in BEP 33. */
+/**
+ * Returns the estimated number of addresses in a filter. For an empty filter it returns 0, unlike the formula of BEP
+ * 33, which gives 0.5.
+ */
 export function estimate(filter: Uint8Array): number {
   const zeros = Math.max(1, zeroBits(filter));
   return Math.log(BITS / zeros) / (-BITS_PER_ADDRESS * Math.log(1 - 1 / BITS));

@@ -1,8 +1,8 @@
-// CRC checksums. `node:zlib` has CRC-32 too, but loading it takes 20 ms at startup.
+// CRC checksums. `node:zlib` also offers CRC-32, but loading it takes 20 ms at startup.
 
 /**
- * Creates a CRC function from a polynomial in reflected form. To continue a checksum, pass that of
- * the preceding bytes as `before`.
+ * Creates a CRC function for a polynomial in reflected form. The function continues an earlier checksum if it is passed
+ * as `before`.
  */
 function checksum(polynomial: number): (bytes: Uint8Array, before?: number) => number {
   const table = Int32Array.from({ length: 256 }, (_, n) => {

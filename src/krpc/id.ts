@@ -6,13 +6,13 @@ export const ID_BYTES = 20;
 export const ID_BITS = 160;
 
 /**
- * A 160-bit id, immutable.
+ * An immutable 160-bit id.
  *
- * It is stored as five 32-bit words instead of a byte array, so that distances can be compared with a few integer
+ * The id is stored as five 32-bit words instead of a byte array. Distances can then be compared with a few integer
  * operations, and ids need only a third of the memory. Both matter when one process simulates 100,000 routing tables.
  */
 export class Id {
-  /** The words are signed 32-bit integers, most significant first. */
+  /** The five words of the id as signed 32-bit integers, most significant word first. */
   constructor(
     readonly a: number,
     readonly b: number,
@@ -54,7 +54,7 @@ export class Id {
     putWord(bytes, offset + 16, this.e);
   }
 
-  /** The 20 bytes in a new array. */
+  /** Returns the 20 bytes of the id in a new array. */
   toBytes(): Uint8Array {
     const bytes = new Uint8Array(ID_BYTES);
     this.write(bytes, 0);
@@ -71,14 +71,14 @@ export class Id {
       this.e === other.e;
   }
 
-  /** This id with bit `index` (0: most significant) inverted. */
+  /** Returns a copy of this id with bit `index` inverted. Bit 0 is the most significant bit. */
   flip(index: number): Id {
     const w = [this.a, this.b, this.c, this.d, this.e];
     w[index >> 5] ^= 1 << (31 - (index & 31));
     return new Id(w[0], w[1], w[2], w[3], w[4]);
   }
 
-  /** An id that has the first `bits` bits of this one and the remaining bits of `rest`. */
+  /** Returns an id with the first `bits` bits of this id and the remaining bits of `rest`. */
   withSuffix(bits: number, rest: Id): Id {
     const mine = [this.a, this.b, this.c, this.d, this.e];
     const theirs = [rest.a, rest.b, rest.c, rest.d, rest.e];
@@ -91,7 +91,7 @@ export class Id {
   }
 }
 
-/** The number of leading bits that two ids share, 0 to 160. */
+/** The number of leading bits that two ids share, from 0 to 160. */
 export function sharedPrefix(x: Id, y: Id): number {
   let w = x.a ^ y.a;
   if (w !== 0) return Math.clz32(w);
@@ -109,13 +109,13 @@ export function distanceBits(x: Id, y: Id): number {
   return ID_BITS - sharedPrefix(x, y);
 }
 
-/** The distance between two ids, as a fraction of the largest possible distance. */
+/** The distance between two ids, divided by the largest possible distance. */
 export function distanceShare(x: Id, y: Id): number {
   const high = (x.a ^ y.a) >>> 0, low = (x.b ^ y.b) >>> 0;
   return (high * 2 ** 32 + low) / 2 ** 64;
 }
 
-/** Negative if `x` is closer to `target` than `y`, positive if it is farther, and 0 if both are the same id. */
+/** Negative if `x` is closer to `target` than `y` is, positive if it is farther, and 0 if both ids are equal. */
 export function compareDistance(x: Id, y: Id, target: Id): number {
   let p = x.a ^ target.a, q = y.a ^ target.a;
   if (p === q) {
@@ -129,18 +129,18 @@ export function compareDistance(x: Id, y: Id, target: Id): number {
     }
   }
   if (p === q) return 0;
-  // Distances are unsigned, but words are signed: with inverted sign bits, a signed comparison orders them correctly.
+  // Distances are unsigned, but words are signed. With inverted sign bits, a signed comparison sorts them correctly.
   return (p ^ SIGN) < (q ^ SIGN) ? -1 : 1;
 }
 
-/** Orders ids like their hex digits. */
+/** Compares two ids in the order of their hex digits. */
 export function compareIds(x: Id, y: Id): number {
   return compareDistance(x, y, ZERO);
 }
 
 const ZERO = new Id(0, 0, 0, 0, 0);
 
-/** A map whose keys are ids. Its hash function is seeded, so strangers can't choose ids that collide. */
+/** A map with ids as keys. Its hash function has a secret seed, so strangers can't choose ids that collide. */
 export class IdMap<V> {
   readonly #chains = new Map<number, Entry<V>>();
   readonly #seed: number;
@@ -210,7 +210,7 @@ export class IdMap<V> {
   }
 }
 
-/** A 32-bit hash of the words of an id. With a secret seed, strangers can't choose ids that collide. */
+/** Returns a 32-bit hash of the words of an id. If the seed is secret, strangers can't choose ids that collide. */
 export function hashWords(
   seed: number,
   a: number,
@@ -230,7 +230,7 @@ interface Entry<V> {
 
 const SIGN = 0x80000000 | 0;
 
-/** The finalizer of MurmurHash3 (Appleby, public domain): every input bit affects every output bit. */
+/** The finalizer of MurmurHash3 (Appleby, public domain), in which every input bit affects every output bit. */
 function mix(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);

@@ -1,10 +1,10 @@
-// Magnet links under a key (BEP 46). The owner of the key publishes which torrent a link refers to.
+// Magnet links that name a public key (BEP 46). The owner of the key publishes to which torrent the link refers.
 
 import { bencodeBytes, literal, Scanner } from "./bencode.ts";
 import { hex, unhex } from "./hex.ts";
 import { Id, ID_BYTES } from "./id.ts";
 
-/** The owner of a magnet link, and the salt that distinguishes the owner's links. */
+/** The content of a magnet link: the public key of its owner, and the salt that distinguishes the owner's links. */
 export interface Magnet {
   /** The owner's Ed25519 key. */
   readonly publicKey: Uint8Array;
@@ -13,8 +13,8 @@ export interface Magnet {
 }
 
 /**
- * The start of a link's `xs` parameter, the length of the key after it, and the maximum length of a
- * salt (both in hex digits).
+ * The prefix of a link's `xs` parameter, the number of hex digits of the public key after it, and the maximum number of
+ * hex digits of a salt.
  */
 const KEY_URN = "urn:btpk:", KEY_DIGITS = 64, MAX_SALT_DIGITS = 128;
 
@@ -25,8 +25,8 @@ export function magnetText({ publicKey, salt }: Magnet): string {
 }
 
 /**
- * Reads a link. Returns undefined if the link has no key, or if its key or salt is malformed. Other
- * parameters are ignored.
+ * Parses a magnet link. Returns undefined if the link has no key, or if its key or salt is malformed. Other parameters
+ * are ignored.
  */
 export function parseMagnet(text: string): Magnet | undefined {
   const query = text.indexOf("?") + 1;
@@ -44,12 +44,12 @@ function isHex(text: string): boolean {
   return /^[0-9a-fA-F]*$/.test(text);
 }
 
-/** The value that is published under the key: a bencoded dictionary with the torrent's info-hash. */
+/** Encodes the value that is published under the key: a bencoded dictionary with the torrent's info-hash. */
 export function encodePointer(infoHash: Id): Uint8Array {
   return Uint8Array.of(...literal("d2:ih"), ...bencodeBytes(infoHash.toBytes()), ...literal("e"));
 }
 
-/** The info-hash in a bencoded value; undefined if the value is not a dictionary with an info-hash. */
+/** Returns the info-hash in a bencoded value; undefined if the value is not a dictionary with an info-hash. */
 export function decodePointer(value: Uint8Array): Id | undefined {
   const scanner = new Scanner(value);
   if (!scanner.take("d".charCodeAt(0))) return undefined;

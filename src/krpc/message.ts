@@ -1,4 +1,4 @@
-// KRPC messages (BEP 5, 32, 33, 43, 44, 51): decodes datagrams to messages, and writes messages.
+// Decodes and writes KRPC messages (BEP 5, 32, 33, 42, 43, 44, 51).
 
 import { literal, Scanner, type Writer } from "./bencode.ts";
 import { Endpoint, type Family } from "./endpoint.ts";
@@ -18,7 +18,7 @@ export const ErrorCode = {
   seqTooLow: 302,
 } as const;
 
-/** All query methods. Those that begin with `dm_` are this project's extensions. */
+/** All query methods. Methods that begin with `dm_` are this project's extensions. */
 // deno-fmt-ignore
 export const METHODS = [
   "ping", "find_node", "get_peers", "announce_peer", "get", "put", "sample_infohashes",
@@ -27,128 +27,135 @@ export const METHODS = [
 
 export type Method = typeof METHODS[number];
 
-/** Why a datagram was dropped without an answer. */
+/** Why a datagram could not be decoded. It is dropped without an answer. */
 export type DropReason = "malformed" | "no_transaction" | "unknown_type";
 
 /** Bit flags for the argument `want` (BEP 32). */
 export const WANT_N4 = 1, WANT_N6 = 2;
 
 /**
- * Bit flags (BEP 33). SEED: the sender seeds the swarm that it announces. NO_SEED: it asks only for peers that don't
- * seed. SCRAPE: it asks for the swarm's Bloom filters.
+ * Bit flags of messages about swarms (BEP 33). SEED: the sender seeds the swarm that it announces. NO_SEED: the sender
+ * requests only peers that are not seeds. SCRAPE: the sender requests the swarm's Bloom filters.
  */
 export const SEED = 1, NO_SEED = 2, SCRAPE = 4;
 
 /** The size in bytes of a compact node (an id and an endpoint), by address family (BEP 5, BEP 32). */
 export const COMPACT_NODE_BYTES = { 4: 26, 6: 38 } as const;
 
-/** The usual number of nodes in a reply, as in the public network. */
+/** The default number of nodes in a reply, as in the public network. */
 export const REPLY_NODES = 8;
 
-/** The maximum number of nodes in a reply if the query requests as many with `nn`. Equals the default bucket size. */
+/**
+ * The maximum number of nodes in a reply, if the query requests this many with `nn`. It equals the default bucket size.
+ */
 export const MAX_REPLY_NODES = 20;
 
-/** The maximum number of `values` that we read. No reply that fits in a packet has more than this. */
+/** The maximum number of `values` that we read from a message. A reply that fits in a packet never has more. */
 const MAX_VALUES = 256;
 
-/** The longest token that we accept. With it and the largest item, a `put` still fits in 1,400 bytes. */
+/**
+ * The maximum size of a token that we accept. A `put` with such a token and the largest item still fits in 1,400 bytes.
+ */
 const MAX_TOKEN = 64;
 
-/** The length of the random bytes with which a node asks others to prove that they have a value (dm). */
+/**
+ * The size of a challenge: the random bytes with which a node requests a proof that another node holds a value (dm).
+ */
 export const CHALLENGE_BYTES = 8;
 
-/** The longest transaction id that we echo. Two bytes are enough (BEP 5), but some nodes use 8 or more. */
+/** The maximum size of a transaction id that we echo. Two bytes are enough (BEP 5), but some nodes use 8 or more. */
 const MAX_TID = 64;
 
 /**
- * A received message. Byte fields are views into the datagram, so copy what you keep. A field that is missing, or has
- * the wrong type or length, is undefined, NaN or 0. Whether that is an error depends on the method.
+ * A received message. Byte fields are views into the datagram, so copy those that you keep. A field that is missing, or
+ * has the wrong type or length, is undefined, NaN, 0 or false. Whether that is an error depends on the method.
  *
  * Queries, responses and errors share this flat class, so that V8 sees the same object shape for every packet. Fields
  * marked with (dm) are this project's extensions.
  */
 export class Message {
   type: "q" | "r" | "e" = "q";
-  /** The method of a query; undefined in responses. */
+  /** The method of a query; "unknown" if we don't know it, and undefined in responses and errors. */
   method: Method | "unknown" | undefined = undefined;
-  /** The transaction id, which a reply repeats byte for byte: `packet[tidStart..tidEnd)`. */
+  /** The start of the transaction id, which a reply must repeat byte for byte: `packet[tidStart..tidEnd)`. */
   tidStart = 0;
   tidEnd = 0;
-  /** The sender's client and version: the first four bytes of `v` as a word. A shorter `v` ends in zeros. */
+  /**
+   * The sender's client and version: the first four bytes of `v` as a 32-bit word. A shorter `v` is padded with zeros.
+   */
   client = 0;
-  /** Whether the sender says that it answers no queries (`ro`, BEP 43). dmnode sends this flag in responses too. */
+  /** Whether the sender is read-only: it answers no queries (`ro`, BEP 43). dmnode sends this flag in responses too. */
   readOnly = false;
-  /** Our own endpoint, as the sender of the response sees it (BEP 42). */
+  /** The endpoint at which the responding node sees us (BEP 42). */
   ip: Endpoint | undefined = undefined;
-  /** Whether the message has a dictionary `a` (arguments) or `r` (response values). */
+  /** Whether the message contains a dictionary `a` (arguments) or `r` (response values). */
   hasBody = false;
 
   id: Id | undefined = undefined;
   target: Id | undefined = undefined;
   infoHash: Id | undefined = undefined;
-  /** The address families of the nodes that the sender asks for: flags {@link WANT_N4} and {@link WANT_N6}. */
+  /** The address families of the nodes that the sender requests: flags {@link WANT_N4} and {@link WANT_N6}. */
   want = 0;
-  /** How many nodes the sender asks for (dm); NaN if the message doesn't say. */
+  /** The number of nodes that the sender requests (dm); NaN if not given. */
   wantCount = NaN;
-  /** Whether the sender asks for the salt of a mutable item (dm). */
+  /** Whether the sender requests the salt of a mutable item (dm). */
   wantSalt = false;
   port = NaN;
   impliedPort = false;
   token: Uint8Array | undefined = undefined;
   seq: Seq = NaN;
   cas: Seq = NaN;
-  /** Whether the message has a `seq`, valid or not. `hasCas` says the same about `cas`. */
+  /** Whether the message has a field `seq`, even an invalid one. `hasCas` is the same for the field `cas`. */
   hasSeq = false;
   hasCas = false;
   publicKey: Uint8Array | undefined = undefined;
   signature: Uint8Array | undefined = undefined;
   salt: Uint8Array | undefined = undefined;
-  /** The value's bencoded bytes, exactly as received. */
+  /** The bytes of the bencoded value, exactly as received. */
   value: Uint8Array | undefined = undefined;
   nodes: Uint8Array | undefined = undefined;
   nodes6: Uint8Array | undefined = undefined;
   values: Endpoint[] | undefined = undefined;
   samples: Uint8Array | undefined = undefined;
-  /**
-   * Statements and requests of the sender about seeds (BEP 33): flags {@link SEED}, {@link NO_SEED}
-   * and {@link SCRAPE}.
-   */
+  /** Flags about seeds (BEP 33): {@link SEED}, {@link NO_SEED} and {@link SCRAPE}. */
   swarm = 0;
-  /** The seeds of a swarm, and its other peers, as Bloom filters (BEP 33). */
+  /** Bloom filters of a swarm's seeds and of its other peers (BEP 33). */
   filters: { seeds?: Uint8Array; peers?: Uint8Array } | undefined = undefined;
   /**
-   * The network coordinate of the sender (dm). The next fields contain the coordinates of the nodes
-   * that it names, in the same order.
+   * The network coordinate of the sender (dm). `nodeCoordinates` contains the coordinates of the nodes that the message
+   * lists, in the same order.
    */
   coordinate: Uint8Array | undefined = undefined;
   nodeCoordinates: Uint8Array | undefined = undefined;
-  /** Whether the sender has us in its routing table (dm); undefined if the message doesn't say. */
+  /** Whether the sender's routing table contains us (dm); undefined if not given. */
   keeps: boolean | undefined = undefined;
-  /** If present, the sender asks only for a proof that we hold the item, in order to repair its replicas (dm). */
-  challenge: Uint8Array | undefined = undefined;
-  /** The proof that the sender of a response has the item's value (dm). See `proof.ts`. */
-  proof: Uint8Array | undefined = undefined;
-  /** Seconds since the item's owner last put it (dm); NaN if not given. */
-  age = NaN;
-  /** How many nodes should hold the item that is put (dm); NaN if not given. */
-  copies = NaN;
   /**
-   * Whether the sender of a query asks how many bytes of items it may still put: see `room` (dm).
+   * A challenge (dm): the sender requests only a proof that we hold the item, in order to repair the item's replicas.
    */
+  challenge: Uint8Array | undefined = undefined;
+  /** The proof that the responding node holds the item's value (dm). See `proof.ts`. */
+  proof: Uint8Array | undefined = undefined;
+  /** The number of seconds since the owner last published the item (dm); NaN if not given. */
+  age = NaN;
+  /** The number of nodes that should hold the item of a put (dm); NaN if not given. */
+  copies = NaN;
+  /** Whether a query requests the field `room` in the response (dm). */
   wantRoom = false;
   /**
-   * In a response, how many bytes of items the receiver may still put at the sender (dm); NaN if
-   * not given.
+   * In a response, the number of bytes of items that we may still put at the responding node (dm); NaN if not given.
    */
   room = NaN;
   /**
-   * The number of seconds for which holders should keep the item after its owner's last put (dm);
-   * NaN if not given.
+   * The number of seconds for which holders should keep the item after its owner last published it (dm); NaN if not
+   * given.
    */
   ttl = NaN;
-  /** The token with which an answer can be sent back through the same introducer (dm). */
+  /**
+   * In a forwarded query, the token that the introducer requires with the answer (dm). In a subscription, the secret of
+   * the watcher.
+   */
   returnToken: Uint8Array | undefined = undefined;
-  /** How the sender's NAT maps ports (dm); NaN if the message doesn't say. */
+  /** How the sender's NAT maps ports, as a `NAT_CODE` (dm); NaN if not given. */
   natType = NaN;
   num = NaN;
   interval = NaN;
@@ -158,12 +165,12 @@ export class Message {
   constructor(readonly packet: Uint8Array) {}
 }
 
-/** The largest number of copies that a put may ask for. */
+/** The maximum number of copies that a put may request. */
 const MAX_COPIES = 64;
 
 /**
- * The number of slots in the hash table of a `Names`: a power of two, large enough that some factor
- * gives each name its own slot.
+ * The number of slots in the hash table of a `Names`. It is a power of two, and large enough that there is a factor
+ * with which each name has a slot of its own.
  */
 const NAME_SLOTS = 256;
 
@@ -172,7 +179,7 @@ const NO_NAME = new Uint8Array(0);
 /** ASCII codes of the letters that bencode and KRPC use. */
 const D = 0x64, E = 0x65, I = 0x69, L = 0x6c, Q = 0x71, R = 0x72;
 
-/** Decodes a datagram. Returns the reason if it is not a KRPC message. Never throws. */
+/** Decodes a datagram. If it is not a KRPC message, returns the reason. Never throws. */
 export function decode(packet: Uint8Array): Message | DropReason {
   const s = new Scanner(packet);
   if (!s.take(D)) return "malformed";
@@ -210,7 +217,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
     else s.skip(1);
     if (s.failed) return "malformed";
   }
-  // Bytes after the dictionary are ignored: some nodes pad their messages.
+  // Bytes after the dictionary are ignored, because some nodes pad their messages.
   if (!hasTid) return "no_transaction";
   if (type === Q && m.method !== undefined) m.type = "q";
   else if (type === R && m.hasBody) m.type = "r";
@@ -219,7 +226,7 @@ export function decode(packet: Uint8Array): Message | DropReason {
   return m;
 }
 
-/** Reads the arguments of a query or the values of a response. A field name means the same in both. */
+/** Reads the arguments of a query or the values of a response. A field name has the same meaning in both. */
 function readBody(s: Scanner, m: Message): void {
   s.pos++;
   while (!s.take(E)) {
@@ -245,7 +252,7 @@ function readBody(s: Scanner, m: Message): void {
   }
 }
 
-/** Reads the first four bytes of `v`. */
+/** Returns the first four bytes of `v` as a 32-bit word, padded with zeros. */
 function readClient({ bytes, start, end }: Scanner): number {
   if (end - start >= 4) return word(bytes, start);
   let client = 0;
@@ -310,7 +317,10 @@ function readEndpoint(bytes: Uint8Array, at: number, length: number): Endpoint |
   return length === 18 ? Endpoint.read(bytes, at, 6) : undefined;
 }
 
-/** Reads the next string of a list, and skips other values. Returns false if none is left, or if the scanner fails. */
+/**
+ * Reads the next string of a list, and skips other values. Returns false at the end of the list, or if the scanner
+ * fails.
+ */
 function nextString(s: Scanner): boolean {
   while (!s.take(E)) {
     if (isString(s)) return s.string();
@@ -331,7 +341,7 @@ function readWant(s: Scanner): number {
   return want;
 }
 
-/** Reads compact endpoints of 6 and 18 bytes, which may be mixed (BEP 32). Ignores all other entries. */
+/** Reads compact endpoints. IPv4 and IPv6 endpoints may be mixed (BEP 32). Ignores all other entries. */
 function readValues(s: Scanner): Endpoint[] {
   const values: Endpoint[] = [];
   s.pos++;
@@ -347,21 +357,20 @@ function readError(s: Scanner, m: Message): void {
   if (s.peek() === I) m.errorCode = s.integer() || 0;
   if (!s.failed && isString(s) && s.string()) {
     const text = s.bytes.subarray(s.start, Math.min(s.end, s.start + 120));
-    // Keep only printable ASCII, because this text goes into logs and API responses.
+    // Keep only printable ASCII, because the error text goes into logs and API responses.
     m.errorText = String.fromCharCode(...text).replace(/[^\x20-\x7e]/g, "?");
   }
   while (!s.failed && !s.take(E)) s.skip(2);
 }
 
 /**
- * A set of names, which finds the name that equals a part of a datagram. The names are in a hash
- * table in which no two names share a slot. So the part is compared with only one name, and no
- * string is created.
+ * A set of names, which finds the name that equals a range of a datagram. No two names share a slot of its hash table,
+ * so it compares the range with only one name. It creates no string.
  */
 class Names<N extends string> {
   readonly #names: (N | undefined)[] = new Array(NAME_SLOTS).fill(undefined);
   readonly #bytes: Uint8Array[] = new Array(NAME_SLOTS).fill(NO_NAME);
-  /** The factor of the hash function. It is chosen so that each name has its own slot. */
+  /** The factor of the hash function, chosen so that each name has a slot of its own. */
   #factor = 0;
 
   constructor(...names: N[]) {
@@ -380,7 +389,7 @@ class Names<N extends string> {
     }
   }
 
-  /** The name that equals `bytes[start..end)`; undefined if there is none. */
+  /** Returns the name that equals `bytes[start..end)`; undefined if there is none. */
   at(bytes: Uint8Array, start: number, end: number): N | undefined {
     if (start === end) return undefined;
     const slot = this.#slot(bytes, start, end), expected = this.#bytes[slot];
@@ -391,7 +400,7 @@ class Names<N extends string> {
     return this.#names[slot];
   }
 
-  /** The slot of a name depends on its first byte, its last byte and its length. */
+  /** Returns the slot of a name, which depends on the name's first byte, last byte and length. */
   #slot(bytes: Uint8Array, start: number, end: number): number {
     return (bytes[start] * this.#factor + bytes[end - 1] * 5 + end - start) & (NAME_SLOTS - 1);
   }
@@ -406,7 +415,10 @@ const BODY_KEYS = new Names(
   "BFpe", "BFsd", "noseed", "scrape", "seed",
 );
 
-/** Calls `visit` for each compact node. If `bytes` does not consist of whole nodes, returns false without any call. */
+/**
+ * Calls `visit` for each node of a list in compact form. If the list ends with an incomplete node, returns false and
+ * calls nothing.
+ */
 export function readCompactNodes(
   bytes: Uint8Array,
   family: Family,
@@ -420,16 +432,18 @@ export function readCompactNodes(
   return true;
 }
 
-/** A node that can be written in compact form. */
+/** The properties of a node that are written in compact form. */
 export interface NodeAddress {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** The node's network coordinate in wire form, as two words. */
+  /** The node's network coordinate in wire form: x and y in this word, z and the height in the next. */
   readonly coordinateXy?: number;
   readonly coordinateZHeight?: number;
 }
 
-/** Fields that queries and responses may have, besides the id. Undefined ones are not sent. See {@link Message}. */
+/**
+ * Fields that both queries and responses may have, besides the id. Undefined fields are not sent. See {@link Message}.
+ */
 interface Body {
   token?: Uint8Array;
   values?: readonly Endpoint[];
@@ -437,19 +451,25 @@ interface Body {
   publicKey?: Uint8Array;
   signature?: Uint8Array;
   /**
-   * The salt of a mutable item. In responses, it is sent only if the query asked for it with `ss`:
-   * in BEP 44 itself, responses never contain the salt.
+   * The salt of a mutable item. A response contains it only if the query requested it with `ss`: in plain BEP 44,
+   * responses never contain the salt.
    */
   salt?: Uint8Array;
-  /** The value in bencoded form. */
+  /** The value, as bencoded bytes. */
   value?: Uint8Array;
-  /** The sender's network coordinate. In responses, it is sent only if the query had a coordinate or `nn`. */
+  /** The sender's network coordinate. A response contains it only if the query had a coordinate or `nn`. */
   coordinate?: Uint8Array;
-  /** Whether the sender has the receiver in its table. In responses, it is sent only if the query had a coordinate. */
+  /**
+   * Whether the sender's routing table contains the receiver. A response contains this field only if the query had a
+   * coordinate.
+   */
   keeps?: boolean;
-  /** The age of an item in seconds. In responses, it is sent only if the query asked for it with `ss` or `pc`. */
+  /** The age of an item in seconds. A response contains it only if the query requested it with `ss` or `pc`. */
   age?: number;
-  /** How many bytes of items the receiver may still put. It is sent only if the query asked for it with `rm`. */
+  /**
+   * The number of bytes of items that the receiver may still put. A response contains it only if the query requested it
+   * with `rm`.
+   */
   room?: number;
   natType?: number;
 }
@@ -467,11 +487,11 @@ export interface QueryArguments extends Body {
   copies?: number;
   ttl?: number;
   challenge?: Uint8Array;
-  /** In a notice, the proof that the sender has the new version. */
+  /** In a notice, the proof that the sender holds the new version. */
   proof?: Uint8Array;
   wantRoom?: boolean;
   returnToken?: Uint8Array;
-  /** Flags that concern seeds; see {@link Message.swarm}. */
+  /** Flags about seeds; see {@link Message.swarm}. */
   swarm?: number;
 }
 
@@ -479,14 +499,11 @@ export interface QueryArguments extends Body {
 export interface ResponseValues extends Body {
   nodes?: readonly NodeAddress[];
   nodes6?: readonly NodeAddress[];
-  /**
-   * If given, the response also contains the network coordinates of the nodes of this address
-   * family.
-   */
+  /** If set, the response also contains the network coordinates of the listed nodes of this address family. */
   coordinatesOf?: Family;
   interval?: number;
   num?: number;
-  /** The proof that the sender has the item's value. It is sent only if the query had a challenge. */
+  /** The proof that the sender holds the item's value. A response contains it only if the query had a challenge. */
   proof?: Uint8Array;
   samples?: Uint8Array;
   /** The Bloom filters of a swarm (BEP 33). */
@@ -551,8 +568,8 @@ const LIT = {
 };
 
 /**
- * For each method, the bytes that follow the arguments of a query: the end of the arguments, and
- * the method's name.
+ * For each method, the bytes that follow the arguments of a query: the end of the arguments, and the name of the
+ * method.
  */
 const METHOD_LITERALS = Object.fromEntries(
   METHODS.map((method) => [method, literal(`e1:q${method.length}:${method}`)]),
@@ -612,8 +629,8 @@ export function writeQuery(
 }
 
 /**
- * Lengthens the query that was written last to at least `length` bytes, with a string of zeros
- * under the key `z`, which comes after all other keys. A longer query may get a longer reply.
+ * Extends the query that was written last to at least `length` bytes. The padding is a string of zeros under the key
+ * `z`, which sorts after all other keys. A longer query may get a longer reply.
  */
 export function padQuery(w: Writer, length: number): void {
   const missing = length - w.pos;
@@ -625,19 +642,19 @@ export function padQuery(w: Writer, length: number): void {
   w.buffer[w.pos++] = E;
 }
 
-/** The parts of a query that its reply repeats. */
+/** The properties of a query that are needed to answer it. */
 export type Echo = Pick<Message, "packet" | "tidStart" | "tidEnd" | "method">;
 
 /**
- * Copies the parts of a query that a later reply repeats. The query's datagram is only valid during
- * the call that received it.
+ * Copies the properties of a query that are needed to answer it later. The query's datagram is valid only during the
+ * call that received it.
  */
 export function keepEcho(query: Message): Echo {
   const { packet, tidStart, tidEnd, method } = query;
   return { packet: packet.slice(tidStart, tidEnd), tidStart: 0, tidEnd: tidEnd - tidStart, method };
 }
 
-/** Writes the response to a query that came from `from`. */
+/** Writes the response to a query. `from` is the endpoint from which the query came. */
 export function writeResponse(
   w: Writer,
   query: Echo,
@@ -682,7 +699,7 @@ export function writeResponse(
   writeTail(w, query, client, LIT.typeR);
 }
 
-/** Writes an error as the answer to a query that came from `from`. */
+/** Writes an error as the answer to a query. `from` is the endpoint from which the query came. */
 export function writeError(
   w: Writer,
   query: Echo,
@@ -698,8 +715,8 @@ export function writeError(
   w.buffer[w.pos++] = E;
   w.ascii(text);
   w.buffer[w.pos++] = E;
-  // Keys must be sorted, so `ip` follows `e`. The dictionary has begun with `e`, so skip the `d` at
-  // the start of the `ip` literal.
+  // Keys must be sorted, so `ip` follows `e`. The dictionary has already begun, so skip the `d` at the start of the
+  // literal for `ip`.
   writeIp(w, from, 1);
   writeTail(w, query, client, LIT.typeE);
 }

@@ -1,9 +1,9 @@
 // Frees byte arrays early.
 
 /**
- * Frees the memory of a byte array immediately, if it has its own buffer. Does nothing with other
- * values. A large value passes through a thread in many arrays. Without this function, these arrays
- * would use 60 to 90 MB more until the garbage collector frees them.
+ * Frees the memory of a byte array immediately, if the array has its own buffer. Ignores all other values. A large
+ * value passes through a thread in many arrays. Without this function, they would occupy 60 to 90 MB more until the
+ * next garbage collection.
  */
 export function release(bytes: unknown): void {
   if (!(bytes instanceof Uint8Array) || !(bytes.buffer instanceof ArrayBuffer)) return;

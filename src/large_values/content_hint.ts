@@ -1,9 +1,9 @@
-// Detects whether a streamed value is JSON, other text or binary.
+// Detects whether a streamed value is JSON, other text or binary data.
 
 import { literal } from "../krpc/bencode.ts";
 import type { ContentHint } from "./manifest.ts";
 
-/** Examines a value piece by piece. */
+/** Detects the kind of a value that is added chunk by chunk. */
 export class ContentGuess {
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   readonly #json = new JsonChecker();
@@ -14,7 +14,7 @@ export class ContentGuess {
     if (this.#isText) this.#json.add(bytes);
   }
 
-  /** Returns the kind of the value. Call this after the last byte. */
+  /** Returns the detected kind of the value. Call this method after adding the last byte. */
   end(): ContentHint {
     this.#decode(new Uint8Array(0), false);
     if (!this.#isText) return "binary";
@@ -31,11 +31,11 @@ export class ContentGuess {
   }
 }
 
-/** Maps the next byte to the state after it. Each key lists all bytes that lead to the same state. */
+/** The transitions of one state. Each key lists the bytes that lead to the same next state. */
 type Rule = Readonly<Record<string, string>>;
 
 const DIGITS = "0123456789", HEX_DIGITS = `${DIGITS}abcdefABCDEF`, SPACE = " \t\n\r";
-/** Bytes that need no escape within a JSON string. */
+/** The bytes that need no escape within a JSON string. */
 const PLAIN = String.fromCharCode(...Array(256).keys()).slice(0x20).replace(/["\\]/g, "");
 
 const VALUE: Rule = {
@@ -57,8 +57,8 @@ const VALUE_END: Rule = {
 };
 
 /**
- * For each state within a JSON text (RFC 8259), the bytes that may follow. Any other byte leads to
- * "never": not JSON.
+ * The transitions of each state while reading a JSON text (RFC 8259). All bytes that are not listed lead to the state
+ * "never": the text is not JSON.
  */
 const RULES: Record<string, Rule> = {
   "never": {},
@@ -92,13 +92,10 @@ for (const word of ["true", "false", "null"]) {
   }
 }
 
-/**
- * The names of all states. `NAMES` also has the names of the transitions whose next state depends
- * on the open brackets.
- */
+/** The names of all states. `NAMES` also contains the transitions whose next state depends on the open brackets. */
 const STATES = Object.keys(RULES);
 const NAMES = [...STATES, "comma", "open list", "open object", "close list", "close object"];
-/** The rules as one array. The next state is `NEXT[256 * state + byte]`. */
+/** All rules as one lookup table. The next state is `NEXT[256 * state + byte]`. */
 const NEXT = new Uint8Array(256 * STATES.length);
 for (const [state, name] of STATES.entries()) {
   for (const [bytes, next] of Object.entries(RULES[name])) {
@@ -107,16 +104,22 @@ for (const [state, name] of STATES.entries()) {
 }
 const NEVER = STATES.indexOf("never");
 
-/** JSON with deeper nesting counts as text. Nesting costs memory here, and overflows the stack of many JSON parsers. */
+/**
+ * The maximum nesting depth of JSON. A deeper text counts as plain text: nesting costs memory here, and overflows the
+ * stack of many JSON parsers.
+ */
 const MAX_NESTING = 10_000;
 
-/** Checks byte by byte whether UTF-8 bytes are one JSON text. Its memory grows only with the nesting. */
+/**
+ * Checks incrementally whether UTF-8 bytes are one JSON text. The memory that it needs grows only with the nesting
+ * depth.
+ */
 export class JsonChecker {
   #state = STATES.indexOf("value");
-  /** For each open bracket, whether it opened an object. */
+  /** For each open bracket, whether it belongs to an object (and not to an array). */
   readonly #isObject: boolean[] = [];
 
-  /** Adds the next bytes. The caller has checked that they are UTF-8. */
+  /** Adds the next bytes. The caller has checked that they are valid UTF-8. */
   add(bytes: Uint8Array): void {
     for (let i = 0; i < bytes.length && this.#state !== NEVER; i++) {
       const next = NEXT[256 * this.#state + bytes[i]];
@@ -124,12 +127,12 @@ export class JsonChecker {
     }
   }
 
-  /** Whether the bytes added so far are one JSON text. */
+  /** Whether the bytes added so far are exactly one JSON text. */
   isComplete(): boolean {
     return this.#isObject.length === 0 && "," in RULES[STATES[this.#state]];
   }
 
-  /** The state after a bracket or a comma. */
+  /** Returns the state after a bracket or a comma. */
   #afterBracket(name: string): string {
     const open = this.#isObject, isObject = name.endsWith("object");
     if (name === "comma") {

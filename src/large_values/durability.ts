@@ -1,15 +1,15 @@
-// Computes how many nodes must vanish before a stripe is lost.
+// Computes how many nodes must fail before a stripe is lost.
 
 import type { Id } from "../krpc/id.ts";
 
-/** The nodes that hold the pieces of one stripe. */
+/** Counts which nodes hold the pieces of one stripe. */
 export class StripeCopies {
-  /** For each stored piece of the stripe, how many nodes hold it. */
+  /** For each stored piece of the stripe, the number of nodes that hold it. */
   readonly #copies: number[] = [];
-  /** For each node, how many pieces of the stripe it holds. */
+  /** For each node, the number of the stripe's pieces that it holds. */
   readonly #held = new Map<string, number>();
 
-  /** `columns`: how many pieces are needed to read the stripe. */
+  /** `columns`: the number of pieces that are needed to read the stripe. */
   constructor(private readonly columns: number) {}
 
   add(nodes: readonly Id[]): void {
@@ -22,12 +22,12 @@ export class StripeCopies {
   }
 
   /**
-   * A lower bound of the number of nodes that must vanish before the stripe is lost, if the nodes
-   * with the most pieces vanish first.
+   * A lower bound of the number of nodes that must fail before the stripe is lost, assuming that the nodes with the
+   * most pieces fail first.
    */
   get tolerance(): number {
     const copies = this.#copies.toSorted((x, y) => x - y);
-    // The stripe becomes unreadable if this many pieces are lost.
+    // The stripe is lost if this many of its pieces are lost.
     const fatal = copies.length - this.columns + 1;
     if (fatal <= 0) return 0;
     let remaining = copies.slice(0, fatal).reduce((sum, count) => sum + count, 0), nodes = 0;
@@ -36,7 +36,7 @@ export class StripeCopies {
       remaining -= held;
       nodes++;
     }
-    // To lose a piece, all of its holders must vanish.
+    // A piece is lost only if all of its holders fail.
     return Math.max(nodes, copies[fatal - 1]);
   }
 }

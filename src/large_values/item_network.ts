@@ -1,16 +1,16 @@
-// Interfaces of the network, disk, hashes and clock that large values use.
+// The interfaces of the network, disk, hash functions and clock that large values use.
 
 import type { Item, ItemCrypto, ItemError } from "../dht/items/item.ts";
 import type { Purpose } from "../dht/purpose.ts";
 import type { Id } from "../krpc/id.ts";
 
-/** A network that holds BEP 44 items. */
+/** A network that stores BEP 44 items. */
 export interface ItemNetwork {
-  /** The estimated number of other nodes. */
+  /** The estimated number of nodes in the network, not counting this node. */
   size(): number;
   /**
-   * Opens a batch for the items of one value. `lifeMs`: how long nodes should keep the items that are put; a day by
-   * default. `purpose`: transfers by default.
+   * Opens a batch for the items of one value. `lifeMs`: how long nodes should keep the items of the batch, by default a
+   * day. `purpose`: what the traffic counts as, by default transfers.
    */
   batch(options?: { readonly lifeMs?: number; readonly purpose?: Purpose }): ItemBatch;
 }
@@ -19,57 +19,57 @@ export interface ItemNetwork {
 export interface ItemPut {
   /** The nodes that acknowledged the item. */
   readonly stored: readonly Id[];
-  /** The reasons of the nodes that refused the item. */
+  /** The errors of the nodes that refused the item. */
   readonly refusals: readonly ItemError[];
   /** The duration of the put in milliseconds. */
   readonly elapsed: number;
 }
 
 /**
- * A batch of the items of one value, which are stored or fetched in parallel. Each search can use what earlier searches
+ * A batch of the items of one value, which are stored or fetched in parallel. Each search reuses what earlier searches
  * learned about the network.
  */
 export interface ItemBatch {
-  /** Stores a piece of a value on the `copies` other nodes closest to it. */
+  /** Stores a piece of a value on the `copies` nodes closest to it, not counting this node. */
   putPiece(item: Item, copies: number): Promise<ItemPut>;
-  /** Stores the root of a value on the closest nodes, which may include our own. */
+  /** Stores the root item of a value on the closest nodes, which may include this node. */
   putRoot(item: Item): Promise<ItemPut>;
-  /** The verified immutable item with this hash; undefined if no node had it. */
+  /** Returns the verified immutable item with this hash; undefined if no node had it. */
   get(target: Id): Promise<Item | undefined>;
   close(): void;
 }
 
-/** A byte string that is being written. */
+/** Writes one blob: a byte string that is too long for an item. */
 export interface BlobWriter {
   readonly id: number;
-  /** Adds a copy of `bytes` at the end, and resolves when more can be added. Rejects if they can't be written. */
+  /** Appends a copy of `bytes`. Resolves once more can be appended, and rejects if the bytes can't be written. */
   append(bytes: Uint8Array): Promise<void>;
-  /** Resolves once the whole blob is on disk. Rejects if it can't be written. */
+  /** Resolves once the whole blob is on disk. Rejects if the blob can't be written. */
   finish(): Promise<unknown>;
-  /** Removes the blob, whether it is finished or not. No published value may refer to it yet. */
+  /** Removes the blob, finished or not. Call this only if no published value refers to the blob. */
   abandon(): void;
 }
 
-/** This node's store for byte strings of any length. */
+/** This node's storage for blobs, which are byte strings of any length. */
 export interface Blobs {
   create(): BlobWriter;
   /**
-   * Reads from a finished blob, into a new array with its own buffer. Rejects if the bytes are
-   * missing, damaged or can't be read.
+   * Reads a range of a finished blob into a new array with its own buffer. Rejects if the bytes are missing, damaged or
+   * unreadable.
    */
   read(id: number, offset: number, length: number): Promise<Uint8Array>;
   remove(id: number): void;
 }
 
-/** The hashes that large values need. */
+/** The hash functions that large values need. */
 export interface DataCrypto extends ItemCrypto {
-  /** A SHA-256 over several pieces. Nothing can be added after `digest`, which returns its 32 bytes. */
+  /** Starts a SHA-256 over several chunks. `digest` returns its 32 bytes, after which nothing can be added. */
   sha256(): { update(bytes: Uint8Array): unknown; digest(): Uint8Array };
 }
 
-/** A clock. Tests replace it with one that needs no waiting. */
+/** A clock. Tests replace it with a clock that does not wait. */
 export interface Clock {
-  /** Monotonic time in milliseconds. */
+  /** The monotonic time in milliseconds. */
   now(): number;
   /** Resolves after `ms`, or when `signal` is aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;

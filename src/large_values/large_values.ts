@@ -1,4 +1,4 @@
-// Stores and reads values that are too large for one item. Several transfers run in parallel, within fixed limits.
+// Stores and reads values that are too large for one item. Several transfers may run in parallel, up to a fixed limit.
 
 import {
   immutableItem,
@@ -21,30 +21,30 @@ import { PieceReader } from "./reader.ts";
 import { handled, type Transfer, TransferError, Transfers } from "./transfers.ts";
 import { Upload } from "./upload.ts";
 
-/** The progress of one transfer. A transfer that ends before all bytes were moved has failed. */
+/** The progress of one transfer. A transfer has failed if it ends before all bytes were moved. */
 export type Progress = EventData<"data.progress">;
 
-/** Progress is reported at the end. Before that, reports are at least this many bytes and milliseconds apart. */
+/** The minimum number of bytes and of milliseconds between two progress reports. The final report is always sent. */
 const PROGRESS_BYTES = 64 * 1024, PROGRESS_MS = 250;
 
-/** Bytes per read when a value comes from this node's own disk. */
+/** The number of bytes per read when a value comes from this node's own disk. */
 const READ_BYTES = 64 * 1024;
 
 /**
- * With up to this many other nodes, each of them gets all data pieces. This needs no more room than
- * parity pieces would need, and each node alone then has the whole value.
+ * With up to this many other nodes, each of them gets all data pieces and no parity. This needs no more space than
+ * parity would need, and each node then has the whole value.
  */
 export const MAX_WHOLE_COPIES = 6;
 
 /** Options for storing one value. */
 export interface StoreOptions {
-  /** The transfer's name in progress reports. */
+  /** The name of the transfer in progress reports. */
   readonly label?: string | null;
-  /** The value's size in bytes, if it is known. */
+  /** The size of the value in bytes, if known in advance. */
   readonly totalBytes?: number | null;
-  /** How many nodes must hold the value; 1 by default. */
+  /** The minimum number of nodes that must hold the value, by default 1. */
   readonly minReplicas?: number;
-  /** How long nodes should keep the value after it was last published; a day by default. */
+  /** How long nodes should keep the value after its latest publication, by default a day. */
   readonly lifeMs?: number;
 }
 
@@ -52,7 +52,7 @@ export interface StoreOptions {
 export interface StoredBlobs {
   /** The blob with the value's bytes. */
   readonly value: number;
-  /** The blob with the ids of all pieces by number, 20 bytes each. */
+  /** The blob with the ids of all pieces, 20 bytes each, in the order of their numbers. */
   readonly ids: number;
 }
 
@@ -62,14 +62,14 @@ export interface StoredTree {
   /** The value's size in bytes. */
   readonly size: number;
   /**
-   * A lower bound of the number of nodes that must vanish before the value is lost, if the nodes
-   * with the most pieces vanish first.
+   * A lower bound of the number of nodes that must fail before the value is lost, assuming that the nodes with the most
+   * pieces fail first.
    */
   readonly replicas: number;
-  /** The nodes that acknowledged the root. */
+  /** The nodes that acknowledged the root item. */
   readonly nodes: readonly Id[];
   readonly blobs: StoredBlobs;
-  /** Whether other nodes have the pieces. False if there were no other nodes. */
+  /** Whether other nodes hold the pieces; false if there were no other nodes. */
   readonly isPlaced: boolean;
 }
 
@@ -79,44 +79,46 @@ export interface LargeValuesOptions {
   readonly crypto: DataCrypto;
   readonly clock: Clock;
   readonly onProgress: (progress: Progress) => void;
-  /** Returns the id of the blob with the bytes of a value; undefined if this node did not publish the value. */
+  /** Returns the id of the blob that contains a value; undefined if this node does not publish the value. */
   readonly ownValue: (root: Id) => number | undefined;
 }
 
-/** How a value's pieces are spread over the network. */
+/** How a value's pieces are distributed over the network. */
 export interface Spread {
-  /** How many nodes get each piece; 0 if there are no other nodes. */
+  /** The number of nodes that get each piece; 0 if there are no other nodes. */
   readonly copies: number;
-  /** Whether parity pieces are stored too. */
+  /** Whether parity pieces are stored in addition to the data pieces. */
   readonly hasParity: boolean;
 }
 
-/** How to spread pieces over `nodes` other nodes. */
+/** Chooses how to distribute pieces over `nodes` other nodes. */
 export function spreadOver(nodes: number): Spread {
   return nodes <= MAX_WHOLE_COPIES
     ? { copies: nodes, hasParity: false }
     : { copies: PIECE_COPIES, hasParity: true };
 }
 
-/** The cost of storing all pieces of a value and its root once each; see `itemCost`. */
+/** Returns the cost of storing one copy of each piece of a value and of its root item; see `itemCost`. */
 function storedCost(size: number, hasParity: boolean): number {
   const pieces = new Layout(size).levels
     .reduce((sum, level) => sum + (hasParity ? level.pieces : level.data), 0);
   return (1 + pieces) * itemCost({ value: { length: MAX_VALUE_BYTES } });
 }
 
-/** The properties of a transfer when it begins. */
+/** The properties of a transfer that are known when it begins. */
 type MeterStart = Omit<Progress, "transfer" | "done_bytes" | "state">;
 
-/** A transfer that writes blobs. */
+/** A running transfer that writes blobs. */
 interface Writing {
   readonly transfer: Transfer;
   readonly meter: Meter;
-  /** Begins a blob, which is removed if the transfer fails. */
+  /** Creates a blob. If the transfer fails, the blob is removed. */
   readonly create: () => BlobWriter;
 }
 
-/** The space on other nodes that one store still needs. `total` is the sum for all stores. */
+/**
+ * The space on other nodes that one store operation still needs. `total` is the sum over all running store operations.
+ */
 class Reservation {
   #bytes = 0;
 
@@ -127,7 +129,7 @@ class Reservation {
     this.#bytes = bytes;
   }
 
-  /** Called when other nodes have stored one more item. */
+  /** Called after other nodes have stored another item. */
   shrink(bytes: number): void {
     this.set(Math.max(0, this.#bytes - bytes));
   }
@@ -138,7 +140,7 @@ export class LargeValues {
   readonly #options: LargeValuesOptions;
   readonly #transfers: Transfers;
   readonly #meters = new Set<Meter>();
-  /** The space on other nodes that the stores in progress still need. */
+  /** The space on other nodes that the running store operations still need. */
   readonly #reserved = { bytes: 0 };
   #count = 0;
 
@@ -148,13 +150,13 @@ export class LargeValues {
   }
 
   /**
-   * Stores a value that needs more than one item. First writes the whole value to disk, so that a
-   * value that can't be stored costs the network nothing. Then stores all pieces, and finally the
-   * root. Errors of `source` are rethrown. If the store fails, nothing of the value is left on
-   * disk. If it succeeds, the caller must keep or `discard` the blobs.
+   * Stores a value that is too large for one item. First writes the whole value to disk, so that a value that can't be
+   * stored causes no network traffic. Then stores all pieces, and finally the root item. Rethrows the errors of
+   * `source`. If the store operation fails, nothing of the value remains on disk. If it succeeds, the caller must keep
+   * or `discard` the blobs.
    *
-   * `hasRoom` asks the network for room. In a small network, each of `copies` nodes needs room for
-   * all pieces, which take `bytes`. In a larger network, each node needs room only for its share.
+   * `hasRoom` checks whether the network has room. In a small network, each of `copies` nodes needs room for all
+   * pieces, which take `bytes`. In a larger network, each node needs room only for its share.
    *
    * @throws {TransferError} `busy`, `no_room`, `not_stored` or `aborted`
    * @throws {RangeError} if the value is larger than {@link MAX_SIZE}
@@ -168,7 +170,7 @@ export class LargeValues {
     const reservation = new Reservation(this.#reserved);
     const checkRoom = async (size: number) => {
       const { copies, hasParity } = spreadOver(network.size());
-      // Stores that run at the same time must not count on the same space.
+      // Reserve the space, so that no two store operations that run at the same time count on the same space.
       reservation.set(storedCost(size, hasParity));
       if (await hasRoom(this.#reserved.bytes, copies)) return;
       throw new TransferError("no_room", "The network has no room for the value.");
@@ -176,7 +178,7 @@ export class LargeValues {
     const progress = { label, direction: "store", hash: null, total_bytes: totalBytes } as const;
     const store = async (writing: Writing) => {
       const { transfer, meter } = writing;
-      // A value of up to one item is not large.
+      // A value that fits in one item is not stored as a large value, so it needs no check here.
       if (totalBytes !== null && totalBytes > MAX_ITEM_BYTES) await checkRoom(totalBytes);
       const { id, ...spooled } = await this.#spool(source, writing);
       if (totalBytes !== spooled.size) await checkRoom(spooled.size);
@@ -196,9 +198,9 @@ export class LargeValues {
         crypto,
         encodeRoot({ ...spooled, pieces: pieces.ids.subarray(top.first * ID_BYTES) }),
       );
-      // The root comes last, so that a reader who finds it also finds the rest.
+      // Store the root item last, so that a reader who finds it also finds all pieces.
       const holders = await transfer.putRoot(root, minReplicas);
-      // The bytes on our own disk count as one replica.
+      // This node's own copy counts as one replica.
       const replicas = Math.min(holders.length, pieces.tolerance + 1);
       if (replicas < minReplicas) throw tooFew(replicas, minReplicas);
       meter.end("done", `${root.target}`);
@@ -219,8 +221,8 @@ export class LargeValues {
   }
 
   /**
-   * Copies a value from the network to this node's disk. If the copy fails, nothing of the value is
-   * left on disk. If it succeeds, the caller must keep or `discard` the blobs.
+   * Copies a value from the network to this node's disk. If the copy fails, nothing of the value remains on disk. If it
+   * succeeds, the caller must keep or `discard` the blobs.
    *
    * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -236,7 +238,7 @@ export class LargeValues {
       const { transfer, meter } = writing;
       const pieces = new PieceReader(root, this.#options.crypto, transfer).read(0, size);
       const { id } = await this.#spool(pieces, writing);
-      // The pieces are not sent to any node, but their ids are needed.
+      // Compute the ids of all pieces. With 0 copies, no piece is sent to any node.
       const { ids } = await this.#storePieces({
         id,
         size,
@@ -255,7 +257,7 @@ export class LargeValues {
     });
   }
 
-  /** Runs a transfer that writes blobs. If the transfer fails, none of the blobs is left on disk. */
+  /** Runs a transfer that writes blobs. If the transfer fails, removes all of its blobs. */
   async #write<T>(
     progress: MeterStart,
     lifeMs: number | undefined,
@@ -280,7 +282,7 @@ export class LargeValues {
     }
   }
 
-  /** Removes the blobs of a value that is not needed any more. */
+  /** Removes the blobs of a value that is no longer needed. */
   discard({ value, ids }: StoredBlobs): void {
     this.#options.blobs.remove(value);
     this.#options.blobs.remove(ids);
@@ -305,7 +307,10 @@ export class LargeValues {
     return { id: writer.id, size, sha256: hash.digest(), hint: guess.end() };
   }
 
-  /** Stores all pieces. Returns their ids, and how many nodes must vanish before any stripe is lost. */
+  /**
+   * Stores all pieces. Returns their ids, and a lower bound of the number of nodes that must fail before any stripe is
+   * lost.
+   */
   async #storePieces(
     { id, size, copies, hasParity, transfer, meter, reservation }: Spread & {
       readonly id: number;
@@ -353,7 +358,7 @@ export class LargeValues {
             });
           }
         }
-        // Free these bytes, because the buffer has a copy of them.
+        // Free these bytes early, because the buffer has a copy of them.
         release(data);
         if (copies === 0) buffers.push(buffer);
       }
@@ -370,9 +375,9 @@ export class LargeValues {
   }
 
   /**
-   * Reads the bytes from `start` to `end` (exclusive). Reads from this node's own disk if it
-   * publishes the value. Fetching starts with the first `next()` and stays only a little ahead of
-   * the reader. It stops when the iteration ends early, or when `signal` is aborted.
+   * Reads the bytes from `start` to `end` (exclusive). If this node publishes the value, reads from its disk.
+   * Otherwise, fetching starts with the first `next()` and stays only a little ahead of the reader. It stops when the
+   * iteration ends early or `signal` is aborted.
    *
    * @throws {TransferError} `busy`, `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -420,7 +425,8 @@ export class LargeValues {
   }
 
   /**
-   * The ids of up to `count` randomly chosen pieces, and the number of all pieces, with or without parity.
+   * Returns the ids of up to `count` randomly chosen pieces, and the number of pieces from which they were chosen, with
+   * or without parity.
    * @throws {TransferError} `busy`, `missing`, `invalid` or `aborted`
    */
   async sample(
@@ -468,8 +474,8 @@ export class LargeValues {
 }
 
 /**
- * How long nodes should keep the pieces of a value: at least a day, because it takes hours to
- * republish all of them.
+ * Returns how long nodes should keep the pieces of a value. This is at least a day, because it takes hours to republish
+ * all pieces.
  */
 export function pieceLifeOf(lifeMs: number | undefined): number | undefined {
   return lifeMs === undefined ? undefined : Math.max(lifeMs, ITEM_LIFE_MS);
@@ -480,7 +486,7 @@ function tooFew(replicas: number, wanted: number): TransferError {
   return new TransferError("not_stored", text, replicas);
 }
 
-/** Counts the bytes of one transfer, and reports its progress from time to time. */
+/** Counts the bytes of one transfer, and reports its progress. */
 class Meter {
   readonly #fixed: Omit<Progress, "total_bytes" | "done_bytes" | "state">;
   readonly #options: Pick<LargeValuesOptions, "clock" | "onProgress">;
@@ -510,7 +516,7 @@ class Meter {
     };
   }
 
-  /** Starts to count the moved bytes of a value. All of its `total` bytes have been received. */
+  /** Called when all `total` bytes of a value have been received: starts to count the bytes that other nodes store. */
   begin(total: number): void {
     this.#state = "moving";
     this.#total = total;
@@ -527,12 +533,12 @@ class Meter {
     this.#options.onProgress(this.progress);
   }
 
-  /** Counts bytes that were placed on nodes. Has no effect during a fetch, which places none. */
+  /** Counts bytes that other nodes have stored. Has no effect during a fetch, which stores nothing there. */
   addPlaced(bytes: number): void {
     if (this.#fixed.direction === "store") this.add(bytes);
   }
 
-  /** Reports how the transfer ended. Further calls have no effect. */
+  /** Reports the outcome of the transfer. Further calls have no effect. */
   end(state: "done" | "failed", hash = this.#fixed.hash): void {
     if (this.#state === "done" || this.#state === "failed") return;
     this.#state = state;
@@ -541,8 +547,8 @@ class Meter {
 }
 
 /**
- * Returns a value as one array if it fits in one item, and as a stream otherwise. It buffers at most one item and one
- * piece of `source`. Errors of `source` are rethrown.
+ * Returns a value as one array if it fits in one item, and otherwise as a stream. Buffers at most one item and one
+ * chunk of `source`. Rethrows the errors of `source`.
  */
 export async function wholeOrStream(
   source: AsyncIterable<Uint8Array>,

@@ -1,41 +1,43 @@
-// How a large value is divided into pieces and stripes. Only the value's size determines this.
+// Divides a large value into pieces and stripes. The division depends only on the size of the value.
 
 import { ID_BYTES } from "../krpc/id.ts";
 import { MAX_DATA } from "./reed_solomon.ts";
 
-/** A value of up to this many bytes is one item: bencoded, with `996:` in front, it fills BEP 44's 1000 bytes. */
+/**
+ * The maximum size of a value that fits in one item: with the prefix `996:`, it fills the 1000 bytes that BEP 44
+ * allows.
+ */
 export const MAX_ITEM_BYTES = 996;
 
 /**
- * A piece begins with its number, in 4 bytes. Otherwise, all pieces of a value of zeros would be the same item, and the
- * value would be lost with the few nodes that hold it.
+ * Each piece begins with its number, in 4 bytes. Without the number, all pieces of a value of zeros would be the same
+ * item, and a few nodes would hold the whole value.
  */
 export const NUMBER_BYTES = 4;
 
-/** The number of content bytes in a full piece. */
+/** The number of content bytes in a piece of full length. */
 export const PIECE_BYTES = MAX_ITEM_BYTES - NUMBER_BYTES;
 
-/** The number of pieces whose ids fit in the root. */
+/** The maximum number of pieces whose ids fit in the root item. */
 const MAX_ROOT_PIECES = 45;
 
-/** The size in bytes of the largest value: more than any node accepts. */
+/** The maximum size of a large value in bytes. It is more than any node accepts. */
 export const MAX_SIZE = 2 ** 32;
 
-/** How many nodes hold each piece. */
+/** The number of nodes that hold each piece. */
 export const PIECE_COPIES = 2;
 
 /**
- * The number of parity pieces for a stripe. If 60 % of all nodes vanish, each piece with its two
- * copies is lost with probability 0.36. The probability that a stripe is lost is then about 10^-9
- * for any size of stripe.
+ * Returns the number of parity pieces for a stripe. If 60 % of all nodes fail, each piece, which has two copies, is
+ * lost with probability 0.36. For any size of stripe, the probability that the stripe is lost is then about 10^-9.
  */
 export function parityOf(columns: number): number {
   return 24 + Math.ceil(6 * columns / 5);
 }
 
-/** Data pieces that are coded together, and their parity pieces. */
+/** A group of data pieces that are erasure-coded together, and their parity pieces. */
 export interface Stripe {
-  /** The position of the first data piece among the data pieces of the level. */
+  /** The index of the stripe's first data piece among all data pieces of the level. */
   readonly start: number;
   /** The number of data pieces. */
   readonly columns: number;
@@ -48,20 +50,21 @@ export interface Stripe {
 }
 
 /**
- * A byte string that is cut into pieces: at level 0 the value, at each higher level the ids of the pieces below. The
- * pieces of a level are numbered in this order: all data pieces, then the parity pieces of one stripe after the other.
+ * A byte string that is cut into pieces. At level 0, this is the value. At each higher level, it consists of the ids of
+ * the pieces below. The pieces of a level are numbered in this order: all data pieces, then the parity pieces, one
+ * stripe after another.
  */
 export class Level {
-  /** The number of data pieces. */
+  /** The number of data pieces in the level. */
   readonly data: number;
   readonly stripes: number;
   /** The number of all pieces. */
   readonly pieces: number;
-  /** The number of stripes at the start of the level that have one data piece more than the others. */
+  /** The first stripes of the level have one data piece more than the others. This is the number of such stripes. */
   readonly #longer: number;
   readonly #columns: number;
 
-  /** `first`: the number of the level's first piece. */
+  /** `size`: the length of the byte string. `first`: the number of the level's first piece. */
   constructor(readonly size: number, readonly first: number) {
     this.data = Math.ceil(size / PIECE_BYTES);
     this.stripes = Math.ceil(this.data / MAX_DATA);
@@ -85,14 +88,14 @@ export class Level {
     };
   }
 
-  /** The index of the stripe that has this data piece. */
+  /** Returns the index of the stripe that contains this data piece. */
   stripeOf(piece: number): number {
     const columns = this.#columns, boundary = this.#longer * (columns + 1);
     if (piece < boundary) return Math.floor(piece / (columns + 1));
     return this.#longer + Math.floor((piece - boundary) / columns);
   }
 
-  /** The index of the stripe that has the piece with this number, whether it is a data or a parity piece. */
+  /** Returns the index of the stripe that contains the data or parity piece with this number. */
   stripeOfNumber(number: number): number {
     const data = number - this.first, parity = data - this.data;
     if (parity < 0) return this.stripeOf(data);
@@ -102,7 +105,7 @@ export class Level {
     return this.#longer + Math.floor((parity - boundary) / size);
   }
 
-  /** The number of content bytes in a data piece. */
+  /** Returns the number of content bytes in a data piece. */
   lengthOf(piece: number): number {
     return Math.min(PIECE_BYTES, this.size - piece * PIECE_BYTES);
   }
@@ -110,10 +113,10 @@ export class Level {
 
 export class Layout {
   readonly levels: readonly Level[];
-  /** The number of pieces of all levels. */
+  /** The number of pieces in all levels together. */
   readonly pieces: number;
 
-  /** `size`: the value's size, over {@link MAX_ITEM_BYTES}. */
+  /** `size`: the size of the value, which must exceed {@link MAX_ITEM_BYTES}. */
   constructor(readonly size: number) {
     const levels = [new Level(size, 0)];
     for (;;) {
@@ -125,7 +128,7 @@ export class Layout {
     this.pieces = this.top.first + this.top.pieces;
   }
 
-  /** The level whose pieces have their ids in the root. */
+  /** The highest level, whose piece ids are in the root item. */
   get top(): Level {
     return this.levels[this.levels.length - 1];
   }

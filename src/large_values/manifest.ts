@@ -1,4 +1,5 @@
-// The encoding of a large value's root, and of references to it. A root has the ids of the top level's pieces.
+// Encodes and decodes the root of a large value, which contains the ids of the top level's pieces, and references to
+// roots.
 
 import { literal, Scanner, Writer } from "../krpc/bencode.ts";
 import { Id, ID_BYTES } from "../krpc/id.ts";
@@ -9,15 +10,18 @@ const SHA256_BYTES = 32;
 
 const VERSION = 2;
 
-/** The name of the only code: stripes of up to 32 data pieces with Reed-Solomon parity, as docs/protocol.md defines. */
+/**
+ * The name of the only erasure code: stripes of up to 32 data pieces with Reed-Solomon parity, as defined in
+ * docs/protocol.md.
+ */
 const CODE = literal("rs32");
 
-/** The kind of content, as the storing node detected it. A reader learns it before the whole value has arrived. */
+/** The kind of content that the storing node detected. A reader knows it before the whole value has arrived. */
 export type ContentHint = "json" | "text" | "binary";
 
 const HINT_LETTERS = { json: "j", text: "t", binary: "b" } as const;
 
-/** The top of a value's tree. */
+/** The content of a root item, which describes a large value and leads to its pieces. */
 export interface Root {
   /** The size of the value in bytes. */
   readonly size: number;
@@ -27,7 +31,7 @@ export interface Root {
   readonly pieces: Uint8Array;
 }
 
-/** Encodes a root as the bencoded value of an item. */
+/** Encodes a root as the bencoded value of its item. */
 export function encodeRoot({ size, sha256, hint, pieces }: Root): Uint8Array {
   const writer = new Writer(pieces.length + 100);
   writer.raw(literal("d1:c"));
@@ -46,7 +50,10 @@ export function encodeRoot({ size, sha256, hint, pieces }: Root): Uint8Array {
   return writer.done();
 }
 
-/** The value of a mutable item that refers to a large value: a dictionary with the root's target. */
+/**
+ * Encodes a reference: the value of a mutable item that refers to a large value. It is a dictionary with the target of
+ * the root item.
+ */
 export function encodeReference(root: Id): Uint8Array {
   const writer = new Writer(64);
   writer.raw(literal("d2:dm"));
@@ -57,12 +64,12 @@ export function encodeReference(root: Id): Uint8Array {
   return writer.done();
 }
 
-/** Whether a bencoded value claims to be part of a large value, valid or not: a dictionary with the key `dm`. */
+/** Whether a bencoded value claims to be a root or a reference, valid or not: it is a dictionary with the key `dm`. */
 export function isMarked(value: Uint8Array): boolean {
   return readDictionary(value)?.has("dm") ?? false;
 }
 
-/** Decodes a root; undefined if `value` is not exactly what {@link encodeRoot} writes. */
+/** Decodes a root. Returns undefined if `value` is not exactly what {@link encodeRoot} would write. */
 export function decodeRoot(value: Uint8Array): Root | undefined {
   const members = readDictionary(value);
   const pieces = members?.get("c"), sha256 = members?.get("h"), letter = members?.get("t");
@@ -72,16 +79,16 @@ export function decodeRoot(value: Uint8Array): Root | undefined {
   const hint = (["json", "text", "binary"] as const)
     .find((name) => sameBytes(literal(HINT_LETTERS[name]), letter));
   if (hint === undefined || sha256.length !== SHA256_BYTES) return undefined;
-  // A value that fits in one item is never cut. The negated comparison also rejects NaN.
+  // A value that fits in one item has no root. The negated comparison also rejects NaN.
   if (!(size > MAX_ITEM_BYTES && size <= MAX_SIZE)) return undefined;
   if (pieces.length !== ID_BYTES * new Layout(size).top.pieces) return undefined;
   const root = { size, pieces: pieces.slice(), sha256: sha256.slice(), hint };
-  // Any other encoding, such as one with unsorted or unknown keys, would give the same value a second hash. The
-  // comparison also rejects other versions and codes.
+  // Accept only the canonical encoding: any other, such as one with unsorted or unknown keys, would give the same value
+  // a second hash. This comparison also rejects other versions and codes.
   return sameBytes(encodeRoot(root), value) ? root : undefined;
 }
 
-/** The target of the root that a reference refers to; undefined if `value` is not a reference. */
+/** Decodes a reference, and returns the target of its root item. Returns undefined if `value` is not a reference. */
 export function decodeReference(value: Uint8Array): Id | undefined {
   const root = readDictionary(value)?.get("r");
   if (typeof root !== "object" || root.length !== ID_BYTES) return undefined;
@@ -89,7 +96,7 @@ export function decodeReference(value: Uint8Array): Id | undefined {
   return sameBytes(encodeReference(target), value) ? target : undefined;
 }
 
-/** The integers and strings of a dictionary by key; undefined if `value` is not a dictionary. */
+/** Reads the integers and strings of a dictionary, by key. Returns undefined if `value` is not a dictionary. */
 function readDictionary(value: Uint8Array): Map<string, number | Uint8Array> | undefined {
   const scanner = new Scanner(value);
   const members = new Map<string, number | Uint8Array>();

@@ -1,4 +1,4 @@
-// The large values that this node publishes. Their pieces are cut from the values' bytes when they are needed.
+// The pieces of all large values that this node publishes. Each piece is cut from the value's bytes when it is needed.
 
 import type { Item } from "../dht/items/item.ts";
 import { Id, ID_BYTES } from "../krpc/id.ts";
@@ -8,13 +8,16 @@ import { decodeRoot } from "./manifest.ts";
 import { extentOf, pieceItem, StripeBuffer } from "./pieces.ts";
 import { PieceIndex } from "./piece_index.ts";
 
-/** The number of bytes of ids that are read at a time. */
+/** The number of bytes per read when ids are loaded. */
 const READ_BYTES = 3_000 * ID_BYTES;
 
-/** Cap on the pieces that are being read. A parity piece needs its whole stripe: 32 kB, and 1 ms of computing. */
+/**
+ * Cap on the pieces that are being read at once. To compute a parity piece, its whole stripe is read: 32 kB, and 1 ms
+ * of computing.
+ */
 const MAX_READS = 32;
 
-/** A large value of this node. */
+/** A large value that this node publishes. */
 export interface OwnValue {
   readonly root: Id;
   readonly layout: Layout;
@@ -30,7 +33,7 @@ export class OwnPieces {
   readonly #values = new Map<string, OwnValue>();
   readonly #index = new PieceIndex<OwnValue>();
   readonly #buffer = new StripeBuffer();
-  /** Resolves when the ids of all values so far have been read. */
+  /** Resolves when the ids of all values added so far have been read. */
   #loading: Promise<void> = Promise.resolve();
   #reads = 0;
 
@@ -39,7 +42,7 @@ export class OwnPieces {
     this.#crypto = parts.crypto;
   }
 
-  /** The number of pieces of all values. */
+  /** The number of pieces of all values together. */
   get count(): number {
     let count = 0;
     for (const { layout } of this.#values.values()) count += layout.pieces;
@@ -54,13 +57,14 @@ export class OwnPieces {
     return this.#values.get(`${root}`);
   }
 
-  /** Adds a value. Its pieces can be found once their ids have been read in the background. */
+  /** Adds a value. Its piece ids are read in the background, and its pieces can be found after that. */
   add(root: Item, { value, ids }: Pick<OwnValue, "value" | "ids">): void {
     const decoded = decodeRoot(root.value);
     if (decoded === undefined || this.#values.has(`${root.target}`)) return;
     const own = { root: root.target, layout: new Layout(decoded.size), value, ids };
     this.#values.set(`${root.target}`, own);
-    // A value whose ids can't be read is still published and fetched as a whole. Only its pieces are not found here.
+    // If the ids of a value can't be read, the value is still published and can be read as a whole. Only its pieces
+    // can't be found here.
     this.#loading = this.#loading.then(() => this.#load(own)).catch(() => {});
   }
 
@@ -71,7 +75,7 @@ export class OwnPieces {
     this.#index.remove(own);
   }
 
-  /** Resolves when the pieces of all values so far can be found. */
+  /** Resolves when the pieces of all values added so far can be found. */
   loaded(): Promise<void> {
     return this.#loading;
   }
@@ -90,12 +94,15 @@ export class OwnPieces {
     return this.get(own.root) === own;
   }
 
-  /** Whether one of the values probably has this piece. In rare cases, none has it. */
+  /** Whether one of the values probably contains this piece. A false positive is possible but rare. */
   mayHave(target: Id): boolean {
     return this.#index.mayHave(target);
   }
 
-  /** Reads a piece; undefined if no value has it, or if too many pieces are being read. Never rejects. */
+  /**
+   * Reads a piece. Returns undefined if no value contains it, if it can't be read, or if too many pieces are being
+   * read. Never rejects.
+   */
   async read(target: Id): Promise<Item | undefined> {
     if (this.#reads >= MAX_READS) return undefined;
     this.#reads++;
@@ -105,7 +112,7 @@ export class OwnPieces {
         if (item !== undefined) return item;
       }
     } catch {
-      // Ignore a disk error, because other nodes have the piece too.
+      // Ignore a disk error: other nodes have the piece too.
     } finally {
       this.#reads--;
     }
@@ -136,20 +143,19 @@ export class OwnPieces {
     throw new RangeError(`no piece ${wanted}`);
   }
 
-  /** The bytes of a stripe's data pieces. Rejects if they can't be read. */
+  /** Reads the data pieces of a stripe as one byte string. Rejects if they can't be read. */
   stripe(own: OwnValue, level: Level, stripe: Stripe): Promise<Uint8Array> {
     return this.#read(own, level, extentOf(level, stripe));
   }
 
-  /** Reads a part of a level's byte string, given by offset and length. */
+  /** Reads a range of a level's byte string, given by offset and length. */
   #read(
     own: OwnValue,
     level: Level,
     [offset, length]: readonly [offset: number, length: number],
   ): Promise<Uint8Array> {
     if (level.first === 0) return this.#blobs.read(own.value, offset, length);
-    // The byte string of this level consists of the ids of the level below, which are stored one
-    // after the other.
+    // The byte string of this level consists of the ids of the pieces below, which are adjacent in the blob of ids.
     return this.#blobs.read(own.ids, level.first * ID_BYTES - level.size + offset, length);
   }
 }

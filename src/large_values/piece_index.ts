@@ -1,29 +1,32 @@
-// Finds pieces by their ids among all large values of this node. Needs about 12 bytes of memory per piece.
+// An index of the pieces of all large values of this node, by id. It needs about 12 bytes of memory per piece.
 
 import { type Id, ID_BYTES, word } from "../krpc/id.ts";
 
-/** The number of slots of an empty index; a power of two. */
+/** The number of hash table slots in an empty index; a power of two. */
 const MIN_SLOTS = 1024;
 
 const EMPTY = 0;
 
-/** Pieces that were added together, and can be removed together. */
+/** A contiguous range of pieces that belong to one owner. */
 interface Range<T> {
   readonly owner: T;
-  /** The place of the range's first piece in `#words`. */
+  /** The index of the range's first piece in `#words`. */
   start: number;
   count: number;
 }
 
 /**
- * A hash table with the first word of each id. Ids are SHA-1 hashes, so the word serves as its own hash. Different ids
- * can share a word, so callers must compare the whole id of each result.
+ * A hash table of the first 32-bit word of each id. Ids are SHA-1 hashes, so no other hash function is needed.
+ * Different ids can share this word, so callers must compare the full id of each result.
  */
 export class PieceIndex<T> {
-  /** For each piece, the first word of its id. */
+  /** The first 32-bit word of each piece's id. */
   #words = new Uint32Array(MIN_SLOTS / 2);
   #count = 0;
-  /** The hash table: 1 + the place of a piece in `#words`, or {@link EMPTY}. At most half of it is in use. */
+  /**
+   * The hash table. A slot contains 1 + the index of a piece in `#words`, or {@link EMPTY}. At most half of the slots
+   * are in use.
+   */
   #slots = new Uint32Array(MIN_SLOTS);
   #ranges: Range<T>[] = [];
 
@@ -32,8 +35,8 @@ export class PieceIndex<T> {
   }
 
   /**
-   * Adds pieces of an owner. If the pieces that were added last have the same owner, the new pieces
-   * join their range. `ids`: 20 bytes per piece.
+   * Adds pieces of an owner. If the previous pieces have the same owner, the new pieces extend their range. `ids`: 20
+   * bytes per piece.
    */
   add(owner: T, ids: Uint8Array): void {
     const count = ids.length / ID_BYTES;
@@ -52,7 +55,7 @@ export class PieceIndex<T> {
     this.#rebuild(kept);
   }
 
-  /** Whether the index may have a piece with this id. */
+  /** Whether the index may contain a piece with this id. */
   mayHave(id: Id): boolean {
     const wanted = id.a >>> 0, mask = this.#slots.length - 1;
     for (let slot = wanted & mask; this.#slots[slot] !== EMPTY; slot = (slot + 1) & mask) {
@@ -61,7 +64,7 @@ export class PieceIndex<T> {
     return false;
   }
 
-  /** The pieces that may have this id, each as its owner and its position among the owner's pieces. */
+  /** Yields the pieces that may have this id, each with its owner and its position among the owner's pieces. */
   *find(id: Id): Generator<readonly [owner: T, position: number]> {
     const wanted = id.a >>> 0, mask = this.#slots.length - 1;
     for (let slot = wanted & mask; this.#slots[slot] !== EMPTY; slot = (slot + 1) & mask) {
@@ -80,7 +83,7 @@ export class PieceIndex<T> {
     this.#slots[slot] = ++this.#count;
   }
 
-  /** Makes room for `added` more pieces at once, which needs less memory than growing step by step. */
+  /** Makes room for `added` more pieces at once. This needs less memory than growing in several steps. */
   reserve(added: number): void {
     const count = this.#count + added;
     if (2 * count <= this.#slots.length) return;

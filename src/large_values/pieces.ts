@@ -1,4 +1,4 @@
-// Makes the items of a large value from its bytes, and reads them back.
+// Converts the bytes of a large value to items, and items back to bytes.
 
 import { immutableItem, type Item, type ItemCrypto } from "../dht/items/item.ts";
 import { bencodeBytes, byteStringContent, literal } from "../krpc/bencode.ts";
@@ -6,7 +6,7 @@ import { putWord, word } from "../krpc/id.ts";
 import { type Level, NUMBER_BYTES, PIECE_BYTES, type Stripe } from "./layout.ts";
 import { encodeInto, MAX_DATA, MAX_PARITY } from "./reed_solomon.ts";
 
-/** Creates the item of the piece with this number. */
+/** Creates the item of a piece. */
 export function pieceItem(crypto: ItemCrypto, number: number, content: Uint8Array): Item {
   const bytes = new Uint8Array(NUMBER_BYTES + content.length);
   putWord(bytes, 0, number);
@@ -14,7 +14,7 @@ export function pieceItem(crypto: ItemCrypto, number: number, content: Uint8Arra
   return immutableItem(crypto, bencodeBytes(bytes));
 }
 
-/** The content of the piece with this number; undefined if `item` is not that piece, or has another length. */
+/** Returns the content of the piece with this number; undefined if `item` is not that piece, or has another length. */
 export function contentOf(
   { value, signed }: Item,
   number: number,
@@ -25,18 +25,18 @@ export function contentOf(
   return bytes.subarray(NUMBER_BYTES);
 }
 
-/** The longest prefix that bencode puts before a piece. */
+/** The maximum length of the bencode prefix before a piece. */
 const PREFIX_BYTES = 4;
 
 /**
- * The number of bytes in a buffer for each bencoded piece. If a piece is shorter, the bytes at the
- * start are unused.
+ * The size of the slot for each bencoded piece in a buffer. If the piece is shorter, the first bytes of the slot are
+ * unused.
  */
 const SLOT_BYTES = PREFIX_BYTES + NUMBER_BYTES + PIECE_BYTES;
 
 /**
- * A buffer for the items of one stripe. Stripes are large, so reuse a buffer once its items are no
- * longer needed. Otherwise, hundreds of megabytes would wait for the garbage collector.
+ * A buffer for the items of one stripe. Stripes are large, so reuse the buffer once its items are no longer needed.
+ * Otherwise, hundreds of megabytes would wait for garbage collection.
  */
 export class StripeBuffer {
   readonly #items = new Uint8Array((MAX_DATA + MAX_PARITY) * SLOT_BYTES);
@@ -44,15 +44,15 @@ export class StripeBuffer {
   readonly #parity = new Uint8Array(MAX_PARITY * PIECE_BYTES);
 
   /**
-   * The items of a stripe: first the data pieces, then the parity pieces. `data` are the bytes of the data pieces. The
-   * items are valid until the next call.
+   * Yields the items of a stripe: first the data pieces, then the parity pieces. `data` contains the bytes of all data
+   * pieces. The items are valid until the next call of this method.
    */
   *items(
     crypto: ItemCrypto,
     { columns, parity, firstData, firstParity }: Stripe,
     data: Uint8Array,
   ): Generator<{ readonly number: number; readonly item: Item }> {
-    // Coding treats a last piece that is shorter than the others as if zeros followed it.
+    // If the last data piece is shorter than the others, it is padded with zeros for erasure coding.
     this.#data.set(data);
     this.#data.fill(0, data.length, columns * PIECE_BYTES);
     for (let i = 0; i < columns; i++) {
@@ -84,7 +84,7 @@ export class StripeBuffer {
   }
 }
 
-/** The offset and the length, in the level's byte string, of a stripe's data. */
+/** The offset and the length of a stripe's data within the byte string of its level. */
 export function extentOf(
   level: Level,
   { start, columns }: Stripe,

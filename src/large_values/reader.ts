@@ -1,4 +1,4 @@
-// Reads any range of a large value in order, and fetches a limited number of pieces ahead. Restores missing pieces.
+// Reads any range of a large value in order, fetches a limited number of pieces ahead, and restores missing pieces.
 
 import { sameBytes } from "../dht/items/item.ts";
 import { Id, ID_BYTES } from "../krpc/id.ts";
@@ -10,23 +10,23 @@ import { MAX_DATA, type NumberedPiece, restore } from "./reed_solomon.ts";
 import { handled, type Transfer, TransferError, TRIES, WINDOW } from "./transfers.ts";
 
 /**
- * The number of data pieces of each level that a reader keeps: the pieces of the window that it
- * fetches ahead, and all other pieces of the stripes that the window touches.
+ * Cap on the data pieces that a reader caches for each level: the pieces that it fetches ahead, and all other pieces of
+ * the stripes that these belong to.
  */
 const KEPT_PIECES = WINDOW + 2 * MAX_DATA;
 
-/** The number of restored stripes of each level that a reader keeps. */
+/** Cap on the restored stripes that a reader caches for each level. */
 const KEPT_STRIPES = 4;
 
-/** The weight of the newest piece in the running share of pieces that are missing. */
+/** The weight of the newest piece in the moving average of the share of missing pieces. */
 const MISSING_GAIN = 1 / 32;
 
-/** A level of the tree, with the pieces and stripes in use. */
+/** A level of the tree, with its cached pieces and stripes. */
 interface OpenLevel {
   readonly level: Level;
-  /** Fetched data pieces by position; undefined if no node has the piece. */
+  /** Fetched data pieces, by index; undefined if no node has the piece. */
   readonly pieces: Map<number, Promise<Uint8Array | undefined>>;
-  /** Restored data pieces, by stripe and then by position in the stripe. */
+  /** The data pieces of restored stripes, by stripe and then by position in the stripe. */
   readonly restored: Map<number, Promise<Map<number, Uint8Array>>>;
 }
 
@@ -36,7 +36,7 @@ export class PieceReader {
   readonly #crypto: DataCrypto;
   readonly #transfer: Transfer;
   readonly #levels: readonly OpenLevel[];
-  /** The share of recently requested pieces that were missing. */
+  /** The share of recently requested pieces that no node had. */
   #missingShare = 0;
 
   constructor(root: Root, crypto: DataCrypto, transfer: Transfer) {
@@ -48,9 +48,8 @@ export class PieceReader {
   }
 
   /**
-   * Yields the bytes from `start` to `end` (exclusive), in pieces of at most {@link PIECE_BYTES}.
-   * Up to {@link WINDOW} pieces are fetched ahead. If the whole value is read, the last piece is
-   * yielded only if the SHA-256 is right.
+   * Yields the bytes from `start` to `end` (exclusive), in chunks of at most {@link PIECE_BYTES}. Fetches up to {@link
+   * WINDOW} pieces ahead. If the whole value is read, the last chunk is yielded only if the SHA-256 is correct.
    *
    * @throws {TransferError} `missing`, `invalid`, `mismatch` or `aborted`
    */
@@ -79,18 +78,18 @@ export class PieceReader {
     throw new TransferError("mismatch", "The value's parts don't have the SHA-256 that it should.");
   }
 
-  /** The content of a data piece. */
+  /** Returns the content of a data piece. If no node has the piece, restores it from other pieces. */
   async #piece(depth: number, piece: number): Promise<Uint8Array> {
     const content = await this.#fetched(depth, piece);
     if (content !== undefined) return content;
     const { level, restored } = this.#levels[depth], index = level.stripeOf(piece);
     const stripe = level.stripe(index);
     const pieces = kept(restored, index, KEPT_STRIPES, () => this.#restore(depth, stripe));
-    // A piece that was missing at first may have been found by a later attempt.
+    // The result also contains pieces that were missing at first but found by a later attempt.
     return (await pieces).get(piece - stripe.start)!.subarray(0, level.lengthOf(piece));
   }
 
-  /** The content of a data piece; undefined if no node has it. */
+  /** Returns the content of a data piece; undefined if no node has it. */
   #fetched(depth: number, piece: number): Promise<Uint8Array | undefined> {
     const { level, pieces } = this.#levels[depth];
     return kept(
@@ -110,7 +109,8 @@ export class PieceReader {
   }
 
   /**
-   * Returns the id of a piece, which is stored in the level above, or in the root. `depth`: the level of the piece.
+   * Returns the id of a piece. The ids of a level are stored in the level above, and those of the top level in the
+   * root. `depth`: the level of the piece.
    * @throws {TransferError} like `read`
    */
   async target(depth: number, number: number): Promise<Id> {
@@ -125,7 +125,10 @@ export class PieceReader {
     return Id.read(bytes, start);
   }
 
-  /** Restores the missing data pieces of a stripe. Returns all of its data pieces, padded to {@link PIECE_BYTES}. */
+  /**
+   * Restores the missing data pieces of a stripe. The result maps each data piece to its content, padded to {@link
+   * PIECE_BYTES}.
+   */
   async #restore(depth: number, stripe: Stripe): Promise<Map<number, Uint8Array>> {
     const { columns, parity, firstData, firstParity } = stripe;
     const { level } = this.#levels[depth];
@@ -139,8 +142,8 @@ export class PieceReader {
       note(columns + i, await this.#fetch(depth, firstParity + i, PIECE_BYTES));
     };
     for (let tries = 1;; tries++) {
-      // Some parity pieces are usually missing too. So request a few more than needed: one round of
-      // requests then usually suffices.
+      // Some parity pieces are usually missing too, so request a few more than needed. One round of requests then
+      // usually suffices.
       for (let next = 0; next < parity && found.size < columns;) {
         const needed = columns - found.size, expected = needed / (1 - this.#missingShare);
         const chosen = range(next, Math.min(parity, next + Math.ceil(expected)));
@@ -166,7 +169,7 @@ export class PieceReader {
     return found;
   }
 
-  /** Checks a restored piece against its id: the owner of the value may have published wrong parity. */
+  /** Checks a restored piece against its id, because the owner of the value may have published wrong parity pieces. */
   async #check(depth: number, piece: number, bytes: Uint8Array): Promise<void> {
     const { level } = this.#levels[depth], number = level.first + piece;
     const target = await this.target(depth, number);
@@ -196,8 +199,8 @@ function padded(content: Uint8Array): Uint8Array {
 }
 
 /**
- * Returns the entry of a map. If there is none, creates it with `start` and evicts the entry that
- * was unused for longest.
+ * Returns an entry of a map. If there is none, creates it with `start`, and evicts the least recently used entry of a
+ * full map.
  */
 function kept<T>(
   entries: Map<number, Promise<T>>,

@@ -1,12 +1,11 @@
-// Reed-Solomon erasure coding over GF(256): computes parity pieces of a stripe, and restores data
-// pieces that are missing.
+// Reed-Solomon erasure coding over GF(256): computes the parity pieces of a stripe, and restores missing data pieces.
 
-/** The maximum number of data pieces of a stripe, and of its parity pieces. */
+/** The maximum number of data pieces in a stripe, and of its parity pieces. */
 export const MAX_DATA = 32, MAX_PARITY = 64;
 
 /**
- * The polynomial of the field: x^8 + x^4 + x^3 + x^2 + 1. The powers of the field's element 2 are
- * all elements except 0.
+ * The polynomial of the field: x^8 + x^4 + x^3 + x^2 + 1. The element 2 generates the field: its powers are all
+ * elements except 0.
  */
 const POLYNOMIAL = 0x11d;
 
@@ -27,20 +26,20 @@ const INVERSES = new Uint8Array(256);
 }
 
 /**
- * The coefficient of data piece `column` in parity piece `row`. The coefficients form a Cauchy
- * matrix, whose square submatrices can all be inverted. So any set of pieces restores a stripe if
- * it has as many pieces as the stripe has data pieces.
+ * Returns the coefficient of data piece `column` in parity piece `row`. The coefficients form a Cauchy matrix, whose
+ * square submatrices are all invertible. To restore a stripe, any set of as many pieces as the stripe has data pieces
+ * is enough.
  */
 function coefficient(row: number, column: number): number {
   return INVERSES[(255 - row) ^ column];
 }
 
-/** The number of rows that the encoder computes at once: one for each byte of a 32-bit word. */
+/** The number of parity pieces (rows) that the encoder computes at once: one for each byte of a 32-bit word. */
 const LANES = 4;
 
 /**
- * For four adjacent rows and a column, the products of each byte with the four coefficients, in one word. The
- * coefficients depend only on `(255 - row) ^ column`, so there are few different tables.
+ * Lookup tables for four adjacent rows and a column: for each byte, its products with the four coefficients, in one
+ * word. The coefficients depend only on `(255 - row) ^ column`, so few tables are needed.
  */
 const WORDS = new Map<number, Uint32Array>();
 
@@ -58,14 +57,16 @@ function wordsOf(row: number, column: number): Uint32Array {
   return words;
 }
 
-/** Returns `parity` parity pieces, one after the other. `data` has the stripe's data pieces of `length` bytes each. */
+/**
+ * Returns `parity` parity pieces, one after another. `data` contains the stripe's data pieces of `length` bytes each.
+ */
 export function encode(data: Uint8Array, length: number, parity: number): Uint8Array {
   const coded = new Uint8Array(parity * length);
   encodeInto(data, { length, columns: data.length / length, parity }, coded);
   return coded;
 }
 
-/** Like {@link encode}, but writes the parity pieces to `coded`. `data` may be longer than its `columns` pieces. */
+/** Like {@link encode}, but writes the parity pieces to `coded`. Uses only the first `columns` pieces of `data`. */
 export function encodeInto(
   data: Uint8Array,
   { length, columns, parity }: { length: number; columns: number; parity: number },
@@ -86,16 +87,16 @@ export function encodeInto(
   }
 }
 
-/** Scratch array for the sums of four rows. It is only used within a call of `encodeInto`. */
+/** Scratch array for the sums of four rows, used only within a call of `encodeInto`. */
 let SUMS = new Uint32Array(0);
 
-/** A place in the code's matrix: the row of the first of four parity pieces, and the column of a data piece. */
+/** A position in the code's matrix: the row of the first of four parity pieces, and the column of a data piece. */
 interface Entry {
   readonly row: number;
   readonly column: number;
 }
 
-/** Adds the products of four columns at once, which loads and stores each sum only once. */
+/** Adds the products of four columns in one pass, which loads and stores each sum only once. */
 function addFour(sums: Uint32Array, data: Uint8Array, { row, column }: Entry): void {
   const { length } = sums;
   const words0 = wordsOf(row, column), words1 = wordsOf(row, column + 1);
@@ -112,16 +113,15 @@ function addOne(sums: Uint32Array, data: Uint8Array, { row, column }: Entry): vo
   for (let i = 0; i < length; i++) sums[i] ^= words[data[at + i]];
 }
 
-/** A piece of a stripe: data pieces have the first numbers, parity pieces the next ones. */
+/** A piece of a stripe. The data pieces have the lowest numbers, and the parity pieces follow. */
 export interface NumberedPiece {
   readonly number: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * Restores the data pieces that are missing. `pieces` has different pieces of a stripe with
- * `columns` data pieces. `pieces` must include at least as many parity pieces as data pieces are
- * missing. Returns the missing pieces by their numbers.
+ * Restores the missing data pieces of a stripe with `columns` data pieces. `pieces` must be different pieces of this
+ * stripe, with at least as many parity pieces as data pieces are missing. Returns the missing pieces, by number.
  */
 export function restore(
   pieces: readonly NumberedPiece[],
@@ -132,8 +132,7 @@ export function restore(
   const missing = Array.from({ length: columns }, (_, i) => i).filter((i) => !numbers.has(i));
   const rows = pieces.filter(({ number }) => number >= columns).slice(0, missing.length);
   if (rows.length < missing.length) throw new RangeError("too few pieces to restore a stripe");
-  // Subtract the data pieces that are present. This leaves sums of products of only the missing
-  // pieces.
+  // Subtract the known data pieces. The remaining sums contain only products of the missing pieces.
   const sums = rows.map(({ number, bytes }) => {
     const sum = bytes.slice();
     for (const data of present) {
@@ -158,7 +157,7 @@ function addProduct(sum: Uint8Array, factor: number, bytes: Uint8Array): void {
   for (let i = 0; i < sum.length; i++) sum[i] ^= products[bytes[i]];
 }
 
-/** Inverts a square matrix, which must be invertible (Gauss-Jordan elimination). `matrix` is destroyed. */
+/** Inverts a square matrix by Gauss-Jordan elimination. The matrix must be invertible. `matrix` is overwritten. */
 function inverted(matrix: readonly Uint8Array[]): Uint8Array[] {
   const size = matrix.length;
   const inverse = matrix.map((_, i) => {
@@ -167,7 +166,8 @@ function inverted(matrix: readonly Uint8Array[]): Uint8Array[] {
     return row;
   });
   for (let i = 0; i < size; i++) {
-    // In a Cauchy matrix, elimination without row exchanges never meets a zero: all leading submatrices are invertible.
+    // All leading submatrices of a Cauchy matrix are invertible, so elimination never meets a zero and needs no row
+    // exchanges.
     const factor = INVERSES[matrix[i][i]];
     scale(matrix[i], factor), scale(inverse[i], factor);
     for (let other = 0; other < size; other++) {

@@ -1,4 +1,4 @@
-// Republishes the pieces of this node's large values, one stripe after the other, within a budget.
+// Republishes the pieces of this node's large values, one stripe after another, at a limited rate.
 
 import { Allowance } from "../dht/allowance.ts";
 import type { ItemCrypto } from "../dht/items/item.ts";
@@ -10,10 +10,10 @@ import { type Level, PIECE_COPIES, type Stripe } from "./layout.ts";
 import { StripeBuffer } from "./pieces.ts";
 import type { OwnPieces, OwnValue } from "./own_pieces.ts";
 
-/** The pause between two rounds through the pieces of a value. Other nodes keep items for a day. */
+/** The pause between two rounds of republishing the pieces of a value. Other nodes keep items for a day. */
 export const ROUND_INTERVAL_MS = 4 * 3_600_000;
 
-/** The pause if no node acknowledged some of the pieces. */
+/** The pause after a round in which no node acknowledged some of the pieces. */
 const RETRY_INTERVAL_MS = 10 * 60_000;
 
 /** How often the republisher looks for values whose next round is due. */
@@ -22,16 +22,19 @@ const CHECK_INTERVAL_MS = 20_000;
 /** How often the position in a round is saved. */
 const SAVE_INTERVAL_MS = 60_000;
 
-/** The bytes per second for all values: 16 MiB need 15 minutes, and 256 MiB four hours. */
+/**
+ * The upload rate in bytes per second for all values together. With it, a value of 16 MiB needs 15 minutes, and one of
+ * 256 MiB four hours.
+ */
 const BYTES_PER_SECOND = 128 << 10;
 
-/** The approximate size of a packet that puts a piece. */
+/** The approximate size of a packet that stores a piece. */
 const PUT_BYTES = 1_120;
 
-/** How many pieces are put at once. */
+/** The number of pieces that are stored at once. */
 const PUTS = 4;
 
-/** A new batch is opened after this time, because the network may have changed. */
+/** The maximum age of a batch. A new batch is opened after this time, because the network may have changed. */
 const BATCH_MS = 5 * 60_000;
 
 export interface RepublisherOptions {
@@ -39,16 +42,19 @@ export interface RepublisherOptions {
   readonly own: OwnPieces;
   readonly crypto: ItemCrypto;
   readonly clock: Clock;
-  /** Returns a number from 0 to 1, like Math.random. */
+  /** Returns a random number from 0 to 1, like Math.random. */
   readonly random: () => number;
-  /** The saved position of a value: 1 + the number of stripes done, or 0 if no round has begun. */
+  /** Returns the saved position in the round of a value: 1 + the number of stripes done, or 0 between rounds. */
   readonly position: (root: Id) => number;
   readonly savePosition: (root: Id, position: number) => void;
-  /** How long nodes should keep a value after it was last published; undefined means a day. */
+  /** Returns how long nodes should keep a value after its latest publication; undefined means a day. */
   readonly lifeMs: (root: Id) => number | undefined;
 }
 
-/** The most time that may pass between two publications of a piece. */
+/**
+ * The expected maximum time between two publications of a piece: the pause between rounds, plus the duration of a
+ * round.
+ */
 export function roundTimeMs({ layout }: Pick<OwnValue, "layout">): number {
   const bytes = layout.pieces * PIECE_COPIES * PUT_BYTES;
   return 1.1 * ROUND_INTERVAL_MS + 1000 * bytes / BYTES_PER_SECOND;
@@ -57,7 +63,7 @@ export function roundTimeMs({ layout }: Pick<OwnValue, "layout">): number {
 export class Republisher {
   readonly #options: RepublisherOptions;
   readonly #closing = new AbortController();
-  /** For each value, the time when its next round begins. */
+  /** The time at which each value's next round begins. */
   readonly #nextAt = new Map<string, number>();
   readonly #buffer = new StripeBuffer();
   readonly #bytes = new Allowance(BYTES_PER_SECOND, 2 * BYTES_PER_SECOND);
@@ -79,7 +85,7 @@ export class Republisher {
     this.#batch?.items.close();
   }
 
-  /** Begins the next round through the pieces of a value at the next check. */
+  /** Lets the next round of a value begin at the next check, ahead of schedule. */
   hurry(root: Id): void {
     this.#nextAt.set(`${root}`, this.#options.clock.now());
   }
@@ -105,15 +111,14 @@ export class Republisher {
 
   #isDue({ root }: OwnValue): boolean {
     const { clock, position } = this.#options, name = `${root}`, at = clock.now();
-    // After a start, continue interrupted rounds at once, and begin the rounds of other values
-    // soon.
+    // After a start, continue interrupted rounds at once. Begin the rounds of other values after about ten minutes.
     if (!this.#nextAt.has(name)) {
       this.#nextAt.set(name, position(root) > 0 ? at : at + this.#spread(RETRY_INTERVAL_MS));
     }
     return at >= this.#nextAt.get(name)!;
   }
 
-  /** Publishes the pieces of a value, from the saved position on. */
+  /** Republishes the pieces of a value, starting at the saved position. */
   async #publish(value: OwnValue): Promise<void> {
     const { own, clock, position, savePosition } = this.#options, { root, layout } = value;
     const isGone = () => this.#isClosed || own.get(root) !== value;
@@ -124,7 +129,7 @@ export class Republisher {
         try {
           missing += await this.#publishStripe(value, level, level.stripe(i));
         } catch {
-          // Ignore a stripe that can't be read, because the other stripes are still worth publishing.
+          // Skip a stripe that can't be read: the other stripes are still worth republishing.
           missing++;
         }
         if (isGone()) return;
@@ -139,7 +144,7 @@ export class Republisher {
     this.#nextAt.set(`${root}`, clock.now() + this.#spread(pause));
   }
 
-  /** Publishes a stripe. Returns the number of its pieces that no node acknowledged. */
+  /** Republishes a stripe. Returns the number of its pieces that no node acknowledged. */
   async #publishStripe(value: OwnValue, level: Level, stripe: Stripe): Promise<number> {
     const { own, network, clock, crypto } = this.#options;
     const { copies, hasParity } = spreadOver(network.size());

@@ -6,80 +6,85 @@ import { ErrorCode } from "../krpc/message.ts";
 import type { Clock, ItemBatch, ItemNetwork } from "./item_network.ts";
 
 /**
- * How many items one transfer moves at once. This is enough for long round trips. If the reader
- * stops, only 64 kB have been fetched in advance.
+ * The number of items that one transfer fetches or stores at once. It is enough for long round trips. If the reader
+ * pauses, only 64 kB have been fetched ahead.
  */
 export const WINDOW = 64;
 
 /**
- * The number of items of one value that are stored at once in the beginning. Each stored item adds
- * one to this number. The number is small, because the first puts need searches. About 20 nodes
- * answer each search with up to 1 kB, and a receive buffer holds only about 90 such packets.
+ * The initial number of items of one value that are stored at once. Each stored item adds one. The number is small,
+ * because the first puts need searches. About 20 nodes answer each search with up to 1 kB, and a receive buffer holds
+ * only about 90 such packets.
  */
 export const FIRST_PUTS = 2;
 
-/** The maximum number of items that all transfers fetch at once. Each fetch sends at most ALPHA packets at once. */
+/**
+ * The maximum number of items that all transfers together fetch at once. Each fetch sends at most ALPHA packets at
+ * once.
+ */
 export const GETS = 32;
 
 /**
- * The maximum number of pieces that all transfers store at once. Each put sends two packets of 1.1 kB. Linux's default
- * receive buffer holds about 90 such packets, or 250 replies.
+ * The maximum number of pieces that all transfers together store at once. Each put sends two packets of 1.1 kB. Linux's
+ * default receive buffer holds about 90 such packets, or 250 replies.
  */
 export const PUTS = 64;
 
 /**
- * If the mean time of puts exceeds the lowest mean by this factor, puts are queueing somewhere:
- * more puts at once won't help.
+ * If the mean duration of puts exceeds the lowest mean by this factor, we assume that puts are queueing somewhere. More
+ * simultaneous puts would then not help.
  */
 const QUEUED_FACTOR = 2;
 
 /**
- * The weight of the newest put in the moving average of the times that puts take. Some nodes are nearer than others. With a
- * larger weight, a few puts to near nodes in a row would make the lowest mean so low that the usual
- * mean exceeds it by `QUEUED_FACTOR`.
+ * The weight of the newest put in the moving average of the durations of puts. A larger weight would be wrong: a few
+ * puts to near nodes in a row would make the lowest mean so low that the usual mean exceeds it by `QUEUED_FACTOR`.
  */
 const MEAN_GAIN = 1 / 64;
 
-/** The mean time counts only once this many puts have ended. Until then, few puts run at once. */
+/** The number of measured puts from which on the mean duration is used. Until then, few puts run at once. */
 const FIRST_MEAN_PUTS = 16;
 
-/** While the mean time of puts is too high, each put multiplies the limit on simultaneous puts by this. */
+/** While the mean duration of puts is too high, each put multiplies the limit on simultaneous puts by this factor. */
 const BACK_OFF = 0.9;
 
-/** If a put reaches less than this share of the nodes that the best put reached, packets have probably been lost. */
+/** If a put reaches less than this share of the nodes that the best put reached, we assume that packets were lost. */
 const USUAL_SHARE = 3 / 4;
 
 /**
- * If a put reaches less than this share of the nodes that the best put reached, the put is
- * repeated: a value is lost if any of its items is lost.
+ * A put that reaches less than this share of the nodes that the best put reached is repeated, because a value is lost
+ * if any of its items is lost.
  */
 const SUFFICIENT_SHARE = 2 / 3;
 
-/** The maximum number of transfers at a time. Each uses about 100 kB of memory. */
+/** The maximum number of simultaneous transfers. Each transfer uses about 100 kB of memory. */
 export const TRANSFERS = 64;
 
-/** A transfer without any progress for this time is aborted if a new one needs its slot. */
+/** A transfer without progress for this time may be aborted, if a new transfer needs its slot. */
 export const IDLE_MS = 30_000;
 
-/** The attempts to fetch or store an item, and the first pause between them, which doubles with each attempt. */
+/**
+ * The maximum number of attempts to fetch or store an item, and the pause after the first attempt. The pause doubles
+ * with each attempt.
+ */
 export const TRIES = 4, RETRY_MS = 250;
 
-/** The pause before the second attempt if too few nodes stored an item. The other nodes may be restarting. */
+/** The pause after the first attempt if too few nodes stored an item. The missing nodes may be restarting. */
 export const FEW_RETRY_MS = 1_000;
 
 /** Why a large value could not be stored or fetched. */
 export type TransferFailure =
   /** One of the value's items was not found on any node. */
   | "missing"
-  /** An item does not fit its place in the value's tree. */
+  /** The content of an item is not what the root requires. */
   | "invalid"
-  /** All items were found, but the whole value does not have the SHA-256 that the root states. */
+  /** All items were found, but the whole value does not have the SHA-256 that is in its root. */
   | "mismatch"
   /** Too few nodes acknowledged one of the value's items. */
   | "not_stored"
   /** The network has no room for the value. */
   | "no_room"
-  /** All slots for transfers are taken. */
+  /** All transfer slots are taken. */
   | "busy"
   /** The node is stopping, or another transfer needed the slot. */
   | "aborted";
@@ -90,19 +95,19 @@ export class TransferError extends Error {
 
   /**
    * @param message one sentence
-   * @param acknowledged how many nodes acknowledged the item, for `not_stored`
+   * @param acknowledged the number of nodes that acknowledged the item, if the failure is `not_stored`
    */
   constructor(readonly failure: TransferFailure, message: string, readonly acknowledged = 0) {
     super(message);
   }
 }
 
-/** A limited number of slots. Callers that find no free slot wait in a queue. */
+/** A limited number of slots. Callers wait in a queue until a slot is free. */
 export class Slots {
   #taken = 0;
   readonly #waiting: (() => void)[] = [];
 
-  /** @param limit the number of slots, which may change; slots that are taken stay taken */
+  /** @param limit the number of slots. If it is reduced, slots that are taken stay taken. */
   constructor(protected limit: number) {}
 
   /** Waits for a free slot and takes it. */
@@ -119,7 +124,7 @@ export class Slots {
     }
   }
 
-  /** Adds a slot, up to `maximum`. */
+  /** Adds one slot, up to `maximum` slots. */
   widen(maximum: number): void {
     this.limit = Math.min(maximum, this.limit + 1);
   }
@@ -130,9 +135,9 @@ export class Slots {
 }
 
 /**
- * Slots for puts: as many as can run at once before each put takes much longer. If this node or a
- * small network is the bottleneck, only a few can. With long round trips, up to {@link PUTS} can.
- * (Based on TCP Vegas, Brakmo and Peterson, 1995.)
+ * Slots for puts. Their number adapts: it rises until each put takes much longer. If this node or a small network is
+ * the bottleneck, only a few puts run at once. With long round-trip times, up to {@link PUTS} do. (Based on TCP Vegas,
+ * Brakmo and Peterson, 1995.)
  */
 export class Pace extends Slots {
   /** The number of measured puts. */
