@@ -1,4 +1,4 @@
-// Transfers of large values, and the limits on how much they do at a time.
+// Transfers of large values, and the limits on how many operations run at once.
 
 import type { Item } from "../dht/items/item.ts";
 import type { Id } from "../krpc/id.ts";
@@ -150,12 +150,12 @@ export class Pace extends Slots {
   }
 
   override async take(): Promise<void> {
-    // Start a new measurement after a pause, because earlier results may be outdated.
+    // After an idle time, measure anew, because earlier results may be outdated.
     if (this.isIdle) this.#count = 0, this.#leastMean = Infinity;
     await super.take();
   }
 
-  /** Records how long a put took, and whether as many nodes as usual acknowledged it. */
+  /** Records the duration of a put, and whether as many nodes as usual acknowledged it. */
   learn(elapsedMs: number, isWhole: boolean): void {
     const gain = Math.max(MEAN_GAIN, 1 / ++this.#count);
     this.#mean += gain * (elapsedMs - this.#mean);
@@ -167,7 +167,7 @@ export class Pace extends Slots {
   }
 }
 
-/** All transfers of a node, which share its slots for gets and puts. */
+/** All transfers of a node, which share the limits on simultaneous gets and puts. */
 export class Transfers {
   readonly #clock: Clock;
   readonly #open = new Set<Transfer>();
@@ -216,11 +216,11 @@ interface TransferOptions {
 
 /** The transfer of one large value. */
 export class Transfer {
-  /** When the client last received or sent anything. */
+  /** The time when the client last sent or received any bytes. */
   movedAt: number;
   readonly #options: TransferOptions;
   readonly #controller = new AbortController();
-  /** The largest number of nodes that acknowledged an item so far. */
+  /** The largest number of nodes that have acknowledged one item so far. */
   #mostReplicas = 0;
 
   constructor(options: TransferOptions) {
@@ -228,17 +228,17 @@ export class Transfer {
     this.movedAt = options.clock.now();
   }
 
-  /** Records that the client has received or sent something. */
+  /** Records that the client has sent or received bytes just now. */
   move(): void {
     this.movedAt = this.#options.clock.now();
   }
 
-  /** Stops the transfer: all operations that wait for it throw a TransferError. */
+  /** Aborts the transfer. All pending operations of the transfer throw a TransferError. */
   abort(reason: string): void {
     this.close(`The transfer was stopped: ${reason}.`);
   }
 
-  /** Frees the transfer's slot. Results of operations in progress are dropped. */
+  /** Ends the transfer and frees its slot. Results of pending operations are ignored. */
   close(message = "The transfer has ended."): void {
     if (this.#controller.signal.aborted) return;
     this.#controller.abort(new TransferError("aborted", message));
@@ -246,21 +246,21 @@ export class Transfer {
     this.#options.onClose();
   }
 
-  /** @throws {TransferError} `aborted` if the transfer has been stopped or closed */
+  /** @throws {TransferError} `aborted` if the transfer was aborted or closed */
   check(): void {
     this.#controller.signal.throwIfAborted();
   }
 
-  /** Fetches an item; undefined if no node has it. @throws {TransferError} `aborted` */
+  /** Fetches an item. Returns undefined if no node has the item. @throws {TransferError} `aborted` */
   get(target: Id): Promise<Item | undefined> {
     const { batch, gets } = this.#options;
     return this.#run(gets, () => batch.get(target));
   }
 
   /**
-   * Stores a piece on `copies` nodes. Retries a few times if clearly fewer nodes acknowledge this
-   * piece than other pieces of the value. Returns all nodes that acknowledged the piece. @throws
-   * {TransferError} `aborted` or `no_room`
+   * Stores a piece on `copies` nodes. Retries a few times if clearly fewer nodes acknowledge this piece than other
+   * pieces of the value. Returns all nodes that acknowledged the piece.
+   * @throws {TransferError} `aborted` or `no_room`
    */
   async putPiece(item: Item, copies: number): Promise<readonly Id[]> {
     const { batch, puts } = this.#options;
@@ -276,7 +276,7 @@ export class Transfer {
       puts.learn(elapsed, stored.length >= USUAL_SHARE * this.#mostReplicas);
       if (all.length >= Math.max(1, SUFFICIENT_SHARE * this.#mostReplicas)) return all;
       if (tries === TRIES) {
-        // The network seems to have become smaller, so expect fewer nodes from now on.
+        // The network has probably become smaller, so expect fewer nodes from now on.
         this.#mostReplicas = all.length;
         return all;
       }
@@ -284,7 +284,11 @@ export class Transfer {
     }
   }
 
-  /** Stores the root on at least `wanted` nodes, with several attempts. @throws {TransferError} `aborted` */
+  /**
+   * Stores the root item, and retries a few times if fewer than `wanted` nodes acknowledge it. Returns all nodes that
+   * did.
+   * @throws {TransferError} `aborted`
+   */
   async putRoot(item: Item, wanted: number): Promise<readonly Id[]> {
     const { batch, puts } = this.#options;
     let all: readonly Id[] = [];
@@ -295,7 +299,7 @@ export class Transfer {
     }
   }
 
-  /** Waits before the next attempt, longer after each one. @throws {TransferError} `aborted` */
+  /** Waits before the next attempt. The wait doubles with each attempt. @throws {TransferError} `aborted` */
   async pause(tries: number, firstMs = RETRY_MS): Promise<void> {
     await this.#options.clock.sleep(firstMs * 2 ** (tries - 1), this.#controller.signal);
     this.check();
@@ -312,12 +316,12 @@ export class Transfer {
       throw error;
     }
     const work = run();
-    // Keep the slot even if the transfer is stopped, because the network is busy until the operation ends.
+    // Keep the slot even if the transfer is aborted: the operation uses the network until it ends.
     work.then(release, release);
     return await this.#unlessAborted(work);
   }
 
-  /** Resolves like `work`, but rejects as soon as the transfer is aborted. */
+  /** Settles like `work`, but rejects as soon as the transfer is aborted. */
   async #unlessAborted<T>(work: Promise<T>): Promise<T> {
     this.check();
     const { signal } = this.#controller;
@@ -332,7 +336,7 @@ export class Transfer {
   }
 }
 
-/** Marks a promise as handled, because it may reject before anything awaits it. */
+/** Marks a promise as handled, because it may reject before any code awaits it. */
 export function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;

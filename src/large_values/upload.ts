@@ -1,10 +1,10 @@
-// Stores the pieces of one large value on the network, several at a time.
+// Stores the pieces of one large value in the network, several at a time.
 
 import type { Item } from "../dht/items/item.ts";
 import type { Id } from "../krpc/id.ts";
 import { FIRST_PUTS, Slots, type Transfer, TransferError, WINDOW } from "./transfers.ts";
 
-/** Stores pieces in parallel, and limits how many are in progress. */
+/** Stores pieces in parallel, up to a maximum number of unfinished pieces. */
 export class Upload {
   readonly #transfer: Transfer;
   readonly #copies: number;
@@ -12,16 +12,16 @@ export class Upload {
   readonly #begun = new Set<Promise<void>>();
   #failure: unknown;
 
-  /** `copies`: how many nodes should hold each piece. */
+  /** `copies`: the number of nodes that should hold each piece. */
   constructor(transfer: Transfer, copies: number) {
     this.#transfer = transfer;
     this.#copies = copies;
   }
 
   /**
-   * Waits until few enough pieces are in progress, then starts to store the piece `item`.
-   * `onStored` is called with the nodes that acknowledged this piece. @throws the error of an
-   * earlier piece
+   * Waits until few enough pieces are unfinished, then starts to store the piece `item`. `onStored` is called with the
+   * nodes that acknowledged this piece.
+   * @throws the error of an earlier piece
    */
   async begin(item: Item, onStored: (nodes: readonly Id[]) => void): Promise<void> {
     await this.#window.take();
@@ -50,7 +50,7 @@ export class Upload {
     this.#window.release();
   }
 
-  /** Waits for all pieces. @throws the error of a piece that failed */
+  /** Waits until all pieces are stored. @throws the error of a piece that could not be stored */
   async finish(): Promise<void> {
     await Promise.all(this.#begun);
     if (this.#failure !== undefined) throw this.#failure;

@@ -1,5 +1,5 @@
-// The file with this node's own large values. It is separate from the node's database so that it
-// can shrink, and so that the node need not read it at the start.
+// The database file for this node's own large values. It is separate from the node's main database, so that it can
+// shrink, and so that the node need not read it at startup.
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { crc32 } from "../krpc/crc.ts";
@@ -8,15 +8,17 @@ import { type BlobPart, joinSegments, type Segment } from "./blobs.ts";
 import { damaged, explained, openFile, refuseOtherSchema, StorageError } from "./sqlite.ts";
 
 /**
- * The number of row ids that are reserved for each blob: enough for 64 GiB. A double holds the row
- * ids of 2^33 blobs exactly.
+ * The number of row ids reserved for each blob, enough for 64 GiB. A double can exactly hold the row ids of 2^33 blobs.
  */
 const SEGMENTS_PER_BLOB = 2 ** 20;
 
-/** The segments and pages that one step of `tidy` removes: 1 MiB, so that a commit waits for milliseconds at most. */
+/**
+ * The maximum number of segments and of pages that one step of `tidy` frees: 1 MiB of each, so that a commit waits only
+ * for milliseconds.
+ */
 const SEGMENTS_PER_STEP = 16, PAGES_PER_STEP = 256;
 
-/** Cap on the size of the write-ahead log between checkpoints, in bytes. */
+/** The size in bytes to which the write-ahead log file is truncated after a checkpoint. */
 const MAX_LOG_BYTES = 4 << 20;
 
 const SCHEMA_VERSION = 1;
@@ -31,14 +33,14 @@ export class BlobDatabase {
   readonly #next: StatementSync;
   readonly #delete: StatementSync;
   readonly #vacuum: StatementSync;
-  /** The segment that was read last. */
+  /** The segment that was read last, as a cache. */
   #latest: { readonly key: number; readonly bytes: Uint8Array } | undefined;
-  /** The ids of blobs to remove. */
+  /** The ids of removed blobs whose space is not freed yet. */
   readonly #removed: number[] = [];
-  /** The highest id of a blob when the file was opened. */
+  /** The highest blob id in the file when it was opened. */
   readonly lastId: number;
 
-  /** Opens the file, or creates it. Only one process can open it. @throws {StorageError} */
+  /** Opens the file, or creates it. Only one process can have the file open. @throws {StorageError} */
   constructor(readonly path: string) {
     this.#db = openFile(path, {}, (db) => {
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
@@ -51,9 +53,9 @@ export class BlobDatabase {
         );
       }
       refuseOtherSchema(db, path, version === 0 ? "" : SCHEMA);
-      // Free pages can be returned to the system only if this is set before the first table exists.
+      // SQLite can return free pages to the system only if this is set before the first table exists.
       if (version === 0) db.exec("PRAGMA auto_vacuum = INCREMENTAL");
-      // Only `sync` waits for the disk: unfinished blobs need not survive a power cut.
+      // Only `sync` waits for the disk, because unfinished blobs need not survive a power failure.
       db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
         PRAGMA journal_size_limit = ${MAX_LOG_BYTES}`);
       if (version === SCHEMA_VERSION) return;
@@ -82,19 +84,19 @@ export class BlobDatabase {
     release(bytes);
   }
 
-  /** Returns when all segments are on disk. @throws {StorageError} if that fails */
+  /** Returns once all segments are synced to disk. @throws {StorageError} if that fails */
   sync(): void {
     this.#do(() => this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)"));
   }
 
-  /** @throws {StorageError} if a byte of the part is missing, damaged or can't be read */
+  /** Reads part of a blob. @throws {StorageError} if a byte is missing, damaged or unreadable */
   read(part: BlobPart): Uint8Array<ArrayBuffer> {
     return this.#do(() =>
       joinSegments((index) => this.#segment(part.id, part.id * SEGMENTS_PER_BLOB + index), part)
     );
   }
 
-  /** Reads a segment, or returns the latest one again: most blobs are read in order, in small parts. */
+  /** Returns a segment, from the cache if it is the one read last: most blobs are read in order, in small parts. */
   #segment(blob: number, key: number): Uint8Array | undefined {
     if (this.#latest?.key === key) return this.#latest.bytes;
     const row = this.#select.get(key) as { bytes: Uint8Array; checksum: number } | undefined;
@@ -106,8 +108,7 @@ export class BlobDatabase {
   }
 
   /**
-   * Whether a blob exists. `tidy` deletes the first segment of a removed blob first, so a blob
-   * without its first segment counts as missing.
+   * Whether a blob exists. A removed blob counts as missing once its first segment is deleted, which `tidy` does first.
    */
   has(id: number): boolean {
     const first = id * SEGMENTS_PER_BLOB;
@@ -116,8 +117,8 @@ export class BlobDatabase {
   }
 
   /**
-   * Reads all segments. @throws {StorageError} if one is damaged, or if one is missing between the
-   * first and the last one of a blob
+   * Checks all segments by reading them.
+   * @throws {StorageError} if a segment is damaged, or if one is missing before the last segment of its blob
    */
   check(): void {
     this.#do(() => {
@@ -133,12 +134,12 @@ export class BlobDatabase {
     });
   }
 
-  /** Marks a blob as removed. Later calls of `tidy` free its space. */
+  /** Marks a blob as removed. `tidy` frees its space later. */
   remove(id: number): void {
     this.#removed.push(id);
   }
 
-  /** Removes all blobs of earlier runs that are not in `kept`. Later calls of `tidy` free their space. */
+  /** Removes all blobs of earlier runs that are not in `kept`. `tidy` frees their space later. */
   removeOthers(kept: ReadonlySet<number>): void {
     this.#do(() => {
       let id = 0;
@@ -154,8 +155,8 @@ export class BlobDatabase {
   }
 
   /**
-   * Frees up to 1 MiB of the space of removed blobs. Returns whether there may be more to free.
-   * @throws {StorageError}
+   * Frees up to 1 MiB of space that removed blobs occupy. Returns true if another call may free more. @throws
+   * {StorageError}
    */
   tidy(): boolean {
     this.#latest = undefined;
@@ -167,9 +168,9 @@ export class BlobDatabase {
         if (Number(changes) < SEGMENTS_PER_STEP) this.#removed.shift();
         return true;
       }
-      // SQLite frees one page for each result row, so all rows must be read.
+      // SQLite frees one page per result row, so read all rows.
       if (this.#vacuum.all().length === PAGES_PER_STEP) return true;
-      // The file shrinks only when the log is merged into it.
+      // The file shrinks only at a checkpoint, when the write-ahead log is merged into it.
       this.sync();
       return false;
     });

@@ -1,47 +1,47 @@
-// Byte strings of any length, for this node's own large values: written once in order, then read in parts.
+// Blobs: byte strings of any length, for this node's own large values. A blob is written once, in order, and then read
+// in parts.
 
 import type { CommitQueue } from "./commit_queue.ts";
 import { StorageError } from "./sqlite.ts";
 
-/** The number of bytes in each row of the file of blobs. The last row of a blob may have fewer. */
+/** The number of bytes in each row (segment) of the blob file. The last segment of a blob may be shorter. */
 export const SEGMENT_BYTES = 65_536;
 
 /**
- * Cap on the segments of one writer that are not written yet. Together with the segment that is
- * being filled, they use 1 MiB.
+ * Cap on the segments that one writer has sent but that are not written yet. Together with the segment that is being
+ * filled, they use 1 MiB of memory.
  */
 const MAX_IN_FLIGHT = 15;
 
-/** A blob that is being written. Call its methods one after the other. */
+/** Writes one blob. Call the methods one after another. */
 export interface BlobWriter {
   readonly id: number;
   /**
-   * Adds a copy of `bytes` at the end. Resolves when the queue has room. If the caller waits for
-   * this, the queue uses at most 1 MiB of memory. @throws {StorageError} if the blob can't be
-   * written; the blob is then removed
+   * Appends a copy of `bytes`. Resolves when the queue has room again. If the caller waits for this, the queue uses at
+   * most 1 MiB of memory.
+   * @throws {StorageError} if the blob can't be written; the blob is then removed
    */
   append(bytes: Uint8Array): Promise<void>;
   /** Resolves to the size in bytes once the whole blob is on disk. @throws {StorageError} like `append` */
   finish(): Promise<number>;
   /**
-   * Removes the blob, whether it is finished or not, and frees its space. No published value may
-   * refer to it yet.
+   * Removes the blob, finished or not, and frees its space. Call this only if no published value refers to the blob.
    */
   abandon(): void;
 }
 
 /**
- * Stores blobs. A restart removes all blobs to which no published value refers (`Published.large`).
- * So a finished blob becomes permanent with the transaction that saves its published value.
+ * Stores blobs. At startup, all blobs to which no published value (`Published.large`) refers are removed. A finished
+ * blob thus becomes permanent with the transaction that saves its published value.
  */
 export interface BlobStore {
   create(): BlobWriter;
   /**
-   * Reads `length` bytes of a finished blob into memory. @throws {StorageError} if one of these bytes is missing,
-   * damaged or can't be read
+   * Reads `length` bytes of a finished blob into memory, starting at `offset`. @throws {StorageError} if one of these
+   * bytes is missing, damaged or unreadable
    */
   read(id: number, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
-  /** Removes a blob. Its space is freed soon after all earlier changes are on disk. */
+  /** Removes a blob. Its space is freed once all earlier changes are on disk. */
   remove(id: number): void;
 }
 
@@ -54,27 +54,27 @@ export interface BlobPart {
 
 export interface Segment {
   readonly blob: number;
-  /** The position in the blob, counted in segments. */
+  /** The index of the segment in its blob, starting at 0. */
   readonly index: number;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** The file that contains the blobs, accessed in another thread. All calls are executed in order. */
+/** The blob file, accessed in another thread. The calls are executed in order. */
 export interface BlobFile {
   /**
-   * Resolves when the segment is written, but perhaps not yet synced. The bytes move to the other
-   * thread. @throws {StorageError}
+   * Resolves when the segment is written, but perhaps not yet synced to disk. The bytes are transferred to the other
+   * thread, and can't be used here any more. @throws {StorageError}
    */
   writeSegment(segment: Segment): Promise<void>;
-  /** Resolves when all segments are on disk. @throws {StorageError} */
+  /** Resolves when all segments are synced to disk. @throws {StorageError} */
   syncBlobs(): Promise<void>;
-  /** @throws {StorageError} if a byte of the part is missing, damaged or can't be read */
+  /** Reads part of a blob. @throws {StorageError} if a byte is missing, damaged or unreadable */
   readBlob(part: BlobPart): Promise<Uint8Array<ArrayBuffer>>;
-  /** Removes a blob in the background. Never fails: if the blob can't be removed, the next start removes it. */
+  /** Removes a blob in the background. Never fails: a blob that can't be removed now is removed at the next start. */
   removeBlob(id: number): void;
 }
 
-/** Keeps blobs on disk. They are written and read by the storage thread. */
+/** Keeps blobs on disk. The storage thread writes and reads them. */
 export class DiskBlobs implements BlobStore {
   #lastId: number;
 
@@ -96,8 +96,8 @@ export class DiskBlobs implements BlobStore {
   }
 
   remove(id: number): void {
-    // The published value that refers to the blob must be deleted from disk first. The queue
-    // retries this until it succeeds.
+    // The published value that refers to the blob must be deleted from disk first. The queue retries until both are
+    // committed.
     this.queue.addUntilCommitted((changes) => changes.removedBlobs.push(id), () => true);
   }
 }
@@ -139,7 +139,7 @@ class SegmentWriter implements BlobWriter {
 
   #send(bytes: Uint8Array<ArrayBuffer>): void {
     const written = this.file.writeSegment({ blob: this.id, index: this.#sent++, bytes });
-    // A failure is reported when the writer waits for this segment.
+    // If writing fails, the writer learns of it when it awaits this segment.
     written.catch(() => {});
     this.#inFlight.push(written);
     this.#segment = new Uint8Array(SEGMENT_BYTES);
@@ -201,7 +201,7 @@ export class MemoryBlobs implements BlobStore {
   }
 }
 
-/** Joins a part from its segments. @throws {StorageError} if a byte is missing */
+/** Copies a part of a blob from the segments that contain it. @throws {StorageError} if a byte is missing */
 export function joinSegments(
   segment: (index: number) => Uint8Array | undefined,
   { id, offset, length }: BlobPart,

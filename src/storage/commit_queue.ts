@@ -1,66 +1,66 @@
-// Groups changes into commits, and reports for each change whether it was committed. Another thread runs the commits.
-// During a commit, further changes are collected for the next one.
+// Groups changes into commits, and reports for each change whether it was committed. The commits run in another thread.
+// Changes that arrive during a commit are collected for the next one.
 
 import { DurationHistogram } from "../dht/histogram.ts";
 import type { AnnouncementRow, ContactRow, ItemRow, PublishedRow } from "./rows.ts";
 
 /** The changes of one commit to the database. */
 export interface RowChanges {
-  /** Targets of items to delete. They are deleted before other items are written. */
+  /** Targets of items to delete. The deletions precede the writes of `renewedItems` and `items`. */
   readonly deletedItems: Uint8Array[];
   readonly items: ItemRow[];
-  /** New times of items that are on disk. They are written before `items`. */
+  /** New times of items that are already on disk. They are written before `items`. */
   renewedItems?: Pick<ItemRow, "target" | "stored_at" | "expires_at">[];
-  /** Published values to write, in this order. An entry with only a target deletes the value of that target. */
+  /** Published values to write, in this order. An entry with only a target deletes the value with that target. */
   readonly published: (PublishedRow | Pick<PublishedRow, "target">)[];
-  /** The complete list of contacts, which replaces the saved list; undefined keeps the saved list. */
+  /** The complete list of contacts, which replaces the saved list; undefined to keep the saved list. */
   contacts: ContactRow[] | undefined;
-  /** Announcements to write, in this order. An entry with only an info-hash deletes its announcement. */
+  /**
+   * Announcements to write, in this order. An entry with only an info-hash deletes the announcement of that info-hash.
+   */
   announcements?: (AnnouncementRow | Pick<AnnouncementRow, "info_hash">)[];
   /** The node's new id, if the id has changed. */
   nodeId?: Uint8Array;
-  /** The state of the node's clock, which the next run continues. */
+  /** The state of the node's clock, from which the next run continues. */
   clock?: Uint8Array;
-  /** Records to write, in this order. A record without bytes is deleted. */
+  /** Records to write, in this order. An entry without bytes deletes the record. */
   records?: RecordChange[];
 }
 
-/** A small record that the node keeps under a name, such as a sample of its figures; null deletes it. */
+/**
+ * A change of a record: a few bytes that the node saves under a name, such as a sample of its statistics. Null bytes
+ * delete the record.
+ */
 export interface RecordChange {
   readonly name: string;
   readonly bytes: Uint8Array | null;
 }
 
-/** The changes of one commit. */
+/** All changes of one commit, including those of the blob file. */
 export interface Changes extends RowChanges {
-  /** The ids of blobs to remove once the other changes are on disk. */
+  /** The ids of blobs to remove after the other changes are on disk. */
   readonly removedBlobs: number[];
 }
 
-/**
- * Called when a commit fails, occasionally while commits keep failing, and when one succeeds again.
- */
+/** Called when a commit fails, at intervals while commits keep failing, and when a commit succeeds again. */
 export interface CommitObserver {
   failed(error: unknown): void;
   recovered(): void;
 }
 
 /**
- * Cap on the changes of one commit. One change writes at most four pages, so a commit adds at most
- * 8 MiB to the log.
+ * Cap on the changes of one commit. One change writes at most four pages, so a commit adds at most 8 MiB to the
+ * write-ahead log.
  */
 const MAX_CHANGES = 256;
 
-/**
- * The minimum time in ms between the starts of two commits. Changes that arrive meanwhile join the
- * next commit.
- */
+/** The minimum time between the starts of two commits, in ms. Changes that arrive in between join the next commit. */
 const GROUP_MS = 4;
 
-/** The pause in ms after a failed commit. It is long because a full disk stays full for a while. */
+/** The pause after a failed commit, in ms. It is long because a full disk stays full for a while. */
 const RETRY_MS = 250;
 
-/** While commits keep failing, the observer is called at most once in this time, in ms. */
+/** While commits keep failing, the minimum time between two calls of the observer, in ms. */
 const REPORT_INTERVAL_MS = 60_000;
 
 interface Group {
@@ -69,37 +69,37 @@ interface Group {
 }
 
 export class CommitQueue {
-  /** The durations of all commits, failed ones included. */
+  /** The durations of all commits, including failed ones. */
   readonly durations = new DurationHistogram();
   failures = 0;
-  /** Called after each commit, once all its changes have been reported. */
+  /** Called after each commit, once the outcome of all its changes has been reported. */
   onSettled: (() => void) | undefined;
   readonly #commit: (changes: Changes) => Promise<void>;
   readonly #observer: CommitObserver;
-  /** The commits to run. Further changes may still join the last commit. */
+  /** The commits that are not started yet. New changes join the last of them. */
   readonly #groups: Group[] = [];
   #running: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** The earliest time at which the next commit may start, on the monotonic clock. */
+  /** The earliest time at which the next commit may start, on the monotonic clock in ms. */
   #notBefore = 0;
   #isClosed = false;
   #hasFailed = false;
   #committing = 0;
   #reportedAt = -Infinity;
 
-  /** `commit` is called for one commit at a time. If its promise rejects, nothing was changed. */
+  /** `commit` runs one commit at a time. It must reject only if nothing was changed. */
   constructor(commit: (changes: Changes) => Promise<void>, observer: CommitObserver) {
     this.#commit = commit;
     this.#observer = observer;
   }
 
-  /** The number of changes that are not committed yet. */
+  /** The number of changes that are not yet committed. */
   get waiting(): number {
     return this.#groups.reduce((sum, { settled }) => sum + settled.length, this.#committing);
   }
 
   /**
-   * Adds a change of one row, or of all contacts, to the next commit that has room. `settled` is called once, when that
+   * Adds a change of one row, or of all contacts, to the next commit with room. `settled` is called once, when this
    * commit has succeeded or failed.
    */
   add(
@@ -126,7 +126,10 @@ export class CommitQueue {
     this.#schedule();
   }
 
-  /** Retries a change until it is committed or no longer wanted. `first` is called with the first result. */
+  /**
+   * Adds a change, and retries until it is committed or no longer wanted. `first` is called with the outcome of the
+   * first attempt.
+   */
   addUntilCommitted(
     change: (changes: Changes) => void,
     isWanted: () => boolean,
@@ -138,15 +141,15 @@ export class CommitQueue {
     });
   }
 
-  /** Commits all changes added so far. Resolves when that has succeeded or failed, and never rejects. */
+  /** Commits all changes added so far. Resolves when all these commits have succeeded or failed, and never rejects. */
   async flush(): Promise<void> {
     if (this.#running !== undefined) await this.#running;
-    // Count the commits instead of waiting for the last one, because a failed change may be added
-    // again and again.
+    // Run only the commits that are waiting now: failed changes may be added again and again, so the queue may never
+    // become empty.
     for (let count = this.#groups.length; count > 0; count--) await this.#run();
   }
 
-  /** Commits all changes added so far, and refuses later ones. Never rejects. */
+  /** Commits all changes added so far, and refuses later changes. Never rejects. */
   async close(): Promise<void> {
     await this.flush();
     this.#isClosed = true;

@@ -1,4 +1,5 @@
-// The node's database file: node id, contacts, items and published values in SQLite.
+// The node's main database: its id, clock, contacts, items, published values, announcements and records, in one SQLite
+// file.
 
 import { firstLine } from "../krpc/error_text.ts";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
@@ -24,38 +25,43 @@ import {
 import { damaged, explained, openFile, StorageError } from "./sqlite.ts";
 import { damageInLog } from "./wal.ts";
 
-/** The name under which the table `meta` stores the node's id. */
+/** The key of the node's id in the table `meta`. */
 export const NODE_ID = "node_id";
 
-/** The name under which the table `meta` stores the state of the node's clock. */
+/** The key of the clock's state in the table `meta`. */
 export const CLOCK = "clock";
 
-/** The prefix under which the table `meta` stores records. */
+/** The key prefix of records in the table `meta`. */
 const RECORD = "record/";
 
-/** The size of SQLite's smallest page, and so of the smallest file. */
+/** The size of SQLite's smallest page, which is also the minimum size of a database file. */
 const MIN_BYTES = 512;
 
-/** The log is merged into the database when it exceeds this size in bytes. One commit adds at most 8 MiB to it. */
+/**
+ * A checkpoint merges the write-ahead log into the database when the log exceeds this size in bytes. One commit adds at
+ * most 8 MiB.
+ */
 const MAX_LOG_BYTES = 4 << 20;
 
-/** File operations that are needed in addition to SQLite's. */
+/** The file operations that the database needs besides those of SQLite. */
 export interface Files {
-  /** The size in bytes; undefined if there is no such file. */
+  /** Returns the size of a file in bytes; undefined if there is no such file. */
   size(path: string): number | undefined;
   read(path: string): Uint8Array;
-  /** Creates an empty file that only the node's user can read. SQLite gives its log the same permissions. */
+  /**
+   * Creates an empty file that only the node's user can access. SQLite gives its write-ahead log the same permissions.
+   */
   create(path: string): void;
   remove(path: string): void;
-  /** Renames a file, and replaces the file `to` if there is one. Returns when the change is on disk. */
+  /** Renames a file, replacing any file `to`. Returns once the change is on disk. */
   rename(from: string, to: string): void;
 }
 
 export interface DatabaseOptions {
   readonly files: Files;
   /**
-   * Whether to accept an empty file. A file is empty only while it is being created. An empty file
-   * later means that content was lost.
+   * Whether to accept an empty file. A file is empty only while it is being created, so an older file that is empty has
+   * lost its content.
    */
   readonly mayBeEmpty: boolean;
 }
@@ -66,30 +72,29 @@ export class Database {
   readonly #statements = new Map<string, StatementSync>();
   readonly #tables: Record<"items" | "published", PackedTable>;
   #hasFailed = false;
-  /** The number of rows that were skipped so far because their checksum was wrong. */
+  /** The number of rows skipped so far because of a wrong checksum. */
   damagedRows = 0;
 
   /**
    * Opens the file, or creates it.
-   * @throws {StorageError} if the file can't be read or written, is not a database of ours, is
-   * damaged, is from a newer version, or is in use by another process. The file's content is then
-   * unchanged. A damaged file keeps every byte.
+   * @throws {StorageError} if the file can't be read or written, is not a database of this program, is damaged, is from
+   * a newer version, or is in use by another process. The content of the file is then unchanged, and every byte of a
+   * damaged file is kept.
    */
   constructor(readonly path: string, { files, mayBeEmpty }: DatabaseOptions) {
     this.#files = files;
     const hasLog = Boolean(this.#sizeOf("-wal")), size = this.#sizeOf("");
     if (size === 0 && (hasLog || !mayBeEmpty)) throw damaged(path, "it is empty");
-    // SQLite would treat a file that is too short as an empty one.
+    // SQLite would treat a file that is too short as an empty file.
     if (size! > 0 && size! < MIN_BYTES) throw damaged(path, `it has ${size} bytes`);
-    // Closing a file that was opened for writing merges the log into the file. A damaged file must
-    // stay unchanged, so a file with a log is inspected read-only first. (A journal exists only
-    // while the file is being created.)
+    // Closing a file that was opened for writing merges its write-ahead log into it. A damaged file must stay
+    // unchanged, so a file with such a log is first inspected read-only. (A rollback journal exists only while the file
+    // is being created.)
     const isInspected = hasLog && !this.#sizeOf("-journal");
     if (isInspected) openFile(path, { readOnly: true }, (db) => this.#inspectWithLog(db)).close();
     if (size === undefined) createFile(files, path);
     let db = this.#open(isInspected);
-    // The read-only inspection leaves an index file behind. We hold the lock, so nobody else uses
-    // this index: remove it.
+    // The read-only inspection leaves an index file (-shm) behind. Remove it: we hold the lock, so nobody else uses it.
     if (isInspected && this.#sizeOf("-shm") !== undefined) files.remove(`${path}-shm`);
     if (mustBeRewritten(versionOf(db))) {
       this.#rewrite(db);
@@ -104,11 +109,11 @@ export class Database {
 
   #open(isInspected: boolean): DatabaseSync {
     return openFile(this.path, {}, (db) => {
-      // The lock is held until the process ends. A second process that opens the file fails here.
+      // Hold the lock until the file is closed. If a second process opens the file, it fails here.
       db.exec("PRAGMA locking_mode = EXCLUSIVE");
       const version = isInspected ? versionOf(db) : this.#inspect(db);
       if (version === 0) prepareEmptyFile(db);
-      // Each commit is synced, so that acknowledged values survive a power cut.
+      // Sync each commit, so that acknowledged values survive a power failure.
       db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
         PRAGMA wal_autocheckpoint = ${MAX_LOG_BYTES / PAGE_BYTES};
         PRAGMA journal_size_limit = ${MAX_LOG_BYTES}`);
@@ -118,7 +123,9 @@ export class Database {
     });
   }
 
-  /** Replaces the file by one with the present schema, and closes it. If that fails, the file stays as it was. */
+  /**
+   * Replaces the file by one with the current schema, and closes the old one. If that fails, the file stays unchanged.
+   */
   #rewrite(old: DatabaseSync): void {
     const { path } = this, copyPath = `${path}.new`;
     try {
@@ -132,7 +139,7 @@ export class Database {
       throw explained(path, error);
     }
     old.close();
-    // A log that remains would be applied to the new file.
+    // SQLite would apply a leftover write-ahead log to the new file.
     if (this.#sizeOf("-wal")) throw new StorageError(`${path}-wal can't be merged: free some room`);
     try {
       this.#files.rename(copyPath, path);
@@ -149,7 +156,7 @@ export class Database {
     }
   }
 
-  /** Returns the schema version, or throws if the file can't be used. Changes nothing. */
+  /** Returns the schema version. Throws if the file can't be used. Changes nothing. */
   #inspect(db: DatabaseSync): number {
     readSchema(db);
     const version = versionOf(db);
@@ -175,7 +182,7 @@ export class Database {
 
   #inspectWithLog(db: DatabaseSync): void {
     this.#inspect(db);
-    // The file is locked now, so nobody else writes the log.
+    // The file is locked now, so nobody else writes to the write-ahead log.
     const good = damageInLog(this.#files.read(`${this.path}-wal`));
     if (good === undefined) return;
     throw new StorageError(
@@ -184,7 +191,7 @@ export class Database {
     );
   }
 
-  /** The value stored under this name in the table `meta`. */
+  /** Returns the value with this key in the table `meta`. */
   meta(name: string): Uint8Array | undefined {
     const row = this.#prepared("SELECT value FROM meta WHERE name = ?").get(name) as
       | Row
@@ -201,7 +208,7 @@ export class Database {
     }
   }
 
-  /** The records, by their names. */
+  /** Returns the saved records by name. */
   records(): Map<string, Uint8Array> {
     const rows = this.#prepared("SELECT name, value FROM meta WHERE name >= ? AND name < ?")
       .all(RECORD, `${RECORD.slice(0, -1)}0`) as Row[];
@@ -219,7 +226,7 @@ export class Database {
     return this.#rows("announcements").toArray() as unknown as AnnouncementRow[];
   }
 
-  /** All items with a correct checksum. The others are counted in `damagedRows`. */
+  /** Yields all items with a correct checksum. Counts all others in `damagedRows`. */
   items(): Generator<ItemRow> {
     return this.#sound<ItemRow>("items");
   }
@@ -230,13 +237,13 @@ export class Database {
       try {
         return this.#readItem(target) ?? "missing";
       } catch {
-        // A page of the file can't be read. Other items are on other pages.
+        // A page of the file can't be read. Items on other pages may still be readable.
         return "failed";
       }
     });
   }
 
-  /** The item with this target; undefined if it is missing, or if its checksum is wrong. */
+  /** Returns the item with this target; undefined if it is missing or its checksum is wrong. */
   #readItem(target: Uint8Array): ItemRow | undefined {
     const find = this.#prepared(
       `SELECT ${columnsToRead("items")} FROM items
@@ -246,7 +253,7 @@ export class Database {
     return row !== undefined && isSound(row) ? row : undefined;
   }
 
-  /** All published values with a correct checksum. The others are counted in `damagedRows`. */
+  /** Yields all published values with a correct checksum. Counts all others in `damagedRows`. */
   published(): Generator<PublishedRow> {
     return this.#sound<PublishedRow>("published");
   }
@@ -263,8 +270,8 @@ export class Database {
   }
 
   /**
-   * Writes changes, and returns when they are on disk. @throws {StorageError} if they can't be
-   * written; then none of them is written
+   * Writes changes in one transaction, and returns once they are on disk.
+   * @throws {StorageError} if the transaction fails; nothing is then written
    */
   commit(changes: RowChanges): void {
     try {
@@ -276,18 +283,19 @@ export class Database {
       try {
         this.#db.exec("ROLLBACK");
       } catch {
-        // Ignore the error: SQLite has already rolled back, as it does when the disk is full.
+        // Ignore the error: SQLite has already rolled the transaction back, as it does if the disk is full.
       }
       for (const table of Object.values(this.#tables)) table.noteRollback();
       throw explained(this.path, error);
     }
     if (!this.#hasFailed) return;
-    // Remove the traces of a failed commit from the log. They would look like damage if the process ended now.
+    // A failed commit may leave frames in the write-ahead log. Empty the log, or these frames would look like damage if
+    // the process ended now.
     try {
       this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
       this.#hasFailed = false;
     } catch {
-      // Ignore the error: the checkpoint is tried again after the next commit.
+      // Ignore the error: the checkpoint is retried after the next commit.
     }
   }
 
@@ -319,7 +327,7 @@ export class Database {
     }
     if (contacts === undefined) return;
     this.#db.exec("DELETE FROM contacts");
-    // Insert in reverse order: if a contact is listed twice, its first row then replaces its later one.
+    // Insert in reverse order: if a contact is listed twice, its first entry replaces the later one.
     for (const row of contacts.toReversed()) this.#insert("contacts", row);
   }
 
@@ -345,7 +353,7 @@ export class Database {
 
 type Row = Record<string, unknown>;
 
-/** Completes a row that was read, and checks its checksum. */
+/** Restores the seq of a row that was read, and returns whether the row's checksum is correct. */
 function isSound(row: Checked<ItemRow | PublishedRow>): boolean {
   restoreSeq(row);
   return row.checksum === checksumOf(row);
@@ -366,7 +374,7 @@ export function createFile(files: Files, path: string): void {
   }
 }
 
-/** Throws if the file can't be read. Deno 2.4 does not report this when a statement is prepared. */
+/** Throws if the file can't be read. A prepared statement alone does not show this in Deno 2.4. */
 export function readSchema(db: DatabaseSync): void {
   versionOf(db);
   db.exec("SELECT count(*) FROM sqlite_schema");

@@ -1,4 +1,4 @@
-// Everything that a node keeps on disk. The core accesses it through the stores in this folder.
+// Everything that a node keeps on disk. The core uses it through the stores in this folder.
 
 import type { Millis } from "../dht/deadlines.ts";
 import { Id, word } from "../krpc/id.ts";
@@ -21,26 +21,26 @@ import {
 import { DatabaseThread, type Saved } from "./thread.ts";
 
 export interface DiskOptions {
-  /** A thread that runs `serveDatabase`. It ends when the storage is closed. */
+  /** A worker that runs `serveDatabase`. It is terminated when the storage is closed. */
   readonly worker: Worker;
   readonly path: string;
   /** The file for blobs. */
   readonly blobsPath: string;
   /** Whether to accept an empty file; see `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
-  /** The size limit for items of other nodes, in bytes. */
+  /** The maximum total size of other nodes' items, in bytes. */
   readonly limitBytes: number;
   /**
-   * Starts the node's clock and returns the time. `saved` is the latest argument of `saveClock`. If nothing was saved,
-   * `latest` is the latest time in the file, or -Infinity if the file has no times.
+   * Starts the node's clock and returns its time. `saved` is the clock state that an earlier run saved. If there is
+   * none, `latest` is the latest time in the file, or -Infinity if the file contains no times.
    */
   readonly startClock: (saved: Uint8Array | undefined, latest: number) => Millis;
-  /** The time of the node's clock once it has started. */
+  /** Returns the time of the node's clock, once the clock has started. */
   readonly clock: () => Millis;
-  /** Returns unpredictable bytes in a new array. */
+  /** Returns cryptographically random bytes in a new array. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly observer: CommitObserver;
-  /** Called when a value of another node turns out to be damaged or missing, for the first time since the start. */
+  /** Called when the first value of another node is found to be damaged or missing. Called at most once per run. */
   readonly onLost?: (() => void) | undefined;
 }
 
@@ -49,18 +49,18 @@ export class DiskStorage {
   readonly items: DurableItemStore;
   readonly published: DurablePublishedStore;
   readonly blobs: BlobStore;
-  /** The contacts that an earlier run saved. */
+  /** The contacts that earlier runs saved. */
   readonly contacts: readonly SavedContact[];
-  /** The announcements that an earlier run started and did not end. */
+  /** The announcements of earlier runs that were not ended. */
   readonly announcements: readonly SavedAnnouncement[];
-  /** The records that earlier runs saved, by their names. */
+  /** The records that earlier runs saved, by name. */
   readonly records: ReadonlyMap<string, Uint8Array>;
   readonly #damagedAtStart: number;
   readonly #thread: DatabaseThread;
   readonly #queue: CommitQueue;
   readonly #reads: ItemReads;
 
-  /** Opens the file, or creates it, and reads its content. @throws {StorageError} if it can't be used */
+  /** Opens the file, or creates it, and reads its content. @throws {StorageError} if the file can't be used */
   static async open(options: DiskOptions): Promise<DiskStorage> {
     const { worker, path, blobsPath, mayBeEmpty, randomBytes } = options;
     const items: PackedItems[] = [];
@@ -110,37 +110,37 @@ export class DiskStorage {
     );
   }
 
-  /** The number of rows that were damaged, at the start or when they were read later. Includes missing rows of items. */
+  /** The number of damaged rows that were found at startup or later, including missing rows of items. */
   get damagedRows(): number {
     return this.#damagedAtStart + this.items.lost;
   }
 
-  /** Statistics of commits: durations, failures, and the number of waiting changes. */
+  /** Statistics of commits: durations, failures, and the number of uncommitted changes. */
   get commits(): Pick<CommitQueue, "durations" | "failures" | "waiting"> {
     return this.#queue;
   }
 
   /**
-   * Sets a function that is called after each commit and after each read of items, once all
-   * callbacks have been called.
+   * Sets a function that is called after each commit and after each batch of item reads, once their results have been
+   * reported.
    */
   set onSettled(settled: () => void) {
     this.#queue.onSettled = settled;
     this.#reads.onSettled = settled;
   }
 
-  /** Replaces the saved contacts. The next commit writes them to disk. */
+  /** Replaces the saved contacts with the next commit. */
   saveContacts(contacts: Iterable<SavedContact>): void {
     const rows = Array.from(contacts, contactRow);
     this.#queue.add((changes) => changes.contacts = rows);
   }
 
-  /** Saves an announcement for later runs. Resolves with whether it is on disk. */
+  /** Saves an announcement for later runs. Resolves to whether the announcement is on disk. */
   saveAnnouncement(announcement: SavedAnnouncement): Promise<boolean> {
     return this.#changeAnnouncement(announcementRow(announcement));
   }
 
-  /** Removes a saved announcement. Resolves with whether that is on disk. */
+  /** Deletes a saved announcement. Resolves to whether the deletion is on disk. */
   removeAnnouncement(infoHash: Id): Promise<boolean> {
     return this.#changeAnnouncement({ info_hash: infoHash.toBytes() });
   }
@@ -151,7 +151,7 @@ export class DiskStorage {
     );
   }
 
-  /** Saves a record for later runs; null deletes it. Resolves with whether that is on disk. */
+  /** Saves a record for later runs; null deletes the record. Resolves to whether the change is on disk. */
   saveRecord(name: string, bytes: Uint8Array | null): Promise<boolean> {
     return new Promise((resolve) =>
       this.#queue.add((changes) => (changes.records ??= []).push({ name, bytes }), resolve)

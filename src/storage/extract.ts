@@ -1,11 +1,11 @@
-// Creates the files of a backup from a copy of a node's files and their logs.
+// Creates the files of a backup from copies of a node's files and write-ahead logs.
 
 import { BlobDatabase } from "./blob_database.ts";
 import { createFile, Database, type Files } from "./database.ts";
 import { rewrite } from "./schema.ts";
 import { openFile } from "./sqlite.ts";
 
-/** The content of a database that was written for a backup. */
+/** What a database that was written for a backup contains. */
 export interface Extracted {
   /** The number of values that the node publishes. */
   readonly published: number;
@@ -14,16 +14,16 @@ export interface Extracted {
 }
 
 /**
- * Writes a database with the present schema and without a log to the new file `to`. `from` is a
- * copy of a database of any version; it may be changed. `withItems`: whether to include other
- * nodes' values. @throws {StorageError}
+ * Writes a database with the current schema and without a write-ahead log to the new file `to`. `from` is a copy of a
+ * database of any version, and may be changed. `withItems`: whether to include other nodes' values. @throws
+ * {StorageError}
  */
 export function extractDatabase(
   from: string,
   to: string,
   { files, withItems }: { readonly files: Files; readonly withItems: boolean },
 ): Extracted {
-  // Opening the file checks all of it, and closing it merges the log into the file.
+  // Opening the file checks its content. Closing it merges the write-ahead log into it.
   new Database(from, { files, mayBeEmpty: false }).close();
   const copy = openFile(from, {}, (db) => db.exec("PRAGMA locking_mode = EXCLUSIVE"));
   try {
@@ -38,7 +38,7 @@ export function extractDatabase(
 }
 
 /**
- * Merges the log of a copied file of blobs into it. Returns whether the file has all of `blobs`.
+ * Merges the write-ahead log of a copied blob file into the file. Returns whether the file contains all of `blobs`.
  * @throws {StorageError}
  */
 export function mergeBlobs(path: string, blobs: readonly number[]): boolean {

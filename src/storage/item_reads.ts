@@ -1,26 +1,27 @@
-// Reads the values of items from disk. All reads of one moment are one request to the storage thread. One request is under
-// way at a time, so that strangers' gets can't delay the commits by more than one request.
+// Reads the values of items from disk. Reads that are requested in quick succession form one request to the storage
+// thread. Only one request is pending at a time, so that the gets of strangers can delay commits by at most one
+// request.
 
 import type { Item } from "../dht/items/item.ts";
 import { type Id, IdMap } from "../krpc/id.ts";
 import { itemOf, type ItemRow } from "./rows.ts";
 
 /**
- * Cap on the items of one request. Commits wait while a request is answered: for about 1 ms if the
- * system has the file in memory, and for half a second on a disk that needs 8 ms for each item.
+ * Cap on the items of one read request. Commits wait during a request: about 1 ms if the file is in the system's cache,
+ * and half a second on a disk that needs 8 ms for each item.
  */
 const MAX_TARGETS = 64;
 
-/** Cap on the items that are being read, so that a slow disk can't fill the memory with waiting queries. */
+/** Cap on the pending reads, so that waiting queries can't fill the memory if the disk is slow. */
 const MAX_WAITING = 4_096;
 
-/** The file that contains the items, accessed in another thread. */
+/** The database file of the items, accessed in another thread. */
 export interface ItemFile {
   /** Reads the items with these targets, and returns a result for each target, in the same order. */
   readItems(targets: readonly Uint8Array[]): Promise<readonly RowResult[]>;
 }
 
-/** The result of reading a row. "missing": the file has no intact row. "failed": the disk could not read it. */
+/** The result of reading a row. "missing": the row is absent or damaged. "failed": the disk could not read the row. */
 export type RowResult = ItemRow | "missing" | "failed";
 
 /** The result of reading an item, as in {@link RowResult}. */
@@ -29,10 +30,10 @@ export type ReadResult = Item | Exclude<RowResult, ItemRow>;
 type Done = (result: ReadResult) => void;
 
 export class ItemReads {
-  /** Called after each request, once all its callbacks have been called. */
+  /** Called after each request, once the callbacks of all its reads have been called. */
   onSettled: (() => void) | undefined;
   readonly #file: ItemFile;
-  /** The requests to send. Further reads may still join the last one. */
+  /** The requests that are not sent yet. New reads join the last of them. */
   readonly #requests: IdMap<Done[]>[] = [];
   #isBusy = false;
   #waiting = 0;
@@ -44,7 +45,7 @@ export class ItemReads {
     this.#seed = seed;
   }
 
-  /** Reads an item. Calls `done` once, later; or now, with "failed", if too many reads are waiting. */
+  /** Reads an item. Calls `done` once, later. If too many reads are pending, calls `done` with "failed" at once. */
   read(target: Id, done: Done): void {
     if (this.#waiting >= MAX_WAITING) return done("failed");
     this.#waiting++;
@@ -81,7 +82,7 @@ export class ItemReads {
         try {
           done(result);
         } catch (error) {
-          // The other reads must still end. The program logs a rejection that nobody handles.
+          // Don't let one callback's error stop the others. As an unhandled rejection, the program logs it.
           void Promise.reject(error);
         }
       }

@@ -1,5 +1,5 @@
-// Items that survive a restart: committed to disk before they are acknowledged. Their values are read from disk when they
-// are needed.
+// Items that survive a restart. They are committed to disk before they are acknowledged, and their values are read from
+// disk when needed.
 
 import type { Millis } from "../dht/deadlines.ts";
 import {
@@ -18,32 +18,38 @@ import type { CommitQueue } from "./commit_queue.ts";
 import type { ReadResult } from "./item_reads.ts";
 import { itemRow } from "./rows.ts";
 
-/** Cap on the puts that wait to be committed. Further puts are refused, so that a slow disk can't fill the memory. */
+/**
+ * Cap on the puts that wait for their commit. Further puts are refused, so that they can't fill the memory if the disk
+ * is slow.
+ */
 const MAX_WAITING = 10_000;
 
-/** The cost of the items whose values stay in memory after they were stored or read: about 3,400 items. */
+/** The size of the cache of items that were stored or read, measured by their cost: about 3,400 items. */
 const MAX_CACHED_BYTES = 4 << 20;
 
 export class DurableItemStore extends ItemStore {
   readonly #queue: CommitQueue;
   readonly #readItem: (target: Id, done: (result: ReadResult) => void) => void;
   readonly #clock: () => Millis;
-  /** The newest item of each target, while it is not on disk yet. */
+  /** For each target, the newest item that is not on disk yet. */
   readonly #pending: IdMap<StoredItem>;
-  /** Targets that were dropped from memory while a newer item for them was being committed. */
+  /** Targets whose item was dropped while a newer item was being committed. */
   readonly #dropped: IdMap<true>;
-  /** The items whose values are in memory, and some that have been replaced or dropped, oldest first. */
+  /**
+   * The items whose values are cached in memory, oldest first. The set may also contain items that have since been
+   * replaced or dropped.
+   */
   readonly #cached = new Set<StoredItem>();
   #cachedBytes = 0;
   #waiting = 0;
   #lost = 0;
-  /** Called when the first value is found to be lost. */
+  /** Called when the first value is found to be missing or damaged. */
   readonly #onLost: () => void;
 
   /**
-   * `saved`: the records of an earlier run. `isOlder`: whether the items were saved by a version of
-   * the program that had no node time. `readItem` reads an item from disk. `clock` returns the
-   * node's time. `onLost` is called when the first value is found to be lost; see `lost`. See {@link ItemStore} for the other options.
+   * `saved`: the records of an earlier run. `isOlder`: whether a version of the program without node time saved the
+   * items. `readItem` reads an item from disk. `clock` returns the node's time. `onLost` is called when the first value
+   * is found to be missing or damaged; see `lost`. See {@link ItemStore} for the other options.
    */
   constructor(
     { own, limitBytes, seed, queue, saved, readItem, clock, onLost = () => {}, isOlder = false }: {
@@ -67,22 +73,22 @@ export class DurableItemStore extends ItemStore {
     this.#pending = new IdMap(seed);
     this.#dropped = new IdMap(seed);
     this.onDrop = (target) => {
-      // Deleting the target now could also delete the newer item. So wait until that item is committed.
+      // A deletion now could also delete the newer item, so wait until the newer item is committed.
       if (this.#pending.has(target)) this.#dropped.set(target, true);
       else this.#delete(target);
     };
     for (const item of saved) {
-      // A wrong clock may have set the times of this item, so keep it for another day.
+      // The times of this item may come from a wrong clock, so keep the item for another day.
       if (isOlder && item.expiresAt <= now) this.#renew(item, now);
       else if (item.expiresAt <= now) this.#delete(item.target);
       else if (item.storedAt <= now) this.restoreRecord(item);
-      // The clock is saved only once a minute, and this item was stored after the clock was last
-      // saved. So restart the item's life now.
+      // This item was stored after the clock was last saved, which happens once a minute. Start the lifetime of the
+      // item anew.
       else this.restoreRecord({ ...item, storedAt: now, expiresAt: now + lifeTimeOf(item) });
     }
   }
 
-  /** The number of items that were dropped because their rows were missing or damaged when they were read. */
+  /** The number of items that were dropped because their rows turned out to be missing or damaged. */
   get lost(): number {
     return this.#lost;
   }
@@ -91,7 +97,10 @@ export class DurableItemStore extends ItemStore {
     return this.#pending.has(target) || super.has(target, now);
   }
 
-  /** The newest item, even if it is not on disk yet, so that an item with a lower seq can't overwrite it meanwhile. */
+  /**
+   * Returns the newest item, even before it is on disk. Otherwise, an item with a lower seq could overwrite it in the
+   * meantime.
+   */
   override get(target: Id, now: Millis): StoredItem | undefined {
     return this.#pending.get(target) ?? super.get(target, now);
   }
@@ -106,12 +115,12 @@ export class DurableItemStore extends ItemStore {
     this.#readItem(target, (result) => {
       const at = now + this.#clock() - askedAt;
       const slot = this.records.find(target);
-      // The item may have been put again, dropped or read meanwhile.
+      // The item may have been replaced, dropped or cached in the meantime.
       if (slot < 0 || !this.isOnDisk(target, at)) return super.read(target, at, done);
       // A later read may succeed.
       if (result === "failed") return done(undefined, at);
       if (result === "missing") {
-        // The disk has lost the value. Don't claim to have it, so that another holder sends us a copy.
+        // The value is lost. Drop the item, so that another holder sends us a new copy.
         this.remove(target);
         this.onEarlyDrop?.(target, "lost");
         if (this.#lost++ === 0) this.#onLost();
@@ -127,11 +136,11 @@ export class DurableItemStore extends ItemStore {
     const { item } = given, { target } = item;
     if (!this.isOnDisk(target, now)) return this.#put(given, this.get(target, now), now, done);
     if (item.signed === undefined) {
-      // All versions of an immutable item are the same.
+      // An immutable item has only one version, so no read from disk is needed.
       return this.#put(given, this.#withRecord(item, this.records.find(target)), now, done);
     }
     this.read(target, now, (held, at) => {
-      // Without the version that we hold, we can't tell which one is newer.
+      // The read has failed. Without the held version, we can't tell whether the new item is newer.
       if (held === undefined && this.has(target, at)) done("failed");
       else this.#put(given, held, at, done);
     });
@@ -148,7 +157,7 @@ export class DurableItemStore extends ItemStore {
     if (this.#waiting >= MAX_WAITING) return done("failed");
     const refused = this.refusalOf(item, { held, by: given.by }, now);
     if (refused !== undefined) return done(refused);
-    // Reserve the space, so that puts that are written at the same time don't exceed the limit together.
+    // Reserve the space, so that puts that are committed at the same time can't exceed the limit together.
     const { bytes, charge } = addedBy(item, held);
     const reserved = { bytes: Math.max(0, bytes), charge: Math.max(0, charge) };
     this.account(reserved, item.by);
@@ -173,7 +182,7 @@ export class DurableItemStore extends ItemStore {
     this.#cache(this.records.find(item.target), item);
   }
 
-  /** Keeps a value in memory until many others have been stored or read. */
+  /** Caches a value in memory, and evicts the values that were cached longest ago. */
   #cache(slot: Slot, item: StoredItem): void {
     this.inMemory[slot] = item;
     this.#cached.add(item);
@@ -187,7 +196,7 @@ export class DurableItemStore extends ItemStore {
     }
   }
 
-  /** The stored form of an item of which we hold the record. */
+  /** Combines an item with the times and the source in its record. */
   #withRecord({ target, value, signed }: Item, slot: Slot): StoredItem {
     const { storedAt, expiresAt, by, copies } = this.records.get(slot);
     return { target, value, signed, storedAt, expiresAt, by, copies };

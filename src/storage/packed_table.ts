@@ -1,24 +1,22 @@
-// A table of values by target, packed so that its size depends only on its present rows, not on
-// earlier ones.
+// A table of values by target, packed so that its size depends only on the rows that it has now, not on earlier ones.
 //
-// SQLite fills a page with rows of neighbouring ids, and reuses room in a page only for such ids.
-// So rows of similar size share a class, and have the ids 0, 1, 2, ... within it. When a row is
-// deleted, the last row of its class moves into its place. No page has a gap, and SQLite reuses
-// each page that becomes empty.
+// SQLite fills a page with rows of neighbouring ids, and reuses space in a page only for such ids. So rows of similar
+// size share a class, and have the ids 0, 1, 2, ... within the class. When a row is deleted, the last row of its class
+// takes the free id. No page has a gap, and SQLite reuses each page that becomes empty.
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { rowClass } from "../dht/items/item_cost.ts";
 
-/** The number of ids in a class. */
+/** The number of row ids in each class. */
 const CLASS_IDS = 2 ** 32;
 
 /**
- * The part of a target that the index of a table contains. It is enough to distinguish targets, and
- * makes each entry 12 bytes shorter than a whole target would.
+ * The part of a target that the index contains. The first 8 bytes are enough to distinguish targets, and save 12 bytes
+ * in each index entry.
  */
 export const TARGET_PREFIX = "substr(target, 1, 8)";
 
-/** The columns that all packed tables have. The other columns are numbers and short texts. */
+/** The columns that all packed tables share. Other columns contain only numbers and short texts. */
 export interface PackedRow {
   readonly target: Uint8Array;
   readonly value: Uint8Array;
@@ -35,7 +33,7 @@ export class PackedTable {
   readonly #delete: StatementSync;
   readonly #move: StatementSync;
   readonly #last: StatementSync;
-  /** The number of rows of each class; undefined until it is needed. */
+  /** The number of rows in each class; undefined if not counted yet. */
   #counts: (number | undefined)[] = [];
 
   /** `columns`: all columns except for `id`. */
@@ -75,7 +73,7 @@ export class PackedTable {
     if (id !== undefined) this.#remove(id);
   }
 
-  /** Must be called after a transaction was rolled back. */
+  /** Call this after each rollback of a transaction. */
   noteRollback(): void {
     this.#counts = [];
   }

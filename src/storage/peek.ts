@@ -1,4 +1,5 @@
-// Reads a database from outside its node: the node id, and whether a node has the file open. Changes nothing.
+// Reads the database of a node from another process: the node's id, and whether a node has the file open. Changes
+// nothing.
 
 import { firstLine } from "../krpc/error_text.ts";
 import { DatabaseSync } from "node:sqlite";
@@ -7,19 +8,17 @@ import { refuseForeign } from "./schema.ts";
 import { type SqliteProblem, sqliteProblem } from "./sqlite.ts";
 
 export interface Peek {
-  /** Undefined if the file is absent, empty or can't be read now. */
+  /** The node's id; undefined if the file is absent or empty, or can't be read now. */
   readonly nodeId?: Uint8Array;
   readonly problem?: { readonly kind: SqliteProblem; readonly text: string };
 }
 
-/**
- * Reads the database file at `path`, which may be absent. Never throws, even if the file is
- * damaged.
- */
+/** Reads the database file at `path`. The file may be absent or damaged: this function never throws. */
 export function peek(path: string, files: Files): Peek {
   try {
     if (!files.size(path)) return {};
-    // Open a file with a log read-only: a connection that can write would merge the log into the file when it closes.
+    // Open a file with a write-ahead log read-only: a connection that can write would merge the log into the file when
+    // it closes.
     const hasLog = Boolean(files.size(`${path}-wal`));
     const hadIndex = files.size(`${path}-shm`) !== undefined;
     const nodeId = nodeIdOf(path, hasLog);

@@ -1,5 +1,5 @@
-// Stores this node's own values on disk, each with the time of its next publication. There are few
-// of these values, so all stay in memory and none is evicted.
+// Stores this node's own values on disk, each with the time of its next publication. They are few, so all stay in
+// memory and none is evicted.
 
 import type { Millis } from "../dht/deadlines.ts";
 import { type Published, PublishedStore } from "../dht/items/published.ts";
@@ -7,13 +7,13 @@ import type { Id } from "../krpc/id.ts";
 import type { CommitQueue } from "./commit_queue.ts";
 import { publishedRow } from "./rows.ts";
 
-/** The longest possible wait until the next publication of a value. */
+/** The maximum wait until the next publication of a value. */
 const MAX_WAIT_MS = 1.1 * 3_600_000;
 
 export class DurablePublishedStore extends PublishedStore {
   readonly #queue: CommitQueue;
 
-  /** `saved`: the values of an earlier run. `seed`: any 32-bit integer that strangers don't know. */
+  /** `saved`: the values of an earlier run. `seed`: a 32-bit integer that strangers can't know. */
   constructor(
     { queue, saved, seed }: {
       readonly queue: CommitQueue;
@@ -25,14 +25,14 @@ export class DurablePublishedStore extends PublishedStore {
     super(seed);
     this.#queue = queue;
     for (const published of saved) {
-      // Limit the wait: a version without node time may have saved the value while the clock was ahead.
+      // Limit the wait, in case a version without node time saved the value while the clock was ahead.
       super.save({ ...published, nextAt: Math.min(published.nextAt, now + MAX_WAIT_MS) });
     }
   }
 
   /**
-   * Saves a value. `saved` is called with the result of the first attempt. A failed attempt is repeated, unless the
-   * value has been replaced.
+   * Saves a value. `saved` is called with the outcome of the first attempt. A failed attempt is retried until the value
+   * is on disk or has been replaced.
    */
   override save(published: Published, saved?: (isSaved: boolean) => void): void {
     const { target } = published.item;
@@ -44,7 +44,7 @@ export class DurablePublishedStore extends PublishedStore {
     );
   }
 
-  /** Forgets a value. Other nodes keep it until it expires there. */
+  /** Stops publishing a value, and deletes it from disk. Other nodes keep the value until it expires there. */
   override remove(target: Id): void {
     if (this.get(target) === undefined) return;
     super.remove(target);
@@ -54,7 +54,7 @@ export class DurablePublishedStore extends PublishedStore {
     );
   }
 
-  /** Calls `done` after the commits of all changes so far. */
+  /** Calls `done` once all changes so far have been committed, or with false if a commit has failed. */
   override sync(done: (isSaved: boolean) => void): void {
     const { failures } = this.#queue;
     this.#queue.add(() => {}, () => done(this.#queue.failures === failures));

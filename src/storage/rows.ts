@@ -1,4 +1,4 @@
-// The rows of the database, in a form that can be sent to another thread, and conversions from and to the core's types.
+// The types of database rows, which can be sent to another thread, and their conversions from and to the core's types.
 
 import type { Item, Signed, StoredItem } from "../dht/items/item.ts";
 import type { ItemRecord } from "../dht/items/item_table.ts";
@@ -10,24 +10,26 @@ import type { Seq } from "../krpc/seq.ts";
 
 type Bytes = Uint8Array;
 
-/** The columns that items and published values share. */
+/** The columns that the tables `items` and `published` share. */
 interface ValueRow {
   readonly target: Bytes;
   readonly value: Bytes;
-  /** This column and the next three are null if the value is immutable. */
+  /** The public key. This column, `signature`, `salt` and `seq` are null if the value is immutable. */
   readonly public_key: Bytes | null;
   readonly signature: Bytes | null;
   readonly salt: Bytes | null;
   readonly seq: Seq | null;
 }
 
-/** A row of `items`. Times are node time. Versions without node time saved milliseconds since 1970. */
+/**
+ * A row of the table `items`. Times are in node time. Program versions without node time saved milliseconds since 1970.
+ */
 export interface ItemRow extends ValueRow {
   readonly stored_at: number;
   readonly expires_at: number;
-  /** The source of the item; see `StoredItem.by`. */
+  /** The source from which the item came; see `StoredItem.by`. */
   readonly source: string | null;
-  /** How many nodes should hold the item; see `StoredItem.copies`. */
+  /** The number of nodes that should hold the item; see `StoredItem.copies`. */
   readonly copies: number | null;
 }
 
@@ -35,45 +37,45 @@ export interface ItemRow extends ValueRow {
 export interface PublishedRow extends ValueRow {
   readonly first_at: number;
   readonly next_at: number;
-  /** When another node last acknowledged the value; null if none has yet. */
+  /** The time when another node last acknowledged the value; null if none has yet. */
   readonly last_at: number | null;
   readonly replicas: number;
   readonly failures: number;
-  /** This column and the next two are null unless the item is the root of a large value. */
+  /**
+   * The id of the blob that contains a large value. This column, `ids_blob` and `next_piece` are null unless the item
+   * is a root.
+   */
   readonly value_blob: number | null;
   readonly ids_blob: number | null;
   readonly next_piece: number | null;
-  /** How long other nodes should keep the item (`Published.lifeMs`); null means `ITEM_LIFE_MS`. */
+  /** How long other nodes should keep the item (`Published.lifeMs`); null for the default `ITEM_LIFE_MS`. */
   readonly life: number | null;
-  /**
-   * The kind of pin for which the value is published (`Published.pin`), as an index into `PINS`;
-   * null if it is not pinned.
-   */
+  /** Why the value is pinned (`Published.pin`), as an index into `PINS`; null if it is not pinned. */
   readonly pinned: number | null;
 }
 
-/** The values of `Published.pin`. */
+/** The possible values of `Published.pin`, by index. */
 const PINS = ["only", "too", "part"] as const;
 
 /** A row of `announcements`. */
 export interface AnnouncementRow {
   readonly info_hash: Bytes;
-  /** The port that is announced; null means the port of the node itself. */
+  /** The announced port; null for the port of the node itself. */
   readonly port: number | null;
-  /** 1 if the host seeds the swarm, otherwise 0. */
+  /** 1 if the host is a seed of the swarm, otherwise 0. */
   readonly seed: number;
   readonly service: string | null;
-  /** When the user started the announcement, in node time. */
+  /** The node time at which the user started the announcement. */
   readonly first_at: number;
 }
 
-/** An announcement as saved for the next run. */
+/** The properties of an announcement that are saved for the next run. */
 export type SavedAnnouncement = Pick<
   OwnAnnouncement,
   "infoHash" | "port" | "isSeed" | "service" | "firstAt"
 >;
 
-/** A row of `contacts`. Unknown values are null. */
+/** A row of the table `contacts`. Unknown properties are null. */
 export interface ContactRow {
   readonly id: Bytes;
   /** The contact's endpoint in compact form (BEP 5, BEP 32). */
@@ -87,19 +89,22 @@ export interface ContactRow {
   readonly parts: string | null;
 }
 
-/** A contact as saved for the next run. Fields are missing if unknown, or if an earlier schema did not have them. */
+/**
+ * The properties of a contact that are saved for the next run. A property is missing if it is unknown, or if an earlier
+ * schema had no column for it.
+ */
 export interface SavedContact {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** When the node was first seen, in node time. */
+  /** The node time at which the contact was first seen. */
   readonly firstSeen?: number;
   readonly lastSeen?: number;
   /** The smoothed round-trip time in milliseconds; NaN before the first answer. */
   readonly rtt?: number;
   readonly rttVariation?: number;
-  /** The share of our queries that the node answered, from 0 to 1. */
+  /** The share of our queries that the contact answered, from 0 to 1. */
   readonly answerRate?: number;
-  /** Further properties of the contact, which are saved as JSON. */
+  /** Further properties of the contact, saved as JSON. */
   readonly parts?: Readonly<Record<string, unknown>>;
 }
 
@@ -120,13 +125,13 @@ export function storedItem(row: ItemRow): StoredItem {
   return { target, value, signed, storedAt, expiresAt, by, copies: copies ?? undefined };
 }
 
-/** The records of many rows of `items`, in a form that another thread gets without a copy. */
+/** The records of many rows of `items`, packed so that another thread receives them without a copy. */
 export interface PackedItems {
-  /** For each row, the 20 bytes of the target. */
+  /** The target of each row, 20 bytes each. */
   readonly targets: Uint8Array<ArrayBuffer>;
-  /** For each row, `NUMBERS_PER_ITEM` numbers; see `packItems`. */
+  /** For each row, `NUMBERS_PER_ITEM` numbers in the order that `packItems` defines. */
   readonly numbers: Float64Array<ArrayBuffer>;
-  /** For each row, the source of the item; see `StoredItem.by`. */
+  /** The source of each row's item; see `StoredItem.by`. */
   readonly sources: readonly (string | null)[];
 }
 
@@ -150,7 +155,7 @@ export function packItems(rows: readonly ItemRow[]): PackedItems {
   return { targets, numbers, sources: rows.map(({ source }) => source) };
 }
 
-/** The records that `packItems` packed. */
+/** Yields the records that `packItems` packed. */
 export function* unpackItems(
   { targets, numbers, sources }: PackedItems,
 ): Generator<ItemRecord> {
@@ -254,7 +259,10 @@ export function savedContact(row: ContactRow): SavedContact {
   };
 }
 
-/** Parses further properties of a contact. Damaged ones count as unknown, because the contact may still be useful. */
+/**
+ * Parses further properties of a contact. If the JSON is damaged, the properties count as unknown, because the contact
+ * may still be useful.
+ */
 function partsOf(json: string): Record<string, unknown> | undefined {
   try {
     return JSON.parse(json);
@@ -282,12 +290,12 @@ export function itemOf({ target, value, public_key, signature, salt, seq }: Valu
   return { target: Id.read(target), value, signed };
 }
 
-/** Copies bytes out of a larger buffer. Otherwise, the whole buffer would be cloned to the other thread. */
+/** Copies bytes that are a view into a larger buffer. Otherwise, the whole buffer would be sent to the other thread. */
 function own(bytes: Bytes): Bytes {
   return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }
 
-/** Converts undefined, NaN and infinities to null, the value of unknown properties in the database. */
+/** Converts undefined, NaN and infinities to null, which means "unknown" in the database. */
 function known(value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : value;
 }

@@ -1,4 +1,4 @@
-// The tables of the node's database, and the steps from each earlier schema to the present one.
+// The tables of the node's database, and the migration steps from earlier schemas.
 
 import type { DatabaseSync } from "node:sqlite";
 import { PAGE_BYTES } from "../dht/items/item_cost.ts";
@@ -8,12 +8,13 @@ import { PackedTable, TARGET_PREFIX } from "./packed_table.ts";
 import type { ItemRow, PublishedRow } from "./rows.ts";
 import { refuseForeignSchema, refuseOtherSchema } from "./sqlite.ts";
 
-/** The version of the first step. Files of an earlier version are rewritten; see `rewrite`. */
+/** The schema version after the first step. Files with an earlier version are rewritten; see `rewrite`. */
 const FIRST_VERSION = 7;
 
 /**
- * The steps to `FIRST_VERSION` from an empty file, and from there to each later version. Never change an existing step:
- * the missing steps are applied to a file in one transaction. Files of newer versions are refused.
+ * The migration steps: the first one creates `FIRST_VERSION` in an empty file, and each other step leads to the next
+ * version. Never change an existing step. The missing steps are applied to a file in one transaction. Files of newer
+ * versions are refused.
  */
 const STEPS = [
   `
@@ -48,10 +49,10 @@ const STEPS = [
 
 export const SCHEMA_VERSION = FIRST_VERSION + STEPS.length - 1;
 
-/** The columns that the tables of values share. */
+/** The columns that the tables `items` and `published` share. */
 const VALUE_COLUMNS = ["target", "value", "public_key", "signature", "salt", "seq"];
 
-/** The columns of the tables, except for the ids of packed rows. */
+/** The columns of each table, without the row ids of packed tables. */
 export const COLUMNS = {
   items: [...VALUE_COLUMNS, "stored_at", "expires_at", "source", "copies", "checksum"],
   published: [
@@ -68,35 +69,37 @@ export const COLUMNS = {
 };
 
 /**
- * Reads `seq` as a number, or as text if a number can't hold it exactly: node:sqlite would refuse
- * to read such a number.
+ * SQL that reads `seq` as a number, or as text if a double can't hold the number exactly: node:sqlite would refuse to
+ * read it.
  */
 const EXACT_SEQ =
   "CASE WHEN seq BETWEEN 0 AND 9007199254740991 THEN seq ELSE CAST(seq AS TEXT) END AS seq";
 
 export type Table = keyof typeof COLUMNS;
 
-/** A row with its checksum, which is null if the row was written under schema 1. */
+/** A row with its checksum. The checksum is null in rows that schema 1 saved. */
 export type Checked<Row> = Row & { readonly checksum: number | null };
 
-/** Creates the tables in an empty file, or applies the missing steps to a file that need not be rewritten. */
+/**
+ * Creates the tables in an empty file, or applies the missing steps to a file of an earlier version that need not be
+ * rewritten.
+ */
 export function applySteps(db: DatabaseSync, version: number): void {
   const done = version === 0 ? 0 : version - FIRST_VERSION + 1;
   for (const step of STEPS.slice(done)) db.exec(step);
   if (done < STEPS.length) db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
 }
 
-/** SQL keywords by which the definition of a column could compute values. */
+/** The SQL keywords with which a column definition could make SQLite compute values. */
 const COMPUTING = /\b(AS|CHECK|DEFAULT|GENERATED|REFERENCES|VIRTUAL)\b/i;
 
-/** Refuses a file of this version with other tables than ours. @throws {StorageError} */
+/** Refuses a file that contains other tables than a file of this version should. @throws {StorageError} */
 export function refuseForeign(db: DatabaseSync, path: string, version: number): void {
   if (!mustBeRewritten(version)) {
     const steps = version === 0 ? [] : STEPS.slice(0, version - FIRST_VERSION + 1);
     return refuseOtherSchema(db, path, steps.join(";"));
   }
-  // We no longer have the statements of earlier versions, so only check that the tables have plain
-  // columns.
+  // The statements that created earlier versions are gone, so only check that the tables have plain columns.
   refuseForeignSchema(
     db,
     path,
@@ -104,27 +107,26 @@ export function refuseForeign(db: DatabaseSync, path: string, version: number): 
   );
 }
 
-/** Sets the size of the file's pages, which can't be changed once the file has a table. */
+/** Sets the page size of an empty file. It can't be changed once the file has a table. */
 export function prepareEmptyFile(db: DatabaseSync): void {
   db.exec(`PRAGMA page_size = ${PAGE_BYTES}`);
 }
 
 /**
- * Whether a file of this version must be rewritten, because its tables are not packed or their
- * indexes contain whole targets.
+ * Whether a file of this version must be rewritten, because its tables are not packed or its indexes contain whole
+ * targets.
  */
 export function mustBeRewritten(version: number): boolean {
   return version > 0 && version < FIRST_VERSION;
 }
 
 /**
- * Copies the content of a file of any version into an empty file with the present schema, and syncs
- * that file. Leaves out rows whose checksum is wrong, and returns their number. `withItems`:
- * whether to copy other nodes' values.
+ * Copies the content of a file of any version into an empty file with the current schema, and syncs that file. Leaves
+ * out rows with a wrong checksum, and returns their number. `withItems`: whether to copy other nodes' values.
  */
 export function rewrite(from: DatabaseSync, to: DatabaseSync, withItems = true): number {
   prepareEmptyFile(to);
-  // Without a journal, the copy needs room only once. If it fails, the whole file is deleted.
+  // Without a journal, the copy needs its disk space only once. If copying fails, the whole file is deleted.
   to.exec("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN");
   applySteps(to, 0);
   let damagedRows = 0;
@@ -149,10 +151,7 @@ export function rewrite(from: DatabaseSync, to: DatabaseSync, withItems = true):
   return damagedRows;
 }
 
-/**
- * The rows of a table. If the table does not exist, there are none. Columns that do not exist are
- * null.
- */
+/** Yields the rows of a table. A missing table has no rows, and missing columns are null. */
 function existingRows(db: DatabaseSync, table: Table): Iterable<unknown> {
   const existing = db.prepare("SELECT name FROM pragma_table_info(?)").all(table);
   if (existing.length === 0) return [];
@@ -161,7 +160,7 @@ function existingRows(db: DatabaseSync, table: Table): Iterable<unknown> {
   return db.prepare(`SELECT ${columns} FROM ${table}`).iterate();
 }
 
-/** The columns of a table for a SELECT. Use `restoreSeq` on its rows. */
+/** Returns the columns of a table for a SELECT. Call `restoreSeq` for each row that was read. */
 export function columnsToRead(table: Table): string[] {
   return COLUMNS[table].map(exact);
 }
@@ -170,16 +169,19 @@ function exact(column: string): string {
   return column === "seq" ? EXACT_SEQ : column;
 }
 
-/** Turns a seq that was read as text into a bigint. */
+/** Converts a seq that was read as text to a bigint. */
 export function restoreSeq(row: { readonly seq: unknown }): void {
   const read = row as { seq: unknown };
   if (typeof read.seq === "string") read.seq = BigInt(read.seq);
 }
 
-/** Buffers for turning a row's numbers into bytes. */
+/** Two views of one buffer, which converts the numbers of a row to bytes. */
 const NUMBERS = new Float64Array(11), NUMBER_BYTES = new Uint8Array(NUMBERS.buffer);
 
-/** The CRC-32 of a whole row. SQLite's file has no checksums, so a faulty disk could change a row unnoticed. */
+/**
+ * Returns the CRC-32 of a row, without the columns `source` and `copies`. SQLite's file has no checksums, so a faulty
+ * disk could change a row unnoticed.
+ */
 export function checksumOf(row: ItemRow | PublishedRow): number {
   const numbers = "stored_at" in row
     ? [row.stored_at, row.expires_at]
@@ -189,15 +191,15 @@ export function checksumOf(row: ItemRow | PublishedRow): number {
     sum = crc32(row.salt!, crc32(row.signature!, crc32(row.public_key, sum)));
   }
   NUMBERS[0] = Number(row.seq ?? -1);
-  // Add the digits of a large seq to the checksum as text, because a double can't hold all of them.
+  // Add the digits of a large seq as text, because a double can't hold all of them.
   if (typeof row.seq === "bigint") sum = crc32(literal(`${row.seq}`), sum);
   NUMBERS.set(numbers, 1);
   return crc32(NUMBER_BYTES.subarray(0, 8 + 8 * numbers.length), sum);
 }
 
 /**
- * The numbers of a row that most values lack: first the numbers of the roots of large values, then
- * the numbers that schema 5 added.
+ * Returns the numbers that only few rows have: those of large values, then those that schema 5 added. They are left out
+ * of the checksum of other rows.
  */
 function furtherOf(row: PublishedRow): number[] {
   const { value_blob, ids_blob, next_piece, life, pinned } = row;

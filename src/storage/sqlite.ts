@@ -1,16 +1,16 @@
-// Opens SQLite files, and explains SQLite's errors in one line for the user.
+// Opens SQLite files, and translates SQLite's errors to one-line messages for the user.
 
 import { DatabaseSync } from "node:sqlite";
 import { firstLine } from "../krpc/error_text.ts";
 
-/** Thrown if the data directory can't be used. The message is one line for the user. Nothing was changed. */
+/** Thrown if the data directory can't be used. The message is one line for the user. Nothing has been changed. */
 export class StorageError extends Error {
   override readonly name = "StorageError";
 }
 
 /** A file has wrong content. */
 export class DamagedFile extends StorageError {
-  /** `how` says what is wrong with the content. */
+  /** `how` describes the damage. */
   constructor(path: string, readonly how: string, cause?: unknown) {
     super(
       `${path} is damaged (${how}): nothing was changed; restore a copy, or move it away to start anew`,
@@ -19,10 +19,10 @@ export class DamagedFile extends StorageError {
   }
 }
 
-/** SQLite's error code if it can't lock a file, for example because the file is read-only. */
+/** The code of SQLite's error that a file can't be locked, for example because the file is read-only. */
 const SQLITE_IOERR_LOCK = 3850;
 
-/** Opens a file and calls `run`. If that fails, closes the file. @throws {StorageError} */
+/** Opens a file and calls `run` with it. If `run` throws, closes the file. @throws {StorageError} */
 export function openFile(
   path: string,
   options: { readOnly?: boolean },
@@ -39,7 +39,7 @@ export function openFile(
     );
   }
   try {
-    // By default, older versions of Deno wait five seconds for a file that is in use.
+    // Don't wait for a file that is in use. Older versions of Deno would wait five seconds by default.
     db.exec("PRAGMA busy_timeout = 0; PRAGMA trusted_schema = OFF");
     run(db);
     return db;
@@ -49,15 +49,14 @@ export function openFile(
   }
 }
 
-/** Returns the error for a file with wrong content. `how` says what is wrong with it. */
+/** Creates the error for a damaged file. `how` describes the damage. */
 export function damaged(path: string, how: string, cause?: unknown): DamagedFile {
   return new DamagedFile(path, how, cause);
 }
 
 /**
- * Refuses a file whose schema is not exactly the one that `statements` create. Our statements would
- * run foreign triggers and use foreign views, and would fail if one of our tables were missing.
- * @throws {StorageError}
+ * Refuses a file whose schema differs from the one that `statements` create. Our statements would fire foreign triggers
+ * and read foreign views, and would fail if one of our tables were missing. @throws {StorageError}
  */
 export function refuseOtherSchema(db: DatabaseSync, path: string, statements: string): void {
   const made = new DatabaseSync(":memory:");
@@ -73,7 +72,7 @@ export function refuseOtherSchema(db: DatabaseSync, path: string, statements: st
   }
 }
 
-/** Refuses a file with an object that is not ours. @throws {StorageError} */
+/** Refuses a file that contains any object for which `isOurs` returns false. @throws {StorageError} */
 export function refuseForeignSchema(
   db: DatabaseSync,
   path: string,
@@ -86,15 +85,18 @@ export function refuseForeignSchema(
   }
 }
 
-/** A row of SQLite's table of all objects of a file. */
+/** A row of `sqlite_schema`, SQLite's table of all tables, indexes, views and triggers in a file. */
 export interface SchemaObject {
   readonly type: string;
   readonly name: string;
-  /** The statement that created the object. */
+  /** The SQL statement that created the object. */
   readonly sql: string;
 }
 
-/** All objects but those that SQLite makes by itself: indexes of UNIQUE and PRIMARY KEY, and the tables of ANALYZE. */
+/**
+ * Returns all objects of a file, without those that SQLite creates itself: indexes of UNIQUE and PRIMARY KEY, and the
+ * tables of ANALYZE.
+ */
 function schemaOf(db: DatabaseSync): SchemaObject[] {
   const objects = db.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL");
   return (objects.all() as unknown as SchemaObject[])
@@ -105,7 +107,7 @@ function normalized(sql: string): string {
   return sql.replace(/\s+/g, " ");
 }
 
-/** Turns any error about the file at `path` into a StorageError with advice. */
+/** Converts any error about the file at `path` to a StorageError that advises the user. */
 export function explained(path: string, error: unknown): StorageError {
   if (error instanceof StorageError) return error;
   const text = firstLine(error);
@@ -136,7 +138,10 @@ const PROBLEMS: readonly (readonly [RegExp, SqliteProblem])[] = [
   [/I\/O error/i, "io"],
 ];
 
-/** The cause of an error. Deno's node:sqlite gives most errors no code, so this function reads SQLite's fixed texts. */
+/**
+ * Returns the cause of an error. Deno's node:sqlite gives most errors no code, so this function matches SQLite's fixed
+ * error texts.
+ */
 export function sqliteProblem(error: unknown): SqliteProblem {
   if ((error as { errcode?: unknown }).errcode === SQLITE_IOERR_LOCK) return "no_access";
   return PROBLEMS.find(([pattern]) => pattern.test(firstLine(error)))?.[1] ?? "other";

@@ -1,4 +1,4 @@
-// Runs the databases in a separate thread, and defines the messages between that thread and the main thread.
+// Runs the databases in a separate thread. Defines the messages between this thread and the main thread.
 
 import { BlobDatabase } from "./blob_database.ts";
 import type { BlobFile, BlobPart, Segment } from "./blobs.ts";
@@ -15,13 +15,16 @@ import {
   type PublishedRow,
 } from "./rows.ts";
 
-/** Rows per message while the file is read. The main thread processes each message while the next rows are read. */
+/**
+ * The number of rows in each message while the file is read. The main thread processes a message while the next rows
+ * are read.
+ */
 const ROWS_PER_MESSAGE = 1000;
 
-/** The pause in ms between two steps that free the space of removed blobs. During the pause, requests are answered. */
+/** The pause between two steps of freeing the space of removed blobs, in ms. Other requests are answered in between. */
 const TIDY_MS = 5;
 
-/** The pause in ms after freeing space has failed. When the pause ends, a full disk may have space again. */
+/** The pause after freeing space has failed, in ms. By then, a full disk may have space again. */
 const TIDY_RETRY_MS = 60_000;
 
 export interface OpenDatabase {
@@ -30,23 +33,26 @@ export interface OpenDatabase {
   readonly blobsPath: string;
   /** Whether to accept an empty file; see `DatabaseOptions`. */
   readonly mayBeEmpty: boolean;
-  /** The id that the node gets if the file has none yet. */
+  /** The id for the node if the file contains none yet. */
   readonly newNodeId: Uint8Array;
 }
 
-/** The content of the file when it was opened, apart from items. */
+/** The content of the file when it was opened, except for the items. */
 export interface Saved {
   readonly nodeId: Uint8Array;
-  /** The state of the node's clock; undefined in a new file, or in a file from a version without node time. */
+  /**
+   * The saved state of the node's clock; undefined in a new file, or in a file from a program version without node
+   * time.
+   */
   readonly clock: Uint8Array | undefined;
   readonly contacts: readonly ContactRow[];
   readonly published: readonly PublishedRow[];
   readonly announcements: readonly AnnouncementRow[];
-  /** The records, by their names. */
+  /** The saved records, by name. */
   readonly records: ReadonlyMap<string, Uint8Array>;
-  /** The number of rows that were skipped because their checksum was wrong. */
+  /** The number of rows skipped because of a wrong checksum. */
   readonly damagedRows: number;
-  /** The highest id of the blobs that exist. */
+  /** The highest id of all blobs in the blob file. */
   readonly lastBlob: number;
 }
 
@@ -62,13 +68,16 @@ type Request =
 
 type Result = Saved | readonly RowResult[] | Uint8Array<ArrayBuffer> | undefined;
 
-/** Each request is answered once, in order. Messages with items come before the answer to `open`. */
+/**
+ * A message from the storage thread. Each request is answered once, in order. Messages with items precede the answer to
+ * `open`.
+ */
 type Message =
   | { readonly type: "items"; readonly items: PackedItems }
   | { readonly type: "done"; readonly result: Result }
   | { readonly type: "failed"; readonly message: string };
 
-/** The main thread's handle to a database in another thread. */
+/** The main thread's interface to the databases, which another thread runs. */
 export class DatabaseThread implements BlobFile, ItemFile {
   readonly #worker: Worker;
   readonly #waiting: PromiseWithResolvers<Result>[] = [];
@@ -76,8 +85,7 @@ export class DatabaseThread implements BlobFile, ItemFile {
   #failure: StorageError | undefined;
 
   /**
-   * Uses `worker`, a thread that runs `serveDatabase`. `onItems` is called several times, with the
-   * records of some of the items.
+   * `worker` must run `serveDatabase`. `onItems` is called several times, each time with the records of further items.
    */
   constructor(worker: Worker, path: string, onItems: (items: PackedItems) => void) {
     this.#worker = worker;
@@ -92,7 +100,7 @@ export class DatabaseThread implements BlobFile, ItemFile {
     };
   }
 
-  /** Opens the file, or ends the thread if that fails. @throws {StorageError} like `Database` */
+  /** Opens the database files. If that fails, ends the thread. @throws {StorageError} like `Database` */
   async open(open: OpenDatabase): Promise<Saved> {
     try {
       return (await this.#ask({ do: "open", open })) as Saved;
@@ -103,8 +111,8 @@ export class DatabaseThread implements BlobFile, ItemFile {
   }
 
   /**
-   * Resolves when the changes are on disk. @throws {StorageError} if they can't be written; then
-   * none of them is written
+   * Resolves once the changes are on disk.
+   * @throws {StorageError} if the transaction fails; nothing is then written
    */
   async commit(changes: Changes): Promise<void> {
     await this.#ask({ do: "commit", changes });
@@ -156,7 +164,7 @@ export class DatabaseThread implements BlobFile, ItemFile {
   }
 }
 
-/** Serves the main thread's requests in a worker. `opened` is called after the answer to `open`. */
+/** Serves the main thread's requests in the worker. `opened` is called after the answer to `open` was sent. */
 export function serveDatabase(
   thread: {
     onmessage: ((event: MessageEvent<Request>) => void) | null;
@@ -229,7 +237,7 @@ export function serveDatabase(
     post();
     const contacts = database.contacts(), published = [...database.published()];
     const { damagedRows } = database, lastBlob = blobs.lastId;
-    // If a row was damaged, keep all blobs, because a damaged published value may refer to any of them.
+    // If a row was damaged, keep all blobs: the row may be a published value that refers to any of them.
     if (damagedRows === 0) blobs.removeOthers(new Set(published.flatMap(blobsOf)));
     tidy();
     const clock = database.meta(CLOCK), announcements = database.announcements();
@@ -243,14 +251,14 @@ export function serveDatabase(
       thread.postMessage({ type: "done", result }, transfer);
       if (data.do === "open") opened();
     } catch (error) {
-      // An error makes only this request fail, not the whole thread.
+      // Only this request fails, not the whole thread.
       const text = error instanceof Error ? error.message : String(error);
       thread.postMessage({ type: "failed", message: text.split("\n")[0] });
     }
   };
 }
 
-/** The ids of the blobs that a published value refers to. */
+/** Returns the ids of the blobs to which a published value refers. */
 function blobsOf({ value_blob, ids_blob }: PublishedRow): number[] {
   return value_blob === null || ids_blob === null ? [] : [value_blob, ids_blob];
 }

@@ -1,19 +1,18 @@
-// Detects damage in SQLite's write-ahead log. SQLite reads the log up to the first wrong checksum
-// and ignores the rest, because a crash may have cut the last commit short. Damage in the middle of
-// the log would therefore make SQLite lose acknowledged values unnoticed. Format:
-// https://sqlite.org/fileformat2.html#walformat
+// Detects damage in SQLite's write-ahead log. SQLite reads the log only up to the first wrong checksum, because a crash
+// may have cut the last commit short. If the middle of the log were damaged, SQLite would silently lose acknowledged
+// values. Format: https://sqlite.org/fileformat2.html#walformat
 
 const HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24;
 
-/** The magic number of a log. Its lowest bit is the byte order of the checksums. */
+/** The magic number of a write-ahead log. Its lowest bit gives the byte order of the checksums. */
 const MAGIC = 0x377f0682;
 
 /**
- * The number of good bytes before the damage; undefined if the log is intact, or ends in a commit that was cut short.
+ * Returns the number of good bytes before the damage. Returns undefined if the log is intact, or if only its last
+ * commit was cut short.
  *
- * Every commit is synced before the next one is written, so a crash can only cut the last one
- * short. If a commit and further frames of the same log follow a wrong frame, that frame was
- * damaged after it had been written.
+ * Every commit is synced before the next commit is written, so a crash can cut short only the last one. If a commit and
+ * further frames of the same log follow a bad frame, that frame was damaged after it had been written.
  */
 export function damageInLog(log: Uint8Array): number | undefined {
   if (log.length < HEADER_BYTES) return undefined;
@@ -53,7 +52,7 @@ class Checksum {
 
   constructor(readonly view: DataView, readonly isLittle: boolean) {}
 
-  /** Adds `length` bytes, a multiple of 8. */
+  /** Adds `length` bytes from offset `at`. `length` must be a multiple of 8. */
   add(at: number, length: number): void {
     let s0 = this.#s0, s1 = this.#s1;
     for (const end = at + length; at < end; at += 8) {
