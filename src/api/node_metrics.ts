@@ -89,11 +89,13 @@ const NODE_METRICS = {
     dmnode_traffic_bytes_total:
       "Bytes of all P2P packets, with the headers of UDP and IP, by direction and purpose.",
     dmnode_dropped_packets_total:
-      "Packets that were not served, or not sent (send_queue_full), by reason.",
+      "Packets that were not served, or not sent (send_queue_full, not_sent), by reason.",
     dmnode_lookups_total: "Lookups that ended, by whether any node answered.",
     dmnode_lookup_hops_total: "Sum of the hops of the lookups that were answered.",
     dmnode_crowded_targets_total:
       "Targets of lookups with far too many nodes around them: maybe Sybils that hide a value.",
+    dmnode_log_dropped_lines_total:
+      "Lines of the log that were dropped, as they could not be written.",
     dmnode_republications_total: "Items that were published again, and acknowledged.",
     dmnode_replication_turns_total: "Times that this node counted the copies of a held item.",
     dmnode_replication_copies_total:
@@ -169,6 +171,7 @@ function readingsOf(
     dmnode_published_short_items: published.short,
     dmnode_published_ending_items: published.ending,
     dmnode_pinned_values: storage.pins,
+    dmnode_log_dropped_lines_total: stats.log.dropped,
     dmnode_republications_total: storage.republications,
     dmnode_replication_turns_total: replication.turns,
     dmnode_replication_copies_total: storage.copies_made,
@@ -220,6 +223,7 @@ const DROPS: Readonly<Record<Drop, 0>> = {
   not_allowed: 0,
   denied: 0,
   send_queue_full: 0,
+  not_sent: 0,
   not_introduced: 0,
   over_budget: 0,
   would_amplify: 0,

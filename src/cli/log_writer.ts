@@ -18,7 +18,11 @@ export class LogWriter {
   readonly #options: LogWriterOptions;
   #waiting: string[] = [];
   #waitingLength = 0;
+  /** The lines that were dropped since the latest line that reported them, and since the start. */
   #dropped = 0;
+  #allDropped = 0;
+  /** The time at which the current write began; undefined if nothing is being written. */
+  #writingSince: number | undefined;
   /** Whether only a part of the previous line could be written. */
   #isTorn = false;
   #writing: Promise<void> | undefined;
@@ -29,12 +33,19 @@ export class LogWriter {
 
   write(line: string): void {
     if (this.#waitingLength + line.length > MAX_WAITING) {
-      this.#dropped++;
+      this.#drop(1);
       return;
     }
     this.#waiting.push(line);
     this.#waitingLength += line.length;
     this.#writing ??= this.#writeAll();
+  }
+
+  /** The lines that were dropped, and the seconds for which the reader has taken nothing. */
+  get state(): { readonly dropped: number; readonly stalled_s: number } {
+    const since = this.#writingSince;
+    const stalled_s = since === undefined ? 0 : (performance.now() - since) / 1000;
+    return { dropped: this.#allDropped, stalled_s };
   }
 
   /** Resolves when all lines are written, or after `withinMs`. */
@@ -55,7 +66,8 @@ export class LogWriter {
       try {
         await this.#writeText(lines.join(""));
       } catch {
-        this.#dropped += dropped + lines.length - (dropped > 0 ? 1 : 0);
+        this.#dropped += dropped;
+        this.#drop(lines.length - (dropped > 0 ? 1 : 0));
       }
     }
     // Don't add an `await` between the last check of the queue and this assignment. Otherwise, a line that is added in
@@ -63,10 +75,18 @@ export class LogWriter {
     this.#writing = undefined;
   }
 
+  #drop(count: number): void {
+    this.#dropped += count;
+    this.#allDropped += count;
+  }
+
   async #writeText(text: string): Promise<void> {
     const bytes = new TextEncoder().encode(this.#isTorn ? `\n${text}` : text);
     for (let at = 0; at < bytes.length;) {
-      const count = await this.#options.write(bytes.subarray(at));
+      this.#writingSince = performance.now();
+      const count = await this.#options.write(bytes.subarray(at)).finally(() =>
+        this.#writingSince = undefined
+      );
       at += count;
       this.#isTorn = at < bytes.length;
     }

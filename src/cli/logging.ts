@@ -33,6 +33,11 @@ export async function flushLog(): Promise<void> {
   await writer?.flush(FLUSH_MS);
 }
 
+/** What the log could not write: the lines that were dropped, and for how long a write has waited. */
+export function logState(): LogWriter["state"] {
+  return writer?.state ?? { dropped: 0, stalled_s: 0 };
+}
+
 export async function configureLogging({ logLevel, logFormat }: Config): Promise<void> {
   const { isTerminal } = stdout;
   // Read the variables for colors now: once the node is running, it may no longer read environment variables.

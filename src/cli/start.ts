@@ -15,7 +15,7 @@ import { BindError } from "../runtime/net/udp.ts";
 import { StorageError } from "../storage/sqlite.ts";
 import { VERSION } from "../version.ts";
 import { asUserError } from "./terminal/errors.ts";
-import { configureLogging, flushLog, setLogLevel } from "./logging.ts";
+import { configureLogging, flushLog, logState, setLogLevel } from "./logging.ts";
 import { type NodeFlags, NodeSettings } from "./settings.ts";
 
 /**
@@ -56,9 +56,11 @@ async function run(config: Config, settings: NodeSettings): Promise<void> {
     manager = ServiceManager.connect(config.dataDir);
     dropPermissions({ isService: manager !== undefined });
   };
-  const node = await LocalNode.start(config, { persistent: true, onOpened }).catch((error) => {
-    throw asUserError(error, BindError, StorageError, ApiThreadError, ListenError);
-  });
+  const node = await LocalNode.start(config, { persistent: true, onOpened, log: logState }).catch(
+    (error) => {
+      throw asUserError(error, BindError, StorageError, ApiThreadError, ListenError);
+    },
+  );
   reloading.node = node;
   let url: string;
   try {

@@ -498,6 +498,11 @@ export class DhtNode {
     return this.replicator.holdersOf(target);
   }
 
+  /** The addresses at which a node keeps changing its id. */
+  changingIds(now: Millis): ReturnType<Contacts["renames"]["report"]> {
+    return this.#contacts.renames.report(now);
+  }
+
   /** The number of nodes at which we are registered, so that they can introduce other nodes to us. */
   get introducers(): number {
     return this.hidden.crossing?.meeting.registrars ?? 0;

@@ -32,6 +32,8 @@ export type Drop =
   /** The address or the id of the node is in the deny list. */
   | "denied"
   | "send_queue_full"
+  /** The system refused to send the packet, for example because it has no route. */
+  | "not_sent"
   /** The message was forwarded by a node that is not one of our introducers. */
   | "not_introduced"
   /**

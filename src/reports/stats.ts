@@ -225,10 +225,24 @@ export const Stats = z.object({
     "nodes of the last hour that got no place, because their subnet has MAX_PER_SUBNET already",
   ),
   clones: z.array(CloneReport).meta({ description: "nodes of the last hour that share an id" }),
+  changing_ids: field(
+    z.object({
+      addresses: field(count, 0, "addresses at which a node keeps changing its id"),
+      worst: field(z.string().nullable(), null, "the one with most changes"),
+      changes: field(count, 0, "the changes there"),
+    }),
+    { addresses: 0, worst: null, changes: 0 },
+    "nodes of the last hour that answered under at least three new ids",
+  ),
   traffic: z.object({
     in: Traffic,
     out: Traffic,
     dropped: field(z.record(z.string(), count), { unmatched: 3 }, "refused packets by reason"),
+    unsent: field(
+      z.string().nullable(),
+      null,
+      "an address to which the system refused to send in the last ten minutes, and why",
+    ),
     budget: MonthlyBudget,
   }),
   lookups: z.object({
@@ -278,6 +292,14 @@ export const Stats = z.object({
     announced: field(count, 1, "swarms in which this node announces its host"),
     failing: field(count, 0, "of those, how many no node accepted in the latest attempt"),
   }),
+  log: field(
+    z.object({
+      dropped: field(count, 0, "lines that could not be written since the start"),
+      stalled_s: field(amount, 0, "seconds for which the reader of the log has taken nothing"),
+    }),
+    { dropped: 0, stalled_s: 0 },
+    "whether the log can be written",
+  ),
   nat: Nat,
   network_key: z.object({
     in_use: field(z.boolean(), false, "whether the node talks only to nodes with its NETWORK_KEY"),

@@ -27,6 +27,8 @@ export interface JoiningOptions {
   readonly resolve: ResolveName;
   /** Whether the node has a network key. */
   readonly isSealed: boolean;
+  /** Returns the address and the reason if the system refuses to send packets there. */
+  readonly unsent: () => string | null;
 }
 
 /** For each reason why the address of a bootstrap node can't be used, the text for the log. */
@@ -139,6 +141,7 @@ export class Joining {
 
   /** Returns whether this node is the first of its network, and why no peer has answered yet. */
   standing(): Standing {
+    const unsent = this.options.unsent();
     const reason = this.#isFirst
       ? "first node of its network: no other bootstrap nodes are configured, so only this node stores the values"
       : this.#unresolved.length > 0
@@ -147,6 +150,8 @@ export class Joining {
       ? "still joining the network"
       : this.#problem !== undefined
       ? `no peer gives a usable answer: ${this.#problem}`
+      : unsent !== null
+      ? `no peer answers; the system refuses to send packets to ${unsent}`
       : `no peer answers; bootstrap nodes: ${this.nodesText} (${
         this.options.isSealed
           ? "they must have the network key of this node"

@@ -12,6 +12,7 @@ import type { EventData, ServiceEvent } from "../reports/events.ts";
 import type { Peer } from "../reports/peers.ts";
 import type { Nat, NodeStats } from "../reports/stats.ts";
 import type { ValueState } from "../reports/values.ts";
+import type { Family } from "../krpc/endpoint.ts";
 import { clock } from "./clock.ts";
 import { EventListeners, isReported, serviceEvent } from "./reports/events.ts";
 import { natText } from "./reports/nat_report.ts";
@@ -182,6 +183,12 @@ export class Journal {
     if (this.#throttle.isDue("network key", "", clock.now())) {
       this.#log.warning("Network key: {text}", { text });
     }
+  }
+
+  /** Logs that the system refuses to send packets to an address. */
+  noteUnsent(text: string, family: Family): void {
+    if (!this.#throttle.isDue(`unsent ${family}`, "", clock.now())) return;
+    this.#log.warning("The system refuses to send packets to {text}", { text });
   }
 
   noteReadiness(change: ReadinessChange, reason: string): void {

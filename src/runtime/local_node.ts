@@ -11,6 +11,7 @@ import { cidrIncludes } from "../krpc/address_range.ts";
 import { countAsGlobal, Endpoint } from "../krpc/endpoint.ts";
 import { hex } from "../krpc/hex.ts";
 import type { NodeService } from "../node_service.ts";
+import type { NodeStats } from "../reports/stats.ts";
 import type { ServiceEvent } from "../reports/events.ts";
 import type { Budget, TrafficReport } from "../reports/traffic.ts";
 import { CLIENT, VERSION } from "../version.ts";
@@ -47,6 +48,7 @@ import { CHECK_EVERY_MS, ReadinessProbe } from "./reports/readiness.ts";
 import { Reports } from "./reports/reports.ts";
 import { TrafficTotals } from "./reports/traffic_totals.ts";
 import { savedOf, seedsOf } from "./saved_contacts.ts";
+import { Unsent } from "./reports/unsent.ts";
 import { SampleOperations } from "./sample_operations.ts";
 import { SwarmOperations } from "./swarm_operations.ts";
 import { Streams } from "./values/streams.ts";
@@ -57,6 +59,8 @@ export interface LocalNodeOptions {
   readonly persistent: boolean;
   /** Called once all files and the socket are open, before any packet is handled. */
   readonly onOpened?: () => void | Promise<void>;
+  /** Returns what the log could not write. By default, it writes everything. */
+  readonly log?: () => NodeStats["log"];
   /** Looks up host names. The default is the system's resolver. */
   readonly resolve?: ResolveName;
   /** The interval at which names are looked up again while the node has no contacts. Tests set a shorter interval. */
@@ -113,6 +117,7 @@ export class LocalNode implements NodeService {
   readonly #filter: NetFilter;
   readonly #seal: PacketSeal | undefined;
   readonly #keyMismatch: KeyMismatch | undefined;
+  readonly #unsent = new Unsent();
   /**
    * Proves the node's public key to peers. Undefined without a network key, because strangers need not know which
    * identity a node has.
@@ -157,7 +162,8 @@ export class LocalNode implements NodeService {
       const seal = config.networkKeys.length === 0
         ? undefined
         : await PacketSeal.create(config.networkKeys, { drop });
-      node = new LocalNode(config, storage, { seal, resolve: options.resolve ?? systemNames });
+      const { resolve = systemNames, log = () => ({ dropped: 0, stalled_s: 0 }) } = options;
+      node = new LocalNode(config, storage, { seal, resolve, log });
       // Call this last: the callback may give up permissions that the node needed only until now.
       await options.onOpened?.();
       await node.#start(options);
@@ -172,7 +178,9 @@ export class LocalNode implements NodeService {
   private constructor(
     config: Config,
     storage: OpenedStorage,
-    { seal, resolve }: { readonly seal: PacketSeal | undefined; readonly resolve: ResolveName },
+    { seal, resolve, log }: Required<Pick<LocalNodeOptions, "resolve" | "log">> & {
+      readonly seal: PacketSeal | undefined;
+    },
   ) {
     this.#config = this.#limits = config;
     this.#seal = seal;
@@ -198,6 +206,7 @@ export class LocalNode implements NodeService {
       receive,
       onReceive: (waitedMs) => this.#core.noteReceive(waitedMs),
       onOverflow: () => this.#core.node.traffic.drop("send_queue_full"),
+      onRefused: (error, to) => this.#noteUnsent(error, to),
     });
     for (const { host } of bootstrapNodes) {
       const [address, zone] = host.split("%");
@@ -232,6 +241,7 @@ export class LocalNode implements NodeService {
       filter,
       resolve,
       isSealed,
+      unsent: () => this.#unsent.latest(storage.clock.now()),
     });
     this.#keyMismatch = isSealed
       ? new KeyMismatch((from) => this.#joining.isBootstrap(from))
@@ -283,6 +293,8 @@ export class LocalNode implements NodeService {
       budget: () => this.#budget(),
       mapping: this.#mapping,
       keyMismatch: this.#keyMismatch,
+      unsent: this.#unsent,
+      log,
       keyOf: (contact) => this.#peerKeys?.keyOf(contact) ?? null,
       marks: this.#marks,
     });
@@ -546,6 +558,12 @@ export class LocalNode implements NodeService {
     node.refuse(reason, from, now);
     usage.noteReceived("other", Math.max(0, bytes - usage.sealBytes), from.family);
     return now;
+  }
+
+  /** Counts a packet that the system refused to send. */
+  #noteUnsent(error: unknown, to: Endpoint): void {
+    this.#core.node.traffic.drop("not_sent");
+    this.#journal.noteUnsent(this.#unsent.note(error, to, this.#storage.clock.now()), to.family);
   }
 
   /** Counts a packet that was not sealed for this node. Called by the seal. */

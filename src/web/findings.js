@@ -102,7 +102,10 @@ export function judgeNode(stats, medianRttMs) {
     crowding(stats),
     ...leftOut(stats),
     ...clones(stats),
+    ...changingIds(stats),
+    ...unsent(stats),
     ...droppedPackets(stats),
+    ...log(stats),
     ...budget(stats),
     storage(stats),
     ...publishedValues(stats),
@@ -148,7 +151,7 @@ function budget({ traffic: { budget } }) {
 /** @param {Stats} stats */
 function readiness({ readiness: { ready, reason } }) {
   const advice =
-    "check the bootstrap nodes, and whether a firewall blocks incoming or outgoing UDP";
+    "check the bootstrap nodes. If none of them answers, a firewall may block incoming or outgoing UDP";
   return ready ? ok("ready", reason) : fail("ready", reason, advice);
 }
 
@@ -178,7 +181,11 @@ function peers({ peers, readiness, network_size_estimate: size }) {
 }
 
 /** @param {Stats} stats */
-function answers({ readiness: { queries, answers, over_s } }) {
+function answers({ readiness: { ready, queries, answers, over_s }, routing_table_size }) {
+  if (ready && routing_table_size === 0) {
+    // The first node of a network queries only those who have queried it, and these may be mere clients.
+    return unknown("answers", `${answers} to ${queries} queries in ${over_s} s, and no peer yet`);
+  }
   if (queries < MIN_QUERIES) {
     return unknown("answers", `${answers} to ${queries} queries in ${over_s} s: too few to judge`);
   }
@@ -278,6 +285,45 @@ function clones({ clones }) {
       "if they are yours, a DATA_DIR was copied: stop one of them, and start it with an empty DATA_DIR",
     );
   });
+}
+
+/** Reports addresses at which a node keeps changing its id. @param {Stats} stats @returns {Finding[]} */
+function changingIds({ changing_ids: { addresses, worst, changes }, routing_table_size }) {
+  if (worst === null) return [];
+  const found =
+    `${plural(addresses, "address")} of the past hour such as ${worst}, which answered under ` +
+    `${changes} new ids`;
+  const host = worst.slice(0, worst.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  const advice =
+    "such a node is broken or hostile, and stores nothing: name other bootstrap nodes, or drop it with " +
+    `dmnode deny ${host}`;
+  return [judged("changing ids", found, addresses >= routing_table_size && advice)];
+}
+
+/** Reports that the system refuses to send. If other peers answer, it is no problem. @param {Stats} stats */
+function unsent({ traffic: { unsent, dropped }, peers }) {
+  if (unsent === null) return [];
+  const found = `the system refused ${
+    plural(dropped.not_sent ?? 0, "packet")
+  }, the latest to ${unsent}`;
+  if (peers.healthy > 0) return [ok("sending", found)];
+  return [fail("sending", found, "correct the routes or the firewall of this machine")];
+}
+
+/** The log counts as stalled if its reader has taken nothing for this long. */
+const STALLED_LOG_S = 5;
+
+/** @param {Stats} stats @returns {Finding[]} */
+function log({ log: { dropped, stalled_s } }) {
+  const isStalled = stalled_s >= STALLED_LOG_S;
+  if (dropped === 0 && !isStalled) return [];
+  const found = [
+    ...(dropped > 0 ? [`${plural(dropped, "line")} could not be written`] : []),
+    ...(isStalled ? [`nobody has read it for ${duration(stalled_s)}`] : []),
+  ].join("; ");
+  const advice =
+    "check the program that reads the node's standard output, or the disk that it goes to";
+  return [warn("log", found, advice)];
 }
 
 /** @param {Stats} stats */

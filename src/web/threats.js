@@ -31,6 +31,7 @@ const HARMLESS = new Map(Object.entries({
   unproven: "First packets of peers, and replays (harmless)",
   replayed: "Sealed packets that arrived twice (harmless)",
   send_queue_full: "Not sent, because the send queue was full",
+  not_sent: "Not sent, because the system refused it (see doctor)",
 }));
 
 /** The meaning of a reason for dropping packets. @param {string} reason */

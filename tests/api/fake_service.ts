@@ -658,8 +658,9 @@ export class FakeService implements NodeService {
       bucket_distribution: this.distribution,
       network_size_estimate: null,
       clones: [],
+      changing_ids: { addresses: 0, worst: null, changes: 0 },
       left_out: { nodes: 0, subnets: 0, largest: null },
-      traffic: { in: traffic, out: traffic, dropped: { malformed: 2 }, budget: null },
+      traffic: { in: traffic, out: traffic, dropped: { malformed: 2 }, unsent: null, budget: null },
       lookups: {
         count: 3,
         success: 2,

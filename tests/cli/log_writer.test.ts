@@ -47,6 +47,19 @@ Deno.test("lines are written in order, also in small parts", async () => {
   }
 });
 
+Deno.test("the dropped lines, and the time since the reader has taken anything, are known", async () => {
+  const output = new Output(), { writer } = output, LINES = 3;
+  output.block();
+  writer.write("a\n");
+  const line = "x".repeat(200_000);
+  for (let i = 0; i <= LINES; i++) writer.write(line);
+  assert.equal(writer.state.dropped, LINES);
+  assert.ok(writer.state.stalled_s > 0);
+  output.unblock();
+  await output.settled();
+  assert.deepEqual(writer.state, { dropped: LINES, stalled_s: 0 });
+});
+
 Deno.test("a line that arrives while the previous one is being written does not wait for another", async () => {
   for (let turns = 0; turns < 20; turns++) {
     const output = new Output();

@@ -20,6 +20,7 @@ function joiningOf({ node }: VirtualNode, network: VirtualNetwork): Joining {
     filter: new NetFilter({ mode: "any" }),
     resolve: () => Promise.resolve([]),
     isSealed: true,
+    unsent: () => null,
   });
 }
 

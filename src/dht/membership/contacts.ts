@@ -20,6 +20,7 @@ import type { Miss, Queries } from "../search/queries.ts";
 import { type Answer, type Query, whenDone } from "../search/query.ts";
 import type { Self } from "../self.ts";
 import { Remembered } from "./remembered.ts";
+import { Renames } from "./renames.ts";
 
 /** A contact that has kept its id and address for this long may hold items. */
 const SETTLED_MS = 60_000;
@@ -140,6 +141,8 @@ export class Contacts {
   readonly checks = new Agenda<Contact>();
   /** The records of former contacts, including those from an earlier run. */
   readonly remembered = new Remembered();
+  /** Counts the nodes that keep changing their ids. */
+  readonly renames = new Renames();
   /** Called when a contact is added, or when one is removed because it seems to be gone. */
   onChange: ((contact: Contact, isThere: boolean, now: Millis) => void) | undefined;
   /** Called when a second endpoint uses the id of a contact that still answers. */
@@ -319,7 +322,7 @@ export class Contacts {
     if (table === undefined || id.equals(this.#self.id)) return;
     if (expected !== undefined && !expected.equals(id)) {
       const former = table.find(expected);
-      if (former?.endpoint.equals(from)) this.#remove(former, NEW_ID, now);
+      if (former?.endpoint.equals(from)) this.#rename(former, now);
     }
     let contact = table.find(id);
     if (contact !== undefined && !contact.endpoint.equals(from)) {
@@ -348,7 +351,7 @@ export class Contacts {
     this.#learn(newcomer, message);
     // Each endpoint belongs to one node. If the table has another id at this endpoint, the node has changed its id.
     for (let former = table.at(from); former !== undefined; former = table.at(from)) {
-      this.#remove(former, NEW_ID, now);
+      this.#rename(former, now);
     }
     const { admission, replaced } = table.admit(newcomer, now);
     if (replaced !== undefined) this.#left(replaced, replacedBy(newcomer, replaced), now);
@@ -357,6 +360,12 @@ export class Contacts {
     // Spread out the checks of contacts that join at the same time.
     const share = 0.5 + this.#options.random.fraction() / 2;
     this.#scheduleCheck(newcomer, now + share * this.#fullInterval(newcomer));
+  }
+
+  /** Removes a contact that has answered under another id. */
+  #rename(contact: Contact, now: Millis): void {
+    this.renames.note(contact.endpoint, now);
+    this.#remove(contact, NEW_ID, now);
   }
 
   /** Stores what a reply says about its sender. Drops a coordinate that our round trips contradict. */

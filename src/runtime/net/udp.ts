@@ -71,13 +71,17 @@ export interface UdpOptions {
   readonly onReceive?: (waitedMs: number) => void;
   /** Called when a datagram is dropped because too many wait to be sent. */
   readonly onOverflow: () => void;
+  /** Called with the error if the system refuses to send a datagram, for example without a route. */
+  readonly onRefused?: (error: unknown, to: Endpoint) => void;
 }
 
 interface Slot {
   readonly buffer: Uint8Array;
   /** The socket that is sending from this buffer. */
   socket: UdpSocket | undefined;
+  to: Endpoint | undefined;
   readonly release: () => void;
+  readonly fail: (error: unknown) => void;
 }
 
 /** Free send buffers, shared by all sockets: a socket that rarely sends does not need to keep a buffer. */
@@ -221,6 +225,7 @@ export class UdpSocket {
     this.#sending++;
     const slot = FREE_SLOTS.pop() ?? this.#newSlot();
     slot.socket = this;
+    slot.to = to;
     slot.buffer.set(datagram);
     // If this is the reply to a query, reuse the query's address object: creating an object costs more than this
     // comparison.
@@ -228,7 +233,7 @@ export class UdpSocket {
       ? this.#senderAddress
       : this.#addressOf(to);
     this.#conn.send(slot.buffer.subarray(0, datagram.length), address)
-      .then(slot.release, slot.release);
+      .then(slot.release, slot.fail);
   };
 
   #addressOf({ family, host, port }: Endpoint): Deno.NetAddr {
@@ -250,9 +255,15 @@ export class UdpSocket {
     const slot: Slot = {
       buffer: new Uint8Array(SEND_BYTES),
       socket: undefined,
+      to: undefined,
+      fail: (error) => {
+        const { socket, to } = slot;
+        slot.release();
+        if (!socket!.#closed) socket!.#options.onRefused?.(error, to!);
+      },
       release: () => {
         slot.socket!.#sending--;
-        slot.socket = undefined;
+        slot.socket = slot.to = undefined;
         if (FREE_SLOTS.length < MAX_FREE_SLOTS) FREE_SLOTS.push(slot);
       },
     };

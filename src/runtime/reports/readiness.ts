@@ -3,7 +3,7 @@
 
 import type { Contact } from "../../dht/routing/contact.ts";
 import type { Millis } from "../../dht/deadlines.ts";
-import type { Flow } from "../../dht/traffic.ts";
+import type { Flow, Traffic } from "../../dht/traffic.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { AnswerCounts, Readiness } from "../../reports/stats.ts";
 
@@ -56,7 +56,7 @@ export type ReadinessChange = "gained" | "lost" | "regained" | "missing";
 
 /** The parts of the node that the probe needs. */
 export interface ProbedNode {
-  readonly traffic: { readonly in: Flow; readonly out: Flow };
+  readonly traffic: Pick<Traffic, "in" | "out" | "dropped">;
   contacts(): Iterable<Contact>;
   /** Whether a contact is checked so often that probes make little difference. */
   isCheckedOften(contact: Contact): boolean;
@@ -112,8 +112,10 @@ export class ReadinessProbe {
   }
 
   #noteTraffic(now: Millis): void {
-    const counts = this.node.traffic.in.byType();
-    const answers = sumOf(counts, ".response");
+    const { traffic } = this.node, counts = traffic.in.byType();
+    // Answers that match no query, or have no id, prove nothing: a stranger may send them.
+    const unusable = (counts["unknown.response"]?.messages ?? 0) + (traffic.dropped.no_id ?? 0);
+    const answers = sumOf(counts, ".response") - unusable;
     if (answers > this.#answers) this.#noteAnswer(now);
     this.#answers = answers;
     const acknowledged = counts["put.response"]?.messages ?? 0;

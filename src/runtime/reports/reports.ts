@@ -31,6 +31,7 @@ import { optionalTime, timeText } from "../../reports/time.ts";
 import type { HeldItems } from "../../reports/values.ts";
 import { PeerReports } from "./peers.ts";
 import { REFUSALS_INTERVAL_MS, ThreatReports } from "./threats.ts";
+import type { Unsent } from "./unsent.ts";
 import type { Publications } from "../values/publications.ts";
 
 /** Rates are averages over this many seconds: long enough to be readable, short enough to show changes. */
@@ -76,6 +77,9 @@ export interface ReportedNode {
   readonly keyOf: (contact: Contact) => string | null;
   /** Detects other nodes with a wrong network key. Undefined if this node has no network key. */
   readonly keyMismatch: KeyMismatch | undefined;
+  /** Returns what the log could not write. */
+  readonly log: () => NodeStats["log"];
+  readonly unsent: Pick<Unsent, "latest">;
   readonly clock: Pick<NodeClock, "now" | "wall">;
   readonly records: Records;
   readonly marks: Pick<Marks, "after">;
@@ -151,10 +155,12 @@ export class Reports {
         is_own: clone.isOwn,
         at: timeText(clock.wall(clone.at)),
       })),
+      changing_ids: this.#core.changingIds(at),
       traffic: {
         in: this.#trafficReport("in"),
         out: this.#trafficReport("out"),
         dropped: { ...traffic.dropped } as Record<string, number>,
+        unsent: this.node.unsent.latest(at),
         budget: this.node.budget(),
       },
       lookups: {
@@ -187,6 +193,7 @@ export class Reports {
         copies_made: this.#core.replication.copies,
       },
       swarms: this.#swarmsReport(),
+      log: this.node.log(),
       nat: this.nat(),
     };
   }

@@ -20,7 +20,7 @@ const HEALTHY: Stats = {
   peers: { healthy: 30, degraded: 1, unhealthy: 0 },
   network_size_estimate: 1_000,
   clones: [],
-  traffic: { ...EXAMPLE.traffic, dropped: {} },
+  traffic: { ...EXAMPLE.traffic, dropped: {}, unsent: null },
   lookups: {
     count: 50,
     success: 50,
@@ -155,6 +155,36 @@ Deno.test("dropped packets, full storage and another version are reported", () =
   assert.equal(dropped({ rate_limited: 900 }), "ok", "one busy neighbour");
   assert.match(dropped({ rate_limited: 1e6 }), /^warn .*flooding/);
   assert.equal(version({ ...HEALTHY, version: "0.0.1" }).verdict, "warn");
+});
+
+Deno.test("packets that the system refuses to send are a failure if no peer answers", () => {
+  const unsent = "192.0.2.9:6881: this machine has no route to it";
+  const traffic = { ...HEALTHY.traffic, unsent, dropped: { not_sent: 12 } };
+  assert.equal(judge("sending", { traffic }), "ok", "IPv6 may have no route");
+  const peers = { healthy: 0, degraded: 0, unhealthy: 0 };
+  assert.match(judge("sending", { traffic, peers }), /^fail .*routes/);
+  const { found } = findingOf(judgeNode({ ...HEALTHY, traffic }, NEAR_RTT), "sending");
+  assert.equal(found, `the system refused 12 packets, the latest to ${unsent}`);
+});
+
+Deno.test("a node without peers is not blamed for clients that answer no queries", () => {
+  const readiness = { ...HEALTHY.readiness, queries: 40, answers: 0 };
+  assert.match(judge("answers", { readiness }), /^warn/);
+  assert.equal(judge("answers", { readiness, routing_table_size: 0 }), "unknown");
+});
+
+Deno.test("a log that nobody reads is reported", () => {
+  assert.match(judge("log", { log: { dropped: 3, stalled_s: 0 } }), /^warn .*standard output/);
+  assert.match(judge("log", { log: { dropped: 0, stalled_s: 60 } }), /^warn/);
+  const findings = judgeNode({ ...HEALTHY, log: { dropped: 0, stalled_s: 0.1 } }, NEAR_RTT);
+  assert.ok(!findings.some(({ check }) => check === "log"));
+});
+
+Deno.test("nodes that keep changing their ids are reported, and named if they are all that there is", () => {
+  const changing_ids = { addresses: 1, worst: "[2001:db8::1]:6881", changes: 12 };
+  assert.equal(judge("changing ids", { changing_ids }), "ok");
+  const small = { changing_ids, routing_table_size: 1 };
+  assert.match(judge("changing ids", small), /^warn .*dmnode deny 2001:db8::1$/);
 });
 
 Deno.test("published values that are not safe are reported", () => {

@@ -221,3 +221,20 @@ Deno.test("a node that answers each ping with a ping is not pinged again at once
   assert.ok(pings > 0);
   assert.ok(pings <= 4, `${pings}: one ping and its repetition, at most twice`);
 });
+
+Deno.test("an address that answers under one id after another is counted, with its changes", () => {
+  const PINGS = 5;
+  let ids = 0;
+  const { server, network, odd } = scene((reply) => {
+    const id = new Uint8Array(20).fill(++ids);
+    return encode({ ...reply, r: { ...reply.r, id } });
+  });
+  const before = server.node.changingIds(network.now).changes;
+  for (let i = 0; i < PINGS; i++) {
+    server.node.ping(odd.at, network.now, () => {});
+    network.run(1_000);
+  }
+  const { addresses, worst, changes } = server.node.changingIds(network.now);
+  assert.deepEqual([addresses, worst], [1, AT]);
+  assert.ok(changes >= before + PINGS, `${before}, then ${changes}`);
+});

@@ -58,6 +58,23 @@ function testSockets(inBatches: boolean): void {
     assert.ok(other.received.every(({ from }) => from.equals(one.at)));
   });
 
+  test("a datagram that the system refuses to send is reported with the error", async () => {
+    const { promise: refused, resolve } = Promise.withResolvers<[unknown, Endpoint]>();
+    const socket = UdpSocket.bind({
+      host: "127.0.0.1",
+      port: 0,
+      inBatches,
+      receive: () => {},
+      onOverflow: () => {},
+      onRefused: (...given) => resolve(given),
+    });
+    const nowhere = endpoint("127.0.0.1:0");
+    socket.send(latin1("x"), nowhere);
+    const [error, to] = await refused;
+    assert.ok(error instanceof Error && to === nowhere);
+    await socket.close();
+  });
+
   test("a datagram is copied when it is sent, so that its buffer can be reused at once", async () => {
     await using one = open();
     await using other = open();

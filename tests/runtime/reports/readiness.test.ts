@@ -13,7 +13,7 @@ import { endpoint, id } from "../../packets.ts";
 /** A node with its own clock, whose peers answer as the test decides. */
 class Fake implements ProbedNode {
   now = 1_000_000;
-  readonly traffic = { in: new Flow(), out: new Flow() };
+  readonly traffic = { in: new Flow(), out: new Flow(), dropped: {} };
   readonly table: Contact[] = [];
   readonly pinged: string[] = [];
   readonly told: string[] = [];
