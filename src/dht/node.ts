@@ -209,7 +209,7 @@ export class DhtNode {
     queries.onAnswer = (query, answer, at) => contacts.noteAnswer(query, answer, at);
     queries.onMiss = (query, miss, at) => contacts.noteMiss(query, miss, at);
     queries.onUnusable = (reply) => this.membership.noteUnusable(reply);
-    searches.onHeard = (id, endpoint, expected) => contacts.hear(id, endpoint, expected);
+    searches.onHeard = (id, endpoint, heard) => contacts.hear(id, endpoint, heard);
     searches.onOwnId = (endpoint, at) => {
       const own = this.#own[endpoint.family]?.tally?.endpoint;
       if (!own?.equals(endpoint)) this.clones.suspectOwn(endpoint, at);

@@ -259,11 +259,22 @@ export class Contacts {
     this.#queries.send(query, now, NO_WATCHER);
   }
 
-  /** Makes a node the prospect of its bucket, unless a faster one is already known. Call `probeSoon` afterwards. */
-  hear(id: Id, endpoint: Endpoint, expected: number): void {
-    if (this.tables.byFamily[endpoint.family]?.consider(id, endpoint, expected)) {
-      this.#hasProspects = true;
-    }
+  /**
+   * Notes a node that another node named. It becomes the prospect of its bucket, unless a faster one is already known.
+   * Call `probeSoon` afterwards.
+   */
+  hear(
+    id: Id,
+    endpoint: Endpoint,
+    { expected, now }: { readonly expected: number; readonly now: Millis },
+  ): void {
+    const { byFamily, hearsay } = this.tables, { family } = endpoint;
+    const table = byFamily[family];
+    if (table === undefined) return;
+    if (table.consider(id, endpoint, expected)) this.#hasProspects = true;
+    const named = hearsay[family]!;
+    named.grow(table.bucketCount - 1);
+    named.note(id, endpoint, { expected, now });
   }
 
   /** Ensures that prospects are queried, one after another. */
@@ -296,7 +307,7 @@ export class Contacts {
         const isFalse = isContradicted(rtt, outcome.rtt);
         const count = this.#falseProspects + (isFalse ? 1 : -1);
         this.#falseProspects = Math.max(0, Math.min(MAX_PROBE_DOUBLINGS, count));
-        this.#hearAll(outcome.message, endpoint);
+        this.#hearAll(outcome.message, endpoint, at);
         this.probeSoon(at);
       });
       this.#queries.send(query, now, watcher);
@@ -306,12 +317,14 @@ export class Contacts {
     this.#hasProspects = false;
   }
 
-  #hearAll({ nodes, nodes6, nodeCoordinates }: Message, from: Endpoint): void {
+  #hearAll({ nodes, nodes6, nodeCoordinates }: Message, from: Endpoint, now: Millis): void {
     const compact = from.family === 4 ? nodes : nodes6;
     if (compact === undefined) return;
     readCompactNodes(compact, from.family, (id, endpoint, index) => {
       const expected = expectedRttAt(this.tables.coordinate, nodeCoordinates, index);
-      if (!Number.isNaN(expected) && mayRefer(from, endpoint)) this.hear(id, endpoint, expected);
+      if (!Number.isNaN(expected) && mayRefer(from, endpoint)) {
+        this.hear(id, endpoint, { expected, now });
+      }
     });
   }
 

@@ -6,6 +6,7 @@ import type { Id } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import type { Contact } from "./contact.ts";
 import { OwnCoordinate } from "./coordinate.ts";
+import { Hearsay } from "./hearsay.ts";
 import { RoutingTable } from "./routing_table.ts";
 import { SubnetLimit } from "./subnet_limit.ts";
 
@@ -24,12 +25,15 @@ export class Tables {
   /** The address families that have a table, IPv4 first. */
   readonly families: readonly Family[];
   readonly coordinate = new OwnCoordinate();
+  /** For each family with a table, the nodes that others have named. */
+  readonly hearsay: { readonly [F in Family]?: Hearsay };
   #byFamily: { readonly [F in Family]?: RoutingTable } = {};
 
   constructor({ id, k, families, perSubnet }: TablesOptions, now: Millis) {
     this.k = k;
     this.subnets = new SubnetLimit(perSubnet);
     this.families = ([4, 6] as const).filter((family) => families.includes(family));
+    this.hearsay = Object.fromEntries(this.families.map((family) => [family, new Hearsay(family)]));
     this.reset(id, now);
   }
 

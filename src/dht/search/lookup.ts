@@ -44,7 +44,10 @@ export interface Candidate {
   /** The node's id; undefined for a bootstrap node until it answers. */
   id: Id | undefined;
   readonly endpoint: Endpoint;
-  /** 1 for a node that was known at the start. For other nodes, one more than the hop of the node that named it. */
+  /**
+   * 1 for a node that was known at the start, 2 if it had only been named by then. For other nodes, one more than the
+   * hop of the node that named it.
+   */
   readonly hop: number;
   state: CandidateState;
   sentAt: Millis;
@@ -62,10 +65,11 @@ export interface Candidate {
 export type Placed = Candidate & { id: Id };
 
 /** A node that was known before the lookup started. */
-export type KnownNode = Pick<
-  Contact,
-  "id" | "endpoint" | "expectedMs" | "coordinateXy" | "coordinateZHeight"
->;
+export interface KnownNode
+  extends Pick<Contact, "id" | "endpoint" | "expectedMs" | "coordinateXy" | "coordinateZHeight"> {
+  /** Whether we know the node only because another node has named it. */
+  readonly isNamed?: true;
+}
 
 export interface LookupOptions {
   readonly target: Id;
@@ -112,7 +116,11 @@ export interface LookupOptions {
    * Called for each node that an answer names with a coordinate. The coordinate predicts a round
    * trip of `expected` ms.
    */
-  readonly onHeard?: (id: Id, endpoint: Endpoint, expected: number) => void;
+  readonly onHeard?: (
+    id: Id,
+    endpoint: Endpoint,
+    heard: { readonly expected: number; readonly now: Millis },
+  ) => void;
   /** Called if an answer names our own id, with the endpoint that it names. */
   readonly onOwnId?: (endpoint: Endpoint, now: Millis) => void;
   /** Called after an answer has been processed, before the lookup continues. */
@@ -250,13 +258,14 @@ export class Lookup {
     this.#options = options;
     this.#core = wordAt(options.region.core);
     this.#edge = wordAt(options.region.edge);
-    for (const { id, endpoint, expectedMs, coordinateXy, coordinateZHeight } of options.seeds) {
+    for (const seed of options.seeds) {
+      const { id, endpoint, expectedMs, coordinateXy, coordinateZHeight, isNamed } = seed;
       const at = this.#roomFor(id, endpoint);
       if (at < 0) continue;
       const expected = Number.isNaN(expectedMs)
         ? expectedRttTo(options.coordinate, coordinateXy, coordinateZHeight)
         : expectedMs;
-      this.#add(at, newCandidate({ id, endpoint, hop: 1, expected }) as Placed);
+      this.#add(at, newCandidate({ id, endpoint, hop: isNamed ? 2 : 1, expected }) as Placed);
     }
     this.#hopMs = hopCost(this.#shortlist);
     for (const endpoint of options.bootstrap) {
@@ -578,7 +587,7 @@ export class Lookup {
       if (id.equals(own)) return onOwnId?.(endpoint, now);
       const at = this.#roomFor(id, endpoint);
       if (at >= 0) this.#add(at, newCandidate({ id, endpoint, hop: hop + 1, expected }) as Placed);
-      if (!Number.isNaN(expected)) onHeard?.(id, endpoint, expected);
+      if (!Number.isNaN(expected)) onHeard?.(id, endpoint, { expected, now });
     });
   }
 

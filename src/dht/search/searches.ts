@@ -14,8 +14,8 @@ import {
 import { BoundedMap, Recent } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 import type { Contact } from "../routing/contact.ts";
+import { isContradicted } from "../routing/coordinate.ts";
 import { maxSimilar, SIMILAR_BITS } from "../routing/diversity.ts";
-import type { RoutingTable } from "../routing/routing_table.ts";
 import type { Tables } from "../routing/tables.ts";
 import type { Self } from "../self.ts";
 import type { Purpose } from "../purpose.ts";
@@ -25,6 +25,7 @@ import {
   type KnownNode,
   Lookup,
   type LookupMethod,
+  type LookupOptions,
   type LookupResult,
   type StepState,
 } from "./lookup.ts";
@@ -169,6 +170,9 @@ const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
 /** Cap on the densities that are remembered, at about 150 bytes each. */
 const MAX_DENSITIES = 256;
 
+/** Cap on the named nodes that a hurried search starts with: those that may hold the same item, and some more. */
+const MAX_NAMED = 8;
+
 const NO_BITS = new Id(0, 0, 0, 0, 0);
 
 /**
@@ -190,7 +194,7 @@ export class Searches {
    * Called for each node that an answer names with a coordinate. The coordinate predicts a round
    * trip of `expected` ms.
    */
-  onHeard: ((id: Id, endpoint: Endpoint, expected: number) => void) | undefined;
+  onHeard: LookupOptions["onHeard"];
   /** Called if an answer names our own id, with the endpoint that it names. */
   onOwnId: ((endpoint: Endpoint, now: Millis) => void) | undefined;
   /** Called after an answer has been processed. */
@@ -333,7 +337,7 @@ export class Searches {
       // A hurried search of a batch probably starts with a holder of the item, so one query at a time is enough.
       alpha: batch !== undefined && isHurried ? 1 : alpha,
       lateShare: queries.lateShare,
-      seeds: seedsOf(table, search, now),
+      seeds: seedsOf(tables, search, now),
       bootstrap: search.bootstrap ?? [],
       now,
       own: self.id,
@@ -352,6 +356,9 @@ export class Searches {
           onLate: (later) => watcher.onLate(later),
           onOverdue: (later) => watcher.onOverdue(later),
           done: (outcome, later) => {
+            if (outcome.kind === "timeout" || isContradicted(rtt, outcome.rtt)) {
+              if (expected !== undefined) tables.hearsay[family]?.forget(expected);
+            }
             const isUnknown = outcome.kind === "error" && outcome.code === ErrorCode.unknownMethod;
             if (isUnknown && method === "get") askPlainly(later);
             else watcher.done(outcome, later);
@@ -447,18 +454,21 @@ export class Searches {
 }
 
 /**
- * The nodes to start with: those that the batch has found, and contacts. Each of the two groups is
- * ordered by distance, nearest first.
+ * The nodes to start with: those that the batch has found, contacts, and for a hurried search nodes that were only
+ * named to us. The batch's nodes and the contacts are ordered by distance, nearest first.
  */
 function seedsOf(
-  table: RoutingTable,
-  { target, batch }: Search,
+  tables: Tables,
+  { family, target, batch, isHurried }: FamilySearch,
   now: Millis,
 ): readonly KnownNode[] {
+  const table = tables.of(family);
   // Twice k, because after an outage many of the closest nodes are dead, and so are many nodes that others name.
   const count = 2 * table.k;
   const contacts = table.closest(target, count, (contact) => contact.misses < 2);
-  return batch === undefined ? contacts : [...batch.closest(target, count, now), ...contacts];
+  if (batch !== undefined) return [...batch.closest(target, count, now), ...contacts];
+  if (isHurried !== true) return contacts;
+  return [...contacts, ...tables.hearsay[family]?.near(target, MAX_NAMED, now) ?? []];
 }
 
 const isHealthy = (contact: Contact) => contact.health === "healthy";
