@@ -68,10 +68,13 @@ export class Operations {
       const onAcknowledged = (count: number, at: Millis) => {
         if (count === enough) enoughMs = at - now;
       };
+      // Only an immutable value can be sent before the network's newest version is known.
+      const given = item.signed === undefined ? item : undefined;
       const put = {
         target,
         salt: item.signed?.salt,
         isOwn: true,
+        item: given,
         make: () => item,
         onAcknowledged,
       };

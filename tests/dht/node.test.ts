@@ -564,6 +564,35 @@ Deno.test("BEP 44: an immutable value is stored on the k closest nodes, and all 
   for (const node of nodes) assert.equal(valueOf(get(network, node, item!.target)), "hello");
 });
 
+Deno.test("an immutable value goes to each of the closest nodes as soon as the node has given a token", () => {
+  const network = new VirtualNetwork();
+  const nodes = network.addJoined(40, { k: 8 });
+  const item = immutableItem(itemCrypto, bencodeBytes(latin1("hello"))), { target } = item;
+  const [silent, ...others] = nodes.toSorted((x, y) =>
+    compareDistance(x.node.id, y.node.id, target)
+  );
+  const from = others.at(-1)!;
+  silent.isDown = true;
+  const startedAt = network.now, puts: number[] = [], counts: number[] = [];
+  network.link = (datagram) => {
+    if (text(datagram).includes("1:q3:put")) puts.push(network.now - startedAt);
+    return datagram;
+  };
+  const { stored, elapsed } = network.complete<PutResult>((now, done) =>
+    from.node.items.put(
+      { target, item, make: () => item, onAcknowledged: (count) => void counts.push(count) },
+      now,
+      done,
+    )
+  );
+  const closest = others.slice(0, 8).map(({ node }) => `${node.id}`);
+  assert.deepEqual(stored.map(String).sort(), closest.sort());
+  // The search waits for the silent node, but the first puts do not.
+  assert.ok(puts[5] < 10 * network.delayMs && puts[5] < elapsed / 2, `${puts}, ${elapsed}`);
+  assert.ok(puts.length <= 10, `${puts.length} puts`);
+  assert.deepEqual(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
 Deno.test("a value stored on a network of one node is kept by that node", () => {
   const network = new VirtualNetwork();
   const alone = network.add();

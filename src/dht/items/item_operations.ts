@@ -10,6 +10,7 @@ import type { Millis } from "../deadlines.ts";
 import type { Contacts } from "../membership/contacts.ts";
 import type { Batch } from "../search/batch.ts";
 import type { Candidate, Placed } from "../search/lookup.ts";
+import { EarlyWrites } from "../search/early_writes.ts";
 import type { FindResult, Search, Searches } from "../search/searches.ts";
 import type { Purpose } from "../purpose.ts";
 import { type Write, write, type WriteResult } from "../search/write.ts";
@@ -77,6 +78,11 @@ export interface Put extends Get {
   readonly isOwn?: boolean;
   /** Called at each acknowledgement, with the number of nodes that have acknowledged the item so far. */
   readonly onAcknowledged?: (count: number, now: Millis) => void;
+  /**
+   * The item, if it does not depend on the newest version. It is then sent to each of the closest nodes as soon as the
+   * node has given a token, instead of after the search.
+   */
+  readonly item?: Item;
   /** Called with the newest version on the network. Returns the item to store, or the reason not to store one. */
   readonly make: (newest: Item | undefined) => Item | ItemError;
 }
@@ -141,7 +147,9 @@ export interface ReplicasResult extends FindResult {
 }
 
 interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent" | "purpose"> {
-  readonly onAcknowledged?: Put["onAcknowledged"];
+  readonly send?: Write["send"];
+  /** Called with each node that acknowledged the item. */
+  readonly onStored?: Write["onStored"];
   readonly item: Item & Pick<StoredItem, "copies">;
   /** The number of nodes to write to; by default, the number of nodes that should hold the item. */
   readonly count?: number;
@@ -398,6 +406,20 @@ export class ItemOperations {
     done: (result: PutResult, now: Millis) => void,
   ): void {
     const { purpose = batch?.purpose ?? "requests", onAcknowledged } = given;
+    const acknowledged = new Set<string>();
+    const onStored = (id: Id, at: Millis) => {
+      if (acknowledged.has(`${id}`)) return;
+      acknowledged.add(`${id}`);
+      onAcknowledged?.(acknowledged.size, at);
+    };
+    const early = new EarlyWrites(this.searches.queries, onStored);
+    const onNear = given.item === undefined || copies !== undefined
+      ? undefined
+      : ({ id, endpoint: to, token }: Placed, at: Millis) => {
+        if (token === undefined || this.searches.tables.find(id)?.lacks("put")) return;
+        const args = argsOf({ item: given.item!, token, lifeMs });
+        early.start({ method: "put", to, args, expected: id, purpose }, at);
+      };
     const reader = new ItemReader(this.host, { target, salt, held });
     const versions = new Map<string, Pick<HolderVersion, "seq" | "value">>();
     // Unlike a get, a put needs the tokens of all the closest nodes, so its search never ends
@@ -411,7 +433,9 @@ export class ItemOperations {
       }
       return false;
     };
-    this.find({ target, onResponse, batch, purpose }, now, (result, at) => {
+    const pace = { isHurried: batch === undefined, asksAllSoon: true };
+    const search = { target, onResponse, batch, purpose, onNear, ...pace };
+    this.find(search, now, (result, at) => {
       const item = make(reader.newest);
       if (isItemError(item)) {
         return done({ ...result, item: undefined, stored: [], refusals: [item] }, at);
@@ -435,10 +459,10 @@ export class ItemOperations {
       const ownCas = isGuarded ? held?.signed?.seq ?? 0 : cas;
       this.#storeHere({ item, nodes, holders, cas: ownCas, copies, lifeMs, isOwn }, at, (here) => {
         const { stored } = here, count = this.copiesAmong(holders, copies);
-        const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose, onAcknowledged };
-        if (stored.length > 0) onAcknowledged?.(stored.length, at);
+        const itemWrite = { item: { ...item, copies }, count, lifeMs, purpose, onStored };
+        for (const id of stored) onStored(id, at);
         this.write(
-          { ...itemWrite, nodes, stored, casFor, isCurrent },
+          { ...itemWrite, nodes, stored, casFor, isCurrent, send: early.send },
           at,
           ({ stored, refusals }, end) => {
             const all = [...here.refusals, ...refusals];
@@ -626,29 +650,33 @@ export class ItemOperations {
 
   /** Sends an item to the k closest of `nodes`. */
   write(
-    { item, age, lifeMs, casFor, count = item.copies, onAcknowledged, ...rest }: ItemWrite,
+    { item, age, lifeMs, casFor, count = item.copies, ...rest }: ItemWrite,
     now: Millis,
     done: (result: WriteResult, now: Millis) => void,
   ): void {
-    const { target, value, signed, copies } = item;
-    const ttl = ttlOf(lifeMs);
-    const args = (token: Uint8Array, id: Id): QueryArguments => ({
-      token,
-      value,
-      age,
-      cas: casFor?.(id),
-      copies,
-      ttl,
-      ...signed,
-    });
-    let acknowledged = rest.stored?.length ?? 0;
+    const { target } = item;
+    const args = (token: Uint8Array, id: Id) =>
+      argsOf({ item, token, lifeMs, age, cas: casFor?.(id) });
     const onStored = (id: Id, at: Millis) => {
       this.#acknowledgedAt.set(pairKey(target, id), at);
-      onAcknowledged?.(++acknowledged, at);
+      rest.onStored?.(id, at);
     };
     const { queries } = this.searches;
     write({ ...rest, queries, method: "put", args, count, onStored }, now, done);
   }
+}
+
+/** The arguments of a put. `age`: seconds since the owner put the item; undefined if the owner is putting it now. */
+function argsOf(
+  { item: { value, signed, copies }, token, lifeMs, age, cas }: {
+    readonly item: ItemWrite["item"];
+    readonly token: Uint8Array;
+    readonly lifeMs?: Millis;
+    readonly age?: number;
+    readonly cas?: Seq;
+  },
+): QueryArguments {
+  return { token, value, age, cas, copies, ttl: ttlOf(lifeMs), ...signed };
 }
 
 /** A lifetime in seconds, as put messages contain it; undefined for the default. */

@@ -113,6 +113,16 @@ export interface LookupOptions {
    */
   readonly hurryToBits?: number;
   /**
+   * Whether to ask all of the k closest nodes at once as soon as most of them are probably known. Otherwise, the lookup
+   * first waits for the answers of the alpha closest.
+   */
+  readonly asksAllSoon?: boolean;
+  /**
+   * Called when a node has answered that is probably one of the k closest: once the lookup asks all of them at once,
+   * and if no k closer nodes are known.
+   */
+  readonly onNear?: (candidate: Placed, now: Millis) => void;
+  /**
    * Called for each node that an answer names with a coordinate. The coordinate predicts a round
    * trip of `expected` ms.
    */
@@ -197,6 +207,13 @@ const RETRY_CLOSEST_SHARE = 0.1;
 const SPARSE_FACTOR = 2;
 
 /**
+ * A lookup that asks all soon does so once it knows this share of k nodes within this many times the distance at which
+ * k nodes are expected. The factor allows for an uneven distribution of ids, and for a wrong estimate of the network's
+ * size.
+ */
+const DENSE_SHARE = 0.75, DENSE_FACTOR = 1.5;
+
+/**
  * One in this many queries of a hurried lookup goes to the closest candidate and ignores the
  * coordinates.
  */
@@ -244,6 +261,8 @@ export class Lookup {
   readonly #core: number;
   /** The first word of the distance from the target to the edge of the region around the target. */
   readonly #edge: number;
+  /** The first word of the distance within which the lookup looks for most of the k closest nodes. */
+  readonly #denseEdge: number;
   #inFlight = 0;
   /** The closest candidate, if it has been asked a second time. */
   #again: Candidate | undefined;
@@ -258,6 +277,7 @@ export class Lookup {
     this.#options = options;
     this.#core = wordAt(options.region.core);
     this.#edge = wordAt(options.region.edge);
+    this.#denseEdge = wordAt(DENSE_FACTOR * options.region.edge);
     for (const seed of options.seeds) {
       const { id, endpoint, expectedMs, coordinateXy, coordinateZHeight, isNamed } = seed;
       const at = this.#roomFor(id, endpoint);
@@ -404,12 +424,24 @@ export class Lookup {
    */
   get #slots(): number {
     const { alpha, k } = this.#options;
+    if (this.#isDense) return this.#withSpare(Math.max(alpha, k));
     let answered = 0;
     for (const { state } of this.#shortlist) {
       if (state === "heard") return this.#withSpare(alpha);
       if (state === "responded" && ++answered >= alpha) return this.#withSpare(Math.max(alpha, k));
     }
     return this.#withSpare(alpha);
+  }
+
+  /**
+   * Whether the shortlist has most of the nodes that are probably the k closest, and the lookup should ask them all
+   * soon.
+   */
+  get #isDense(): boolean {
+    const { asksAllSoon, k } = this.#options;
+    if (asksAllSoon !== true) return false;
+    const count = Math.ceil(DENSE_SHARE * k);
+    return this.#firsts.length >= count && this.#firsts[count - 1] <= this.#denseEdge;
   }
 
   #withSpare(count: number): number {
@@ -442,7 +474,7 @@ export class Lookup {
     if (anonymous !== undefined) return anonymous;
     const { hurryToBits, alpha, k } = this.#options;
     const wanted = this.#slots > this.#withSpare(alpha) ? this.#withSpare(k) : k;
-    const isById = hurryToBits === undefined ||
+    const isById = hurryToBits === undefined || this.#isDense ||
       this.#asked.length % BY_ID_INTERVAL === BY_ID_INTERVAL - 1;
     const list = this.#shortlist, firsts = this.#firsts;
     let alive = 0, inCore = this.#refused.size, best: Placed | undefined, bestCost = Infinity;
@@ -480,7 +512,8 @@ export class Lookup {
     if (this.#anonymous.some((c) => ["waiting", "held", "late"].includes(c.state))) {
       if (this.#shortlist.length === 0 || this.#inFlight > 0) return false;
     }
-    const { k, hurryToBits } = this.#options, list = this.#shortlist, firsts = this.#firsts;
+    const { k, hurryToBits, asksAllSoon } = this.#options;
+    const list = this.#shortlist, firsts = this.#firsts;
     let responded = 0, overdue = 0, held = 0, inCore = this.#refused.size, fastest = Infinity;
     for (let i = 0; i < list.length; i++) {
       if (responded >= k && (inCore < k || firsts[i] > this.#edge)) break;
@@ -493,7 +526,7 @@ export class Lookup {
       else if (state === "held") {
         // A rate limit delays our query to this node. It may be the only node that has what a
         // hurried lookup needs, so wait for the answer.
-        if (hurryToBits !== undefined) return false;
+        if (hurryToBits !== undefined && !asksAllSoon) return false;
         overdue++;
         held++;
       } else if (state === "waiting" || state === "late") return false;
@@ -573,7 +606,18 @@ export class Lookup {
     const ended = onResponse?.(message, candidate, now) ?? false;
     this.#readNodes(message, candidate, now);
     this.#options.onRead?.(now);
+    if (!ended && this.#options.onNear !== undefined) this.#reportNear(candidate as Placed, now);
     return ended;
+  }
+
+  #reportNear(candidate: Placed, now: Millis): void {
+    if (!this.#isDense) return;
+    let closer = 0;
+    for (const other of this.#shortlist) {
+      if (other === candidate) break;
+      if (other.state !== "failed") closer++;
+    }
+    if (closer < this.#options.k) this.#options.onNear!(candidate, now);
   }
 
   /** Adds the nodes that an answer names to the shortlist. */

@@ -105,6 +105,10 @@ export interface Search {
    * answer soonest, instead of the closest nodes.
    */
   readonly isHurried?: boolean;
+  /** Whether the search needs the answers of all of the k closest nodes soon, such as for their tokens. */
+  readonly asksAllSoon?: boolean;
+  /** With `asksAllSoon`: called when a node that is probably one of the k closest has answered. */
+  readonly onNear?: (candidate: Candidate & { readonly id: Id }, now: Millis) => void;
   /**
    * If given, asks nodes only to prove that they hold the item, without sending its value. Used to
    * repair replicas.
@@ -365,6 +369,8 @@ export class Searches {
           },
         });
       },
+      asksAllSoon: search.asksAllSoon,
+      onNear: search.onNear,
       hurryToBits: isHurried ? table.bucketCount - 1 : undefined,
       onHeard: this.onHeard,
       onOwnId: this.onOwnId,

@@ -19,6 +19,8 @@ export interface Write {
   /** Whether a node already holds exactly this version. If so, its refusal with "seq too low" counts as a success. */
   readonly isCurrent?: (id: Id) => boolean;
   readonly onStored?: (id: Id, now: Millis) => void;
+  /** Sends a query; `queries.send` by default. */
+  readonly send?: Queries["send"];
   readonly purpose: Purpose;
 }
 
@@ -36,11 +38,12 @@ const OVERDUE_SHARE = 1 / 4;
 
 /** Writes to the closest nodes. If one of them fails, writes to the next farther node instead. */
 export function write(
-  { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored, purpose }:
+  { queries, method, nodes, args, count, stored: already = [], isCurrent, onStored, ...rest }:
     Write,
   now: Millis,
   done: (result: WriteResult, now: Millis) => void,
 ): void {
+  const { purpose, send = queries.send.bind(queries) } = rest;
   const { tables } = queries, wanted = count ?? tables.k;
   const waiting = nodes.filter(({ id, token }) =>
     token !== undefined && !(method === "put" && tables.find(id)?.lacks("put"))
@@ -69,7 +72,7 @@ export function write(
         step(later);
       };
       const query = { method, to: endpoint, args: args(token!, id), expected: id, purpose };
-      queries.send(query, at, {
+      send(query, at, {
         // In a small network, every copy matters. So the write also waits for queries that a rate limit delays.
         onHeld: (later) => nodes.length > wanted / 2 && setAside(later),
         onLate: () => {},

@@ -78,7 +78,8 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
       return "outcome" in result ? result : await this.#keep(result, kept);
     }
     const item = immutableItem(itemCrypto, bencoded), { target } = item;
-    const result = await this.options.items.put({ target, minReplicas, lifeMs }, () => item);
+    const put = { target, item, minReplicas, lifeMs };
+    const result = await this.options.items.put(put, () => item);
     return this.#tooFew(target, result, minReplicas) ?? await this.#keep(result, kept);
   }
 
