@@ -201,7 +201,7 @@ export class Writer {
     this.pos = 0;
   }
 
-  /** Appends bytes without a length prefix. */
+  /** Appends bytes as they are, without a length prefix. */
   raw(bytes: Uint8Array): void {
     const length = bytes.length;
     if (length > 48) {

@@ -2,7 +2,7 @@
 
 /** The length in bytes of a node id, an info-hash or an item's target. */
 export const ID_BYTES = 20;
-/** The length of an id in bits, which is also the largest bit length of a distance. */
+/** The number of bits in an id, which is also the maximum bit length of a distance. */
 export const ID_BITS = 160;
 
 /**

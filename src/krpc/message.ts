@@ -575,7 +575,10 @@ const METHOD_LITERALS = Object.fromEntries(
   METHODS.map((method) => [method, literal(`e1:q${method.length}:${method}`)]),
 ) as Record<Method, Uint8Array>;
 
-/** Writes a query with a transaction id of four bytes. Positional parameters avoid an allocation per packet. */
+/**
+ * Writes a query with a transaction id of four bytes. It takes positional parameters, because an options object would
+ * cost an allocation per packet.
+ */
 export function writeQuery(
   w: Writer,
   method: Method,

@@ -71,6 +71,6 @@ export interface DataCrypto extends ItemCrypto {
 export interface Clock {
   /** The monotonic time in milliseconds. */
   now(): number;
-  /** Resolves after `ms`, or when `signal` is aborted. */
+  /** Resolves after `ms` milliseconds, or as soon as `signal` is aborted. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
 }

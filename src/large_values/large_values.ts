@@ -50,7 +50,7 @@ export interface StoreOptions {
 
 /** The ids of the two blobs in which this node keeps a large value. */
 export interface StoredBlobs {
-  /** The blob with the value's bytes. */
+  /** The id of the blob with the value's bytes. */
   readonly value: number;
   /** The blob with the ids of all pieces, 20 bytes each, in the order of their numbers. */
   readonly ids: number;
@@ -323,7 +323,7 @@ export class LargeValues {
     const { crypto, blobs } = this.#options;
     const layout = new Layout(size), ids = new Uint8Array(layout.pieces * ID_BYTES);
     const upload = new Upload(transfer, copies);
-    // Buffers that can be reused, because all pieces of their stripes have been acknowledged.
+    // Buffers whose stripes are stored completely, so that the buffers can be reused.
     const buffers: StripeBuffer[] = [];
     let tolerance = Infinity;
     for (const level of layout.levels) {

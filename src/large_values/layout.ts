@@ -39,13 +39,13 @@ export function parityOf(columns: number): number {
 export interface Stripe {
   /** The index of the stripe's first data piece among all data pieces of the level. */
   readonly start: number;
-  /** The number of data pieces. */
+  /** The number of data pieces in the stripe. */
   readonly columns: number;
-  /** The number of parity pieces. */
+  /** The number of parity pieces in the stripe. */
   readonly parity: number;
-  /** The number of the first data piece. */
+  /** The piece number of the first data piece. */
   readonly firstData: number;
-  /** The number of the first parity piece. */
+  /** The piece number of the first parity piece. */
   readonly firstParity: number;
 }
 

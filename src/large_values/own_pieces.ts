@@ -21,9 +21,9 @@ const MAX_READS = 32;
 export interface OwnValue {
   readonly root: Id;
   readonly layout: Layout;
-  /** The blob with the value's bytes. */
+  /** The id of the blob with the value's bytes. */
   readonly value: number;
-  /** The blob with the ids of the value's pieces. */
+  /** The id of the blob with the ids of the value's pieces. */
   readonly ids: number;
 }
 

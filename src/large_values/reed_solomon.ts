@@ -9,7 +9,7 @@ export const MAX_DATA = 32, MAX_PARITY = 64;
  */
 const POLYNOMIAL = 0x11d;
 
-/** The products of any two elements: `PRODUCTS[256 * x + y]`. */
+/** A multiplication table of the field: `PRODUCTS[256 * x + y]` is the product of x and y. */
 const PRODUCTS = new Uint8Array(256 * 256);
 const INVERSES = new Uint8Array(256);
 {
@@ -151,7 +151,7 @@ export function restore(
   }));
 }
 
-/** Adds `factor` times `bytes` to `sum`. */
+/** Adds `factor` times `bytes` to `sum`, byte by byte, in the field. */
 function addProduct(sum: Uint8Array, factor: number, bytes: Uint8Array): void {
   const products = PRODUCTS.subarray(256 * factor, 256 * factor + 256);
   for (let i = 0; i < sum.length; i++) sum[i] ^= products[bytes[i]];

@@ -16,10 +16,10 @@ export const ROUND_INTERVAL_MS = 4 * 3_600_000;
 /** The pause after a round in which no node acknowledged some of the pieces. */
 const RETRY_INTERVAL_MS = 10 * 60_000;
 
-/** How often the republisher looks for values whose next round is due. */
+/** How often the republisher checks for values whose next round is due. */
 const CHECK_INTERVAL_MS = 20_000;
 
-/** How often the position in a round is saved. */
+/** How often the position within a round is saved, so that the next run can continue there. */
 const SAVE_INTERVAL_MS = 60_000;
 
 /**

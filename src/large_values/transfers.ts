@@ -110,7 +110,7 @@ export class Slots {
   /** @param limit the number of slots. If it is reduced, slots that are taken stay taken. */
   constructor(protected limit: number) {}
 
-  /** Waits for a free slot and takes it. */
+  /** Waits until a slot is free, and takes the slot. */
   async take(): Promise<void> {
     if (this.#taken < Math.floor(this.limit)) this.#taken++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -140,7 +140,7 @@ export class Slots {
  * Brakmo and Peterson, 1995.)
  */
 export class Pace extends Slots {
-  /** The number of measured puts. */
+  /** The number of puts in the current measurement. */
   #count = 0;
   #mean = 0;
   #leastMean = Infinity;

@@ -78,7 +78,7 @@ export class BlobDatabase {
     this.lastId = Math.floor((last ?? 0) / SEGMENTS_PER_BLOB);
   }
 
-  /** @throws {StorageError} if the segment can't be written */
+  /** Writes one segment. @throws {StorageError} if the segment can't be written */
   write({ blob, index, bytes }: Segment): void {
     this.#do(() => this.#insert.run(blob * SEGMENTS_PER_BLOB + index, bytes, crc32(bytes)));
     release(bytes);

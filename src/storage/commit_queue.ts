@@ -19,7 +19,7 @@ export interface RowChanges {
    * Announcements to write, in this order. An entry with only an info-hash deletes the announcement of that info-hash.
    */
   announcements?: (AnnouncementRow | Pick<AnnouncementRow, "info_hash">)[];
-  /** The node's new id, if the id has changed. */
+  /** The node's new id; undefined if the id has not changed. */
   nodeId?: Uint8Array;
   /** The state of the node's clock, from which the next run continues. */
   clock?: Uint8Array;

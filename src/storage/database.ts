@@ -129,7 +129,7 @@ export class Database {
   #rewrite(old: DatabaseSync): void {
     const { path } = this, copyPath = `${path}.new`;
     try {
-      // A crash may have left an incomplete copy.
+      // A crash during an earlier rewrite may have left an incomplete copy.
       if (this.#sizeOf(".new") !== undefined) this.#files.remove(copyPath);
       createFile(this.#files, copyPath);
       openFile(copyPath, {}, (copy) => void (this.damagedRows = rewrite(old, copy))).close();
@@ -199,7 +199,7 @@ export class Database {
     return row?.value as Uint8Array | undefined;
   }
 
-  /** @throws {StorageError} if the value can't be written */
+  /** Writes a value to the table `meta`. @throws {StorageError} if the value can't be written */
   setMeta(name: string, value: Uint8Array): void {
     try {
       this.#prepared("INSERT OR REPLACE INTO meta VALUES (?, ?)").run(name, value);

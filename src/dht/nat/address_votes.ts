@@ -23,7 +23,7 @@ const STAYING_SHARE = 0.2;
  */
 const STAYING_SHARE_IF_OURS = 0.5;
 
-/** The result of the votes of one address family. */
+/** The result of counting the votes on our address in one family. */
 export interface Tally {
   /** The address that most voters see, with the port that most of these voters see. */
   readonly endpoint: Endpoint;
@@ -32,9 +32,9 @@ export interface Tally {
   readonly voters: number;
   /** The number of voters that see this address and the same port. */
   readonly samePort: number;
-  /** The endpoints of the voters that see this address. */
+  /** The endpoints of the nodes that voted for this address. */
   readonly by: readonly Endpoint[];
-  /** The time of the latest vote. */
+  /** The time of the latest vote that was counted. */
   readonly at: Millis;
 }
 
@@ -43,7 +43,8 @@ export interface Tally {
  * address, and on loopback one endpoint.
  */
 export class AddressVotes {
-  // These arrays are the columns of a table. A search for a voter is fast, because it reads adjacent numbers.
+  // These arrays are the columns of one table. Searching `#marks` for a voter is fast, because its numbers are
+  // adjacent.
   /** For each row, a hash of the voter's network. */
   readonly #marks: number[] = [];
   readonly #times: Millis[] = [];
@@ -58,7 +59,7 @@ export class AddressVotes {
     return this.#accepted;
   }
 
-  /** Accepts a result. The voters that agree with it have standing from now on. */
+  /** Puts a result into use. The voters that agree with it get standing. */
   accept(tally: Tally): void {
     this.#accepted = tally;
     this.#seen.forEach((seen, row) => this.#hasStanding[row] = this.#agrees(seen));

@@ -25,7 +25,7 @@ interface BoundIdParts {
 
 export class BoundId {
   readonly #parts: BoundIdParts;
-  /** The family of the address that the id is bound to. */
+  /** The address family to which the id is bound; undefined before the id is first bound. */
   #family: Family | undefined;
 
   constructor(parts: BoundIdParts) {

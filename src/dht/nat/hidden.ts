@@ -73,7 +73,7 @@ export class Hidden {
     crossing?.meeting.noteNat(state, now);
   }
 
-  /** Handles a query of this project's extensions; returns false for any other query. */
+  /** Handles a query of this project's extensions. Returns false, and does nothing, for any other query. */
   serve(query: Message, from: Endpoint, now: Millis): boolean {
     const { method } = query;
     if (method !== "dm_pass" && method !== "dm_probe" && method !== "dm_punch") return false;

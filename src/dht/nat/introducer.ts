@@ -15,7 +15,9 @@ import type { PeerStore } from "../serving/peer_store.ts";
 import type { Responder } from "../serving/responder.ts";
 import type { Tokens } from "../tokens.ts";
 
-/** The maximum size of a forwarded message: enough for the largest item, and one packet can carry it. */
+/**
+ * The maximum size of a forwarded message. It is enough for the largest item, and the message still fits in one packet.
+ */
 export const MAX_FORWARDED_BYTES = 1_250;
 
 /** The maximum size of an introduction, and of the answer to an introduction. */
@@ -184,7 +186,7 @@ export class Introducer {
   }
 
   #refuse(query: Message, from: Endpoint, text: string): void {
-    // A forwarded answer gets no reply.
+    // The sender of a forwarded answer expects no reply.
     if (query.method === "dm_pass" && query.target === undefined) {
       this.#outbox.traffic.drop("not_introduced");
     } else this.#error(query, from, { code: ErrorCode.protocol, text });

@@ -86,7 +86,7 @@ export class Meeting {
     else registration?.stop();
   }
 
-  /** Registers again, because our id has changed or introducers may have forgotten us. */
+  /** Registers us again. Called when our id has changed, or when introducers may have forgotten us. */
   registerAgain(now: Millis): void {
     for (const registration of Object.values(this.#registrations)) registration.restart(now);
   }

@@ -39,7 +39,10 @@ const FILTER_MS = 5 * 60_000;
  */
 const CHECK_AFTER_MS = 3_000;
 
-/** The wait before checking a public address. By then, queries from strangers have usually proved it reachable. */
+/**
+ * The wait before the first check of a public address. By then, queries from strangers have usually proved it
+ * reachable.
+ */
 const PASSIVE_MS = 2 * 60_000;
 
 /** The number of unrequested queries, each from a different address, that prove the node reachable without a probe. */
@@ -48,10 +51,10 @@ const ENOUGH_STRANGERS = 2;
 /** The number of nodes that we ask for a probe in each round. */
 const PROBERS = 3;
 
-/** How long a round waits for its probes. */
+/** How long each round of a check waits for the promised probes. */
 const ROUND_MS = 4_000;
 
-/** Cap on the rounds of a check. Each round asks different nodes if there are enough. */
+/** The maximum number of rounds in a check. Each round asks different nodes if there are enough. */
 const MAX_ROUNDS = 3;
 
 /**
@@ -60,7 +63,7 @@ const MAX_ROUNDS = 3;
  */
 const ENOUGH_MISSED = 2;
 
-/** The wait after a check without a result. It doubles each time, up to the interval between checks. */
+/** The wait after a check without a result. It doubles with each such check, up to the interval between checks. */
 const RETRY_MS = 30_000;
 
 /**
@@ -98,7 +101,7 @@ interface Check {
   probers: readonly Helper[];
   /** The nodes from which a probe is expected in this round but has not arrived yet. */
   awaited: Endpoint[];
-  /** Closes the extra port of this round. */
+  /** Closes the extra port of the current round; undefined if none is open. */
   close: (() => void) | undefined;
   /** The number of rounds in which the asked node promised that another node would probe the extra port. */
   extraProbes: number;
@@ -212,7 +215,7 @@ export class Nat {
     };
   }
 
-  /** The NAT type as other nodes receive it, in the field `nt`. */
+  /** The NAT type that we report to other nodes, in the field `nt`. */
   get code(): number {
     if (this.#reachable) return NAT_CODE.reachable;
     // A firewall without a NAT never changes ports.
@@ -236,7 +239,7 @@ export class Nat {
       else if (
         this.#reachable && this.#type === "endpoint_independent" && !before.equals(endpoint)
       ) {
-        // The port has changed, so the router may have restarted.
+        // The port has changed, so the router may have restarted: check again soon.
         this.#watch(now);
         this.#checkAt(now + CHECK_AFTER_MS);
       }
@@ -244,7 +247,7 @@ export class Nat {
     this.#report(now);
   }
 
-  /** Records that we send a query to an endpoint. */
+  /** Called when we send a query to an endpoint: records the endpoint. */
   noteSent(to: Endpoint): void {
     this.#contacted?.add(to);
   }
@@ -416,7 +419,7 @@ export class Nat {
       const prober = outcome.message.values?.[0] ?? to;
       if (prober.family !== this.family) return;
       this.#asked++;
-      // The probe may have arrived before the answer that announces it.
+      // The probe may have arrived earlier than the answer that announces it.
       const senders = [...this.#strangers, ...this.#otherPorts];
       if (!senders.some((sender) => sender.sameAddress(prober))) check.awaited.push(prober);
     });
@@ -566,12 +569,12 @@ function mappingOf({ votes, samePort }: Tally, former: NatType): NatType {
 /** Returns the filtering type that the packets at the extra ports suggest. */
 function filteringOf({ extraProbes, hasStranger, hasOtherPort }: Check): NatFiltering {
   if (hasStranger) return "none";
-  // A single missing probe may have been lost by chance.
+  // A single missing probe proves nothing, because packets get lost by chance.
   if (extraProbes < ENOUGH_MISSED) return "unknown";
   return hasOtherPort ? "address" : "address_and_port";
 }
 
-/** Adds an endpoint to a list, unless its address is in the list already or the list is full. */
+/** Adds an endpoint to a list, unless the list is full or already contains the address. */
 function remember(list: Endpoint[], from: Endpoint): void {
   const isNew = !list.some((known) => known.sameAddress(from));
   if (isNew && list.length < MAX_SENDERS) list.push(from);

@@ -26,7 +26,7 @@ export interface NatState {
   readonly filtering: NatFiltering;
   /** Whether unrequested packets reach this node; undefined if unknown. */
   readonly reachable: boolean | undefined;
-  /** Whether this node ignores queries from strangers, and tells other nodes so (BEP 43). */
+  /** Whether this node ignores queries from strangers. It also reports this to other nodes (BEP 43). */
   readonly readOnly: boolean;
   /**
    * Whether other nodes should introduce strangers to this node, because strangers can't reach it, or we don't know yet

@@ -72,7 +72,8 @@ export class OwnAddress {
   /** Records a vote: the node to which we sent the query sees us at `seen`. */
   noteVote({ to, expected, isVerification = false }: Query, seen: Endpoint, now: Millis): void {
     if (isVerification || seen.family !== this.family || seen.scope === "none") return;
-    // A node on our own machine sees us at an address of this machine.
+    // Ignore the vote of a node on this machine if it names a foreign address: such a node must see one of our own
+    // addresses.
     if (to.scope === "loopback" && !this.#isOurs(seen)) return;
     const { queries: { tables }, deadlines, onChange } = this.#parts;
     const votes = this.#votes;

@@ -30,7 +30,7 @@ export type ReachResult =
     readonly rtt: number;
     readonly way: Way;
   }
-  /** No node that we asked knows an endpoint of the target. */
+  /** None of the nodes that we asked knows an endpoint of the target. */
   | { readonly kind: "unknown" }
   | { readonly kind: "timeout"; readonly endpoint: Endpoint };
 
@@ -362,7 +362,7 @@ class Attempt {
     const { target, parts: { bursts, relay } } = this;
     const isSymmetric = natType === NAT_CODE.symmetric;
     const burst = { other: target, to: sees, isSymmetric };
-    // Our ports must be open before the target tries them.
+    // Open our ports before the target tries them.
     if (isSymmetric && !bursts.start(burst, now)) return;
     this.#relayAt(now + WITNESS_MS + BURST_MS);
     const args = { natType, token: proof };

@@ -51,7 +51,7 @@ const SILENT_RETRY_MS = 2 * 60_000;
 /** The maximum time until we search for a replacement of a registrar that does not answer. */
 const REPLACE_MS = 60_000;
 
-/** A node at which we are registered or want to be. */
+/** A node at which we are registered, or are about to register. */
 interface Registrar {
   readonly id: Id;
   readonly endpoint: Endpoint;
@@ -91,7 +91,7 @@ export class Registration {
     return this.#registrars.length;
   }
 
-  /** Our registrar at this endpoint, if there is one. */
+  /** Returns our registrar at this endpoint, if there is one. */
   at(endpoint: Endpoint): Registrar | undefined {
     return this.#registrars.find((registrar) => registrar.endpoint.equals(endpoint));
   }
@@ -210,7 +210,7 @@ export class Registration {
     });
   }
 
-  /** Sends a query. Its outcome is ignored if the generation has changed by then. */
+  /** Sends a query. If the generation has changed when the outcome arrives, the outcome is ignored. */
   #query(query: Query, now: Millis, done: (outcome: QueryOutcome, now: Millis) => void): void {
     const generation = this.#generation;
     const watcher = whenDone((outcome, at) => {

@@ -11,7 +11,7 @@ import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 import type { Helper } from "./helpers.ts";
 
-/** A query that has no answer after this time is sent again. */
+/** How long a query waits for an answer before it is sent again. */
 const RESEND_MS = 500;
 
 /** A query fails if there is no answer this long after it was first sent. */

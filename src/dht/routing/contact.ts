@@ -68,7 +68,7 @@ export interface ScoreParts {
   readonly speed: number;
   /** How rarely the node gave wrong answers: 1 without faults, 1/2 with one fault, 1/3 with two. */
   readonly honesty: number;
-  /** A value that rises with the time for which we have known the node. */
+  /** How long we have known the node, as a number that rises with this time. */
   readonly tenure: number;
 }
 
@@ -121,7 +121,7 @@ export class Contact {
   coordinateZHeight = 0;
   /** Whether the node reports that its routing table contains us; undefined if it does not report this. */
   keepsUs: boolean | undefined = undefined;
-  /** The node's client and version: the four bytes of `v`, or 0. */
+  /** The node's client and version: the four bytes of `v` as a 32-bit word; 0 if unknown. */
   client = 0;
   /** When the contact's next health check is due. Only valid while the contact is in a table. */
   checkAt: Millis = 0;

@@ -46,7 +46,7 @@ const UNBOUND_FACTOR = 1.5;
  */
 const REPLACING_SHARE = 0.8;
 
-/** The contacts of one range of the id space. */
+/** A bucket of the routing table: the contacts whose ids are in one range of the id space. */
 class Bucket {
   contacts: Contact[] = [];
   /** The first 32-bit words of the contacts' ids. Scanning this array is faster than visiting every contact. */
@@ -75,8 +75,8 @@ class Bucket {
   limitUntil: Millis = -Infinity;
 
   /**
-   * `changed`: the time when a contact was last added or a lookup last ran in this bucket. `k`: the
-   * bucket's capacity.
+   * `changed`: the time when a contact was last added or a lookup last ran in the bucket's range. `k`: the bucket's
+   * capacity.
    */
   constructor(public changed: Millis, readonly k: number) {}
 
@@ -430,10 +430,10 @@ export class RoutingTable {
   }
 
   /**
-   * The `count` contacts closest to `target` that `accept` accepts, nearest first.
+   * Returns the `count` contacts closest to `target` for which `accept` returns true, nearest first.
    *
    * Only a few contacts need to be compared, because whole buckets are ordered by distance. If the target shares p bits
-   * with us, bucket p is the nearest. Next come all deeper buckets together, then p - 1, p - 2 and so on.
+   * with our id, bucket p is the nearest. All deeper buckets together come next, then p - 1, p - 2 and so on.
    */
   closest(target: Id, count: number, accept: (contact: Contact) => boolean): Contact[] {
     const found: Contact[] = [];

@@ -17,7 +17,7 @@ const REPORTED_MS = 60 * 60_000;
  * subnets: their nodes may take all places that no other node needs.
  */
 export interface LeftOut {
-  /** An IPv4 /24 or IPv6 /64 in CIDR notation. */
+  /** The subnet, an IPv4 /24 or IPv6 /64, in CIDR notation. */
   readonly subnet: string;
   readonly nodes: number;
 }
@@ -61,7 +61,7 @@ export class SubnetLimit {
     return false;
   }
 
-  /** Records that a node got no place because of its subnet or address. */
+  /** Records that a node got no place in a bucket because of its subnet or address. */
   noteLeftOut(endpoint: Endpoint, now: Millis): void {
     this.#leftOut ??= new BoundedMap(MAX_LEFT_OUT);
     this.#leftOut.set(`${endpoint}`, { endpoint, at: now });

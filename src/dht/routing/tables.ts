@@ -69,7 +69,7 @@ export class Tables {
     return (this.#byFamily[4]?.size ?? 0) + (this.#byFamily[6]?.size ?? 0);
   }
 
-  /** The contact with this id, in either address family. */
+  /** Returns the contact with this id, in either address family. */
   find(id: Id): Contact | undefined {
     return this.#byFamily[4]?.find(id) ?? this.#byFamily[6]?.find(id);
   }

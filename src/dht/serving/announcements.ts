@@ -44,7 +44,7 @@ export const MAX_OWN_ANNOUNCEMENTS = 1_000;
 /** An announcement that this node keeps renewing, with the outcome of the latest attempt. */
 export interface OwnAnnouncement extends Announcement {
   readonly isSeed: boolean;
-  /** The name of the service from which the info-hash was computed, if any. */
+  /** The name of the service from which the info-hash was computed; undefined if it was not. */
   readonly service: string | undefined;
   readonly firstAt: Millis;
   /** When a node last accepted the announcement; -Infinity if none has. */
@@ -72,7 +72,7 @@ interface AnnouncementsOptions {
 
 export class Announcements {
   readonly #options: AnnouncementsOptions;
-  /** The announcements, by info-hash. */
+  /** All announcements of this node, by info-hash. */
   readonly #own = new Map<string, OwnAnnouncement>();
   /** The info-hashes for which an attempt is running. */
   readonly #active = new Set<string>();

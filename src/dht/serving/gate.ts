@@ -105,7 +105,7 @@ export class Gate {
     if (this.#pressure !== undefined) this.#pressure.packets = this.#pressure.admitted = 0;
   }
 
-  /** Whether to handle a packet. Call this only while the gate is not open. */
+  /** Whether to handle a packet. Call this only while the gate is closed. */
   admits(datagram: Uint8Array, from: Endpoint, now: Millis): boolean {
     const pressure = this.#pressure;
     if (pressure === undefined || from.scope === "loopback" || isReply(datagram)) return true;

@@ -96,7 +96,7 @@ export class PeerStore {
     return this.#hashes.size;
   }
 
-  /** The number of announcements. */
+  /** The number of stored announcements. */
   get count(): number {
     return this.#shares[4].size + this.#shares[6].size;
   }
@@ -238,7 +238,7 @@ function replacedIn(peers: readonly Announced[], endpoint: Endpoint): Announced 
   return peers.length >= MAX_PEERS_PER_HASH ? oldestOfLargest(peers) : undefined;
 }
 
-/** The oldest peer of the network with the most peers. */
+/** Returns the oldest peer of the network that has the most peers. */
 function oldestOfLargest(peers: readonly Announced[]): Announced {
   const shares = new Shares<Announced>();
   for (const peer of peers) shares.add(peer.source, peer);

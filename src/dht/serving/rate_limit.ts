@@ -68,7 +68,7 @@ export class RateLimiter {
     const slot = hashAddress(from, this.#seed) >>> (32 - this.#slotBits);
     const interval = from.scope === "private" ? PRIVATE_INTERVAL_MS : INTERVAL_MS;
     const dueAt = Math.max(now, this.#dueAt[slot]) + interval;
-    // Refused queries don't count, so a sender over the limit is still served at the steady rate.
+    // Don't count refused queries, so that a sender over the limit is still served at the steady rate.
     if (dueAt - now > QUERY_BURST * INTERVAL_MS) return false;
     this.#dueAt[slot] = dueAt;
     if (dueAt - now > SUSPECT_MS && this.#slotBits < MAX_SLOT_BITS) this.#split();

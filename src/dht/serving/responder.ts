@@ -81,7 +81,7 @@ const OWN_COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 export interface AnswerOptions {
   /** Whether the asker is our contact, or becomes our contact once it answers our ping. */
   readonly keepsAsker: boolean;
-  /** Whether the reply must be small. A small reply names no nodes. */
+  /** Whether the reply must be small. A small reply lists no nodes. */
   readonly isSmall: boolean;
   /**
    * The maximum size of the reply. By default, it depends on the query's length and on whether the asker has proven its
@@ -157,7 +157,7 @@ export class Responder {
   #keeps: boolean | undefined;
   #maxBytes: number | undefined;
   #sendLater: (() => void) | undefined;
-  /** The tables whose contacts the reply may name. */
+  /** The routing tables whose contacts the reply may list. */
   #named: { readonly [F in Family]?: RoutingTable } = NO_TABLES;
   /**
    * Whether the reply may name a contact: the contact is good, and not in a private network that the asker can't reach.
@@ -301,7 +301,7 @@ export class Responder {
     return this.#answerLater(query, read, (copy, held) => this.#answerGet(copy, target, held));
   }
 
-  /** Reads an item from disk, and then sends the reply that `answer` writes. */
+  /** Reads an item from disk, then calls `answer`, which writes a reply, and sends this reply. */
   #answerLater(
     query: Message,
     read: (done: HeldRead) => void,

@@ -14,12 +14,12 @@ export class Shares<T> {
     return this.#size;
   }
 
-  /** The number of entries of this source. */
+  /** Returns the number of entries of this source. */
   countOf(source: string): number {
     return this.#bySource.get(source)?.size ?? 0;
   }
 
-  /** The oldest entry of this source. */
+  /** Returns the oldest entry of this source. */
   oldestOf(source: string): T | undefined {
     return this.#bySource.get(source)?.values().next().value;
   }

@@ -20,7 +20,7 @@ import { write } from "../search/write.ts";
 import type { Purpose } from "../purpose.ts";
 import type { PeerStore } from "./peer_store.ts";
 
-/** Cap on the peers that one search collects. */
+/** Cap on the peers that one search for peers collects. */
 const MAX_PEERS_FOUND = 1_000;
 
 /** The swarm to search for, and the options of the search. */
