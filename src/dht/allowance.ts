@@ -3,7 +3,7 @@
 import { BoundedMap } from "./bounded_map.ts";
 import type { Millis } from "./deadlines.ts";
 
-/** One token bucket, full at first. */
+/** A token bucket that starts full. */
 export class Allowance {
   #amount: number;
   #updatedAt: Millis | undefined;
@@ -33,7 +33,7 @@ export class Allowance {
     this.#amount = this.available(now) - amount;
   }
 
-  /** Like `spend`, for callers that don't know the time. A negative amount gives back. */
+  /** Like `spend`, for callers that don't know the time. A negative amount is a refund. */
   charge(amount: number): void {
     this.#amount = Math.min(this.burst, this.#amount - amount);
   }
@@ -44,7 +44,10 @@ export class Allowance {
   }
 }
 
-/** An allowance of the same size for each key. Beyond `capacity` keys, the least recently used one is forgotten. */
+/**
+ * A separate allowance for each key, all of the same size. Beyond `capacity` keys, the least recently used key is
+ * forgotten.
+ */
 export class AllowancePerKey {
   readonly #byKey: BoundedMap<string, Allowance>;
 

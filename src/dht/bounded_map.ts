@@ -19,7 +19,7 @@ export class BoundedMap<K, V> extends Map<K, V> {
   }
 }
 
-/** Remembers names for `keepMs`, but at most `capacity` of them. */
+/** Remembers names for `keepMs` milliseconds, and at most `capacity` names. */
 export class Recent {
   readonly #notedAt: BoundedMap<string, Millis>;
 

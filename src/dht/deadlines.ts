@@ -3,7 +3,7 @@
 /** Milliseconds on the host's clock. It never runs backwards, and setting the system's clock does not affect it. */
 export type Millis = number;
 
-/** A number that an agenda gives to an entry. After the entry has left, another entry may get the same number. */
+/** An agenda's number for an item. After the item has left the agenda, another item may get the same number. */
 export type Slot = number;
 
 /** The slot of an item that has not been in an agenda yet. */
@@ -23,16 +23,13 @@ export const NO_SLOT: Slot = -1;
 export class Agenda<T> {
   /** The slots of all items in the order of the heap, followed by the free slots. */
   readonly #heap: Slot[] = [];
-  /**
-   * For each place in the heap, the time under which the item there is filed: the time when it is
-   * due, or an earlier one.
-   */
+  /** For each place in the heap, the time by which its item is sorted: the item's due time or an earlier time. */
   readonly #times: Millis[] = [];
   /** For each slot, the item, or undefined if the slot is free. */
   readonly #items: (T | undefined)[] = [];
   /**
-   * For each slot, the time when its item is due. The heap may file an item under an earlier time,
-   * but never its first item.
+   * For each slot, the time when its item is due. The heap may sort an item by an earlier time, but never its first
+   * item.
    */
   readonly #due: Millis[] = [];
   /** For each slot, its place in the heap. */
@@ -42,7 +39,7 @@ export class Agenda<T> {
   #size = 0;
   #added = 0;
 
-  /** The earliest time; Infinity if there are no items. */
+  /** The due time of the earliest item; Infinity if there are no items. */
   get next(): Millis {
     return this.#size === 0 ? Infinity : this.#times[0];
   }
@@ -55,7 +52,9 @@ export class Agenda<T> {
     return this.#size;
   }
 
-  /** Whether an item is in the agenda. `slot` is what the latest {@link set} returned for it, or NO_SLOT. */
+  /**
+   * Whether an item is in the agenda. `slot` is the slot that the latest {@link set} of the item returned, or NO_SLOT.
+   */
   has(item: T, slot: Slot): boolean {
     return slot >= 0 && this.#items[slot] === item;
   }
@@ -114,7 +113,7 @@ export class Agenda<T> {
     return slot;
   }
 
-  /** Moves postponed items down until the first item is filed under the time when it is due. */
+  /** Moves postponed items down the heap until its first item is sorted by the time when that item is due. */
   #settle(): void {
     const times = this.#times, heap = this.#heap, due = this.#due;
     while (this.#size > 0 && due[heap[0]] > times[0]) this.#sink(heap[0], 0);
@@ -166,7 +165,7 @@ export class Agenda<T> {
   }
 }
 
-/** A scheduled action, and the handle that cancels it. */
+/** A scheduled action. Keep the object to cancel the action. */
 export interface Deadline {
   readonly dueAt: Millis;
   readonly run: (now: Millis) => void;
@@ -179,7 +178,7 @@ export interface Deadline {
 export class Deadlines {
   readonly #agenda = new Agenda<Deadline>();
 
-  /** The earliest deadline; Infinity if there is none. */
+  /** The time of the earliest deadline; Infinity if there is none. */
   get next(): Millis {
     return this.#agenda.next;
   }
@@ -201,8 +200,8 @@ export class Deadlines {
   }
 
   /**
-   * Runs at most `limit` due deadlines. Deadlines that they schedule wait for the next call, so
-   * this call always ends.
+   * Runs at most `limit` due deadlines. New deadlines that their actions schedule wait for the next call, so this call
+   * always ends.
    */
   run(now: Millis, limit = Infinity): void {
     let first = this.#agenda.take(now);
@@ -214,7 +213,7 @@ export class Deadlines {
       if (due.length >= limit) break;
     }
     for (const deadline of due) {
-      // A deadline that has just run may have cancelled this one.
+      // The action of a previous deadline may have cancelled this one.
       if (deadline.state === "done") continue;
       deadline.state = "done";
       deadline.run(now);

@@ -3,7 +3,7 @@
 /** The lowest bound: about a round trip within one machine. Each further bound is twice the previous one. */
 const FIRST_MS = 0.25;
 
-/** The inclusive upper bounds of the buckets in ms. The last bound exceeds all timeouts. */
+/** The lowest bound: about the round-trip time within one machine. Each further bound is twice the previous one. */
 export const BOUNDS_MS: readonly number[] = Array.from({ length: 17 }, (_, i) => FIRST_MS * 2 ** i);
 
 export class DurationHistogram {

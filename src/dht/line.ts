@@ -4,18 +4,18 @@ import { Allowance } from "./allowance.ts";
 import type { Millis } from "./deadlines.ts";
 import { type Bytes, noBytes, type Purpose, PURPOSES } from "./purpose.ts";
 
-/** The rates of all P2P packets in bytes per second. Undefined: no limit. */
+/** The maximum rates of all P2P packets in bytes per second; undefined means no limit. */
 export interface LineRates {
   readonly up: number | undefined;
   readonly down: number | undefined;
 }
 
-/** The least burst in bytes: several of the longest packets, so that each purpose gets its turn. */
+/** The minimum burst in bytes: several of the longest packets, so that each purpose gets its turn. */
 const MIN_BURST_BYTES = 8_192;
 
 /**
- * The share of the burst that must be left for a query of each purpose to be sent. Answers and
- * pings need none, so they find room whenever the other purposes have to wait.
+ * A query is sent only if this share of the burst stays free, depending on the query's purpose. Answers and pings need
+ * no such reserve, so they are sent even while other queries wait.
  */
 const RESERVE_SHARE: Readonly<Record<Purpose, number>> = {
   answers: 0,
@@ -27,19 +27,19 @@ const RESERVE_SHARE: Readonly<Record<Purpose, number>> = {
   other: 0,
 };
 
-/** While less than this share of the burst is left, queries of strangers are dropped before they are parsed. */
+/** If less than this share of the burst is free, queries of strangers are dropped before they are parsed. */
 const STRANGERS_RESERVE_SHARE = 1 / 4;
 
-/** The debt, as a share of the burst, up to which pings are answered and answers are accepted. */
+/** The maximum debt, as a share of the burst. Beyond it, even pings are not answered and answers are not accepted. */
 const MAX_DEBT_SHARE = 1 / 2;
 
-/** The most of the rate that answers may use, so that a flood of queries leaves room for the node's own users. */
+/** The maximum share of the rate for answers, so that a flood of queries leaves room for the node's own users. */
 const MAX_ANSWERS_SHARE = 3 / 4;
 
-/** The bytes of a query without its value, and those of a usual answer. */
+/** The estimated size in bytes of a query without its value, and of a usual answer. */
 const QUERY_BYTES = 180, ANSWER_BYTES = 400;
 
-/** The bytes of an answer that contains a piece of a large value. */
+/** The estimated size in bytes of an answer that contains a piece of a large value. */
 const PIECE_BYTES = 1_200;
 
 /** What a query costs. */
@@ -51,17 +51,20 @@ export interface LineCost {
   readonly down: number;
 }
 
-/** One direction of the line. */
+/** One direction of the node's traffic: up or down. */
 class Direction {
   readonly allowance: Allowance;
-  /** The bytes of the queries that wait. */
+  /** The total size of the waiting queries in bytes, by purpose. */
   readonly held: Bytes = noBytes();
 
   constructor(perSecond: number) {
     this.allowance = new Allowance(perSecond, Math.max(MIN_BURST_BYTES, perSecond));
   }
 
-  /** Milliseconds until `bytes` may pass; 0 if they may pass now. Otherwise, those that wait already pass first. */
+  /**
+   * Milliseconds until `bytes` may pass; 0 if they may pass now. Packets that already wait for the same or a smaller
+   * reserve pass first.
+   */
   waitFor(now: Millis, bytes: number, purpose: Purpose): Millis {
     const { allowance, held } = this, reserve = RESERVE_SHARE[purpose];
     const wait = allowance.waitFor(
@@ -95,7 +98,7 @@ export class Line {
     this.#down = down === undefined ? undefined : new Direction(down);
   }
 
-  /** The cost of a query with a value of `valueBytes`. */
+  /** The estimated cost of a query with a value of `valueBytes`. */
   costOf({ purpose, isPut, valueBytes }: {
     readonly purpose: Purpose;
     readonly isPut: boolean;
@@ -117,7 +120,7 @@ export class Line {
     );
   }
 
-  /** Counts a query as waiting, until `release`. */
+  /** Counts a query as waiting, until `release` is called. */
   hold({ purpose, up, down }: LineCost): void {
     if (this.#up !== undefined) this.#up.held[purpose] += up;
     if (this.#down !== undefined) this.#down.held[purpose] += down;
@@ -131,12 +134,12 @@ export class Line {
     }
   }
 
-  /** Reserves room for the answer to a query that is sent now. */
+  /** Reserves downstream bytes for the answer to a query that is sent now. */
   expect({ down }: LineCost): void {
     this.#down?.allowance.charge(down);
   }
 
-  /** Ends the reservation for an answer, which has arrived and was counted by `noteReceived`. */
+  /** Ends the reservation for an answer that has arrived. `noteReceived` has already counted the answer. */
   noteExpected({ down }: LineCost): void {
     this.#down?.allowance.charge(-down);
   }
@@ -146,7 +149,7 @@ export class Line {
     if (purpose === "answers") this.#answers?.allowance.charge(bytes);
   }
 
-  /** Counts a packet that was accepted. Dropped ones don't count, so a flood can't use up the line for others. */
+  /** Counts an accepted packet. Dropped packets don't count, so a flood can't use up the rate for other nodes. */
   noteReceived(bytes: number): void {
     this.#down?.allowance.charge(bytes);
   }
@@ -158,7 +161,10 @@ export class Line {
     return this.#up.isLeft(now, share) && this.#answers!.isLeft(now, share);
   }
 
-  /** Whether a packet may be accepted. `from`: its sender, or that it looks like the answer to a query. */
+  /**
+   * Whether a packet may be accepted. `from` is "answer" if the packet looks like the answer to a query; otherwise, it
+   * is the kind of sender.
+   */
   mayReceive(from: "answer" | "contact" | "stranger", now: Millis): boolean {
     const shares = { answer: -MAX_DEBT_SHARE, contact: 0, stranger: STRANGERS_RESERVE_SHARE };
     return this.#down?.isLeft(now, shares[from]) ?? true;

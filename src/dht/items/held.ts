@@ -31,7 +31,7 @@ export function isHeld({ items, published }: Stores, target: Id, now: Millis): b
   return items.has(target, now) || published.get(target) !== undefined;
 }
 
-/** Whether {@link readHeld} may find more than {@link newestHeld}, because it reads from disk. */
+/** Whether an item must be read from disk, so that {@link readHeld} may find an item that {@link newestHeld} misses. */
 export function mustRead(stores: Stores, target: Id, now: Millis): boolean {
   const { items, published } = stores;
   if (items.isOnDisk(target, now)) return true;

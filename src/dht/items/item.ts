@@ -13,10 +13,13 @@ export const MAX_SALT_BYTES = 64;
 export const PUBLIC_KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 
-/** Items expire after a day (Kademlia, section 2.5). BEP 44's two hours are too short for owners that go offline. */
+/**
+ * An item expires a day after its owner's last put (Kademlia, section 2.5). BEP 44's two hours are too short for owners
+ * that go offline.
+ */
 export const ITEM_LIFE_MS = 24 * 3_600_000;
 
-/** The bounds of the lifetime that a put may ask for. */
+/** The minimum and the maximum lifetime of an item that a put may ask for. */
 const MIN_ITEM_LIFE_MS = 3_600_000, MAX_ITEM_LIFE_MS = 7 * ITEM_LIFE_MS;
 
 /** The hash and signature functions for items. The host provides them. */
@@ -27,7 +30,7 @@ export interface ItemCrypto {
   verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
 }
 
-/** The fields that mutable items have in addition to the value. */
+/** The additional fields of a mutable item. */
 export interface Signed {
   readonly publicKey: Uint8Array;
   readonly signature: Uint8Array;
@@ -41,7 +44,7 @@ export interface Item {
   readonly target: Id;
   /** The value in bencoded form, byte for byte as its owner wrote it. */
   readonly value: Uint8Array;
-  /** The further fields of a mutable item; undefined for an immutable item. */
+  /** The additional fields of a mutable item; undefined for an immutable item. */
   readonly signed: Signed | undefined;
 }
 
@@ -56,13 +59,11 @@ export interface Held {
 export interface StoredItem extends Item {
   /** The time of the owner's last put, as far as we know. */
   readonly storedAt: Millis;
-  /**
-   * The item lives from `storedAt` to this time. A holder that sends a copy includes both times.
-   */
+  /** The time when the item expires. A copy sent to another node expires at about the same time. */
   readonly expiresAt: Millis;
-  /** The source whose share of the store the item uses; see {@link GivenItem.by}. */
+  /** The source charged for the item's space in the store; see {@link GivenItem.by}. */
   readonly by?: string | undefined;
-  /** How many nodes should hold the item, as its owner said; undefined means k. */
+  /** The number of nodes that should hold the item, as its owner asked; undefined means k. */
   readonly copies?: number | undefined;
 }
 
@@ -74,15 +75,15 @@ export interface GivenItem {
   /** How long to keep the item after the owner's last put; `ITEM_LIFE_MS` by default. */
   readonly lifeMs?: Millis;
   /**
-   * The source of the item, whose share of the store is limited (`sourceOf`). Undefined if no limit
+   * The source that put the item, and that is charged for its space in the store (`sourceOf`). Undefined if no limit
    * applies: for members of a private network, and for items that this node created or fetched.
    */
   readonly by?: string;
-  /** How many nodes should hold the item; undefined means k. */
+  /** The number of nodes that should hold the item; undefined means k. */
   readonly copies?: number;
 }
 
-/** Converts an item to its stored form. `held` is the item that it will replace. */
+/** Converts an item to its stored form. `held` is the stored version that it will replace, if any. */
 export function storedItem(
   { item, ageMs = 0, lifeMs = ITEM_LIFE_MS, by, copies }: GivenItem,
   held: StoredItem | undefined,
@@ -97,19 +98,17 @@ export function storedItem(
     value,
     signed,
     storedAt: isSame ? Math.max(putAt, held.storedAt) : putAt,
-    // Anyone can put an item again, so a put must not shorten its life.
+    // A repeated put must not shorten the item's life, because anyone can repeat a put.
     expiresAt: isSame ? Math.max(endsAt, held.expiresAt) : endsAt,
-    // Credit the item to the source that put it first. Otherwise, strangers could take over an
-    // item's place by putting it again. A life of more than a day is charged to the source that
-    // asks for it.
+    // Charge the item to the source that put it first, even if a stranger puts it again or puts a
+    // new version. A life of more than a day is charged to the source that asks for it.
     by: held === undefined || isLonger ? by : held.by,
     copies: isSame ? moreCopies(copies, held.copies) : copies,
   };
 }
 
 /**
- * How long an item lives after its owner's last put, rounded to seconds because the times of an
- * item are not exact.
+ * An item's lifetime after its owner's last put, rounded to whole seconds because the times of an item are not exact.
  */
 export function lifeTimeOf(
   { storedAt, expiresAt }: Pick<StoredItem, "storedAt" | "expiresAt">,
@@ -117,17 +116,15 @@ export function lifeTimeOf(
   return Math.round((expiresAt - storedAt) / 1000) * 1000;
 }
 
-/**
- * How long to keep an item whose put asks for `ttl` seconds. NaN means that the put has no `ttl`.
- */
+/** How long to keep an item, in ms, if its put asks for `ttl` seconds. NaN means that the put has no `ttl`. */
 export function lifeOf(ttl: number): Millis {
   if (Number.isNaN(ttl)) return ITEM_LIFE_MS;
   return Math.min(MAX_ITEM_LIFE_MS, Math.max(MIN_ITEM_LIFE_MS, ttl * 1000));
 }
 
 /**
- * The higher of two numbers of copies. Anyone can put an item again, so a put must not lower the number. Undefined
- * means k.
+ * The higher of two numbers of copies; undefined means k. Anyone can put an item again, so a put must not lower the
+ * number.
  */
 function moreCopies(x: number | undefined, y: number | undefined): number | undefined {
   return x === undefined || y === undefined ? undefined : Math.max(x, y);
@@ -195,7 +192,7 @@ export function itemOf(crypto: ItemCrypto, m: Message, salt?: Uint8Array): Item 
   return isItemError(item) ? item : verified(crypto, item);
 }
 
-/** Like {@link itemOf}, but without checking the signature, which takes far longer than the other checks. */
+/** Like {@link itemOf}, but does not check the signature, because that takes far longer than the other checks. */
 export function unverifiedItem(
   crypto: ItemCrypto,
   m: Message,
@@ -224,9 +221,9 @@ export function isItemError(result: Item | ItemError): result is ItemError {
 }
 
 /**
- * Compares two versions of an item; positive if `x` is the newer one. The higher seq is newer. An
- * owner that uses one key on two nodes may sign two values with the same seq. Then the value with
- * the greater bencoded bytes counts as newer, so that all nodes end up with the same value.
+ * Compares two versions of an item; positive if `x` is newer. The version with the higher seq is newer. An owner that
+ * uses one key on two nodes may sign two values with the same seq. Then the value with the greater bencoded bytes
+ * counts as newer, so that all nodes end up with the same value.
  */
 export function compareVersions(x: Item, y: Item): number {
   const xSeq = x.signed?.seq ?? 0, ySeq = y.signed?.seq ?? 0;
@@ -235,8 +232,8 @@ export function compareVersions(x: Item, y: Item): number {
 }
 
 /**
- * The reason why `next` may not replace `held` (BEP 44); undefined if it may. `next` must be a
- * newer version, or the same one. A `cas`, if given, must equal the seq of `held`.
+ * The reason why `next` may not replace `held` (BEP 44); undefined if it may. `next` must be a newer version or the
+ * same version. A `cas`, if given, must equal the seq of `held`.
  */
 export function refusal(
   held: Item | undefined,
@@ -246,7 +243,8 @@ export function refusal(
   if (held?.signed === undefined || next.signed === undefined) return undefined;
   const { seq } = held.signed;
   const order = compareVersions(next, held);
-  // This is the same version again: a repeated query or a refresh. Accept it with any cas, because it changes nothing.
+  // Both versions are the same: the put is a repeated query or a refresh. Accept any cas, because the put changes
+  // nothing.
   if (order === 0) return undefined;
   if (cas !== undefined && cas !== seq) {
     return { code: ErrorCode.casMismatch, text: `cas mismatch: seq is ${seq}` };

@@ -9,22 +9,25 @@ import type { Signed } from "./item.ts";
  */
 export const PAGE_BYTES = 8192;
 
-/** Bytes of a page that contain no rows. */
+/** The size of a page's header in bytes. */
 const PAGE_HEADER_BYTES = 8;
 
-/** The most bytes that SQLite adds to a row: its position in the page, its length and its id. */
+/** The maximum number of bytes that SQLite adds to a row: its position in the page, its length and its id. */
 const CELL_BYTES = 10;
 
 /**
- * The most bytes that a row needs besides its value, key, signature and salt: target, times,
- * numbers and their types.
+ * The maximum number of bytes of a row's other fields besides value, key, signature and salt: target, times, numbers
+ * and their types.
  */
 const ROW_BYTES = 112;
 
 /** Bytes that an item needs in the index, and in the inner pages of table and index. We measured 33 to 41. */
 const INDEX_BYTES = 44;
 
-/** The classes of rows, each with the number of its rows per page. A page has rows of one class only. */
+/**
+ * The size classes of rows. Each class is given by the number of its rows that fit on a page. A page has rows of one
+ * class only.
+ */
 const ROWS_PER_PAGE = [1, 2, 4, 6, 7, 8, 10, 13, 18, 28, 60] as const;
 
 /** For each class, the size of its largest row. */
@@ -32,7 +35,10 @@ const LARGEST_ROWS = ROWS_PER_PAGE.map((rows) =>
   Math.floor((PAGE_BYTES - PAGE_HEADER_BYTES) / rows) - CELL_BYTES
 );
 
-/** The class of a row, as an index into `ROWS_PER_PAGE`. `contentBytes`: value, key, signature and salt. */
+/**
+ * The class of a row, as an index into `ROWS_PER_PAGE`. `contentBytes` is the total size of value, key, signature and
+ * salt.
+ */
 export function rowClass(contentBytes: number): number {
   const bytes = contentBytes + ROW_BYTES;
   return Math.max(0, LARGEST_ROWS.findLastIndex((largest) => bytes <= largest));
@@ -56,13 +62,13 @@ export function itemCost({ value, signed }: ItemSize): number {
   return contentCost(value.length + keyedBytes(signed));
 }
 
-/** The bytes of an item's public key, signature and salt; 0 if it is immutable. */
+/** The total size of an item's public key, signature and salt in bytes; 0 if the item is immutable. */
 export function keyedBytes(signed: Signed | undefined): number {
   if (signed === undefined) return 0;
   return signed.publicKey.length + signed.signature.length + signed.salt.length;
 }
 
-/** Like {@link itemCost}. `contentBytes`: value, key, signature and salt. */
+/** Like {@link itemCost}. `contentBytes` is the total size of value, key, signature and salt. */
 export function contentCost(contentBytes: number): number {
   const rowBytes = Math.ceil(PAGE_BYTES / ROWS_PER_PAGE[rowClass(contentBytes)]);
   // A value that is longer than a page can't be an item. Nevertheless, its cost must not be less than its size.

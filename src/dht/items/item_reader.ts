@@ -70,7 +70,7 @@ export class ItemReader {
       if (this.#salt === undefined) {
         this.#salt = salt.slice();
         for (const former of this.#unverified.splice(0)) this.read(former.message, former.verified);
-        // An earlier answer may have been wrong, but the present answer is right.
+        // Reset the flag: an earlier answer may have been wrong, but the current answer is not.
         this.isWrong = false;
       }
     } else if (this.#salt === undefined && message.publicKey !== undefined) {

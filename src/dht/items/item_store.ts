@@ -1,4 +1,5 @@
-// The items held for the network. An item stays until it expires. A full store refuses new items.
+// The items held for the network. An item stays until it expires, or until its space is needed and
+// enough closer nodes hold it. A full store refuses new items.
 
 import { compareDistance, type Id } from "../../krpc/id.ts";
 import { ErrorCode } from "../../krpc/message.ts";
@@ -42,11 +43,11 @@ const SPARE_MS = 2 * 3_600_000;
 
 /** The cost of an item. */
 export interface ItemCost {
-  /** Bytes that count against the limit of the store. */
+  /** The number of bytes that the item adds to the used space of the store. */
   readonly bytes: number;
   /**
-   * Bytes that count against the share of the item's source: more than `bytes` if the item lives
-   * for more than a day.
+   * The number of bytes that the item uses of its source's share: more than `bytes` if the item lives for more than a
+   * day.
    */
   readonly charge: number;
 }
@@ -57,8 +58,8 @@ function costOf(item: StoredItem): ItemCost {
 }
 
 /**
- * How many times an item counts against its source's share. Items with a long life count more.
- * Otherwise, filling the share for a week would be no more work than filling it for a day.
+ * The factor by which an item counts against its source's share. It is higher for items with a long life. Otherwise,
+ * filling the share for a week would be no more work than filling it for a day.
  */
 function weightOf(lifeMs: Millis): number {
   return Math.max(1, lifeMs / ITEM_LIFE_MS);
@@ -105,7 +106,7 @@ export class ItemStore {
   protected readonly inMemory: (StoredItem | undefined)[] = [];
   #bytes = 0;
   #usedBytes = 0;
-  /** The bytes charged to each source, and to each wider network. */
+  /** For each source and each wider network, the number of bytes charged to it. */
   readonly #usedBy = new Map<string, number>();
   /** Called with the target of each item that expired or was evicted. */
   onDrop: ((target: Id) => void) | undefined;
@@ -113,7 +114,7 @@ export class ItemStore {
   onEarlyDrop: ((target: Id, reason: EarlyDrop) => void) | undefined;
   #own: Id;
 
-  /** `own` is the node's id. Among spare items, those far from it are evicted first. */
+  /** `own` is the node's id. Spare items far from it are evicted first. */
   constructor(own: Id, readonly limitBytes: number, seed: number) {
     this.#own = own;
     this.records = new ItemTable(seed);
@@ -136,13 +137,16 @@ export class ItemStore {
     return this.#usedBytes;
   }
 
-  /** Whether the store has the item, and it has not expired. */
+  /** Whether the store has the item and the item has not expired. */
   has(target: Id, now: Millis): boolean {
     const slot = this.records.find(target);
     return slot >= 0 && this.records.expiresAt(slot) > now;
   }
 
-  /** The item, unless it has expired. Undefined also if its value must be read from disk. */
+  /**
+   * Returns the item. Undefined if the store does not have it, if it has expired, or if its value must be read from
+   * disk.
+   */
   get(target: Id, now: Millis): StoredItem | undefined {
     const slot = this.records.find(target);
     const item = slot < 0 ? undefined : this.inMemory[slot];
@@ -155,8 +159,8 @@ export class ItemStore {
   }
 
   /**
-   * Reads an item. Calls `done` once, now or later, with the time; without the item if the store
-   * does not have it, or if it can't be read. In the latter case, `has` is still true.
+   * Reads an item. Calls `done` once, now or later, with the time. The item is undefined if the store does not have it
+   * or can't read it. If the item can't be read, `has` still returns true.
    */
   read(
     target: Id,
@@ -167,8 +171,8 @@ export class ItemStore {
   }
 
   /**
-   * Stores an item, replacing any item with the same target that is not newer. Calls `done` once, now or later: with "kept" when the item
-   * is stored as durably as this store promises.
+   * Stores an item, unless the store has a newer version. Calls `done` once, now or later: with "kept" when the item is
+   * stored as durably as this store promises.
    */
   put(given: GivenItem, now: Millis, done: (outcome: PutOutcome) => void): void {
     const held = this.get(given.item.target, now);
@@ -179,9 +183,8 @@ export class ItemStore {
   }
 
   /**
-   * Returns the reason for not storing an item; undefined if there is room for it. `held` is the
-   * item that it replaces, and `by` is the source that puts it now. If necessary, spare items are
-   * evicted.
+   * Returns the reason for not storing an item; undefined if there is room for it. `held` is the item that it replaces,
+   * and `by` is the source that puts it now. Evicts spare items if more space is needed.
    */
   protected refusalOf(
     stored: StoredItem,
@@ -189,11 +192,11 @@ export class ItemStore {
     now: Millis,
   ): Exclude<PutOutcome, "kept" | "failed"> | undefined {
     if (stored.expiresAt <= now) return "expired";
-    // The item may have been compared with an earlier version, before a lookup or a read of the disk.
+    // Compare again: the stored version may have changed during a lookup or a disk read.
     if (held !== undefined && compareVersions(stored, held) < 0) return "outdated";
     const { bytes, charge } = addedBy(stored, held);
     const added = stored.by === undefined ? bytes : Math.max(bytes, charge);
-    // A repeated put adds nothing, so it is never refused.
+    // A repeated put adds no bytes, so it is never refused for lack of space.
     if (added <= 0) return undefined;
     if (this.room(by) < added) this.#evictSpare(now);
     if (this.room(by) >= added) return undefined;
@@ -204,7 +207,7 @@ export class ItemStore {
     return Math.max(0, this.limitBytes - this.#usedBytes);
   }
 
-  /** How many bytes of items one put from a source may add; see {@link GivenItem.by}. */
+  /** The maximum number of bytes that one put from a source may add; see {@link GivenItem.by}. */
   room(by: string | undefined): number {
     const free = this.#free;
     if (by === undefined) return free;
@@ -213,7 +216,7 @@ export class ItemStore {
     return Math.max(0, Math.min(left, leftWide));
   }
 
-  /** How many bytes of items a source could add in many puts: each put leaves less free space for the next. */
+  /** The maximum number of bytes that a source could add in many puts. Each put leaves less free space for the next. */
   roomInAll(by: string | undefined, lifeMs = ITEM_LIFE_MS): number {
     const free = this.#free, weight = weightOf(lifeMs);
     if (by === undefined) return free;
@@ -223,7 +226,7 @@ export class ItemStore {
     return Math.max(0, Math.floor(Math.min(left, leftWide)));
   }
 
-  /** Adds a cost to the totals of the store and of a source. `by` is the source that the item is credited to. */
+  /** Adds a cost to the totals of the store and of a source. `by` is the source that is charged for the item. */
   protected account({ bytes, charge }: ItemCost, by: string | undefined): void {
     this.#usedBytes += bytes;
     if (by === undefined) return;
@@ -261,7 +264,7 @@ export class ItemStore {
     return expired;
   }
 
-  /** Drops an item immediately, if it is here. */
+  /** Drops an item immediately, if the store has it. */
   remove(target: Id): void {
     const slot = this.records.find(target);
     if (slot >= 0) this.#drop(slot);

@@ -5,69 +5,77 @@ import type { Millis } from "../deadlines.ts";
 import type { StoredItem } from "./item.ts";
 import { contentCost, keyedBytes } from "./item_cost.ts";
 
-/** The number of a record. It stays the same until the record is removed. Another record may get it later. */
+/** The number of a record. It stays the same until the record is removed. A later record may get the same number. */
 export type Slot = number;
 
-/** What a store knows about an item without its value. */
+/** An item's fields without its value. */
 export interface ItemRecord extends Pick<StoredItem, "target" | "storedAt" | "expiresAt" | "by"> {
   /** How many nodes should hold the item; undefined means k. */
   readonly copies: number | undefined;
   readonly valueBytes: number;
   /** The bytes of the public key, the signature and the salt; 0 if the item is immutable. */
   readonly keyedBytes: number;
-  /** The first word of the public key; 0 if the item is immutable. */
+  /** The first 32 bits of the public key; 0 if the item is immutable. */
   readonly signer: number;
 }
 
-/** Our next repair of an item's replicas; see `replicator.ts`. */
+/** The plan for our next repair of an item's replicas; see `replicator.ts`. */
 export interface Turn {
   readonly at: Millis;
-  /** The number of changes among our contacts that had been counted when the repair was planned. */
+  /** The number of arrivals and departures of contacts that had been counted when the repair was planned. */
   readonly changes: number;
   /** How many times in a row another node did the repair before ours was due. */
   readonly deferrals: number;
-  /** The first word of the id of the node that did the latest of these repairs; 0 if there is none. */
+  /** The first 32 bits of the id of the node that did the latest of these repairs; 0 if there is none. */
   readonly by: number;
 }
 
-/** The records of a chunk: 2 to this power. A table grows by whole chunks, so that no large array is copied. */
+/**
+ * The number of records in a chunk is 2 to this power. A table grows by whole chunks, so that no large array is copied.
+ */
 const CHUNK_BITS = 10;
 const CHUNK_RECORDS = 1 << CHUNK_BITS, CHUNK_MASK = CHUNK_RECORDS - 1;
 
-/** The records for which a new table has room. A simulation has many tables with few records. */
+/**
+ * The number of records that a new table has room for. It is small, because a simulation has many tables with few
+ * records.
+ */
 const FIRST_RECORDS = 8;
 
-/** The places of an empty hash table; a power of two. */
+/** The number of places in an empty hash table; a power of two. */
 const MIN_PLACES = 16;
 
 const EMPTY = 0;
 
-/** The fields of a record that are doubles. */
+/** The indices of those fields of a record that are doubles. */
 const STORED_AT = 0;
 /** NaN if the slot is free. */
 const EXPIRES_AT = 1;
-/** NaN if the item is not spare. */
+/** The index of the time since which the item has been spare; NaN if it is not spare. */
 const SPARE_SINCE = 2;
-/** NaN if no repair has been planned. */
+/** The index of the time of the planned repair; NaN if no repair is planned. */
 const TURN_AT = 3;
 const NUMBERS = 4;
 
-/** The fields of a record that are 32-bit integers. The first five are the target. */
+/** The indices of those fields of a record that are 32-bit integers. The first five fields are the target. */
 const VALUE_BYTES = 5, KEYED_BYTES = 6;
-/** 0 if the item should be on k nodes. */
+/** The index of the number of nodes that should hold the item; 0 means k. */
 const COPIES = 7;
-/** The number of the source; see `Sources`. */
+/** The index of the number of the item's source; see `Sources`. */
 const SOURCE = 8;
 const SIGNER = 9, TURN_CHANGES = 10, TURN_DEFERRALS = 11, TURN_BY = 12;
 const WORDS = 13;
 
-/** Finds records by target, in an open hash table with linear probing. */
+/** The records of a store's items. An open-addressing hash table with linear probing finds a record by its target. */
 export class ItemTable {
   readonly #seed: number;
   /** The records, in chunks. */
   readonly #numbers: Float64Array[] = [];
   readonly #words: Int32Array[] = [];
-  /** The hash table: 1 + the slot of a record, or {@link EMPTY}. At most half of it is in use. */
+  /**
+   * The hash table. Each place contains 1 + the slot of a record, or {@link EMPTY}. At most half of the places are in
+   * use.
+   */
   #places = new Uint32Array(MIN_PLACES);
   #size = 0;
   /** All slots are below this number. */
@@ -114,7 +122,7 @@ export class ItemTable {
     return Number.isNaN(this.#number(slot, EXPIRES_AT));
   }
 
-  /** The slots of all records. Records may be added and removed meanwhile. */
+  /** The slots of all records. Records may be added and removed during the iteration. */
   *slots(): Generator<Slot> {
     for (let slot = 0; slot < this.#end; slot++) if (!this.isFree(slot)) yield slot;
   }
@@ -188,12 +196,12 @@ export class ItemTable {
     return contentCost(this.valueBytes(slot) + this.#word(slot, KEYED_BYTES));
   }
 
-  /** The first word of the public key; 0 if the item is immutable. */
+  /** The first 32 bits of the public key; 0 if the item is immutable. */
   signer(slot: Slot): number {
     return this.#word(slot, SIGNER);
   }
 
-  /** Undefined if no repair has been planned. */
+  /** The planned repair of an item; undefined if no repair is planned. */
   turn(slot: Slot): Turn | undefined {
     const at = this.#number(slot, TURN_AT);
     if (Number.isNaN(at)) return undefined;
@@ -212,19 +220,19 @@ export class ItemTable {
     this.#setWord(slot, TURN_BY, by);
   }
 
-  /** NaN if the item is not spare. */
+  /** The time since which an item has been spare; NaN if it is not spare. */
   spareSince(slot: Slot): Millis {
     return this.#number(slot, SPARE_SINCE);
   }
 
-  /** `since`: NaN if the item is not spare. */
+  /** `since` is the time since which the item has been spare; NaN if it is not spare. */
   setSpareSince(slot: Slot, since: Millis): void {
     if (!Number.isNaN(this.spareSince(slot))) this.#spares--;
     if (!Number.isNaN(since)) this.#spares++;
     this.#setNumber(slot, SPARE_SINCE, since);
   }
 
-  /** Releases what a record refers to. */
+  /** Marks the item of a record as not spare, and releases the name of its source. */
   #clear(slot: Slot): void {
     this.setSpareSince(slot, NaN);
     this.#sources.release(this.#word(slot, SOURCE));
@@ -303,7 +311,7 @@ export class ItemTable {
     while (places[gap] !== slot + 1) gap = (gap + 1) & mask;
     for (let place = (gap + 1) & mask; places[place] !== EMPTY; place = (place + 1) & mask) {
       const home = this.#hash(places[place] - 1) & mask;
-      // Move this entry only if its search passes the gap.
+      // Move this entry only if a search for it would pass the gap.
       if (((place - home) & mask) < ((place - gap) & mask)) continue;
       places[gap] = places[place];
       gap = place;
@@ -329,9 +337,9 @@ export function recordOf(
 /** The names of sources. Records refer to them by number, because many records have the same source. */
 class Sources {
   readonly #numbers = new Map<string, number>();
-  /** By number. Number 0 means that there is no source. */
+  /** The names of the sources, by number. Number 0 means that there is no source. */
   readonly #names: (string | undefined)[] = [undefined];
-  /** By number, how many records refer to the name. */
+  /** For each number, how many records refer to the name. */
   readonly #uses: number[] = [0];
   readonly #free: number[] = [];
 
@@ -339,7 +347,7 @@ class Sources {
     return this.#names[number];
   }
 
-  /** The number of a name, to which one more record refers. */
+  /** Returns the number of a name, and counts one more record that refers to the name. */
   take(name: string | undefined): number {
     if (name === undefined) return 0;
     let number = this.#numbers.get(name);
@@ -353,7 +361,7 @@ class Sources {
     return number;
   }
 
-  /** Notes that one record fewer refers to a name. */
+  /** Counts one record fewer that refers to a name. */
   release(number: number): void {
     if (number === 0 || --this.#uses[number] > 0) return;
     this.#numbers.delete(this.#names[number]!);

@@ -4,20 +4,19 @@ import { type Id, IdMap } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import { compareVersions, type Held, type Item } from "./item.ts";
 
-/** The blobs of a large value, and the progress of the present round of republishing it. */
+/** The blobs of a large value, and the progress of the current round of republishing it. */
 export interface LargeContent {
   /** The blob with the value's bytes. */
   readonly value: number;
   /** The blob with the ids of the value's pieces, 20 bytes each. */
   readonly ids: number;
-  /** 1 + the number of stripes that this round has published; 0 if no round has begun. */
+  /** 1 + the number of stripes published in the current round; 0 if no round has begun. */
   readonly next: number;
 }
 
 /**
- * Why an item is published after a user pinned a value. "only": the value is published only because
- * of the pin. "too": the value was also stored through this node. "part": the item is a part of a
- * pinned value.
+ * How an item is affected by a user's pin. "only": the item is a value that is published only because of the pin.
+ * "too": the value was also stored through this node. "part": the item is a part of a pinned value.
  */
 export type Pin = "only" | "too" | "part";
 
@@ -32,18 +31,18 @@ export interface Published {
   replicas: number;
   /** The number of publications since `lastAt` that no node acknowledged. */
   readonly failures: number;
-  /** The content of a large value, if the item is its root; otherwise undefined. */
+  /** The blobs of a large value, if this item is its root item; otherwise undefined. */
   readonly large?: LargeContent;
   /** How long other nodes should keep the item after its last publication; undefined means `ITEM_LIFE_MS`. */
   readonly lifeMs?: Millis;
   readonly pin?: Pin;
 }
 
-/** Items that a node publishes and keeps elsewhere: the pieces of its large values. */
+/** Access to the pieces of a node's large values, which the node publishes but stores elsewhere. */
 export interface PieceSource {
-  /** Whether `read` may find the item. This must be fast. */
+  /** Whether `read` may find the item. This call must be fast. */
   mayHave(target: Id): boolean;
-  /** Reads an item. Calls `done` once, now or later; with undefined if it is not there. */
+  /** Reads an item. Calls `done` once, now or later; with undefined if the item was not found. */
   read(target: Id, done: (own: Held | undefined) => void): void;
 }
 
@@ -69,7 +68,7 @@ export class PublishedStore {
     return this.#published.get(target);
   }
 
-  /** Whether `read` may find an item: one that `get` returns, or a piece. */
+  /** Whether `read` may find the item, as a value that `get` returns or as a piece of a large value. */
   has(target: Id): boolean {
     return this.#published.get(target) !== undefined || (this.pieces?.mayHave(target) ?? false);
   }
@@ -108,13 +107,19 @@ export class PublishedStore {
     this.#published.delete(target);
   }
 
-  /** Calls `done` with true once all changes so far are as durable as this store promises, or with false if not. */
+  /**
+   * Calls `done` with true once all changes so far are as durable as this store promises, or with false if saving them
+   * failed.
+   */
   sync(done: (isSaved: boolean) => void): void {
     done(true);
   }
 }
 
-/** When a node last acknowledged the value. If none has yet, when we began to publish it. */
+/**
+ * The time when a node last acknowledged the value; before the first acknowledgement, the time when we began to publish
+ * it.
+ */
 export function putAtOf({ firstAt, lastAt }: Published): Millis {
   return Math.max(firstAt, lastAt);
 }

@@ -21,7 +21,7 @@ import type { Cost, PublishResult, Upkeep } from "./upkeep.ts";
  */
 const PUBLISH_INTERVAL_MS = 3_600_000;
 
-/** A value with a short life is republished after this share of its life, if that is less than the usual interval. */
+/** A value with a short life is republished after this share of its life, if that is sooner than the usual interval. */
 const PUBLISH_LIFE_SHARE = 0.5;
 
 /** A value's first put has failed if fewer than this share of the nodes that should store the value acknowledged it. */
@@ -44,8 +44,8 @@ const TURN_SPREAD = 0.5;
 const MAX_DEFERRALS = 16;
 
 /**
- * If the arrivals and departures of contacts reach this share of k (or of the number of contacts,
- * if that is smaller), we soon publish our own mutable values.
+ * If the arrivals and departures of contacts reach this share of k (or of the number of contacts, if that is smaller),
+ * we republish our own mutable values soon.
  */
 const CHANGED_SHARE = 0.25;
 
@@ -79,8 +79,8 @@ const ARRIVAL_AGAIN_MS = 3_600_000, DEPARTURE_AGAIN_MS = 600_000;
 const STAY_MS = 60_000;
 
 /**
- * Own values are published within this time after one of their holders has left or, if too few
- * nodes hold them, after a contact has arrived.
+ * The maximum delay before own values are published after one of their holders has left or, if too few nodes hold them,
+ * after a contact has arrived.
  */
 const PUBLISH_SOON_MS = 20_000;
 
@@ -118,7 +118,7 @@ const MAX_WAITING = 4_096;
  */
 export const PACKETS_PER_SECOND = 150, BYTES_PER_SECOND = 128 << 10;
 
-/** The unused budget of this many seconds can be saved up. */
+/** The number of seconds for which unused budget can be saved up. */
 const SAVED_SECONDS = 2;
 
 /**
@@ -164,8 +164,8 @@ export class Replicator {
   /** The value of `#changes` when we last planned to publish our own mutable values. */
   #changesAtPlan = 0;
   /**
-   * The time at which to publish our own mutable values again, after many contacts have arrived or left. The new
-   * neighbours may hold other versions.
+   * The time at which to republish our own mutable values, after many contacts have arrived or left. The new neighbours
+   * may hold other versions.
    */
   #publishMutableAt: Millis = Infinity;
   /** The latest arrivals and departures, oldest first. */
@@ -231,7 +231,7 @@ export class Replicator {
   catchUp(now: Millis): void {
     this.#changes++;
     this.#changed = [];
-    // Each node waits for a different time, because nodes that went to sleep together also wake up
+    // Choose a random delay for each node, because nodes that went to sleep together also wake up
     // together.
     const { deadlines, random } = this.#options;
     const spread = (CATCH_UP_WITHIN_MS - CATCH_UP_FROM_MS) * random.fraction();
@@ -251,14 +251,14 @@ export class Replicator {
    */
   noteContact({ id, endpoint }: Contact, isThere: boolean, now: Millis): void {
     if (!isThere) this.#noteHolderLeft(id, now);
-    // Without items, there is nothing to repair, and an item that is stored later is only affected
-    // by later changes.
+    // Ignore the change if there are no items: there is nothing to repair, and later items are only
+    // affected by later changes.
     if (this.#items.count === 0 && this.#published.count === 0) return;
     const recent = isThere ? this.#came : this.#gone, owner = ownerOf(endpoint);
     if (recent.has(owner, now)) return;
     recent.add(owner, now);
     if (!isThere) {
-      // If the node comes back, that counts as another arrival.
+      // If the node comes back, count that as another arrival.
       this.#came.forget(owner);
       return this.#addChange({ id, endpoint, isThere, at: now }, now);
     }
@@ -289,7 +289,7 @@ export class Replicator {
     this.#holders.set(target, holders.map(({ a }) => a));
   }
 
-  /** Called when a node has left: soon publishes the values that the node had acknowledged. */
+  /** Called when a node has left. Soon publishes the values that this node had acknowledged. */
   #noteHolderLeft({ a }: Id, now: Millis): void {
     for (const [target, holders] of [...this.#holders.entries()]) {
       if (!holders.includes(a)) continue;
@@ -305,8 +305,8 @@ export class Replicator {
   }
 
   /**
-   * Called when a contact has arrived: soon publishes the values of which too few nodes have a
-   * copy, because the contact should hold them.
+   * Called when a contact has arrived. Soon publishes the values that too few nodes hold, because the contact should
+   * hold them.
    */
   #publishShortSoon(now: Millis): void {
     const { k, size } = this.#tables;
@@ -320,7 +320,7 @@ export class Replicator {
     this.#hurry(now);
   }
 
-  /** Publishes these values next, before all others. Without contacts, this happens once there are some. */
+  /** Publishes these values before all others. If we have no contacts, waits until there are some. */
   publishNow(targets: readonly Id[], now: Millis): void {
     const own = targets.filter((target) => this.#published.has(target));
     for (const target of own) this.#published.get(target)!.nextAt = now;
@@ -484,7 +484,7 @@ export class Replicator {
       : now + this.#turn();
   }
 
-  /** Starts waiting jobs as long as the budget allows, and schedules another call for the rest. */
+  /** Starts waiting jobs as long as the budget allows, and schedules another call for the remaining jobs. */
   #start(now: Millis): void {
     this.#options.deadlines.cancel(this.#work);
     this.#work = undefined;

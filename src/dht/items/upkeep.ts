@@ -91,8 +91,8 @@ export class Upkeep {
       if (!reports.some((report) => isOther(report, item))) {
         return this.#fill(item, { result, reports, challenge }, at, done);
       }
-      // A node claims to have a newer version, or another one with the same seq, so fetch and
-      // compare the versions.
+      // A node claims to have a newer version, or a different version with the same seq, so fetch
+      // and compare the versions.
       this.#takeNewest(item, at, (newest, cost, end) => {
         this.#fill(
           newest,
@@ -121,8 +121,8 @@ export class Upkeep {
     done: (result: CompleteResult, now: Millis) => void,
   ): void {
     const { operations } = this;
-    // A node without a proof gets a copy. So does a node of another implementation, because it
-    // forgets items after two hours.
+    // Send a copy to each node that gave no proof. That includes nodes of other implementations,
+    // which forget items after two hours.
     const holders = new Set(
       reports.filter((report) => this.#isProof(report, challenge, item)).map(({ id }) => `${id}`),
     );
@@ -182,7 +182,8 @@ export class Upkeep {
   ): void {
     const { target, signed } = item;
     const { operations } = this;
-    // The get also stores the newest version here, and sends it to the nodes that return another version.
+    // Besides fetching the item, this get stores the newest version here, and sends it to the nodes that return another
+    // version.
     const get = { target, salt: signed!.salt, purpose: "upkeep" } as const;
     operations.get(get, now, (result, at) => {
       const cost = costOf(result, { item, puts: 0 });
@@ -225,7 +226,7 @@ function isOlder({ seq }: Report, { signed }: StoredItem): boolean {
   return signed !== undefined && seq < signed.seq;
 }
 
-/** Whether a node reports a newer version than ours, or another one with the same seq, which may be newer. */
+/** Whether a node reports a newer version than ours, or a different version with the same seq, which may be newer. */
 function isOther({ seq, signature }: Report, { signed }: StoredItem): boolean {
   if (signed === undefined) return false;
   if (seq !== signed.seq) return seq > signed.seq;

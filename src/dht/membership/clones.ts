@@ -26,10 +26,7 @@ const MAX_CLONES = 16, REPORTED_MS = 60 * 60_000;
 /** Two nodes with one id. */
 export interface Clone {
   readonly id: Id;
-  /**
-   * The endpoints of the two nodes. If one of them is this node, only the endpoint of the other
-   * one.
-   */
+  /** The endpoints of the two nodes. If this node is one of them, only the endpoint of the other node. */
   readonly endpoints: readonly Endpoint[];
   readonly isOwn: boolean;
   readonly at: Millis;
@@ -48,7 +45,7 @@ interface ClonesOptions {
 /** An endpoint's answer to `get_peers`. */
 interface Testimony {
   readonly token: Uint8Array;
-  /** The address at which the endpoint sees us. */
+  /** Our address as the endpoint sees it. */
   readonly seen: string | undefined;
 }
 

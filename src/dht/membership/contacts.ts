@@ -41,10 +41,7 @@ const MISS_SPACING_MS = 1_000;
  */
 const EARLIEST_CHECK = 0.985, FIRST_CHECKS_UNTIL = 0.988, SECOND_CHECKS_FROM = 0.998;
 
-/**
- * A read-only node checks its contacts less often by this factor, because it does not name them to
- * other nodes.
- */
+/** A read-only node checks its contacts this many times less often, because it does not name them to other nodes. */
 const CLIENT_FACTOR = 5;
 
 /**
@@ -68,7 +65,10 @@ const VERIFY_AGAIN_MS = 2_000;
 /** The mean time between queries to prospects, which are nodes that seem nearer than our contacts. */
 const PROBE_INTERVAL_MS = 1_000;
 
-/** How often `PROBE_INTERVAL_MS` can double: once per prospect that answers later than its coordinate promises. */
+/**
+ * The maximum number of times that `PROBE_INTERVAL_MS` doubles: once per prospect that answers later than its
+ * coordinate promises.
+ */
 const MAX_PROBE_DOUBLINGS = 6;
 
 /** A contact with this many faults is dropped. Good answers reduce the count. */
@@ -158,7 +158,7 @@ export class Contacts {
    * or, in private networks, their endpoints. We don't ping these again too soon.
    */
   readonly #verified = new Recent(VERIFY_AGAIN_MS, VERIFY_BURST + 2 * VERIFY_PER_SECOND);
-  /** A sign of life from before this time does not make a health check unnecessary. */
+  /** Signs of life from before this time don't replace a health check. */
   #suspectUntil: Millis = -Infinity;
   /**
    * Contacts that left a query unanswered and are being pinged to find out whether they are alive.
@@ -253,7 +253,7 @@ export class Contacts {
     this.#queries.send(query, now, NO_WATCHER);
   }
 
-  /** Pings a contact, or a node that we have found and that may become one if it answers. */
+  /** Pings a contact, or a found node that becomes a contact if it answers and there is a place for it. */
   ping(id: Id, endpoint: Endpoint, now: Millis): void {
     const query = { method: "ping", to: endpoint, expected: id, ...PING } as const;
     this.#queries.send(query, now, NO_WATCHER);
@@ -409,7 +409,7 @@ export class Contacts {
     if (contact !== undefined && contact.faults < MAX_LOSS_FAULTS) contact.failed();
   }
 
-  /** Records that a node did not answer, answered a ping wrongly, or does not know a query. */
+  /** Records that a node did not answer, answered a ping wrongly, or does not support the query's method. */
   noteMiss({ method, to, expected }: Query, miss: Miss, now: Millis): void {
     const contact = expected && this.tables.at(to, expected);
     if (contact === undefined) return;
@@ -470,10 +470,10 @@ export class Contacts {
     this.#options.emit({ type: "peer.leave", contact, reason });
   }
 
-  /** Removes all contacts for which `isDenied` holds. */
+  /** Removes all contacts for which `isDenied` returns true. */
   deny(isDenied: (contact: Contact) => boolean, now: Millis): void {
     let denied: Contact[];
-    // A removed contact may have a replacement that is denied too.
+    // Repeat this, because the replacement of a removed contact may be denied too.
     while ((denied = [...this.tables.contacts()].filter(isDenied)).length > 0) {
       for (const contact of denied) this.#remove(contact, DENIED, now);
     }
@@ -537,7 +537,7 @@ export class Contacts {
 
 /** Whether a contact that left the table is really gone, together with the items that it held. */
 function isGone({ firstSeen }: Contact, { kind }: ContactReason, now: Millis): boolean {
-  // The node itself is still there: it only lost its place in our table.
+  // A node that only lost its place in our table is still online and keeps its items.
   if (kind === "replaced" || kind === "no_place") return false;
   // A node that often changes its id holds no items under its short-lived ids, so no repair is
   // needed.

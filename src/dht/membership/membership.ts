@@ -21,16 +21,16 @@ const REFRESH_FULL_AFTER_MS = 60 * 60_000;
 /** The interval between rounds of maintenance, which look for stale buckets and for lost parts of the network. */
 const MAINTENANCE_INTERVAL_MS = 60_000;
 
-/** A failed join is repeated after this time, which doubles each time, up to the maximum. */
+/** The delay before a failed join is retried. It doubles with each failure, up to the maximum. */
 const REJOIN_MS = 1_000, REJOIN_MAX_MS = 20_000;
 
-/** Cap on the remembered contacts that are pinged at the start: their answers must fit into any receive buffer. */
+/** Cap on the remembered contacts that are pinged at startup. Their answers must fit into any receive buffer. */
 const MAX_SEEDS = 100;
 
 /** Cap on the remembered contacts that stopped answering. */
 const MAX_LOST = 200;
 
-/** The number of lost contacts that are pinged at once when no contact is left. */
+/** If no contact is left, this many lost contacts are pinged at once. */
 const LOST_TRIED = 10;
 
 /** A lost contact is tried again after this time. The time doubles with each further try. */
