@@ -82,7 +82,7 @@ export class ItemReads {
         try {
           done(result);
         } catch (error) {
-          // Don't let one callback's error stop the others. As an unhandled rejection, the program logs it.
+          // An error in one callback must not stop the others. The program logs the unhandled rejection.
           void Promise.reject(error);
         }
       }

@@ -24,7 +24,7 @@ import { itemRow } from "./rows.ts";
  */
 const MAX_WAITING = 10_000;
 
-/** The size of the cache of items that were stored or read, measured by their cost: about 3,400 items. */
+/** Cap on the total cost (see `itemCost`) of the items that are cached in memory: about 3,400 items. */
 const MAX_CACHED_BYTES = 4 << 20;
 
 export class DurableItemStore extends ItemStore {

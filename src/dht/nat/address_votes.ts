@@ -80,7 +80,7 @@ export class AddressVotes {
     const isNew = row < 0 || !this.#voters[row].sameAddress(voter);
     if (isNew) {
       if (!mayEnter()) return false;
-      // Another node of the same network gets the voter's seat only if the voter has fallen silent.
+      // Another node of the voter's network gets the seat only if the voter has fallen silent.
       if (row < 0) row = this.#freeSeat(now);
       else if (now - this.#times[row] < SEAT_MS) return false;
       if (row < 0) return false;
@@ -144,7 +144,7 @@ export class AddressVotes {
     return rows;
   }
 
-  /** The endpoints of the voters that count, one for each network. */
+  /** The endpoints of the nodes whose votes count, one for each network. */
   get voters(): readonly Endpoint[] {
     return this.#rows(-Infinity).map((row) => this.#voters[row]);
   }

@@ -77,7 +77,7 @@ export type ContactRecord = Readonly<
   Pick<Contact, "firstSeen" | "lastSeen" | "rtt" | "rttVariation" | "answerRate" | "faults">
 >;
 
-/** The half-life of a saved record: older experience says less about the node. */
+/** The half-life of the weight of a saved record: older experience says less about the node. */
 const RECORD_HALF_LIFE_MS = 6 * 3_600_000;
 
 /**

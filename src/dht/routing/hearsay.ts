@@ -1,64 +1,73 @@
-// Nodes that other nodes have named, and that we know nothing else about. Lookups try them first,
-// but nothing relies on them, and they are never named to others.
+// Stores nodes that other nodes have named, and about which we know nothing else. Lookups try these nodes early, but
+// nothing relies on them, and our replies never name them.
 
 import { Endpoint, type Family } from "../../krpc/endpoint.ts";
 import { Id } from "../../krpc/id.ts";
 import type { Millis } from "../deadlines.ts";
 import { networkMark } from "./diversity.ts";
 
-/** A node that was named, in the form in which a lookup takes it. */
+/** A node that other nodes have named, in the form that lookups need. */
 export interface NamedNode {
   readonly id: Id;
   readonly endpoint: Endpoint;
-  /** The round trip that the node's coordinate suggested when it was named. */
+  /** The round-trip time that the node's coordinate predicted when the node was named. */
   readonly expectedMs: number;
-  /** Zeros: the coordinate itself is not kept. */
+  /** Always 0, which means unknown, because coordinates are not stored here. */
   readonly coordinateXy: 0;
   readonly coordinateZHeight: 0;
-  /** Marks the node as one that we have never heard from. */
+  /** Marks the node as one from which we have never received a packet. */
   readonly isNamed: true;
 }
 
-/** An id's place has this many bits more than k neighbours share, so that they have two places. */
+/**
+ * The index of a slot has this many bits more than the prefix that k neighbours share. A group of k neighbours thus has
+ * two slots.
+ */
 const EXTRA_BITS = 1;
 
-/** Cap on the bits: 1,024 places, which take 32 kB for IPv4. */
+/** Cap on the bits of a slot's index. With 1,024 slots, the table uses 32 kB for IPv4. */
 const MAX_BITS = 10;
 
-/** The number of bits at first. */
+/** The initial number of bits of a slot's index. */
 const MIN_BITS = 4;
 
-/** A node that was named longer ago is ignored, because it may be gone. */
+/** The maximum age of an entry. Older entries are ignored, because the node may be gone. */
 const MAX_AGE_MINUTES = 30;
 
 /**
- * Cap on the nodes from networks with the same mark, so that the owner of one /24 can't fill the
- * table. Different networks rarely share a mark.
+ * Cap on the nodes whose networks have the same mark (a hash), so that the owner of one /24 can't fill the table.
+ * Different networks rarely share a mark.
  */
 const MAX_PER_NETWORK = 4;
 
-/** A mark has this many bits more than a place, so that few networks share one. */
+/** A mark has this many bits more than the index of a slot, so that few networks share a mark. */
 const EXTRA_MARK_BITS = 1;
 
-/** Expected round trips are stored in quarters of a millisecond. */
+/**
+ * The unit of stored round-trip times: a quarter of a millisecond. Longer times than the maximum are stored as the
+ * maximum.
+ */
 const UNITS_PER_MS = 4, MAX_UNITS = 0xffff;
 
-/** The words of a place: the id, the address, the port, and one for the round trip and the minute. */
+/**
+ * The numbers of 32-bit words in a slot: for the id, for the address, and for the port, the round-trip time and the
+ * minute.
+ */
 const ID_WORDS = 5, ADDRESS_WORDS = { 4: 1, 6: 4 } as const, OTHER_WORDS = 2;
 
-/** Cap on the places that one search looks at. */
+/** The maximum number of slots that one search visits. */
 const MAX_SCANNED = 64;
 
 /**
- * One place for each prefix of ids. It has the node with the shortest expected round trip among
- * those that were named. A group of neighbours, who hold the same values, has a few places.
+ * A table with one slot for each prefix of ids. A slot contains the node with the shortest predicted round-trip time
+ * among the named nodes with this prefix. A group of neighbours, which hold the same values, has a few slots.
  */
 export class Hearsay {
   readonly #family: Family;
   readonly #stride: number;
   #bits = MIN_BITS;
   #places: Int32Array;
-  /** The number of nodes from each network, by its mark. */
+  /** For each mark, the number of nodes in the table whose network has this mark. */
   #perNetwork = new Uint8Array(1 << (MIN_BITS + EXTRA_MARK_BITS));
 
   constructor(family: Family) {
@@ -66,7 +75,7 @@ export class Hearsay {
     this.#stride = ID_WORDS + ADDRESS_WORDS[family] + OTHER_WORDS;
     this.#places = new Int32Array(this.#stride << MIN_BITS);
   }
-  /** Makes room for a network in which groups of k neighbours share `depth` leading bits. */
+  /** Enlarges the table for a network in which groups of k neighbours share `depth` leading bits. */
   grow(depth: number): void {
     const bits = Math.min(MAX_BITS, depth + EXTRA_BITS);
     if (bits <= this.#bits) return;
@@ -83,7 +92,9 @@ export class Hearsay {
     }
   }
 
-  /** Notes a node that another node named. `expected`: the round trip that its coordinate suggests. */
+  /**
+   * Records a node that another node named. `expected`: the round-trip time that the named node's coordinate predicts.
+   */
   note(
     id: Id,
     endpoint: Endpoint,
@@ -108,13 +119,13 @@ export class Hearsay {
     places[last] = (units << 16) | minuteOf(now);
   }
 
-  /** Drops a node that did not answer, or answered later than its coordinate suggests. */
+  /** Removes a node, because it did not answer or answered later than its coordinate predicts. */
   forget(id: Id): void {
     const at = this.#placeOf(id.a);
     if (this.#has(at, id)) this.#clear(at);
   }
 
-  /** At most `count` nodes, from the places nearest to `target`, but not in the order of their distances. */
+  /** Returns at most `count` nodes, from the slots nearest to `target`, but not sorted by distance. */
   near(target: Id, count: number, now: Millis): NamedNode[] {
     const found: NamedNode[] = [];
     const own = target.a >>> (32 - this.#bits), places = this.#places, stride = this.#stride;
@@ -141,7 +152,7 @@ export class Hearsay {
     };
   }
 
-  /** The index of the place for ids with the first word `first`. */
+  /** Returns the index in `#places` at which the slot for ids with the first word `first` begins. */
   #placeOf(first: number): number {
     return (first >>> (32 - this.#bits)) * this.#stride;
   }
@@ -169,7 +180,7 @@ export class Hearsay {
   }
 }
 
-/** The time in minutes, as the 16 bits that a place keeps. */
+/** Returns the time in minutes, reduced to the 16 bits that a slot stores. */
 function minuteOf(now: Millis): number {
   return Math.floor(now / 60_000) & 0xffff;
 }

@@ -44,7 +44,7 @@ export const MAX_OWN_ANNOUNCEMENTS = 1_000;
 /** An announcement that this node keeps renewing, with the outcome of the latest attempt. */
 export interface OwnAnnouncement extends Announcement {
   readonly isSeed: boolean;
-  /** The name of the service from which the info-hash was computed; undefined if it was not. */
+  /** The name of the service from which the info-hash was computed; undefined if the user gave no name. */
   readonly service: string | undefined;
   readonly firstAt: Millis;
   /** When a node last accepted the announcement; -Infinity if none has. */

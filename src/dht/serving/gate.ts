@@ -13,7 +13,7 @@ import { hashAddress } from "./rate_limit.ts";
  */
 const JUDGE_INTERVAL_MS = 50;
 
-/** If fewer packets than this are received in an interval, the node counts as not busy. */
+/** If the host reports fewer receives than this in an interval, the node counts as not busy. */
 const MIN_RECEIVES = 8;
 
 /**
@@ -89,8 +89,8 @@ export class Gate {
   }
 
   /**
-   * Records how long the host waited for a packet from its socket. The host calls this for each packet, with 0 if it
-   * did not have to wait.
+   * Records how long the host waited for packets, for a sample of its receives: 0 for a receive that did not wait,
+   * otherwise the estimated waiting time since the previous report.
    */
   note(waitedMs: Millis, now: Millis): void {
     this.#receives++;
