@@ -27,7 +27,8 @@ const RTT_GAIN = 1 / 8, RTT_VARIATION_GAIN = 1 / 4;
 const ANSWER_GAIN = 1 / 10;
 
 /**
- * How much an answer to the second packet of a query counts in the answer rate. An answer to the first packet counts 1.
+ * The weight in the answer rate of an answer to the second packet of a query. An answer to the first packet has weight
+ * 1.
  */
 const SECOND_TRY_SHARE = 0.5;
 
@@ -183,7 +184,7 @@ export class Contact {
     this.lastQuery = Math.floor(now);
   }
 
-  /** The product of the score's parts, from 0 to 1. */
+  /** The score of the contact, from 0 to 1: the product of the factors in `scoreParts`. */
   get score(): number {
     const { answers, speed, honesty, tenure } = this.scoreParts;
     return answers * speed * honesty * tenure;

@@ -21,7 +21,7 @@ const ERROR_GAIN = 0.25, MOVE_GAIN = 0.25;
 const MAX_RTT_MS = 2_000;
 
 /**
- * A measured round trip contradicts a coordinate if it exceeds the predicted round trip times the factor, plus the
+ * A measured round trip contradicts a coordinate if it exceeds this factor times the predicted round trip, plus this
  * time. The factor allows for the usual error of predictions, and the time for the usual jitter.
  */
 const CONTRADICTION_FACTOR = 2, CONTRADICTION_MS = 20;

@@ -19,8 +19,8 @@ const RENEW_INTERVAL_MS = 20 * 60_000, RENEW_JITTER_SHARE = 0.25;
 const RETRY_MS = 15_000, MAX_RETRY_MS = 10 * 60_000;
 
 /**
- * After a start or a change of our address, all renewals are spread over this time per announcement, but at least over
- * the minimum.
+ * At startup, and after a change of our address, all renewals are spread over this time per announcement, or over the
+ * minimum if that is longer.
  */
 const SPREAD_MS_EACH = 1_000, MIN_SPREAD_MS = 10_000;
 

@@ -211,7 +211,7 @@ export class PeerStore {
     const sample = new Uint8Array(Math.min(SAMPLE_COUNT, ids.length) * ID_BYTES);
     for (let i = 0; i * ID_BYTES < sample.length; i++) ids[i].write(sample, i * ID_BYTES);
     this.#sample = sample;
-    // Don't reuse an empty sample. The first announcement then appears at once.
+    // Don't reuse an empty sample, so that the first announcement appears in the next reply.
     if (sample.length > 0) this.#sampledAt = now;
     return sample;
   }

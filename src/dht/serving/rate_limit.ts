@@ -22,7 +22,9 @@ export const RESEED_INTERVAL_MS = 60_000;
  */
 const MAX_SLOT_BITS = 12;
 
-/** Without a flood, the number of slots is 2 to this power. It is small, because a process may run many nodes. */
+/**
+ * Without a flood, the number of slots is 2 to this power. The tables are small, because a process may run many nodes.
+ */
 const MIN_SLOT_BITS = 4;
 
 /**

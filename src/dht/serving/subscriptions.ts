@@ -58,7 +58,7 @@ interface Subscriber {
   readonly endpoint: Endpoint;
   secret: Uint8Array;
   renewedAt: Millis;
-  /** Whether the subscriber's notice is in the queue, which the rate limit drains. */
+  /** Whether the subscriber's notice waits in the queue because of the rate limit. */
   isQueued: boolean;
 }
 
