@@ -3,7 +3,7 @@
 #
 # Tests packaging/systemd/dmnode.service with a real systemd: boots Debian 12 in a container (systemd-nspawn, with only
 # its own loopback), installs EXECUTABLE as the unit's header says, and starts, kills, hangs, upgrades and stops the
-# service. container.sh says what it needs.
+# service, and makes a private network of two. container.sh says what it needs.
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
 executable=$1 newer=${2:-$1}
@@ -82,6 +82,36 @@ check "a store with the token succeeds" equal "$(store -H 'Authorization: Bearer
 in_ systemctl stop dmnode
 in_ rm -r /etc/systemd/system/dmnode.service.d
 in_ systemctl daemon-reload
+
+# ---- a private network: two machines with the same three lines, as in docs/private.md
+# shellcheck disable=SC2016 # the container's shell expands it
+in_ sh -c 'umask 077; printf "ALLOW_NET=10.0.0.0/8\nNETWORK_KEY=%s\nBOOTSTRAP_NODES=10.0.0.5:8000,10.0.0.6:8000\n" "$(dmnode network new)" >/etc/dmnode.env'
+in_ ip netns add other
+in_ ip link add toother type veth peer name tofirst netns other
+in_ ip address add 10.0.0.5/24 dev toother
+in_ ip link set toother up
+for command in "address add 10.0.0.6/24 dev tofirst" "link set tofirst up" "link set lo up"; do
+  # shellcheck disable=SC2086 # the words of the command
+  in_ ip -n other $command
+done
+sed -e 's/dmnode$/dmnode-other/; s|DATA_DIR=/var/lib/dmnode|&-other|' -e 's|^ExecStart=.*|ExecStart=/usr/local/bin/dmnode|' \
+  -e 's|^DynamicUser=|NetworkNamespacePath=/run/netns/other\n&|' "$unit" >"$root/etc/systemd/system/dmnode-other.service"
+in_ systemctl daemon-reload
+in_ systemctl start dmnode
+in_ systemctl start dmnode-other
+other() { in_ ip netns exec other "$@"; }
+other_fetch() { other curl -sf "http://127.0.0.1:8080$1"; }
+have_met() { fetch /network/peers | grep -q '"address":"10.0.0.6:8000"' && other_fetch /network/peers | grep -q '"address":"10.0.0.5:8000"'; }
+check "two private units with the same three lines find each other" within 30 have_met
+check "both use the network key" grep -q '"in_use":true' <<<"$(fetch /network/stats | grep -o '"in_use":[a-z]*' | sort -u)"
+hash=$(in_ curl -sf -X POST http://127.0.0.1:8080/network/store -H 'content-type: text/plain' --data 'private' | grep -o '"hash":"[0-9a-f]*"' | cut -d'"' -f4)
+check "the other unit has a value of the first one" equal "$(other_fetch "/data/$hash")" private
+# UDP 5350: the router's announcements (port mapping). TCP: the API, and the port on which its front finds it.
+check "the unit listens for peers, beacons and the router's announcements, and else only on loopback" \
+  equal "$(other ss -lnHtu | awk '{ print $1, $5 }' | sed 's/.*:8000$/p2p/; s/.*:8787$/beacons/; s/.*:5350$/router/; s/^tcp 127.0.0.1:.*/loopback/' | sort -u | paste -sd' ')" "beacons loopback p2p router"
+check "the unit logs no warning" equal "$(in_ journalctl --no-pager -q -o cat -p warning -u dmnode-other)" ""
+in_ systemctl stop dmnode dmnode-other
+in_ rm /etc/dmnode.env
 
 # ---- a bad setting
 in_ sh -c 'echo P2P_PORT=eight >/etc/dmnode.env'
