@@ -54,14 +54,14 @@ export interface NodeOptions {
   readonly nat?: boolean;
   /** The maximum rate of forwarded messages in bytes per second, not counting introductions. 2048 by default. */
   readonly relayRate?: number;
-  /** By how many bytes the host lengthens each packet; 0 by default. Counted only. */
+  /** The number of bytes that the host adds to each packet; 0 by default. Only used to count traffic. */
   readonly sealBytes?: number;
   /**
    * The port at which other nodes reach this node, if the user has set one. By default, the port at
    * which other nodes see this node.
    */
   readonly externalPort?: number;
-  /** Our client and version, sent as `v`: four bytes as a word. */
+  /** Our client and version, sent as `v`: four bytes as a 32-bit integer. */
   readonly client: number;
   /** Whether all nodes belong to one private network. Then each node may use the whole store. */
   readonly isPrivate?: boolean;
@@ -117,7 +117,7 @@ export class DhtNode {
   readonly #limiters: { readonly contacts: RateLimiter; readonly strangers: RateLimiter };
   readonly #own: OwnAddresses;
   readonly #boundId: BoundId;
-  /** The nodes whose packets are dropped, each as its id, or as its id, a space and its endpoint. */
+  /** The nodes whose packets are dropped. Each entry is a node's id, optionally followed by a space and an endpoint. */
   #denied: ReadonlySet<string> = new Set();
   /** The address families in which we were read-only after the latest change of our NAT state. */
   #readOnlyIn: readonly Family[] = [];
@@ -200,8 +200,8 @@ export class DhtNode {
     queries.onSent = (to) => this.nats[to.family]?.noteSent(to);
     queries.onVote = (query, seen, at) => {
       this.#own[query.to.family]?.noteVote(query, seen, at);
-      // The vote of a stranger is enough here, because the address must be one of this machine's
-      // own.
+      // One stranger's report of our address is enough here, because the address must be one of
+      // this machine's own.
       if (seen.scope === "global" && !this.tables.subnets.isHome(seen) && this.host.isLocal(seen)) {
         this.tables.subnets.setOwn(seen);
       }
@@ -258,7 +258,7 @@ export class DhtNode {
   }
 
   /**
-   * Drops the messages of these nodes, each given as its id, or as its id, a space and its
+   * Drops the messages of `nodes` from now on. Each entry is a node's id, optionally followed by a space and an
    * endpoint. Removes these nodes, and all nodes whose address is denied, from the contacts.
    */
   deny(nodes: ReadonlySet<string>, isDenied: (endpoint: Endpoint) => boolean, now: Millis): void {
@@ -291,7 +291,7 @@ export class DhtNode {
     if (line.isLimitedDown && !line.mayReceive(this.#senderOf(datagram, from), now)) {
       return this.refuse("over_limit", from, now);
     }
-    // No answer can be sent to port 0.
+    // Treat packets from port 0 as malformed, because no answer can be sent there.
     const message = from.port === 0 ? "malformed" : decode(datagram);
     if (typeof message === "string") {
       this.traffic.in.count("unknown", "error", datagram.length);
@@ -303,7 +303,7 @@ export class DhtNode {
     return this.#receiveReply(message, from, now);
   }
 
-  /** Judges a datagram before it is parsed. */
+  /** Classifies a datagram by its sender before it is parsed. */
   #senderOf(datagram: Uint8Array, from: Endpoint): "answer" | "contact" | "stranger" {
     if (isReply(datagram)) return "answer";
     return this.tables.byFamily[from.family]?.at(from) === undefined ? "stranger" : "contact";
@@ -422,7 +422,9 @@ export class DhtNode {
     this.#queries.send(query, now, watcher);
   }
 
-  /** Asks a contact which identity it has. `done` gets undefined if it does not say. */
+  /**
+   * Asks a contact to prove its identity. Calls `done` with undefined if the answer contains no proof or none arrives.
+   */
   askIdentity(
     { id, endpoint, rtt }: Contact,
     challenge: Uint8Array,
@@ -442,8 +444,8 @@ export class DhtNode {
   }
 
   /**
-   * Makes the node read-only (BEP 43), or ends that. A node that is read-only for this reason does
-   * not repair the copies of other nodes' values either. Own values and requests go on.
+   * Forces the node to be read-only (BEP 43), or stops forcing it. A node that is forced to be read-only does not
+   * repair the copies of other nodes' values either. It still serves its users and publishes its own values.
    */
   forceReadOnly(isForced: boolean, now: Millis): void {
     this.replicator.repairs = !isForced;
@@ -491,8 +493,7 @@ export class DhtNode {
   }
 
   /**
-   * The nodes that last acknowledged one of our own items, each as the first word of its id;
-   * undefined if unknown.
+   * The nodes that last acknowledged one of our own items, each as the first 32 bits of its id; undefined if unknown.
    */
   holdersOf(target: Id): readonly number[] | undefined {
     return this.replicator.holdersOf(target);

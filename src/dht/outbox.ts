@@ -27,7 +27,7 @@ export interface OutgoingQuery {
   readonly tid: number;
   readonly to: Endpoint;
   readonly args: QueryArguments;
-  /** Upkeep by default, and relay for messages that are forwarded. */
+  /** The purpose of the traffic: upkeep by default, and relay for messages that are forwarded. */
   readonly purpose?: Purpose;
   /** If given, overrides whether the query says that we are read-only. */
   readonly isReadOnly?: boolean;

@@ -8,11 +8,11 @@ export const PURPOSES = [
   "requests",
   /** Pieces of large values that users of this node store or fetch. */
   "transfers",
-  /** Publishing this node's own values again. */
+  /** Republishing this node's own values. */
   "own_values",
-  /** Contacts, the routing table, reachability, and copies of other nodes' values. */
+  /** Maintaining contacts, the routing table, reachability, and copies of other nodes' values. */
   "upkeep",
-  /** Messages that are forwarded for nodes behind NATs. */
+  /** Forwarding messages for nodes behind NATs. */
   "relay",
   /** Packets that were received and dropped. */
   "other",

@@ -2,7 +2,7 @@
 
 import { Id, ID_BYTES, word } from "../krpc/id.ts";
 
-/** How many bytes are requested from the host at once: one call per word would be slow. */
+/** How many bytes are requested from the host at once. One call per random number would be slow. */
 const POOL_BYTES = 512;
 
 export class Random {

@@ -6,12 +6,12 @@ import { hashAddress } from "./serving/rate_limit.ts";
 import type { Drop } from "./traffic.ts";
 
 /**
- * The number of slots for each reason, as an exponent of two. A network that sends more than about
- * one in 64 of the packets that are refused for a reason is found.
+ * The number of slots for each reason is 2 to this power. Of the packets refused for one reason, a network that sends
+ * more than about one in 64 is found.
  */
 const SLOT_BITS = 6;
 
-/** A report covers the present one of these periods and the one before it. */
+/** A report covers the current one of these periods and the previous one. */
 export const REFUSALS_PERIOD_MS = 30 * 60_000;
 
 /** The packets of one network that were refused for one reason. */
@@ -19,11 +19,11 @@ export interface RefusedSource {
   /** The first address of an IPv4 /24 or IPv6 /48, with port 0. */
   readonly network: Endpoint;
   readonly reason: Drop;
-  /** At least this number of packets were refused. */
+  /** The minimum number of refused packets. The true number may be higher. */
   readonly packets: number;
 }
 
-/** An IPv4 /24 or IPv6 /48: its family, and the first two words of its first address. */
+/** An IPv4 /24 or IPv6 /48: its family, and the first 64 bits of its first address as two integers. */
 interface Network {
   family: Family;
   a: number;
@@ -48,7 +48,10 @@ interface Period {
  */
 export class RefusedSources {
   readonly #seed: number;
-  /** The network of the packet that is being counted. One object for all packets, so that a flood allocates nothing. */
+  /**
+   * The network of the packet that is being counted. This object is reused for all packets, so that a flood allocates
+   * nothing.
+   */
   readonly #from: Network = { family: 4, a: 0, b: 0 };
   #present: Period;
   #former: Period | undefined;
@@ -80,7 +83,7 @@ export class RefusedSources {
     }
   }
 
-  /** Begins a new period if the present one is over. */
+  /** Begins a new period if the current one is over. */
   #turn(now: Millis): void {
     const age = now - this.#present.since;
     if (age < REFUSALS_PERIOD_MS) return;

@@ -25,8 +25,7 @@ const FIXED_BYTES = 150;
 export const PROVEN_BYTES = 72 + 14;
 
 /**
- * The length of a query that entitles us to the longest reply that we can use, without a proof of
- * our address.
+ * The length that our query needs to be entitled to the longest reply that we can use, without a proof of our address.
  */
 export function entitledBytes(
   { method, args, to }: { method: Method; args: QueryArguments; to: Endpoint },

@@ -21,7 +21,7 @@ export class Self {
    */
   isUnbound = false;
 
-  /** `id` may change (BEP 42). `client` is our client and version (`v`) as a word. */
+  /** `id` may change (BEP 42). `client` is our client and version (`v`) as a 32-bit integer. */
   constructor(public id: Id, readonly client: number) {}
 
   isReadOnly(family: Family): boolean {

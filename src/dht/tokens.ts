@@ -8,7 +8,10 @@ import { sipHash, type SipKey } from "./siphash.ts";
 /** The size of a token in bytes: large enough that nobody can guess a token before it expires. */
 export const TOKEN_BYTES = 8;
 
-/** How often the secret changes. Three secrets are valid at a time, so tokens last 10 to 15 minutes (BEP 5: 10). */
+/**
+ * The interval between changes of the secret. Three secrets are valid at a time, so tokens last 10 to 15 minutes (BEP
+ * 5: 10).
+ */
 export const TOKEN_ROTATION_MS = 5 * 60_000;
 
 const ACCEPTED_SECRETS = 3;
@@ -95,7 +98,7 @@ function hash(secret: SipKey, words: readonly number[]): Uint8Array {
   return TOKEN;
 }
 
-/** The words of an address, one for IPv4 and four for IPv6, in an array that the next call overwrites. */
+/** An address as 32-bit integers, one for IPv4 and four for IPv6, in an array that the next call overwrites. */
 function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
   const address = family === 4 ? IPV4 : IPV6;
   address[0] = a;
@@ -104,8 +107,8 @@ function addressOf({ family, a, b, c, d }: Endpoint): readonly number[] {
 }
 
 /**
- * The words of a recipient and a sender, three or nine. They can't be mistaken for an address,
- * which has one word or four.
+ * A recipient and a sender as 32-bit integers: three for IPv4 and nine for IPv6. An address alone has one or four, so
+ * the two can't be confused.
  */
 function returnPath(to: Endpoint, from: Endpoint): readonly number[] {
   return [...addressOf(to), ...addressOf(from), (to.port << 16) | from.port];

@@ -1,10 +1,13 @@
-// Counts the bytes that a node puts on the line and takes from it, by their purpose.
+// Counts the bytes that a node sends and receives, by purpose.
 
 import type { Family } from "../krpc/endpoint.ts";
 import { Line } from "./line.ts";
 import { type Bytes, noBytes, type Purpose } from "./purpose.ts";
 
-/** The headers of UDP and IP. Providers bill them too, and a short packet has more headers than content. */
+/**
+ * The size of the headers of UDP and IP in bytes. Providers bill them too, and a short packet has more headers than
+ * content.
+ */
 const HEADER_BYTES: Readonly<Record<Family, number>> = { 4: 28, 6: 48 };
 
 /** Bytes in both directions since the start, with the headers of UDP and IP and the seal of each packet. */

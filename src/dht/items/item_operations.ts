@@ -50,7 +50,7 @@ export interface Get {
   readonly salt?: Uint8Array;
   /** Gets and puts of the same batch share what they learn about the network. */
   readonly batch?: Batch;
-  /** That of the batch by default or, without a batch, requests. */
+  /** The purpose of the traffic: the batch's purpose by default or, without a batch, requests. */
   readonly purpose?: Purpose;
 }
 
@@ -64,8 +64,8 @@ export interface Put extends Get {
    */
   readonly isGuarded?: boolean;
   /**
-   * How many nodes should hold the item; k by default. If the number is less than k, our own node
-   * does not count.
+   * The number of nodes that should hold the item; k by default. If the number is less than k, our own node does not
+   * count.
    */
   readonly copies?: number;
   /** How long the nodes should keep the item; `ITEM_LIFE_MS` by default. */
@@ -83,7 +83,9 @@ export interface Put extends Get {
    * node has given a token, instead of after the search.
    */
   readonly item?: Item;
-  /** Called with the newest version on the network. Returns the item to store, or the reason not to store one. */
+  /**
+   * Called with the newest version on the network, if any. Returns the item to store, or the reason not to store one.
+   */
   readonly make: (newest: Item | undefined) => Item | ItemError;
 }
 
@@ -107,7 +109,7 @@ export interface PutResult extends FindResult {
 export interface RoomRequest {
   /** The cost of storing each of the value's items once; see `itemCost`. */
   readonly bytes: number;
-  /** How many nodes should hold each item. */
+  /** The number of nodes that should hold each item. */
   readonly copies: number;
   /** How long the nodes should keep the items; `ITEM_LIFE_MS` by default. */
   readonly lifeMs?: Millis;
@@ -160,7 +162,7 @@ interface ItemWrite extends Pick<Write, "nodes" | "stored" | "isCurrent" | "purp
   readonly casFor?: (id: Id) => Seq | undefined;
 }
 
-/** How many nodes usually hold a part of a large value. */
+/** The usual number of nodes that hold a part of a large value. */
 const PART_HOLDERS = 2;
 
 /** The version of a mutable item that a node returned, and the seconds since its owner put it; NaN if not given. */
@@ -171,8 +173,8 @@ interface HolderVersion {
 }
 
 /**
- * If a node lacks an item less than this time after it acknowledged the item, that counts as a
- * fault. BEP 44 lets nodes forget items after two hours.
+ * A node that acknowledged an item must keep it for this time. If it loses the item earlier, that counts as a fault.
+ * BEP 44 lets nodes forget items after two hours.
  */
 const HELD_MS = 60 * 60_000;
 
@@ -448,7 +450,8 @@ export class ItemOperations {
       };
       const casFor = (id: Id) => {
         const version = versions.get(`${id}`);
-        // Send the cas only to nodes that have a version to compare it with (BEP 44).
+        // Send the cas only to nodes that returned a version, because others have nothing to
+        // compare it with (BEP 44).
         if (!isGuarded) return version && cas;
         if (isCurrent(id)) return undefined;
         // A cas of 0 makes two kinds of nodes refuse the put: nodes that have another value with
@@ -529,7 +532,7 @@ export class ItemOperations {
     const end = (isAll: boolean, at: Millis) => {
       const { bytes, copies } = request;
       const size = isAll ? rooms.size : Math.max(rooms.size, this.searches.networkSize(at) ?? 0);
-      // In a large network, some nodes get more than their share of the items.
+      // In a large network, items are spread unevenly, so require more than the average space.
       const neededBytes = size <= copies ? bytes : UNEVEN_FACTOR * bytes * copies / size;
       const withRoom = [...rooms.values()].filter((room) => room >= neededBytes).length;
       done({ neededBytes, asked: rooms.size, withRoom, isAll }, at);
@@ -576,7 +579,8 @@ export class ItemOperations {
         if (outcome === "kept" || isOwn) return done(here);
         done({ stored: [], refusals: [notKept(outcome)] });
       });
-    // All versions of an immutable item are the same.
+    // An immutable item has only one version, so no check against the version that we hold is
+    // needed.
     if (item.signed === undefined) return isOwn ? done(here) : store(now);
     // Check against the version that we hold now. It may have changed since the lookup began. Put our
     // own item into the item store too, so that we refuse older versions from other nodes even before
@@ -616,7 +620,8 @@ export class ItemOperations {
   ): void {
     const { target, challenge } = search;
     const onResponse: Search["onResponse"] = (message, candidate, at) => {
-      // An answer to a challenge has a proof instead of the value, and the caller checks the proof.
+      // An answer to a challenge contains a proof instead of the value, and the caller checks the
+      // proof.
       if (challenge === undefined) {
         this.#noteLoss(message, { target, endpoint: candidate.endpoint }, at);
       }

@@ -11,10 +11,7 @@ import {
   mutableTarget,
 } from "./item.ts";
 
-/**
- * Cap on the answers that are kept until they can be verified. Fewer nodes than this usually hold
- * an item.
- */
+/** Cap on the answers that are kept until they can be verified. Usually, fewer nodes hold an item. */
 const MAX_UNVERIFIED = 32;
 
 const EMPTY = new Uint8Array(0);

@@ -33,13 +33,15 @@ const MAX_LOST = 200;
 /** If no contact is left, this many lost contacts are pinged at once. */
 const LOST_TRIED = 10;
 
-/** A lost contact is tried again after this time. The time doubles with each further try. */
+/** The delay before a lost contact is queried again. It doubles with each try. */
 const LOST_RETRY_MS = 60_000;
 
 /** A lost contact is forgotten when the time until its next try exceeds this. */
 const FORGOTTEN_AFTER_MS = 12 * 3_600_000;
 
-/** One in this many rounds of maintenance asks a bootstrap node. The others ask a lost contact. */
+/**
+ * One in this many rounds of maintenance asks a bootstrap node for nodes near us. The other rounds ask a lost contact.
+ */
 const BOOTSTRAP_ROUND = 10;
 
 /** Filling a bucket ends after this many answers. Each answer can name as many nodes as a bucket holds. */
@@ -68,10 +70,7 @@ interface Lost extends Seed {
   dueAt: Millis;
 }
 
-/**
- * While a node knows only bootstrap nodes, it searches for its neighbours again and again. These
- * are the waits between the searches.
- */
+/** The waits between the searches for neighbours that a node makes while it knows only bootstrap nodes. */
 const LOOK_AGAIN_MS: readonly Millis[] = [1_000, 3_000, 10_000, 30_000];
 
 /** An attempt to join the network has ended. */
@@ -191,8 +190,8 @@ export class Membership {
   }
 
   /**
-   * Joins immediately if a node answers after our attempt to join has failed. On a slow line,
-   * answers arrive that late.
+   * Joins immediately if a node answers after our attempt to join has failed. On a slow connection, answers may arrive
+   * that late.
    */
   noteFound(now: Millis): void {
     if (this.#rejoin === undefined) return;
@@ -261,8 +260,8 @@ export class Membership {
 
   #endBootstrap(others: readonly Seed[], now: Millis): void {
     this.#isJoining = false;
-    // `others` are nodes that nodes of the other address family have named. Ask them, because we
-    // may have no contact in their own family.
+    // `others` are nodes that nodes of the other address family have named. Ask these nodes,
+    // because we may have no contact in their family.
     const args = { target: this.#self.id };
     for (const { id: expected, endpoint: to } of others) {
       this.#searches.queries.send({ method: "find_node", to, args, expected }, now, NO_WATCHER);
@@ -443,7 +442,9 @@ export class Membership {
     return this.#options.random.pick(this.#bootstrap.filter(isUnknown));
   }
 
-  /** The endpoint of a random lost contact that is due for a try. Forgets the contact if this is the last try. */
+  /**
+   * Returns the endpoint of a random lost contact that is due for a try. Forgets the contact if this is the last try.
+   */
   #dueLost(now: Millis): Endpoint | undefined {
     const lost = this.#options.random.pick(this.#lost.filter(({ dueAt }) => dueAt <= now));
     if (lost === undefined) return undefined;

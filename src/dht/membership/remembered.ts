@@ -7,13 +7,13 @@ import type { ContactRecord } from "../routing/contact.ts";
 /** Cap on the records. Once it is reached, each new record replaces the oldest. */
 const MAX_REMEMBERED = 200;
 
-/** How many numbers a record consists of. */
+/** The number of values in a record. */
 const FIGURES = 6;
 
 /** A ring buffer of records, stored in arrays. Objects in a map would need five times the memory. */
 export class Remembered {
   readonly #ids: Id[] = [];
-  /** The first word of each id. A search through this array reads no objects. */
+  /** The first 32 bits of each id. A search through this array reads no objects. */
   readonly #words: number[] = [];
   readonly #figures: number[] = [];
   #next = 0;

@@ -5,13 +5,13 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 import { BoundedMap } from "../bounded_map.ts";
 import type { Millis } from "../deadlines.ts";
 
-/** Changes are forgotten after this time without another one. */
+/** The id changes of an address are forgotten if this time passes without another change. */
 const KEPT_MS = 60 * 60_000;
 
 /** Cap on the remembered addresses, because strangers choose them. */
 const MAX_ADDRESSES = 256;
 
-/** Fewer changes are normal: a node starts afresh, and binds its id to its address (BEP 42). */
+/** Fewer changes are normal: a node may start with a new id, and then bind that id to its address (BEP 42). */
 const MIN_CHANGES = 3;
 
 export class Renames {

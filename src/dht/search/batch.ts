@@ -23,7 +23,7 @@ const MIN_DENSITY = 0.85;
 export interface BatchNode extends KnownNode {
   /** A write token that is valid for any target; undefined if the node's tokens may be valid for one target only. */
   readonly token: Uint8Array | undefined;
-  /** Whether the node gave a token at all. If it did not, it stores no items. */
+  /** Whether the node returned a write token. A node that returns none stores no items. */
   readonly stores: boolean;
   readonly answeredAt: Millis;
 }
@@ -89,7 +89,7 @@ export class Batch {
   /** Nodes that answers named, but that no lookup has asked. */
   readonly #unasked = new NodeIndex<{ readonly id: Id }>();
 
-  /** `seed`: a 32-bit integer that strangers can't know. `purpose`: of all messages of the batch. */
+  /** `seed`: a 32-bit integer that strangers can't know. `purpose`: the purpose of all messages of the batch. */
   constructor(seed: number, readonly purpose: Purpose = "transfers") {
     this.#asked = new IdMap(seed);
   }
@@ -151,7 +151,7 @@ export class Batch {
     this.#nodes.delete(id);
   }
 
-  /** Of the nodes whose tokens are still valid, the `count` closest to `target`, nearest first. */
+  /** Returns the `count` nodes closest to `target` among those whose tokens are still valid, nearest first. */
   closest(target: Id, count: number, now: Millis): BatchNode[] {
     const found: BatchNode[] = [];
     for (const bucket of this.#nodes.bucketsNear(target)) {

@@ -6,7 +6,7 @@ import type { Millis } from "../deadlines.ts";
 import type { Queries } from "./queries.ts";
 import type { Query, QueryOutcome, QueryWatcher } from "./query.ts";
 
-/** An early write, and its progress so far. */
+/** An early write (a put sent before the lookup ends), and its progress so far. */
 interface Early {
   isOverdue: boolean;
   outcome: QueryOutcome | undefined;
@@ -25,7 +25,7 @@ export class EarlyWrites {
     this.#onStored = onStored;
   }
 
-  /** Sends a write to the node `query.expected`. */
+  /** Sends an early write to the node whose id is `query.expected`. */
   start(query: Query & { readonly expected: Id }, now: Millis): void {
     const { expected: id } = query;
     if (this.#sent.has(`${id}`)) return;
@@ -46,7 +46,7 @@ export class EarlyWrites {
     });
   }
 
-  /** Sends a query, unless an early write has been sent to its node: then takes over that one. */
+  /** Sends a query. If an early write has been sent to the same node, takes over that write instead. */
   readonly send: Queries["send"] = (query, now, watcher) => {
     const early = query.expected && this.#sent.get(`${query.expected}`);
     if (early === undefined) return this.#queries.send(query, now, watcher);

@@ -57,7 +57,7 @@ export interface Candidate {
   readonly expected: number;
   /** The write token that the node returned, if any. Its bytes are a copy. */
   token: Uint8Array | undefined;
-  /** The client and version that the node's answer names (`v`), as a word; 0 if it names none. */
+  /** The client and version that the node's answer names (`v`), as a 32-bit integer; 0 if it names none. */
   client: number;
 }
 
@@ -190,7 +190,7 @@ const SPARE_QUERIES = 500;
 /** A lookup ends without waiting for its overdue queries only if there are at most this many per answered query. */
 const MAX_OVERDUE_PER_ANSWER = 2;
 
-/** If no answer was faster than this, our own line is slow, and overdue answers are probably on their way. */
+/** If no answer was faster than this, our own connection is slow, and overdue answers are probably on their way. */
 const SLOW_MS = 1_000;
 
 /**
@@ -243,9 +243,9 @@ export class Lookup {
   readonly #options: LookupOptions;
   /** The candidates with known ids, sorted by their distance from the target. */
   readonly #shortlist: Placed[] = [];
-  /** The first word of the distance of each candidate on the shortlist. */
+  /** The first 32 bits of the distance of each candidate on the shortlist. */
   readonly #firsts: number[] = [];
-  /** The first word of the address of each candidate on the shortlist. */
+  /** The first 32 bits of the address of each candidate on the shortlist. */
   readonly #addresses: number[] = [];
   /**
    * The ids of nodes in the core of the region around the target that found no place in the
@@ -257,11 +257,11 @@ export class Lookup {
   readonly #anonymous: Candidate[] = [];
   readonly #asked: Candidate[] = [];
   readonly #hopMs: number;
-  /** The first word of the distance from the target to the end of the core (see `Region`). */
+  /** The first 32 bits of the distance from the target to the end of the core (see `Region`). */
   readonly #core: number;
-  /** The first word of the distance from the target to the edge of the region around the target. */
+  /** The first 32 bits of the distance from the target to the edge of the region around the target. */
   readonly #edge: number;
-  /** The first word of the distance within which the lookup looks for most of the k closest nodes. */
+  /** The first 32 bits of the distance within which the lookup looks for most of the k closest nodes. */
   readonly #denseEdge: number;
   #inFlight = 0;
   /** The closest candidate, if it has been asked a second time. */
@@ -312,7 +312,7 @@ export class Lookup {
     const list = this.#shortlist, firsts = this.#firsts;
     const { target, own, k, subnets } = this.#options;
     if (id.equals(own)) return -1;
-    // The first words of two distances nearly always differ, so most candidates' full ids are not read.
+    // Compare the first 32 bits of the distances. They nearly always differ, so most candidates' full ids are not read.
     const first = firstWord(id, target);
     let at = list.length;
     while (at > 0 && firsts[at - 1] >= first) {
@@ -349,9 +349,8 @@ export class Lookup {
   }
 
   /**
-   * Whether a node may enter the shortlist at index `at`, although the number of similar ids is
-   * limited. If needed, drops a farther node with a similar id. `first`: the first word of the
-   * node's distance.
+   * Whether a node may enter the shortlist at index `at`, although the number of similar ids is limited. If needed,
+   * drops a farther node with a similar id. `first` is the first 32 bits of the node's distance.
    */
   #hasRoomForSimilar(at: number, first: number): boolean {
     const { k, region: { similarBits } } = this.#options;
@@ -700,12 +699,12 @@ function isBound(id: Id, endpoint: Endpoint): boolean {
   return isCounted(endpoint) && isSecureId(id, endpoint);
 }
 
-/** The first word of a distance, with the sign bit inverted so that signed comparisons order distances correctly. */
+/** The first 32 bits of a distance, with the sign bit inverted so that signed comparisons order distances correctly. */
 function firstWord(id: Id, target: Id): number {
   return id.a ^ target.a ^ SIGN;
 }
 
-/** Converts a distance, given as a share of the id space, to its first word with the sign bit inverted. */
+/** Converts a distance, given as a share of the id space, to its first 32 bits with the sign bit inverted. */
 function wordAt(share: number): number {
   return Math.min(2 ** 32 - 1, Math.floor(share * 2 ** 32)) ^ SIGN;
 }

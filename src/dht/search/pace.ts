@@ -45,7 +45,7 @@ export class Pace {
     return this.#entries.size;
   }
 
-  /** Milliseconds until we may send a node another packet; 0 if we may now. */
+  /** Milliseconds until we may send a node another packet; 0 if we may send it now. */
   waitFor(to: Endpoint, now: Millis): Millis {
     const entry = this.#entries.get(keyOf(to));
     return entry === undefined
@@ -69,8 +69,8 @@ export class Pace {
   noteAnswer(from: Endpoint, isOurSoftware: boolean, now: Millis): void {
     if (this.#entries.size === 0) return;
     const key = keyOf(from);
-    // The answer came from this endpoint. So a node that lies about its software only makes us send
-    // more packets to itself.
+    // Stop limiting our packets to this endpoint. The answer came from it, so a node that lies
+    // about its software only makes us send more packets to itself.
     if (isOurSoftware) return void this.#entries.delete(key);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
@@ -94,7 +94,7 @@ function changeInterval(entry: Entry, intervalMs: number, now: Millis): void {
   entry.intervalMs = intervalMs;
 }
 
-/** The key of an endpoint. A number is compared faster than text. */
+/** The map key of an endpoint: a number for IPv4, because numbers are compared faster than text. */
 function keyOf(endpoint: Endpoint): number | string {
   const { family, a, port } = endpoint;
   return family === 4 ? (a >>> 0) * 2 ** 16 + port : `${endpoint}`;

@@ -18,8 +18,7 @@ import type { Answer, Query, QueryOutcome, QueryWatcher, UnusableReply } from ".
 import { type Transaction, Transactions } from "./transactions.ts";
 
 /**
- * After this time, the answer of an unknown node is late. This value is used until round trips to
- * unknown nodes have been measured.
+ * The time after which an unknown node's answer counts as late, until round trips to unknown nodes have been measured.
  */
 const LATE_UNKNOWN_MS = 500;
 
@@ -37,8 +36,8 @@ const LATE_MIN_MS = 10;
 const LATE_MAX_MS = 1_000;
 
 /**
- * An answer counts if it arrives within this time, even if its query is long overdue. Satellites
- * and congested lines need up to 8 s.
+ * An answer counts if it arrives within this time, even if its query is long overdue. Satellites and congested links
+ * need up to 8 s.
  */
 const ANSWER_MAX_MS = 10_000;
 
@@ -93,8 +92,8 @@ const RTT_GAIN = 1 / 16, RTT_VARIATION_GAIN = 1 / 8;
 const COORDINATE = new Uint8Array(OWN_COORDINATE_BYTES);
 
 /**
- * Why a query failed: no answer came, a ping got an answer other than a pong, or the node does not
- * know the query's method.
+ * Why a query failed: no answer came, a ping got an answer other than a pong, or the node does not support the query's
+ * method.
  */
 export type Miss = "no_answer" | "bad_pong" | "unsupported";
 
@@ -112,7 +111,10 @@ interface Pending extends Transaction, OutgoingQuery {
    * rate of our queries to it.
    */
   readonly isOurs: boolean;
-  /** What the query costs; undefined if no rates are set, or if it does not count against them. */
+  /**
+   * The query's cost against the rates that the user has set; undefined if no rates are set, or if the query does not
+   * count.
+   */
   readonly cost: LineCost | undefined;
   startedAt: Millis;
   readonly lateAfter: number;
@@ -122,15 +124,15 @@ interface Pending extends Transaction, OutgoingQuery {
   repeat: Repeat | undefined;
   /** Whether the query counts as missed. A late answer still says something about its sender. */
   isOver: boolean;
-  /** When the query became late; NaN before that. */
+  /** The time when the query became late; NaN before that. */
   lateAt: Millis;
   /** How many times the query got more time because our own process stalled. */
   stalls: number;
-  /** When the next timeout is due. */
+  /** The time of the next timeout. */
   dueAt: Millis;
   /** The slot of the next timeout in the agenda. */
   slot: Slot;
-  /** What to do at the next timeout. */
+  /** Called at the next timeout. */
   then: (pending: Pending, now: Millis) => void;
 }
 
@@ -150,10 +152,7 @@ export class Queries {
   onVote: ((query: Query, seen: Endpoint, now: Millis) => void) | undefined;
   /** Called with each answer from a node that is not read-only (BEP 43). */
   onAnswer: ((query: Query, answer: Answer, now: Millis) => void) | undefined;
-  /**
-   * Called when a node whose id we know did not answer, or answered that it does not know the
-   * method.
-   */
+  /** Called when a node whose id we know did not answer, or answered that it does not support the method. */
   onMiss: ((query: Query, miss: Miss, now: Millis) => void) | undefined;
   /** Called when a node's reply to a query can't make it a contact. */
   onUnusable: ((reply: UnusableReply) => void) | undefined;
@@ -164,7 +163,7 @@ export class Queries {
   readonly #agenda = new Agenda<Pending>();
   readonly #random: Random;
   readonly #transactions = new Transactions<Pending | Repeat>();
-  /** The number of queries in flight. Those that are over, but may still be answered, don't count. */
+  /** The number of queries in flight. A query that has ended, but may still be answered, does not count. */
   #open = 0;
   /** The mean round trip to nodes that we knew nothing about. */
   readonly #unknown = new Mean(LATE_UNKNOWN_MS / 3, LATE_UNKNOWN_MS / 6);
@@ -217,14 +216,15 @@ export class Queries {
     const tid = this.#newTid();
     const { method, to, args, sendsCoordinate, expected, purpose } = query;
     const contact = expected && this.tables.at(to, expected);
-    // A node that lies about its software only makes us send more packets to that node.
+    // Trust what the contact says about its software. A node that lies about it only makes us send
+    // more packets to that node.
     const isOurs = contact !== undefined && this.outbox.self.isSameSoftware(contact.client);
     const cost = this.#costOf(query);
     const { line } = this.outbox.traffic.usage;
     const paceWait = isOurs ? 0 : this.#holdFor(query, now);
     const lineWait = cost === undefined ? 0 : line.waitFor(cost, now);
     const wait = Math.max(paceWait, lineWait);
-    // A node that keeps us as a contact has had an answer from us, and so knows that our address is our own.
+    // A node that keeps us as a contact has verified our address, so our queries to it need no padding.
     const isProven = contact?.keepsUs === true;
     const repeatAfter = this.#waitFor(query, contact);
     const lateAfter = Math.min(LATE_MAX_MS, repeatAfter);
@@ -266,7 +266,10 @@ export class Queries {
     this.#schedule(pending, now, (_, at) => this.#hold(pending, at, now + wait));
   }
 
-  /** What a query costs. Undefined if it does not wait: health checks come first. */
+  /**
+   * The query's cost against the rates that the user has set. Undefined if no rates are set, and for pings, which never
+   * wait.
+   */
   #costOf({ method, args, purpose }: Query): LineCost | undefined {
     const { line } = this.outbox.traffic.usage;
     if (!line.isLimited || method === "ping") return undefined;
@@ -277,7 +280,10 @@ export class Queries {
     });
   }
 
-  /** Sends a query that has waited for the line, or waits on if answers have used the line up. */
+  /**
+   * Sends a query that has waited because of the user's rates. If answers have used up the rate, the query waits
+   * longer.
+   */
   readonly #releaseToLine = (pending: Pending, now: Millis): void => {
     const { line } = this.outbox.traffic.usage, cost = pending.cost!;
     line.release(cost);
@@ -435,7 +441,7 @@ export class Queries {
     this.outbox.send(tid === pending.tid ? pending : { ...pending, tid });
   }
 
-  /** Learns from a reply: our address, our coordinate, round trips, and the node itself. */
+  /** Learns from a reply about our address, our coordinate, round-trip times, and the node that sent it. */
   #learn(query: Query, reply: Message, outcome: Reply, now: Millis): void {
     const { method, to, expected, rtt: guess = NaN } = query;
     this.pace.noteAnswer(to, this.outbox.self.isSameSoftware(reply.client), now);

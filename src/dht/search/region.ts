@@ -22,7 +22,7 @@ export class Region {
   readonly core: number;
   /** The number of nodes that are expected in the core. */
   readonly expectedInCore: number;
-  /** About the number of leading bits that the ids in the region share. */
+  /** The approximate number of leading bits that the ids in the region share. */
   readonly bits: number;
   /** Two ids are similar if they share at least this many leading bits. */
   readonly similarBits: number;

@@ -76,7 +76,7 @@ interface SamplerOptions {
 
 export class Sampler {
   readonly #options: SamplerOptions;
-  /** For each node, the time until which it would return the sample that it has already sent us. */
+  /** For each node, the time until which it would return the same sample again. */
   readonly #sameUntil = new BoundedMap<string, Millis>(MAX_REMEMBERED);
 
   constructor(options: SamplerOptions) {

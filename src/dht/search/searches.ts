@@ -85,7 +85,7 @@ export interface OwnDensity {
    */
   readonly nodes: number | null;
   readonly expected: number;
-  /** With this number of nodes, the part is crowded. */
+  /** The part of the id space is crowded if it contains at least this number of nodes. */
   readonly limit: number;
   /** The contacts whose ids are similar to ours; see `SIMILAR_BITS`. */
   readonly similar: number;
@@ -107,7 +107,7 @@ export interface Search {
   readonly isHurried?: boolean;
   /** Whether the search needs the answers of all of the k closest nodes soon, such as for their tokens. */
   readonly asksAllSoon?: boolean;
-  /** With `asksAllSoon`: called when a node that is probably one of the k closest has answered. */
+  /** Called when a node that is probably one of the k closest has answered, if `asksAllSoon` is set. */
   readonly onNear?: (candidate: Candidate & { readonly id: Id }, now: Millis) => void;
   /**
    * If given, asks nodes only to prove that they hold the item, without sending its value. Used to
@@ -125,7 +125,7 @@ export interface Search {
    * and adds the nodes that it finds to the batch.
    */
   readonly batch?: Batch;
-  /** That of the batch by default or, without a batch, upkeep. */
+  /** The purpose of the search's traffic: the batch's purpose by default or, without a batch, upkeep. */
   readonly purpose?: Purpose;
 }
 
@@ -386,7 +386,8 @@ export class Searches {
         this.statistics.active--;
         this.statistics.record(result, { k: tables.k, own: self.id });
         if (result.isCrowded) this.#noteCrowded(result, region, at);
-        // Repairs concern the values of others. A lookup that ended early has not found all nodes.
+        // Record the density only for searches of users, because repairs concern other nodes'
+        // values, and only if the lookup found all of the closest nodes.
         const isOfUser = method === "get" && purpose !== "upkeep";
         if (isOfUser && result.isWhole && region.core > 0) this.#noteDensity(result, region, at);
         const { hops, asked, elapsed, closest } = result;
@@ -424,7 +425,7 @@ export class Searches {
   /** The density of our contacts around our own id. */
   ownDensity(family: Family, now: Millis): OwnDensity {
     const { tables: { k }, self: { id: own } } = this, table = this.tables.of(family);
-    // The estimate leaves out our neighbours, because they are what it is compared with.
+    // Leave our neighbours out of the estimate, because their density is compared with it.
     const size = this.statistics.networkSize({ own, family, neighbours: [] }, now);
     const region = new Region(own, { k, size });
     const similarBits = table.leastShared + SIMILAR_BITS;
@@ -469,7 +470,8 @@ function seedsOf(
   now: Millis,
 ): readonly KnownNode[] {
   const table = tables.of(family);
-  // Twice k, because after an outage many of the closest nodes are dead, and so are many nodes that others name.
+  // Start with twice k nodes, because after an outage many of the closest nodes are dead, and so are many nodes that
+  // others name.
   const count = 2 * table.k;
   const contacts = table.closest(target, count, (contact) => contact.misses < 2);
   if (batch !== undefined) return [...batch.closest(target, count, now), ...contacts];

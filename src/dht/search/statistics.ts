@@ -6,7 +6,7 @@ import type { Millis } from "../deadlines.ts";
 import { DurationHistogram } from "../histogram.ts";
 import type { LookupResult } from "./lookup.ts";
 
-/** How many of the latest lookups the percentiles cover. */
+/** The number of latest lookups that the percentiles cover. */
 const RECENT = 512;
 
 /**

@@ -43,7 +43,7 @@ export class Transactions<T extends Transaction = Transaction> {
 
   /**
    * Removes and returns the transaction that a reply answers; undefined if there is none. The reply must come from the
-   * endpoint that was asked, so guessing an id is not enough to forge one.
+   * endpoint that was asked, so guessing an id is not enough to forge a reply.
    */
   settle(reply: Message, from: Endpoint): T | undefined {
     if (reply.tidEnd - reply.tidStart !== 4) return undefined;

@@ -30,9 +30,9 @@ export interface WriteResult {
 }
 
 /**
- * A write replaces at most this share of its nodes because of overdue answers. If more answers are
- * overdue, our own line is probably slow. The write then waits for the answers instead of sending
- * the value to more and more nodes.
+ * The maximum share of its nodes that a write replaces because of overdue answers. If more answers are overdue, our own
+ * connection is probably slow. The write then waits for the answers instead of sending the value to more and more
+ * nodes.
  */
 const OVERDUE_SHARE = 1 / 4;
 
