@@ -1,4 +1,5 @@
-// Token buckets: an allowance grows at a steady rate up to a maximum (the burst), and is spent in parts of any size.
+// Token buckets: an allowance grows at a steady rate up to a maximum (the burst). Any amount of it can be spent at a
+// time.
 
 import { BoundedMap } from "./bounded_map.ts";
 import type { Millis } from "./deadlines.ts";
@@ -71,12 +72,12 @@ export class AllowancePerKey {
   }
 }
 
-/** The maximum share of a shared allowance that one owner may use. */
+/** The maximum share of a shared allowance that the owner of one address may use. */
 const OWNER_SHARE = 1 / 4;
 
 const MAX_OWNERS = 64;
 
-/** One allowance shared by the owners of all addresses. Each owner may use only a part of it. */
+/** One allowance that the owners of all addresses share. Each owner may use at most `OWNER_SHARE` of it. */
 export class SharedAllowance {
   readonly #total: Allowance;
   readonly #perOwner: AllowancePerKey;

@@ -165,7 +165,7 @@ export class Agenda<T> {
   }
 }
 
-/** A scheduled action. Keep the object to cancel the action. */
+/** A scheduled action. Pass this object to `cancel` to cancel the action. */
 export interface Deadline {
   readonly dueAt: Millis;
   readonly run: (now: Millis) => void;

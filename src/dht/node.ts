@@ -83,7 +83,7 @@ export interface IdentityAnswer {
   readonly seenAs: Endpoint;
 }
 
-/** How the responder answers a node that is one of our contacts, and a node that is not. */
+/** Options for answering one of our contacts, and for answering any other node. */
 const KEPT = { keepsAsker: true, isSmall: false }, NOT_KEPT = { keepsAsker: false, isSmall: false };
 
 export class DhtNode {

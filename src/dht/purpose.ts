@@ -1,6 +1,6 @@
 // The purposes of a node's packets, by which their bytes are counted and limited.
 
-/** Why a node sends a packet, or for what it receives one. */
+/** Why a node sends or receives a packet. */
 export const PURPOSES = [
   /** Queries of other nodes, and our answers. */
   "answers",

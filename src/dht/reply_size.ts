@@ -15,13 +15,18 @@ import { COORDINATE_BYTES } from "./routing/coordinate.ts";
 /** The longest reply: short enough to cross any network path in one packet. */
 export const MAX_REPLY_BYTES = 1400;
 
-/** How many times as long as the query a reply may be, unless the asker has proven that it receives packets. */
+/**
+ * The maximum length of a reply, as a multiple of the query's length. It applies unless the asker has proven that it
+ * receives packets at its address.
+ */
 export const MAX_REPLY_FACTOR = 3;
 
 /** Cap on the bytes of a reply besides its nodes, values and items. */
 const FIXED_BYTES = 150;
 
-/** Bytes that two fields and their names add to a reply: a signature, and a proof that we hold the item. */
+/**
+ * The number of bytes that a signature and a proof that we hold the item add to a reply, with the names of both fields.
+ */
 export const PROVEN_BYTES = 72 + 14;
 
 /**

@@ -16,8 +16,8 @@ export class Self {
   isReadOnly4 = false;
   isReadOnly6 = false;
   /**
-   * Whether our id is new and will change once we know our address. Until then, no public node
-   * should keep us (BEP 43).
+   * Whether our id is new and will change once we know our address. Until then, no public node should keep us as a
+   * contact (BEP 43).
    */
   isUnbound = false;
 

@@ -60,7 +60,7 @@ export class Tokens {
     return this.#verify(token, returnPath(to, from), now);
   }
 
-  /** Makes all tokens that were issued so far invalid. */
+  /** Invalidates all tokens that were issued so far. */
   renew(now: Millis): void {
     this.#rotated = now;
     for (let i = 0; i < ACCEPTED_SECRETS; i++) this.#rotate();

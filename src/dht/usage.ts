@@ -17,7 +17,7 @@ export class Usage {
   /** The limits on the rates. */
   readonly line = new Line();
 
-  /** `sealBytes`: by how much a seal with the network key lengthens a packet; 0 without a key. */
+  /** `sealBytes` is the number of bytes that sealing with the network key adds to a packet; 0 without a key. */
   constructor(readonly sealBytes = 0) {}
 
   noteSent(purpose: Purpose, bytes: number, family: Family): void {

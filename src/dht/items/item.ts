@@ -51,7 +51,7 @@ export interface Item {
 /** An item that we hold for the network or publish ourselves. */
 export interface Held {
   readonly item: Item;
-  /** When the item's owner last put it, as far as we know. */
+  /** The time when the item's owner last put it, as far as we know. */
   readonly putAt: Millis;
 }
 

@@ -203,10 +203,10 @@ export class ItemOperations {
   onOwnStored: ((target: Id, holders: readonly Id[]) => void) | undefined;
   /** Called when this node itself has put an item into its own store for the network. */
   onHeld: ((item: Item, now: Millis) => void) | undefined;
-  /** Called after each search for an item, with its result. */
+  /** Called after each search for an item, with the result of the search. */
   onRead: ((target: Id, result: GetResult, now: Millis) => void) | undefined;
   readonly #contacts: Contacts;
-  /** When a node last acknowledged an item, by the {@link pairKey} of the item's target and the node. */
+  /** The time when a node last acknowledged an item, by the {@link pairKey} of the item's target and the node. */
   readonly #acknowledgedAt = new BoundedMap<number, Millis>(MAX_ACKNOWLEDGEMENTS);
 
   constructor(parts: { searches: Searches; contacts: Contacts; host: ItemHost }) {

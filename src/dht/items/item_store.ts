@@ -18,14 +18,14 @@ import { itemCost } from "./item_cost.ts";
 import { type ItemRecord, ItemTable, recordOf, type Slot } from "./item_table.ts";
 
 /**
- * The items from a source may fill this many times the space that is still free. One source can
- * thus fill a fifth of the store, and 62 sources are needed to fill all but a millionth.
+ * The maximum space of one source's items, as a multiple of the space that is still free. One source can thus fill a
+ * fifth of the store, and 62 sources are needed to fill all but a millionth.
  */
 const SOURCE_SHARE = 1 / 4;
 
 /**
- * The items from a source's wider network may fill this many times the space that is still free.
- * One wider network can thus fill half of the store.
+ * The maximum space of the items from a source's wider network, as a multiple of the space that is still free. One
+ * wider network can thus fill half of the store.
  */
 const WIDE_SHARE = 1;
 
@@ -35,10 +35,7 @@ const WIDE_SHARE = 1;
  */
 const EVICTED_SHARE = 0.05;
 
-/**
- * For this long after a repair, we rely on what the repair found out about other holders. Repairs
- * are about an hour apart.
- */
+/** The time for which we rely on what a repair found out about other holders. Repairs are about an hour apart. */
 const SPARE_MS = 2 * 3_600_000;
 
 /** The cost of an item. */

@@ -25,7 +25,7 @@ export interface Published {
   readonly item: Item;
   readonly firstAt: Millis;
   nextAt: Millis;
-  /** When another node last acknowledged a publication of the value; -Infinity if none has yet. */
+  /** The time when another node last acknowledged a publication of the value; -Infinity if none has yet. */
   readonly lastAt: Millis;
   /** How many nodes acknowledged the publication at `lastAt`. */
   replicas: number;

@@ -63,8 +63,8 @@ const NOTICE_SHARE = 0.75, MAX_NOTICE_MS = 45_000;
 const CHANGED_WITHIN_MS = 45_000;
 
 /**
- * How often we look for values to publish and items to repair after contacts have arrived or left.
- * Because of this small delay, we handle changes that belong together in one go.
+ * The interval between searches for values to publish and items to repair after contacts have arrived or left. Because
+ * of this small delay, changes that belong together are handled together.
  */
 const HURRIED_INTERVAL_MS = 5_000;
 
@@ -84,7 +84,7 @@ const STAY_MS = 60_000;
  */
 const PUBLISH_SOON_MS = 20_000;
 
-/** Cap on the own items whose holders we remember. */
+/** Cap on the number of our own items whose holders we remember. */
 const MAX_REMEMBERED = 20_000;
 
 /**
@@ -99,13 +99,13 @@ const RESTART_WITHIN_MS = 1_800_000;
  */
 const CATCH_UP_FROM_MS = 5_000, CATCH_UP_WITHIN_MS = 25_000;
 
-/** How often we look for values to republish and items to repair. */
+/** The usual interval between searches for values to republish and items to repair. */
 const COLLECT_INTERVAL_MS = 60_000;
 
 /** How many held items are examined in one search for items to repair. */
 const COLLECT_ITEMS = 10_000;
 
-/** How often we try to start waiting jobs. */
+/** The interval between attempts to start waiting jobs. */
 const WORK_INTERVAL_MS = 500;
 
 const MAX_ACTIVE = 4;
@@ -175,7 +175,7 @@ export class Replicator {
   /** The time until which we look for work more often than usual. */
   #hurriedUntil = -Infinity;
   #collection: Deadline | undefined;
-  /** For each of our own items, the nodes that acknowledged it: the first words of their ids. */
+  /** For each of our own items, the nodes that acknowledged it. Each node is given by the first 32 bits of its id. */
   readonly #holders: IdMap<number[]>;
   readonly #packets = new Allowance(PACKETS_PER_SECOND, SAVED_SECONDS * PACKETS_PER_SECOND);
   readonly #bytes = new Allowance(BYTES_PER_SECOND, SAVED_SECONDS * BYTES_PER_SECOND);
@@ -277,8 +277,7 @@ export class Replicator {
   }
 
   /**
-   * The nodes that last acknowledged one of our own items, each as the first word of its id;
-   * undefined if unknown.
+   * The nodes that last acknowledged one of our own items, each as the first 32 bits of its id; undefined if unknown.
    */
   holdersOf(target: Id): readonly number[] | undefined {
     return this.#holders.get(target);

@@ -141,7 +141,8 @@ export class Upkeep {
     );
     const farther = result.closest.slice(closest.length).filter(({ id }) => !holders.has(`${id}`));
     const stale = farther.filter(({ id }) => outdated.has(`${id}`));
-    // If one of these nodes fails, the next node in this list gets the copy instead.
+    // The nodes to send a copy to, in this order. If a node fails, the next node gets the copy
+    // instead.
     const nodes = [
       ...lacking,
       ...stale,

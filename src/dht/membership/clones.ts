@@ -11,7 +11,7 @@ import type { Contact } from "../routing/contact.ts";
 import type { Queries } from "../search/queries.ts";
 import { whenDone } from "../search/query.ts";
 
-/** An endpoint is tested again after this time. A clone that still runs is then reported again. */
+/** The minimum time between two tests of an endpoint. A clone that still runs is reported again after each test. */
 const TEST_INTERVAL_MS = 15 * 60_000;
 
 /** Cap on the remembered endpoints that were tested recently. */
@@ -66,10 +66,7 @@ export class Clones {
     return [...this.#found.values()].filter(({ at }) => now - at < REPORTED_MS);
   }
 
-  /**
-   * Records a query with our own id: it is our own query that came back, or another node has our
-   * id.
-   */
+  /** Records a query that contains our own id: either our own query came back, or another node has our id. */
   noteOwnQuery(query: Message, from: Endpoint, now: Millis): void {
     const to = this.#options.queries.receiverOf(query);
     if (to !== undefined) this.#ourselves.add(`${to}`, now);

@@ -25,7 +25,7 @@ export class Renames {
     this.#changes.set(`${endpoint}`, { count: count + 1, at: now });
   }
 
-  /** The number of addresses with many changes, and the address with most changes. */
+  /** The number of addresses with many changes, and the address with the most changes. */
   report(now: Millis) {
     const [worst, ...others] = [...this.#changes]
       .filter(([, { count, at }]) => count >= MIN_CHANGES && now - at < KEPT_MS)

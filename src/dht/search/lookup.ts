@@ -207,9 +207,9 @@ const RETRY_CLOSEST_SHARE = 0.1;
 const SPARSE_FACTOR = 2;
 
 /**
- * A lookup that asks all soon does so once it knows this share of k nodes within this many times the distance at which
- * k nodes are expected. The factor allows for an uneven distribution of ids, and for a wrong estimate of the network's
- * size.
+ * With `asksAllSoon`, a lookup asks all of the k closest nodes once it knows `DENSE_SHARE` of k nodes within
+ * `DENSE_FACTOR` times the distance at which k nodes are expected. The factor allows for an uneven distribution of ids,
+ * and for a wrong estimate of the network's size.
  */
 const DENSE_SHARE = 0.75, DENSE_FACTOR = 1.5;
 

@@ -16,9 +16,9 @@ const START_INTERVAL_MS = 500, MIN_INTERVAL_MS = 400, MAX_INTERVAL_MS = 10_000;
 const BURST = 8;
 
 /**
- * An unanswered query doubles the interval. While the interval is longer than initially, each
- * answer halves it, because a node that answers is online and has not blocked us. After that, each
- * answer shortens the interval by this share.
+ * An unanswered query doubles the interval. While the interval is longer than its initial value, each answer halves it,
+ * because a node that answers is online and has not blocked us. After that, each answer shortens the interval by this
+ * share.
  */
 const ANSWER_GAIN = 0.02;
 

@@ -43,7 +43,7 @@ export interface Sample {
   readonly infoHashes: readonly Id[];
   /** How many info-hashes the node says that it stores. */
   readonly count: number;
-  /** How long the node returns the same sample, in seconds. */
+  /** For how many seconds the node returns the same sample. */
   readonly intervalS: number;
 }
 

@@ -80,14 +80,14 @@ export interface Density {
 export interface OwnDensity {
   readonly family: Family;
   /**
-   * The contacts in the part of the id space in which `expected` nodes are expected; null if no
-   * lookup has shown the network's size yet.
+   * The number of contacts in the part of the id space in which `expected` nodes are expected; null if no lookup has
+   * shown the network's size yet.
    */
   readonly nodes: number | null;
   readonly expected: number;
   /** The part of the id space is crowded if it contains at least this number of nodes. */
   readonly limit: number;
-  /** The contacts whose ids are similar to ours; see `SIMILAR_BITS`. */
+  /** The number of contacts whose ids are similar to ours; see `SIMILAR_BITS`. */
   readonly similar: number;
   readonly expectedSimilar: number;
   /** The maximum number of similar ids that a bucket accepts. */
@@ -174,7 +174,7 @@ const CROWDED_AGAIN_MS = 60 * 60_000, MAX_CROWDED = 256;
 /** Cap on the densities that are remembered, at about 150 bytes each. */
 const MAX_DENSITIES = 256;
 
-/** Cap on the named nodes that a hurried search starts with: those that may hold the same item, and some more. */
+/** Cap on the nodes that a hurried search starts with although we only know them because other nodes named them. */
 const MAX_NAMED = 8;
 
 const NO_BITS = new Id(0, 0, 0, 0, 0);

@@ -13,7 +13,7 @@ export interface Write {
   /** The nodes to write to, nearest first. Nodes without a token, or known to refuse such writes, are skipped. */
   readonly nodes: readonly Pick<Placed, "id" | "endpoint" | "token">[];
   readonly args: (token: Uint8Array, id: Id) => QueryArguments;
-  /** How many nodes to write to; k by default. */
+  /** The number of nodes to write to; k by default. */
   readonly count?: number;
   readonly stored?: readonly Id[];
   /** Whether a node already holds exactly this version. If so, its refusal with "seq too low" counts as a success. */
