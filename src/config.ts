@@ -20,11 +20,11 @@ import { ConfigError, quote, splitList } from "./config/text.ts";
 import { type AddressRange, isLoopbackHost } from "./krpc/address_range.ts";
 import { Endpoint } from "./krpc/endpoint.ts";
 
-/** The text that a setting accepts, and the conversion of the text to a value. */
+/** Describes which text a setting accepts, and converts the text to a value. */
 interface Format<T> {
   /** Describes the accepted text in messages and documentation, for example "a whole number from 0 to 65535". */
   readonly allowed: string;
-  /** All accepted words, if there are only a few. */
+  /** All accepted words, if the setting accepts only a few words. */
   readonly choices?: readonly string[];
   readonly schema: z.ZodType<T, z.ZodTypeDef, unknown>;
 }
@@ -33,9 +33,11 @@ interface Format<T> {
 export interface Setting<T = unknown> {
   /** The name of the environment variable. */
   readonly name: string;
-  /** The flag. Null for secrets, as process lists show flags, and for settings that belong in a file. */
+  /**
+   * The command-line flag. Null for secrets, because process lists show flags, and for settings that belong in a file.
+   */
   readonly flag: string | null;
-  /** The default as written in `.env`; empty if there is none. */
+  /** The default value as written in `.env`; empty if the setting has no default. */
   readonly default: string;
   /** Explains the setting in one clause for `--help`, without a period. */
   readonly meaning: string;
@@ -50,17 +52,21 @@ const MAX_BUCKET_SIZE = 128;
 const MAX_ALPHA = 16;
 /** Maximum health check interval: one day. */
 const MAX_HEALTH_CHECK_INTERVAL_S = 86_400;
-/** Maximum of MAX_VALUE_SIZE. As JSON text, a value may need twice its size, and V8 limits strings to 512 MiB. */
+/**
+ * Largest allowed MAX_VALUE_SIZE, in bytes. A value can double in size as JSON text, and V8 limits strings to 512 MiB.
+ */
 const MAX_MAX_VALUE_SIZE = 256 * 1024 * 1024;
-/** Maximum relay rate in bytes per second. It is one gigabit per second, more than any node should relay for others. */
+/**
+ * Maximum relay rate in bytes per second. This is one gigabit per second, more than any node should relay for others.
+ */
 const MAX_RELAY = 125_000_000;
-/** Minimum of the limits on traffic in bytes per second: with less, a node can't keep up its routing table. */
+/** Smallest allowed traffic limit in bytes per second. With less, a node can't maintain its routing table. */
 const MIN_LINE_RATE = 1_000;
-/** A shorter token causes a warning: anyone who can reach the API could guess it within days. */
+/** Tokens with fewer characters cause a warning: anyone who can reach the API could guess such a token within days. */
 const SHORT_TOKEN_LENGTH = 16;
 /**
- * Maximum of the rate limits, in requests per second. No machine answers more requests, so a higher
- * limit must be a typo.
+ * Largest allowed rate limit, in requests per second. No machine answers more requests, so a higher limit must be a
+ * typo.
  */
 const MAX_RATE = 1_000_000;
 /**
@@ -84,12 +90,12 @@ function format<T>(
   return { allowed, schema };
 }
 
-/** Creates a format that accepts the same text and converts its values with `map`. */
+/** Creates a format that accepts the same text as the given format, and converts the values with `map`. */
 function mapped<T, U>({ schema, ...texts }: Format<T>, map: (value: T) => U): Format<U> {
   return { ...texts, schema: schema.transform(map) };
 }
 
-/** The units that a number may end with, by the name of the quantity. */
+/** The units that may follow a number, by the name of the quantity. Each unit has its factor. */
 const UNITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   bytes: {
     ...{ kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 },
@@ -104,7 +110,7 @@ function wholeNumber(min: number, max: number, { of = "", suffix = "" } = {}): F
   const units = Object.keys(UNITS[of] ?? {});
   const unit = units.length === 0 ? "" : `, or with a unit: ${units.join(", ")}`;
   return format(`${noun} from ${min} to ${max}${unit}`, (text) => {
-    // Number() would also accept 1e3, 0x10 and the empty string, which are mistakes here.
+    // Match digits only. Number() would also accept 1e3, 0x10 and the empty string, which are mistakes here.
     const [, digits, unit] = /^(\d{1,16}) ?([A-Za-z]*)$/.exec(text) ?? [];
     const factor = unit === "" ? 1 : UNITS[of]?.[unit] ?? NaN;
     const value = Number(digits) * factor;
@@ -205,7 +211,7 @@ function lineRate(): Format<number | null> {
   return mapped(usable, (rate) => rate === 0 ? null : rate);
 }
 
-/** The word that means no hosts at all: the API then has only its Unix socket. */
+/** The word for an empty list of hosts. The API then listens only at its Unix socket. */
 const NO_HOST = "none";
 
 /** Creates the format of the hosts to bind the API to: at least one host, or the word `none`. */
@@ -239,7 +245,7 @@ function addressRanges(): Format<readonly AddressRange[]> {
 
 const FILE_PATH = format("a path without control characters", (text, refuse) => {
   if (text === "" || /\p{Cc}/u.test(text)) return undefined;
-  // Only a shell expands `~` and variables, and not in all places. The node would create a directory with such a name.
+  // Refuse `~` and variables, which only a shell expands. The node would create a directory with this literal name.
   if (!/^(~($|[/\\])|\$)/.test(text)) return text;
   refuse("expected a path without ~ or a variable at its start, which only shells replace");
 });
@@ -269,10 +275,7 @@ function netScope(): Format<NetScope> {
   });
 }
 
-/**
- * The most network keys that a node uses at a time: the current one, and one that is being
- * introduced or retired.
- */
+/** Maximum number of network keys in use at a time: the current key, and a key that is being introduced or retired. */
 const MAX_NETWORK_KEYS = 2;
 
 function networkKeys(): Format<readonly NetworkKey[]> {
@@ -604,7 +607,7 @@ export interface ConfigSources {
   readonly readSecret?: (path: string) => SecretFile;
   /** Reads the file that DENY_LIST names. Throws if the file can't be read. */
   readonly readDenyList?: (path: string) => string;
-  /** Reads a file of tokens. Undefined if there is none. Throws if the file can't be read. */
+  /** Reads a file of tokens. Undefined if the file does not exist. Throws if the file can't be read. */
   readonly readApiTokens?: (path: string) => string | undefined;
 }
 
@@ -672,7 +675,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   return deepFreeze({ ...values, denied, apiTokens, warnings });
 }
 
-/** Finds the text of each setting. Secrets that are in files of their own are read from there. */
+/** Finds the text of each setting. Reads secrets that have their own files from these files. */
 function settingTexts(
   { flags = {}, env = {}, envFile, envFileName = ".env", readSecret }: ConfigSources,
 ): { readonly texts: Map<Setting, SettingText>; readonly warnings: string[] } {
@@ -723,7 +726,7 @@ export function apiTokensPath(
   return apiTokensFile ?? `${dataDir}/${API_TOKENS_NAME}`;
 }
 
-/** Reads the tokens with scopes. Null if there is no file. Only a file that API_TOKENS_FILE names must exist. */
+/** Reads the tokens with scopes. Null if there is no file. If API_TOKENS_FILE names a file, the file must exist. */
 function apiTokensIn(
   values: Pick<Values, "apiTokensFile" | "dataDir">,
   given: SettingText,
@@ -737,7 +740,7 @@ function apiTokensIn(
     tokens = content === undefined ? null : parseApiTokens(content);
   } catch (error) {
     const problem = `expected a file that can be read: ${firstLine(error)}`;
-    // If the user gave no path, the file is in DATA_DIR.
+    // Without API_TOKENS_FILE, the file is in DATA_DIR, so advise about that directory.
     const advice = values.apiTokensFile === null ? "; the directory is DATA_DIR" : "";
     throw refusal(TABLE.apiTokensFile, text, problem + advice);
   }
@@ -923,9 +926,9 @@ export function readToken(
 }
 
 /**
- * Reads a secret from a file. Throws a ConfigError if the file has none, because the node would
- * then be open to anyone, or if every user of the machine may change the file. If other users may
- * only read the file, this only causes a warning, because containers mount secrets with mode 0444.
+ * Reads a secret from a file. Throws a ConfigError if the file contains no secret, because the node would then be open
+ * to anyone, or if every user of the machine may change the file. If other users may only read the file, or only its
+ * group may change it, adds a warning instead: containers mount secrets with mode 0444.
  */
 function readSecretSetting(
   secret: SecretSetting,
@@ -949,7 +952,7 @@ function readSecretSetting(
   const value = secret.read(text.split(/\r?\n/));
   if (value === "") throw refusal(secret.file, file, `expected ${secret.noun}`);
   const found = { text: value, source: `in ${path}` };
-  // This check often detects that the file contains another kind of secret, such as a key.
+  // Check the format. This often detects that the file contains another kind of secret, such as a key.
   const parsed = secret.setting.format.schema.safeParse(value);
   if (!parsed.success) throw refusal(secret.setting, found, parsed.error.issues[0].message);
   if (!(permissions & GROUP_WRITES_OR_OTHERS_READ)) return found;

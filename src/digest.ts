@@ -1,4 +1,4 @@
-// Digests by the Web Crypto API, for the API's thread: node:crypto would take up 3 MB of memory there.
+// Computes digests with the Web Crypto API, for the API's thread. node:crypto would use 3 MB of memory there.
 
 /** Returns the digest of bytes, or of text in UTF-8. The digest is encoded in base64. */
 export async function digestBase64(algorithm: Algorithm, data: Data): Promise<string> {

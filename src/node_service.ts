@@ -1,4 +1,5 @@
-// The interface between the API and a running node. Reports have the shape in which the API sends them (src/reports).
+// The interface between the API and a running node. Reports have the same shape as in the API's responses
+// (src/reports).
 
 import type { HostPort } from "./config/addresses.ts";
 import type { Magnet } from "./krpc/magnet.ts";
@@ -63,7 +64,10 @@ export interface StoreOptions extends TransferOptions {
 export interface PublishedFilter {
   /** Only values whose hash begins with this text, or whose key contains it. */
   readonly text?: string;
-  /** Only values that are short of copies, failing, ending, or on this node only. */
+  /**
+   * If true, lists only values that have too few copies, fail to be published, will soon expire, or are only on this
+   * node.
+   */
   readonly isAtRisk?: boolean;
 }
 
@@ -95,7 +99,7 @@ export type PinOutcome =
 export type SwarmName = { readonly infoHash: string } | { readonly service: string };
 
 export interface PeerSearchOptions {
-  /** Whether to ask only for peers that don't seed (BEP 33). */
+  /** Whether to ask only for peers that are not seeds (BEP 33). */
   readonly noSeeds?: boolean;
   /** Whether to estimate the size of the swarm (BEP 33). */
   readonly scrapes?: boolean;
@@ -152,7 +156,7 @@ export type DenyOutcome =
   | { outcome: "full"; limit: number }
   /** The entry names this node. */
   | { outcome: "self" }
-  /** The entry is in force, but could not be written to the disk. */
+  /** The entry has taken effect, but could not be written to the disk. */
   | { outcome: "unsaved" };
 
 /** "unknown": there is no such entry. "unsaved": the disk still has it, so the next start of the node reads it. */
@@ -189,8 +193,8 @@ export type StoreOutcome =
     isPublished: boolean | undefined;
   }
   /**
-   * Too few nodes have room for the value, so nothing of it was stored. `room` is null if a node
-   * refused an item.
+   * Too few nodes have room for the value, so no part of the value was stored. `room` is null if a node refused an
+   * item.
    */
   | {
     outcome: "no_room";
@@ -252,22 +256,19 @@ export interface FetchedValue {
   readonly isBencode: boolean;
 }
 
-/** A value that consists of many items. Only its root has been fetched so far. */
+/** A value that consists of many items. Only its root item has been fetched so far. */
 export interface LargeValue {
-  /**
-   * The requested hash: the hash of the root, or the target of the mutable item that refers to the
-   * root.
-   */
+  /** The requested hash: the hash of the root item, or the target of the mutable item that refers to the root item. */
   readonly hash: string;
-  /** The hash of the root, which identifies the bytes of the value. */
+  /** The hash of the root item, which identifies the bytes of the value. */
   readonly root: string;
   readonly size: number;
   /** The kind of content, as guessed by the node that stored the value. */
   readonly hint: ContentHint;
-  /** Null, like `publicKey`, if the value was requested by the hash of its root. */
+  /** The version number. Null, like `publicKey`, if the value was requested by the hash of its root item. */
   readonly seq: Seq | null;
   readonly publicKey: Uint8Array | null;
-  /** The value of the root item, which a download needs to find the parts. */
+  /** The value of the root item. A download needs this value to find the pieces. */
   readonly manifest: Uint8Array;
 }
 
@@ -280,9 +281,9 @@ export type DownloadPiece =
 export type FetchOutcome =
   | { outcome: "found"; value: FetchedValue }
   | { outcome: "large"; value: LargeValue }
-  /** The item claims to be part of a large value, but is not a valid root. */
+  /** The item is marked as part of a large value, but is not a valid root item. */
   | { outcome: "invalid"; detail: string }
-  /** No verified value was found. `detail` is given if some items of a large value are missing. */
+  /** No verified value was found. `detail` is set if some items of a large value are missing. */
   | { outcome: "not_found"; detail?: string }
   /** A mutable value was found, but no holder sent its key, which is needed to verify the value. */
   | { outcome: "key_needed" };
@@ -309,7 +310,7 @@ export interface Measurements {
   /** Round-trip times of queries that were answered on the first try. */
   readonly roundTrips: Durations;
   readonly lookups: Readonly<Partial<Record<LookupResult["method"], Durations>>>;
-  /** The delays of a timer that is due every second. */
+  /** Event loop lag: how late a timer with an interval of one second fires. */
   readonly eventLoopLag: Durations;
   /** Figures of the database; null if the node has no disk. */
   readonly database: {
@@ -322,9 +323,12 @@ export interface Measurements {
   } | null;
   /** Counts of the items of the values that this node keeps published. */
   readonly published: {
-    /** The number of items that no node acknowledged when they were last put. */
+    /** The number of items that no node acknowledged at the latest attempt to publish them. */
     readonly failing: number;
-    /** The number of items on fewer than four fifths of K_BUCKET_SIZE nodes, or of all nodes if there are fewer. */
+    /**
+     * The number of items with copies on fewer than four fifths of K_BUCKET_SIZE nodes. Smaller networks count with all
+     * their nodes.
+     */
     readonly short: number;
     /**
      * The number of items whose copies on other nodes will soon expire, because publishing them has failed for a long
@@ -337,11 +341,11 @@ export interface Measurements {
   readonly replication: {
     /** The number of times that this node has counted the copies of an item and restored missing ones. */
     readonly turns: number;
-    /** The number of items that wait until they are published again, or until their copies are counted. */
+    /** The number of items that wait to be republished, or to have their copies counted. */
     readonly waiting: number;
   };
   readonly watching: {
-    /** The number of other nodes' subscriptions here. */
+    /** The number of subscriptions that other nodes have at this node. */
     readonly held: number;
     /** The number of this node's own subscriptions at the holders of watched values. */
     readonly made: number;
@@ -351,15 +355,15 @@ export interface Measurements {
       readonly sent: number;
       readonly acknowledged: number;
       readonly received: number;
-      /** Notices that belong to no subscription of this node. */
+      /** The number of notices that match no subscription of this node. */
       readonly unknown: number;
     };
   };
-  /** The numbers of operations that the core waits for. If these numbers keep growing, the program has a leak. */
+  /** The numbers of pending operations of the core. If these numbers keep growing, the program has a leak. */
   readonly pending: {
     /** The number of queries in flight. */
     readonly queries: number;
-    /** The number of scheduled deadlines. */
+    /** The number of deadlines that the core has scheduled. */
     readonly deadlines: number;
   };
   readonly process: ProcessReport;
@@ -397,7 +401,7 @@ export interface NodeService {
   denied(): Promise<DeniedNodes>;
   /** Ignores a node or address from now on. Resolves when `entry`, in the form of a line in the deny list, is on disk. */
   denyEntry(entry: string): Promise<DenyOutcome>;
-  /** Ends the effect of `denyEntry`. Resolves when that is on disk. */
+  /** Removes an entry that `denyEntry` added. Resolves when the change is on disk. */
   allowEntry(entry: string): Promise<AllowOutcome>;
   /** Finds the nodes closest to an id. The report includes the steps of the lookup. */
   find(id: string): Promise<Lookup>;
@@ -405,7 +409,10 @@ export interface NodeService {
   store(value: Uint8Array, key: string | null, options?: StoreOptions): Promise<StoreOutcome>;
   /** Opens an upload and returns its number. End it with `finishUpload` or, to abandon it, with `closeUpload`. */
   openUpload(key: string | null, options?: StoreOptions): Promise<number>;
-  /** Resolves with true once more bytes can be written. False means that storing has ended: call `finishUpload`. */
+  /**
+   * Resolves with true once more bytes can be written. False means that the upload has already ended: call
+   * `finishUpload` for the outcome.
+   */
   write(upload: number, bytes: Uint8Array): Promise<boolean>;
   finishUpload(upload: number): Promise<StoreOutcome>;
   closeUpload(upload: number): Promise<void>;
@@ -420,17 +427,17 @@ export interface NodeService {
   /** Finds the torrent that a magnet link under a key refers to. */
   resolveMagnet(magnet: Magnet): Promise<ResolveOutcome>;
   /**
-   * Returns a page of the values that this node keeps published, ordered by when they will next be published. A filter
-   * leaves out the others.
+   * Returns a page of the values that this node keeps published, ordered by when they will next be published. With a
+   * filter, only matching values are listed.
    */
   published(offset: number, limit: number, filter?: PublishedFilter): Promise<Published>;
   /** Describes a value that this node keeps published, and its past. Undefined if the node does not publish it. */
   publishedValue(hash: string): Promise<PublishedDetail | undefined>;
   /** Lists the nodes that acknowledged each published value. */
   holders(): Promise<Holders>;
-  /** Lists up to `limit` of the items that this node holds for the network, nearest to its id first. */
+  /** Lists up to `limit` items that this node holds for the network, nearest to the node's id first. */
   held(limit: number): Promise<HeldItems>;
-  /** Starts to publish a value again. Undefined if this node does not publish it. */
+  /** Republishes a value now, ahead of schedule. Undefined if this node does not publish the value. */
   publishNow(hash: string): Promise<PublishedValue | undefined>;
   /** Stops publishing a value. False if this node did not publish it. */
   forget(hash: string): Promise<boolean>;
@@ -487,6 +494,6 @@ export interface NodeService {
   transfers(): Promise<Transfer[]>;
   /** Calls `listener` for each event until the returned function is called. */
   onEvent(listener: EventListener): () => void;
-  /** Sets whether lookups that start from now on emit an event for each of their packets. */
+  /** If `isOn` is true, lookups that start from now on emit an event for each of their packets. */
   tellLookupSteps(isOn: boolean): Promise<void>;
 }

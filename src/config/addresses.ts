@@ -25,12 +25,15 @@ export type NetScope =
   | { readonly mode: "list"; readonly entries: readonly NetEntry[] };
 
 /**
- * The words in `--allow-net` that allow any address, and those that allow only this machine. They
- * include the usual words for on and off.
+ * The words in `--allow-net` that allow any address, and those that allow only this machine. Usual words for on and off
+ * count too.
  */
 const ANY = ["any", "true", "yes", "on", "1"], LOOPBACK = ["loopback", "false", "no", "off", "0"];
 
-/** Parses `--allow-net`: no flag means loopback, no list means any address. Throws a ConfigError for a bad entry. */
+/**
+ * Parses `--allow-net`. Without the flag, only loopback is allowed. The flag without a list allows any address. Throws
+ * a ConfigError for a bad entry.
+ */
 export function parseAllowNet(value: string | boolean | undefined): NetScope {
   if (value === undefined || value === false) return { mode: "loopback" };
   if (value === true) return { mode: "any" };
@@ -117,7 +120,7 @@ export function parseName(text: string): string | undefined {
   const labels = name.split(".");
   if (name.length > 253) return undefined;
   if (!labels.every((label) => /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/.test(label))) return undefined;
-  // No top-level domain is a number: 10.0.0 and 256.1.1.1 are mistyped addresses.
+  // Refuse names that end in a number, such as 10.0.0 and 256.1.1.1. They are mistyped addresses.
   return /^\d+$/.test(labels.at(-1)!) ? undefined : name;
 }
 

@@ -3,7 +3,7 @@
 
 import { quote } from "./text.ts";
 
-/** What a token permits. `admin` includes all others. */
+/** The permissions that a token can have. `admin` includes all other scopes. */
 export const SCOPES = ["read", "store", "fetch", "admin"] as const;
 export type Scope = typeof SCOPES[number];
 
@@ -27,7 +27,7 @@ export interface ApiToken {
   readonly rate: number;
   /** When the token expires, in ms since 1970; null means never. */
   readonly expiresAt: number | null;
-  /** The SHA-256 of the token, in hex. A token has 256 random bits, so nobody can find it by trying. */
+  /** The SHA-256 of the token, in hex. A token has 256 random bits, so nobody can find the token by brute force. */
   readonly hash: string;
 }
 

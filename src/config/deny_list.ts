@@ -49,7 +49,7 @@ export function parseDenyList(text: string): readonly string[] | string {
   return [...entries];
 }
 
-/** Returns the entry in a line of the file; empty if there is none. */
+/** Returns the entry in a line of the file; empty text if the line has no entry. */
 export function entryOf(line: string): string {
   return line.split("#")[0].trim();
 }

@@ -40,7 +40,10 @@ function variablesOf(found: readonly Assignment[]): Readonly<Record<string, stri
   return Object.fromEntries(found.map(({ name, value }) => [name, value]));
 }
 
-/** Yields the assignments in .env text, in the syntax of the package dotenv. Reports other lines to `onOther`. */
+/**
+ * Yields the assignments in .env text, in the syntax of the package dotenv. Calls `onOther` with each line that is not
+ * an assignment.
+ */
 function* assignments(
   text: string,
   onOther: (line: number, content: string) => void,
@@ -92,6 +95,6 @@ function* problemsOf(
 function looksLike(name: string, known: string): boolean {
   const upper = name.toUpperCase().replaceAll(/[.-]/g, "_").replace(/^DMNODE_/, "");
   if (upper === known) return true;
-  // Don't compare short names: they are one letter away from many unrelated ones (NAT, PAT).
+  // Don't compare short names: many unrelated names differ from a short name in one letter (NAT, PAT).
   return known.length > 4 && withinEdits(upper, known, known.length > 7 ? 2 : 1);
 }

@@ -13,7 +13,10 @@ const DIGITS = "abcdefghijklmnopqrstuvwxyz234567";
 /** The length of a key as text: the key and its checksum fill 56 digits of five bits. */
 const TEXT_LENGTH = PREFIX.length + (KEY_BYTES + CHECKSUM_BYTES) * 8 / 5;
 
-/** A key that all nodes of a private network share. Neither JSON nor text nor a message to a worker contains it. */
+/**
+ * A key that all nodes of a private network share. The key is never included in JSON, in text or in a message to a
+ * worker.
+ */
 export class NetworkKey {
   readonly #bytes: Uint8Array<ArrayBuffer>;
 
@@ -25,7 +28,7 @@ export class NetworkKey {
     return new NetworkKey(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
   }
 
-  /** Parses a key. If the text is no valid key, returns an error message, which does not quote the text. */
+  /** Parses a key. If the text is not a valid key, returns an error message that does not quote the text. */
   static parse(text: string): NetworkKey | string {
     const word = text.toLowerCase();
     if (!word.startsWith(PREFIX)) return `expected a network key, which starts with ${PREFIX}`;

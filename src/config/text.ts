@@ -21,8 +21,8 @@ export function splitList(text: string): string[] {
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Replaces network keys, even mistyped ones. A user may pass a key instead of a file name, and it
- * must not appear in a log.
+ * Redacts network keys in text, even mistyped keys. A user may pass a key instead of a file name, and the key must not
+ * appear in a log.
  */
 function withoutKeys(text: string): string {
   return text.replace(/dmkey[a-z0-9]{8,}/gi, "dmkey…");
@@ -36,7 +36,10 @@ export function quote(given: string): string {
     .replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
 }
 
-/** Whether at most `limit` insertions, deletions, substitutions or swaps of adjacent characters turn `a` into `b`. */
+/**
+ * Whether `limit` edits or fewer turn `a` into `b`. An edit inserts, deletes or replaces a character, or swaps two
+ * neighbours.
+ */
 export function withinEdits(a: string, b: string, limit: number): boolean {
   if (Math.abs(a.length - b.length) > limit) return false;
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];

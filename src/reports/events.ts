@@ -21,7 +21,10 @@ import { CloneReport, Nat, NodeStats, Readiness } from "./stats.ts";
 import { AnnouncedSwarm, SwarmPeers } from "./swarms.ts";
 import { PublishedValue, Stored, Transfer, ValueEvent, ValueState } from "./values.ts";
 
-/** Defines a type of event. If `isNumbered`, each event of this type has a number, after which clients can resume. */
+/**
+ * Defines a type of event. If `isNumbered` is true, each event of this type has a sequence number from which clients
+ * can resume.
+ */
 function event<S extends z.ZodType>(description: string, data: S, isNumbered = true) {
   return { description, data, isNumbered };
 }

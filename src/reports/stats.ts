@@ -20,7 +20,7 @@ import { MonthlyBudget } from "./traffic.ts";
 const EXTERNAL = field(z.string().nullable(), "198.51.100.7:8000");
 const MAPPED = "203.0.113.9:8000";
 
-/** Whether the node can store and fetch values through other nodes, and the reason. */
+/** Whether the node can store and fetch values through other nodes, and if not, why not. */
 export const Readiness = z.object({
   ready: field(z.boolean(), true),
   reason: field(z.string(), "156 peers answer"),
@@ -28,8 +28,8 @@ export const Readiness = z.object({
 export type Readiness = z.output<typeof Readiness>;
 
 /**
- * Queries sent and answers received in the last five minutes, or since the start if that is less. A
- * query that was sent twice counts as two.
+ * Queries sent and answers received in the last five minutes, or since the start if that is less. A query that was sent
+ * twice counts twice.
  */
 const AnswerCounts = z.object({
   queries: field(count, 410, "queries sent in the last minutes"),

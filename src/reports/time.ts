@@ -1,8 +1,8 @@
 // Times in reports. This file must not load zod, because the node's thread and the command line use it.
 
 /**
- * The minimum, the default and the maximum time in seconds for which nodes are asked to keep a
- * value after its last publication.
+ * The minimum, default and maximum TTL of a value in seconds: how long nodes should keep the value after its last
+ * publication.
  */
 export const MIN_TTL_S = 3_600, DEFAULT_TTL_S = 86_400, MAX_TTL_S = 604_800;
 

@@ -204,7 +204,7 @@ export const HeldItem = z.object({
   expires_at: field(time, "2026-04-15T08:00:00Z"),
 }).meta({ id: "HeldItem" });
 
-/** The items that this node holds for the network, nearest to its id first. */
+/** The items that this node holds for the network, nearest to the node's id first. */
 export const HeldItems = z.object({
   total: field(count, 1, "number of items that this node holds"),
   items: z.array(HeldItem),
@@ -219,7 +219,7 @@ export const Pins = z.object({
 }).meta({ id: "Pins" });
 export type Pins = z.output<typeof Pins>;
 
-/** The numbers of copies of a chunked value's pieces. */
+/** How many copies the pieces of a chunked value have. */
 const Parts = z.object({
   pieces: count.meta({ description: "pieces of the value that the network should hold" }),
   wanted: count.meta({ description: "copies that each piece should have" }),

@@ -7,8 +7,8 @@ import type { Clock } from "../large_values/item_network.ts";
 /** The clocks of the system. */
 export interface SystemClocks {
   /**
-   * Milliseconds since an arbitrary moment. Setting the system's clock does not change this time. On most systems, it
-   * stops during sleep.
+   * Milliseconds since an arbitrary moment. Setting the system's clock does not change this time. On most systems, this
+   * clock stops during sleep.
    */
   monotonic(): number;
   /** Milliseconds since 1970, as the system's clock shows them. */
@@ -41,10 +41,10 @@ const MAX_READING_MS = 1_000;
  */
 const MAX_PAUSE_MS = 60_000;
 
-/** A longer jump ahead is not due to sleep. The clock must have been wrong before. */
+/** Maximum jump ahead that counts as sleep. Before a longer jump, the system's clock must have been wrong. */
 const MAX_SLEEP_MS = 30 * 24 * 3_600_000;
 
-/** After a jump, the node needs up to this time to publish its values again and to check its contacts. */
+/** Time that the node needs after a jump to republish its values and to check its contacts. */
 const CATCH_UP_MS = 120_000;
 
 /** If the node was stopped for up to this time, other nodes still have the values that it published. */
@@ -93,8 +93,7 @@ export interface ClockStart {
  */
 export class NodeClock implements Clock {
   /**
-   * Whether the previous run had finished catching up and ended only moments ago, according to the
-   * system's clock.
+   * Whether the previous run ended less than 10 minutes ago by the system's clock, and was not catching up at its end.
    */
   readonly isShortStop: boolean;
   readonly sleep = sleep;
@@ -122,7 +121,7 @@ export class NodeClock implements Clock {
     this.isShortStop = stopMs >= 0 && stopMs <= MAX_SHORT_STOP_MS;
   }
 
-  /** Returns the present node time in milliseconds. */
+  /** Returns the current node time in milliseconds. */
   now(): Millis {
     const monotonic = this.#system.monotonic(), passed = monotonic - this.#readAt;
     this.#readAt = monotonic;

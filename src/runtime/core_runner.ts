@@ -7,7 +7,7 @@ import { DhtNode, type NodeOptions } from "../dht/node.ts";
 import type { Endpoint } from "../krpc/endpoint.ts";
 import type { NodeClock } from "./clock.ts";
 
-/** The longest delay that setTimeout accepts. */
+/** The longest delay that setTimeout accepts, in milliseconds. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface CoreRunnerOptions {
@@ -44,7 +44,7 @@ export class CoreRunner {
     try {
       this.node.receive(datagram, from, this.clock.now());
     } catch (error) {
-      // An error while handling a packet is a bug, but the node keeps serving other peers.
+      // Log an error in a packet handler, which is a bug, and keep serving other peers.
       this.#log.error("Failed on a packet from {from}: {error}", { from: `${from}`, error });
     }
     this.#settle();
@@ -81,7 +81,7 @@ export class CoreRunner {
 
   #deliver(): void {
     this.#isDelivering = true;
-    // Event handlers may call the core, which may append further events to this list during the loop.
+    // Loop by iterator: event handlers may call the core, which may append events to this list during the loop.
     for (const event of this.#events) {
       try {
         this.#onEvent(event);

@@ -47,7 +47,7 @@ export function prepareDataDir(dataDir: string, warn: (warning: string) => void)
 
 /** DATA_DIR may be a link to another disk, if nobody but its owner and root can change where it leads. */
 function checkLink(dataDir: string): void {
-  // With a slash at its end, the path would mean the directory that the link leads to.
+  // Remove trailing slashes. With a trailing slash, the path would refer to the target of the link.
   const path = dataDir.replace(/\/+$/, "") || dataDir;
   const link = Deno.lstatSync(path);
   if (!link.isSymlink || link.mode === null) return;
@@ -65,7 +65,7 @@ function closeDirectory(dataDir: string, warn: (warning: string) => void): void 
   const { mode, uid } = Deno.statSync(dataDir);
   if (mode === null || (mode & OTHERS) === 0) return;
   const open = `DATA_DIR ${dataDir} is open to other users (mode ${octal(mode)})`;
-  // A change of mode would break other programs if they use the directory too, as they do with /tmp or /var/lib.
+  // Don't change the mode of a directory that other programs use too, such as /tmp or /var/lib.
   const isShared = (mode & STICKY) !== 0 ||
     Deno.readDirSync(dataDir).some(({ isDirectory, name }) =>
       isDirectory && name !== LOST_AND_FOUND

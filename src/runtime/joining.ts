@@ -27,7 +27,7 @@ export interface JoiningOptions {
   readonly resolve: ResolveName;
   /** Whether the node has a network key. */
   readonly isSealed: boolean;
-  /** Returns the address and the reason if the system refuses to send packets there. */
+  /** Returns an address to which the system refuses to send packets, and the reason; null if there is none. */
   readonly unsent: () => string | null;
 }
 
@@ -80,7 +80,7 @@ export class Joining {
     if (this.#unresolved.length > 0) await this.#join([]);
   }
 
-  /** Looks up all names again if the node has no contacts. */
+  /** If the node has no contacts, looks up all names again. */
   async resolveIfAlone(): Promise<void> {
     const { core, bootstrapNodes } = this.options;
     if (core.node.tables.size > 0 || bootstrapNodes.length === 0) return;
@@ -114,7 +114,7 @@ export class Joining {
     const { core } = this.options, { node } = core;
     const table = node.tables.byFamily[endpoint.family];
     if (table === undefined || table.at(endpoint) !== undefined) return;
-    // Other links can't use a link-local address, so prefer the others.
+    // Prefer other contacts to a link-local address, which is valid only on one link.
     if (endpoint.isLinkLocal && table.size > 0) return;
     core.do((at) =>
       node.ping(endpoint, at, ({ kind }, now) => {

@@ -24,7 +24,7 @@ export interface JournalOptions {
   /** The NAT state at the start. Only later changes are reported. */
   readonly nat: Nat;
   readonly peerReport: (contact: Contact) => Peer;
-  /** Called with the events that are not too frequent to be remembered. */
+  /** Called with each event that is rare enough to be kept in the history. */
   readonly onRare?: EventListener;
 }
 
@@ -125,8 +125,8 @@ export class Journal {
   }
 
   /**
-   * Logs once an hour that MAX_PER_SUBNET keeps nodes out, if these are at least as many as the contacts. In a small
-   * network, the limit then probably affects most nodes.
+   * Logs at most once per hour that MAX_PER_SUBNET keeps nodes out of the routing table, if there are at least as many
+   * such nodes as contacts. In a small network, the limit then probably affects most nodes.
    */
   noteLeftOut({ nodes, subnets, largest }: NodeStats["left_out"], contacts: number): void {
     if (largest === null || nodes < contacts) return;

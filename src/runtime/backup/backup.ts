@@ -58,8 +58,8 @@ export interface BackupSource {
 }
 
 /**
- * Writes a backup to `to`. Uses `scratch`, an empty directory, for temporary files. The work is not
- * done in one go, so that signals are noticed in the meantime. @throws {StorageError}
+ * Writes a backup to `to`. Uses `scratch`, an empty directory, for temporary files. Yields to the event loop, so that
+ * the program can handle signals in the meantime. @throws {StorageError}
  */
 export async function writeBackup(
   to: AsyncWriter,
@@ -194,7 +194,7 @@ function check(restored: ReadonlySet<string>, pathOf: (name: string) => string):
   if (restored.has(BLOBS_FILE)) checkFile(BLOBS_FILE, pathOf, (path) => new BlobDatabase(path));
 }
 
-/** Checks the whole content of a database. An error names the file in the backup, not the unfinished one. */
+/** Checks the whole content of a database. Error messages name the file in the backup, not the temporary file. */
 function checkFile(
   name: string,
   pathOf: (name: string) => string,

@@ -8,19 +8,21 @@
 
 import { StorageError } from "../../storage/sqlite.ts";
 
-/** The size of the header of a write-ahead log, with its salts, in bytes. */
+/** The size in bytes of the header of a write-ahead log. The header contains the salts. */
 const LOG_HEADER_BYTES = 32;
 
 /**
- * Maximum number of tries. The log restarts when it exceeds 4 MiB, so a second try is needed only
- * while the node is very busy.
+ * Maximum number of tries. The write-ahead log restarts above 4 MiB, so a second try is needed only on a very busy
+ * node.
  */
 const MAX_TRIES = 20;
 
 /** The number of bytes that are compared at a time. */
 const CHUNK_BYTES = 1 << 20;
 
-/** Copies a database file and its log. @throws {StorageError} if the file is written too often to be copied */
+/**
+ * Copies a database file and its write-ahead log. @throws {StorageError} if the file is written too often to be copied
+ */
 export async function copyDatabase(path: string, to: string): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const before = logHeader(path);
@@ -30,8 +32,7 @@ export async function copyDatabase(path: string, to: string): Promise<void> {
     const after = logHeader(path);
     const isSameLog = before.length === after.length &&
       before.every((byte, at) => byte === after[at]);
-    // Without a log, only a comparison with the copy shows whether the database changed during the
-    // copy.
+    // Without a write-ahead log, compare the database with the copy to find out whether it changed during the copy.
     if (isSameLog && (hasLog || hasSameContent(path, to))) return;
     if (hasLog) await removeIfPresent(`${to}-wal`);
   }
@@ -40,7 +41,7 @@ export async function copyDatabase(path: string, to: string): Promise<void> {
   );
 }
 
-/** The header of a database's log; empty if there is no log or the log is empty. */
+/** Reads the header of a database's write-ahead log. Empty if the log is missing or empty. */
 function logHeader(path: string): Uint8Array {
   try {
     using file = Deno.openSync(`${path}-wal`);

@@ -1,6 +1,6 @@
 // Writes and reads tar archives (POSIX ustar) with a few regular files.
 
-/** Tar pads everything to a multiple of this size, in bytes. */
+/** Block size in bytes. Tar pads headers and file contents to a multiple of this size. */
 const BLOCK_BYTES = 512;
 
 /** The number of bytes that are copied at a time. */
@@ -15,12 +15,12 @@ const MAX_OCTAL_SIZE = 8 ** 11;
 /** The bit that is set if a header contains a size in binary instead of octal digits. */
 const BINARY = 0x80;
 
-/** The fields of a header that are read or written: offset and length. */
+/** The offset and length in bytes of each header field that is read or written. */
 const NAME = [0, 100], MODE = [100, 8], UID = [108, 8], GID = [116, 8], SIZE = [124, 12];
 const MTIME = [136, 12], CHECKSUM = [148, 8], TYPE = 156, MAGIC = 257;
 
 type Writer = { writeSync(bytes: Uint8Array): number };
-/** A pipe may block for long, so an archive is written without blocking the thread. */
+/** Writes the bytes of an archive without blocking the thread, because a write to a pipe may take long. */
 export type AsyncWriter = { write(bytes: Uint8Array): Promise<number> };
 type Reader = { readSync(bytes: Uint8Array): number | null };
 
@@ -67,7 +67,9 @@ export interface ReadEntry {
   copyTo(to: Writer): void;
 }
 
-/** Yields the files of an archive, and skips content that is not read. @throws {TarError} if it is not well-formed */
+/**
+ * Yields the files of an archive, and skips content that is not read. @throws {TarError} if the archive is malformed
+ */
 export function* readEntries(from: Reader): Generator<ReadEntry> {
   for (let isFirst = true;; isFirst = false) {
     const header = readBlock(from, isFirst ? "it is no backup" : "its end is missing");
