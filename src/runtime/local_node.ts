@@ -85,7 +85,7 @@ const SAVE_INTERVAL_MS = 5 * 60_000;
 /** The interval at which the state of the clock is saved. After a crash, node time continues from the saved state. */
 const SAVE_CLOCK_INTERVAL_MS = 60_000;
 
-/** The interval at which the totals of traffic are saved. A crash loses what was counted since. */
+/** The interval at which the totals of traffic are saved. A crash loses the traffic counted since the latest save. */
 const SAVE_TRAFFIC_INTERVAL_MS = 60_000;
 
 /** The interval at which traffic is added to the totals and compared with the budget. */
@@ -550,8 +550,8 @@ export class LocalNode implements NodeService {
   }
 
   /**
-   * Counts a packet of `bytes` that arrived and does not reach the core. Returns the time, because reading the clock
-   * takes longer than all the rest.
+   * Counts a packet of `bytes` that arrived and does not reach the core. Returns the current time, so that the caller
+   * need not read the clock again.
    */
   #refuse(reason: Drop, bytes: number, from: Endpoint): Millis {
     const { node } = this.#core, { usage } = node.traffic, now = this.#storage.clock.now();

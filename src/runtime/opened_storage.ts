@@ -24,7 +24,7 @@ import {
 
 export interface OpenedStorage {
   readonly id: Id;
-  /** Whether the node's id was created just now. */
+  /** Whether the node's id was created at this start, rather than read from the disk. */
   readonly isNewId: boolean;
   readonly identity: Identity;
   readonly items: ItemStore;
@@ -50,8 +50,8 @@ export async function openStorage(
     worker: new Worker(new URL("./storage_worker.ts", import.meta.url), { type: "module" }),
     path: databasePath(dataDir),
     blobsPath: blobsPath(dataDir),
-    // The database is created before the identity. So an identity with an empty database means that
-    // data has been lost.
+    // Accept an empty database only if there is no identity. The database is created first, so an identity without data
+    // means that data was lost.
     mayBeEmpty: identity === undefined,
     limitBytes: storageLimit,
     startClock: (saved, latest) => {

@@ -17,7 +17,9 @@ import { CHALLENGE_BYTES } from "../krpc/message.ts";
 import type { CoreRunner } from "./core_runner.ts";
 import { type Identity, randomBytes, verify } from "./identity/crypto.ts";
 
-/** Signatures per second. Each takes about 0.1 ms of processor time. One asker gets a quarter at most. */
+/**
+ * Maximum signatures per second. A signature takes about 0.1 ms of processor time. One asker gets at most a quarter.
+ */
 const SIGNATURES_PER_SECOND = 40;
 
 /**

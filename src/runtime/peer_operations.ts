@@ -69,7 +69,7 @@ export class PeerOperations
       node.ping(endpoint, at, done)
     );
     if (result.kind === "timeout") return { outcome: "timeout", address };
-    // This node would answer its own ping.
+    // Skip `onPong` if this node has answered its own ping.
     if (!result.id.equals(node.id)) onPong(endpoint);
     const health = node.tables.find(result.id)?.health ?? "healthy";
     const report = { node_id: `${result.id}`, address, rtt_ms: result.rtt, health };

@@ -7,7 +7,10 @@
 export class Records {
   readonly #records: Map<string, Uint8Array>;
 
-  /** `save` writes a record to the disk; null deletes it. Resolves with whether that is on disk. */
+  /**
+   * `save` writes a record to the disk; null deletes it. Resolves with true once the change is on disk, or with false
+   * if writing failed.
+   */
   constructor(
     saved: ReadonlyMap<string, Uint8Array> = new Map(),
     private readonly save: (name: string, bytes: Uint8Array | null) => Promise<boolean> = () =>
@@ -23,7 +26,7 @@ export class Records {
     }
   }
 
-  /** Resolves with whether the record is on disk. Never rejects. */
+  /** Saves a record. Resolves with true once the record is on disk, or with false if writing failed. Never rejects. */
   set(name: string, bytes: Uint8Array): Promise<boolean> {
     this.#records.set(name, bytes);
     return this.save(name, bytes);

@@ -23,7 +23,7 @@ export class SampleOperations implements Pick<NodeService, "sampleNode" | "sampl
     );
     const address = `${endpoint}`;
     if (result.kind !== "sample") return { outcome: result.kind, address };
-    // Another node now has the address of the node that was asked.
+    // Report a timeout if another node has taken over the address of the requested node.
     if (!result.sample.id.equals(expected)) return { outcome: "timeout", address };
     const { infoHashes, count, intervalS } = result.sample;
     const report = {

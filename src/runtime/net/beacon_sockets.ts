@@ -121,7 +121,7 @@ export class BeaconSockets {
   async #joinIpv6(address: LinkAddress): Promise<void> {
     const { interfaceName, interfaceIndex } = address, key = keyOf(address);
     if (this.#links.has(key) || this.#links.size >= MAX_LINKS) return;
-    // Bound to the group, the socket receives nothing else.
+    // Bind to the group, so that the socket receives only packets to the group.
     const conn = this.#open(`${GROUPS[6]}%${interfaceName}`);
     this.#links.set(key, conn);
     try {

@@ -20,8 +20,8 @@ const NONCE_BYTES = 16, PORT_BYTES = 2;
 const BEACON_BYTES = NONCE_BYTES + PORT_BYTES + TAG_BYTES;
 
 /**
- * The first beacons follow each other quickly, because packets get lost. Later ones reach machines
- * that were asleep.
+ * Delays before the first beacons, and the interval between later ones. Early repeats make up for lost packets. Later
+ * beacons reach machines that were asleep.
  */
 const FIRST_MS = [100, 1_000, 2_000], INTERVAL_MS = 30_000;
 

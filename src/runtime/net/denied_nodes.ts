@@ -5,7 +5,7 @@ import type { AllowOutcome, DenyOutcome } from "../../node_service.ts";
 import type { DeniedNodes } from "../../reports/peers.ts";
 import type { Records } from "../records.ts";
 
-/** Maximum number of entries that can be added while the node runs. Longer lists belong into the file. */
+/** Maximum number of entries that can be added while the node runs. Longer lists belong in the file of DENY_LIST. */
 const MAX_ADDED = 1_000;
 
 /** The name of the record with the added entries, as JSON. */

@@ -3,7 +3,7 @@
 /** The loopback addresses, in the order in which they are used. */
 export const LOOPBACKS = ["127.0.0.1", "::1"] as const;
 
-/** The first loopback address that this machine has. */
+/** Returns the first loopback address that this machine has. */
 export function presentLoopback(): string {
   for (const hostname of LOOPBACKS) {
     try {

@@ -33,7 +33,7 @@ const OFFER_BYTES = 4;
 /** The number of bytes that sealing adds to a message. */
 export const SEAL_BYTES = HEADER_BYTES + OFFER_BYTES + TAG_BYTES;
 
-/** A longer packet is dropped unread: the socket truncates it. */
+/** Maximum packet size. Longer packets are dropped unread, because the socket truncates them. */
 const MAX_PACKET_BYTES = 2_047;
 
 /** The number of keys that can be valid at a time: the key in use, and one that is being introduced or retired. */
@@ -75,7 +75,7 @@ const KEPT_TICKS = 2;
  */
 export const TICK_MS = 1_000;
 
-/** Maximum number of offers between two ticks that are sent to senders without a proof. */
+/** Maximum number of offers to senders without a proof, per tick. */
 const MAX_OFFERS = 1_000;
 
 /** Maximum number of these offers for one address, so that replays from one address don't use up all offers. */
@@ -119,7 +119,10 @@ export class PacketSeal {
   #headerKeys: readonly Uint8Array[] = [];
   #secret = randomSecret();
   #formerSecret = randomSecret();
-  /** The lowest bit of the offers that the present secret makes. Those of the former secret have the other value. */
+  /**
+   * The lowest bit of the offers made with the current secret. Offers made with the former secret have the opposite
+   * bit.
+   */
   #secretBit = 0;
   /**
    * The offers of other nodes, in a table of fixed size. Each address has one place, which another
@@ -162,7 +165,7 @@ export class PacketSeal {
     this.#headerKeys = derived.map(({ headerKey }) => headerKey);
   }
 
-  /** Makes a new secret for the proofs. The present one stays valid until the next call. */
+  /** Creates a new secret for the proofs. The current secret stays valid until the next call. */
   rotateSecret(): void {
     this.#formerSecret = this.#secret;
     this.#secret = randomSecret();
@@ -186,7 +189,10 @@ export class PacketSeal {
     return this.#seal(message, to, proof);
   }
 
-  /** Opens a packet. Returns the message, which is valid until the next one is opened, or undefined if there is none. */
+  /**
+   * Opens a packet. Returns the message, or undefined if the packet delivers none. The message is valid until the next
+   * packet is opened.
+   */
   open(packet: Uint8Array, from: Endpoint, answer: Answer): Uint8Array | undefined {
     const { length } = packet;
     const isPossible = length >= SEAL_BYTES && length <= MAX_PACKET_BYTES;
@@ -235,7 +241,9 @@ export class PacketSeal {
     return outgoing.subarray(0, length);
   }
 
-  /** Hashes the salt and the length of a packet with key `i`. The result has the check, and the mask of the proof. */
+  /**
+   * Hashes the salt and the length of a packet with key `i`. The result contains the check, and the mask of the proof.
+   */
   #hash(i: number, packet: Uint8Array, length: number): void {
     const { hashInput } = this.#cipher;
     for (let n = 0; n < SALT_BYTES; n++) hashInput[n] = packet[n];
@@ -243,7 +251,7 @@ export class PacketSeal {
     this.#cipher.hash(this.#headerKeys[i], i, SALT_BYTES + 4);
   }
 
-  /** The index of the key with which the packet's check was made; -1 if there is none. */
+  /** The index of the key with which the packet's check was made; -1 if no key matches. */
   #keyOf(packet: Uint8Array): number {
     const check = word(packet, NONCE_BYTES);
     for (let i = 0; i < this.#headerKeys.length; i++) {

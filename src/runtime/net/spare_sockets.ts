@@ -69,7 +69,7 @@ export class SparePorts {
         sockets.push(socket);
       }
     } catch {
-      // The system limits the number of sockets of a process. Continue with those that are open.
+      // Continue with the sockets that are open. The system limits the number of sockets of a process.
     }
     if (sockets.length === 0) return undefined;
     const close = () => {

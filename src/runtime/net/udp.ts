@@ -28,8 +28,8 @@ const MAX_FREE_SLOTS = MAX_SENDING;
 const MAX_BATCHES = 16;
 
 /**
- * One of this many receives is reported to `onReceive`. Under load, these are enough to notice within milliseconds
- * that the node can't keep up.
+ * One in this many receives is reported to `onReceive`. Under load, these are enough to notice within milliseconds that
+ * the node can't keep up.
  */
 const SAMPLED_RECEIVES = 16;
 
@@ -118,7 +118,7 @@ export class UdpSocket {
   #willFlush = false;
   #isStarted = false;
   #closed = false;
-  /** Called when the current receive ends. Defined only while `close` waits for this. */
+  /** Called when the current receive ends. Defined only while `close` waits for the receive to end. */
   #onEnd: (() => void) | undefined;
   /** The number of receives so far. */
   #receives = 0;

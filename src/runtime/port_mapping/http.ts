@@ -6,7 +6,7 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 import type { Clock } from "../../large_values/item_network.ts";
 import { within } from "../clock.ts";
 
-/** Longer responses are rejected: no router sends them. */
+/** Maximum size of a response in bytes. Longer responses are rejected: no router sends them. */
 const MAX_RESPONSE_BYTES = 256 * 1024;
 
 /** Timeout for a response. Slow routers need several seconds to make a mapping. */

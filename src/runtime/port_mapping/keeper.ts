@@ -71,7 +71,7 @@ const RELEASE_MS = 1_200;
  */
 export interface MappingState {
   readonly status: "off" | "searching" | "not_needed" | "none" | "mapped" | "behind_another_nat";
-  /** The mapping that the router made; null, like `since` and `renewedAt`, if there is none. */
+  /** The mapping that the router made. Without a mapping, `lease`, `since` and `renewedAt` are null. */
   readonly lease: Lease | null;
   readonly since: number | null;
   readonly renewedAt: number | null;
@@ -267,7 +267,7 @@ export class Keeper {
     }
   }
 
-  /** Checks or renews the mapping if either is due. Returns the milliseconds until the next step. */
+  /** Checks or renews the mapping if a check or renewal is due. Returns the milliseconds until the next step. */
   async #keep(held: Held): Promise<number> {
     const { router, lease, renewedAt } = held, { network, host } = this.options;
     const { signal } = this.#closing;

@@ -110,11 +110,12 @@ export function clean(text: string): string {
   return text.replace(/[\p{C}\s]+/gu, " ").trim().slice(0, 100);
 }
 
-// A lenient XML reader, as strict ones often reject what routers send. It yields the leaf elements, ignoring nesting.
+// A lenient XML reader, because strict readers often reject the XML of routers. It yields the leaf elements, ignoring
+// nesting.
 
 /**
- * Matches a comment, CDATA, an instruction, a tag or text. Also matches one of these that the end
- * of the input cuts off, so that no text is scanned twice.
+ * Matches a comment, CDATA, an instruction, a tag or text. Also matches a token cut off by the end of the input, so
+ * that no text is scanned twice.
  */
 const TOKEN =
   /<!--.*?(?:-->|$)|<\?.*?(?:\?>|$)|<!\[CDATA\[(.*?)(?:\]\]>|$)|<([^>]*)(?:>|$)|[^<]+/gs;

@@ -1,4 +1,4 @@
-// Keeps Deno's inspector closed. Through it, every user of this machine could run code in the process.
+// Keeps Deno's inspector closed. Every user of this machine could run code in the process through an open inspector.
 
 /** The port at which Deno opens its inspector on SIGUSR1, from version 2.9.2 on. The executables have no inspector. */
 const INSPECTOR = { hostname: "127.0.0.1", port: 9229 };

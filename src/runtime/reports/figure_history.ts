@@ -3,7 +3,7 @@
 import type { Sample } from "../../reports/stats.ts";
 import type { Records } from "../records.ts";
 
-/** The length of a series of samples, and the time between two of them. */
+/** The length of a series of samples, and the interval between samples. */
 export interface Series {
   /** The prefix of the names of the series' records. */
   readonly name: string;
@@ -24,7 +24,7 @@ interface Timed {
   readonly sample: Omit<Sample, "at">;
 }
 
-/** How many numbers a record stores for a sample. */
+/** The number of numbers that a record stores for a sample. */
 const NUMBERS = 15;
 
 export class FigureHistory {
@@ -32,7 +32,7 @@ export class FigureHistory {
   readonly #records: Records;
   /** The samples of past intervals, by their place in the series. */
   readonly #places = new Map<number, Timed>();
-  /** The samples of the present interval, which has not ended yet. */
+  /** The samples of the current interval, which has not ended yet. */
   #present: Timed[] = [];
 
   constructor(series: Series, records: Records) {
@@ -40,8 +40,7 @@ export class FigureHistory {
     this.#records = records;
     for (const [name, bytes] of records.below(series.name)) {
       const place = Number(name), timed = decode(bytes);
-      // Ignore damaged records, because a disk may lose a bit and the figures are only shown to
-      // people.
+      // Ignore damaged records: the figures are only shown to people, so a lost sample does no harm.
       if (Number.isInteger(place) && place >= 0 && place < series.count && timed !== undefined) {
         this.#places.set(place, timed);
       }

@@ -5,15 +5,15 @@ import type { ServiceEvent } from "../../reports/events.ts";
 import type { Mark } from "../../reports/stats.ts";
 import type { Records } from "../records.ts";
 
-/** Maximum number of events that are kept. Later ones replace the oldest. */
+/** Maximum number of events that are kept. New events replace the oldest. */
 export const MAX_MARKS = 200;
 
 /** Maximum length of the text of a mark in characters. */
 const MAX_TEXT = 120;
 
 /**
- * The minimum time between two marks of one kind. Otherwise, an unstable network connection would
- * cause so many marks that all others are dropped.
+ * The minimum time between two marks of one kind. Without this limit, an unstable network connection could cause enough
+ * marks to evict all others.
  */
 const MIN_GAP_MS = 60_000;
 

@@ -9,7 +9,7 @@ export const SAMPLE_INTERVAL_MS = 10_000;
 
 const MAX_SAMPLES = 3_600_000 / SAMPLE_INTERVAL_MS;
 
-/** Maximum number of lookup latencies that are kept for each sample. Later ones are ignored. */
+/** Maximum number of lookup latencies that are kept for each sample. Further latencies are ignored. */
 const MAX_LATENCIES = 1_024;
 
 /** The state of the node when a sample is taken. Traffic is the total since the start. */

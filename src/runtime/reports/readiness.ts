@@ -27,10 +27,10 @@ const SILENT_AFTER_MS = 30_000;
 /** At least this many rounds of probes must fail before the node counts as not ready. */
 const SILENT_ROUNDS = 2;
 
-/** The time for which a peer's offer to store a value proves that the node can store values. */
+/** How long a peer's offer to store a value counts as proof that the node can store values. */
 const OFFER_FOR_MS = 10 * 60_000;
 
-/** The wait after a search without offers. It doubles each time, up to the time for which an offer counts. */
+/** Delay before a search that found no offers is repeated. The delay doubles each time, up to OFFER_FOR_MS. */
 const OFFER_RETRY_MS = 20_000;
 
 /** The number of peers that are remembered, so that they can be probed when the routing table is empty. */
@@ -68,9 +68,10 @@ export interface ProbedNode {
 }
 
 /**
- * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer proves that the node
- * can store values if it stores a value. A write token in its answer to `get` (BEP 44) counts as an offer to store one,
- * and is a proof too. Probes don't store anything, as 20 nodes would then maintain each probe's value for hours.
+ * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer that stores a value
+ * proves that the node can store values. A write token in an answer to `get` (BEP 44) counts as an offer to store a
+ * value, and is also a proof. Probes don't store anything, as 20 nodes would then maintain each probe's value for
+ * hours.
  */
 export class ReadinessProbe {
   #answers = 0;
@@ -93,7 +94,7 @@ export class ReadinessProbe {
    * otherwise 0.
    */
   #refusedBy = 0;
-  /** Samples of the total numbers of queries and answers, oldest first. */
+  /** The total numbers of queries and answers at various times, oldest first. */
   #counts: { readonly at: Millis; readonly queries: number; readonly answers: number }[] = [];
   /**
    * Whether the node was ready according to the latest report; undefined until it has been ready for the first time.
@@ -124,8 +125,8 @@ export class ReadinessProbe {
   }
 
   #countTraffic(now: Millis): void {
-    // Start the first sample at zero. If it had the present total of queries, answers to these
-    // queries would arrive later and count without their queries.
+    // Start the first sample at zero. With the current totals, late answers to earlier queries would count without
+    // their queries.
     if (this.#counts.length === 0) this.#counts.push({ at: now, queries: 0, answers: 0 });
     else if (now - this.#counts.at(-1)!.at < COUNT_INTERVAL_MS) return;
     const queries = sumOf(this.node.traffic.out.byType(), ".query");
@@ -245,7 +246,7 @@ export class ReadinessProbe {
     this.node.tell(change, reason);
   }
 
-  /** Queries sent and answers received in the last five minutes. A query that was sent twice counts as two. */
+  /** Queries sent and answers received in the last five minutes. A query that was sent twice counts twice. */
   get answers(): AnswerCounts {
     const first = this.#counts[0], last = this.#counts.at(-1);
     if (first === undefined || last === undefined) return { queries: 0, answers: 0, over_s: 0 };

@@ -38,8 +38,8 @@ import type { Publications } from "../values/publications.ts";
 const RATE_SECONDS = 5;
 
 /**
- * Up to this many items, each report counts the items again. With more, it uses an earlier count: counting 100,000
- * items would delay packets by 5 ms.
+ * Up to this many items, each report counts the items anew. With more items, reports use a cached count, because
+ * counting 100,000 items would delay packets by 5 ms.
  */
 const FEW_ITEMS = 10_000;
 
@@ -49,7 +49,7 @@ const COUNT_ITEMS_INTERVAL_MS = 10_000;
 /** The interval at which the lag of the event loop is measured. */
 const LAG_EVERY_MS = 1_000;
 
-/** The lengths of the histories. */
+/** The number of samples and the sample interval of each history, by range. */
 const SERIES = {
   hour: { intervalMs: SAMPLE_INTERVAL_MS, count: 3_600_000 / SAMPLE_INTERVAL_MS },
   day: DAY,
@@ -276,7 +276,7 @@ export class Reports {
     };
   }
 
-  /** Lists held items. With many items, leaves out the order by distance, because sorting would delay packets. */
+  /** Lists held items. With many items, the list is not sorted by distance, because sorting would delay packets. */
   held(limit: number): HeldItems {
     const { id } = this.#core, { items, clock } = this.node, { records } = items;
     let slots: Iterable<Slot> = records.slots();

@@ -11,7 +11,7 @@ import type { NodeClock } from "../clock.ts";
 /** The interval at which the refused packets are read. */
 export const REFUSALS_INTERVAL_MS = 60_000;
 
-/** The number of earlier readings that are kept: an hour of them. */
+/** Maximum number of earlier readings that are kept: the readings of one hour. */
 const MAX_READINGS = 60;
 
 /** The maximum lengths of the lists in a report. */
@@ -43,7 +43,7 @@ export class ThreatReports {
     this.sample();
   }
 
-  /** Reads the numbers of refused packets. To be called every `REFUSALS_INTERVAL_MS`. */
+  /** Reads the numbers of refused packets. Call this every `REFUSALS_INTERVAL_MS`. */
   sample(): void {
     const counts = { ...this.#node.core.traffic.dropped } as Record<string, number>;
     this.#readings.push({ at: this.#node.clock.now(), counts });

@@ -6,7 +6,7 @@ import { timeText } from "../../reports/time.ts";
 import type { Budget, TrafficReport } from "../../reports/traffic.ts";
 import type { Records } from "../records.ts";
 
-/** How many of the latest hours, days and months are kept. */
+/** Maximum numbers of hours, days and months that are kept. */
 const MAX_HOURS = 72, MAX_DAYS = 62, MAX_MONTHS = 24;
 
 /** The lengths of the names of hours, days and months: `2026-04-14T10`, `2026-04-14`, `2026-04`. */
@@ -70,14 +70,14 @@ export class TrafficTotals {
     return total === undefined ? 0 : sum(total.sent) + sum(total.received);
   }
 
-  /** What is left of a budget of `bytes` in the month of the latest `note`. */
+  /** Returns how much of a monthly budget of `bytes` is left in the month of the latest `note`. */
   budget(bytes: number): Budget {
     const used = this.monthBytes, [year, month] = this.#month.split("-").map(Number);
     return {
       bytes,
       used,
       left: Math.max(0, bytes - used),
-      // The months of Date.UTC begin at 0, so this is the next one.
+      // The months of Date.UTC begin at 0, so `month` means the next month here.
       until: timeText(Date.UTC(year, month)),
       read_only: used >= bytes,
     };
@@ -92,7 +92,7 @@ export class TrafficTotals {
     return total;
   }
 
-  /** Forgets the totals that are too old, and saves those that have changed. */
+  /** Deletes totals that are too old, and saves totals that have changed. */
   save(): void {
     for (const [length, kept] of KEPT) {
       for (const name of this.#names(length).slice(0, -kept)) {
@@ -108,7 +108,7 @@ export class TrafficTotals {
     this.#unsaved.clear();
   }
 
-  /** The names of one length, oldest first. */
+  /** The names of the totals with this length, oldest first. The length tells hours, days and months apart. */
   #names(length: number): string[] {
     return [...this.#totals.keys()].filter((name) => name.length === length).sort();
   }
@@ -144,7 +144,7 @@ function parse(json: string): Total | undefined {
     const isSound = [sent, received].every((bytes) =>
       Object.values(bytes).every((count) => Number.isSafeInteger(count) && Number(count) >= 0)
     );
-    // A version with fewer purposes may have saved the total.
+    // Set missing purposes to 0 below. An earlier version, which had fewer purposes, may have saved the total.
     if (!isSound) return undefined;
     return { sent: { ...noBytes(), ...sent }, received: { ...noBytes(), ...received } };
   } catch {

@@ -3,10 +3,13 @@
 import type { Millis } from "../../dht/deadlines.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
-/** A refusal is reported for this long. After that, the cause has been corrected, or nothing is sent there any more. */
+/**
+ * How long a refusal is reported. Without a new refusal in this time, the cause is fixed, or nothing is sent to that
+ * address any more.
+ */
 const REPORTED_MS = 10 * 60_000;
 
-/** For each code of the system's error, the cause. */
+/** The cause of each system error, by error code. */
 const CAUSES: Readonly<Record<string, string>> = {
   ENETUNREACH: "this machine has no route to it (see ip route, for IPv6 ip -6 route)",
   EHOSTUNREACH: "this machine has no route to it (see ip route, for IPv6 ip -6 route)",

@@ -4,13 +4,13 @@ import { Endpoint } from "../../krpc/endpoint.ts";
 import { pause, SharedTimer, SwarmNode, type SwarmOptions } from "./node.ts";
 
 /**
- * Maximum number of nodes per thread that join at the same time. More would overflow the bootstrap
- * nodes' receive buffers.
+ * Maximum number of nodes per thread that join at the same time. More joining nodes would overflow the bootstrap nodes'
+ * receive buffers.
  */
 const MAX_JOINING = 4;
 
 /**
- * While timers are later than this, no more nodes join. Otherwise, repeated requests could keep the thread busy
+ * Maximum timer delay at which further nodes join. On a slower thread, retried queries could keep the thread busy
  * forever.
  */
 const MAX_LAG_MS = 15;

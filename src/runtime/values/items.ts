@@ -17,9 +17,9 @@ import type { StoredPart } from "./publications.ts";
 import { putRepeatedly } from "./puts.ts";
 
 /**
- * The root of a large value goes to this many times k nodes. Unlike a lost piece, a lost root can't be computed from
- * the others. With k = 20, the root is on 40 nodes. If 60 % of the network vanishes, the probability that these 40
- * nodes all vanish is 10^-9. A lookup still finds the nodes with the root that remain.
+ * The root item of a large value is stored on this many times k nodes. A lost piece can be computed from other pieces,
+ * but a lost root item can't. With k = 20, the root item is on 40 nodes. If 60 % of the network vanishes, the
+ * probability that these 40 nodes all vanish is 10^-9. A lookup still finds the remaining nodes with the root item.
  */
 const ROOT_COPIES = 2;
 
@@ -30,7 +30,7 @@ export interface PutRequest {
   readonly item?: Item;
   /** The seq of the version that the put may replace (BEP 44). */
   readonly cas?: Seq;
-  /** Whether each node may only replace the version that it returned before the put. */
+  /** If true, each node may replace only the version that the node returned before the put. */
   readonly isGuarded?: boolean;
   /** The number of nodes that should acknowledge the put. */
   readonly minReplicas: number;

@@ -16,8 +16,8 @@ import { findRoot, saltOf } from "./reader.ts";
 type Failed = Exclude<PinOutcome, { outcome: "pinned" }>;
 
 /**
- * The pause after fetching a new version, so that an owner can't keep us busy by publishing new
- * versions all the time. After each failure, it doubles, up to an hour.
+ * The pause after fetching a new version, so that an owner can't keep us busy by publishing new versions all the time.
+ * The pause doubles after each failure, up to an hour.
  */
 const PAUSE_MS = 60_000, MAX_PAUSE_MS = 3_600_000;
 

@@ -12,9 +12,7 @@ export const MAX_VALUES = 500;
 
 const PREFIX = "copies/";
 
-/**
- * How many numbers an entry consists of: its time, the number of copies, the version and the kind.
- */
+/** The number of fields of an entry: time, number of copies, version and kind. The kinds are stored by index. */
 const NUMBERS = 4, KINDS = ["published", "failed", "counted"] as const;
 
 interface Entry {

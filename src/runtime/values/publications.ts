@@ -39,13 +39,13 @@ export interface PublicationsOptions {
   /** A 32-bit integer that strangers can't know. */
   readonly seed: number;
   readonly clock: PublicationClock;
-  /** The number of copies that a value should have at least. A value with fewer copies is reported. */
+  /** The minimum number of copies of a value. Values with fewer copies are reported. */
   readonly enough: () => number;
 }
 
 /** The node's clock. */
 export interface PublicationClock {
-  /** Returns the present node time. */
+  /** Returns the current node time. */
   now(): Millis;
   /** Converts a node time to milliseconds since 1970. */
   wall(at: Millis): number;
@@ -59,7 +59,7 @@ type Risk = Exclude<ValueState, "safe">;
 /** Reports that the state of a value has changed. */
 export type ValueChange = EventData<"data.health">;
 
-/** When less than this share of a value's life is left, other nodes will soon drop it. */
+/** A value with less than this share of its life left is `ending`: other nodes will soon drop the value. */
 const ENDING_SHARE = 0.25;
 
 /** The maximum age of the counts of values. Older counts are computed again. */
@@ -107,8 +107,8 @@ export class Publications {
   }
 
   /**
-   * Keeps a value published, with the `parts` that its top item refers to. A pinned value stays
-   * pinned. Resolves with true if all items are on disk. Otherwise, saving is repeated later.
+   * Keeps a value published, with the `parts` that its top item refers to. A pinned value stays pinned. Resolves with
+   * true if all items are on disk. If not, the node tries to save them again later.
    */
   async keep(value: StoredPart, parts: readonly StoredPart[] = []): Promise<boolean> {
     const pin = this.isPinned(value.item.target) ? "too" : undefined;
@@ -232,7 +232,7 @@ export class Publications {
     return this.#store.get(target)?.lifeMs;
   }
 
-  /** The large content of a root that is published. */
+  /** The place on this node's disk of the bytes of a published large value, by its root item. */
   contentOf(root: Id): LargeContent | undefined {
     return this.#store.get(root)?.large;
   }
@@ -415,7 +415,7 @@ export class Publications {
     const own = this.#store.get(target);
     if (own === undefined) return [];
     const link = linkOf(own.item), root = link && this.#store.get(link);
-    // Only an immutable item can be a root.
+    // Only an immutable item can be the root item of a large value, so ignore a mutable one.
     return root === undefined || root.item.signed !== undefined ? [own] : [own, root];
   }
 

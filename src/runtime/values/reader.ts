@@ -92,7 +92,7 @@ export interface FoundRoot {
   readonly root: Root;
 }
 
-/** Finds the root of a large value. `item` is the root's own item, or refers to it. */
+/** Finds the root of a large value. `item` is the root item, or refers to the root item. */
 export async function findRoot(
   items: Pick<NetworkItems, "get">,
   item: Item,
@@ -107,7 +107,7 @@ export async function findRoot(
     const detail = `Value ${target} refers to ${rootTarget}, which was not found.`;
     return { outcome: "not_found", detail };
   }
-  // Only an immutable item can be a root.
+  // Only an immutable item can be the root item of a large value.
   const root = top.signed === undefined ? decodeRoot(top.value) : undefined;
   if (root !== undefined) return { top, root };
   const detail = `Item ${rootTarget} is not a valid root of a large value.`;

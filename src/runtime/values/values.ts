@@ -280,7 +280,10 @@ export class Values {
     return outcome;
   }
 
-  /** Starts to publish a value again. Returns its description, or undefined if this node does not publish it. */
+  /**
+   * Republishes a value now, ahead of schedule. Returns the value's description, or undefined if this node does not
+   * publish the value.
+   */
   publishNow(hash: string): PublishedValue | undefined {
     const target = Id.from(hash), targets = this.publications.targetsOf(target);
     if (targets.length === 0) return undefined;

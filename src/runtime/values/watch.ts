@@ -36,7 +36,7 @@ export interface Watch {
 export interface HolderWatch {
   /** Called when the first client watches a value. Each poll from then on renews the list of holders. */
   start(hash: string): void;
-  /** Called when the last client has left. */
+  /** Called when the last client stops watching a value. */
   stop(hash: string): void;
   /** Whether enough holders will report a new version, so that the value needs no polls. */
   isPushed(hash: string): boolean;
@@ -139,7 +139,7 @@ export class Watches {
 /** One watched value and its poller. */
 class Target {
   readonly #watchers = new Set<Watcher>();
-  /** For each client, the key under which it says the value is stored. Clients may be wrong. */
+  /** For each client, the key under which the value is stored according to the client. Clients may be wrong. */
   readonly #keys: (string | null)[] = [];
   /** The first key under which a version was found. */
   #rightKey: string | null | undefined;

@@ -155,8 +155,8 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
   }
 
   /**
-   * Checks that a new version is possible before the parts of a large value are stored. Otherwise, the parts would be
-   * useless.
+   * Checks that a new version is possible. Call this before the pieces of a large value are stored, which would
+   * otherwise be useless.
    */
   async #conflict(salt: Uint8Array, cas: Seq | undefined): Promise<Failed | undefined> {
     const { item } = await this.options.items.get(this.#versions.target(salt), salt);
