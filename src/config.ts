@@ -75,7 +75,9 @@ const MAX_RATE = 1_000_000;
  */
 const MAX_CONNECTIONS = 20_000;
 
-/** Creates a format. `accept` returns undefined for text that is not allowed, and may pass the reason to `refuse`. */
+/**
+ * Creates a format. For text that is not allowed, `accept` returns undefined, and may call `refuse` with the reason.
+ */
 function format<T>(
   allowed: string,
   accept: (text: string, refuse: (problem: string) => void) => T | undefined,
@@ -132,7 +134,7 @@ function oneOf<const T extends string>(
   return { ...format(allowed, accept), choices };
 }
 
-/** Creates the format of a word that turns something on or off. */
+/** Creates the format of a setting that is on or off. */
 function onOrOff<const T extends string>(on: T, off: T): Format<T> {
   const words = { true: on, yes: on, on, 1: on, false: off, no: off, off, 0: off };
   return oneOf([on, off], words);
@@ -800,9 +802,9 @@ const RELOADABLE: readonly (keyof Config)[] = [
 export interface Reloaded {
   /** The former settings, with the new values of those that a running node can change. */
   readonly config: Config;
-  /** The variables with new values in `config`. */
+  /** The names of the variables whose new values are in `config`, and so take effect now. */
   readonly now: readonly string[];
-  /** The variables that keep their former values until the next start. */
+  /** The names of the changed variables whose new values take effect only at the next start. */
   readonly later: readonly string[];
 }
 

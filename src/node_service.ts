@@ -75,7 +75,7 @@ export interface PublishedFilter {
 export interface PinRequest {
   readonly hash?: string;
   readonly key: string | null;
-  /** The owner's key in hex; by default, this node's. */
+  /** The owner's public key in hex; by default, this node's public key. */
   readonly publicKey?: string;
   /** The number of seconds for which other nodes should keep the value; see `StoreOptions.ttl`. */
   readonly ttl?: number;
@@ -145,7 +145,7 @@ export type PingOutcome =
 /** The outcome of a ping to an address. */
 export type AddressPingOutcome =
   | Exclude<PingOutcome, { outcome: "unknown" }>
-  /** The name has no address that this node can use. */
+  /** The host name resolves to no address that this node can use. */
   | { outcome: "no_address" }
   /** `--allow-net` does not permit the address. */
   | { outcome: "not_allowed"; address: string };
@@ -347,7 +347,7 @@ export interface Measurements {
   readonly watching: {
     /** The number of subscriptions that other nodes have at this node. */
     readonly held: number;
-    /** The number of this node's own subscriptions at the holders of watched values. */
+    /** The number of subscriptions that this node has at the holders of watched values. */
     readonly made: number;
     /** The number of subscriptions of other nodes that this node refused for lack of room. */
     readonly refused: number;

@@ -88,8 +88,8 @@ export interface ClockStart {
 }
 
 /**
- * Node time advances while the process runs, and continues after a restart from the saved time. It never runs
- * backwards. Neither a wrong clock nor a sleep of the machine changes it. Its zero point has no meaning.
+ * Node time advances while the process runs, and continues after a restart from the saved time. Node time never runs
+ * backwards, and ignores wrong system clocks and sleeps of the machine. Its zero point has no meaning.
  */
 export class NodeClock implements Clock {
   /**
@@ -99,7 +99,7 @@ export class NodeClock implements Clock {
   readonly sleep = sleep;
   readonly #system: SystemClocks;
   readonly #stretches: Stretch[];
-  /** The index of the stretch of node time with which this run began. */
+  /** The index of the first stretch of node time in this run. */
   #firstOfRun: number;
   /** The difference of node time minus monotonic time. */
   #offset: number;

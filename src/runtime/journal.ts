@@ -153,7 +153,7 @@ export class Journal {
     );
   }
 
-  /** Records that the system's clock has jumped ahead by `ms`, or back if that is negative. */
+  /** Records that the system's clock has jumped ahead by `ms` milliseconds, or back if `ms` is negative. */
   noteJump(ms: number): void {
     const jump_s = Math.round(ms / 1000);
     this.#tellRare({ type: "clock", data: { jump_s } });

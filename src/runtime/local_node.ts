@@ -156,7 +156,7 @@ export class LocalNode implements NodeService {
     const storage = options.persistent ? await openStorage(config) : memoryStorage(config);
     let node: LocalNode | undefined;
     try {
-      // The node does not exist yet, because it will open the socket that calls this function.
+      // Look up `node` at each call: the node does not exist yet when the seal gets this function.
       const drop = (...given: Parameters<LocalNode["noteSealDrop"]>) =>
         node?.noteSealDrop(...given);
       const seal = config.networkKeys.length === 0
@@ -185,7 +185,7 @@ export class LocalNode implements NodeService {
     this.#config = this.#limits = config;
     this.#seal = seal;
     this.#storage = storage;
-    // Change this setting only if there are test networks, because all nodes of the process share it.
+    // Without test networks, leave this setting alone, because all nodes of the process share it.
     if (config.testNetworks.length > 0) {
       countAsGlobal((address) => testNetworks.some((range) => cidrIncludes(range, address)));
     }

@@ -10,15 +10,16 @@ import {
 } from "./own_addresses.ts";
 
 /**
- * The groups. Routers don't forward their packets: the IPv4 group is in the administratively scoped range (RFC 2365),
- * and the IPv6 group is link-local and not assigned by IANA (RFC 4291, section 2.7).
+ * The multicast groups for beacons. Routers don't forward packets to these groups: the IPv4 group is in the
+ * administratively scoped range (RFC 2365), and the IPv6 group is link-local and not assigned by IANA (RFC 4291,
+ * section 2.7).
  */
 const GROUPS: Readonly<Record<Family, string>> = {
   4: "239.255.104.116",
   6: "ff12::646d:6e6f:6465",
 };
 
-/** The port of the groups. Tests use another port. */
+/** The UDP port for beacons. Tests use another port. */
 const GROUP_PORT = 8_787;
 
 /** Maximum number of interfaces at which IPv6 beacons are received. A host with many containers has many interfaces. */
@@ -38,7 +39,7 @@ export function beaconAddresses(): BeaconAddress[] {
 
 export interface BeaconSocketsOptions {
   readonly groupPort?: number;
-  /** Longer datagrams arrive truncated to one byte more than this. */
+  /** Maximum size of a datagram in bytes. Longer datagrams arrive truncated to one byte more. */
   readonly maxBytes: number;
   /**
    * Called with each datagram, with the address of its sender, and with the interface if it arrived over IPv6. The bytes

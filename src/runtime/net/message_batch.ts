@@ -14,7 +14,10 @@ export const LIBC_PATHS: readonly string[] = [
   "/usr/lib/libc.so.6",
 ];
 
-/** Maximum datagrams per call. A larger batch would delay the first reply, and save little more CPU time. */
+/**
+ * Maximum number of datagrams per system call. A larger batch would delay the first reply, and save little more CPU
+ * time.
+ */
 export const BATCH = 32;
 
 /** Buffer size for a received datagram. Longer datagrams arrive truncated, as in `UdpSocket`. */

@@ -20,7 +20,7 @@ export async function send(
   try {
     await conn.send(bytes, { transport: "udp", hostname: to.host, port: to.port });
   } catch {
-    // Ignore the failure: there is no route to the router, or no machine has its address.
+    // Ignore the error: there is no route to the router, or no machine has the router's address.
   }
 }
 

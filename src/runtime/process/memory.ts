@@ -1,6 +1,6 @@
 // After the start of the program, returns unused memory to the system.
 
-/** The largest heap to compact, in bytes. Compacting takes about 13 ms per MB, so a heap with many items is left alone. */
+/** The largest heap to compact, in bytes. Compacting takes about 13 ms per MB, so larger heaps are not compacted. */
 const MAX_COMPACTED_BYTES = 32 << 20;
 
 /**

@@ -198,10 +198,7 @@ export class Reports {
     };
   }
 
-  /**
-   * The nodes that found no place in tables or lookups within the last hour because of
-   * MAX_PER_SUBNET.
-   */
+  /** Counts the nodes that MAX_PER_SUBNET kept out of routing tables or lookups within the last hour. */
   leftOut(at: Millis): NodeStats["left_out"] {
     const subnets = this.#core.tables.subnets.leftOut(at);
     return {

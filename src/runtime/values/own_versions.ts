@@ -113,7 +113,7 @@ export class OwnVersions {
   }
 }
 
-/** Runs tasks with the same name one after the other. */
+/** Runs tasks with the same name one after another, in the order of their calls. */
 export class Turns {
   readonly #latest = new Map<string, Promise<unknown>>();
 

@@ -24,7 +24,7 @@ export interface StoredPart {
   /** The time for which nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
   readonly pin?: Pin;
-  /** The place of the value's bytes on this node's disk, if the item is the root of a large value. */
+  /** The location of the value's bytes on this node's disk. Set only on the root item of a large value. */
   readonly large?: LargeContent;
 }
 
@@ -325,7 +325,7 @@ export class Publications {
     });
   }
 
-  /** Counts the published items at risk. An item may be at several risks. */
+  /** Counts the published items at risk, by risk. An item may count for several risks. */
   itemsAtRisk(): Readonly<Record<Risk, number>> {
     const now = this.options.clock.now(), counts = { ending: 0, failing: 0, short: 0 };
     for (const published of this.#store.entries()) {

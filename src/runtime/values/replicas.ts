@@ -94,7 +94,7 @@ export async function survey(
   targets: readonly Id[],
   copies: (target: Id) => Promise<{ readonly count: number; readonly elapsed: number }>,
 ): Promise<Pick<Parts, "counted" | "lost" | "mean">> {
-  // Limit the pace, as each count causes a burst of up to 20 kB of answers, just like a put.
+  // Limit the rate of counts, as each count causes a burst of up to 20 kB of answers, just like a put.
   const pace = new Pace();
   const counts: number[] = [];
   let highest = 0;

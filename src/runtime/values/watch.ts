@@ -57,10 +57,10 @@ export interface WatchOptions {
   readonly random: () => number;
 }
 
-/** Maximum number of values that are watched at a time. Each costs up to 24 queries a minute. */
+/** Maximum number of values that are watched at a time. Each watched value costs up to 24 queries per minute. */
 export const MAX_TARGETS = 1_000;
 
-/** Maximum number of watches at a time. Each keeps a client's connection open. */
+/** Maximum number of watches at a time. Each watch keeps a client's connection open. */
 export const MAX_WATCHERS = 10_000;
 
 /** The interval between polls of a value that has just changed. */
