@@ -5,7 +5,7 @@ interface Range {
   readonly name: string;
   /** From 0 (refused) to 1. */
   readonly weight: number;
-  /** Whether the range names only some forms of its types, for example one version. */
+  /** True if the range selects only some forms of its types, for example one version. */
   readonly isNarrow: boolean;
 }
 

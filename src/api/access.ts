@@ -21,14 +21,17 @@ import { Problem } from "./problems.ts";
 /** Information about a request's connection. Compatible with Deno's ServeHandlerInfo. */
 export interface Caller {
   readonly remoteAddr: { readonly hostname: string };
-  /** Takes over the request's TCP connection, to stream events over it. Undefined if there is none, as in tests. */
+  /**
+   * Takes over the request's TCP connection, to stream events over it. Undefined if the request has no TCP connection,
+   * as in tests.
+   */
   readonly takeOver?: TakeOver;
 }
 
 /** The result of checking a request's token. */
 export type TokenState = "none" | "wrong" | "expired" | "right";
 
-/** The sender of a request. `token` is the token in the request, if it is a known one; it may have expired. */
+/** The sender of a request. `token` is the request's token if the node knows this token. It may have expired. */
 interface Asker {
   readonly state: TokenState;
   readonly token?: ApiToken;
@@ -52,7 +55,7 @@ export interface Requirement {
 const WRONG_TOKENS = 60;
 const WRONG_TOKENS_PER_SECOND = 1;
 
-/** For each rate limit, the word for the things that it counts, for error messages. */
+/** For each rate limit, the word for what the limit counts. Error messages use this word. */
 const LIMITED = {
   request_rate: "requests",
   send_rate: "requests that send packets",
@@ -124,12 +127,12 @@ export class Access {
     this.#rules = rulesOf(config);
   }
 
-  /** Uses other settings for all later requests. All clients start with full bursts again. */
+  /** Applies new settings to all later requests. Every client may send a full burst again. */
   reconfigure(config: Config): void {
     this.#rules = rulesOf(config);
   }
 
-  /** The configuration by which requests are checked now. */
+  /** The configuration that currently applies to requests. */
   get config(): Config {
     return this.#rules.config;
   }
@@ -178,9 +181,8 @@ export class Access {
   }
 
   /**
-   * The requirement of routes that send packets. They need a token like `private` routes. The
-   * requirement also limits the rate of requests, and refuses requests by links on other sites,
-   * except requests to /data/.
+   * The requirement of routes that send packets. They need a token like `private` routes, and have a limit on their
+   * request rate. Links on other sites may only lead to /data/.
    */
   sending(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {

@@ -47,7 +47,7 @@ const LISTENERS_SHARE = 0.75;
 
 /** A Hono app whose open streams can be ended, and whose access checks can be changed. */
 export interface Api extends OpenAPIHono {
-  /** Uses these settings for all later requests. */
+  /** Applies these settings to all later requests. */
   reconfigure(config: Config): void;
   endStreams(): void;
 }
@@ -132,8 +132,8 @@ function logged(access: Access, log: ApiLog | undefined): MiddlewareHandler {
 }
 
 /**
- * Refuses to answer with a type to which the Accept header gives the weight 0. A request that changes something is
- * refused before it runs. All of these answer with JSON.
+ * Responds with status 406 if the Accept header gives the response's type the weight 0. A POST or PUT request is
+ * refused before it runs, since the response would always be JSON.
  */
 const negotiated: MiddlewareHandler = async (c, next) => {
   const accept = c.req.header("accept"), { method } = c.req;
@@ -147,7 +147,7 @@ const negotiated: MiddlewareHandler = async (c, next) => {
   const [type] = headers.get("content-type")?.split(";", 1) ?? [];
   if (!isRead || !ok || type === undefined || !refuses(accept, type)) return;
   await body?.cancel();
-  // Without this, Hono would add the headers of the refused answer.
+  // Discard the refused response first. Otherwise, Hono would copy its headers to the new response.
   c.res = undefined;
   c.res = notAcceptable(type).toResponse();
 };

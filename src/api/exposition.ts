@@ -12,7 +12,7 @@ export interface Sample {
   readonly value: number;
 }
 
-/** A metric with its present values. The name of a counter ends in `_total`. */
+/** A metric with its current values. The name of a counter ends in `_total`. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
@@ -65,7 +65,7 @@ abstract class Family<L extends string, S> {
     return [...this.#series.values()].flatMap(({ labels, state }) => this.read(labels, state));
   }
 
-  /** The state of the series with these labels, which is created if there is none yet. */
+  /** Returns the state of the time series with these labels. Creates the series if it does not exist yet. */
   protected state(labels: Readonly<Record<L, string>>): S {
     const key = labelText(labels);
     let series = this.#series.get(key);

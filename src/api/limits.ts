@@ -36,14 +36,15 @@ const REASONS = [
   "request_rate",
   "send_rate",
   "token_rate",
-  // The token lacks the scope that the request needs, or the requests with it exceed its rate.
+  // The token lacks the scope that the request needs, or was used for more requests than its rate allows.
   "missing_scope",
   "scoped_rate",
   // Connections refused because of API_MAX_CONNECTIONS, the limit for each client, or a lack of file descriptors.
   "connections",
   "client_connections",
   "no_descriptors",
-  // Connections closed because no request arrived, it arrived too slowly, or the client did not read the response.
+  // Connections closed because no request arrived, the request arrived too slowly, or the client did not read the
+  // response.
   "idle",
   "slow_request",
   "unread_answer",

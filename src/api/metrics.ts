@@ -13,7 +13,10 @@ import { inSpan, nameRequestSpan } from "./tracing.ts";
 /** HTTP methods that have their own time series. All others count as "other", because clients can invent methods. */
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
 
-/** Histogram bounds in seconds: from an answer that needs no other node, up to a store that needs four attempts. */
+/**
+ * Upper bounds of the duration histogram in seconds: from an answer that needs no other node, up to a store that needs
+ * four attempts.
+ */
 const REQUEST_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
 const NOT_STORED = [

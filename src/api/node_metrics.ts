@@ -209,8 +209,8 @@ function readingsOf(
 }
 
 /**
- * All drop reasons, at 0. Each series must exist from the start, because an alert misses the first increase of a
- * series that appears later.
+ * All drop reasons, each with the count 0. Each series must exist from the start, because an alert misses the first
+ * increase of a series that appears later.
  */
 const DROPS: Readonly<Record<Drop, 0>> = {
   malformed: 0,

@@ -20,10 +20,7 @@ import type { AnnounceOptions, PinRequest, SignedItem } from "../node_service.ts
 /** Maximum bytes of a signed item's JSON. Its key, signature, salt and value need less than 2 kB of base64. */
 export const SIGNED_BODY_LIMIT = 8192;
 
-/**
- * The header that asks a client to retry after a second. The memory budget may have room for its
- * request by then.
- */
+/** The header that asks a client to retry after a second. By then, the memory budget may have room for the request. */
 export const RETRY = { headers: { "retry-after": "1" } };
 
 /**
@@ -37,7 +34,9 @@ export class BodyReader {
   #held = 0;
   #isStopping = false;
 
-  /** `budget` limits the total bytes of bodies in memory, and `stallMs` how long a client may be silent or too slow. */
+  /**
+   * `budget` limits the total bytes of bodies in memory. `stallMs` limits how long a client may be silent or too slow.
+   */
   constructor(
     readonly budget: number,
     readonly stallMs: number,
@@ -94,8 +93,8 @@ export class BodyReader {
         const asked = this.now();
         const chunk = reader && await this.#next(reader, this.stallMs - behindMs);
         if (chunk === undefined) return;
-        // Count only the time spent waiting for the client. A client that sends fast at first must
-        // not send too slowly later.
+        // Count only the time spent waiting for the client. Sending fast at first does not allow the client to be slow
+        // later.
         behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / MIN_RATE * 1000);
         if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;
@@ -138,7 +137,7 @@ function inOwnBuffer(chunk: Uint8Array): Uint8Array {
 }
 
 interface JsonBodies<T> {
-  /** The subject of the error about a wrong content type, for example "A pin". */
+  /** The name of the body, used in the error about a wrong content type. For example "A pin". */
   readonly name: string;
   /** Maximum bytes of a body. */
   readonly limit: number;
@@ -170,7 +169,7 @@ function tooSlow(): Problem {
 
 /**
  * Whether the content type is JSON. Throws a Problem if it names a charset other than UTF-8 (RFC 8259), or if the body
- * is a form: its parts would be stored together with their boundaries.
+ * is a form: the parts of the form would be stored together with their boundaries.
  */
 export function isJson(contentType: string | undefined): boolean {
   const [type, ...parameters] = (contentType ?? "").toLowerCase().split(";").map((s) => s.trim());

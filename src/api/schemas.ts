@@ -17,15 +17,15 @@ import type { SwarmName } from "../node_service.ts";
 
 /** Maximum bytes of a key, which becomes the salt of a mutable item (BEP 44). */
 export const MAX_KEY_BYTES = 64;
-/** Maximum number of nodes that one walk through the network asks. At 20 a second, such a walk takes 50 s. */
+/** Maximum number of nodes that one walk through the network asks. At 20 queries per second, such a walk takes 50 s. */
 const MAX_WALK_QUERIES = 1_000;
 /** Maximum number of peers in one response: more than the largest routing table holds. */
 const MAX_PEERS_LIMIT = 10_000;
-/** Maximum number of published values in one response: the node has to visit all items of each listed value. */
+/** Maximum number of published values in one response, because the node visits all items of each listed value. */
 const MAX_PUBLISHED_LIMIT = 1_000;
-/** Maximum number of held items in one response: more dots than a map can show. */
+/** Maximum number of held items in one response. A map could not show more dots. */
 const MAX_HELD_LIMIT = 5_000;
-/** Maximum length of an entry of the deny list: longer than a public key in hex, the longest one. */
+/** Maximum length of an entry of the deny list. The longest valid entry, a public key in hex, is shorter. */
 const MAX_DENIED_CHARACTERS = 100;
 /** Maximum value of min_replicas: the largest possible K_BUCKET_SIZE. */
 const MAX_REPLICAS = 128;

@@ -53,7 +53,7 @@ function listenAs(path: string, mode: number, gid: number | null): Deno.UnixList
   }
 }
 
-/** Removes the leftovers of a start that was killed: a socket, or an empty directory. */
+/** Removes the socket or empty directory that an interrupted startup left behind. */
 function removeLeftover(path: string): void {
   try {
     Deno.removeSync(path);

@@ -118,7 +118,10 @@ export function setOwner(
   if (publicKey !== null) headers.set("x-public-key", hex(publicKey));
 }
 
-/** Selects the requested range and sets headers, or returns a 304 response. Throws 416 if there is no such range. */
+/**
+ * Selects the requested range and sets headers, or returns a 304 response. Throws a Problem (416) if there is no such
+ * range.
+ */
 export function select(
   request: Request,
   headers: Headers,

@@ -18,7 +18,7 @@ export class LogWriter {
   readonly #options: LogWriterOptions;
   #waiting: string[] = [];
   #waitingLength = 0;
-  /** The lines that were dropped since the latest line that reported them, and since the start. */
+  /** The number of dropped lines that no line has reported yet, and the number of all dropped lines since the start. */
   #dropped = 0;
   #allDropped = 0;
   /** The time at which the current write began; undefined if nothing is being written. */

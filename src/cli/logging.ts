@@ -33,7 +33,7 @@ export async function flushLog(): Promise<void> {
   await writer?.flush(FLUSH_MS);
 }
 
-/** What the log could not write: the lines that were dropped, and for how long a write has waited. */
+/** The number of dropped log lines, and how long the current write has waited. */
 export function logState(): LogWriter["state"] {
   return writer?.state ?? { dropped: 0, stalled_s: 0 };
 }

@@ -60,7 +60,7 @@ export class NodeSettings {
       envFileName: envFile,
       readSecret: (path) => oneLine(() => secretOf(this.#file(path))),
       readDenyList: (path) => oneLine(() => wholeText(this.#file(path), MAX_DENY_LIST_BYTES)),
-      // DATA_DIR, and so the path, may have changed since the start. It takes effect at the next one.
+      // DATA_DIR, and so the path, may have changed since the start. The new path takes effect at the next start.
       readApiTokens: (path) => oneLine(() => this.#apiTokens(this.#tokensPath ??= path)),
     });
   }
@@ -100,7 +100,7 @@ class OpenFile {
   readonly #file: Deno.FsFile;
   /**
    * The file's mode at the time when the file was opened. Without the permission to read files, Deno does not report
-   * the present mode.
+   * the current mode.
    */
   readonly mode: number | null;
   #wasRead = false;
@@ -161,7 +161,7 @@ export function readEnvFile(name: string | undefined): string | undefined {
 
 function openEnvFile(name: string | undefined): OpenFile | undefined {
   try {
-    // Opening a named pipe would wait for its writer. Only a user who names one can mean that.
+    // Opening a named pipe would wait for its writer. Only a user who names the file can want that.
     if (name === undefined && Deno.statSync(".env").isFifo) throw new Error("it is a named pipe");
     return new OpenFile(name ?? ".env");
   } catch (error) {

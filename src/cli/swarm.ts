@@ -198,7 +198,7 @@ async function measureValues({ swarm, bar, signal }: Run, count: number) {
   };
 }
 
-/** Names the nodes that fetched. A node that holds the value needs no network, so its fetch measures little. */
+/** Describes which nodes fetched. A node that holds the value needs no network, so its fetch measures little. */
 function readers({ count, local }: { count: number; local: number }): string {
   if (local === 0) return "nodes without a copy";
   return local === count

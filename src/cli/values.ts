@@ -104,7 +104,9 @@ export async function put(file: string, flags: PutFlags): Promise<void> {
   );
 }
 
-/** Writes the link of a stored value to a file. If that fails, prints it, because nothing else has the key. */
+/**
+ * Writes the link of a stored value to a file. If that fails, prints the link, because nothing else contains the key.
+ */
 function keepLink(file: string, link: string): void {
   try {
     writeLink(file, link);
@@ -114,7 +116,7 @@ function keepLink(file: string, link: string): void {
   }
 }
 
-/** The key with which to seal a new value; undefined to store it as it is. */
+/** The key with which to seal a new value; undefined to store the value unencrypted. */
 async function keyForPut(
   api: Api,
   { key, seal, linkFile }: PutFlags,
@@ -242,7 +244,7 @@ async function store(
   }
 }
 
-/** The error for a value that the other nodes have no room for. */
+/** The error for a value that other nodes have no space to store. */
 const noRoom = (cause: Refused) =>
   new UserError(
     `${cause.message}: raise STORAGE_LIMIT on the other nodes, add nodes, or try again when values have expired`,

@@ -145,7 +145,7 @@ export function sparkline(values: readonly number[], width: number): string {
 interface Canvas {
   readonly columns: number;
   readonly rows: number;
-  /** The present time, in milliseconds since 1970. */
+  /** The current time, in milliseconds since 1970. */
   readonly now: number;
   readonly url: string;
   paint(style: Style, text: string): string;

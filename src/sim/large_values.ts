@@ -57,7 +57,7 @@ export interface LargeResult {
   readonly items: number;
   /** The bytes of the items that the fullest node has received. */
   readonly fullestBytes: number;
-  /** The lowest `replicas` that a store reported. */
+  /** The lowest `replicas` that any store reported. */
   readonly replicas: number;
   /** The mean time of a store in virtual milliseconds. */
   readonly storeMs: number;
@@ -92,7 +92,7 @@ const STEP_MS = 1_000;
  */
 const MICROTASKS = 40;
 
-/** Each store or read that has not ended after this time has failed. */
+/** A store or read that has not ended after this time counts as failed. */
 const LIMIT_MS = 3_600_000;
 
 export async function runLargeScenario(

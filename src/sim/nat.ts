@@ -35,7 +35,7 @@ const SHARES: readonly (readonly [NatKind, number])[] = [
 /** The range of the random timeouts: from the shortest in real NATs to the two minutes that RFC 4787 requires. */
 const SHORTEST_MS = 30_000, LONGEST_MS = 120_000;
 
-/** Before a table with this many entries grows, its expired entries are dropped. */
+/** A table with this many entries drops its expired entries before it grows. */
 const MAX_ENTRIES = 4_096;
 
 const FIRST_PORT = 1_024, PORTS = 65_536 - FIRST_PORT;

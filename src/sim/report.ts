@@ -13,7 +13,7 @@ const STRETCHES = 24;
 
 const STEPS = 200;
 
-/** The maximum number of points of a series in the table below a plot. A person reads no more of them. */
+/** The maximum number of points of a series in the table below a plot. Longer tables would be unreadable. */
 const MAX_ROWS = 40;
 
 type Point = readonly [x: number, y: number];

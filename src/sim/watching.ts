@@ -27,7 +27,7 @@ export interface WatchScenario extends LinkOptions {
   readonly nat: number;
   /** Share of nodes that vanish at the same moment, before the second round of changes. Owners and watchers stay. */
   readonly kill: number;
-  /** Virtual hours at rest. With 0, a quarter of an hour. */
+  /** Virtual hours at rest; 0 means a quarter of an hour. */
   readonly hours: number;
   readonly seed: number;
   readonly k: number;
@@ -66,15 +66,15 @@ const SEED_BYTES = 32;
 /** The client of nodes with other software. */
 const FOREIGN_CLIENT = 0x58580001;
 
-/** How many times in a row settled promises may continue before virtual time advances. */
+/** Turns of the microtask queue before virtual time advances. In these turns, settled promises continue. */
 const MICROTASKS = 20;
 
 /** A change of a value, and when its watcher noticed it. */
 interface Change {
   readonly putAt: Millis;
-  /** NaN until the owner has the acknowledgements. */
+  /** The time when the owner received the acknowledgements; NaN before that. */
   ackAt: Millis;
-  /** NaN until the watcher has the new version. */
+  /** The time when the watcher received the new version; NaN before that. */
   heardAt: Millis;
 }
 
@@ -376,9 +376,9 @@ function measured(changes: readonly Change[]) {
   return {
     count: changes.length,
     heard: heard.length,
-    /** From the start of the put to the watcher's event. */
+    /** Milliseconds from the start of the put to the watcher's event. */
     afterPut: over("putAt"),
-    /** From the acknowledgement of the put to the watcher's event: negative if the event came first. */
+    /** Milliseconds from the acknowledgement of the put to the watcher's event; negative if the event came first. */
     afterAck: over("ackAt"),
   };
 }

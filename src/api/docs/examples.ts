@@ -19,7 +19,7 @@ export interface ExampleRequest {
   /** Path and query string of the URL. */
   readonly target: string;
   readonly contentType: string | undefined;
-  /** A string is the body itself. Anything else is sent as JSON. */
+  /** A string is sent unchanged. Any other value is sent as JSON. */
   readonly body: unknown;
   readonly result: Result;
 }

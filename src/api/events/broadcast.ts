@@ -53,7 +53,7 @@ export const STALLED_MS = 10_000;
 /** Pause before retrying to send events to full connections. */
 const FULL_RETRY_MS = 50;
 
-/** Minimum size of a write, if there are enough events: events are added until the write has this many characters. */
+/** Minimum characters of a write: events are added until the write has this size, or no event is left. */
 const BATCH_CHARACTERS = 16 * 1024;
 
 /**
@@ -65,16 +65,16 @@ const SENDS_PER_S = 5_000;
 /** Maximum writes per second when events are running late. Catching up may use a whole core. */
 const MAX_SENDS_PER_S = 30_000;
 
-/** Events are late if they have waited longer than this to be sent. */
+/** An event is late if it has waited longer than this to be sent. */
 const LATE_MS = 400;
 
-/** Maximum writes in a row. They block the thread, and so all requests, for one or two milliseconds. */
+/** Maximum writes in a row. This many writes block the thread, and so all requests, for one or two milliseconds. */
 const SENDS_AT_ONCE = 64;
 
 /** Cost of checking whether there is anything to send to a listener, as a fraction of the cost of a write. */
 const LOOK_COST = 0.02;
 
-/** If a timer fires late, as it does under load, the next pause is shortened by the delay, but by at most this time. */
+/** Maximum time by which a pause is shortened to make up for a timer that fired late. Timers fire late under load. */
 const MADE_UP_MS = 20;
 
 /** The interval at which a listener's client is checked, to detect clients that are gone. */
@@ -249,7 +249,7 @@ export class Broadcast {
 /** A client's connection, and the client's position in the event log. */
 export class Listener {
   readonly types: ReadonlySet<EventType>;
-  /** The event types as sorted text, which is equal for listeners that want the same types. */
+  /** The event types as sorted text. Listeners that want the same types have equal texts. */
   readonly typesKey: string;
   readonly cursor: Cursor;
   state: "open" | "left" | "released" = "open";
@@ -322,7 +322,7 @@ export class Listener {
     if (this.stop() || reason === "stopping") this.#sink.end(reason);
   }
 
-  /** Stops sending events. Returns false if they were stopped before. */
+  /** Stops sending events. Returns false if the listener had already been stopped. */
   stop(): boolean {
     if (this.state !== "open") return false;
     this.state = "left";

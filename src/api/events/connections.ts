@@ -91,9 +91,7 @@ export async function eventStream(
 /** When the node stops, it does not wait for clients that have read nothing for this long. */
 const STUCK_MS = 500;
 
-/**
- * Clients may not send messages. A message longer than this is refused as too big, and a shorter one as unsupported.
- */
+/** Maximum bytes of a client message that is refused as unsupported. A longer message is refused as too big. */
 const MAX_MESSAGE = 1_024;
 
 const FRAMES: Format = {

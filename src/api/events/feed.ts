@@ -92,8 +92,8 @@ export class EventFeed {
   }
 
   /**
-   * The events about lookup steps and statistics are costly. This turns each of the two on if any
-   * listener wants it, and off otherwise.
+   * Turns the events about lookup steps on if any listener wants them, and off otherwise. Does the same for statistics.
+   * Both kinds of events are costly.
    */
   #noteWishes(): void {
     const wants = (type: EventType) =>

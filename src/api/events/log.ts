@@ -157,8 +157,7 @@ class Ring {
 
   #drop(): void {
     this.#characters -= this.at(this.first)!.text.length;
-    // Release the dropped entry now. If entries have long texts, the ring buffer reuses the place
-    // of this entry only after many more entries.
+    // Release the dropped entry now, because the ring buffer may overwrite its slot only much later.
     this.#entries[this.first++ % this.#bounds.entries] = undefined;
   }
 }

@@ -41,7 +41,10 @@ interface WatchOptions {
   readonly heartbeatMs?: number;
 }
 
-/** Streams a value's versions until the client leaves or the node stops. Throws 503 if there are too many watches. */
+/**
+ * Streams a value's versions until the client leaves or the node stops. Throws a Problem (503) if there are too many
+ * watches.
+ */
 export async function watchResponse(
   service: NodeService,
   request: Request,

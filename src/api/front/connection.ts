@@ -275,7 +275,9 @@ export class Connection {
     if (!isPending) phase.server.closeWrite().catch(() => this.close());
   }
 
-  /** Refuses a client that sends too much, or anything but HTTP. Returns whether the bytes may be passed on. */
+  /**
+   * Refuses a client that sends too much data, or data that is not HTTP. Returns whether the bytes may be forwarded.
+   */
   #isWithinLimits(bytes: Uint8Array): boolean {
     const { limits: { headBytes }, refused, now } = this.#host;
     const phase = this.#phase, head = this.#head;
@@ -295,7 +297,7 @@ export class Connection {
     return false;
   }
 
-  /** Connects to Deno.serve, and passes on the bytes that were held back. */
+  /** Connects to Deno.serve, and forwards the bytes that were held back. */
   async #serve(held: Uint8Array): Promise<void> {
     // This is the beginning of an HTTP/2 connection that was not negotiated (RFC 9113, section 3.4).
     if (String.fromCharCode(...held.subarray(0, 4)) === "PRI ") {

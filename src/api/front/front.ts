@@ -53,8 +53,7 @@ const MAX_REFUSED = 64;
 const MAX_DIALS = 8;
 
 /**
- * A local port that another program has used is avoided for this time. Afterwards, all requests of
- * that program have been read.
+ * How long to avoid a local port that another program has used. By then, all requests of that program have been read.
  */
 const IMPOSTOR_MS = 60_000;
 

@@ -13,8 +13,8 @@ export function joined(x: Uint8Array, y: Uint8Array): Uint8Array<ArrayBuffer> {
 /** The request head that is arriving or expected next. */
 export class RequestHead {
   /**
-   * The part of the request that the next byte belongs to, relative to the head. "lost" means that we don't know where
-   * the head starts: the next bytes may still belong to the body of a request that was answered before its end.
+   * The position of the next byte, relative to the request head. "lost" means that the start of the next head is
+   * unknown: the next bytes may still belong to the body of a request that was answered early.
    */
   #position: "before" | "inside" | "line end" | "complete" | "lost" = "before";
   bytes = 0;

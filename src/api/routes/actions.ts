@@ -42,7 +42,7 @@ function connectRoute(app: OpenAPIHono, { service, access, metrics }: RouteDeps)
   });
 }
 
-/** The detail if a change of the denied entries is not on disk. */
+/** The detail of the response if a change of the deny list could not be saved on disk. */
 const NOT_SAVED =
   "The change is in force, but not on disk, so a restart undoes it. See the node's log.";
 
@@ -178,7 +178,7 @@ function diagnosticsRoute(
   });
 }
 
-/** Removes the key of a value from an event, because the user may have chosen a telling one. */
+/** Removes the key of a value from an event, because the name that a user chose as the key may be private. */
 function withoutKeys(event: { readonly data: Readonly<Record<string, unknown>> }) {
   const { data } = event;
   return "key" in data && data.key !== null ? { ...event, data: { ...data, key: null } } : event;

@@ -27,7 +27,7 @@ function optional(...given: Parameters<typeof header>): Header {
 const TEXT = { type: "string" };
 const NUMBER = { type: "integer", minimum: 0 };
 
-/** The response headers that the document describes. */
+/** The response headers that the OpenAPI document describes. */
 export const HEADERS = {
   "X-Content-Type-Options": header("Browsers must not guess types.", "nosniff"),
   "Cross-Origin-Resource-Policy": header(

@@ -139,7 +139,10 @@ export function pinged(address: HostPort, result: AddressPingOutcome): z.output<
   }
 }
 
-/** Explains which address the node's setting must contain. A function, as the example of the response uses the text too. */
+/**
+ * Returns an error text that names the address which the node's setting must contain. The example response uses the
+ * same text.
+ */
 function notAllowed(address: string): string {
   const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
   return `${address} is not permitted by --allow-net. Add ${host} to the node's ALLOW_NET and restart it.`;

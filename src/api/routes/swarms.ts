@@ -63,7 +63,7 @@ export function swarmRoutes(app: OpenAPIHono, options: ValueRouteOptions): void 
   }, async (c) => c.json(await service.swarms(), 200));
 }
 
-// The handlers below validate requests themselves: one streams its answer, and the other reads its body with a limit.
+// The handlers below validate requests themselves: one streams its response, and the other limits the size of the body.
 
 function findRoute(
   app: OpenAPIHono,

@@ -19,7 +19,7 @@ type Message<T extends string, Data = unknown> = Readonly<{ type: T } & Data>;
 
 /** Messages to the API's thread. */
 export type ToApi =
-  /** Opens the Unix socket. This must happen before the process gives up its permissions. */
+  /** Opens the Unix socket. This must happen before the process drops its permissions. */
   | Message<"open socket", { file: SocketFile }>
   | Message<"serve", { settings: ApiSettings }>
   /** Replaces the settings by which requests are checked. */
@@ -49,7 +49,7 @@ export interface Port<Sent, Received> {
 
 /**
  * Returns a function that sends all messages of one turn of the event loop together, because postMessage is slow. The
- * buffer of `moved` goes to the other thread, and can't be used in this one any more.
+ * buffer of `moved` is transferred to the other thread, so this thread can't use the buffer afterwards.
  */
 export function batched<T>(
   port: Pick<Port<T, never>, "postMessage">,

@@ -91,7 +91,7 @@ export class ApiThread {
     return this.#listening.promise;
   }
 
-  /** Uses these settings for all later requests. Settings of the sockets don't change. */
+  /** Applies these settings to all later requests. The settings of the sockets don't change. */
   reconfigure(config: Config): void {
     this.#post({ type: "settings", settings: settingsOf(config) });
   }

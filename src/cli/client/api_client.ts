@@ -122,7 +122,7 @@ export class Api {
       if (!response.ok) throw await this.#refusal(response);
       return await read(response);
     } catch (error) {
-      // If the watchdog has aborted the request, throw the watchdog's error, which is the cause of the caught one.
+      // If the watchdog has aborted the request, throw the watchdog's error: it is the cause of the caught error.
       watchdog.signal.throwIfAborted();
       throw error;
     } finally {

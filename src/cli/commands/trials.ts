@@ -24,7 +24,7 @@ function defaultOf(name: string): number {
 /** Parsers of shares. `share` accepts at most 0.95, so that some packets and nodes are left to measure. */
 const share = decimal(0, 0.95, { noun: "share" }), anyShare = decimal(0, 1, { noun: "share" });
 
-/** Parses a duration, which is a plain number. Its unit depends on the option. */
+/** Parses a duration, which is a plain number. The unit depends on the option. */
 const span = decimal(0, 100_000);
 
 export function addTrialCommands(dmnode: Command): void {

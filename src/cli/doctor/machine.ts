@@ -45,7 +45,7 @@ const MIN_FREE_BYTES = 100 * 1024 * 1024;
  */
 const CLOCK_TOLERANCE_MS = 5_000;
 
-/** The program was made after this date, so a clock that shows an earlier date is wrong. */
+/** The program was made after this date, so an earlier wall-clock time is wrong. */
 const EARLIEST_TIME = Date.UTC(2026, 0, 1);
 
 const NODE_USER = "run this as the node's user";
