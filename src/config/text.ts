@@ -9,7 +9,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** Splits a comma-separated list. Drops empty entries. */
+/** Splits a comma-separated list. Ignores empty entries. */
 export function splitList(text: string): string[] {
   return text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
 }

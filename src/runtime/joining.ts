@@ -13,8 +13,8 @@ import type { Standing } from "./reports/readiness.ts";
 import { problemOf } from "./reports/unusable_reply.ts";
 
 /**
- * Timeout of the ping that tests whether a bootstrap address is our own. It is short, because we
- * answer our own ping fast.
+ * Timeout of the ping that tests whether a bootstrap address is our own. A short timeout is enough, as we answer our
+ * own ping fast.
  */
 const OWN_ANSWER_MS = 300;
 
@@ -139,7 +139,7 @@ export class Joining {
     this.#closed = true;
   }
 
-  /** Returns whether this node is the first of its network, and why no peer has answered yet. */
+  /** Returns whether this node is the first of its network and, if no peer has answered yet, the reason. */
   standing(): Standing {
     const unsent = this.options.unsent();
     const reason = this.#isFirst

@@ -24,7 +24,7 @@ export interface JournalOptions {
   /** The NAT state at the start. Only later changes are reported. */
   readonly nat: Nat;
   readonly peerReport: (contact: Contact) => Peer;
-  /** Called with each event that is rare enough to be kept in the history. */
+  /** Called with each event that is rare enough to be recorded. */
   readonly onRare?: EventListener;
 }
 

@@ -8,8 +8,8 @@ import type { SavedContact } from "../storage/rows.ts";
 const MAX_FAULTS = 100, MAX_RTT_MS = 60_000;
 
 /**
- * Converts a contact for saving. `hasLeft` marks a former contact, which gets its track record back
- * if it returns.
+ * Converts a contact for saving. If `hasLeft` is true, the contact has left, and gets its track record back if it
+ * returns.
  */
 export function savedOf(contact: Contact, hasLeft: boolean): SavedContact {
   const { id, endpoint } = contact;

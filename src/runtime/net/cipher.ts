@@ -25,16 +25,16 @@ export const TAG_BYTES = 16;
 
 const NONCE_BYTES = 24;
 
-/** The size of the key for `encrypt` and `decrypt`. */
+/** The size in bytes of a key for `encrypt` and `decrypt`. */
 const KEY_BYTES = 32;
 
-/** The sizes of the key, the longest input and the result of `hash`. */
+/** The sizes in bytes of the key, the longest input and the result of `hash`. */
 const HASH_KEY_BYTES = 16, HASH_INPUT_BYTES = 20, HASH_BYTES = 8;
 
 /** The number of keys of `hash` that stay in memory: copying a key takes as long as hashing. */
 const HASH_KEYS = 4;
 
-/** Memory for one packet, larger than a received datagram. */
+/** Buffer size for one packet in bytes: more than the longest received datagram. */
 const PACKET_BYTES = 2_304;
 
 /**

@@ -9,7 +9,7 @@ type Networks = Map<number, Set<number | string>>;
 export class DenyList {
   /**
    * The networks of each family, by their prefix length. Lists have thousands of networks, but only a few different
-   * lengths.
+   * prefix lengths.
    */
   readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
   readonly ids: ReadonlySet<string>;

@@ -6,7 +6,7 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 /** The maximum number of addresses whose results are cached. */
 const MAX_ADDRESSES = 16;
 
-/** Cached results expire after this time, because the machine may move to another network. */
+/** Lifetime of a cached result. Results expire because the machine may move to another network. */
 const VALID_MS = 60_000;
 
 export class LocalAddresses {

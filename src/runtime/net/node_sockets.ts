@@ -58,7 +58,7 @@ export class NodeSockets {
   #arrivedAt: UdpSocket | undefined;
   #scans: ReturnType<typeof setInterval> | undefined;
 
-  /** `sharesPort`: whether single addresses may have sockets too. */
+  /** `sharesPort`: if true, single addresses may have sockets of their own too. */
   private constructor(
     options: NodeSocketsOptions,
     shared: readonly UdpSocket[],
@@ -235,7 +235,7 @@ export class NodeSockets {
       this.#own.set(host, socket);
       socket.start();
     } catch {
-      // The machine has just lost the address, or can't use it yet. The next scan tries again.
+      // Ignore the error: the machine has just lost the address, or can't use it yet. The next scan tries again.
     }
   }
 

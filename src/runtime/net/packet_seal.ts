@@ -87,7 +87,7 @@ const MAX_OFFERS_PER_OWNER = 250;
  */
 const OPENED_BITS = 14;
 
-/** Each salt has this number of places in the table, as an exponent of two. */
+/** The number of table slots in which a salt may be stored, as an exponent of two. */
 const WAY_BITS = 2;
 
 /** Random bytes are requested from the system in chunks of this size. */
@@ -99,7 +99,7 @@ export type SealDrop = "undecipherable" | "unproven" | "replayed";
 interface KeptMessage {
   readonly message: Uint8Array;
   readonly to: Endpoint;
-  /** The number of ticks before the message was kept. */
+  /** The number of `tick` calls before the message was kept. */
   readonly tick: number;
 }
 

@@ -15,7 +15,7 @@ import {
   type Wanted,
 } from "./router.ts";
 
-/** Delay before a request is resent for the first time. It doubles each time (RFC 6886, section 3.1). */
+/** Delay before a request is resent for the first time. The delay doubles with each retry (RFC 6886, section 3.1). */
 const FIRST_REPEAT_MS = 250;
 
 /** The number of times that a request is sent, within 3.75 s. This is enough for a router that is only one hop away. */

@@ -23,7 +23,7 @@ const SILENT_INTERVAL_MS = 10_000;
 /** After this many consecutive checks without an answer, the keeper looks for another router. */
 const MAX_SILENT_CHECKS = 3;
 
-/** Delay before a failed search is repeated. It doubles with each further failure. */
+/** Delay before a failed search is repeated. The delay doubles with each further failure. */
 const SEARCH_INTERVAL_MS = 60_000;
 
 /** The longest delay between searches. Searching never stops, as the user may change the router's settings. */
@@ -152,7 +152,7 @@ export class Keeper {
     this.#running = this.#run();
   }
 
-  /** Runs the next check soon, but not within RECHECK_MS of the last one. */
+  /** Runs the next check soon, but at least RECHECK_MS after the last check. */
   recheck(): void {
     const phase = this.#phase;
     if (phase.kind === "held") {

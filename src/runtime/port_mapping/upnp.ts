@@ -23,7 +23,7 @@ import {
   type UpnpService,
 } from "./upnp_service.ts";
 
-/** Maximum number of external ports to try, if other clients use the preferred one. */
+/** Maximum number of external ports to try if other clients use the preferred port. */
 const MAX_PORTS = 4;
 
 /** The name of the mapping, which routers show to their owners. */

@@ -33,7 +33,7 @@ export function permissionFlags(
     "--no-prompt",
     "--allow-net",
     `--allow-env=${READABLE_ENV_NAMES.join(",")}`,
-    // All paths, because the paths of DATA_DIR and of the user's files are known only at run time.
+    // Allow all paths, because the paths of DATA_DIR and of the user's files are known only at run time.
     "--allow-read",
     // List the root and the socket separately, so that a service can give up the root but keep the socket.
     os === "linux" ? `--allow-write=/,${NOTIFY_SOCKET}` : "--allow-write",

@@ -5,8 +5,8 @@ import type { Millis } from "../../dht/deadlines.ts";
 import type { Endpoint } from "../../krpc/endpoint.ts";
 
 /**
- * A mismatch is reported for this long after the latest packet that was not sealed with the network key. After that,
- * the other node has been corrected or is gone.
+ * How long a mismatch is reported after the latest packet without our network key. By then, the other node is fixed or
+ * gone.
  */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
 

@@ -24,7 +24,7 @@ const PROBE_INTERVAL_MS = 5_000;
 /** The node is no longer ready after this time without an answer. */
 const SILENT_AFTER_MS = 30_000;
 
-/** At least this many rounds of probes must fail before the node counts as not ready. */
+/** The minimum number of failed rounds of probes before the node counts as not ready. */
 const SILENT_ROUNDS = 2;
 
 /** How long a peer's offer to store a value counts as proof that the node can store values. */

@@ -110,7 +110,7 @@ export class Reports {
     };
   }
 
-  /** Starts taking samples. Call this before the first report. */
+  /** Starts to take samples at regular intervals. Call this before the first report. */
   start(every: (ms: number, run: () => void) => void): void {
     every(1000, () => this.#sample());
     every(SAMPLE_INTERVAL_MS, () => this.#sampleHour());

@@ -26,7 +26,7 @@ const ROOT_COPIES = 2;
 export interface PutRequest {
   readonly target: Id;
   readonly salt?: Uint8Array;
-  /** The item, if it does not depend on the newest version on the network. It is stored sooner. */
+  /** The item to put, if it does not depend on the newest version on the network. Such an item is stored sooner. */
   readonly item?: Item;
   /** The seq of the version that the put may replace (BEP 44). */
   readonly cas?: Seq;

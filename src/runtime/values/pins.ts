@@ -138,7 +138,7 @@ export class Pins {
     return item.signed === undefined ? parts : [...parts, await this.#put(item, lifeMs)];
   }
 
-  /** Copies the bytes of a large value to this node's disk, unless they are there already. */
+  /** Copies the bytes of a large value to this node's disk, unless the disk already has them. */
   async #contentOf(
     target: Id,
     root: Root,

@@ -19,7 +19,7 @@ import type { PublishedValue, ValueState } from "../../reports/values.ts";
 export interface StoredPart {
   readonly item: Item;
   readonly replicas: number;
-  /** The number of nodes that acknowledged the item, without this node. By default, this node is not among them. */
+  /** The number of other nodes that acknowledged the item. By default, all acknowledgements are from other nodes. */
   readonly others?: number;
   /** The time for which nodes should keep the item after it was last published; a day by default. */
   readonly lifeMs?: Millis;
@@ -32,7 +32,7 @@ export interface PublicationsOptions {
   readonly store: PublishedStore;
   /** The pieces of published large values. */
   readonly pieces: OwnPieces;
-  /** Keeps an item published. Resolves with whether it is on disk. */
+  /** Keeps an item published. Resolves with true once the item is on disk, or with false if saving failed. */
   readonly save: (part: StoredPart) => Promise<boolean>;
   /** Removes the bytes of a large value. */
   readonly discard: (blobs: StoredBlobs) => void;
@@ -72,10 +72,7 @@ export class Publications {
   readonly #reported: IdMap<ValueState>;
   #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
 
-  /**
-   * Treats an item in the store as a value if no other item refers to it and it is not a part of a
-   * pinned value.
-   */
+  /** Treats a stored item as a value, unless another item refers to the item or the item is part of a pinned value. */
   constructor(private readonly options: PublicationsOptions) {
     const { store, pieces, seed } = options;
     this.#values = new IdMap(seed);
@@ -181,7 +178,7 @@ export class Publications {
     return pin === "only" ? false : this.#end(target, pin === "too" ? "only" : undefined);
   }
 
-  /** Ends the pin of a value. False if it was not pinned. */
+  /** Ends the pin of a value. False if the value was not pinned. */
   unpin(target: Id): boolean {
     if (!this.isPinned(target)) return false;
     const { pin, ...published } = this.#store.get(target)!;
@@ -276,7 +273,7 @@ export class Publications {
     }));
   }
 
-  /** The targets of a value's items, without the pieces of a large value. Empty if it is not published. */
+  /** The targets of a value's items, without the pieces of a large value. Empty if the value is not published. */
   targetsOf(target: Id): Id[] {
     return this.#values.has(target) ? this.#itemsOf(target).map(({ item }) => item.target) : [];
   }

@@ -174,7 +174,7 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     if (failure !== "not_stored") {
       return { outcome: failure === "busy" ? "busy" : "unreachable", detail: message };
     }
-    // A value without a key has its hash as target, and the hash is not known yet.
+    // Leave `isPublished` undefined without a key: the target is then the value's hash, which is not known yet.
     const isPublished = salt && this.options.publications.has(this.#versions.target(salt));
     return {
       outcome: "too_few",
