@@ -2,7 +2,7 @@
 // many queries of honest contacts and strangers it still answers, and how its memory develops.
 //
 // deno run --allow-all bench/flood.ts [--seconds S] [--kinds LIST] [--sources N] [--factor F] [--rate R]
-//   [--store BYTES] [--main FILE]
+//   [--store BYTES] [--items N] [--main FILE]
 //
 // It runs in a network namespace of its own, in which all addresses of 198.18.0.0/15 are local. That needs Linux with
 // user namespaces, and a C compiler.
@@ -22,8 +22,8 @@ const API = "http://127.0.0.1:8680";
 /** Contacts, each of which asks ten times a second, and strangers, each of which asks every ten seconds. */
 const CONTACTS = 20, STRANGERS = 2_000;
 
-/** Different packets of each kind. A node stores each item once, so this also bounds the items of a flood. */
-const PACKETS = 2_000, ITEMS = 20_000;
+/** Different packets of a kind that stores nothing. */
+const PACKETS = 2_000;
 
 const ITEM_BYTES = 500;
 
@@ -46,7 +46,7 @@ const KINDS: Record<string, (item: Id) => Packet[]> = {
   find_node: () => times(PACKETS, () => query("find_node", { target: random(20) })),
   get: (item) => times(PACKETS, () => query("get", { target: item.toBytes() })),
   announce: () =>
-    times(ITEMS, () => query("announce_peer", { info_hash: random(20), port: 6881, token: TOKEN })),
+    times(items, () => query("announce_peer", { info_hash: random(20), port: 6881, token: TOKEN })),
   "bad signatures": () =>
     times(
       PACKETS,
@@ -59,7 +59,7 @@ const KINDS: Record<string, (item: Id) => Packet[]> = {
           v: random(ITEM_BYTES),
         }),
     ),
-  "fresh keys": () => times(ITEMS, signedPut),
+  "fresh keys": () => times(items, signedPut),
 };
 
 const TOKEN = literal("########");
@@ -127,11 +127,14 @@ const { values: options } = parseArgs({
     factor: { type: "string", default: "2" },
     /** Packets a second, instead of measuring what the node can answer. */
     rate: { type: "string" },
+    /** Different packets of a kind that stores something. A node stores each of them once. */
+    items: { type: "string", default: "20000" },
     /** The node's STORAGE_LIMIT. */
     store: { type: "string", default: "1073741824" },
     main: { type: "string", default: here("../src/main.ts") },
   },
 });
+const items = Number(options.items);
 
 if (options.inside) await run();
 else {

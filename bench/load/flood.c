@@ -18,7 +18,7 @@
 enum {
   BATCH = 64,
   PACKET_BYTES = 1400,
-  MAX_PACKETS = 20000,
+  MAX_PACKETS = 500000,
   MAX_SOURCES = 60000,
   MAX_HONEST = 2000,
   NETWORKS = 250, // of the honest addresses, a /24 each
