@@ -55,7 +55,7 @@ export interface Requirement {
 const WRONG_TOKENS = 60;
 const WRONG_TOKENS_PER_SECOND = 1;
 
-/** For each rate limit, the word for what the limit counts. Error messages use this word. */
+/** What each rate limit counts, in words for error messages. */
 const LIMITED = {
   request_rate: "requests",
   send_rate: "requests that send packets",
@@ -181,8 +181,8 @@ export class Access {
   }
 
   /**
-   * The requirement of routes that send packets. They need a token like `private` routes, and have a limit on their
-   * request rate. Links on other sites may only lead to /data/.
+   * The requirement of routes that make the node send packets. They need a token like `private` routes, and the request
+   * rate of each client is limited. Links on other sites may only lead to such routes under /data/.
    */
   sending(scope: Scope): Requirement {
     return this.#require(scope, async (c, next) => {
@@ -262,7 +262,7 @@ export class Access {
     });
   }
 
-  /** Limits the requests with one token, from all senders together. */
+  /** Limits the request rate of each token, which all senders with this token share. */
   #limitToken({ state, token }: Asker): void {
     const allowance = state === "right" && token && this.#rules.allowances.get(token.name);
     if (!allowance || allowance.take(this.#now())) return;

@@ -34,9 +34,9 @@ interface Sealed {
 }
 
 /**
- * Answers a GET or HEAD request with the content of a sealed value. First fetches and opens the
- * first record, so that the status can report a wrong key. The salt becomes the ETag, because it is
- * new for each sealed value.
+ * Answers a GET or HEAD request with the content of a sealed value. First fetches and opens the first record, so that
+ * the status can report a wrong key. The salt of the sealed value becomes the ETag, because every sealed value has a
+ * different salt.
  *
  * @throws {Problem} if the value is not sealed, or the key does not open its first record
  */

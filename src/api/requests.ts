@@ -24,8 +24,8 @@ export const SIGNED_BODY_LIMIT = 8192;
 export const RETRY = { headers: { "retry-after": "1" } };
 
 /**
- * Minimum upload rate in bytes per second. It is twice Apache's (RequestReadTimeout), and half that of a slow mobile
- * network.
+ * Minimum upload rate in bytes per second: twice the default of Apache (RequestReadTimeout), and half the rate of a
+ * slow mobile network.
  */
 const MIN_RATE = 1000;
 
@@ -35,7 +35,8 @@ export class BodyReader {
   #isStopping = false;
 
   /**
-   * `budget` limits the total bytes of bodies in memory. `stallMs` limits how long a client may be silent or too slow.
+   * `budget` is the maximum number of bytes of all bodies in memory. `stallMs` is the maximum time in milliseconds by
+   * which an upload may lag behind MIN_RATE.
    */
   constructor(
     readonly budget: number,
@@ -93,8 +94,8 @@ export class BodyReader {
         const asked = this.now();
         const chunk = reader && await this.#next(reader, this.stallMs - behindMs);
         if (chunk === undefined) return;
-        // Count only the time spent waiting for the client. Sending fast at first does not allow the client to be slow
-        // later.
+        // Compute by how much the client lags behind MIN_RATE. Count only the time spent waiting for the client. A fast
+        // start does not allow the client to be slow later.
         behindMs = Math.max(0, behindMs + this.now() - asked - chunk.length / MIN_RATE * 1000);
         if (behindMs > this.stallMs) throw tooSlow();
         length += chunk.length;

@@ -91,7 +91,7 @@ export const PingQuery = z.object({
   }),
 });
 
-/** An entry of the deny list: its text as given, if it is valid. */
+/** A query that names one entry of the deny list. Keeps the text of a valid entry as the client wrote it. */
 export const DenyQuery = z.object({
   entry: z.string().max(MAX_DENIED_CHARACTERS).refine(
     (text) => typeof parseDenied(text) !== "string",

@@ -114,7 +114,9 @@ function listenAt(host: string, port: number) {
   return opened;
 }
 
-/** A running server of the API. Runs Deno.serve on a local port, and answers only the requests that the front passes on. */
+/**
+ * A running server of the API. Runs Deno.serve on a local port, and answers only the requests that the front forwards.
+ */
 export class ApiServer {
   /** URLs to show to users and to pass to `--api`. They have the actual port, and brackets around IPv6 addresses. */
   readonly urls: readonly string[];
@@ -122,7 +124,7 @@ export class ApiServer {
   readonly port: number;
   readonly #app: ServedApp;
   readonly #front: Front;
-  /** For each request in progress, the function that answers it. */
+  /** For each request in progress, the function that ends the request with a response. */
   readonly #inHand = new Set<(answer: Response) => void>();
   #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #loopback = presentLoopback();

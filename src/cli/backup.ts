@@ -45,8 +45,8 @@ export async function backup(
     throw new UserError("a backup is binary: give a file, or redirect standard output", true);
   }
   const files = settingsOf(flags, dataDir);
-  // Use the directory of the backup for temporary files: it needs space for the backup anyway, and
-  // /tmp may be small.
+  // Create temporary files beside the backup. The disk there needs space for the backup anyway, while /tmp may be
+  // small.
   const beside = isPiped ? undefined : dirname(resolve(file));
   if (beside !== undefined && !exists(beside)) {
     throw new UserError(`${beside} does not exist: create it, or give another file`);
@@ -71,8 +71,8 @@ export async function backup(
 }
 
 /**
- * Runs a task with a directory for temporary files, in `parent` or the usual place. Removes the directory at the end,
- * also if a signal ends the task.
+ * Runs a task with a new directory for temporary files, in `parent` or in the system's temporary directory. Removes the
+ * new directory at the end, even if a signal ends the task.
  */
 async function withScratch<T>(
   parent: string | undefined,
@@ -109,7 +109,7 @@ export async function restore(
   print(`Restored. Start the node with: dmnode --env-file ${settings}`);
 }
 
-/** The settings of the environment and .env, and files that they name. Bad values are saved as they are. */
+/** Reads the settings from the environment and .env, the deny list and the tokens. Keeps invalid values of settings. */
 function settingsOf(
   { envFile }: BackupFlags,
   dataDir: string,

@@ -40,7 +40,7 @@ export async function find(id: string, flags: ApiFlags & { trace?: boolean }): P
   );
 }
 
-/** Why a node knows no other node, and what to do about it. */
+/** The text that explains why a node knows no other node, and what to do. */
 const ALONE =
   "this node has no peers: join a network with dmnode connect HOST:PORT, or --bootstrap HOST:PORT " +
   "at its start";

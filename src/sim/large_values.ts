@@ -297,7 +297,7 @@ class Network {
     return { tree, ids: blobs.bytes.get(tree.blobs.ids)!.slice() };
   }
 
-  /** Reads a value. Returns the problem if the value is not `expected`. */
+  /** Reads a value and compares it with `expected`. Returns the problem if there is one. */
   async read(
     sim: SimNode,
     target: Id,

@@ -15,7 +15,7 @@ import type { SimNode, World } from "./world.ts";
 
 export type Outcome = Omit<Sample, "at">;
 
-/** The time of a store is measured until this share of k nodes has acknowledged the value. */
+/** A store's time is measured until the number of nodes that have acknowledged the value is this share of k. */
 const ENOUGH_SHARE = 3 / 4;
 
 /** The result of pinging a node behind a NAT. */

@@ -19,15 +19,18 @@ import { type LinkOptions, type SimNode, World } from "./world.ts";
 
 export interface WatchScenario extends LinkOptions {
   readonly nodes: number;
-  /** Number of values. Each has one watcher. A tenth of the nodes share the watching. */
+  /** Number of watched values. Each has one watcher, and the watchers are a tenth of the nodes. */
   readonly watch: number;
-  /** Share of nodes, apart from watchers, that run other software: they send no notices, and are asked for none. */
+  /**
+   * Share of the nodes other than watchers that run other software. Such nodes send no notices of new versions, and are
+   * not asked to.
+   */
   readonly foreign: number;
   /** Share of watchers behind a NAT. */
   readonly nat: number;
   /** Share of nodes that vanish at the same moment, before the second round of changes. Owners and watchers stay. */
   readonly kill: number;
-  /** Virtual hours at rest; 0 means a quarter of an hour. */
+  /** Virtual hours for which traffic is measured while no value changes; 0 means a quarter of an hour. */
   readonly hours: number;
   readonly seed: number;
   readonly k: number;
@@ -292,7 +295,7 @@ class WatchRun {
     }
   }
 
-  /** Changes each value once. Returns the changes after `ms`, but at least after a minute. */
+  /** Changes each value once, and lets `ms` pass, but at least ROUND_MS. Returns the changes. */
   async #change(phase: string, ms: Millis): Promise<Change[]> {
     const world = this.#world, changes: Change[] = [];
     this.#watched.forEach((watched, i) => {
@@ -376,9 +379,12 @@ function measured(changes: readonly Change[]) {
   return {
     count: changes.length,
     heard: heard.length,
-    /** Milliseconds from the start of the put to the watcher's event. */
+    /** Statistics of the time in milliseconds from the start of a put to the watcher's event. */
     afterPut: over("putAt"),
-    /** Milliseconds from the acknowledgement of the put to the watcher's event; negative if the event came first. */
+    /**
+     * Statistics of the time in milliseconds from the end of a put to the watcher's event. A time is negative if the
+     * event came first.
+     */
     afterAck: over("ackAt"),
   };
 }

@@ -94,7 +94,10 @@ export const LANGUAGES: readonly Language[] = [
   { id: "python", title: "Python", render: pythonOf },
 ];
 
-/** The headers of a WebSocket's handshake, with the key of RFC 6455, section 1.3. curl sends them as given. */
+/**
+ * The headers of a WebSocket handshake, which curl does not add itself. The key is the example in RFC 6455, section
+ * 1.3.
+ */
 const HANDSHAKE = [
   "Connection: Upgrade",
   "Upgrade: websocket",

@@ -74,7 +74,7 @@ const SENDS_AT_ONCE = 64;
 /** Cost of checking whether there is anything to send to a listener, as a fraction of the cost of a write. */
 const LOOK_COST = 0.02;
 
-/** Maximum time by which a pause is shortened to make up for a timer that fired late. Timers fire late under load. */
+/** Maximum time by which a pause is shortened if the writes before it began late, as timers fire late under load. */
 const MADE_UP_MS = 20;
 
 /** The interval at which a listener's client is checked, to detect clients that are gone. */
@@ -107,7 +107,10 @@ export class Broadcast {
   readonly #batches = new Map<string, Batch>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #notBefore = 0;
-  /** The longest time that an event of the previous round had to wait; `#wait` is the same for the current round. */
+  /**
+   * The longest time for which an event of the previous round waited in the log. `#wait` is the longest time so far in
+   * the current round.
+   */
   #previousWait = 0;
   #wait = 0;
   #isClosed = false;
@@ -316,7 +319,10 @@ export class Listener {
     this.#isSilent = true;
   }
 
-  /** Stops sending events and starts closing the connection, which counts as a listener until it is closed. */
+  /**
+   * Stops sending events and starts closing the connection. Until it is closed, it still counts as one of the
+   * `connections`.
+   */
   end(reason: "stopping" | "slow"): void {
     if (this.state === "released") return;
     if (this.stop() || reason === "stopping") this.#sink.end(reason);

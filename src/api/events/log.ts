@@ -5,7 +5,10 @@ import { jsonText } from "../../web/json.js";
 
 /** The members of a message. */
 export interface EventFields<T extends EventType = EventType> {
-  /** The event's number. Null for a reading, such as statistics: a client that missed one does not get it later. */
+  /**
+   * The event's number. Null for a reading, such as statistics. A client that has missed a reading does not get it
+   * later.
+   */
   readonly id: number | null;
   readonly type: T;
   /** The time of the event, in milliseconds since 1970. */
@@ -33,7 +36,7 @@ export interface Cursor {
   reading: number;
 }
 
-/** The limits of a ring buffer: entries, and characters in all of them. */
+/** The limits of a ring buffer: the number of entries, and the characters of all entries together. */
 export interface Bounds {
   readonly entries: number;
   readonly characters: number;
@@ -42,7 +45,7 @@ export interface Bounds {
 /** Limits for events: room for one minute of 100 events per second, of some 300 characters each. */
 const EVENTS: Bounds = { entries: 8_192, characters: 4 << 20 };
 
-/** Limits for readings: enough for a short delay in sending. A reading that is older is useless. */
+/** Limits for readings: enough for a short delay in sending. Older readings are useless. */
 const READINGS: Bounds = { entries: 2_048, characters: 1 << 20 };
 
 /** The latest events and readings. A listener that is slow or reconnects may miss readings, but no event in the log. */

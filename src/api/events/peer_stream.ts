@@ -9,7 +9,7 @@ interface PeerStreamOptions {
   readonly heartbeatMs?: number;
 }
 
-/** Streams the parts of a search until it has a result, the client leaves or the node stops. */
+/** Streams the peers that a search finds, and then its result. Ends early if the client leaves or the node stops. */
 export function peersResponse(
   service: Pick<NodeService, "nextPeers" | "closePeerSearch">,
   search: number,

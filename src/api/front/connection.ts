@@ -95,7 +95,10 @@ export class Connection {
   /** The number of requests that Deno.serve is handling. `#bodies` is the number of these requests that have a body. */
   #requests = 0;
   #bodies = 0;
-  /** The length of the latest request's body, and how much of it has arrived. A chunked body has the length Infinity. */
+  /**
+   * The length of the latest request's body in bytes; Infinity for a chunked body. `#bodyArrived` is the number of
+   * these bytes that have arrived.
+   */
   #bodyLength = 0;
   #bodyArrived = 0;
   /** Whether the latest request asked for an event stream, which ends when the client closes its side. */

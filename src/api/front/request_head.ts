@@ -13,8 +13,9 @@ export function joined(x: Uint8Array, y: Uint8Array): Uint8Array<ArrayBuffer> {
 /** The request head that is arriving or expected next. */
 export class RequestHead {
   /**
-   * The position of the next byte, relative to the request head. "lost" means that the start of the next head is
-   * unknown: the next bytes may still belong to the body of a request that was answered early.
+   * The position of the next byte: before the head, inside one of its lines, after the end of a line, or after the
+   * complete head. "lost" means that the start of the next head is unknown, because the next bytes may still belong to
+   * the body of a request that was answered early.
    */
   #position: "before" | "inside" | "line end" | "complete" | "lost" = "before";
   bytes = 0;
@@ -27,7 +28,10 @@ export class RequestHead {
     return this.#position === "complete";
   }
 
-  /** Reads `bytes` up to the end of the head. Returns the length of the head so far. */
+  /**
+   * Reads `bytes` up to the end of the head. Returns the length of the head so far, or 0 if `bytes` contains no part of
+   * the head.
+   */
   read(bytes: Uint8Array, now: () => number): number {
     if (this.#position === "lost") return 0;
     if (this.#position === "complete") {

@@ -120,7 +120,7 @@ export const PING_RESPONSES = {
   ...problem(504, "Nobody answered at 192.0.2.10:8000."),
 } as const;
 
-/** How the metrics name the outcome of a ping to an address. */
+/** The label under which the metrics count the outcome of a ping to an address. */
 export function pingLabel({ outcome }: AddressPingOutcome): "pong" | "timeout" | "unknown" {
   return outcome === "pong" || outcome === "timeout" ? outcome : "unknown";
 }
@@ -139,10 +139,7 @@ export function pinged(address: HostPort, result: AddressPingOutcome): z.output<
   }
 }
 
-/**
- * Returns an error text that names the address which the node's setting must contain. The example response uses the
- * same text.
- */
+/** The error for an address to which the node may not send packets. The example response uses the same text. */
 function notAllowed(address: string): string {
   const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
   return `${address} is not permitted by --allow-net. Add ${host} to the node's ALLOW_NET and restart it.`;

@@ -49,7 +49,7 @@ export class ApiThread {
   readonly failed: Promise<ApiThreadError> = this.#failed.promise;
   #options: ServeOptions | undefined;
   #stopEvents = () => {};
-  /** For each upload, the bytes that were written last. */
+  /** The latest piece of each upload, which the node may still use. */
   readonly #written = new Map<unknown, unknown>();
 
   constructor(

@@ -42,7 +42,7 @@ const COMPACT_AFTER_MS = 2_000;
 const listeners = new Set<EventListener>();
 /** Calls to the node's service that have not returned yet. */
 const calls = new Map<number, PromiseWithResolvers<unknown>>();
-/** For each download, the bytes that were read last. */
+/** The latest piece of each download, which Deno.serve may still be sending. */
 const read = new Map<unknown, Uint8Array>();
 const refusals = noRefusals();
 let callCount = 0;

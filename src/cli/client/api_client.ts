@@ -15,7 +15,7 @@ export interface ApiFlags {
   readonly json?: boolean;
 }
 
-/** The default timeouts. The one for `doctor` is shorter, as it usually asks a node on the same machine. */
+/** The default timeout of most commands, and the one of `doctor`, which usually asks a node on the same machine. */
 export const DEFAULT_TIMEOUT_S = 10, DOCTOR_TIMEOUT_S = 5;
 
 /** The node can't be reached, or the connection to it broke. A later attempt may succeed. */
@@ -68,8 +68,8 @@ export class Api {
   }
 
   /**
-   * Fetches a JSON object. Throws a UserError if the field `member` is missing, because the answer
-   * is then not from a node.
+   * Fetches a JSON object. Throws a UserError if the response lacks the field `member`, because it is then not from a
+   * node.
    */
   async get<T>(path: string, member: keyof T & string, query: Query = {}): Promise<T> {
     return await this.request(this.at(path, query), {}, (r) => this.json<T>(r, member));

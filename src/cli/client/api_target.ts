@@ -75,8 +75,8 @@ function refuseIfForeign(token: FoundToken, { url, chosenBy }: ChosenUrl): void 
 }
 
 function isOfSameSource({ origin, isInFile }: FoundToken, urlOrigin: Origin): boolean {
-  // The user typed --api for this command. So only a token from a .env that happens to be in the
-  // directory is foreign.
+  // The user typed the URL for this command, so send any token there, except one from the .env in the working
+  // directory.
   if (urlOrigin === "command line") return origin !== "directory";
   // Don't send the token of a file that the .env only names. The author of the .env knows the text in it, but may not
   // know the content of that file.

@@ -86,8 +86,8 @@ export async function doctor(flags: ApiFlags & NodeFlags): Promise<void> {
 }
 
 /**
- * The client of the node's API. If the settings name no valid URL, returns the error's message, because the check of
- * the settings reports them. Throws a UserError if --api is wrong.
+ * Creates the client of the node's API. If the settings that choose the URL or token are wrong, returns the error's
+ * message. Throws a UserError if there is a problem and --api was given.
  */
 function clientOf(flags: ApiFlags): Api | string {
   try {
