@@ -199,7 +199,7 @@ function checked<T>({ schema, ...texts }: Format<T>, problemOf: (value: T) => st
   return { ...texts, schema: refined };
 }
 
-/** A rate of traffic; null for 0, which means no limit. */
+/** Creates the format of a rate of traffic. Converts 0, which means no limit, to null. */
 function lineRate(): Format<number | null> {
   const rates = wholeNumber(0, Number.MAX_SAFE_INTEGER, { of: "bytes", suffix: " per second" });
   const isUsable = (rate: number) => rate === 0 || rate >= MIN_LINE_RATE;

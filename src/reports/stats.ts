@@ -341,7 +341,7 @@ const Sample = z.object({
 });
 export type Sample = z.output<typeof Sample>;
 
-/** An important event, for the charts. */
+/** An important event, which the dashboard marks on its charts. */
 export const Mark = z.object({
   at: time,
   type: field(z.enum(["start", "ready", "nat", "id", "clock", "data.health"]), "ready"),

@@ -88,8 +88,9 @@ export interface ClockStart {
 }
 
 /**
- * Node time advances while the process runs, and continues after a restart from the saved time. Node time never runs
- * backwards, and ignores wrong system clocks and sleeps of the machine. Its zero point has no meaning.
+ * The clock of node time. Node time advances only while the process runs, and continues from the saved time after a
+ * restart. It never runs backwards: changes of the system's clock and sleeps of the machine don't affect it. Its zero
+ * point has no meaning.
  */
 export class NodeClock implements Clock {
   /**
@@ -101,7 +102,7 @@ export class NodeClock implements Clock {
   readonly #stretches: Stretch[];
   /** The index of the first stretch of node time in this run. */
   #firstOfRun: number;
-  /** The difference of node time minus monotonic time. */
+  /** Node time minus monotonic time, in milliseconds. */
   #offset: number;
   /** The monotonic time at which node time was last read. */
   #readAt: number;
@@ -140,8 +141,9 @@ export class NodeClock implements Clock {
   }
 
   /**
-   * Compares the system's clock with node time. Returns by how many milliseconds the clock has jumped ahead since the
-   * last call, or undefined if it has not. A jump ahead may mean that the machine slept. Call this every second.
+   * Compares the system's clock with node time. If the clock has jumped since the last call, returns the jump in
+   * milliseconds, which is negative for a jump back. A jump ahead may mean that the machine slept. Call this every
+   * second.
    */
   check(): number | undefined {
     const now = this.#readBoth(), drift = now.wall - this.wall(now.node);

@@ -139,7 +139,7 @@ export class Joining {
     this.#closed = true;
   }
 
-  /** Returns whether this node is the first of its network and, if no peer has answered yet, the reason. */
+  /** Returns whether this node is the first of its network, and the reason to report if no peer has answered yet. */
   standing(): Standing {
     const unsent = this.options.unsent();
     const reason = this.#isFirst

@@ -59,7 +59,7 @@ export interface LocalNodeOptions {
   readonly persistent: boolean;
   /** Called once all files and the socket are open, before any packet is handled. */
   readonly onOpened?: () => void | Promise<void>;
-  /** Returns what the log could not write. By default, it writes everything. */
+  /** Returns how many log lines were dropped, and how long the log has been stalled. By default, both are 0. */
   readonly log?: () => NodeStats["log"];
   /** Looks up host names. The default is the system's resolver. */
   readonly resolve?: ResolveName;
@@ -580,7 +580,7 @@ export class LocalNode implements NodeService {
     this.#beacons?.setKeys(keys);
   }
 
-  /** Replaces the entries of the deny list's file: drops the packets of these addresses, ids and keys from now on. */
+  /** Replaces the entries of the file DENY_LIST. From now on, drops packets from these addresses, ids and keys. */
   deny(entries: readonly string[]): void {
     this.#denied.setFile(entries);
   }
@@ -597,7 +597,7 @@ export class LocalNode implements NodeService {
     this.#core.do((at) => this.#core.node.deny(nodes, (address) => denied.has(address), at));
   }
 
-  /** Whether other nodes may see packets of this node come from this endpoint. */
+  /** Whether other nodes may receive this node's packets from this endpoint. */
   #isOwnEndpoint(endpoint: Endpoint): boolean {
     if (this.#core.node.ownEndpoint(endpoint.family)?.equals(endpoint)) return true;
     return endpoint.port === this.port && this.#localAddresses.has(endpoint, clock.now());

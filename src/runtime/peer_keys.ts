@@ -39,7 +39,7 @@ const CONTEXT = new TextEncoder().encode("dmnode identity 1\n");
 export interface PeerKeysOptions {
   readonly core: CoreRunner;
   readonly identity: Identity;
-  /** Whether packets from this node may come from this endpoint. */
+  /** Whether other nodes may receive this node's packets from this endpoint. */
   readonly isOwn: (endpoint: Endpoint) => boolean;
   /** Called when a peer has proven this key, in hex. */
   readonly onProven: (key: string) => void;

@@ -25,7 +25,7 @@ const BEACON_BYTES = NONCE_BYTES + PORT_BYTES + TAG_BYTES;
  */
 const FIRST_MS = [100, 1_000, 2_000], INTERVAL_MS = 30_000;
 
-/** Limits on the beacons that we decrypt, because anyone on the network can send some. */
+/** Maximum number of beacons to decrypt, per second and in a burst. Anyone on the network can send beacons. */
 const OPENED_PER_SECOND = 20, OPENED_AT_ONCE = 50;
 
 export interface BeaconOptions {
@@ -134,8 +134,8 @@ export class Beacons {
 }
 
 /**
- * The addresses for the first beacon: no link-local one of an interface that has others. The other nodes then know this
- * node by an address that is valid beyond the link.
+ * The addresses from which to send the first beacon. Leaves out the link-local address of an interface that has another
+ * IPv6 address, so that other nodes first learn an address that is valid beyond the link.
  */
 function preferred(addresses: readonly BeaconAddress[]): BeaconAddress[] {
   const isRouted = (own: BeaconAddress) => own.family === 6 && !isLinkLocal(own.host);

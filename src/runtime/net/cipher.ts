@@ -45,7 +45,9 @@ interface Memory {
   readonly sodium: Sodium;
   readonly at: Readonly<Record<Part, number>>;
   readonly views: Readonly<Record<Part, Uint8Array>>;
-  /** The keys that `views` contains. */
+  /**
+   * The key that was last copied into the module's memory; undefined if none. `hashKeys` are the copied keys of `hash`.
+   */
   key: Uint8Array | undefined;
   readonly hashKeys: (Uint8Array | undefined)[];
 }

@@ -13,7 +13,7 @@ export class DenyList {
    */
   readonly #networks: Readonly<Record<Family, Networks>> = { 4: new Map(), 6: new Map() };
   readonly ids: ReadonlySet<string>;
-  /** Public keys of nodes, in hex. This node learns which nodes have them while it runs. */
+  /** Public keys of nodes, in hex. This node learns which nodes have these keys while it runs. */
   readonly keys: ReadonlySet<string>;
 
   /** `entries` has the form that `parseDenyList` returns. */

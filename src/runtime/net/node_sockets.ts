@@ -33,10 +33,9 @@ export interface NodeSocketsOptions extends Omit<UdpOptions, "reuseAddress" | "o
 }
 
 /**
- * If a node listens at all addresses, the system chooses the source address of each packet, even of
- * replies. A reply from another address than the one that was queried would be ignored. So each
- * address gets a socket of its own if there are several addresses, and a reply leaves through the
- * socket at which the query arrived.
+ * Sends each reply through the socket at which the query arrived, so that the reply comes from the queried address.
+ * Otherwise, the system would choose the address, and peers ignore replies from any but the queried address. So if a
+ * node listens at all addresses, and a family has several, each address has its own socket.
  */
 export class NodeSockets {
   readonly families: readonly Family[];
@@ -78,8 +77,7 @@ export class NodeSockets {
    */
   static bind(options: NodeSocketsOptions): NodeSockets {
     const { host } = options;
-    // On other systems than Linux, the sockets of single addresses would not receive the packets
-    // for these addresses.
+    // On systems other than Linux, the sockets of single addresses would not receive the packets for these addresses.
     const isForAll = host === "0.0.0.0" || host === "::";
     if (!isForAll || Deno.build.os !== "linux") {
       return new NodeSockets(options, [UdpSocket.bind(options)]);
@@ -169,8 +167,8 @@ export class NodeSockets {
   }
 
   /**
-   * The socket of the interface through which to reach a link-local node: the interface that is
-   * known for it or, if there is none, the only link-local one.
+   * Returns the socket through which to reach a link-local node: the socket of the node's interface or, if that
+   * interface is unknown, the only link-local socket.
    */
   #linkLocalSocket({ host }: Endpoint): UdpSocket | undefined {
     const zone = this.#zones.get(host);
@@ -193,8 +191,8 @@ export class NodeSockets {
   }
 
   /**
-   * The addresses that need a socket: all addresses of a family that has several, and all
-   * link-local ones.
+   * The addresses that need a socket, at most MAX_OWN: those of a family that has several, and all link-local ones,
+   * which don't count for this.
    */
   #wanted(): string[] {
     const addresses = this.#ownAddresses().filter(({ family }) => this.families.includes(family));

@@ -1,17 +1,11 @@
-// Seals packets with the network key: only nodes with the key can read or write them.
-//
-//   packet = salt (12) | proof (4), masked | check (4) | ciphertext with its tag (16)
-//   ciphertext = XChaCha20-Poly1305 of: offer (4) | message
-//
-// The salt is random. Salt and masked proof are the nonce. The check and the mask are a keyed hash of the salt and the
-// packet's length, so most packets without the key are dropped without decrypting them.
-//
-// A proof is the number that we last offered to the sender's address. It shows that the packet was made for us,
-// recently, and at this address. A packet that is replayed from another address, to another node or later has no valid
-// proof. A message without a valid proof is not delivered. Its sender gets an empty packet with an offer, and sends its
-// query again. Clocks play no role.
-//
-// docs/decisions/0087-network-key.md and 0099-cheap-checks.md give the reasons.
+// Seals packets with the network key: only nodes with the key can read or write them.  packet = salt (12) | proof (4),
+// masked | check (4) | ciphertext with its tag (16) ciphertext = XChaCha20-Poly1305 of: offer (4) | message  The salt
+// is random. Salt and masked proof are the nonce. The check and the mask are a keyed hash of the salt and the packet's
+// length, so most packets without the key are dropped without decrypting them.  A proof is the number that we last
+// offered to the sender's address. It shows that the packet was made for us, recently, and at this address. A packet
+// that is replayed from another address, to another node or later has no valid proof. A message without a valid proof
+// is not delivered. Its sender gets an empty packet with an offer, and sends the message again with a proof. This works
+// without synchronized clocks.  docs/decisions/0087-network-key.md and 0099-cheap-checks.md give the reasons.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";
@@ -20,7 +14,9 @@ import type { Endpoint } from "../../krpc/endpoint.ts";
 import { putWord, word } from "../../krpc/id.ts";
 import { Cipher, TAG_BYTES } from "./cipher.ts";
 
-/** The sizes of the parts of a packet that are not encrypted. Salt and proof are the nonce, and zeros follow them. */
+/**
+ * The sizes in bytes of the unencrypted parts of a packet. The nonce consists of the salt, the masked proof and zeros.
+ */
 const SALT_BYTES = 12, PROOF_BYTES = 4, CHECK_BYTES = 4;
 
 const NONCE_BYTES = SALT_BYTES + PROOF_BYTES;
@@ -115,7 +111,7 @@ export class PacketSeal {
   readonly #options: PacketSealOptions;
   readonly #pool = new Uint8Array(POOL_BYTES);
   #poolAt = POOL_BYTES;
-  /** The key of the check and the mask, for each key of the cipher. */
+  /** For each key of the cipher, the key of the hash that contains the check and the mask. */
   #headerKeys: readonly Uint8Array[] = [];
   #secret = randomSecret();
   #formerSecret = randomSecret();
@@ -201,8 +197,8 @@ export class PacketSeal {
     const proof = word(packet, SALT_BYTES) ^ word(this.#cipher.hashed, CHECK_BYTES);
     if (this.#isOpened(packet)) return void this.#options.drop("replayed", packet, from);
     const isEmpty = length === SEAL_BYTES, isProven = this.#isOurOffer(proof, from);
-    // An empty packet answers a message that had no proof. An empty packet without a valid proof is a replay. Drop it,
-    // and every packet that would be answered over the limit, before the expensive decryption.
+    // An empty packet answers a message, so it always has a proof: without a valid one, it is a replay. Drop it before
+    // the expensive decryption. Also drop packets without a valid proof if too many of them were answered already.
     if (!isProven && (isEmpty || !this.#takeOffer(from))) {
       return void this.#options.drop("unproven", packet, from);
     }

@@ -336,8 +336,8 @@ export class UdpSocket {
   }
 
   /**
-   * Receives again after a pause. Some systems report as an error of the socket that a datagram
-   * could not be delivered, but the socket stays usable.
+   * Receives again after a pause. If a sent datagram could not be delivered, some systems make the next receive fail,
+   * but the socket stays usable.
    */
   #pause(): void {
     if (this.#closed) this.#receive();

@@ -1,4 +1,4 @@
-// Maps ports on routers with UPnP's Internet Gateway Device, versions 1 and 2.
+// Maps ports on routers that implement UPnP's Internet Gateway Device, version 1 or 2.
 
 import { Endpoint } from "../../krpc/endpoint.ts";
 import {
@@ -80,7 +80,10 @@ abstract class UpnpRouter implements Router {
 
 /** A router that maps IPv4 ports through WANIPConnection or WANPPPConnection. */
 class UpnpNat extends UpnpRouter {
-  /** Whether the router lists the mappings that it makes. If not, checks don't look for our mapping in its list. */
+  /**
+   * Whether the router lists our mapping after making it. If not, checks can't tell whether the mapping still exists,
+   * and assume that it does.
+   */
   #listsMappings = true;
   /** Whether the router grants only permanent leases. */
   #isPermanent = false;
@@ -92,7 +95,7 @@ class UpnpNat extends UpnpRouter {
     if (external?.family !== 4 || external.scope === "none") {
       return { outcome: "refused", reason: "it has no external address" };
     }
-    // The router may see us at an address other than the one that the search used.
+    // Use our address as the router sees it, which may differ from the address that the search used.
     const internal = endpointOf(address.localAddress, this.wanted.internal.port);
     const randomPort = () =>
       MIN_EXTERNAL_PORT + Math.floor(this.host.random() * (65536 - MIN_EXTERNAL_PORT));
@@ -132,7 +135,7 @@ class UpnpNat extends UpnpRouter {
       if (/^\d{1,5}$/.test(reserved) && Number(reserved) > 0 && Number(reserved) < 65536) {
         return Number(reserved);
       }
-      // Try the action of version 1 next. Some routers claim version 2 but lack the action above, or grant it only to
+      // Try the action of version 1 next. Some routers claim version 2, but lack AddAnyPortMapping, or grant it only to
       // some clients.
     }
     let answer = await this.call("AddPortMapping", given(this.#isPermanent ? 0 : LEASE_S));

@@ -44,7 +44,7 @@ const COUNTS = 30;
 /** The interval at which the log repeats that the node is not ready. */
 const REPEAT_INTERVAL_MS = 60_000;
 
-/** Whether the node is the first of its network and, if no peer has answered yet, the reason. */
+/** Whether the node is the first of its network, and the reason to report if no peer has answered yet. */
 export interface Standing {
   /** Whether this node is the first of its network. If so, it is ready without answers, and stores values by itself. */
   readonly isFirst: boolean;

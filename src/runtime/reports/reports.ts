@@ -77,7 +77,7 @@ export interface ReportedNode {
   readonly keyOf: (contact: Contact) => string | null;
   /** Detects other nodes with a wrong network key. Undefined if this node has no network key. */
   readonly keyMismatch: KeyMismatch | undefined;
-  /** Returns what the log could not write. */
+  /** Returns how many log lines were dropped, and how long the log has been stalled. */
   readonly log: () => NodeStats["log"];
   readonly unsent: Pick<Unsent, "latest">;
   readonly clock: Pick<NodeClock, "now" | "wall">;

@@ -104,12 +104,12 @@ export class NetworkItems implements ItemNetwork {
   }
 
   /**
-   * Asks nodes whether a value fits. `bytes` is the space that one copy of all its items takes (`itemCost`), and each
-   * item should be on `copies` nodes for `lifeMs`. `wanted` nodes, this one included, must acknowledge the value.
+   * Asks nodes whether they have room for a value. One copy of all its items needs `bytes` bytes (`itemCost`). Each
+   * item should be on `copies` nodes for `lifeMs`. At least `wanted` nodes, including this one, must acknowledge the
+   * value.
    *
-   * In a small network, `wanted` nodes must have room for the whole value. In a larger one, half of
-   * the nodes asked must have room for their part. A node that is alone always has room for its own
-   * values.
+   * In a small network, `wanted` nodes must have room for the whole value. In a larger network, half of the asked nodes
+   * must have room for their share of the value. A node without peers always has room for its own values.
    */
   async roomFor(
     { bytes, copies, lifeMs, wanted }: {
@@ -139,7 +139,7 @@ export class NetworkItems implements ItemNetwork {
     this.core.node.host.items.remove(target);
   }
 
-  /** The estimated number of nodes. In a small network, it is the exact number of contacts. */
+  /** The estimated number of nodes in the network. With fewer than k contacts, the number of contacts. */
   size(): number {
     const { node, clock } = this.core, { size, k } = node.tables;
     const estimate = node.searches.networkSize(clock.now());

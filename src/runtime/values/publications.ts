@@ -72,7 +72,7 @@ export class Publications {
   readonly #reported: IdMap<ValueState>;
   #counts: { readonly at: Millis; readonly counts: ValueCounts } | undefined;
 
-  /** Treats a stored item as a value, unless another item refers to the item or the item is part of a pinned value. */
+  /** Treats a stored item as a value, unless another item refers to it, or it is part of a pinned value. */
   constructor(private readonly options: PublicationsOptions) {
     const { store, pieces, seed } = options;
     this.#values = new IdMap(seed);

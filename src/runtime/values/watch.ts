@@ -233,8 +233,8 @@ class Target {
 class Watcher implements Watch {
   #after: Seq;
   /**
-   * Whether a version with the seq `#after` was offered to the client, or is the one that the
-   * client has. If so, another version with this seq counts as newer.
+   * Whether a version with the seq `#after` or higher has been offered. If so, a further version with the seq `#after`
+   * counts as newer.
    */
   #hasMet = false;
   #onClose: (() => void) | undefined;
