@@ -105,7 +105,7 @@ export class Connection {
   #isListener = false;
   /** The later of two times: when the latest request ended, and when a part of a response was last sent. */
   #quietSince: number;
-  /** The time at which the client stopped reading a response; null if it has read everything. */
+  /** The time since which the client has read nothing of a response; null if no bytes are waiting to be read. */
   #unreadSince: number | null = null;
 
   /**
@@ -210,7 +210,10 @@ export class Connection {
     if (phase.kind === "taken" || phase.kind === "lingering") phase.successor?.closed();
   }
 
-  /** Ends the connection if a deadline has passed. */
+  /**
+   * Ends the connection if a deadline has passed. After a takeover, restarts the count of received bytes every
+   * `idleMs`.
+   */
   sweep(now: number): void {
     const { limits: { headMs, idleMs, unreadMs }, refused } = this.#host;
     const phase = this.#phase;

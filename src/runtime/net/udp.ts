@@ -28,8 +28,8 @@ const MAX_FREE_SLOTS = MAX_SENDING;
 const MAX_BATCHES = 16;
 
 /**
- * One in this many receives is reported to `onReceive`. Under load, these are enough to notice within milliseconds that
- * the node can't keep up.
+ * Without batches, one in this many receives is reported to `onReceive`. Under load, these are enough to notice within
+ * milliseconds that the node can't keep up.
  */
 const SAMPLED_RECEIVES = 16;
 
@@ -65,11 +65,11 @@ export interface UdpOptions {
   /** Whether to receive and send many datagrams at once, if possible (`MessageBatch`). This uses 115 kB of memory. */
   readonly inBatches?: boolean;
   /**
-   * Called for some of the receives, with the estimated milliseconds for which the socket waited
-   * for datagrams since the last call. The sum estimates the total time.
+   * Called for all receives or a sample of them, with the estimated milliseconds for which the socket waited for
+   * datagrams since the last call. The sum estimates the total waiting time.
    */
   readonly onReceive?: (waitedMs: number) => void;
-  /** Called when a datagram is dropped because too many wait to be sent. */
+  /** Called when a datagram is dropped because it is too long, or too many wait to be sent. */
   readonly onOverflow: () => void;
   /** Called with the error if the system refuses to send a datagram, for example without a route. */
   readonly onRefused?: (error: unknown, to: Endpoint) => void;

@@ -1,5 +1,4 @@
-// The important events of the last thirty days, which the dashboard marks on its charts. The marks
-// survive a restart.
+// The latest important events, which the dashboard marks on its charts. The marks survive a restart.
 
 import type { ServiceEvent } from "../../reports/events.ts";
 import type { Mark } from "../../reports/stats.ts";
@@ -12,8 +11,8 @@ export const MAX_MARKS = 200;
 const MAX_TEXT = 120;
 
 /**
- * The minimum time between two marks of one kind. Without this limit, an unstable network connection could cause enough
- * marks to evict all others.
+ * The minimum time between two marks of one kind, except starts. Without this limit, an unstable network connection
+ * could cause enough marks to evict all others.
  */
 const MIN_GAP_MS = 60_000;
 

@@ -68,10 +68,9 @@ export interface ProbedNode {
 }
 
 /**
- * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer that stores a value
- * proves that the node can store values. A write token in an answer to `get` (BEP 44) counts as an offer to store a
- * value, and is also a proof. Probes don't store anything, as 20 nodes would then maintain each probe's value for
- * hours.
+ * Probes whether the node is ready. A recent answer proves that packets travel both ways. A peer that stores a value,
+ * or offers to, proves that the node can store values. A write token in an answer to `get` (BEP 44) counts as such an
+ * offer. Probes don't store anything, as 20 nodes would then maintain each probe's value for hours.
  */
 export class ReadinessProbe {
   #answers = 0;
@@ -82,7 +81,7 @@ export class ReadinessProbe {
   #last: string | undefined;
   #rounds = 0;
   #nextRoundAt = -Infinity;
-  /** The peers that were probed since the latest answer. */
+  /** The peers that were probed since the latest answer, or since all known peers had been probed. */
   readonly #asked = new Set<string>();
   #remembered: readonly Endpoint[] = [];
   #offeredAt = NaN;

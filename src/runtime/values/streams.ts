@@ -39,7 +39,7 @@ export class Streams {
     const open = this.#uploads.get(upload);
     if (open === undefined) return false;
     const written = open.bytes.write(bytes).then(() => true, () => false);
-    // A write that is waiting when the stream is aborted may never complete.
+    // Don't wait for the write alone: if the stream is aborted meanwhile, the write may never complete.
     const ended = open.outcome.then(() => false, () => false);
     return await Promise.race([written, ended]);
   }
