@@ -52,7 +52,7 @@ export class Joining {
   /** The bootstrap nodes for which the latest name lookup found no address. */
   #unresolved: readonly string[] = [];
   #isResolving = false;
-  /** The endpoints that were last passed to the core. */
+  /** The endpoints of bootstrap nodes that were last passed to the core. */
   #endpoints: readonly Endpoint[] = [];
   /** The endpoints of the nodes on the local network through which this node has joined, one for each family. */
   readonly #met = new Map<Family, Endpoint>();
@@ -70,8 +70,8 @@ export class Joining {
   }
 
   /**
-   * Looks up the names in `--allow-net`. If any bootstrap node has had no address so far, looks up all bootstrap
-   * nodes too.
+   * Looks up the names in `--allow-net`. If the latest lookup found no address for a bootstrap node, looks up all
+   * bootstrap nodes too.
    */
   async resolveMissing(): Promise<void> {
     await this.resolveScope();
@@ -95,7 +95,7 @@ export class Joining {
     }
   }
 
-  /** Records whether the core's latest attempt to join succeeded. */
+  /** Records the outcome of the core's latest attempt to join. */
   note({ state, unusable }: BootstrapEvent): void {
     this.#state = state;
     this.#problem = unusable && problemOf(unusable);
@@ -118,7 +118,8 @@ export class Joining {
     if (endpoint.isLinkLocal && table.size > 0) return;
     core.do((at) =>
       node.ping(endpoint, at, ({ kind }, now) => {
-        // Don't pass the same endpoint to the core again: the core retries it by itself.
+        // Join only if the node answers and is the only contact. Don't pass the same endpoint to the core again: the
+        // core retries it by itself.
         if (
           kind !== "pong" || table.size > 1 || this.#met.get(endpoint.family)?.equals(endpoint)
         ) return;

@@ -28,10 +28,7 @@ import {
 
 const thread = globalThis as unknown as Port<FromApi, ToApi> & typeof globalThis;
 const post = batched<FromApi>(thread);
-/**
- * Maximum number of events that are kept until the app is loaded. At this number, the app is loaded even without a
- * request.
- */
+/** If this many events arrive before the first request, the app is loaded without waiting for a request. */
 const MAX_EARLY_EVENTS = 500;
 /**
  * The time between loading the app and collecting its garbage. By then, the requests that a client sends together

@@ -17,7 +17,7 @@ type Failed = Exclude<PinOutcome, { outcome: "pinned" }>;
 
 /**
  * The pause after fetching a new version, so that an owner can't keep us busy by publishing new versions all the time.
- * The pause doubles after each failure, up to an hour.
+ * The pause doubles after each repeated failure, up to an hour.
  */
 const PAUSE_MS = 60_000, MAX_PAUSE_MS = 3_600_000;
 
@@ -73,7 +73,7 @@ export class Pins {
     return { outcome: "pinned", report: publications.get(target)!, isNew };
   }
 
-  /** Ends a pin. Resolves with false if the value was not pinned. */
+  /** Ends a pin. Resolves with false if the value was not pinned. Rejects if the disk can't save the change. */
   async unpin(hash: string): Promise<boolean> {
     if (!this.#options.publications.unpin(Id.from(hash))) return false;
     this.#attempts.delete(hash);
@@ -81,7 +81,7 @@ export class Pins {
     throw new Error(`${hash} is no longer pinned, but the disk can't save that yet`);
   }
 
-  /** Fetches the new versions of pinned values that are large, and removes old ones. Call this regularly. */
+  /** Fetches new versions of large pinned values, and removes their old versions. Call this regularly. */
   async follow(): Promise<void> {
     if (this.#isFollowing) return;
     this.#isFollowing = true;

@@ -205,7 +205,7 @@ export class Publications {
     return true;
   }
 
-  /** Removes the parts of pinned values' old versions. */
+  /** Removes the parts of old versions of pinned values, once all new versions have been fetched. */
   tidy(): void {
     const parts = [...this.#store.entries()].filter(({ pin }) => pin === "part");
     if (parts.length > 0) this.#sweep();
@@ -261,7 +261,7 @@ export class Publications {
     return this.#page(this.#all().filter(({ item }) => this.isPinned(item.target)), offset, limit);
   }
 
-  /** The state of each value's publications, for the log. */
+  /** The state of each value's publications, for the log of publications. */
   states(): PublicationState[] {
     const { clock } = this.options;
     return this.#all().map(({ item: { target, signed }, lastAt, failures, replicas }) => ({
@@ -347,7 +347,7 @@ export class Publications {
     ];
   }
 
-  /** The health of a value, which is the health of its least healthy item. */
+  /** The health of a value: for each figure, the worst one of the value's items. */
   #healthOf(target: Id): Health {
     const parts = this.#itemsOf(target).map((published) => {
       const health = healthOf(published), own = this.options.pieces.get(published.item.target);

@@ -91,8 +91,8 @@ export class Watches {
   }
 
   /**
-   * Starts watching for versions newer than `after`. Undefined if too many values are being
-   * watched, or too many clients are watching.
+   * Starts watching for versions newer than `after`. Undefined if too many values are being watched, too many clients
+   * are watching, or the watches are closed.
    */
   open(hash: string, key: string | null, after: Seq | null): Watch | undefined {
     let target = this.#targets.get(hash);

@@ -260,7 +260,9 @@ export class ValueWriter implements Pick<NodeService, "store" | "storeSigned"> {
     };
   }
 
-  /** Returns how long a value lives if this node leaves. `others` is the number of other nodes that have the value. */
+  /**
+   * Returns until when a value lives if this node leaves. `others` is the number of other nodes that have the value.
+   */
   #lifeOf(
     { startedAt, others, lifeMs = ITEM_LIFE_MS }: {
       readonly startedAt: number;
