@@ -138,10 +138,10 @@ export class Access {
   }
 
   /**
-   * Middleware for all routes: checks the client's request rate, the Host header and the origin. If
-   * other machines can reach the API, or a proxy forwarded the request, the token is required too,
-   * except for the paths in `open` or if API_OPEN_READS is set. New routes are therefore protected
-   * by default. A `Requirement` adds further checks for a route.
+   * Middleware for all routes: checks the rates of requests, the length of the URL, the Host header and the origin. If
+   * other machines can reach the API, or a proxy forwarded the request, the token is required too, except for the paths
+   * in `open` or if API_OPEN_READS is set. New routes are therefore protected by default. A `Requirement` adds further
+   * checks for a route.
    */
   readonly check: MiddlewareHandler = async (c, next) => {
     const client = this.#clientOf(c);
@@ -248,7 +248,7 @@ export class Access {
     });
   }
 
-  /** Refuses a request whose token lacks a scope. `check` must have run. */
+  /** Refuses a request that has no valid token, or whose token lacks the scope. `check` must have run. */
   checkScope(c: Context, scope: Scope): void {
     const asker = this.#askers.get(c.req.raw);
     if (asker === undefined) throw new Error("check has not run");

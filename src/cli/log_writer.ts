@@ -1,4 +1,4 @@
-// Writes the lines of the log. The program never waits for the reader of the log.
+// Writes the lines of the log. Until it ends, the program never waits for the reader of the log.
 
 /** Maximum length of the text that has not been written yet, in UTF-16 code units. A Linux pipe holds another 64 kB. */
 const MAX_WAITING = 256 * 1024;

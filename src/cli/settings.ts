@@ -161,7 +161,7 @@ export function readEnvFile(name: string | undefined): string | undefined {
 
 function openEnvFile(name: string | undefined): OpenFile | undefined {
   try {
-    // Opening a named pipe would wait for its writer. Only a user who names the file can want that.
+    // Refuse a named pipe, since opening it would wait for a writer. Allow one only if the user named the file.
     if (name === undefined && Deno.statSync(".env").isFifo) throw new Error("it is a named pipe");
     return new OpenFile(name ?? ".env");
   } catch (error) {

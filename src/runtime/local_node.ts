@@ -370,10 +370,7 @@ export class LocalNode implements NodeService {
     });
   }
 
-  /**
-   * Creates the port mapping. Returns undefined if port mapping is off, or if the node exchanges packets only with its
-   * own machine.
-   */
+  /** Creates the port mapping. Returns undefined if the settings turn it off, or make it useless. */
   #createMapping(): PortMapping | undefined {
     const { nat, allowNet, readOnly, p2pExternal, p2pInterface } = this.#config;
     if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;
@@ -467,8 +464,7 @@ export class LocalNode implements NodeService {
   }
 
   /**
-   * Starts to send and receive beacons. Undefined without a network key, or if the node communicates only within this
-   * machine.
+   * Starts to send and receive beacons. Returns undefined without a network key, or if the settings rule out beacons.
    */
   #startBeacons(): Promise<Beacons> | undefined {
     const { networkKeys: keys, beacons, allowNet, p2pInterface, readOnly: isSilent } = this.#config,
@@ -503,7 +499,9 @@ export class LocalNode implements NodeService {
     this.#intervals.push(setInterval(run, ms));
   }
 
-  /** Saves the contacts, and closes the socket and the files. */
+  /**
+   * Saves the contacts, the clock and the totals of traffic. Releases port mappings, and closes the sockets and files.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#storage.clock.check();
@@ -643,7 +641,7 @@ export class LocalNode implements NodeService {
     }
   }
 
-  /** Reports changes in the node's readiness and in its NAT. */
+  /** Reports changes of the node's readiness and of its NAT, and nodes that MAX_PER_SUBNET keeps out. */
   #checkState(): void {
     const now = this.#storage.clock.now();
     this.#readiness.check(now);
@@ -662,7 +660,8 @@ export class LocalNode implements NodeService {
   }
 
   /**
-   * Reports published values whose safety has changed, and fetches new versions of pinned values.
+   * Reports published values whose state has changed, updates the log of publications, and fetches new versions of
+   * pinned values.
    */
   #checkValues(): void {
     this.#journal.noteValues(this.#values.publications.changes());

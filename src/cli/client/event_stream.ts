@@ -28,7 +28,10 @@ export interface EventStream {
   onLost?(reason: string, waitMs: number): void;
 }
 
-/** Receives events until aborted. Throws a UserError if the first connection fails, or a later one is refused. */
+/**
+ * Receives events until aborted. Throws a UserError if the first connection fails, or the node refuses a later one for
+ * a lasting reason.
+ */
 export async function receiveEvents(
   api: Api,
   {

@@ -137,7 +137,10 @@ export class MessageBatch {
     return library !== undefined;
   }
 
-  /** A batch for the socket bound to this address. Undefined if the program has not opened the C library. */
+  /**
+   * A batch for the socket bound to this address. Undefined if the program has not opened the C library, or the
+   * socket's descriptor is not found.
+   */
   static of(address: Deno.NetAddr): MessageBatch | undefined {
     if (library === undefined) return undefined;
     const descriptor = descriptorOf(library.symbols, address);

@@ -178,8 +178,8 @@ export class PacketSeal {
 
   /** Seals a message. The packet is valid until the next one is sealed. */
   seal(message: Uint8Array, to: Endpoint): Uint8Array {
-    // A reply need not be kept: its receiver has just proved its address, so we have the receiver's offer. Keep the
-    // reply only if another node has taken over the place of that offer in the table meanwhile.
+    // Keep each query, in case the receiver asks for a proof. The receiver of a reply has just sent us an offer, so
+    // keep a reply only if another node's offer has replaced that one in the table.
     const kind = message[message.length - 2], proof = this.#offerOf(to);
     if (proof === undefined || (kind !== RESPONSE && kind !== ERROR)) this.#keep(message, to);
     return this.#seal(message, to, proof);
