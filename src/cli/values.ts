@@ -73,7 +73,10 @@ const PAGE_SIZE = 1_000;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Stores a file or standard input as a value, and prints its hash or, if it is sealed, its link. */
+/**
+ * Stores a file or standard input as a value, and prints its hash. For a sealed value without --link-file, prints the
+ * link.
+ */
 export async function put(file: string, flags: PutFlags): Promise<void> {
   if (flags.ifSeq !== undefined && flags.key === undefined) {
     throw new UserError("--if-seq requires --key: only values under a key have versions", true);

@@ -191,7 +191,7 @@ class Run {
       /** The stores, and a node's average load meanwhile. Undefined if there are no values. */
       stores: values.length === 0 ? undefined : { ...measuredStores(this.#stores), load: storing },
       replication: world.totals().replication,
-      /** How often nodes reported during the measurement that a target is crowded. */
+      /** How often nodes reported a crowded target, from the end of storing to the end of the measurement. */
       alarms: world.alarms.length - alarmsBefore,
       virtualMs: world.now,
       packets: world.packets,
@@ -495,7 +495,7 @@ class Run {
   }
 }
 
-/** Whether the node is up and its NAT drops packets from strangers. */
+/** Whether the node is up, has joined, and is behind a NAT that drops packets from strangers. */
 function isHidden({ traits: { nat }, state, joinedAt }: SimNode): boolean {
   return nat !== undefined && nat.kind !== "full_cone" && state === "up" && joinedAt < Infinity;
 }

@@ -74,7 +74,7 @@ export class BeaconSockets {
     }
     for (const address of addresses) {
       if (this.#closed) return;
-      // The machine may have just lost the address, or it can't use it yet. The next call tries again.
+      // Ignore errors: the machine may have just lost the address, or can't use it yet. The next call tries again.
       try {
         if (address.family === 4) await this.#joinIpv4(address.host);
         else await this.#joinIpv6(address);
@@ -91,7 +91,7 @@ export class BeaconSockets {
       conn = Deno.listenDatagram(bound);
       await conn.send(beacon, { transport: "udp", hostname: group, port: this.#port });
     } catch {
-      // The machine has just lost the address, or its network has no multicast. The next beacon tries again.
+      // Ignore the error: the machine has just lost the address, or its network has no multicast.
     } finally {
       conn?.close();
     }
@@ -113,12 +113,12 @@ export class BeaconSockets {
       await this.#ipv4.joinMulticastV4(GROUPS[4], address);
       this.#joined.add(address);
     } catch (error) {
-      // The socket has joined through another address of this interface, which is enough.
+      // Ignore this error: the socket has already joined through another address of this interface, which is enough.
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
   }
 
-  /** Deno does not report the interface at which a packet arrives, so each interface has its own socket. */
+  /** Opens a socket that receives at one interface: Deno does not report the interface at which a packet arrives. */
   async #joinIpv6(address: LinkAddress): Promise<void> {
     const { interfaceName, interfaceIndex } = address, key = keyOf(address);
     if (this.#links.has(key) || this.#links.size >= MAX_LINKS) return;
@@ -134,7 +134,9 @@ export class BeaconSockets {
     }
   }
 
-  /** Several nodes of one machine share the port: each of them gets a copy of every beacon. */
+  /**
+   * Opens a socket at the port for beacons. Several nodes of one machine share the port, and each gets every beacon.
+   */
   #open(hostname: string): Deno.DatagramConn {
     const address = { transport: "udp", hostname, port: this.#port } as const;
     return Deno.listenDatagram({ ...address, reuseAddress: true });

@@ -40,8 +40,8 @@ export interface BeaconOptions {
   readonly allows: (endpoint: Endpoint) => boolean;
   readonly now: () => Millis;
   /**
-   * Called with the sender of each beacon that arrives, even if this node already knows the sender, and with the
-   * interface if the beacon arrived over IPv6.
+   * Called with the sender of each valid beacon, even if this node already knows the sender, and with the interface if
+   * the beacon arrived over IPv6.
    */
   readonly onNode: (endpoint: Endpoint, interfaceName?: string) => void;
 }

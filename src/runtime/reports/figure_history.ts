@@ -62,7 +62,7 @@ export class FigureHistory {
     this.#present.push({ at, sample });
   }
 
-  /** Returns the samples of the time before `now`, oldest first. */
+  /** Returns the samples of the day or thirty days before `now`, oldest first. */
   samples(now: number): Sample[] {
     const { intervalMs, count } = this.#series, since = now - intervalMs * count;
     const present = this.#present.length === 0 ? [] : [merged(this.#present)];
@@ -80,8 +80,8 @@ export class FigureHistory {
 }
 
 /**
- * Merges samples: takes the average of rates and states, the sum of lookups, and the maximum of
- * values at risk.
+ * Merges samples: takes the sum of lookups, the maximum of values at risk, the last figures of storage and published
+ * values, and the average of all other figures.
  */
 function merged(samples: readonly Timed[]): Timed {
   const all = samples.map(({ sample }) => sample), last = samples[samples.length - 1];

@@ -23,7 +23,7 @@ export interface Reading {
   readonly published: Sample["published"];
 }
 
-/** The samples of the last hour, in a ring buffer. */
+/** The samples of the last hour, in memory. */
 export class PastHour {
   /** The samples with their node times. The times are converted when a client requests the samples. */
   readonly #samples: { readonly at: Millis; readonly sample: Omit<Sample, "at"> }[] = [];
