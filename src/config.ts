@@ -784,7 +784,7 @@ export function isServiceLink(name: string, text: string | undefined): boolean {
   return name.endsWith("_PORT") && /^(tcp|udp|sctp):\/\//.test(text?.trim() ?? "");
 }
 
-/** The settings that a running node can change. */
+/** The settings that a running node can change, besides the deny list and the tokens with scopes. */
 const RELOADABLE: readonly (keyof Config)[] = [
   "networkKeys",
   "apiToken",
@@ -809,8 +809,8 @@ export interface Reloaded {
 }
 
 /**
- * Applies settings that were read again to a running node. Throws a ConfigError if other machines can reach its API,
- * and the API would then need no token.
+ * Applies settings that were read again to a running node. Throws a ConfigError if an API that other machines can reach
+ * would then need no token, or if network keys would begin or cease to be used.
  */
 export function reloaded(before: Config, read: Config): Reloaded {
   const config: Record<string, unknown> = { ...before };

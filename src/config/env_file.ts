@@ -13,7 +13,7 @@ interface Assignment {
   readonly value: string;
 }
 
-/** Parses .env text. Throws a ConfigError for a line that is not an assignment. */
+/** Parses .env text. Throws a ConfigError for a line that is neither an assignment, nor a comment, nor empty. */
 export function parseEnvFile(text: string, fileName: string, known: readonly string[]) {
   const warnings: string[] = [], lineOf = new Map<string, number>();
   const found = [...assignments(text, (line, content) => {
@@ -41,8 +41,8 @@ function variablesOf(found: readonly Assignment[]): Readonly<Record<string, stri
 }
 
 /**
- * Yields the assignments in .env text, in the syntax of the package dotenv. Calls `onOther` with each line that is not
- * an assignment.
+ * Yields the assignments in .env text, in the syntax of the package dotenv. Calls `onOther` with each line that is
+ * neither an assignment, nor a comment, nor empty.
  */
 function* assignments(
   text: string,

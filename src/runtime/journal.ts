@@ -264,10 +264,10 @@ function natKey({ families, mapping, pinhole }: Nat): string {
   return JSON.stringify([mapped, families.map(({ evidence: _, ...family }) => family)]);
 }
 
-/** The interval at which a state that does not change is logged again. */
+/** The minimum time between two log lines about a state that does not change. */
 const REPEAT_MS = 60_000;
 
-/** The interval between log lines about nodes that MAX_PER_SUBNET keeps out. */
+/** The minimum time between two log lines about nodes that MAX_PER_SUBNET keeps out. */
 const LEFT_OUT_REPEAT_MS = 60 * 60_000;
 
 /** Allows one log line whenever a topic's state changes, and one per `repeatMs` while the state stays the same. */

@@ -37,7 +37,10 @@ export class DeniedEntries {
     this.#apply();
   }
 
-  /** Adds an entry, which must be valid. It takes effect immediately. Resolves when it is on disk. */
+  /**
+   * Adds an entry, which must be valid. The entry takes effect immediately. Resolves once the entry is on disk, or
+   * saving has failed.
+   */
   async add(entry: string): Promise<DenyOutcome> {
     const meaning = meaningOf(entry), isNew = !this.#added.has(meaning);
     if (this.#options.isOwn(meaning)) return { outcome: "self" };
@@ -49,7 +52,7 @@ export class DeniedEntries {
     return { outcome: "denied", isNew };
   }
 
-  /** Removes an added entry, which must be valid. Resolves when that is on disk. */
+  /** Removes an added entry, which must be valid. Resolves once the change is on disk, or saving has failed. */
   async remove(entry: string): Promise<AllowOutcome> {
     if (!this.#added.delete(meaningOf(entry))) return "unknown";
     return await this.#changed() ? "allowed" : "unsaved";

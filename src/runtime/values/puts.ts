@@ -25,7 +25,10 @@ const MAX_REFUSALS = 8;
 /** The maximum length of a refusal's text, in characters. */
 const MAX_TEXT = 120;
 
-/** Retries a put a few times, until `wanted` nodes have acknowledged it. `stored` lists the nodes from all attempts. */
+/**
+ * Repeats a put a few times, until `wanted` nodes have acknowledged it or all refusals are lasting errors. `stored`
+ * lists the nodes from all attempts.
+ */
 export async function putRepeatedly(
   { wanted, clock, signal }: {
     readonly wanted: number;
