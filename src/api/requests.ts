@@ -289,7 +289,7 @@ export function sealKeyOf({ headers }: Request): string | null {
   throw new Problem(400, `${SEAL_KEY_HEADER}: ${expected}.`);
 }
 
-/** Throws a Problem if the label of a transfer is invalid. */
+/** Returns the label of a transfer. Throws a Problem if the label is invalid. */
 export function checkLabel(label: string | null): string | null {
   if (label === null || /^[!-~]{1,64}$/.test(label)) return label;
   const expected = "expected 1 to 64 visible ASCII characters without spaces";

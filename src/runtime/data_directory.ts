@@ -45,7 +45,10 @@ export function prepareDataDir(dataDir: string, warn: (warning: string) => void)
   }
 }
 
-/** DATA_DIR may be a link to another disk, if nobody but its owner and root can change where it leads. */
+/**
+ * Throws a StorageError if DATA_DIR is a link that another user made or could replace. Other links are allowed, for
+ * example to another disk.
+ */
 function checkLink(dataDir: string): void {
   // Remove trailing slashes. With a trailing slash, the path would refer to the target of the link.
   const path = dataDir.replace(/\/+$/, "") || dataDir;
@@ -77,7 +80,7 @@ function closeDirectory(dataDir: string, warn: (warning: string) => void): void 
     case "unsupported":
       return warn(`${open}, and its file system can't change that: give another --data-dir`);
     case "foreign":
-      // The root directory of a volume often belongs to the user root, who can read the files anyway.
+      // Only warn if the owner is root: the root directory of a volume often is, and root can read all files anyway.
       if (uid === ROOT) return warn(`${open}, and belongs to root: give a directory inside it`);
       throw new StorageError(`${open}, and belongs to another user: run chown and chmod 700 on it`);
   }

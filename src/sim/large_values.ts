@@ -251,7 +251,7 @@ class Network {
     return this.#random.pick(this.#world.nodes);
   }
 
-  /** Chooses a share of all nodes at random. */
+  /** Chooses random nodes, as many as `share` of all nodes, but no bootstrap nodes. */
   choose(share: number): Set<SimNode> {
     const { nodes } = this.#world, others = nodes.slice(BOOTSTRAP_NODES);
     const chosen = Array.from(

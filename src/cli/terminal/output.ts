@@ -11,7 +11,7 @@ export interface Output {
   write(bytes: Uint8Array): Promise<void>;
   /** Called after the last byte is written. */
   finish(): Promise<void>;
-  /** Called instead of `finish` after a failure. Removes the written bytes if possible. */
+  /** Called after a failure, even one of `finish`. Removes the written bytes if possible. */
   discard(): Promise<void>;
 }
 

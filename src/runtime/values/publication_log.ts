@@ -41,7 +41,10 @@ export class PublicationLog {
     for (const [hash, bytes] of records.below(PREFIX)) this.#entries.set(hash, decode(bytes));
   }
 
-  /** Compares the values with their latest entries, and adds entries for new publications. `now` is in milliseconds since 1970. */
+  /**
+   * Compares all published values with their latest entries, adds entries for new publications, and forgets other
+   * values. `now` is in milliseconds since 1970.
+   */
   follow(values: readonly PublicationState[], now: number): void {
     const present = new Set(values.map(({ hash }) => hash));
     for (const hash of this.#entries.keys()) if (!present.has(hash)) this.#forget(hash);
@@ -88,7 +91,7 @@ export class PublicationLog {
   }
 }
 
-/** Converts a version to a number. Versions over 2^53 are rounded. */
+/** Converts a version to a number. A version above 2^53 - 1 becomes 2^53 - 1. */
 function numberOf(seq: number | bigint | null): number | null {
   return seq === null ? null : Math.min(Number(seq), Number.MAX_SAFE_INTEGER);
 }
