@@ -102,7 +102,7 @@ function pollPeers(api: Api, onPeers: (peers: readonly Peer[]) => void) {
     try {
       onPeers((await api.get<Peers>("/network/peers", "peers")).peers);
     } catch (error) {
-      // If the node is gone, the connection for events fails too, and the view shows why.
+      // Ignore this error: if the node is gone, the connection for events fails too, and the view shows why.
       if (!(error instanceof UserError)) throw error;
     }
   };

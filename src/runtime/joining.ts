@@ -204,8 +204,8 @@ export class Joining {
   }
 
   /**
-   * Whether an address is this node's own. If all nodes of a network have the same bootstrap list, it may name this
-   * node.
+   * Whether an address is this node's own. If all nodes of a network have the same list of bootstrap nodes, the list
+   * may name this node.
    */
   async #isOwn(endpoint: Endpoint): Promise<boolean> {
     const { core, port, filter } = this.options, node = `${endpoint}`;

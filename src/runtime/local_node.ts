@@ -185,7 +185,7 @@ export class LocalNode implements NodeService {
     this.#config = this.#limits = config;
     this.#seal = seal;
     this.#storage = storage;
-    // Without test networks, leave this setting alone, because all nodes of the process share it.
+    // Without test networks, don't change this setting, because all nodes of the process share it.
     if (config.testNetworks.length > 0) {
       countAsGlobal((address) => testNetworks.some((range) => cidrIncludes(range, address)));
     }
@@ -374,8 +374,8 @@ export class LocalNode implements NodeService {
   #createMapping(): PortMapping | undefined {
     const { nat, allowNet, readOnly, p2pExternal, p2pInterface } = this.#config;
     if (readOnly || nat === "off" || allowNet.mode === "loopback") return undefined;
-    // With P2P_INTERFACE, the node might ask the router of another network. With P2P_EXTERNAL, the user has forwarded
-    // a port.
+    // Map no port with P2P_INTERFACE, since the node might ask the router of another network, or with P2P_EXTERNAL,
+    // since the user has forwarded a port.
     if (p2pInterface !== null || p2pExternal.length > 0) return undefined;
     const allows = (endpoint: Endpoint) => this.#filter.allows(endpoint);
     const host = {

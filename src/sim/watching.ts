@@ -50,7 +50,9 @@ const JOIN_MS = 60_000;
 /** The time between the last join and the first store. Meanwhile, the routing tables settle. */
 const CALM_MS = 120_000;
 
-/** The time from the start of the watches to the measurement at rest: longer than the longest interval between polls. */
+/**
+ * The time from the start of the watches to the measurement at rest: longer than the longest interval between polls.
+ */
 const SETTLE_MS = 5 * 60_000;
 
 const REST_MS = 15 * 60_000;

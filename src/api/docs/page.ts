@@ -15,7 +15,9 @@ import {
   type Schema,
 } from "./document.ts";
 
-/** Content-Security-Policy: allows only our own files, and requests to this API. Scripts can't turn text into markup. */
+/**
+ * Content-Security-Policy: allows only our own files, and requests to this API. Scripts can't turn text into markup.
+ */
 export const DOCS_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; " +
   "font-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; " +
   "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";

@@ -36,7 +36,7 @@ const MIN_BURST = 128;
 /** The size in bytes of a large datagram that networks usually don't fragment. */
 const DATAGRAM_BYTES = 1_400;
 
-/** With less free space than this, the node will soon refuse values. */
+/** Minimum free disk space in bytes. With less, the node will soon refuse values. */
 const MIN_FREE_BYTES = 100 * 1024 * 1024;
 
 /**

@@ -11,7 +11,9 @@ export function identityPath(dataDir: string): string {
   return join(dataDir, "identity.pem");
 }
 
-/** Returns the path of the database file in DATA_DIR. It contains all saved data except the identity and large values. */
+/**
+ * Returns the path of the database file in DATA_DIR. It contains all saved data except the identity and large values.
+ */
 export function databasePath(dataDir: string): string {
   return join(dataDir, "dmnode.sqlite");
 }

@@ -27,7 +27,9 @@ export function bindFailure(
   return `${socket}: can't be bound: ${firstLine(error)}`;
 }
 
-/** Whether DNS found no address for a host. Deno gives a code to every other error of the system, but none to this one. */
+/**
+ * Whether DNS found no address for a host. Deno gives a code to every other error of the system, but none to this one.
+ */
 function isFailedLookup(error: unknown): boolean {
   return error instanceof Error && error.constructor === Error && !("code" in error);
 }

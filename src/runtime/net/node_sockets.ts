@@ -191,8 +191,8 @@ export class NodeSockets {
   }
 
   /**
-   * The addresses that need a socket, at most MAX_OWN: those of a family that has several, and all link-local ones,
-   * which don't count for this.
+   * The addresses that need their own socket, at most MAX_OWN: all link-local addresses, and the other addresses of
+   * each family that has several of them.
    */
   #wanted(): string[] {
     const addresses = this.#ownAddresses().filter(({ family }) => this.families.includes(family));

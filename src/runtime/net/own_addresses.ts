@@ -45,7 +45,7 @@ export function systemAddresses(interfaceName?: string): OwnAddress[] {
  */
 export function linkAddresses(): LinkAddress[] {
   const all = interfaces().filter(({ family }) => family === "IPv6");
-  // Only for a link-local address does the system report the number of its interface.
+  // The system reports the number of an interface only with the interface's link-local address.
   const indexes = new Map(
     all.filter(({ address }) => isLinkLocal(address)).map(({ name, scopeid }) => [name, scopeid]),
   );

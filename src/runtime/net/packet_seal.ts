@@ -271,7 +271,7 @@ export class PacketSeal {
     return false;
   }
 
-  /** Remembers the salt of a packet, in place of the oldest one that has the same places. */
+  /** Remembers the salt of a packet. Replaces the oldest of the salts that share the same slots of the table. */
   #noteOpened(packet: Uint8Array): void {
     const opened = this.#opened, at = saltPlace(packet);
     for (let i = at + (1 << WAY_BITS) - 1; i > at; i--) opened[i] = opened[i - 1];
@@ -362,7 +362,7 @@ function randomSecret(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(16));
 }
 
-/** The first place of a packet's salt in the table of opened packets. */
+/** The index of the first slot for a packet's salt in the table of opened packets. */
 function saltPlace(packet: Uint8Array): number {
   return word(packet, 0) >>> (32 - OPENED_BITS + WAY_BITS) << WAY_BITS;
 }

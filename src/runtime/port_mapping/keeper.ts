@@ -95,7 +95,7 @@ export const OFF: MappingState = {
 export interface KeeperOptions {
   readonly host: MappingHost;
   readonly network: LocalNetwork;
-  /** 12 secret bytes that stay the same when the node restarts, so that a PCP server recognizes it. */
+  /** 12 secret bytes that stay the same when the node restarts, so that a PCP server recognizes the node. */
   readonly nonce: Uint8Array;
   readonly log: Logger;
   /** Called when a mapping is made or lost, or when its external address changes. */

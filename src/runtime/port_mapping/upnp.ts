@@ -152,7 +152,7 @@ class UpnpNat extends UpnpRouter {
     if (answer.outcome !== "done") return answer.outcome === "refused" ? "none" : "silent";
     const { values } = answer;
     const client = Endpoint.parse(values.get("NewInternalClient") ?? "", internal.port);
-    // Some routers answer with an empty entry if no mapping exists.
+    // Treat an empty entry as no mapping: some routers answer so if no mapping exists.
     if (client === undefined || client.scope === "none") return "none";
     const isOurs = client.equals(internal) &&
       Number(values.get("NewInternalPort")) === internal.port;

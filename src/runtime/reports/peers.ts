@@ -94,7 +94,7 @@ export class PeerReports {
     if (contact === undefined) return undefined;
     const peer = this.peer(contact);
     const buckets = this.core.tables.of(contact.endpoint.family).bucketCount;
-    // If a query or response has never happened, its time is not positive.
+    // Report null for a query or response that has never happened: its time is not positive.
     const time = (ms: number) => optionalTime(ms > 0 ? this.wall(ms) : null);
     return {
       ...peer,

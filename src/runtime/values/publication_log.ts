@@ -25,7 +25,9 @@ interface Entry {
 /** The outcome of a value's publications: the fields that this log needs. */
 export interface PublicationState {
   readonly hash: string;
-  /** The time of the latest publication that another node acknowledged, in milliseconds since 1970; null if none did. */
+  /**
+   * The time of the latest publication that another node acknowledged, in milliseconds since 1970; null if none did.
+   */
   readonly lastAt: number | null;
   readonly failures: number;
   readonly replicas: number;
