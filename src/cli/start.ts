@@ -24,7 +24,7 @@ import { type NodeFlags, NodeSettings } from "./settings.ts";
  */
 const STOP_WITHIN_MS = 4_500;
 
-/** Runs a node until SIGINT or SIGTERM. */
+/** Runs a node until SIGINT or SIGTERM, or until the API's thread fails. */
 export async function start(flags: NodeFlags): Promise<void> {
   const settings = new NodeSettings(flags);
   const config = settings.read();

@@ -70,7 +70,7 @@ export async function swarm(
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
     });
   } catch (error) {
-    // If the swarm stays up after the measurements, a signal is the normal way to end it.
+    // A signal is an error only with --exit or --json. Otherwise, it is the normal way to end the swarm.
     if (!(error instanceof Interrupted) || isMeasurement) throw error;
   } finally {
     bar.clear();

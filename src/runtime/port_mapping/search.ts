@@ -9,7 +9,7 @@ import { isOnOurNetwork, type MappingHost, type Router, type Wanted } from "./ro
 import { searchRouters } from "./ssdp.ts";
 import { describedRouters } from "./upnp.ts";
 
-/** Wait for further answers. A router that supports several protocols answers in all of them within about this time. */
+/** The wait for further answers after the first one. A router answers in all its protocols within about this time. */
 const ANSWERS_SPREAD_MS = 250;
 
 /**

@@ -53,7 +53,8 @@ export function permissionFlags(
  */
 export function dropPermissions({ isService }: { isService: boolean }): void {
   if (isService) Deno.permissions.revokeSync({ name: "write", path: "/" });
-  // If write permission was granted for all paths at once, the permission for one path can't be kept.
+  // Only a service keeps the write permission for one path, and only if paths were granted one by one: a permission for
+  // all paths can't be reduced.
   if (!isService || Deno.permissions.querySync({ name: "write" }).state === "granted") {
     Deno.permissions.revokeSync({ name: "write" });
   }

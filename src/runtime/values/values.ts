@@ -319,13 +319,13 @@ export class Values {
     return this.#largeValues.progress();
   }
 
-  /** Tells the watches about a version that this node has put, or has stored for a peer. */
+  /** Tells the watches about a version that this node has put, has stored for a peer, or was notified of. */
   noteVersion(item: Item): void {
     if (this.watches.size === 0) return;
     const hash = `${item.target}`;
     if (!this.watches.has(hash)) return;
     this.#watching.noteVersion(item);
-    // The item belongs to a large value, whose size only a poll can find out.
+    // Poll early if the item belongs to a large value: only a poll finds out the value's size.
     if (isMarked(item.value)) this.watches.noteNewer(hash);
     else this.watches.noteVersion(hash, versionOf(item));
   }
