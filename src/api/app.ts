@@ -30,7 +30,7 @@ export interface ApiOptions {
   readonly service: NodeService;
   readonly config: Config;
   readonly log?: ApiLog;
-  /** The longest pause in milliseconds that a client may make while it sends a request body. */
+  /** Maximum time in milliseconds by which a request body may lag behind the minimum rate, for example by a pause. */
   readonly stallMs?: number;
   readonly refusals?: Refusals;
   /** The access checks to use; by default, checks with the settings in `config`. */

@@ -125,7 +125,7 @@ export function pingLabel({ outcome }: AddressPingOutcome): "pong" | "timeout" |
   return outcome === "pong" || outcome === "timeout" ? outcome : "unknown";
 }
 
-/** The report of a ping to an address. Throws a Problem if nobody answered. */
+/** The report of a ping to an address. Throws a Problem for any outcome but an answer. */
 export function pinged(address: HostPort, result: AddressPingOutcome): z.output<typeof Ping> {
   switch (result.outcome) {
     case "pong":

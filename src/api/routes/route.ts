@@ -57,7 +57,7 @@ export function describe({ openAPIRegistry }: OpenAPIHono, route: RouteConfig): 
   openAPIRegistry.registerPath({ ...route, responses });
 }
 
-/** Like `describe`, for an operation that needs a token. Returns the middleware that its route needs. */
+/** Like `describe`, for an operation with a `Requirement`. Returns the middleware that checks the requirement. */
 export function describeGuarded(
   app: OpenAPIHono,
   { middleware, ...route }: RouteConfig & Requirement,

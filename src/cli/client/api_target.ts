@@ -84,7 +84,10 @@ function isOfSameSource({ origin, isInFile }: FoundToken, urlOrigin: Origin): bo
   return origin === urlOrigin;
 }
 
-/** Returns the URL in DMNODE_API, or else the URL that results from the node's own settings API_HOST and API_PORT. */
+/**
+ * Returns the URL in DMNODE_API, or else the URL that results from the node's own settings: API_SOCKET, or API_HOST and
+ * API_PORT.
+ */
 function urlOf(find: Find): ChosenUrl {
   const given = find("DMNODE_API");
   if (given !== undefined) {
@@ -118,8 +121,8 @@ function urlAt(host: string, port: string): string {
 }
 
 /**
- * Checks an API's URL, which may be unix: and the path of a socket, and removes trailing slashes. Undefined if it is not HTTP(S), or has a user name, a password, a
- * query or a fragment.
+ * Checks an API's URL, and removes trailing slashes. The URL may be unix: and the path of a socket. Returns undefined
+ * for other URLs that are not HTTP(S), or have a user name, a password, a query or a fragment.
  */
 export function parseApiUrl(text: string): string | undefined {
   if (socketOf(text) !== undefined) return text;

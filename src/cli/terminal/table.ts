@@ -96,7 +96,10 @@ function groupsOf(widths: readonly number[], limit: number): number[][] {
   return groups;
 }
 
-/** Returns a table's lines, each at most `width` cells wide. Columns that don't fit follow below as another table. */
+/**
+ * Returns a table's lines, each at most `width` cells wide if possible. Columns that don't fit follow below as another
+ * table.
+ */
 export function tableLines(
   given: readonly Column[],
   rows: readonly (readonly Cell[])[],
