@@ -1,4 +1,4 @@
-// Serves the API on TCP and Unix sockets: a front limits the connections, and Deno.serve behind it handles the requests.
+// Serves the API on TCP and Unix sockets: a front limits the connections, and Deno.serve handles the requests.
 
 import type { Config } from "../config.ts";
 import { type AddressRange, isLoopbackHost } from "../krpc/address_range.ts";

@@ -1,8 +1,8 @@
 // The public keys that peers have proven to hold. Only nodes of a private network ask for them, and answer.
 //
 // A ping with a challenge asks for the key. The answer contains the key and a signature over the challenge, both node
-// ids, and the endpoint from which the asker's ping came. The asker checks that this endpoint is its own. So a node that
-// forwards the challenge to another one can't pass off that node's answer as its own.
+// ids, and the endpoint from which the asker's ping came. The asker checks that this endpoint is its own. So a node
+// that forwards the challenge to another node can't pass off the other node's answer as its own.
 
 import { SharedAllowance } from "../dht/allowance.ts";
 import { BoundedMap } from "../dht/bounded_map.ts";

@@ -42,8 +42,8 @@ export interface BeaconSocketsOptions {
   /** Maximum size of a datagram in bytes. Longer datagrams arrive truncated to one byte more. */
   readonly maxBytes: number;
   /**
-   * Called with each datagram, with the address of its sender, and with the interface if it arrived over IPv6. The bytes
-   * are overwritten after the call.
+   * Called with each datagram, with the address of its sender and, if the datagram arrived over IPv6, with the
+   * interface. The bytes are overwritten after the call.
    */
   readonly receive: (datagram: Uint8Array, from: Endpoint, interfaceName?: string) => void;
 }

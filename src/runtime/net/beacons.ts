@@ -2,9 +2,9 @@
 //
 //   beacon = nonce (16) | XChaCha20-Poly1305 of the P2P port (2), with its tag (16)
 //
-// They are sent by multicast over IPv4 and IPv6, from each address of this machine. The sender's address and the port in
-// the beacon are the endpoint of a node to join through. A replayed beacon only makes a node send one sealed ping to the
-// beacon's sender.
+// Beacons are sent by multicast over IPv4 and IPv6, from each address of this machine. Other nodes join through the
+// endpoint that consists of the sender's address and the port in the beacon. If a beacon is replayed, a receiving node
+// only sends one sealed ping to the sender of the replay.
 
 import { hkdfSync } from "node:crypto";
 import type { NetworkKey } from "../../config/network_key.ts";

@@ -86,8 +86,8 @@ async function loadMemory(): Promise<Memory> {
 }
 
 /**
- * Encrypts and decrypts in WebAssembly memory, which all ciphers of a thread share. There are separate buffers for both:
- * a decrypted message stays valid while others are encrypted.
+ * Encrypts and decrypts in WebAssembly memory, which all ciphers of a thread share. Encryption and decryption have
+ * separate buffers: a decrypted message stays valid while others are encrypted.
  */
 export class Cipher {
   readonly #memory: Memory;

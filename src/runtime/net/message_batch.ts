@@ -262,8 +262,8 @@ function readAddress(bytes: Uint8Array, at: number): Endpoint {
 }
 
 /**
- * Writes the address for an IPv4 socket. Its family is in machine byte order, which is little-endian on all platforms of
- * Deno. The other fields are in network byte order.
+ * Writes the address for an IPv4 socket. Its family is in machine byte order, which is little-endian on all of Deno's
+ * platforms. The other fields are in network byte order.
  */
 function writeIpv4(bytes: Uint8Array, at: number, { a, port }: Endpoint): void {
   putWord(bytes, at, AF_INET << 24 | port);
