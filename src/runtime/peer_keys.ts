@@ -18,7 +18,8 @@ import type { CoreRunner } from "./core_runner.ts";
 import { type Identity, randomBytes, verify } from "./identity/crypto.ts";
 
 /**
- * Maximum signatures per second. A signature takes about 0.1 ms of processor time. One asker gets at most a quarter.
+ * Maximum signatures per second. A signature takes about 0.1 ms of processor time. One asker gets at most a quarter of
+ * the signatures.
  */
 const SIGNATURES_PER_SECOND = 40;
 

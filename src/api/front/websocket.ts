@@ -110,7 +110,7 @@ export type ClientFrame =
   /** The client closed the connection or broke the protocol. The server answers with this code and reason. */
   | { readonly kind: "close"; readonly code: number; readonly reason: string };
 
-/** Parses the frames of a client. Buffers at most one incomplete control frame. */
+/** Parses the frames of a client. Buffers at most one incomplete control frame, or the incomplete head of a message. */
 export class ClientFrames {
   readonly #maxMessage: number;
   #held = new Uint8Array();

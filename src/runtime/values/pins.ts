@@ -21,7 +21,7 @@ type Failed = Exclude<PinOutcome, { outcome: "pinned" }>;
  */
 const PAUSE_MS = 60_000, MAX_PAUSE_MS = 3_600_000;
 
-/** An attempt to fetch a new version. */
+/** An attempt to fetch a new version of a pinned value. */
 interface Attempt {
   /** The time at which the next attempt may begin. */
   readonly nextAt: number;

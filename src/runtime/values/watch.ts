@@ -199,7 +199,10 @@ class Target {
     return this.#version !== undefined && this.#version.seq === null;
   }
 
-  /** Sets the time of the next poll. By then, subscriptions may have made the poll unnecessary. */
+  /**
+   * Sets the time of the next poll. If subscriptions have made that poll unnecessary by then, sets the time of another
+   * one.
+   */
   #schedule(): void {
     this.#waiting.abort();
     const isPushed = () => this.options.holders.isPushed(this.hash);
