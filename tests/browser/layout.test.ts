@@ -11,6 +11,12 @@ const WIDTHS = [390, 768, 1440, 2560];
 
 const VIEWS = ["#/", "#/peers", `#/lookups/${"ab".repeat(20)}`, "#/values", "#/node", "#/swarms"];
 
+/** The width of A4 paper in CSS pixels. */
+const A4_WIDTH = 794;
+
+/** The color of the page. */
+const GROUND = "getComputedStyle(document.body).backgroundColor";
+
 /** The longest endpoint of IPv6. */
 const LONGEST_ADDRESS = "[2001:db8:85a3:1234:5678:8a2e:1370:7334]:51413";
 
@@ -67,6 +73,26 @@ fakeNodeTest("the layout of the dashboard", {
         assert.ok(width < 1440 || cut === 0, `${where}: ${cut} px of the table are cut`);
       }
     }
+    await visit.end();
+  },
+
+  "on paper, tables stay in their cards, and no card is empty": async (browser, api) => {
+    const visit = await browser.visit(api, "#/", {
+      viewport: { width: A4_WIDTH, height: 1000 },
+      colorScheme: "dark",
+    });
+    const { page } = visit;
+    await page.emulateMedia({ media: "print" });
+    for (const view of ["#/peers", "#/threats", "#/node"]) {
+      await page.evaluate(`location.hash = ${JSON.stringify(view)}`);
+      await page.locator("main table, main dl").first().waitFor();
+      const width = await page.evaluate<number>("document.documentElement.scrollWidth");
+      assert.ok(width <= A4_WIDTH, `${view}: the page is ${width} px wide`);
+    }
+    await page.evaluate("location.hash = '#/peers'");
+    await page.getByRole("heading", { name: "Routing table" }).waitFor();
+    assert.equal(await page.getByRole("heading", { name: "Connect to a peer" }).isVisible(), false);
+    assert.equal(await page.evaluate(GROUND), "rgb(243, 245, 248)");
     await visit.end();
   },
 
