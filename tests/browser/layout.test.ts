@@ -96,6 +96,23 @@ fakeNodeTest("the layout of the dashboard", {
     await visit.end();
   },
 
+  "with forced colors, the map draws a degraded peer as a ring": async (browser, api) => {
+    const visit = await browser.visit(api, "#/", { forcedColors: "active", colorScheme: "dark" });
+    const { page } = visit;
+    await page.getByRole("heading", { name: "Id space" }).waitFor();
+    const colors = await page.evaluate<string[]>(
+      `import("/assets/appearance.js").then(({ colorsOf }) => Object.values(colorsOf(["warn", "panel"])))`,
+    );
+    assert.notEqual(colors[0], colors[1]);
+    await page.evaluate("location.hash = '#/threats'");
+    const label = page.locator(".badge").first();
+    assert.equal(
+      await label.evaluate((element) => getComputedStyle(element).outlineStyle),
+      "solid",
+    );
+    await visit.end();
+  },
+
   "a chart stays in its place under the pointer": async (browser, api, service) => {
     const now = Date.now(), sample = exampleOf(History).samples[0];
     service.hour = Array.from({ length: 60 }, (_, i) => ({
