@@ -206,7 +206,7 @@ function Figures({ stats }) {
       ),
       lookups.latest_crowded !== null && h(
         "p",
-        { class: "warn", title: lookups.latest_crowded.target },
+        { class: "mark-word tone-warn", title: lookups.latest_crowded.target },
         `${plural(lookups.crowded, "key")} may be under attack`,
       ),
     ),
