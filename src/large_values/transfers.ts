@@ -37,8 +37,9 @@ export const PUTS = 64;
 const QUEUED_FACTOR = 2;
 
 /**
- * The weight of the newest put in the moving average of the durations of puts. A larger weight would be wrong: a few
- * puts to near nodes in a row would make the lowest mean so low that the usual mean exceeds it by `QUEUED_FACTOR`.
+ * The weight of the newest put in the moving average of the durations of puts. With a larger weight, a few fast puts in a
+ * row could lower the lowest mean so far that the usual mean is more than `QUEUED_FACTOR` times as high. We would then
+ * wrongly assume that puts are queueing.
  */
 const MEAN_GAIN = 1 / 64;
 

@@ -21,7 +21,10 @@ function defaultOf(name: string): number {
   return Number(SETTINGS.find((setting) => setting.name === name)!.default);
 }
 
-/** Parsers of shares. `share` accepts at most 0.95, so that some packets and nodes are left to measure. */
+/**
+ * Parsers for options that are shares of packets, nodes or values, from 0 to 1. `share` accepts at most 0.95, so that
+ * enough packets and nodes are left for a measurement.
+ */
 const share = decimal(0, 0.95, { noun: "share" }), anyShare = decimal(0, 1, { noun: "share" });
 
 /** Parses a duration, which is a plain number. The unit depends on the option. */

@@ -59,8 +59,9 @@ const ID_WORDS = 5, ADDRESS_WORDS = { 4: 1, 6: 4 } as const, OTHER_WORDS = 2;
 const MAX_SCANNED = 64;
 
 /**
- * A table with one slot for each prefix of ids. A slot contains the node with the shortest predicted round-trip time
- * among the named nodes with this prefix. A group of neighbours, which hold the same values, has a few slots.
+ * A table with one slot for each prefix of ids. Of the nodes with this prefix that other nodes have named, a slot contains
+ * the one with the shortest predicted round-trip time. The k neighbours that hold the same values usually share two slots
+ * (`EXTRA_BITS`).
  */
 export class Hearsay {
   readonly #family: Family;

@@ -69,8 +69,8 @@ const JITTER_SHARE = 0.25;
 const MAX_HELD_MS = 2_000;
 
 /**
- * The maximum time for which a query waits because of the rates that the user has set. Another
- * receiver would not be faster, so it is worth waiting longer.
+ * The maximum time for which a query waits because of the rates that the user has set. It is longer than `MAX_HELD_MS`,
+ * because a query to another receiver would have to wait too.
  */
 const MAX_LINE_HELD_MS = 20_000;
 
@@ -476,8 +476,9 @@ export class Queries {
 
   /**
    * The time until a query is repeated: the mean of the node's round trips plus {@link
-   * LATE_VARIATIONS} times their variation (RFC 6298). If no round trips were measured, the time is
-   * estimated from the node's coordinate or from other new nodes.
+   * LATE_VARIATIONS} times their variation (RFC 6298). If no round trips to the node were measured,
+   * the time is estimated from its coordinate or, without a coordinate, from the round trips to other nodes that we knew
+   * nothing about.
    */
   #waitFor({ method, rtt: guess = NaN }: Query, contact: Contact | undefined): number {
     let wait: number;

@@ -134,7 +134,10 @@ class Walk {
   readonly #heard: Endpoint[] = [];
   /** The endpoints that the walk knows. */
   readonly #endpoints = new Set<string>();
-  /** For each owner, how many of the known endpoints belong to it. */
+  /**
+   * The number of known endpoints per IPv4 address or IPv6 /64 (see `ownerOf`), because the owner of an address can
+   * invent any number of nodes.
+   */
   readonly #perOwner = new Map<string, number>();
   readonly #found = new Map<string, Id>();
   #inFlight = 0;

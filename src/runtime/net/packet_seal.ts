@@ -132,7 +132,7 @@ export class PacketSeal {
   readonly #opened = new Int32Array(1 << OPENED_BITS);
   readonly #kept: (KeptMessage | undefined)[] = [];
   #nextKept = 0;
-  /** The number of offers since the latest tick to senders without a proof, by owner. */
+  /** For each owner of an address (`ownerOf`), how many offers we have made since the last `tick` to unproven senders. */
   readonly #offersOf = new Map<string, number>();
   #offers = 0;
   #ticks = 0;

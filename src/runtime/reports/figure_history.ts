@@ -5,7 +5,7 @@ import type { Records } from "../records.ts";
 
 /** The length of a series of samples, and the interval between samples. */
 export interface Series {
-  /** The prefix of the names of the series' records. */
+  /** The names of all records of the series start with this prefix. */
   readonly name: string;
   readonly intervalMs: number;
   readonly count: number;

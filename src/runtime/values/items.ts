@@ -30,7 +30,10 @@ export interface PutRequest {
   readonly item?: Item;
   /** The seq of the version that the put may replace (BEP 44). */
   readonly cas?: Seq;
-  /** If true, each node may replace only the version that the node returned before the put. */
+  /**
+   * Whether each node may replace only the version that it returned before the put. We then notice if another node puts
+   * a value in the meantime.
+   */
   readonly isGuarded?: boolean;
   /** The number of nodes that should acknowledge the put. */
   readonly minReplicas: number;
